@@ -1,0 +1,96 @@
+//! The columns of the canonical tables, the one place that names their types.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+
+fn schema(columns: &[(&str, DataType)]) -> SchemaRef {
+    Arc::new(Schema::new(
+        columns
+            .iter()
+            .map(|(name, kind)| Field::new(*name, kind.clone(), true))
+            .collect::<Vec<_>>(),
+    ))
+}
+
+fn list(item: DataType) -> DataType {
+    DataType::List(Arc::new(Field::new_list_field(item, true)))
+}
+
+/// One row per layer of the run's model.
+pub fn layers() -> SchemaRef {
+    schema(&[
+        ("layer", DataType::Int32),
+        ("name", DataType::Utf8),
+        ("kind", DataType::Utf8),
+        ("d_in", DataType::Int32),
+        ("n_neurons", DataType::Int32),
+        ("activation_function", DataType::Utf8),
+    ])
+}
+
+/// One row per neuron, ordered by (layer, neuron); `w_in` is what the layer's pre-MLP vector is multiplied with.
+pub fn neurons() -> SchemaRef {
+    schema(&[
+        ("layer", DataType::Int32),
+        ("neuron", DataType::Int32),
+        ("w_in", list(DataType::Float32)),
+        ("b_in", DataType::Float32),
+        ("w_out", list(DataType::Float32)),
+        ("max_activation", DataType::Float32),
+        ("mean_activation", DataType::Float32),
+        ("frac_active", DataType::Float32),
+        ("n_examples", DataType::Int32),
+    ])
+}
+
+/// One row per document (a chunk of at most `context` tokens); the corpus's own columns follow these.
+pub fn documents() -> SchemaRef {
+    schema(&[
+        ("doc_id", DataType::Int32),
+        ("text", DataType::Utf8),
+        ("n_tokens", DataType::Int32),
+    ])
+}
+
+/// One row per token of every document, ordered by (doc_id, pos).
+pub fn tokens() -> SchemaRef {
+    schema(&[
+        ("doc_id", DataType::Int32),
+        ("pos", DataType::Int32),
+        ("token_id", DataType::Int32),
+        ("token", DataType::Utf8),
+    ])
+}
+
+/// One row per dataset example, ordered by (layer, neuron, example).
+///
+/// `window_tokens` and `window_activations` start at position `window_start` of the document; `pre_mlp` is the
+/// vector the neuron received at `pos`.
+pub fn examples() -> SchemaRef {
+    schema(&[
+        ("layer", DataType::Int32),
+        ("neuron", DataType::Int32),
+        ("example", DataType::Int32),
+        ("doc_id", DataType::Int32),
+        ("pos", DataType::Int32),
+        ("token", DataType::Utf8),
+        ("activation", DataType::Float32),
+        ("window_start", DataType::Int32),
+        ("window_tokens", list(DataType::Utf8)),
+        ("window_activations", list(DataType::Float32)),
+        ("pre_mlp", list(DataType::Float32)),
+    ])
+}
+
+/// One row per non-empty bucket of a neuron's activations over all tokens: `lower < activation <= upper`.
+pub fn histograms() -> SchemaRef {
+    schema(&[
+        ("layer", DataType::Int32),
+        ("neuron", DataType::Int32),
+        ("bucket", DataType::Int32),
+        ("lower", DataType::Float32),
+        ("upper", DataType::Float32),
+        ("count", DataType::Int64),
+    ])
+}

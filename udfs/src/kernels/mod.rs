@@ -1,0 +1,11 @@
+//! Mathematics on slices: no Arrow, no engine, no input or output, no clock, no global random numbers.
+//!
+//! Shape legend, the same in every kernel:
+//!
+//! ```text
+//! n  observations of one group          d  width of a vector
+//! h  received (pre-MLP) vector [d]      w  a neuron's input weights [d]
+//! u  unit vector [d]                    m  condensed length, n (n - 1) / 2
+//! ```
+//!
+//! A condensed matrix holds the pairs (0,1), (0,2), .. (0,n-1), (1,2), .. as SciPy's `pdist` does.
