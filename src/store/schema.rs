@@ -94,3 +94,32 @@ pub fn histograms() -> SchemaRef {
         ("count", DataType::Int64),
     ])
 }
+
+/// The `examples` file of one layer as stored: what can be gathered is a row number instead.
+///
+/// `token_row` is the row of (doc_id, pos) in `tokens`: `token` and `window_tokens` are read there (the window has
+/// as many tokens as `window_activations` has values). `vector` is a row of the layer's `vectors`.
+pub fn stored_examples() -> SchemaRef {
+    schema(&[
+        ("layer", DataType::Int32),
+        ("neuron", DataType::Int32),
+        ("example", DataType::Int32),
+        ("doc_id", DataType::Int32),
+        ("pos", DataType::Int32),
+        ("activation", DataType::Float32),
+        ("window_start", DataType::Int32),
+        ("window_activations", list(DataType::Float32)),
+        ("token_row", DataType::UInt32),
+        ("vector", DataType::UInt32),
+    ])
+}
+
+/// The vectors a layer's neurons received, once per (document, position), in that order. `h: [d_in]`
+pub fn vectors(d_in: usize) -> SchemaRef {
+    let item = Arc::new(Field::new_list_field(DataType::Float32, false));
+    Arc::new(Schema::new(vec![Field::new(
+        "h",
+        DataType::FixedSizeList(item, d_in as i32),
+        false,
+    )]))
+}
