@@ -1,0 +1,232 @@
+//! The canonical tables `examples` and `neurons` as a session knows them, read with fixed column types.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, AsArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Int32Type};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{DFSchema, Result, exec_datafusion_err, plan_datafusion_err, plan_err};
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, col, lit};
+use datafusion::physical_expr::expressions::{CastExpr, Column};
+use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
+use datafusion::physical_plan::{ExecutionPlan, collect};
+
+use super::vectors::is_vector;
+
+/// What a canonical column must be read as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnType {
+    /// Whole numbers, read as `Int32`.
+    Integer,
+    /// Numbers, read as `Float32`.
+    Number,
+    /// Text, read as `Utf8`.
+    Text,
+    /// A list of text, read as `List<Utf8>`.
+    Texts,
+    /// A list of numbers, of any list and number type.
+    Vector,
+}
+
+/// Type of a canonical column, by name.
+fn column_type(name: &str) -> ColumnType {
+    match name {
+        "token" | "name" => ColumnType::Text,
+        "window_tokens" => ColumnType::Texts,
+        "activation" => ColumnType::Number,
+        "pre_mlp" | "w_in" => ColumnType::Vector,
+        _ => ColumnType::Integer,
+    }
+}
+
+/// The table an unqualified `name` means in this session.
+///
+/// Errors (planning): there is none; the schemas that have one are listed.
+pub async fn table(state: &dyn Session, function: &str, name: &str) -> Result<Arc<dyn TableProvider>> {
+    let options = &state.config_options().catalog;
+    let (catalog_name, schema_name) = (&options.default_catalog, &options.default_schema);
+    let catalog = state.catalog_list().catalog(catalog_name).ok_or_else(|| {
+        plan_datafusion_err!("{function}: a catalog is required, got the unknown '{catalog_name}'")
+    })?;
+    if let Some(schema) = catalog.schema(schema_name)
+        && let Some(provider) = schema.table(name).await?
+    {
+        return Ok(provider);
+    }
+    let mut having = Vec::new();
+    for other in catalog.schema_names() {
+        if catalog.schema(&other).is_some_and(|schema| schema.table_exist(name)) {
+            having.push(other);
+        }
+    }
+    having.sort();
+    let known = if having.is_empty() {
+        "no schema of this catalog has one".to_string()
+    } else {
+        format!("choose one with SET polysema.run = '{}'; runs: {}", having[0], having.join(", "))
+    };
+    plan_err!("{function}: a table '{name}' is required, got none in '{schema_name}' ({known})")
+}
+
+/// A plan over `provider` that yields exactly `columns`, in that order and of their canonical types, filtered.
+///
+/// Errors (planning): a column is missing or of another kind.
+pub async fn scan(
+    state: &dyn Session,
+    function: &str,
+    table: &str,
+    provider: &Arc<dyn TableProvider>,
+    columns: &[&str],
+    filters: &[Expr],
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let schema = provider.schema();
+    let projection = columns
+        .iter()
+        .map(|column| {
+            schema.index_of(column).map_err(|_| {
+                let known = schema.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>();
+                plan_datafusion_err!(
+                    "{function}: table '{table}' must have a column '{column}', got {}",
+                    known.join(", ")
+                )
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let pushed = provider.supports_filters_pushdown(&filters.iter().collect::<Vec<_>>())?;
+    let (mut below, mut above) = (Vec::new(), Vec::new());
+    for (filter, support) in filters.iter().zip(pushed) {
+        if support != TableProviderFilterPushDown::Unsupported {
+            below.push(filter.clone());
+        }
+        if support != TableProviderFilterPushDown::Exact {
+            above.push(filter.clone());
+        }
+    }
+    let mut plan = provider.scan(state, Some(&projection), &below, None).await?;
+    if let Some(predicate) = conjunction(above) {
+        let schema = DFSchema::try_from(plan.schema().as_ref().clone())?;
+        let predicate = create_physical_expr(&predicate, &schema, state.execution_props())?;
+        plan = Arc::new(FilterExec::try_new(predicate, plan)?);
+    }
+    canonical_types(function, table, plan)
+}
+
+fn canonical_types(
+    function: &str,
+    table: &str,
+    plan: Arc<dyn ExecutionPlan>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let schema = plan.schema();
+    let mut changed = false;
+    let mut expressions = Vec::new();
+    for (i, field) in schema.fields().iter().enumerate() {
+        let came = field.data_type();
+        let (target, fits, required) = match column_type(field.name()) {
+            ColumnType::Integer => (DataType::Int32, came.is_integer(), "whole numbers"),
+            ColumnType::Number => (DataType::Float32, came.is_numeric(), "numbers"),
+            ColumnType::Text => (DataType::Utf8, came.is_string(), "text"),
+            ColumnType::Texts => (texts_type(), is_list_of_text(came), "a list of text"),
+            ColumnType::Vector => (came.clone(), is_vector(came), "a list of numbers"),
+        };
+        if !fits {
+            return plan_err!(
+                "{function}: column '{}' of table '{table}' must be {required}, got {came}",
+                field.name()
+            );
+        }
+        let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(field.name(), i));
+        let expr = if &target == came {
+            column
+        } else {
+            changed = true;
+            Arc::new(CastExpr::new(column, target, None))
+        };
+        expressions.push(ProjectionExpr { expr, alias: field.name().clone() });
+    }
+    if !changed {
+        return Ok(plan);
+    }
+    Ok(Arc::new(ProjectionExec::try_new(expressions, plan)?))
+}
+
+fn texts_type() -> DataType {
+    DataType::new_list(DataType::Utf8, true)
+}
+
+fn is_list_of_text(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            item.data_type().is_string()
+        }
+        _ => false,
+    }
+}
+
+/// All values of one small integer or text query on a canonical table, for checks at planning.
+async fn read_column(
+    state: &dyn Session,
+    function: &str,
+    table: &str,
+    provider: &Arc<dyn TableProvider>,
+    columns: &[&str],
+    filters: &[Expr],
+) -> Result<Vec<datafusion::arrow::record_batch::RecordBatch>> {
+    let plan = scan(state, function, table, provider, columns, filters).await?;
+    collect(plan, state.task_ctx()).await
+}
+
+/// Number of the layer called `name` in the table `layers`.
+///
+/// Errors (planning): there is no such layer; the known ones are listed.
+pub async fn layer_number(state: &dyn Session, function: &str, name: &str) -> Result<i32> {
+    let layers = table(state, function, "layers").await?;
+    let batches = read_column(state, function, "layers", &layers, &["layer", "name"], &[]).await?;
+    let mut known = Vec::new();
+    for batch in &batches {
+        let numbers = batch.column(0).as_primitive::<Int32Type>();
+        let names = cast(batch.column(1), &DataType::Utf8)?;
+        for (number, known_name) in numbers.iter().zip(names.as_string::<i32>()) {
+            if known_name == Some(name) {
+                return number.ok_or_else(|| exec_datafusion_err!("{function}: layer '{name}' has no number"));
+            }
+            known.extend(known_name.map(str::to_string));
+        }
+    }
+    plan_err!("{function}: layer must be a number or one of {}, got '{name}'", known.join(", "))
+}
+
+/// Checks that the asked layer and neuron exist.
+///
+/// Errors (planning): out of range; the range is named.
+pub async fn require_neuron(
+    state: &dyn Session,
+    function: &str,
+    neurons: &Arc<dyn TableProvider>,
+    layer: Option<i64>,
+    neuron: Option<i64>,
+) -> Result<()> {
+    for (name, asked, within) in [("layer", layer, None), ("neuron", neuron, layer)] {
+        let Some(asked) = asked else { continue };
+        let filter: Vec<Expr> = within.map(|l| col("layer").eq(lit(l as i32))).into_iter().collect();
+        let (mut low, mut high, mut found) = (i32::MAX, i32::MIN, false);
+        for batch in read_column(state, function, "neurons", neurons, &[name], &filter).await? {
+            for value in batch.column(0).as_primitive::<Int32Type>().iter().flatten() {
+                found |= i64::from(value) == asked;
+                (low, high) = (low.min(value), high.max(value));
+            }
+        }
+        if !found {
+            let place = within.map_or(String::new(), |l| format!(" of layer {l}"));
+            return if low > high {
+                plan_err!("{function}: a table 'neurons' with rows is required, got an empty one")
+            } else {
+                plan_err!("{function}: {name}{place} must be between {low} and {high}, got {asked}")
+            };
+        }
+    }
+    Ok(())
+}

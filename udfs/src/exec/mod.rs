@@ -1,0 +1,186 @@
+//! The physical side of the per-neuron functions: one operator walks the neurons and hands each group of examples to
+//! a function.
+
+pub mod clustering;
+mod cursor;
+mod operator;
+mod table;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray};
+use datafusion::arrow::datatypes::{Float32Type, Int32Type, SchemaRef};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::{Result, exec_err, internal_datafusion_err};
+
+use crate::bridge::vectors::VectorColumn;
+use crate::exec::clustering::Scratch;
+
+pub use operator::PerNeuronExec;
+pub use table::{PerNeuron, table_function};
+
+/// Which columns of its result a query reads, so that a function makes no others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted(Vec<bool>);
+
+impl Wanted {
+    /// From a projection of `n_columns`; none is all.
+    pub fn new(n_columns: usize, projection: Option<&Vec<usize>>) -> Self {
+        match projection {
+            None => Self(vec![true; n_columns]),
+            Some(projection) => Self((0..n_columns).map(|i| projection.contains(&i)).collect()),
+        }
+    }
+
+    /// Whether column `i` of the function's schema is read.
+    pub fn column(&self, i: usize) -> bool {
+        self.0[i]
+    }
+}
+
+/// What a function reads of each neuron.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inputs {
+    /// Columns of `examples` besides layer, neuron and example.
+    pub examples: Vec<&'static str>,
+    /// Whether the neuron's weights `w_in` are read.
+    pub weights: bool,
+}
+
+/// One function of a neuron and its examples, with its options bound.
+pub trait NeuronFunction: Debug + Send + Sync + 'static {
+    /// What it reads to make the wanted columns.
+    fn inputs(&self, wanted: &Wanted) -> Inputs;
+
+    /// Bytes it will hold for `n` examples of width `d`, reserved before it runs.
+    fn bytes(&self, n: usize, d: usize) -> usize;
+
+    /// The rows of one neuron, all columns of the schema; the unwanted may hold NULLs.
+    fn rows(&self, group: &Group, wanted: &Wanted, scratch: &mut Scratch) -> Result<Vec<ArrayRef>>;
+
+    /// The options as EXPLAIN shows them.
+    fn describe(&self) -> String;
+}
+
+/// One neuron with its examples, ordered by example id.
+#[derive(Debug)]
+pub struct Group {
+    /// The function's name, for messages.
+    pub function: &'static str,
+    /// Layer of the neuron.
+    pub layer: i32,
+    /// Index of the neuron in its layer.
+    pub neuron: i32,
+    /// The example rows; no rows when the neuron has none.
+    pub examples: RecordBatch,
+    /// The neuron's input weights, where they were asked for. `[d]`
+    pub weights: Option<Vec<f32>>,
+}
+
+impl Group {
+    /// Number of examples.
+    pub fn len(&self) -> usize {
+        self.examples.num_rows()
+    }
+
+    /// Whether the neuron has no example.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A column of the examples that [`Inputs`] asked for.
+    pub fn column(&self, name: &str) -> Result<&ArrayRef> {
+        self.examples
+            .column_by_name(name)
+            .ok_or_else(|| internal_datafusion_err!("{}: column {name} was not asked for", self.function))
+    }
+
+    /// Example ids.
+    pub fn ids(&self) -> Result<&[i32]> {
+        self.integers("example")
+    }
+
+    /// A whole-number column, NULL refused.
+    pub fn integers(&self, name: &str) -> Result<&[i32]> {
+        let column = self.column(name)?.as_primitive::<Int32Type>();
+        if column.null_count() > 0 {
+            return exec_err!("{}: {name} must not be NULL, got one in {}", self.function, self.place());
+        }
+        Ok(column.values())
+    }
+
+    /// A number column; NULL reads as NaN.
+    pub fn numbers(&self, name: &str) -> Result<Vec<f32>> {
+        let column = self.column(name)?.as_primitive::<Float32Type>();
+        Ok(column.iter().map(|value| value.unwrap_or(f32::NAN)).collect())
+    }
+
+    /// The received vectors of the examples, checked to be of one width, that of the weights.
+    pub fn vectors(&self) -> Result<Vectors> {
+        let column = VectorColumn::<Float32Type>::try_new(self.function, "pre_mlp", self.column("pre_mlp")?)?;
+        let mut width = self.weights.as_ref().map(Vec::len);
+        for i in 0..column.len() {
+            let Some(row) = column.row(i) else {
+                return exec_err!(
+                    "{}: pre_mlp must be a vector without NULLs, got NULL in {}",
+                    self.function,
+                    self.place_of(i)
+                );
+            };
+            let required = *width.get_or_insert(row.len());
+            if row.len() != required {
+                return exec_err!(
+                    "{}: pre_mlp must have width {required}, got {} in {}",
+                    self.function,
+                    row.len(),
+                    self.place_of(i)
+                );
+            }
+        }
+        Ok(Vectors { column, width: width.unwrap_or(0) })
+    }
+
+    /// `layer 3, neuron 17`, for messages.
+    pub fn place(&self) -> String {
+        format!("layer {}, neuron {}", self.layer, self.neuron)
+    }
+
+    /// `layer 3, neuron 17, example 5`, for messages.
+    pub fn place_of(&self, row: usize) -> String {
+        match self.ids() {
+            Ok(ids) if row < ids.len() => format!("{}, example {}", self.place(), ids[row]),
+            _ => self.place(),
+        }
+    }
+
+    /// The neuron's layer and index repeated for `n` rows, the first two columns of every function.
+    pub fn key_columns(&self, n: usize) -> [ArrayRef; 2] {
+        use datafusion::arrow::array::Int32Array;
+        [self.layer, self.neuron].map(|key| Arc::new(Int32Array::from_value(key, n)) as ArrayRef)
+    }
+}
+
+/// The received vectors of a group, all of one width.
+#[derive(Debug)]
+pub struct Vectors {
+    column: VectorColumn<Float32Type>,
+    width: usize,
+}
+
+impl Vectors {
+    /// Width of every vector.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// One slice an example.
+    pub fn rows(&self) -> Vec<&[f32]> {
+        (0..self.column.len()).map(|i| self.column.row(i).expect("checked by Group::vectors")).collect()
+    }
+}
+
+/// Builds the operator's schema-typed batch out of a function's columns.
+fn to_batch(schema: &SchemaRef, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+}
