@@ -9,3 +9,15 @@
 //! ```
 //!
 //! A condensed matrix holds the pairs (0,1), (0,2), .. (0,n-1), (1,2), .. as SciPy's `pdist` does.
+
+pub mod clusters;
+pub mod distance;
+mod lanes;
+pub mod linkage;
+pub mod metrics;
+pub mod vector;
+
+pub use clusters::{FlatClusters, flat_clusters, mean_distances, medoids};
+pub use distance::{CosineDistances, NonFinite};
+pub use linkage::{Linkage, Linker, Step};
+pub use metrics::{Polysemanticity, polysemanticity};

@@ -1,0 +1,125 @@
+//! The work of one neuron: embeddings -> distances -> average linkage -> cut -> metrics, whole and by stage, on one
+//! core. The peer is `shared/bench/peer_hac.py`, whose recipe for the data this is: ten topics plus noise, times a
+//! weight vector.
+
+use std::hint::black_box;
+
+use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use polysema_udfs::kernels::{CosineDistances, Linkage, Linker, flat_clusters, polysemanticity};
+
+const THRESHOLD: f64 = 0.5;
+const N_TOPICS: usize = 10;
+const NOISE: f64 = 0.7;
+
+/// Neurons that a benchmark goes through in turn, so that no neuron finds its rows in the first-level cache.
+const N_NEURONS: usize = 48;
+
+/// Standard normal numbers from a fixed seed.
+struct Normal(u64);
+
+impl Normal {
+    /// SplitMix64, the upper 53 bits, in (0, 1].
+    fn uniform(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (((z ^ (z >> 31)) >> 11) + 1) as f64 / (1u64 << 53) as f64
+    }
+
+    fn sample(&mut self) -> f64 {
+        (-2.0 * self.uniform().ln()).sqrt() * (std::f64::consts::TAU * self.uniform()).cos()
+    }
+
+    fn vector(&mut self, d: usize) -> Vec<f64> {
+        (0..d).map(|_| self.sample()).collect()
+    }
+}
+
+/// The received vectors of one neuron [n, d] and its weights [d].
+struct Neuron {
+    h: Vec<f32>,
+    w: Vec<f32>,
+}
+
+impl Neuron {
+    fn rows(&self) -> Vec<&[f32]> {
+        self.h.chunks_exact(self.w.len()).collect()
+    }
+}
+
+fn neurons(n: usize, d: usize) -> Vec<Neuron> {
+    let mut normal = Normal(0);
+    let topics: Vec<Vec<f64>> = (0..N_TOPICS).map(|_| normal.vector(d)).collect();
+    let neuron = |_| {
+        let mut h = Vec::with_capacity(n * d);
+        for _ in 0..n {
+            let topic = &topics[(normal.uniform() * N_TOPICS as f64) as usize % N_TOPICS];
+            h.extend(topic.iter().map(|x| (x + NOISE * normal.sample()) as f32));
+        }
+        let w = normal.vector(d).iter().map(|&x| x as f32).collect();
+        Neuron { h, w }
+    };
+    (0..N_NEURONS).map(neuron).collect()
+}
+
+fn bench(c: &mut Criterion) {
+    for (n, d) in [(10, 128), (10, 768), (100, 128), (100, 768), (300, 128), (300, 768)] {
+        let neurons = neurons(n, d);
+        let rows: Vec<Vec<&[f32]>> = neurons.iter().map(Neuron::rows).collect();
+        let id = |stage: &str| BenchmarkId::new(stage, format!("n{n}_d{d}"));
+        let (mut distances, mut linker) = (CosineDistances::new(), Linker::new());
+        let mut group = c.benchmark_group("neuron");
+        let mut turn = (0..N_NEURONS).cycle();
+        let mut next = move || turn.next().expect("a cycle does not end");
+
+        group.bench_function(id("whole"), |b| {
+            b.iter(|| {
+                let i = next();
+                distances.compute(&rows[i], Some(&neurons[i].w)).expect("finite");
+                let n = distances.live().len();
+                let steps = linker.link(distances.condensed(), n, Linkage::Average);
+                let clusters = flat_clusters(steps, n, THRESHOLD, false);
+                black_box(polysemanticity(distances.condensed(), &clusters))
+            });
+        });
+        group.bench_function(id("distances"), |b| {
+            b.iter(|| {
+                let i = next();
+                distances.compute(&rows[i], Some(&neurons[i].w)).expect("finite");
+                black_box(distances.condensed());
+            });
+        });
+
+        let matrices: Vec<Vec<f32>> = neurons
+            .iter()
+            .zip(&rows)
+            .map(|(neuron, rows)| {
+                distances.compute(rows, Some(&neuron.w)).expect("finite");
+                distances.condensed().to_vec()
+            })
+            .collect();
+        group.bench_function(id("linkage"), |b| {
+            b.iter(|| {
+                black_box(linker.link(&matrices[next()], n, Linkage::Average));
+            });
+        });
+        group.bench_function(id("cut_and_metrics"), |b| {
+            b.iter_batched(
+                || {
+                    let matrix = &matrices[next()];
+                    (matrix, linker.link(matrix, n, Linkage::Average).to_vec())
+                },
+                |(matrix, steps)| {
+                    let clusters = flat_clusters(&steps, n, THRESHOLD, false);
+                    black_box(polysemanticity(matrix, &clusters))
+                },
+                BatchSize::SmallInput,
+            );
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(benches, bench);
+criterion_main!(benches);

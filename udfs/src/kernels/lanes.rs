@@ -1,0 +1,519 @@
+//! Dot products of many padded rows on the widest vector unit the machine has. Every unsafe block of the kernels
+//! is here: each is a load inside a [`Line`], or a call of code compiled for features that were found at run time.
+//!
+//! All vector units add the same sixteen partial sums in the same order, so the AVX-512, AVX2 and NEON paths give
+//! equal bits; the portable one has no fused multiply-add and differs by rounding.
+
+use crate::kernels::distance::condensed_row;
+
+/// Floats in a [`Line`].
+pub(super) const WIDTH: usize = 16;
+
+/// Rows are padded to a multiple of this, so that no tile has a remainder.
+pub(super) const TILE: usize = 4;
+
+/// Lines summed in float32 before the sum is put aside: 24 additions per partial sum keep the rounding of
+/// same-signed products, the worst case, below 1e-6 at any width, and a group of rows in the first-level cache.
+const BLOCK_LINES: usize = 24;
+
+/// Columns that stay in the first-level cache while rows pass by: 16 rows of 24 lines are 24 KiB.
+const GROUP_COLUMNS: usize = 16;
+
+/// Sixteen floats on one cache line. A row of lines has no unaligned load and no remainder.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(super) struct Line(pub(super) [f32; WIDTH]);
+
+impl Line {
+    pub(super) const ZERO: Self = Self([0.0; WIDTH]);
+}
+
+/// A vector unit this machine has: only [`Isa::available`] makes one, which is what makes its methods safe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Isa(Kind);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+}
+
+impl Isa {
+    /// The vector units of this machine, the widest last.
+    pub(super) fn available() -> impl Iterator<Item = Self> {
+        let mut kinds = [Some(Kind::Portable), None, None];
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            kinds[1] = avx2.then_some(Kind::Avx2);
+            kinds[2] = is_x86_feature_detected!("avx512f").then_some(Kind::Avx512);
+        }
+        #[cfg(target_arch = "aarch64")]
+        {
+            kinds[1] = std::arch::is_aarch64_feature_detected!("neon").then_some(Kind::Neon);
+        }
+        kinds.into_iter().flatten().map(Self)
+    }
+
+    /// The widest vector unit of this machine.
+    pub(super) fn best() -> Self {
+        Self::available().last().unwrap_or(Self(Kind::Portable))
+    }
+
+    /// Writes `h ⊙ w` (or `h`) padded with zeros into `out`; returns the sum of its squares, which in float64 is
+    /// infinite or NaN only if an element is, and zero only if all are.
+    pub(super) fn embed(self, h: &[f32], w: Option<&[f32]>, out: &mut [Line]) -> f64 {
+        assert_eq!(out.len(), h.len().div_ceil(WIDTH), "a row fills its lines");
+        assert!(w.is_none_or(|w| w.len() == h.len()), "one weight per element");
+        match self.0 {
+            Kind::Portable => embed(h, w, out),
+            // SAFETY: an `Isa` of this kind exists only where its features were detected.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => unsafe { embed_avx2(h, w, out) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => unsafe { embed_avx512(h, w, out) },
+            // Plain code already uses NEON there: it is part of the architecture's baseline.
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => embed(h, w, out),
+        }
+    }
+
+    /// Multiplies a row by `factor` with one rounding per element, whatever the factor's magnitude.
+    pub(super) fn scale(self, row: &mut [Line], factor: f64) {
+        match self.0 {
+            Kind::Portable => scale(row, factor),
+            // SAFETY: an `Isa` of this kind exists only where its features were detected.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => unsafe { scale_avx2(row, factor) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => unsafe { scale_avx512(row, factor) },
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => scale(row, factor),
+        }
+    }
+
+    /// Condensed dot products of the first `n` rows of `rows`, each `lines` long.
+    pub(super) fn gram(self, rows: &[Line], lines: usize, n: usize, out: &mut [f32]) {
+        assert_eq!(rows.len(), n.next_multiple_of(TILE) * lines, "rows are padded to whole tiles");
+        assert_eq!(out.len(), n * n.saturating_sub(1) / 2, "one product per pair");
+        match self.0 {
+            // SAFETY: this vector type is plain Rust and needs no feature.
+            Kind::Portable => unsafe { gram::<[f32; 4], 2>(rows, lines, n, out) },
+            // SAFETY: an `Isa` of this kind exists only where its features were detected.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => unsafe { gram_avx2(rows, lines, n, out) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => unsafe { gram_avx512(rows, lines, n, out) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => unsafe { gram_neon(rows, lines, n, out) },
+        }
+    }
+}
+
+// The same source compiled once per set of features: `inline(always)` bodies take the features of their caller.
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn embed_avx2(h: &[f32], w: Option<&[f32]>, out: &mut [Line]) -> f64 {
+    embed(h, w, out)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn embed_avx512(h: &[f32], w: Option<&[f32]>, out: &mut [Line]) -> f64 {
+    embed(h, w, out)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn scale_avx2(row: &mut [Line], factor: f64) {
+    scale(row, factor);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn scale_avx512(row: &mut [Line], factor: f64) {
+    scale(row, factor);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn gram_avx2(rows: &[Line], lines: usize, n: usize, out: &mut [f32]) {
+    // SAFETY: this function is compiled with the features the vector type needs.
+    unsafe { gram::<std::arch::x86_64::__m256, 2>(rows, lines, n, out) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn gram_avx512(rows: &[Line], lines: usize, n: usize, out: &mut [f32]) {
+    // SAFETY: this function is compiled with the features the vector type needs.
+    unsafe { gram::<std::arch::x86_64::__m512, 4>(rows, lines, n, out) }
+}
+
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon")]
+fn gram_neon(rows: &[Line], lines: usize, n: usize, out: &mut [f32]) {
+    // SAFETY: this function is compiled with the features the vector type needs.
+    unsafe { gram::<std::arch::aarch64::float32x4_t, 4>(rows, lines, n, out) }
+}
+
+#[inline(always)]
+fn embed(h: &[f32], w: Option<&[f32]>, out: &mut [Line]) -> f64 {
+    let mut squares = [0.0f64; WIDTH];
+    let (h_whole, h_rest) = h.as_chunks::<WIDTH>();
+    let (out_whole, out_rest) = out.split_at_mut(h_whole.len());
+    if let Some(w) = w {
+        let (w_whole, w_rest) = w.as_chunks::<WIDTH>();
+        for ((line, h), w) in out_whole.iter_mut().zip(h_whole).zip(w_whole) {
+            line.0 = std::array::from_fn(|i| h[i] * w[i]);
+            add_squares(&mut squares, line);
+        }
+        for line in out_rest {
+            *line = Line::ZERO;
+            for ((x, h), w) in line.0.iter_mut().zip(h_rest).zip(w_rest) {
+                *x = h * w;
+            }
+            add_squares(&mut squares, line);
+        }
+    } else {
+        for (line, h) in out_whole.iter_mut().zip(h_whole) {
+            line.0 = *h;
+            add_squares(&mut squares, line);
+        }
+        for line in out_rest {
+            *line = Line::ZERO;
+            line.0[..h_rest.len()].copy_from_slice(h_rest);
+            add_squares(&mut squares, line);
+        }
+    }
+    squares.iter().sum()
+}
+
+#[inline(always)]
+fn add_squares(squares: &mut [f64; WIDTH], line: &Line) {
+    for (square, x) in squares.iter_mut().zip(line.0) {
+        *square += f64::from(x) * f64::from(x);
+    }
+}
+
+#[inline(always)]
+fn scale(row: &mut [Line], factor: f64) {
+    for line in row {
+        line.0 = line.0.map(|x| (f64::from(x) * factor) as f32);
+    }
+}
+
+/// # Safety
+/// The caller is compiled with the features `V` needs, and the machine has them.
+#[inline(always)]
+unsafe fn gram<V: Vector, const M: usize>(
+    rows: &[Line],
+    lines: usize,
+    n: usize,
+    out: &mut [f32],
+) {
+    out.fill(0.0);
+    // Blocks of equal length: a short last one would pay for a tile's reduction with little work.
+    let block = lines.div_ceil(lines.div_ceil(BLOCK_LINES).max(1)).max(1);
+    for start in (0..lines).step_by(block) {
+        let end = lines.min(start + block);
+        let row = |i: usize| &rows[i * lines + start..i * lines + end];
+        for group in (0..n).step_by(GROUP_COLUMNS) {
+            let group_end = n.min(group + GROUP_COLUMNS);
+            for i in (0..group_end).step_by(M) {
+                for j in (group.max(i / TILE * TILE)..group_end).step_by(TILE) {
+                    let a = std::array::from_fn(|r| row(i + r));
+                    let b = std::array::from_fn(|c| row(j + c));
+                    // SAFETY: the caller's promise.
+                    let dots = unsafe { tile::<V, M>(a, b) };
+                    add_tile(&dots, i, j, n, out);
+                }
+            }
+        }
+    }
+}
+
+/// Adds a tile's products to the pairs it holds above the diagonal and inside the `n` rows.
+#[inline(always)]
+fn add_tile<const M: usize>(dots: &[[f32; TILE]; M], i: usize, j: usize, n: usize, out: &mut [f32]) {
+    for (i, dots) in (i..n).zip(dots) {
+        let skip = (i + 1).saturating_sub(j);
+        let keep = TILE.min(n - j);
+        if skip < keep {
+            let first = condensed_row(n, i) + (j + skip - i - 1);
+            let pairs = &mut out[first..first + keep - skip];
+            for (sum, dot) in pairs.iter_mut().zip(&dots[skip..keep]) {
+                *sum += dot;
+            }
+        }
+    }
+}
+
+/// The dot products of `M` rows with four, all of one length.
+///
+/// # Safety
+/// The caller is compiled with the features `V` needs, and the machine has them.
+#[inline(always)]
+unsafe fn tile<V: Vector, const M: usize>(
+    a: [&[Line]; M],
+    b: [&[Line]; TILE],
+) -> [[f32; TILE]; M] {
+    // SAFETY: the caller's promise, and each part lies inside a line.
+    unsafe {
+        let sums = match WIDTH / V::LANES {
+            1 => part_sums::<V, M>(a, b, 0),
+            2 => add_sums(part_sums::<V, M>(a, b, 0), part_sums(a, b, 1)),
+            _ => add_sums(
+                add_sums(part_sums::<V, M>(a, b, 0), part_sums(a, b, 2)),
+                add_sums(part_sums::<V, M>(a, b, 1), part_sums(a, b, 3)),
+            ),
+        };
+        sums.map(|four| V::total(four))
+    }
+}
+
+/// The partial sums of one part of every line. Narrow units take several passes rather than several registers
+/// per product: a tile's accumulators then fit the registers, and its rows the first-level cache.
+///
+/// # Safety
+/// As [`tile`], and `part` is below `WIDTH / V::LANES`.
+#[inline(always)]
+unsafe fn part_sums<V: Vector, const M: usize>(
+    a: [&[Line]; M],
+    b: [&[Line]; TILE],
+    part: usize,
+) -> [[V; TILE]; M] {
+    let lines = b[0].len();
+    // One known length removes the bounds checks from the loop.
+    let a = a.map(|row| &row[..lines]);
+    let b = b.map(|row| &row[..lines]);
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sums = [[V::zero(); TILE]; M];
+        for k in 0..lines {
+            let y = b.map(|row| V::load(&row[k], part));
+            for (sums, row) in sums.iter_mut().zip(a) {
+                let x = V::load(&row[k], part);
+                for (sum, y) in sums.iter_mut().zip(y) {
+                    *sum = V::mul_add(x, y, *sum);
+                }
+            }
+        }
+        sums
+    }
+}
+
+/// # Safety
+/// As [`tile`].
+#[inline(always)]
+unsafe fn add_sums<V: Vector, const M: usize>(
+    a: [[V; TILE]; M],
+    b: [[V; TILE]; M],
+) -> [[V; TILE]; M] {
+    // SAFETY: the caller's promise.
+    std::array::from_fn(|r| std::array::from_fn(|c| unsafe { V::add(a[r][c], b[r][c]) }))
+}
+
+/// A register of floats.
+///
+/// # Safety
+/// Every function needs its caller to be compiled with the features of the type, on a machine that has them.
+trait Vector: Copy {
+    const LANES: usize;
+
+    unsafe fn zero() -> Self;
+
+    /// Lanes `part * LANES ..` of a line; `part` is below `WIDTH / LANES`.
+    unsafe fn load(line: &Line, part: usize) -> Self;
+
+    /// `a * b + c`.
+    unsafe fn mul_add(a: Self, b: Self, c: Self) -> Self;
+
+    unsafe fn add(a: Self, b: Self) -> Self;
+
+    /// The sum of each register's lanes: its halves are added, then theirs, down to one lane.
+    unsafe fn total(four: [Self; 4]) -> [f32; 4];
+}
+
+impl Vector for [f32; 4] {
+    const LANES: usize = 4;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        [0.0; 4]
+    }
+
+    #[inline(always)]
+    unsafe fn load(line: &Line, part: usize) -> Self {
+        line.0.as_chunks().0[part]
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(a: Self, b: Self, c: Self) -> Self {
+        std::array::from_fn(|i| a[i] * b[i] + c[i])
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: Self, b: Self) -> Self {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+
+    #[inline(always)]
+    unsafe fn total(four: [Self; 4]) -> [f32; 4] {
+        four.map(|x| (x[0] + x[2]) + (x[1] + x[3]))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Line, Vector};
+    use std::arch::x86_64::*;
+
+    /// The last two levels of the tree for four registers at once.
+    ///
+    /// # Safety
+    /// As [`Vector`]; SSE is part of the architecture's baseline.
+    #[inline(always)]
+    unsafe fn total(x: [__m128; 4]) -> [f32; 4] {
+        let mut out = [0.0; 4];
+        // SAFETY: the machine has SSE, and four floats are written to an array of four.
+        unsafe {
+            let halves = |a, b| _mm_add_ps(_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
+            let (ab, cd) = (halves(x[0], x[1]), halves(x[2], x[3]));
+            let sums = _mm_add_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab));
+            _mm_storeu_ps(out.as_mut_ptr(), sums);
+        }
+        out
+    }
+
+    impl Vector for __m256 {
+        const LANES: usize = 8;
+
+        #[inline(always)]
+        unsafe fn zero() -> Self {
+            // SAFETY: the caller has the feature.
+            unsafe { _mm256_setzero_ps() }
+        }
+
+        #[inline(always)]
+        unsafe fn load(line: &Line, part: usize) -> Self {
+            // SAFETY: the part lies inside the line, whose alignment is 64.
+            unsafe { _mm256_load_ps(line.0.as_ptr().add(part * Self::LANES)) }
+        }
+
+        #[inline(always)]
+        unsafe fn mul_add(a: Self, b: Self, c: Self) -> Self {
+            // SAFETY: the caller has the feature.
+            unsafe { _mm256_fmadd_ps(a, b, c) }
+        }
+
+        #[inline(always)]
+        unsafe fn add(a: Self, b: Self) -> Self {
+            // SAFETY: the caller has the feature.
+            unsafe { _mm256_add_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn total(four: [Self; 4]) -> [f32; 4] {
+            // SAFETY: the caller has the feature.
+            unsafe {
+                total(four.map(|x| {
+                    _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x))
+                }))
+            }
+        }
+    }
+
+    impl Vector for __m512 {
+        const LANES: usize = 16;
+
+        #[inline(always)]
+        unsafe fn zero() -> Self {
+            // SAFETY: the caller has the feature.
+            unsafe { _mm512_setzero_ps() }
+        }
+
+        #[inline(always)]
+        unsafe fn load(line: &Line, _part: usize) -> Self {
+            // SAFETY: a line is one register wide, and its alignment is 64.
+            unsafe { _mm512_load_ps(line.0.as_ptr()) }
+        }
+
+        #[inline(always)]
+        unsafe fn mul_add(a: Self, b: Self, c: Self) -> Self {
+            // SAFETY: the caller has the feature.
+            unsafe { _mm512_fmadd_ps(a, b, c) }
+        }
+
+        #[inline(always)]
+        unsafe fn add(a: Self, b: Self) -> Self {
+            // SAFETY: the caller has the feature.
+            unsafe { _mm512_add_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn total(four: [Self; 4]) -> [f32; 4] {
+            // SAFETY: the caller has the feature, which includes AVX2.
+            unsafe {
+                <__m256 as Vector>::total(four.map(|x| {
+                    let high = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(x)));
+                    _mm256_add_ps(_mm512_castps512_ps256(x), high)
+                }))
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use super::{Line, Vector};
+    use std::arch::aarch64::*;
+
+    impl Vector for float32x4_t {
+        const LANES: usize = 4;
+
+        #[inline(always)]
+        unsafe fn zero() -> Self {
+            // SAFETY: the caller has the feature.
+            unsafe { vdupq_n_f32(0.0) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(line: &Line, part: usize) -> Self {
+            // SAFETY: the part lies inside the line.
+            unsafe { vld1q_f32(line.0.as_ptr().add(part * Self::LANES)) }
+        }
+
+        #[inline(always)]
+        unsafe fn mul_add(a: Self, b: Self, c: Self) -> Self {
+            // SAFETY: the caller has the feature.
+            unsafe { vfmaq_f32(c, a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn add(a: Self, b: Self) -> Self {
+            // SAFETY: the caller has the feature.
+            unsafe { vaddq_f32(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn total(four: [Self; 4]) -> [f32; 4] {
+            // SAFETY: the caller has the feature.
+            unsafe {
+                four.map(|x| {
+                    let halves = vadd_f32(vget_low_f32(x), vget_high_f32(x));
+                    vget_lane_f32::<0>(halves) + vget_lane_f32::<1>(halves)
+                })
+            }
+        }
+    }
+}
