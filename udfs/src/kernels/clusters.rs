@@ -27,12 +27,20 @@ const UNSET: u32 = u32::MAX;
 /// # Panics
 /// If `steps` is not a dendrogram of `n` observations.
 pub fn flat_clusters(steps: &[Step], n: usize, threshold: f64, strict: bool) -> FlatClusters {
-    assert_eq!(steps.len(), n.saturating_sub(1), "one merge less than observations");
+    assert_eq!(
+        steps.len(),
+        n.saturating_sub(1),
+        "one merge less than observations"
+    );
     // A merge may lie below its parts' under centroid and median linkage: whether a part was cut decides too.
     let mut whole = vec![true; n + steps.len()];
     for (i, step) in steps.iter().enumerate() {
         let height = f64::from(step.dissimilarity);
-        let joined = if strict { height < threshold } else { height <= threshold };
+        let joined = if strict {
+            height < threshold
+        } else {
+            height <= threshold
+        };
         whole[n + i] = joined && whole[step.cluster1 as usize] && whole[step.cluster2 as usize];
     }
     // From the root down, a node belongs to the topmost whole subtree above it: that subtree's label.
@@ -64,7 +72,10 @@ fn number(roots: &[u32], n_nodes: usize) -> FlatClusters {
         ids[place as usize] = id as u32;
     }
     FlatClusters {
-        labels: roots.iter().map(|&root| ids[found[root as usize] as usize]).collect(),
+        labels: roots
+            .iter()
+            .map(|&root| ids[found[root as usize] as usize])
+            .collect(),
         sizes: clusters.iter().map(|&(size, _)| size).collect(),
     }
 }
@@ -91,7 +102,10 @@ pub fn medoids(condensed: &[f32], clusters: &FlatClusters) -> Vec<u32> {
 /// If `condensed` is not the matrix of the clusters' observations.
 pub fn mean_distances(condensed: &[f32], clusters: &FlatClusters) -> Vec<Option<f64>> {
     let mut sums = vec![0.0; clusters.sizes.len()];
-    for (sum, &label) in sums_within(condensed, &clusters.labels).iter().zip(&clusters.labels) {
+    for (sum, &label) in sums_within(condensed, &clusters.labels)
+        .iter()
+        .zip(&clusters.labels)
+    {
         sums[label as usize] += sum;
     }
     let mean = |(sum, &size): (f64, &u32)| {
@@ -104,7 +118,11 @@ pub fn mean_distances(condensed: &[f32], clusters: &FlatClusters) -> Vec<Option<
 /// For each observation, the sum of its distances to the members of its cluster.
 fn sums_within(condensed: &[f32], labels: &[u32]) -> Vec<f64> {
     let n = labels.len();
-    assert_eq!(condensed.len(), n * n.saturating_sub(1) / 2, "one distance per pair");
+    assert_eq!(
+        condensed.len(),
+        n * n.saturating_sub(1) / 2,
+        "one distance per pair"
+    );
     let mut sums = vec![0.0; n];
     for i in 0..n {
         let row = &condensed[condensed_row(n, i)..][..n - i - 1];

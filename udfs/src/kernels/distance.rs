@@ -9,7 +9,7 @@
 //! direction: it is left out and counted. Cost: n² d / 2 multiplications.
 //! Source: Foote 2024, equations 1 and 3.
 
-use super::lanes::{Isa, Line, TILE, WIDTH};
+use super::lanes::{Isa, Quad, TILE, WIDTH, ZERO, interleave};
 
 /// An embedding holds a NaN or an infinity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +22,10 @@ pub struct NonFinite {
 #[derive(Debug)]
 pub struct CosineDistances {
     isa: Isa,
-    /// Unit vectors of the live rows, padded to whole lines and whole tiles.
-    units: Vec<Line>,
+    /// The row in hand, padded to whole lines.
+    row: Vec<f32>,
+    /// Unit vectors of the live rows, four by four, padded to whole tiles.
+    units: Vec<Quad>,
     live: Vec<u32>,
     n_zero: usize,
     condensed: Vec<f32>,
@@ -42,8 +44,14 @@ impl CosineDistances {
     }
 
     fn with_isa(isa: Isa) -> Self {
-        let (units, live, condensed) = (Vec::new(), Vec::new(), Vec::new());
-        Self { isa, units, live, n_zero: 0, condensed }
+        Self {
+            isa,
+            row: Vec::new(),
+            units: Vec::new(),
+            live: Vec::new(),
+            n_zero: 0,
+            condensed: Vec::new(),
+        }
     }
 
     /// Distances between the embeddings of `rows` under the weights `w`, or between the rows themselves.
@@ -56,29 +64,30 @@ impl CosineDistances {
         self.live.clear();
         self.condensed.clear();
         self.n_zero = 0;
-        resize(&mut self.units, n.next_multiple_of(TILE) * lines, Line::ZERO);
-        resize(&mut self.live, n, 0);
-        self.live.clear();
+        self.live.reserve_exact(n);
+        resize(&mut self.row, lines * WIDTH, 0.0);
+        self.units.clear();
+        resize(&mut self.units, n.div_ceil(TILE) * lines, ZERO);
         for (row, h) in rows.iter().enumerate() {
             assert_eq!(h.len(), d, "row {row} is as wide as the first");
-            let start = self.live.len() * lines;
-            let unit = &mut self.units[start..start + lines];
-            let squares = self.isa.embed(h, w, unit);
+            let squares = self.isa.embed(h, w, &mut self.row);
             if !squares.is_finite() {
                 self.live.clear();
                 self.n_zero = 0;
                 return Err(NonFinite { row });
             }
-            if squares > 0.0 {
-                self.isa.scale(unit, squares.sqrt().recip());
-                self.live.push(row as u32);
-            } else {
+            if squares == 0.0 {
                 self.n_zero += 1;
+                continue;
             }
+            self.isa.scale(&mut self.row, squares.sqrt().recip());
+            let place = self.live.len();
+            let quads = &mut self.units[place / TILE * lines..][..lines];
+            interleave(&self.row, quads, place % TILE);
+            self.live.push(row as u32);
         }
         let n = self.live.len();
-        self.units.truncate(n.next_multiple_of(TILE) * lines);
-        self.units[n * lines..].fill(Line::ZERO);
+        self.units.truncate(n.div_ceil(TILE) * lines);
         resize(&mut self.condensed, n * n.saturating_sub(1) / 2, 0.0);
         self.isa.gram(&self.units, lines, n, &mut self.condensed);
         for x in &mut self.condensed {
@@ -105,7 +114,8 @@ impl CosineDistances {
 
     /// Bytes held after `n` rows of width `d`.
     pub fn bytes(n: usize, d: usize) -> usize {
-        n.next_multiple_of(TILE) * d.div_ceil(WIDTH) * size_of::<Line>()
+        n.div_ceil(TILE) * d.div_ceil(WIDTH) * size_of::<Quad>()
+            + d.next_multiple_of(WIDTH) * size_of::<f32>()
             + n * size_of::<u32>()
             + n * n.saturating_sub(1) / 2 * size_of::<f32>()
     }

@@ -19,14 +19,18 @@ const BLOCK_LINES: usize = 24;
 /// Columns that stay in the first-level cache while rows pass by: 16 rows of 24 lines are 24 KiB.
 const GROUP_COLUMNS: usize = 16;
 
-/// Sixteen floats on one cache line. A row of lines has no unaligned load and no remainder.
+// No closure may hold an intrinsic: it is compiled without its surroundings' features, and not inlined.
+
+/// Sixteen floats on one cache line: no load is unaligned, and no row has a remainder.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-pub(super) struct Line(pub(super) [f32; WIDTH]);
+pub(super) struct Line([f32; WIDTH]);
 
-impl Line {
-    pub(super) const ZERO: Self = Self([0.0; WIDTH]);
-}
+/// One line of each of four rows. The rows of a tile lie interleaved, so that it reads two streams, not eight.
+pub(super) type Quad = [Line; TILE];
+
+/// Four rows of zeros.
+pub(super) const ZERO: Quad = [Line([0.0; WIDTH]); TILE];
 
 /// A vector unit this machine has: only [`Isa::available`] makes one, which is what makes its methods safe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,27 +69,34 @@ impl Isa {
         Self::available().last().unwrap_or(Self(Kind::Portable))
     }
 
-    /// Writes `h ⊙ w` (or `h`) padded with zeros into `out`; returns the sum of its squares, which in float64 is
+    /// Writes `h ⊙ w` (or `h`) padded with zeros into `row`; returns the sum of its squares, which in float64 is
     /// infinite or NaN only if an element is, and zero only if all are.
-    pub(super) fn embed(self, h: &[f32], w: Option<&[f32]>, out: &mut [Line]) -> f64 {
-        assert_eq!(out.len(), h.len().div_ceil(WIDTH), "a row fills its lines");
-        assert!(w.is_none_or(|w| w.len() == h.len()), "one weight per element");
+    pub(super) fn embed(self, h: &[f32], w: Option<&[f32]>, row: &mut [f32]) -> f64 {
+        assert_eq!(
+            row.len(),
+            h.len().next_multiple_of(WIDTH),
+            "a row fills its lines"
+        );
+        assert!(
+            w.is_none_or(|w| w.len() == h.len()),
+            "one weight per element"
+        );
         match self.0 {
-            Kind::Portable => embed(h, w, out),
+            Kind::Portable => embed(h, w, row),
             // SAFETY: an `Isa` of this kind exists only where its features were detected.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => unsafe { embed_avx2(h, w, out) },
+            Kind::Avx2 => unsafe { embed_avx2(h, w, row) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 => unsafe { embed_avx512(h, w, out) },
+            Kind::Avx512 => unsafe { embed_avx512(h, w, row) },
             // Plain code already uses NEON there: it is part of the architecture's baseline.
             #[cfg(target_arch = "aarch64")]
-            Kind::Neon => embed(h, w, out),
+            Kind::Neon => embed(h, w, row),
         }
     }
 
     /// Multiplies a row by `factor` with one rounding per element, whatever the factor's magnitude.
-    pub(super) fn scale(self, row: &mut [Line], factor: f64) {
+    pub(super) fn scale(self, row: &mut [f32], factor: f64) {
         match self.0 {
             Kind::Portable => scale(row, factor),
             // SAFETY: an `Isa` of this kind exists only where its features were detected.
@@ -99,22 +110,30 @@ impl Isa {
         }
     }
 
-    /// Condensed dot products of the first `n` rows of `rows`, each `lines` long.
-    pub(super) fn gram(self, rows: &[Line], lines: usize, n: usize, out: &mut [f32]) {
-        assert_eq!(rows.len(), n.next_multiple_of(TILE) * lines, "rows are padded to whole tiles");
-        assert_eq!(out.len(), n * n.saturating_sub(1) / 2, "one product per pair");
+    /// Condensed dot products of the first `n` rows of `quads`, each `lines` long.
+    pub(super) fn gram(self, quads: &[Quad], lines: usize, n: usize, out: &mut [f32]) {
+        assert_eq!(
+            quads.len(),
+            n.div_ceil(TILE) * lines,
+            "rows are padded to whole tiles"
+        );
+        assert_eq!(
+            out.len(),
+            n * n.saturating_sub(1) / 2,
+            "one product per pair"
+        );
         match self.0 {
             // SAFETY: this vector type is plain Rust and needs no feature.
-            Kind::Portable => unsafe { gram::<[f32; 4], 2>(rows, lines, n, out) },
+            Kind::Portable => unsafe { gram::<[f32; 4], 2>(quads, lines, n, out) },
             // SAFETY: an `Isa` of this kind exists only where its features were detected.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => unsafe { gram_avx2(rows, lines, n, out) },
+            Kind::Avx2 => unsafe { gram_avx2(quads, lines, n, out) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 => unsafe { gram_avx512(rows, lines, n, out) },
+            Kind::Avx512 => unsafe { gram_avx512(quads, lines, n, out) },
             // SAFETY: as above.
             #[cfg(target_arch = "aarch64")]
-            Kind::Neon => unsafe { gram_neon(rows, lines, n, out) },
+            Kind::Neon => unsafe { gram_neon(quads, lines, n, out) },
         }
     }
 }
@@ -123,118 +142,99 @@ impl Isa {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn embed_avx2(h: &[f32], w: Option<&[f32]>, out: &mut [Line]) -> f64 {
-    embed(h, w, out)
+fn embed_avx2(h: &[f32], w: Option<&[f32]>, row: &mut [f32]) -> f64 {
+    embed(h, w, row)
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-fn embed_avx512(h: &[f32], w: Option<&[f32]>, out: &mut [Line]) -> f64 {
-    embed(h, w, out)
+fn embed_avx512(h: &[f32], w: Option<&[f32]>, row: &mut [f32]) -> f64 {
+    embed(h, w, row)
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn scale_avx2(row: &mut [Line], factor: f64) {
+fn scale_avx2(row: &mut [f32], factor: f64) {
     scale(row, factor);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-fn scale_avx512(row: &mut [Line], factor: f64) {
+fn scale_avx512(row: &mut [f32], factor: f64) {
     scale(row, factor);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn gram_avx2(rows: &[Line], lines: usize, n: usize, out: &mut [f32]) {
+fn gram_avx2(quads: &[Quad], lines: usize, n: usize, out: &mut [f32]) {
     // SAFETY: this function is compiled with the features the vector type needs.
-    unsafe { gram::<std::arch::x86_64::__m256, 2>(rows, lines, n, out) }
+    unsafe { gram::<std::arch::x86_64::__m256, 2>(quads, lines, n, out) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-fn gram_avx512(rows: &[Line], lines: usize, n: usize, out: &mut [f32]) {
+fn gram_avx512(quads: &[Quad], lines: usize, n: usize, out: &mut [f32]) {
     // SAFETY: this function is compiled with the features the vector type needs.
-    unsafe { gram::<std::arch::x86_64::__m512, 4>(rows, lines, n, out) }
+    unsafe { gram::<std::arch::x86_64::__m512, 4>(quads, lines, n, out) }
 }
 
 #[cfg(target_arch = "aarch64")]
 #[target_feature(enable = "neon")]
-fn gram_neon(rows: &[Line], lines: usize, n: usize, out: &mut [f32]) {
+fn gram_neon(quads: &[Quad], lines: usize, n: usize, out: &mut [f32]) {
     // SAFETY: this function is compiled with the features the vector type needs.
-    unsafe { gram::<std::arch::aarch64::float32x4_t, 4>(rows, lines, n, out) }
+    unsafe { gram::<std::arch::aarch64::float32x4_t, 4>(quads, lines, n, out) }
 }
 
 #[inline(always)]
-fn embed(h: &[f32], w: Option<&[f32]>, out: &mut [Line]) -> f64 {
-    let mut squares = [0.0f64; WIDTH];
-    let (h_whole, h_rest) = h.as_chunks::<WIDTH>();
-    let (out_whole, out_rest) = out.split_at_mut(h_whole.len());
+fn embed(h: &[f32], w: Option<&[f32]>, row: &mut [f32]) -> f64 {
+    let (e, padding) = row.split_at_mut(h.len());
+    padding.fill(0.0);
     if let Some(w) = w {
-        let (w_whole, w_rest) = w.as_chunks::<WIDTH>();
-        for ((line, h), w) in out_whole.iter_mut().zip(h_whole).zip(w_whole) {
-            line.0 = std::array::from_fn(|i| h[i] * w[i]);
-            add_squares(&mut squares, line);
-        }
-        for line in out_rest {
-            *line = Line::ZERO;
-            for ((x, h), w) in line.0.iter_mut().zip(h_rest).zip(w_rest) {
-                *x = h * w;
-            }
-            add_squares(&mut squares, line);
+        for ((e, h), w) in e.iter_mut().zip(h).zip(w) {
+            *e = h * w;
         }
     } else {
-        for (line, h) in out_whole.iter_mut().zip(h_whole) {
-            line.0 = *h;
-            add_squares(&mut squares, line);
-        }
-        for line in out_rest {
-            *line = Line::ZERO;
-            line.0[..h_rest.len()].copy_from_slice(h_rest);
-            add_squares(&mut squares, line);
+        e.copy_from_slice(h);
+    }
+    let mut squares = [0.0f64; WIDTH];
+    for line in row.as_chunks::<WIDTH>().0 {
+        for (square, &x) in squares.iter_mut().zip(line) {
+            *square += f64::from(x) * f64::from(x);
         }
     }
     squares.iter().sum()
 }
 
 #[inline(always)]
-fn add_squares(squares: &mut [f64; WIDTH], line: &Line) {
-    for (square, x) in squares.iter_mut().zip(line.0) {
-        *square += f64::from(x) * f64::from(x);
+fn scale(row: &mut [f32], factor: f64) {
+    for x in row {
+        *x = (f64::from(*x) * factor) as f32;
     }
 }
 
-#[inline(always)]
-fn scale(row: &mut [Line], factor: f64) {
-    for line in row {
-        line.0 = line.0.map(|x| (f64::from(x) * factor) as f32);
+/// Copies a padded row to place `lane` of its four.
+pub(super) fn interleave(row: &[f32], quads: &mut [Quad], lane: usize) {
+    for (quad, line) in quads.iter_mut().zip(row.as_chunks::<WIDTH>().0) {
+        quad[lane].0 = *line;
     }
 }
 
 /// # Safety
 /// The caller is compiled with the features `V` needs, and the machine has them.
 #[inline(always)]
-unsafe fn gram<V: Vector, const M: usize>(
-    rows: &[Line],
-    lines: usize,
-    n: usize,
-    out: &mut [f32],
-) {
+unsafe fn gram<V: Vector, const M: usize>(quads: &[Quad], lines: usize, n: usize, out: &mut [f32]) {
     out.fill(0.0);
     // Blocks of equal length: a short last one would pay for a tile's reduction with little work.
     let block = lines.div_ceil(lines.div_ceil(BLOCK_LINES).max(1)).max(1);
     for start in (0..lines).step_by(block) {
         let end = lines.min(start + block);
-        let row = |i: usize| &rows[i * lines + start..i * lines + end];
+        let rows = |i: usize| &quads[i / TILE * lines..][start..end];
         for group in (0..n).step_by(GROUP_COLUMNS) {
             let group_end = n.min(group + GROUP_COLUMNS);
-            for i in (0..group_end).step_by(M) {
-                for j in (group.max(i / TILE * TILE)..group_end).step_by(TILE) {
-                    let a = std::array::from_fn(|r| row(i + r));
-                    let b = std::array::from_fn(|c| row(j + c));
+            for i in (0..group_end).step_by(TILE) {
+                for j in (group.max(i)..group_end).step_by(TILE) {
                     // SAFETY: the caller's promise.
-                    let dots = unsafe { tile::<V, M>(a, b) };
+                    let dots = unsafe { tile::<V, M>(rows(i), rows(j)) };
                     add_tile(&dots, i, j, n, out);
                 }
             }
@@ -244,7 +244,7 @@ unsafe fn gram<V: Vector, const M: usize>(
 
 /// Adds a tile's products to the pairs it holds above the diagonal and inside the `n` rows.
 #[inline(always)]
-fn add_tile<const M: usize>(dots: &[[f32; TILE]; M], i: usize, j: usize, n: usize, out: &mut [f32]) {
+fn add_tile(dots: &[[f32; TILE]; TILE], i: usize, j: usize, n: usize, out: &mut [f32]) {
     for (i, dots) in (i..n).zip(dots) {
         let skip = (i + 1).saturating_sub(j);
         let keep = TILE.min(n - j);
@@ -258,51 +258,56 @@ fn add_tile<const M: usize>(dots: &[[f32; TILE]; M], i: usize, j: usize, n: usiz
     }
 }
 
-/// The dot products of `M` rows with four, all of one length.
+/// The dot products of four rows with four, `M` rows at a time.
 ///
 /// # Safety
 /// The caller is compiled with the features `V` needs, and the machine has them.
 #[inline(always)]
-unsafe fn tile<V: Vector, const M: usize>(
-    a: [&[Line]; M],
-    b: [&[Line]; TILE],
-) -> [[f32; TILE]; M] {
-    // SAFETY: the caller's promise, and each part lies inside a line.
-    unsafe {
-        let sums = match WIDTH / V::LANES {
-            1 => part_sums::<V, M>(a, b, 0),
-            2 => add_sums(part_sums::<V, M>(a, b, 0), part_sums(a, b, 1)),
-            _ => add_sums(
-                add_sums(part_sums::<V, M>(a, b, 0), part_sums(a, b, 2)),
-                add_sums(part_sums::<V, M>(a, b, 1), part_sums(a, b, 3)),
-            ),
+unsafe fn tile<V: Vector, const M: usize>(a: &[Quad], b: &[Quad]) -> [[f32; TILE]; TILE] {
+    let mut dots = [[0.0; TILE]; TILE];
+    for (place, dots) in dots.as_chunks_mut::<M>().0.iter_mut().enumerate() {
+        let first = place * M;
+        // SAFETY: the caller's promise; `M` divides `TILE`, and each part lies inside a line.
+        let sums: [[V; TILE]; M] = unsafe {
+            match WIDTH / V::LANES {
+                1 => partial_sums(a, b, first, 0),
+                2 => add_sums(partial_sums(a, b, first, 0), partial_sums(a, b, first, 1)),
+                _ => add_sums(
+                    add_sums(partial_sums(a, b, first, 0), partial_sums(a, b, first, 2)),
+                    add_sums(partial_sums(a, b, first, 1), partial_sums(a, b, first, 3)),
+                ),
+            }
         };
-        sums.map(|four| V::total(four))
+        for (dots, sums) in dots.iter_mut().zip(sums) {
+            // SAFETY: the caller's promise.
+            *dots = unsafe { V::total(sums) };
+        }
     }
+    dots
 }
 
-/// The partial sums of one part of every line. Narrow units take several passes rather than several registers
-/// per product: a tile's accumulators then fit the registers, and its rows the first-level cache.
+/// The partial sums of one part of every line, for rows `first .. first + M`. Narrow units take several passes
+/// rather than several registers per product: the sums then fit the registers, and the rows the first-level cache.
 ///
 /// # Safety
 /// As [`tile`], and `part` is below `WIDTH / V::LANES`.
 #[inline(always)]
-unsafe fn part_sums<V: Vector, const M: usize>(
-    a: [&[Line]; M],
-    b: [&[Line]; TILE],
+unsafe fn partial_sums<V: Vector, const M: usize>(
+    a: &[Quad],
+    b: &[Quad],
+    first: usize,
     part: usize,
 ) -> [[V; TILE]; M] {
-    let lines = b[0].len();
-    // One known length removes the bounds checks from the loop.
-    let a = a.map(|row| &row[..lines]);
-    let b = b.map(|row| &row[..lines]);
     // SAFETY: the caller's promise.
     unsafe {
         let mut sums = [[V::zero(); TILE]; M];
-        for k in 0..lines {
-            let y = b.map(|row| V::load(&row[k], part));
-            for (sums, row) in sums.iter_mut().zip(a) {
-                let x = V::load(&row[k], part);
+        for (a, b) in a.iter().zip(b) {
+            let mut y = [V::zero(); TILE];
+            for (y, line) in y.iter_mut().zip(b) {
+                *y = V::load(line, part);
+            }
+            for (sums, line) in sums.iter_mut().zip(&a[first..first + M]) {
+                let x = V::load(line, part);
                 for (sum, y) in sums.iter_mut().zip(y) {
                     *sum = V::mul_add(x, y, *sum);
                 }
@@ -316,11 +321,14 @@ unsafe fn part_sums<V: Vector, const M: usize>(
 /// As [`tile`].
 #[inline(always)]
 unsafe fn add_sums<V: Vector, const M: usize>(
-    a: [[V; TILE]; M],
+    mut a: [[V; TILE]; M],
     b: [[V; TILE]; M],
 ) -> [[V; TILE]; M] {
-    // SAFETY: the caller's promise.
-    std::array::from_fn(|r| std::array::from_fn(|c| unsafe { V::add(a[r][c], b[r][c]) }))
+    for (a, b) in a.iter_mut().flatten().zip(b.iter().flatten()) {
+        // SAFETY: the caller's promise.
+        *a = unsafe { V::add(*a, *b) };
+    }
+    a
 }
 
 /// A register of floats.
@@ -387,8 +395,8 @@ mod x86 {
         let mut out = [0.0; 4];
         // SAFETY: the machine has SSE, and four floats are written to an array of four.
         unsafe {
-            let halves = |a, b| _mm_add_ps(_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
-            let (ab, cd) = (halves(x[0], x[1]), halves(x[2], x[3]));
+            let ab = _mm_add_ps(_mm_unpacklo_ps(x[0], x[1]), _mm_unpackhi_ps(x[0], x[1]));
+            let cd = _mm_add_ps(_mm_unpacklo_ps(x[2], x[3]), _mm_unpackhi_ps(x[2], x[3]));
             let sums = _mm_add_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab));
             _mm_storeu_ps(out.as_mut_ptr(), sums);
         }
@@ -426,9 +434,11 @@ mod x86 {
         unsafe fn total(four: [Self; 4]) -> [f32; 4] {
             // SAFETY: the caller has the feature.
             unsafe {
-                total(four.map(|x| {
-                    _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x))
-                }))
+                let mut halves = [_mm_setzero_ps(); 4];
+                for (half, x) in halves.iter_mut().zip(four) {
+                    *half = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+                }
+                total(halves)
             }
         }
     }
@@ -464,10 +474,12 @@ mod x86 {
         unsafe fn total(four: [Self; 4]) -> [f32; 4] {
             // SAFETY: the caller has the feature, which includes AVX2.
             unsafe {
-                <__m256 as Vector>::total(four.map(|x| {
-                    let high = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(x)));
-                    _mm256_add_ps(_mm512_castps512_ps256(x), high)
-                }))
+                let mut halves = [_mm256_setzero_ps(); 4];
+                for (half, x) in halves.iter_mut().zip(four) {
+                    let high = _mm512_extractf64x4_pd::<1>(_mm512_castps_pd(x));
+                    *half = _mm256_add_ps(_mm512_castps512_ps256(x), _mm256_castpd_ps(high));
+                }
+                <__m256 as Vector>::total(halves)
             }
         }
     }
@@ -509,10 +521,12 @@ mod arm {
         unsafe fn total(four: [Self; 4]) -> [f32; 4] {
             // SAFETY: the caller has the feature.
             unsafe {
-                four.map(|x| {
+                let mut totals = [0.0; 4];
+                for (total, x) in totals.iter_mut().zip(four) {
                     let halves = vadd_f32(vget_low_f32(x), vget_high_f32(x));
-                    vget_lane_f32::<0>(halves) + vget_lane_f32::<1>(halves)
-                })
+                    *total = vget_lane_f32::<0>(halves) + vget_lane_f32::<1>(halves);
+                }
+                totals
             }
         }
     }

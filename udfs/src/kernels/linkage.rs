@@ -110,19 +110,24 @@ impl Linker {
     /// # Panics
     /// If `condensed` does not hold `n (n - 1) / 2` finite values.
     pub fn link(&mut self, condensed: &[f32], n: usize, linkage: Linkage) -> &[Step] {
-        assert_eq!(condensed.len(), n * n.saturating_sub(1) / 2, "one dissimilarity per pair");
+        assert_eq!(
+            condensed.len(),
+            n * n.saturating_sub(1) / 2,
+            "one dissimilarity per pair"
+        );
         self.matrix.clear();
         self.matrix.reserve_exact(condensed.len());
         self.matrix.extend_from_slice(condensed);
         let (state, matrix) = (&mut self.state, &mut self.matrix);
         kodama::linkage_with(state, matrix, n, linkage.method(), &mut self.dendrogram);
         self.steps.clear();
-        self.steps.extend(self.dendrogram.steps().iter().map(|step| Step {
-            cluster1: step.cluster1 as u32,
-            cluster2: step.cluster2 as u32,
-            dissimilarity: step.dissimilarity,
-            size: step.size as u32,
-        }));
+        self.steps
+            .extend(self.dendrogram.steps().iter().map(|step| Step {
+                cluster1: step.cluster1 as u32,
+                cluster2: step.cluster2 as u32,
+                dissimilarity: step.dissimilarity,
+                size: step.size as u32,
+            }));
         &self.steps
     }
 

@@ -34,17 +34,28 @@ pub struct Polysemanticity {
 pub fn polysemanticity(condensed: &[f32], clusters: &FlatClusters) -> Polysemanticity {
     let labels = &clusters.labels;
     let n = labels.len();
-    assert_eq!(condensed.len(), n * n.saturating_sub(1) / 2, "one distance per pair");
+    assert_eq!(
+        condensed.len(),
+        n * n.saturating_sub(1) / 2,
+        "one distance per pair"
+    );
     let (mut max, mut intra, mut inter) = (0.0f32, Sum::default(), Sum::default());
     for (i, &label) in labels.iter().enumerate() {
         let row = &condensed[condensed_row(n, i)..][..n - i - 1];
         max = row.iter().copied().fold(max, f32::max);
         for (&distance, &other) in row.iter().zip(&labels[i + 1..]) {
-            let sum = if label == other { &mut intra } else { &mut inter };
+            let sum = if label == other {
+                &mut intra
+            } else {
+                &mut inter
+            };
             sum.add(distance);
         }
     }
-    let all = Sum { total: intra.total + inter.total, pairs: intra.pairs + inter.pairs };
+    let all = Sum {
+        total: intra.total + inter.total,
+        pairs: intra.pairs + inter.pairs,
+    };
     Polysemanticity {
         n_clusters: (n > 0).then_some(clusters.sizes.len() as u32),
         max_distance: (all.pairs > 0).then_some(f64::from(max)),

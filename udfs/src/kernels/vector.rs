@@ -92,7 +92,9 @@ fn is_safe(squares: f64) -> bool {
 
 /// The largest magnitude; NaN if there is one.
 fn largest<A: Real>(a: &[A]) -> f64 {
-    a.iter().map(|&x| x.into().abs()).fold(0.0, |m, x| if x > m || x.is_nan() { x } else { m })
+    a.iter()
+        .map(|&x| x.into().abs())
+        .fold(0.0, |m, x| if x > m || x.is_nan() { x } else { m })
 }
 
 /// Sums of `N` terms per element pair.
