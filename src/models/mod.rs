@@ -31,6 +31,8 @@ pub enum Site {
     MlpOut,
     /// `resid.post`: the residual stream after the block. `[batch, seq, d_model]`
     ResidPost,
+    /// `mlp.in`: what a layer without a layer norm before it receives. `[batch, seq, d_in]`
+    MlpIn,
 }
 
 /// One named place: `blocks.{layer}.{site}`.
@@ -51,6 +53,7 @@ impl fmt::Display for HookPoint {
             Site::MlpPost => "mlp.post",
             Site::MlpOut => "mlp.out",
             Site::ResidPost => "resid.post",
+            Site::MlpIn => "mlp.in",
         };
         write!(f, "blocks.{}.{site}", self.layer)
     }
@@ -94,7 +97,26 @@ pub struct NeuronWeights {
     pub w_out: Vec<f32>,
 }
 
-/// A network that maps token ids to activations.
+/// What a network reads: a batch of equally long documents.
+#[derive(Debug, Clone, Copy)]
+pub enum Input<'a> {
+    /// Token ids, row-major. `[batch, seq]`
+    Tokens {
+        /// All documents, one after the other.
+        ids: &'a [u32],
+        /// Length of each document.
+        seq: usize,
+    },
+    /// Vectors such as images: documents of one position, so that hooks see `[batch, 1, width]`. `[batch, width]`
+    Vectors {
+        /// All vectors, one after the other.
+        values: &'a [f32],
+        /// Width of each vector.
+        width: usize,
+    },
+}
+
+/// A network that maps documents to activations.
 pub trait Model: Send + Sync {
     /// `gpt2`, `mlp`, ...
     fn architecture(&self) -> &str;
@@ -102,10 +124,10 @@ pub trait Model: Send + Sync {
     /// Layers of neurons, in block order.
     fn layers(&self) -> &[LayerInfo];
 
-    /// Most positions a document may have.
+    /// Most positions a document may have; 1 for a network that reads vectors.
     fn n_ctx(&self) -> usize;
 
-    /// Number of token ids the embedding knows.
+    /// Number of token ids the embedding knows; 0 for a network that reads vectors.
     fn d_vocab(&self) -> usize;
 
     /// Weights of a layer's neurons under a layer norm convention: `sum(h * w_in) + b_in` is the pre-activation.
@@ -114,9 +136,9 @@ pub trait Model: Send + Sync {
     /// Where the vector `h` of [`Model::neuron_weights`] is read.
     fn received_at(&self, layer: usize, layer_norm: LayerNorm) -> HookPoint;
 
-    /// Runs token ids `[batch, seq]` (row-major, equal lengths) through the blocks, calling `hooks` on the way.
-    fn forward(&self, ids: &[u32], seq: usize, hooks: &mut dyn Hooks) -> Result<()>;
+    /// Sends a batch through the blocks, calling `hooks` on the way.
+    fn forward(&self, input: Input<'_>, hooks: &mut dyn Hooks) -> Result<()>;
 
-    /// As [`Model::forward`], then the logits. `[batch, seq, d_vocab]`
-    fn logits(&self, ids: &[u32], seq: usize, hooks: &mut dyn Hooks) -> Result<Tensor>;
+    /// As [`Model::forward`], then the logits. `[batch, seq, d_vocab]`, or `[batch, 1, n_classes]` of a classifier
+    fn logits(&self, input: Input<'_>, hooks: &mut dyn Hooks) -> Result<Tensor>;
 }
