@@ -208,26 +208,39 @@ fn nano_sort_equals_its_published_tensors() {
 
 #[test]
 fn wikitext_model_equals_its_golden_activations() {
-    let (Some(folder), Some(golden)) = (
-        shared("gpt2-wikitext-tiny"),
-        shared("golden/lm-raw/probe_activations.npz"),
-    ) else {
+    let (Some(folder), Some(text)) = (shared("gpt2-wikitext-tiny"), shared("wikitext-2/valid.txt"))
+    else {
         return;
     };
-    let golden: HashMap<String, Tensor> = Tensor::read_npz(golden)
-        .expect("an npz file")
-        .into_iter()
-        .collect();
+    let golden = read_safetensors(&root().join("tests/reference/wikitext_probe.safetensors"));
     let loaded = load(&folder).unwrap();
-    let (ids, seq) = (ids_of(&golden["ids"]), 128);
+    let text = std::fs::read_to_string(text).expect("a text file");
+    let all = loaded
+        .tokenizer
+        .expect("a tokenizer")
+        .encode(&text)
+        .unwrap();
+    let seq = 128;
+    assert_eq!(all.len() / seq, 2_483);
+    let documents = ids_of(&golden["doc"]);
+    let ids: Vec<u32> = documents
+        .iter()
+        .flat_map(|doc| &all[*doc as usize * seq..][..seq])
+        .copied()
+        .collect();
     let mut probe = Probe::of(&[Site::Ln2Out, Site::MlpPost]);
     loaded
         .model
         .forward(Input::Tokens { ids: &ids, seq }, &mut probe)
         .unwrap();
     for layer in 0..4 {
-        let h = golden["h"].get(layer).unwrap();
-        assert_close("h", &probe.values(layer, Site::Ln2Out), &values(&h), 1e-5);
+        let h = probe.seen[&HookPoint {
+            layer,
+            site: Site::Ln2Out,
+        }]
+            .narrow(1, seq - 8, 8);
+        let expected = golden["h"].get(layer).unwrap();
+        assert_close("h", &values(&h.unwrap()), &values(&expected), 1e-5);
         let post = probe.seen[&HookPoint {
             layer,
             site: Site::MlpPost,
@@ -236,6 +249,147 @@ fn wikitext_model_equals_its_golden_activations() {
         let expected = golden["post_last_token"].get(layer).unwrap();
         assert_close("post", &values(&post.unwrap()), &values(&expected), 1e-5);
     }
+}
+
+/// Two vectors and their logits and first eight hidden activations: tests/reference/mlp_forward.py.
+const MLP_LOGITS: [f32; 20] = [
+    5.405353e-01,
+    -5.138249e-01,
+    1.320375e+00,
+    6.752395e-01,
+    -1.075008e+00,
+    -1.701773e+00,
+    -8.313363e-01,
+    -8.873823e-01,
+    1.821404e+00,
+    1.939978e-01,
+    4.410198e-01,
+    -5.411488e-01,
+    1.470992e+00,
+    8.033293e-01,
+    -1.329089e+00,
+    -1.655605e+00,
+    -9.351051e-01,
+    -9.830938e-01,
+    2.015726e+00,
+    1.328369e-01,
+];
+const MLP_POST: [f32; 16] = [
+    0.000000e+00,
+    0.000000e+00,
+    0.000000e+00,
+    0.000000e+00,
+    0.000000e+00,
+    8.785183e-01,
+    3.585166e+00,
+    0.000000e+00,
+    0.000000e+00,
+    0.000000e+00,
+    0.000000e+00,
+    0.000000e+00,
+    0.000000e+00,
+    9.657656e-01,
+    3.790535e+00,
+    0.000000e+00,
+];
+
+#[test]
+fn classifier_equals_numpy() {
+    let Some(file) = shared("mnist-authors/mlp.safetensors") else {
+        return;
+    };
+    let model = load(&file).unwrap().model;
+    let pixels: Vec<f32> = (0..2 * 784)
+        .map(|i| (i * 7919 % 1013) as f32 / 256.0)
+        .collect();
+    let mut probe = Probe::of(&[Site::MlpPost]);
+    let input = Input::Vectors {
+        values: &pixels,
+        width: 784,
+    };
+    let logits = model.logits(input, &mut probe).unwrap();
+    assert_eq!(logits.dims(), [2, 1, 10]);
+    assert_close("logits", &values(&logits), &MLP_LOGITS, 1e-5);
+    let post = probe.seen[&HookPoint {
+        layer: 0,
+        site: Site::MlpPost,
+    }]
+        .narrow(2, 0, 8)
+        .unwrap();
+    assert_close("post", &values(&post), &MLP_POST, 1e-5);
+}
+
+/// A classifier small enough to work out by hand.
+#[test]
+fn classifier_by_hand() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let tensor = |v: &[f32], dims: &[usize]| Tensor::from_slice(v, dims, &Device::Cpu).unwrap();
+    let tensors = [
+        (
+            "layers.0.weight",
+            tensor(&[1.0, 2.0, -1.0, 0.5, 0.0, 1.0], &[3, 2]),
+        ),
+        ("layers.0.bias", tensor(&[0.5, 0.0, -4.0], &[3])),
+        (
+            "layers.1.weight",
+            tensor(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &[2, 3]),
+        ),
+        ("layers.1.bias", tensor(&[0.0, 1.0], &[2])),
+    ];
+    let tensors = tensors
+        .into_iter()
+        .map(|(name, t)| (name.to_string(), t))
+        .collect();
+    support::write_tensors(&tensors, &folder.path().join("model.safetensors"));
+    let config = r#"{"kind": "mlp", "activation_function": "relu"}"#;
+    std::fs::write(folder.path().join("config.json"), config).expect("a writable folder");
+    let loaded = load(folder.path()).unwrap();
+    assert!(loaded.tokenizer.is_none());
+    let model = loaded.model;
+    let (layers, limits) = (model.layers(), (model.n_ctx(), model.d_vocab()));
+    assert_eq!(
+        (model.architecture(), layers.len(), limits),
+        ("mlp", 1, (1, 0))
+    );
+    assert_eq!((layers[0].d_in, layers[0].n_neurons), (2, 3));
+    let mut probe = Probe::of(&[Site::MlpIn, Site::MlpPre, Site::MlpPost]);
+    let input = Input::Vectors {
+        values: &[1.0, 3.0, -2.0, 4.0],
+        width: 2,
+    };
+    let logits = values(&model.logits(input, &mut probe).unwrap());
+    assert_eq!(
+        probe.values(0, Site::MlpPre),
+        [7.5, 0.5, -1.0, 6.5, 4.0, 0.0]
+    );
+    assert_eq!(
+        probe.values(0, Site::MlpPost),
+        [7.5, 0.5, 0.0, 6.5, 4.0, 0.0]
+    );
+    assert_eq!(logits, [8.5, 33.5, 14.5, 47.0]);
+    let weights = model.neuron_weights(0, LayerNorm::Folded).unwrap();
+    assert_eq!(weights.w_in[..2], [1.0, 2.0]);
+    assert_eq!(weights.w_out, [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+    assert_eq!(
+        model.received_at(0, LayerNorm::Folded).to_string(),
+        "blocks.0.mlp.in"
+    );
+    let error = |input| {
+        model
+            .forward(input, &mut Probe::default())
+            .unwrap_err()
+            .to_string()
+    };
+    let came = error(Input::Tokens { ids: &[1], seq: 1 });
+    assert!(came.contains("mlp: vectors are required"), "{came}");
+    let came = error(Input::Vectors {
+        values: &[1.0; 3],
+        width: 3,
+    });
+    assert!(
+        came.contains("vectors of width 2 are required, got 3"),
+        "{came}"
+    );
 }
 
 #[test]
