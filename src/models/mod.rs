@@ -1,4 +1,22 @@
 //! Networks with named hook points. What ingest knows of an architecture is the trait [`Model`].
+//!
+//! Threads: every product, row kernel and tokenizer here runs on rayon's global pool, the same one candle and `gemm`
+//! use, so its size ([`set_threads`]) is the number of cores that compute. A forward pass is called from one thread,
+//! which waits for the pool. The query engine's tokio workers do not compute while a pass runs; they wait for it.
+//!
+//! An architecture is one file beside this one and one line in `load.rs`.
+
+mod error;
+mod gpt2;
+mod load;
+mod matmul;
+mod mlp;
+mod pass;
+mod tokenizer;
+mod weights;
+
+pub use load::{LoadedModel, load, set_threads, threads};
+pub use tokenizer::Tokenizer;
 
 use std::fmt;
 
@@ -31,6 +49,27 @@ pub enum Site {
     MlpOut,
     /// `resid.post`: the residual stream after the block. `[batch, seq, d_model]`
     ResidPost,
+    /// `mlp.in`: what a layer without a layer norm before it receives. `[batch, seq, d_in]`
+    MlpIn,
+    /// `resid.pre`: the residual stream before the block; before the first, the embedding. `[batch, seq, d_model]`
+    ResidPre,
+    /// `ln1.out`: what the attention receives. `[batch, seq, d_model]`
+    Ln1Out,
+    /// `attn.qkv`: queries, keys and values side by side, each with its heads side by side. `[batch, seq, 3 d_model]`
+    AttnQkv,
+    /// `attn.scores`: scaled, before the mask. `[batch, n_heads, seq, seq]`
+    AttnScores,
+    /// `attn.pattern`: after mask and softmax. `[batch, n_heads, seq, seq]`
+    AttnPattern,
+    /// `attn.z`: values mixed by the pattern, heads side by side. `[batch, seq, d_model]`
+    AttnZ,
+    /// `attn.out`: what the attention adds to the residual stream. `[batch, seq, d_model]`
+    AttnOut,
+    /// `resid.mid`: the residual stream between attention and MLP. `[batch, seq, d_model]`
+    ResidMid,
+    /// `ln_final.out`: what the head receives; its layer is the last, and only `logits` gets there.
+    /// `[batch, seq, d_model]`
+    LnFinalOut,
 }
 
 /// One named place: `blocks.{layer}.{site}`.
@@ -51,6 +90,16 @@ impl fmt::Display for HookPoint {
             Site::MlpPost => "mlp.post",
             Site::MlpOut => "mlp.out",
             Site::ResidPost => "resid.post",
+            Site::MlpIn => "mlp.in",
+            Site::ResidPre => "resid.pre",
+            Site::Ln1Out => "ln1.out",
+            Site::AttnQkv => "attn.qkv",
+            Site::AttnScores => "attn.scores",
+            Site::AttnPattern => "attn.pattern",
+            Site::AttnZ => "attn.z",
+            Site::AttnOut => "attn.out",
+            Site::ResidMid => "resid.mid",
+            Site::LnFinalOut => return write!(f, "ln_final.out"),
         };
         write!(f, "blocks.{}.{site}", self.layer)
     }
@@ -64,7 +113,8 @@ pub trait Hooks {
     /// Called with the value at a wanted place; `Some` replaces it for the rest of the pass.
     fn visit(&mut self, hook: HookPoint, value: &Tensor) -> Result<Option<Tensor>>;
 
-    /// Asked after every block: true ends the pass early without logits (cancellation, or nothing deeper is wanted).
+    /// Asked after every block: true ends the pass there (cancellation, or nothing deeper is wanted), which
+    /// [`Model::logits`] reports as an error.
     fn done(&self) -> bool {
         false
     }
@@ -94,7 +144,26 @@ pub struct NeuronWeights {
     pub w_out: Vec<f32>,
 }
 
-/// A network that maps token ids to activations.
+/// What a network reads: a batch of equally long documents.
+#[derive(Debug, Clone, Copy)]
+pub enum Input<'a> {
+    /// Token ids, row-major. `[batch, seq]`
+    Tokens {
+        /// All documents, one after the other.
+        ids: &'a [u32],
+        /// Length of each document.
+        seq: usize,
+    },
+    /// Vectors such as images: documents of one position, so that hooks see `[batch, 1, width]`. `[batch, width]`
+    Vectors {
+        /// All vectors, one after the other.
+        values: &'a [f32],
+        /// Width of each vector.
+        width: usize,
+    },
+}
+
+/// A network that maps documents to activations.
 pub trait Model: Send + Sync {
     /// `gpt2`, `mlp`, ...
     fn architecture(&self) -> &str;
@@ -102,10 +171,10 @@ pub trait Model: Send + Sync {
     /// Layers of neurons, in block order.
     fn layers(&self) -> &[LayerInfo];
 
-    /// Most positions a document may have.
+    /// Most positions a document may have; 1 for a network that reads vectors.
     fn n_ctx(&self) -> usize;
 
-    /// Number of token ids the embedding knows.
+    /// Number of token ids the embedding knows; 0 for a network that reads vectors.
     fn d_vocab(&self) -> usize;
 
     /// Weights of a layer's neurons under a layer norm convention: `sum(h * w_in) + b_in` is the pre-activation.
@@ -114,9 +183,9 @@ pub trait Model: Send + Sync {
     /// Where the vector `h` of [`Model::neuron_weights`] is read.
     fn received_at(&self, layer: usize, layer_norm: LayerNorm) -> HookPoint;
 
-    /// Runs token ids `[batch, seq]` (row-major, equal lengths) through the blocks, calling `hooks` on the way.
-    fn forward(&self, ids: &[u32], seq: usize, hooks: &mut dyn Hooks) -> Result<()>;
+    /// Sends a batch through the blocks, calling `hooks` on the way.
+    fn forward(&self, input: Input<'_>, hooks: &mut dyn Hooks) -> Result<()>;
 
-    /// As [`Model::forward`], then the logits. `[batch, seq, d_vocab]`
-    fn logits(&self, ids: &[u32], seq: usize, hooks: &mut dyn Hooks) -> Result<Tensor>;
+    /// As [`Model::forward`], then the logits. `[batch, seq, d_vocab]`, or `[batch, 1, n_classes]` of a classifier
+    fn logits(&self, input: Input<'_>, hooks: &mut dyn Hooks) -> Result<Tensor>;
 }

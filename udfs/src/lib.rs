@@ -1,3 +1,17 @@
-//! polysema-udfs: SQL functions on neuron embeddings for any DataFusion session.
+//! SQL functions on neuron embeddings for any DataFusion session that has the tables `examples` and `neurons`.
+//!
+//! ```text
+//! kernels < bridge < exec < functions < catalog      imports go down only
+//! ```
+//!
+//! [`register_all`] is the way in. The plugin knows no files, no models and no store.
 
+#![deny(missing_docs)]
+
+pub mod bridge;
+pub mod catalog;
+pub mod exec;
+pub mod functions;
 pub mod kernels;
+
+pub use catalog::register_all;

@@ -29,7 +29,9 @@ impl Arguments {
             .collect::<Result<Vec<_>>>()?;
         let mut options = Vec::new();
         if !doc.options.is_empty() && matches!(literals.last(), Some(ScalarValue::Struct(_))) {
-            let Some(ScalarValue::Struct(row)) = literals.pop() else { unreachable!("just matched") };
+            let Some(ScalarValue::Struct(row)) = literals.pop() else {
+                unreachable!("just matched")
+            };
             for (field, column) in row.fields().iter().zip(row.columns()) {
                 let name = field.name().to_ascii_lowercase();
                 if !doc.options.iter().any(|option| option.name == name) {
@@ -42,10 +44,23 @@ impl Arguments {
             }
         }
         if literals.len() > doc.arguments.len() || literals.len() < doc.required {
-            return plan_err!("{function}: usage is {}, got {} arguments", doc.signature(), exprs.len());
+            return plan_err!(
+                "{function}: usage is {}, got {} arguments",
+                doc.signature(),
+                exprs.len()
+            );
         }
         let positional = doc.arguments.iter().map(|a| a.name).zip(literals).collect();
-        Ok(Self { doc_name: function, positional, options })
+        Ok(Self {
+            doc_name: function,
+            positional,
+            options,
+        })
+    }
+
+    /// A call without arguments.
+    pub fn none(function: &'static str) -> Self {
+        Self { doc_name: function, positional: Vec::new(), options: Vec::new() }
     }
 
     /// The function's name, for messages.
@@ -55,7 +70,11 @@ impl Arguments {
 
     /// An argument or option by name; `None` when left out or NULL.
     pub fn get(&self, name: &str) -> Option<&ScalarValue> {
-        let positional = self.positional.iter().find(|(n, _)| *n == name).map(|(_, v)| v);
+        let positional = self
+            .positional
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, v)| v);
         let option = self.options.iter().find(|(n, _)| n == name).map(|(_, v)| v);
         option.or(positional).filter(|value| !value.is_null())
     }
@@ -67,7 +86,9 @@ impl Arguments {
 
     /// Text.
     pub fn text(&self, name: &str) -> Result<Option<String>> {
-        let Some(value) = self.get(name) else { return Ok(None) };
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
         match value.try_as_str() {
             Some(Some(text)) => Ok(Some(text.to_string())),
             _ => self.wrong(name, "text", value),
@@ -76,7 +97,9 @@ impl Arguments {
 
     /// A whole number of any integer type.
     pub fn integer(&self, name: &str) -> Result<Option<i64>> {
-        let Some(value) = self.get(name) else { return Ok(None) };
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
         if !value.data_type().is_integer() {
             return self.wrong(name, "a whole number", value);
         }
@@ -88,7 +111,9 @@ impl Arguments {
 
     /// A finite number of any numeric type.
     pub fn number(&self, name: &str) -> Result<Option<f64>> {
-        let Some(value) = self.get(name) else { return Ok(None) };
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
         if !value.data_type().is_numeric() {
             return self.wrong(name, "a number", value);
         }
@@ -114,11 +139,18 @@ impl Arguments {
 
 /// `a, b and c` for messages.
 pub fn names(parameters: &[Parameter]) -> String {
-    parameters.iter().map(|p| p.name).collect::<Vec<_>>().join(", ")
+    parameters
+        .iter()
+        .map(|p| p.name)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn literal(doc: &FunctionDoc, position: usize, expr: &Expr) -> Result<ScalarValue> {
-    let name = doc.arguments.get(position).map_or("options", |argument| argument.name);
+    let name = doc
+        .arguments
+        .get(position)
+        .map_or("options", |argument| argument.name);
     let came = match expr {
         Expr::Literal(value, _) => return Ok(value.clone()),
         Expr::Alias(alias) => return literal(doc, position, &alias.expr),
@@ -130,9 +162,15 @@ fn literal(doc: &FunctionDoc, position: usize, expr: &Expr) -> Result<ScalarValu
     };
     let all = doc.arguments.iter().any(|a| a.name == "neuron");
     let hint = if all {
-        format!(" (for the rows of a table: JOIN {}() f USING (layer, neuron))", doc.name)
+        format!(
+            " (for the rows of a table: JOIN {}() f USING (layer, neuron))",
+            doc.name
+        )
     } else {
         String::new()
     };
-    Err(plan_datafusion_err!("{}: {name} must be a literal, got {came}{hint}", doc.name))
+    Err(plan_datafusion_err!(
+        "{}: {name} must be a literal, got {came}{hint}",
+        doc.name
+    ))
 }

@@ -79,7 +79,11 @@ impl FunctionDoc {
 
     /// The same facts in the form DataFusion's `SHOW FUNCTIONS` reads.
     pub fn to_datafusion(&self) -> Documentation {
-        let section = DocSection { include: true, label: self.chapter, description: None };
+        let section = DocSection {
+            include: true,
+            label: self.chapter,
+            description: None,
+        };
         let mut builder = Documentation::builder(
             section,
             format!("{} Returns {}", self.summary, self.returns),

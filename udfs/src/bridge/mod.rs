@@ -1,7 +1,10 @@
 //! All that knows both Arrow and slices: vector columns, arguments, settings, canonical tables, function documents.
 
+pub mod aggregate;
 pub mod arguments;
+pub mod context;
 pub mod document;
+pub mod scalar;
 pub mod settings;
 pub mod tables;
 pub mod vectors;

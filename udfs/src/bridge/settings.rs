@@ -33,6 +33,10 @@ impl ConfigExtension for PolysemaOptions {
 impl PolysemaOptions {
     /// The session's settings, or the defaults where the extension was never registered.
     pub fn of(options: &ConfigOptions) -> PolysemaOptions {
-        options.extensions.get::<PolysemaOptions>().cloned().unwrap_or_default()
+        options
+            .extensions
+            .get::<PolysemaOptions>()
+            .cloned()
+            .unwrap_or_default()
     }
 }

@@ -6,7 +6,7 @@ use datafusion::arrow::array::{Array, AsArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Int32Type};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{DFSchema, Result, exec_datafusion_err, plan_datafusion_err, plan_err};
+use datafusion::common::{DFSchema, Result, TableReference, exec_datafusion_err, plan_datafusion_err, plan_err};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, col, lit};
 use datafusion::physical_expr::expressions::{CastExpr, Column};
@@ -46,7 +46,11 @@ fn column_type(name: &str) -> ColumnType {
 /// The table an unqualified `name` means in this session.
 ///
 /// Errors (planning): there is none; the schemas that have one are listed.
-pub async fn table(state: &dyn Session, function: &str, name: &str) -> Result<Arc<dyn TableProvider>> {
+pub async fn table(
+    state: &dyn Session,
+    function: &str,
+    name: &str,
+) -> Result<Arc<dyn TableProvider>> {
     let options = &state.config_options().catalog;
     let (catalog_name, schema_name) = (&options.default_catalog, &options.default_schema);
     let catalog = state.catalog_list().catalog(catalog_name).ok_or_else(|| {
@@ -59,7 +63,10 @@ pub async fn table(state: &dyn Session, function: &str, name: &str) -> Result<Ar
     }
     let mut having = Vec::new();
     for other in catalog.schema_names() {
-        if catalog.schema(&other).is_some_and(|schema| schema.table_exist(name)) {
+        if catalog
+            .schema(&other)
+            .is_some_and(|schema| schema.table_exist(name))
+        {
             having.push(other);
         }
     }
@@ -67,9 +74,32 @@ pub async fn table(state: &dyn Session, function: &str, name: &str) -> Result<Ar
     let known = if having.is_empty() {
         "no schema of this catalog has one".to_string()
     } else {
-        format!("choose one with SET polysema.run = '{}'; runs: {}", having[0], having.join(", "))
+        format!(
+            "choose one with SET polysema.run = '{}'; runs: {}",
+            having[0],
+            having.join(", ")
+        )
     };
     plan_err!("{function}: a table '{name}' is required, got none in '{schema_name}' ({known})")
+}
+
+/// The table called `name`, which may be qualified as in SQL.
+///
+/// Errors (planning): there is none.
+pub async fn table_by_reference(
+    state: &dyn Session,
+    function: &str,
+    name: &str,
+) -> Result<Arc<dyn TableProvider>> {
+    let options = &state.config_options().catalog;
+    let full = TableReference::from(name).resolve(&options.default_catalog, &options.default_schema);
+    if let Some(catalog) = state.catalog_list().catalog(&full.catalog)
+        && let Some(schema) = catalog.schema(&full.schema)
+        && let Some(provider) = schema.table(&full.table).await?
+    {
+        return Ok(provider);
+    }
+    plan_err!("{function}: an existing table is required, got '{full}'")
 }
 
 /// A plan over `provider` that yields exactly `columns`, in that order and of their canonical types, filtered.
@@ -88,7 +118,11 @@ pub async fn scan(
         .iter()
         .map(|column| {
             schema.index_of(column).map_err(|_| {
-                let known = schema.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>();
+                let known = schema
+                    .fields()
+                    .iter()
+                    .map(|f| f.name().as_str())
+                    .collect::<Vec<_>>();
                 plan_datafusion_err!(
                     "{function}: table '{table}' must have a column '{column}', got {}",
                     known.join(", ")
@@ -106,7 +140,9 @@ pub async fn scan(
             above.push(filter.clone());
         }
     }
-    let mut plan = provider.scan(state, Some(&projection), &below, None).await?;
+    let mut plan = provider
+        .scan(state, Some(&projection), &below, None)
+        .await?;
     if let Some(predicate) = conjunction(above) {
         let schema = DFSchema::try_from(plan.schema().as_ref().clone())?;
         let predicate = create_physical_expr(&predicate, &schema, state.execution_props())?;
@@ -145,7 +181,10 @@ fn canonical_types(
             changed = true;
             Arc::new(CastExpr::new(column, target, None))
         };
-        expressions.push(ProjectionExpr { expr, alias: field.name().clone() });
+        expressions.push(ProjectionExpr {
+            expr,
+            alias: field.name().clone(),
+        });
     }
     if !changed {
         return Ok(plan);
@@ -191,12 +230,17 @@ pub async fn layer_number(state: &dyn Session, function: &str, name: &str) -> Re
         let names = cast(batch.column(1), &DataType::Utf8)?;
         for (number, known_name) in numbers.iter().zip(names.as_string::<i32>()) {
             if known_name == Some(name) {
-                return number.ok_or_else(|| exec_datafusion_err!("{function}: layer '{name}' has no number"));
+                return number.ok_or_else(|| {
+                    exec_datafusion_err!("{function}: layer '{name}' has no number")
+                });
             }
             known.extend(known_name.map(str::to_string));
         }
     }
-    plan_err!("{function}: layer must be a number or one of {}, got '{name}'", known.join(", "))
+    plan_err!(
+        "{function}: layer must be a number or one of {}, got '{name}'",
+        known.join(", ")
+    )
 }
 
 /// Checks that the asked layer and neuron exist.
@@ -211,7 +255,10 @@ pub async fn require_neuron(
 ) -> Result<()> {
     for (name, asked, within) in [("layer", layer, None), ("neuron", neuron, layer)] {
         let Some(asked) = asked else { continue };
-        let filter: Vec<Expr> = within.map(|l| col("layer").eq(lit(l as i32))).into_iter().collect();
+        let filter: Vec<Expr> = within
+            .map(|l| col("layer").eq(lit(l as i32)))
+            .into_iter()
+            .collect();
         let (mut low, mut high, mut found) = (i32::MAX, i32::MIN, false);
         for batch in read_column(state, function, "neurons", neurons, &[name], &filter).await? {
             for value in batch.column(0).as_primitive::<Int32Type>().iter().flatten() {

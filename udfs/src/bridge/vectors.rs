@@ -35,7 +35,10 @@ pub fn is_vector(data_type: &DataType) -> bool {
 pub fn is_wide(data_type: &DataType) -> bool {
     match data_type {
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            !matches!(item.data_type(), DataType::Float32 | DataType::Float16 | DataType::Null)
+            !matches!(
+                item.data_type(),
+                DataType::Float32 | DataType::Float16 | DataType::Null
+            )
         }
         _ => false,
     }
@@ -76,27 +79,48 @@ impl<T: ArrowPrimitiveType> VectorColumn<T> {
         let (rows, child) = match array.data_type() {
             DataType::List(_) => {
                 let list = array.as_list::<i32>();
-                (Rows::Offsets(list.offsets().inner().clone()), Arc::clone(list.values()))
+                (
+                    Rows::Offsets(list.offsets().inner().clone()),
+                    Arc::clone(list.values()),
+                )
             }
             DataType::LargeList(_) => {
                 let list = array.as_list::<i64>();
-                (Rows::LargeOffsets(list.offsets().inner().clone()), Arc::clone(list.values()))
+                (
+                    Rows::LargeOffsets(list.offsets().inner().clone()),
+                    Arc::clone(list.values()),
+                )
             }
-            DataType::FixedSizeList(_, width) => {
-                (Rows::Width(*width as usize), Arc::clone(array.as_fixed_size_list().values()))
-            }
+            DataType::FixedSizeList(_, width) => (
+                Rows::Width(*width as usize),
+                Arc::clone(array.as_fixed_size_list().values()),
+            ),
             DataType::Null => {
                 let values = PrimitiveArray::<T>::from_iter_values([]);
                 let nulls = Some(NullBuffer::new_null(len));
-                return Ok(Self { values, rows: Rows::Width(0), nulls, len });
+                return Ok(Self {
+                    values,
+                    rows: Rows::Width(0),
+                    nulls,
+                    len,
+                });
             }
             other => {
                 return plan_err!("{function}: {name} must be a list of numbers, got {other}");
             }
         };
-        let child = if child.data_type() == &T::DATA_TYPE { child } else { cast(&child, &T::DATA_TYPE)? };
+        let child = if child.data_type() == &T::DATA_TYPE {
+            child
+        } else {
+            cast(&child, &T::DATA_TYPE)?
+        };
         let values = child.as_primitive::<T>().clone();
-        Ok(Self { values, rows, nulls: array.logical_nulls(), len })
+        Ok(Self {
+            values,
+            rows,
+            nulls: array.logical_nulls(),
+            len,
+        })
     }
 
     /// Number of rows.
@@ -167,7 +191,12 @@ impl VectorBuilder {
         let values = PrimitiveArray::<Float32Type>::new(self.values.into(), None);
         let nulls = NullBuffer::from(self.valid);
         let nulls = (nulls.null_count() > 0).then_some(nulls);
-        ListArray::new(item_field(), OffsetBuffer::from_lengths(self.lengths), Arc::new(values), nulls)
+        ListArray::new(
+            item_field(),
+            OffsetBuffer::from_lengths(self.lengths),
+            Arc::new(values),
+            nulls,
+        )
     }
 }
 
@@ -178,8 +207,11 @@ mod tests {
     use datafusion::arrow::datatypes::{Float16Type, Float64Type, Int64Type};
 
     fn rows(array: &ArrayRef) -> Vec<Option<Vec<f32>>> {
-        let column = VectorColumn::<Float32Type>::try_new("f", "v", array).expect("a vector column");
-        (0..column.len()).map(|i| column.row(i).map(<[f32]>::to_vec)).collect()
+        let column =
+            VectorColumn::<Float32Type>::try_new("f", "v", array).expect("a vector column");
+        (0..column.len())
+            .map(|i| column.row(i).map(<[f32]>::to_vec))
+            .collect()
     }
 
     #[test]
@@ -197,7 +229,12 @@ mod tests {
         let arrays: Vec<ArrayRef> = vec![Arc::new(list), Arc::new(large), Arc::new(fixed)];
         for array in arrays {
             assert_eq!(rows(&array), expected, "{}", array.data_type());
-            assert_eq!(rows(&array.slice(1, 3)), expected[1..], "sliced {}", array.data_type());
+            assert_eq!(
+                rows(&array.slice(1, 3)),
+                expected[1..],
+                "sliced {}",
+                array.data_type()
+            );
         }
     }
 
@@ -205,8 +242,16 @@ mod tests {
     fn half_precision_and_foreign_child_names_are_read() {
         let halves = Float16Array::from_iter_values([1.5, -2.0].map(half_from));
         let field = Arc::new(Field::new("element", DataType::Float16, false));
-        let list = ListArray::new(field, OffsetBuffer::from_lengths([2]), Arc::new(halves), None);
-        assert_eq!(rows(&(Arc::new(list) as ArrayRef)), vec![Some(vec![1.5, -2.0])]);
+        let list = ListArray::new(
+            field,
+            OffsetBuffer::from_lengths([2]),
+            Arc::new(halves),
+            None,
+        );
+        assert_eq!(
+            rows(&(Arc::new(list) as ArrayRef)),
+            vec![Some(vec![1.5, -2.0])]
+        );
     }
 
     fn half_from(x: f32) -> <Float16Type as ArrowPrimitiveType>::Native {
@@ -217,6 +262,11 @@ mod tests {
     fn text_is_refused_by_name() {
         let text: ArrayRef = Arc::new(datafusion::arrow::array::StringArray::from(vec!["a"]));
         let error = VectorColumn::<Float64Type>::try_new("f", "v", &text).expect_err("text");
-        assert!(error.to_string().contains("f: v must be a list of numbers, got Utf8"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("f: v must be a list of numbers, got Utf8"),
+            "{error}"
+        );
     }
 }

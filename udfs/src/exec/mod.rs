@@ -18,7 +18,7 @@ use crate::bridge::vectors::VectorColumn;
 use crate::exec::clustering::Scratch;
 
 pub use operator::PerNeuronExec;
-pub use table::{PerNeuron, table_function};
+pub use table::{LAYER_NEURON, PerNeuron, table_function};
 
 /// Which columns of its result a query reads, so that a function makes no others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,9 +91,9 @@ impl Group {
 
     /// A column of the examples that [`Inputs`] asked for.
     pub fn column(&self, name: &str) -> Result<&ArrayRef> {
-        self.examples
-            .column_by_name(name)
-            .ok_or_else(|| internal_datafusion_err!("{}: column {name} was not asked for", self.function))
+        self.examples.column_by_name(name).ok_or_else(|| {
+            internal_datafusion_err!("{}: column {name} was not asked for", self.function)
+        })
     }
 
     /// Example ids.
@@ -105,7 +105,11 @@ impl Group {
     pub fn integers(&self, name: &str) -> Result<&[i32]> {
         let column = self.column(name)?.as_primitive::<Int32Type>();
         if column.null_count() > 0 {
-            return exec_err!("{}: {name} must not be NULL, got one in {}", self.function, self.place());
+            return exec_err!(
+                "{}: {name} must not be NULL, got one in {}",
+                self.function,
+                self.place()
+            );
         }
         Ok(column.values())
     }
@@ -113,12 +117,19 @@ impl Group {
     /// A number column; NULL reads as NaN.
     pub fn numbers(&self, name: &str) -> Result<Vec<f32>> {
         let column = self.column(name)?.as_primitive::<Float32Type>();
-        Ok(column.iter().map(|value| value.unwrap_or(f32::NAN)).collect())
+        Ok(column
+            .iter()
+            .map(|value| value.unwrap_or(f32::NAN))
+            .collect())
     }
 
     /// The received vectors of the examples, checked to be of one width, that of the weights.
     pub fn vectors(&self) -> Result<Vectors> {
-        let column = VectorColumn::<Float32Type>::try_new(self.function, "pre_mlp", self.column("pre_mlp")?)?;
+        let column = VectorColumn::<Float32Type>::try_new(
+            self.function,
+            "pre_mlp",
+            self.column("pre_mlp")?,
+        )?;
         let mut width = self.weights.as_ref().map(Vec::len);
         for i in 0..column.len() {
             let Some(row) = column.row(i) else {
@@ -138,7 +149,10 @@ impl Group {
                 );
             }
         }
-        Ok(Vectors { column, width: width.unwrap_or(0) })
+        Ok(Vectors {
+            column,
+            width: width.unwrap_or(0),
+        })
     }
 
     /// `layer 3, neuron 17`, for messages.
@@ -176,7 +190,9 @@ impl Vectors {
 
     /// One slice an example.
     pub fn rows(&self) -> Vec<&[f32]> {
-        (0..self.column.len()).map(|i| self.column.row(i).expect("checked by Group::vectors")).collect()
+        (0..self.column.len())
+            .map(|i| self.column.row(i).expect("checked by Group::vectors"))
+            .collect()
     }
 }
 

@@ -10,11 +10,15 @@
 //!
 //! A condensed matrix holds the pairs (0,1), (0,2), .. (0,n-1), (1,2), .. as SciPy's `pdist` does.
 
+pub mod activation;
+pub mod attention;
 pub mod clusters;
 pub mod distance;
 mod lanes;
 pub mod linkage;
 pub mod metrics;
+pub mod norm;
+pub mod rows;
 pub mod vector;
 
 pub use clusters::{FlatClusters, flat_clusters, mean_distances, medoids};

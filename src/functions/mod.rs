@@ -1,0 +1,14 @@
+//! The SQL functions that need the store or a model; the rest are in `polysema-udfs`.
+
+mod ingest;
+
+use std::sync::Arc;
+
+use polysema_udfs::bridge::document::Function;
+
+use crate::store::Store;
+
+/// The engine's functions over one store, in reading order.
+pub fn functions(store: &Arc<Store>) -> Vec<Function> {
+    vec![ingest::function(Arc::clone(store))]
+}

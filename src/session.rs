@@ -1,0 +1,226 @@
+//! One open store and the SQL context over it: what every front end talks to.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::MemTable;
+use datafusion::common::config::ExtensionOptions;
+use datafusion::common::plan_err;
+use datafusion::error::Result;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::logical_expr::{LogicalPlan, SetVariable, Statement};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::sql::parser::Statement as Parsed;
+use datafusion::sql::sqlparser::ast;
+use polysema_udfs::bridge::document::Function;
+use polysema_udfs::bridge::settings::PolysemaOptions;
+use polysema_udfs::exec::clustering::ClusterOptions;
+
+use crate::functions;
+use crate::store::{Store, StoreCatalog};
+
+/// The one catalog.
+const CATALOG: &str = "polysema";
+/// The schema that unqualified names mean while no run is selected.
+const NO_RUN: &str = "public";
+
+/// What a session is opened with.
+#[derive(Debug, Clone)]
+pub struct SessionOptions {
+    /// Folder of the store.
+    pub store: PathBuf,
+    /// Most bytes the operators may hold; unlimited when absent.
+    pub memory_limit: Option<usize>,
+}
+
+/// A function as `SHOW FUNCTIONS`, `\df` and completion show it.
+#[derive(Debug, Clone)]
+pub struct FunctionEntry {
+    /// SQL name.
+    pub name: String,
+    /// Chapter of the catalogue.
+    pub chapter: String,
+    /// `scalar`, `aggregate` or `table`.
+    pub kind: &'static str,
+    /// Call syntax.
+    pub signature: String,
+    /// One line.
+    pub summary: String,
+    /// The whole documentation.
+    pub documentation: String,
+}
+
+impl From<&Function> for FunctionEntry {
+    fn from(function: &Function) -> Self {
+        let doc = function.doc;
+        Self {
+            name: doc.name.to_string(),
+            chapter: doc.chapter.to_string(),
+            kind: function.kind(),
+            signature: doc.signature(),
+            summary: doc.summary.to_string(),
+            documentation: doc.text(),
+        }
+    }
+}
+
+/// A table as `\d` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableEntry {
+    /// Schema, which is the run.
+    pub schema: String,
+    /// Table name.
+    pub name: String,
+    /// `table` or `view`.
+    pub kind: String,
+}
+
+/// SQL over one store.
+pub struct Session {
+    context: SessionContext,
+    store: Arc<Store>,
+    functions: Vec<Function>,
+}
+
+impl Session {
+    /// Opens the store and registers its tables and every function.
+    ///
+    /// Errors: the store was written by an incompatible version.
+    pub async fn open(options: SessionOptions) -> Result<Self> {
+        let store = Arc::new(Store::open(&options.store)?);
+        let config = SessionConfig::new()
+            .with_information_schema(true)
+            .with_create_default_catalog_and_schema(false)
+            .with_default_catalog_and_schema(CATALOG, NO_RUN)
+            .with_option_extension(PolysemaOptions::default());
+        let mut runtime = RuntimeEnvBuilder::new();
+        if let Some(bytes) = options.memory_limit {
+            runtime = runtime.with_memory_limit(bytes, 1.0);
+        }
+        let context = SessionContext::new_with_config_rt(config, runtime.build_arc()?);
+        polysema_udfs::register_all(&context)?;
+        let mut functions = polysema_udfs::catalog::functions();
+        for function in functions::functions(&store) {
+            polysema_udfs::catalog::register(&context, &function);
+            functions.push(function);
+        }
+        let catalog = StoreCatalog::new(Arc::clone(&store));
+        catalog.add_info_table("functions", Arc::new(function_table(&functions)?))?;
+        context.register_catalog(CATALOG, Arc::new(catalog));
+        Ok(Self { context, store, functions })
+    }
+
+    /// The DataFusion context underneath.
+    pub fn context(&self) -> &SessionContext {
+        &self.context
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// Plans one statement; rows stream when polled; dropping the stream cancels the work.
+    ///
+    /// `CALL f(..)` is `SELECT * FROM f(..)`.
+    pub async fn query(&self, statement: &str) -> Result<SendableRecordBatchStream> {
+        self.select_run()?;
+        let state = self.context.state();
+        let dialect = state.config().options().sql_parser.dialect;
+        let mut parsed = state.sql_to_statement(statement, &dialect)?;
+        if let Parsed::Statement(inner) = &parsed
+            && let ast::Statement::Call(call) = inner.as_ref()
+        {
+            parsed = state.sql_to_statement(&format!("SELECT * FROM {call}"), &dialect)?;
+        }
+        let plan = state.statement_to_plan(parsed).await?;
+        if let LogicalPlan::Statement(Statement::SetVariable(set)) = &plan {
+            self.check_setting(set)?;
+        }
+        self.context.execute_logical_plan(plan).await?.execute_stream().await
+    }
+
+    /// Makes unqualified names mean the tables of the run of `polysema.run`, or of the only run.
+    fn select_run(&self) -> Result<()> {
+        let state = self.context.state_ref();
+        let asked = PolysemaOptions::of(state.read().config_options()).run;
+        let schema = if !asked.is_empty() {
+            asked
+        } else {
+            match self.store.runs()?.as_slice() {
+                [only] => only.clone(),
+                _ => NO_RUN.to_string(),
+            }
+        };
+        state.write().config_mut().options_mut().catalog.default_schema = schema;
+        Ok(())
+    }
+
+    /// Refuses a value of `polysema.*` when it is set, not when it is first used.
+    fn check_setting(&self, set: &SetVariable) -> Result<()> {
+        let Some(name) = set.variable.strip_prefix("polysema.") else { return Ok(()) };
+        let mut options = PolysemaOptions::of(self.context.state().config_options());
+        options.set(name, &set.value)?;
+        ClusterOptions::from_settings("SET", &options)?;
+        if name == "run" && !options.run.is_empty() && !self.store.has(&options.run) {
+            let runs = self.store.runs()?;
+            return plan_err!("SET: polysema.run must be one of {}, got '{}'", runs.join(", "), options.run);
+        }
+        Ok(())
+    }
+
+    /// Every function of the catalogue in reading order.
+    pub fn functions(&self) -> Vec<FunctionEntry> {
+        self.functions.iter().map(FunctionEntry::from).collect()
+    }
+
+    /// Tables of the current run first, then the other schemas by name.
+    pub async fn tables(&self) -> Result<Vec<TableEntry>> {
+        self.select_run()?;
+        let state = self.context.state();
+        let current = state.config_options().catalog.default_schema.clone();
+        let Some(catalog) = self.context.catalog(CATALOG) else { return Ok(vec![]) };
+        let mut names = catalog.schema_names();
+        names.sort_by_key(|name| (*name != current, name.clone()));
+        let mut entries = Vec::new();
+        for name in names {
+            let Some(schema) = catalog.schema(&name) else { continue };
+            let mut tables = schema.table_names();
+            tables.sort();
+            for table in tables {
+                let kind = match schema.table_type(&table).await? {
+                    Some(datafusion::logical_expr::TableType::View) => "view",
+                    _ => "table",
+                };
+                entries.push(TableEntry { schema: name.clone(), name: table, kind: kind.to_string() });
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Columns of a table, by the name SQL would use.
+    pub async fn columns(&self, table: &str) -> Result<SchemaRef> {
+        self.select_run()?;
+        let provider = self.context.table_provider(table).await?;
+        Ok(provider.schema())
+    }
+}
+
+/// The table `polysema.info.functions`.
+fn function_table(functions: &[Function]) -> Result<MemTable> {
+    let entries: Vec<FunctionEntry> = functions.iter().map(FunctionEntry::from).collect();
+    let column = |value: fn(&FunctionEntry) -> &str| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(entries.iter().map(value)))
+    };
+    let batch = RecordBatch::try_from_iter([
+        ("name", column(|entry| &entry.name)),
+        ("chapter", column(|entry| &entry.chapter)),
+        ("kind", column(|entry| entry.kind)),
+        ("signature", column(|entry| &entry.signature)),
+        ("summary", column(|entry| &entry.summary)),
+    ])?;
+    MemTable::try_new(batch.schema(), vec![vec![batch]])
+}

@@ -1,0 +1,83 @@
+//! The one list of chapters; registration and every printed table of functions are made from it.
+
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::execution::context::SessionContext;
+
+use crate::bridge::document::{Function, Implementation};
+use crate::bridge::settings::PolysemaOptions;
+use crate::functions::{cluster, examples, neuron, polysemanticity, vector};
+
+/// All functions, chapter by chapter in reading order.
+pub fn functions() -> Vec<Function> {
+    [
+        vector::functions(),
+        neuron::functions(),
+        examples::functions(),
+        cluster::functions(),
+        polysemanticity::functions(),
+    ]
+    .concat()
+}
+
+/// Gives a session every function of the plugin and the settings `polysema.*`.
+pub fn register_all(ctx: &SessionContext) -> Result<()> {
+    let state = ctx.state_ref();
+    let mut state = state.write();
+    let extensions = &mut state.config_mut().options_mut().extensions;
+    if extensions.get::<PolysemaOptions>().is_none() {
+        extensions.insert(PolysemaOptions::default());
+    }
+    drop(state);
+    for function in functions() {
+        register(ctx, &function);
+    }
+    Ok(())
+}
+
+/// Gives a session one function.
+pub fn register(ctx: &SessionContext, function: &Function) {
+    match &function.implementation {
+        Implementation::Scalar(udf) => ctx.register_udf(udf.as_ref().clone()),
+        Implementation::Aggregate(udaf) => ctx.register_udaf(udaf.as_ref().clone()),
+        Implementation::Table(table) => ctx.register_udtf(function.doc.name, Arc::clone(table)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_are_unique_and_documented() {
+        let mut names = HashSet::new();
+        for Function { doc, .. } in functions() {
+            assert!(names.insert(doc.name), "{} stands twice", doc.name);
+            assert!(
+                doc.summary.ends_with('.'),
+                "{}: the summary is a sentence",
+                doc.name
+            );
+            assert!(
+                doc.example.to_uppercase().starts_with("SELECT"),
+                "{}: the example is a query",
+                doc.name
+            );
+            assert!(doc.required <= doc.arguments.len(), "{}", doc.name);
+        }
+    }
+
+    #[test]
+    fn a_builtin_is_replaced_only_where_the_document_says_so() {
+        let ctx = SessionContext::new();
+        let state = ctx.state();
+        for Function { doc, .. } in functions() {
+            let builtin = state.scalar_functions().contains_key(doc.name)
+                || state.aggregate_functions().contains_key(doc.name)
+                || state.table_functions().contains_key(doc.name);
+            assert_eq!(builtin, doc.replaces.is_some(), "{}", doc.name);
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Walks two streams ordered by (layer, neuron) side by side and cuts the examples into one group a neuron.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, AsArray, PrimitiveArray};
+use datafusion::arrow::compute::concat_batches;
+use datafusion::arrow::datatypes::{Float32Type, Int32Type, SchemaRef};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::{Result, exec_err};
+use datafusion::execution::SendableRecordBatchStream;
+use futures::StreamExt;
+
+use super::Group;
+use crate::bridge::vectors::VectorColumn;
+
+/// A batch with its (layer, neuron) columns at hand.
+struct Keyed {
+    batch: RecordBatch,
+    layers: PrimitiveArray<Int32Type>,
+    neurons: PrimitiveArray<Int32Type>,
+    at: usize,
+}
+
+impl Keyed {
+    fn new(function: &str, table: &str, batch: RecordBatch) -> Result<Self> {
+        let [layers, neurons] = [0, 1].map(|i| batch.column(i).as_primitive::<Int32Type>().clone());
+        for (name, column) in [("layer", &layers), ("neuron", &neurons)] {
+            if column.null_count() > 0 {
+                return exec_err!("{function}: {name} of table '{table}' must not be NULL");
+            }
+        }
+        Ok(Self {
+            batch,
+            layers,
+            neurons,
+            at: 0,
+        })
+    }
+
+    fn key(&self) -> (i32, i32) {
+        (self.layers.value(self.at), self.neurons.value(self.at))
+    }
+
+    /// End of the run of rows that share the current key.
+    fn run_end(&self) -> usize {
+        let key = self.key();
+        let mut end = self.at + 1;
+        while end < self.layers.len() && (self.layers.value(end), self.neurons.value(end)) == key {
+            end += 1;
+        }
+        end
+    }
+}
+
+/// A stream of keyed batches.
+struct Side {
+    function: &'static str,
+    table: &'static str,
+    schema: SchemaRef,
+    stream: SendableRecordBatchStream,
+    current: Option<Keyed>,
+}
+
+impl Side {
+    fn new(function: &'static str, table: &'static str, stream: SendableRecordBatchStream) -> Self {
+        Self {
+            function,
+            table,
+            schema: stream.schema(),
+            stream,
+            current: None,
+        }
+    }
+
+    /// Makes `current` point at a row; false at the end of the stream.
+    async fn fill(&mut self) -> Result<bool> {
+        while self
+            .current
+            .as_ref()
+            .is_none_or(|keyed| keyed.at >= keyed.batch.num_rows())
+        {
+            match self.stream.next().await {
+                Some(batch) => self.current = Some(Keyed::new(self.function, self.table, batch?)?),
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    async fn key(&mut self) -> Result<Option<(i32, i32)>> {
+        Ok(self
+            .fill()
+            .await?
+            .then(|| self.current.as_ref().expect("filled").key()))
+    }
+
+    /// Takes all rows of the current key, over as many batches as they span.
+    async fn take_run(&mut self) -> Result<RecordBatch> {
+        let mut parts = Vec::with_capacity(1);
+        let key = self.key().await?;
+        while key.is_some() && self.key().await? == key {
+            let keyed = self.current.as_mut().expect("a key was read");
+            let end = keyed.run_end();
+            parts.push(keyed.batch.slice(keyed.at, end - keyed.at));
+            keyed.at = end;
+        }
+        match parts.len() {
+            1 => Ok(parts.pop().expect("one part")),
+            _ => Ok(concat_batches(&self.schema, &parts)?),
+        }
+    }
+}
+
+/// Yields the neurons of a partition in order, each with its examples.
+pub(super) struct GroupCursor {
+    function: &'static str,
+    neurons: Side,
+    examples: Side,
+    weights: bool,
+    last: Option<(i32, i32)>,
+}
+
+impl GroupCursor {
+    pub(super) fn new(
+        function: &'static str,
+        examples: SendableRecordBatchStream,
+        neurons: SendableRecordBatchStream,
+        weights: bool,
+    ) -> Self {
+        Self {
+            function,
+            neurons: Side::new(function, "neurons", neurons),
+            examples: Side::new(function, "examples", examples),
+            weights,
+            last: None,
+        }
+    }
+
+    /// The next neuron; none at the end.
+    ///
+    /// Errors: a neuron that stands twice in `neurons`, examples of a neuron that is not in it, weights that are NULL.
+    pub(super) async fn next(&mut self) -> Result<Option<Group>> {
+        let function = self.function;
+        let Some(key) = self.neurons.key().await? else {
+            if let Some((layer, neuron)) = self.examples.key().await? {
+                return self.orphan(layer, neuron);
+            }
+            return Ok(None);
+        };
+        let (layer, neuron) = key;
+        if self.last == Some(key) {
+            return exec_err!(
+                "{function}: table 'neurons' must have one row a neuron, got two for layer {layer}, neuron {neuron}"
+            );
+        }
+        self.last = Some(key);
+        let weights = self.take_weights(layer, neuron)?;
+        let examples = match self.examples.key().await? {
+            Some((l, n)) if (l, n) < key => return self.orphan(l, n),
+            Some(example_key) if example_key == key => self.examples.take_run().await?,
+            _ => RecordBatch::new_empty(Arc::clone(&self.examples.schema)),
+        };
+        Ok(Some(Group {
+            function,
+            layer,
+            neuron,
+            examples,
+            weights,
+        }))
+    }
+
+    fn take_weights(&mut self, layer: i32, neuron: i32) -> Result<Option<Vec<f32>>> {
+        let function = self.function;
+        let keyed = self.neurons.current.as_mut().expect("a key was read");
+        let row = keyed.batch.slice(keyed.at, 1);
+        keyed.at += 1;
+        if !self.weights {
+            return Ok(None);
+        }
+        let column = VectorColumn::<Float32Type>::try_new(function, "w_in", row.column(2))?;
+        match column.row(0) {
+            Some(weights) => Ok(Some(weights.to_vec())),
+            None => exec_err!(
+                "{function}: w_in must be a vector without NULLs, got NULL for layer {layer}, neuron {neuron}"
+            ),
+        }
+    }
+
+    fn orphan<T>(&self, layer: i32, neuron: i32) -> Result<T> {
+        exec_err!(
+            "{}: every neuron of 'examples' must have a row in 'neurons', got none for layer {layer}, neuron {neuron}",
+            self.function
+        )
+    }
+}

@@ -1,0 +1,184 @@
+//! Per-neuron functions as table functions: arguments are checked when the call is planned, tables and settings are
+//! looked up when the plan is made, work is done when it runs, so views and prepared statements never go stale.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType, col, lit};
+use datafusion::physical_plan::ExecutionPlan;
+
+use super::{NeuronFunction, PerNeuronExec, Wanted};
+use crate::bridge::arguments::Arguments;
+use crate::bridge::document::{Function, FunctionDoc, Implementation, Parameter};
+use crate::bridge::tables;
+
+/// The arguments every per-neuron function takes.
+pub const LAYER_NEURON: &[Parameter] = &[
+    Parameter {
+        name: "layer",
+        kind: "whole number or text",
+        summary: "the layer's number or name; left out, all layers",
+    },
+    Parameter {
+        name: "neuron",
+        kind: "whole number",
+        summary: "index in the layer; left out, the whole layer",
+    },
+];
+
+/// What a per-neuron function is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct PerNeuron {
+    /// What users read.
+    pub doc: &'static FunctionDoc,
+    /// Its columns.
+    pub schema: fn() -> SchemaRef,
+    /// Refuses options that no session could make valid.
+    pub check: fn(&Arguments) -> Result<()>,
+    /// The function with the call's options over the session's settings.
+    pub bind: fn(&Arguments, &dyn Session) -> Result<Arc<dyn NeuronFunction>>,
+}
+
+/// The catalogue entry of a per-neuron function.
+pub fn table_function(function: &'static PerNeuron) -> Function {
+    Function {
+        doc: function.doc,
+        implementation: Implementation::Table(Arc::new(Callable(function))),
+    }
+}
+
+#[derive(Debug)]
+struct Callable(&'static PerNeuron);
+
+impl TableFunctionImpl for Callable {
+    fn call_with_args(&self, args: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
+        let arguments = Arguments::parse(self.0.doc, args.exprs())?;
+        let asked = Asked::new(&arguments)?;
+        (self.0.check)(&arguments)?;
+        Ok(Arc::new(PerNeuronTable {
+            function: self.0,
+            schema: (self.0.schema)(),
+            arguments,
+            asked,
+        }))
+    }
+}
+
+/// The layer and neuron a call names.
+#[derive(Debug, Clone)]
+struct Asked {
+    layer: Option<LayerRef>,
+    neuron: Option<i64>,
+}
+
+#[derive(Debug, Clone)]
+enum LayerRef {
+    Number(i64),
+    Name(String),
+}
+
+impl Asked {
+    fn new(arguments: &Arguments) -> Result<Self> {
+        let layer = match arguments.get("layer") {
+            Some(ScalarValue::Utf8(_) | ScalarValue::Utf8View(_) | ScalarValue::LargeUtf8(_)) => {
+                arguments.text("layer")?.map(LayerRef::Name)
+            }
+            _ => arguments.integer("layer")?.map(LayerRef::Number),
+        };
+        let neuron = arguments.integer("neuron")?;
+        if neuron.is_some() && layer.is_none() {
+            return plan_err!(
+                "{}: layer must be given with a neuron, got NULL",
+                arguments.function()
+            );
+        }
+        Ok(Self { layer, neuron })
+    }
+}
+
+#[derive(Debug)]
+struct PerNeuronTable {
+    function: &'static PerNeuron,
+    schema: SchemaRef,
+    arguments: Arguments,
+    asked: Asked,
+}
+
+#[async_trait]
+impl TableProvider for PerNeuronTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Temporary
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        let of_keys = |filter: &&Expr| {
+            !filter.is_volatile()
+                && filter
+                    .column_refs()
+                    .iter()
+                    .all(|c| c.name == "layer" || c.name == "neuron")
+        };
+        Ok(filters
+            .iter()
+            .map(|filter| match of_keys(filter) {
+                true => TableProviderFilterPushDown::Exact,
+                false => TableProviderFilterPushDown::Unsupported,
+            })
+            .collect())
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let name = self.function.doc.name;
+        let function = (self.function.bind)(&self.arguments, state)?;
+        let examples = tables::table(state, name, "examples").await?;
+        let neurons = tables::table(state, name, "neurons").await?;
+        let layer = match &self.asked.layer {
+            None => None,
+            Some(LayerRef::Number(number)) => Some(*number),
+            Some(LayerRef::Name(layer)) => {
+                Some(i64::from(tables::layer_number(state, name, layer).await?))
+            }
+        };
+        tables::require_neuron(state, name, &neurons, layer, self.asked.neuron).await?;
+        let mut filters = filters.to_vec();
+        for (column, asked) in [("layer", layer), ("neuron", self.asked.neuron)] {
+            if let Some(value) = asked {
+                filters.push(col(column).eq(lit(value as i32)));
+            }
+        }
+        let inputs = function.inputs(&Wanted::new(self.schema.fields().len(), projection));
+        let mut columns = vec!["layer", "neuron", "example"];
+        columns.extend(inputs.examples);
+        let examples = tables::scan(state, name, "examples", &examples, &columns, &filters).await?;
+        let columns: &[&str] = if inputs.weights {
+            &["layer", "neuron", "w_in"]
+        } else {
+            &["layer", "neuron"]
+        };
+        let neurons = tables::scan(state, name, "neurons", &neurons, columns, &filters).await?;
+        Ok(Arc::new(PerNeuronExec::try_new(
+            name,
+            function,
+            Arc::clone(&self.schema),
+            projection.cloned(),
+            examples,
+            neurons,
+        )?))
+    }
+}

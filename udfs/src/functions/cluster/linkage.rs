@@ -1,0 +1,98 @@
+//! The merges of a neuron's clustering, from which a dendrogram is drawn.
+//!
+//! Labels as in kodama and SciPy: the n examples are 0 .. n - 1 in order, step i makes n + i. A zero vector keeps its
+//! label and is never merged.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, Float32Array, Int32Array};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::Result;
+
+use crate::bridge::document::{Function, FunctionDoc};
+use crate::exec::clustering::{ClusterOptions, EMBEDDING, Embedding, LINKAGE, Scratch};
+use crate::exec::{Group, Inputs, LAYER_NEURON, NeuronFunction, PerNeuron, Wanted, table_function};
+
+static DOC: FunctionDoc = FunctionDoc {
+    name: "linkage",
+    chapter: "cluster",
+    summary: "One row per merge of a neuron's hierarchical clustering, in the order they happen.",
+    arguments: LAYER_NEURON,
+    required: 0,
+    options: &[LINKAGE, EMBEDDING],
+    returns: "layer, neuron, step, cluster1, cluster2 (labels as in SciPy, cluster1 < cluster2), dissimilarity (average \
+              distance of the two), size (members of the new cluster)",
+    example: "SELECT step, cluster1, cluster2, dissimilarity, size FROM linkage(0, 1) ORDER BY step LIMIT 3",
+    replaces: None,
+};
+
+static PER_NEURON: PerNeuron = PerNeuron {
+    doc: &DOC,
+    schema,
+    check: ClusterOptions::check,
+    bind: |arguments, state| Ok(Arc::new(Merges(ClusterOptions::resolve(arguments, state)?))),
+};
+
+/// The catalogue entry.
+pub fn function() -> Function {
+    table_function(&PER_NEURON)
+}
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("layer", DataType::Int32, false),
+        Field::new("neuron", DataType::Int32, false),
+        Field::new("step", DataType::Int32, false),
+        Field::new("cluster1", DataType::Int32, false),
+        Field::new("cluster2", DataType::Int32, false),
+        Field::new("dissimilarity", DataType::Float32, false),
+        Field::new("size", DataType::Int32, false),
+    ]))
+}
+
+#[derive(Debug)]
+struct Merges(ClusterOptions);
+
+impl NeuronFunction for Merges {
+    fn inputs(&self, _: &Wanted) -> Inputs {
+        Inputs {
+            examples: vec!["pre_mlp"],
+            weights: self.0.embedding == Embedding::Neuron,
+        }
+    }
+
+    fn bytes(&self, n: usize, d: usize) -> usize {
+        Scratch::bytes(n, d)
+    }
+
+    fn rows(&self, group: &Group, _: &Wanted, scratch: &mut Scratch) -> Result<Vec<ArrayRef>> {
+        let clustering = scratch.cluster(group, &self.0)?;
+        let (live, steps) = (clustering.live, clustering.steps);
+        let label = |cluster: u32| match live.get(cluster as usize) {
+            Some(&row) => row as i32,
+            None => (cluster as usize - live.len() + group.len()) as i32,
+        };
+        let [layer, neuron] = group.key_columns(steps.len());
+        Ok(vec![
+            layer,
+            neuron,
+            Arc::new(Int32Array::from_iter_values(0..steps.len() as i32)),
+            Arc::new(Int32Array::from_iter_values(
+                steps.iter().map(|s| label(s.cluster1)),
+            )),
+            Arc::new(Int32Array::from_iter_values(
+                steps.iter().map(|s| label(s.cluster2)),
+            )),
+            Arc::new(Float32Array::from_iter_values(
+                steps.iter().map(|s| s.dissimilarity),
+            )),
+            Arc::new(Int32Array::from_iter_values(
+                steps.iter().map(|s| s.size as i32),
+            )),
+        ])
+    }
+
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+}

@@ -1,0 +1,7 @@
+//! One folder a chapter of the manual, one file a SQL function.
+
+pub mod cluster;
+pub mod examples;
+pub mod neuron;
+pub mod polysemanticity;
+pub mod vector;

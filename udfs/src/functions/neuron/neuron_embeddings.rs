@@ -1,0 +1,84 @@
+//! The embeddings of a neuron's dataset examples as rows.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, Int32Array};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::Result;
+
+use crate::bridge::document::{Function, FunctionDoc};
+use crate::bridge::vectors::{VectorBuilder, vector_type};
+use crate::exec::clustering::{ClusterOptions, EMBEDDING, Embedding, Scratch};
+use crate::exec::{Group, Inputs, LAYER_NEURON, NeuronFunction, PerNeuron, Wanted, table_function};
+use crate::kernels::vector::product;
+
+static DOC: FunctionDoc = FunctionDoc {
+    name: "neuron_embeddings",
+    chapter: "neuron",
+    summary: "One row per dataset example: its neuron embedding, h * w.",
+    arguments: LAYER_NEURON,
+    required: 0,
+    options: &[EMBEDDING],
+    returns: "layer, neuron, example, embedding (List<Float32> [d_in])",
+    example: "SELECT example, vector_norm(embedding) FROM neuron_embeddings(0, 1) LIMIT 3",
+    replaces: None,
+};
+
+static PER_NEURON: PerNeuron = PerNeuron {
+    doc: &DOC,
+    schema,
+    check: ClusterOptions::check,
+    bind: |arguments, state| {
+        Ok(Arc::new(NeuronEmbeddings(
+            ClusterOptions::resolve(arguments, state)?.embedding,
+        )))
+    },
+};
+
+/// The catalogue entry.
+pub fn function() -> Function {
+    table_function(&PER_NEURON)
+}
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("layer", DataType::Int32, false),
+        Field::new("neuron", DataType::Int32, false),
+        Field::new("example", DataType::Int32, false),
+        Field::new("embedding", vector_type(), true),
+    ]))
+}
+
+#[derive(Debug)]
+struct NeuronEmbeddings(Embedding);
+
+impl NeuronFunction for NeuronEmbeddings {
+    fn inputs(&self, _: &Wanted) -> Inputs {
+        Inputs {
+            examples: vec!["pre_mlp"],
+            weights: self.0 == Embedding::Neuron,
+        }
+    }
+
+    fn bytes(&self, n: usize, d: usize) -> usize {
+        n * d * size_of::<f32>()
+    }
+
+    fn rows(&self, group: &Group, _: &Wanted, _: &mut Scratch) -> Result<Vec<ArrayRef>> {
+        let vectors = group.vectors()?;
+        let mut embeddings = VectorBuilder::new();
+        for h in vectors.rows() {
+            match &group.weights {
+                Some(w) => embeddings.append_with(h.len(), |e| product(h, w, e)),
+                None => embeddings.append(h),
+            }
+        }
+        let [layer, neuron] = group.key_columns(group.len());
+        let example = Arc::new(Int32Array::from(group.ids()?.to_vec()));
+        Ok(vec![layer, neuron, example, Arc::new(embeddings.finish())])
+    }
+
+    fn describe(&self) -> String {
+        format!("embedding={}", self.0.name())
+    }
+}

@@ -1,0 +1,14 @@
+//! How many things a neuron does, in numbers. An undefined metric is NULL.
+
+use crate::bridge::document::Function;
+
+mod neuron_polysemanticity;
+mod polysemanticity;
+
+/// The chapter's functions in reading order.
+pub fn functions() -> Vec<Function> {
+    vec![
+        neuron_polysemanticity::function(),
+        polysemanticity::function(),
+    ]
+}

@@ -1,0 +1,94 @@
+//! The polysemanticity metrics of every neuron, section 3.3.1 of the paper.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, Float64Array, Int32Array};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::Result;
+
+use crate::bridge::document::{Function, FunctionDoc};
+use crate::exec::clustering::{
+    ClusterOptions, EMBEDDING, Embedding, LINKAGE, STRICT, Scratch, THRESHOLD,
+};
+use crate::exec::{Group, Inputs, LAYER_NEURON, NeuronFunction, PerNeuron, Wanted, table_function};
+use crate::kernels::metrics::polysemanticity;
+
+static DOC: FunctionDoc = FunctionDoc {
+    name: "neuron_polysemanticity",
+    chapter: "polysemanticity",
+    summary: "One row per neuron: how many feature clusters it has and how far apart its examples lie.",
+    arguments: LAYER_NEURON,
+    required: 0,
+    options: &[THRESHOLD, LINKAGE, EMBEDDING, STRICT],
+    returns: "layer, neuron, n_examples, n_clusters (NULL without examples), max_distance, mean_distance (over pairs; \
+              NULL below two), intra_cluster_distance (pairs in one cluster, pooled; NULL if there is none), \
+              inter_cluster_distance (pairs across clusters; NULL for one cluster). Zero vectors count in n_examples only",
+    example: "SELECT neuron, n_clusters, mean_distance FROM neuron_polysemanticity(0) ORDER BY n_clusters DESC, neuron LIMIT 3",
+    replaces: None,
+};
+
+static PER_NEURON: PerNeuron = PerNeuron {
+    doc: &DOC,
+    schema,
+    check: ClusterOptions::check,
+    bind: |arguments, state| {
+        Ok(Arc::new(NeuronPolysemanticity(ClusterOptions::resolve(
+            arguments, state,
+        )?)))
+    },
+};
+
+/// The catalogue entry.
+pub fn function() -> Function {
+    table_function(&PER_NEURON)
+}
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("layer", DataType::Int32, false),
+        Field::new("neuron", DataType::Int32, false),
+        Field::new("n_examples", DataType::Int32, false),
+        Field::new("n_clusters", DataType::Int32, true),
+        Field::new("max_distance", DataType::Float64, true),
+        Field::new("mean_distance", DataType::Float64, true),
+        Field::new("intra_cluster_distance", DataType::Float64, true),
+        Field::new("inter_cluster_distance", DataType::Float64, true),
+    ]))
+}
+
+#[derive(Debug)]
+struct NeuronPolysemanticity(ClusterOptions);
+
+impl NeuronFunction for NeuronPolysemanticity {
+    fn inputs(&self, _: &Wanted) -> Inputs {
+        Inputs {
+            examples: vec!["pre_mlp"],
+            weights: self.0.embedding == Embedding::Neuron,
+        }
+    }
+
+    fn bytes(&self, n: usize, d: usize) -> usize {
+        Scratch::bytes(n, d)
+    }
+
+    fn rows(&self, group: &Group, _: &Wanted, scratch: &mut Scratch) -> Result<Vec<ArrayRef>> {
+        let clustering = scratch.cluster(group, &self.0)?;
+        let metrics = polysemanticity(clustering.condensed, &clustering.clusters);
+        let [layer, neuron] = group.key_columns(1);
+        let number = |value: Option<f64>| Arc::new(Float64Array::from(vec![value])) as ArrayRef;
+        Ok(vec![
+            layer,
+            neuron,
+            Arc::new(Int32Array::from(vec![group.len() as i32])),
+            Arc::new(Int32Array::from(vec![metrics.n_clusters.map(|n| n as i32)])),
+            number(metrics.max_distance),
+            number(metrics.mean_distance),
+            number(metrics.intra_cluster_distance),
+            number(metrics.inter_cluster_distance),
+        ])
+    }
+
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+}
