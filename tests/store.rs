@@ -1,0 +1,690 @@
+//! The store from outside: what is written comes back through SQL, whole or not at all.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, Int32Array, Int64Array,
+    ListBuilder, PrimitiveBuilder, RecordBatch, StringArray, UInt32Array,
+};
+use datafusion::arrow::datatypes::{DataType, Field, Float32Type, Int32Type, Schema, SchemaRef};
+use datafusion::arrow::util::pretty::pretty_format_batches;
+use datafusion::datasource::MemTable;
+use datafusion::error::Result;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use polysema::store::{Counts, RunManifest, RunWriter, Source, Store, StoreCatalog, schema};
+
+const LAYERS: i32 = 3;
+const NEURONS: i32 = 7;
+const DOCUMENTS: i32 = 5;
+const TOKENS: i32 = 6;
+const D_IN: i32 = 4;
+
+fn ints(values: impl IntoIterator<Item = i32>) -> ArrayRef {
+    Arc::new(Int32Array::from_iter_values(values))
+}
+
+fn floats(values: impl IntoIterator<Item = f32>) -> ArrayRef {
+    Arc::new(Float32Array::from_iter_values(values))
+}
+
+fn text(values: impl IntoIterator<Item = String>) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(values))
+}
+
+fn lists(values: impl IntoIterator<Item = Vec<f32>>) -> ArrayRef {
+    let mut out = ListBuilder::new(PrimitiveBuilder::<Float32Type>::new());
+    for list in values {
+        out.append_value(list.into_iter().map(Some));
+    }
+    Arc::new(out.finish())
+}
+
+/// Neuron n has n examples, so neuron 0 has none.
+fn examples_of(neuron: i32) -> i32 {
+    neuron
+}
+
+fn vector(layer: i32, row: i32, salt: f32) -> Vec<f32> {
+    (0..D_IN)
+        .map(|k| salt + (layer * 100 + row * 10 + k) as f32)
+        .collect()
+}
+
+fn examples_batch(layer: i32, neurons: &[i32]) -> Result<RecordBatch> {
+    let rows: Vec<(i32, i32)> = neurons
+        .iter()
+        .flat_map(|n| (0..examples_of(*n)).map(|e| (*n, e)))
+        .collect();
+    let doc = |(n, e): (i32, i32)| (n + e) % DOCUMENTS;
+    let pos = |(n, e): (i32, i32)| 1 + (n * 2 + e) % (TOKENS - 2);
+    let column = |of: &dyn Fn((i32, i32)) -> i32| ints(rows.iter().map(|r| of(*r)));
+    let token_row = |r| (doc(r) * TOKENS + pos(r)) as u32;
+    RecordBatch::try_new(
+        schema::stored_examples(),
+        vec![
+            column(&|_| layer),
+            column(&|r| r.0),
+            column(&|r| r.1),
+            column(&doc),
+            column(&pos),
+            floats(rows.iter().map(|(n, e)| (n + e) as f32)),
+            column(&|r| pos(r) - 1),
+            lists(rows.iter().map(|(n, _)| vec![0.0, *n as f32, 0.5])),
+            Arc::new(UInt32Array::from_iter_values(
+                rows.iter().map(|r| token_row(*r)),
+            )),
+            Arc::new(UInt32Array::from_iter_values(
+                rows.iter().map(|r| doc(*r) as u32),
+            )),
+        ],
+    )
+    .map_err(Into::into)
+}
+
+fn write(
+    writer: &mut RunWriter,
+    table: &str,
+    layer: Option<i32>,
+    batches: &[RecordBatch],
+) -> Result<()> {
+    let layer = layer.map(|l| l as usize);
+    let mut out = writer.table(table, layer, batches[0].schema())?;
+    for batch in batches {
+        out.write(batch)?;
+    }
+    out.finish()
+}
+
+fn fill(writer: &mut RunWriter, salt: f32) -> Result<()> {
+    let layers = RecordBatch::try_new(
+        schema::layers(),
+        vec![
+            ints(0..LAYERS),
+            text((0..LAYERS).map(|l| format!("blocks.{l}.mlp"))),
+            text((0..LAYERS).map(|_| "mlp".to_string())),
+            ints((0..LAYERS).map(|_| D_IN)),
+            ints((0..LAYERS).map(|_| NEURONS)),
+            text((0..LAYERS).map(|_| "relu".to_string())),
+        ],
+    )?;
+    write(writer, "layers", None, &[layers])?;
+    let mut fields = schema::documents().fields().to_vec();
+    fields.push(Arc::new(Field::new("split", DataType::Utf8, true)));
+    let documents = RecordBatch::try_new(
+        Arc::new(Schema::new(fields)),
+        vec![
+            ints(0..DOCUMENTS),
+            text((0..DOCUMENTS).map(|d| format!("document {d}"))),
+            ints((0..DOCUMENTS).map(|_| TOKENS)),
+            text((0..DOCUMENTS).map(|d| format!("part {}", d % 2))),
+        ],
+    )?;
+    write(writer, "documents", None, &[documents])?;
+    // Batches of four tokens, so that windows cross them.
+    let rows = DOCUMENTS * TOKENS;
+    let tokens = RecordBatch::try_new(
+        schema::tokens(),
+        vec![
+            ints((0..rows).map(|r| r / TOKENS)),
+            ints((0..rows).map(|r| r % TOKENS)),
+            ints(0..rows),
+            text((0..rows).map(|r| format!("t{}.{}", r / TOKENS, r % TOKENS))),
+        ],
+    )?;
+    let tokens: Vec<_> = (0..rows as usize)
+        .step_by(4)
+        .map(|r| tokens.slice(r, 4.min(rows as usize - r)))
+        .collect();
+    write(writer, "tokens", None, &tokens)?;
+    for layer in 0..LAYERS {
+        let neurons = RecordBatch::try_new(
+            schema::neurons(),
+            vec![
+                ints((0..NEURONS).map(|_| layer)),
+                ints(0..NEURONS),
+                lists((0..NEURONS).map(|n| vector(layer, n, salt))),
+                floats((0..NEURONS).map(|n| n as f32)),
+                lists((0..NEURONS).map(|n| vector(layer, n, salt))),
+                floats((0..NEURONS).map(|n| n as f32)),
+                floats((0..NEURONS).map(|n| n as f32)),
+                floats((0..NEURONS).map(|_| 0.5)),
+                ints((0..NEURONS).map(examples_of)),
+            ],
+        )?;
+        write(
+            writer,
+            "neurons",
+            Some(layer),
+            &[neurons.slice(0, 3), neurons.slice(3, 4)],
+        )?;
+        let batches = [
+            examples_batch(layer, &[0, 1, 2])?,
+            examples_batch(layer, &[3, 4])?,
+            examples_batch(layer, &[5])?,
+            examples_batch(layer, &[6])?,
+        ];
+        write(writer, "examples", Some(layer), &batches)?;
+        let histograms = RecordBatch::try_new(
+            schema::histograms(),
+            vec![
+                ints((0..2 * NEURONS).map(|_| layer)),
+                ints((0..2 * NEURONS).map(|r| r / 2)),
+                ints((0..2 * NEURONS).map(|r| r % 2)),
+                floats((0..2 * NEURONS).map(|r| (r % 2) as f32)),
+                floats((0..2 * NEURONS).map(|r| (r % 2 + 1) as f32)),
+                Arc::new(Int64Array::from_iter_values(
+                    (0..2 * NEURONS).map(i64::from),
+                )),
+            ],
+        )?;
+        write(writer, "histograms", Some(layer), &[histograms])?;
+        let values = (0..DOCUMENTS).flat_map(|d| vector(layer, d, salt));
+        let vectors = FixedSizeListArray::try_new(
+            Arc::new(Field::new_list_field(DataType::Float32, false)),
+            D_IN,
+            floats(values),
+            None,
+        )?;
+        let vectors =
+            RecordBatch::try_new(schema::vectors(D_IN as usize), vec![Arc::new(vectors)])?;
+        write(
+            writer,
+            "vectors",
+            Some(layer),
+            &[vectors.slice(0, 2), vectors.slice(2, 3)],
+        )?;
+    }
+    Ok(())
+}
+
+fn facts(run: &str) -> RunManifest {
+    RunManifest {
+        run: run.to_string(),
+        architecture: "gpt2".to_string(),
+        model: Source {
+            path: "model".to_string(),
+            hash: "abc".to_string(),
+        },
+        counts: Counts {
+            layers: LAYERS as u64,
+            ..Counts::default()
+        },
+        created_at: RunManifest::now(),
+        ..RunManifest::default()
+    }
+}
+
+fn ingest(store: &Store, run: &str, replace: bool, salt: f32) -> Result<()> {
+    let mut writer = store.begin(run, replace)?;
+    fill(&mut writer, salt)?;
+    writer.commit(facts(run))
+}
+
+fn session(root: &Path, partitions: usize) -> Result<SessionContext> {
+    let config = SessionConfig::new()
+        .with_target_partitions(partitions)
+        .with_information_schema(true)
+        .with_default_catalog_and_schema("polysema", "public");
+    let ctx = SessionContext::new_with_config(config);
+    let store = Arc::new(Store::open(root)?);
+    ctx.register_catalog("polysema", Arc::new(StoreCatalog::new(store)));
+    Ok(ctx)
+}
+
+async fn query(ctx: &SessionContext, sql: &str) -> Result<Vec<RecordBatch>> {
+    ctx.sql(sql).await?.collect().await
+}
+
+async fn shown(ctx: &SessionContext, sql: &str) -> Result<String> {
+    Ok(pretty_format_batches(&query(ctx, sql).await?)?.to_string())
+}
+
+async fn count(ctx: &SessionContext, sql: &str) -> Result<usize> {
+    Ok(query(ctx, sql).await?.iter().map(|b| b.num_rows()).sum())
+}
+
+fn demo() -> Result<tempfile::TempDir> {
+    let dir = tempfile::tempdir()?;
+    ingest(&Store::open(dir.path())?, "demo", false, 0.0)?;
+    Ok(dir)
+}
+
+/// The only generation folder of a run.
+fn generation(root: &Path, run: &str) -> PathBuf {
+    let folder = root.join("runs").join(run);
+    let mut found: Vec<_> = fs::read_dir(folder)
+        .expect("the run's folder")
+        .map(|e| e.expect("an entry").path())
+        .filter(|p| p.is_dir())
+        .collect();
+    assert_eq!(found.len(), 1, "one generation");
+    found.remove(0)
+}
+
+fn message<T>(result: Result<T>) -> String {
+    match result {
+        Ok(_) => panic!("an error was expected"),
+        Err(e) => e.to_string(),
+    }
+}
+
+#[tokio::test]
+async fn every_table_comes_back() -> Result<()> {
+    let dir = demo()?;
+    let ctx = session(dir.path(), 2)?;
+    let rows = [
+        ("layers", LAYERS),
+        ("neurons", LAYERS * NEURONS),
+        ("documents", DOCUMENTS),
+        ("tokens", DOCUMENTS * TOKENS),
+        ("examples", LAYERS * 21),
+        ("histograms", LAYERS * 2 * NEURONS),
+    ];
+    for (table, rows) in rows {
+        let sql = format!("SELECT * FROM polysema.demo.{table}");
+        assert_eq!(count(&ctx, &sql).await?, rows as usize, "{table}");
+    }
+    let split = count(&ctx, "SELECT * FROM demo.documents WHERE split = 'part 1'").await?;
+    assert_eq!(split, 2);
+    let batches = query(
+        &ctx,
+        "SELECT layer, doc_id, pos, token, window_start, window_tokens, pre_mlp, activation FROM demo.examples \
+         ORDER BY layer, neuron, example",
+    )
+    .await?;
+    let mut seen = 0;
+    for batch in &batches {
+        let int = |i: usize| batch.column(i).as_primitive::<Int32Type>();
+        for row in 0..batch.num_rows() {
+            let (doc, pos, start) = (int(1).value(row), int(2).value(row), int(4).value(row));
+            assert_eq!(
+                batch.column(3).as_string::<i32>().value(row),
+                format!("t{doc}.{pos}")
+            );
+            let window = batch.column(5).as_list::<i32>().value(row);
+            let want: Vec<_> = (start..start + 3).map(|p| format!("t{doc}.{p}")).collect();
+            let got: Vec<_> = window.as_string::<i32>().iter().flatten().collect();
+            assert_eq!(got, want);
+            let h = batch.column(6).as_list::<i32>().value(row);
+            let want = vector(int(0).value(row), doc, 0.0);
+            assert_eq!(h.as_primitive::<Float32Type>().values(), &want[..]);
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, LAYERS * 21);
+    Ok(())
+}
+
+/// The rows of a table in memory, where DataFusion filters them itself.
+async fn copy_of(ctx: &SessionContext, table: &str, name: &str) -> Result<()> {
+    let batches = query(ctx, &format!("SELECT * FROM demo.{table}")).await?;
+    let schema: SchemaRef = batches[0].schema();
+    let table = MemTable::try_new(schema, vec![batches])?;
+    ctx.register_table(name, Arc::new(table))?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn filters_keep_what_an_unfiltered_copy_keeps() -> Result<()> {
+    let dir = demo()?;
+    let filters = [
+        "layer = 1",
+        "1 = layer",
+        "layer = 1 AND neuron = 5",
+        "layer = CAST(2 AS SMALLINT) AND neuron < CAST(4 AS BIGINT UNSIGNED)",
+        "neuron >= 3",
+        "3 > neuron",
+        "neuron BETWEEN 2 AND 5",
+        "neuron NOT BETWEEN 2 AND 5",
+        "neuron IN (1, 3, 6)",
+        "neuron NOT IN (1, 3, 6)",
+        "neuron IN (0, 1, 2, 3, 4, 6) AND layer <> 1",
+        "layer = 0 AND neuron = 0",
+        "layer > 7",
+        "neuron < 5000000000",
+        "neuron = 5000000000",
+        "neuron > -1 AND layer <= 1",
+        "layer = 1 OR neuron = 2",
+        "NOT (neuron = 3)",
+        "neuron = 2 OR neuron > 5",
+        "layer = NULL",
+        "layer = 1.0",
+        "layer + 1 = neuron",
+        "neuron < 3 AND neuron > 4",
+    ];
+    for partitions in [1, 2, 8] {
+        let ctx = session(dir.path(), partitions)?;
+        for table in ["examples", "neurons", "histograms"] {
+            let copy = format!("{table}_copy");
+            copy_of(&ctx, table, &copy).await?;
+            for filter in filters {
+                let sql =
+                    |from: &str| format!("SELECT * FROM {from} WHERE {filter} ORDER BY 1, 2, 3");
+                let got = shown(&ctx, &sql(&format!("demo.{table}"))).await?;
+                let want = shown(&ctx, &sql(&copy)).await?;
+                assert_eq!(
+                    got, want,
+                    "{table} WHERE {filter} in {partitions} partitions"
+                );
+                let counted = |from: &str| format!("SELECT count(*) FROM {from} WHERE {filter}");
+                let got = shown(&ctx, &counted(&format!("demo.{table}"))).await?;
+                assert_eq!(got, shown(&ctx, &counted(&copy)).await?, "{table} {filter}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn filters_and_limits_reach_the_scan() -> Result<()> {
+    let dir = demo()?;
+    let ctx = session(dir.path(), 2)?;
+    let plan = shown(
+        &ctx,
+        "EXPLAIN ANALYZE SELECT token FROM demo.examples WHERE layer = 1 AND neuron = 5",
+    )
+    .await?;
+    assert!(plan.contains("table=examples, run=demo, layers=[1], neurons=[5], projection=[token]"));
+    assert!(!plan.contains("FilterExec"), "{plan}");
+    assert!(
+        plan.contains("batches_read=1,") || plan.contains("batches_read=1]"),
+        "{plan}"
+    );
+    assert!(plan.contains("batches_pruned=11"), "{plan}");
+    let limited = "SELECT neuron FROM demo.examples WHERE neuron > 2 LIMIT 4";
+    assert_eq!(count(&ctx, limited).await?, 4);
+    let ordered = shown(
+        &ctx,
+        "EXPLAIN SELECT layer, neuron, example FROM demo.examples ORDER BY layer, neuron, example",
+    )
+    .await?;
+    assert!(!ordered.contains("SortExec"), "{ordered}");
+    let ordered = shown(
+        &ctx,
+        "EXPLAIN SELECT example FROM demo.examples WHERE layer = 1 AND neuron = 5 ORDER BY example",
+    )
+    .await?;
+    assert!(!ordered.contains("SortExec"), "{ordered}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn scans_of_a_run_meet_without_a_shuffle() -> Result<()> {
+    let dir = demo()?;
+    for partitions in [2, 8] {
+        let ctx = session(dir.path(), partitions)?;
+        let grouped =
+            "SELECT layer, neuron, count(*) AS n FROM demo.examples GROUP BY layer, neuron";
+        let plan = shown(&ctx, &format!("EXPLAIN {grouped}")).await?;
+        assert!(!plan.contains("RepartitionExec"), "{plan}");
+        ctx.sql("SET datafusion.optimizer.prefer_hash_join = false")
+            .await?;
+        let joined = "SELECT n.layer, n.neuron, n.n_examples, e.example FROM demo.neurons n \
+                      JOIN demo.examples e ON n.layer = e.layer AND n.neuron = e.neuron";
+        let plan = shown(&ctx, &format!("EXPLAIN {joined}")).await?;
+        assert!(!plan.contains("RepartitionExec"), "{plan}");
+        assert!(!plan.contains("SortExec"), "{plan}");
+        assert_eq!(count(&ctx, joined).await?, (LAYERS * 21) as usize);
+        let wrong = format!(
+            "SELECT * FROM ({grouped}) g JOIN demo.neurons n ON g.layer = n.layer AND g.neuron = n.neuron \
+             WHERE g.n <> n.n_examples"
+        );
+        assert_eq!(count(&ctx, &wrong).await?, 0);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn vectors_are_read_only_when_asked_for() -> Result<()> {
+    let dir = demo()?;
+    for layer in 0..LAYERS {
+        fs::remove_file(generation(dir.path(), "demo").join(format!("vectors-{layer}.arrow")))?;
+    }
+    let ctx = session(dir.path(), 2)?;
+    let sql = "SELECT layer, token, window_tokens, window_activations FROM demo.examples";
+    assert_eq!(count(&ctx, sql).await?, (LAYERS * 21) as usize);
+    let error = message(query(&ctx, "SELECT pre_mlp FROM demo.examples WHERE layer = 2").await);
+    assert!(error.contains("vectors-2.arrow"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn what_is_not_committed_does_not_exist() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let root = dir.path().join("new.store");
+    let store = Store::open(&root)?;
+    assert!(store.runs()?.is_empty() && !root.exists());
+    let mut writer = store.begin("demo", false)?;
+    let scratch = writer.scratch().to_path_buf();
+    fs::write(scratch.join("spool"), "x")?;
+    fill(&mut writer, 0.0)?;
+    assert!(store.runs()?.is_empty());
+    let error = message(Store::open(&root)?.begin("other", false));
+    assert!(
+        error.contains("another writer holds") && error.contains("new.store"),
+        "{error}"
+    );
+    drop(writer);
+    assert!(!root.join("runs/demo").exists());
+
+    let mut writer = store.begin("demo", false)?;
+    let layers = writer.table("layers", None, schema::layers())?;
+    let error = message(writer.commit(facts("demo")));
+    assert!(error.contains("layers.arrow unfinished"), "{error}");
+    drop(layers);
+    assert!(!root.join("runs/demo").exists());
+    Ok(())
+}
+
+#[test]
+fn leftovers_of_a_killed_writer_are_swept() -> Result<()> {
+    let dir = demo()?;
+    let store = Store::open(dir.path())?;
+    let killed = dir.path().join("runs/killed/gen-1/scratch");
+    fs::create_dir_all(&killed)?;
+    let stale = dir.path().join("runs/demo/gen-0");
+    fs::create_dir_all(&stale)?;
+    let foreign = dir.path().join("runs/demo/notes.txt");
+    fs::write(&foreign, "mine")?;
+    drop(store.begin("next", false)?);
+    assert!(!dir.path().join("runs/killed").exists() && !stale.exists() && foreign.exists());
+    assert_eq!(store.runs()?, ["demo"]);
+    store.run("demo")?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_reader_keeps_the_run_it_started_with() -> Result<()> {
+    let dir = demo()?;
+    let ctx = session(dir.path(), 2)?;
+    let sql = "SELECT pre_mlp[1] AS h FROM demo.examples WHERE layer = 0 AND neuron = 1";
+    let old = ctx.sql(sql).await?.create_physical_plan().await?;
+    let store = Store::open(dir.path())?;
+    let error = message(store.begin("demo", false));
+    assert!(error.contains("replace: true"), "{error}");
+    ingest(&store, "demo", true, 0.25)?;
+    generation(dir.path(), "demo");
+    let batches = datafusion::physical_plan::collect(old, ctx.task_ctx()).await?;
+    let first =
+        |batches: &[RecordBatch]| batches[0].column(0).as_primitive::<Float32Type>().value(0);
+    assert_eq!(first(&batches), 10.0);
+    assert_eq!(first(&query(&ctx, sql).await?), 10.25);
+    Ok(())
+}
+
+#[tokio::test]
+async fn damaged_files_are_errors_that_name_them() -> Result<()> {
+    let dir = demo()?;
+    let path = generation(dir.path(), "demo").join("examples-1.arrow");
+    let whole = fs::read(&path)?;
+    let sql = "SELECT * FROM demo.examples WHERE layer = 1";
+    for length in [
+        0,
+        5,
+        9,
+        100,
+        whole.len() / 2,
+        whole.len() - 11,
+        whole.len() - 1,
+    ] {
+        fs::write(&path, &whole[..length])?;
+        let error = message(query(&session(dir.path(), 2)?, sql).await);
+        assert!(
+            error.contains("examples-1.arrow"),
+            "cut to {length}: {error}"
+        );
+        // The size alone must not be what saves us.
+        let mut padded = whole[..length].to_vec();
+        padded.resize(whole.len(), 0);
+        fs::write(&path, &padded)?;
+        let error = message(query(&session(dir.path(), 2)?, sql).await);
+        assert!(
+            error.contains("examples-1.arrow"),
+            "zeroed from {length}: {error}"
+        );
+    }
+    // Any flipped byte of the footer is an error that names the file, or changes nothing a reader looks at.
+    let intact = shown(&session(dir.path(), 2)?, "SELECT 1").await?;
+    assert!(!intact.is_empty());
+    let mut named = 0;
+    for back in 1..=400.min(whole.len()) {
+        let mut flipped = whole.clone();
+        let at = whole.len() - back;
+        flipped[at] ^= 0xff;
+        fs::write(&path, &flipped)?;
+        if let Err(e) = query(&session(dir.path(), 2)?, sql).await {
+            assert!(
+                e.to_string().contains("examples-1.arrow"),
+                "byte -{back}: {e}"
+            );
+            named += 1;
+        }
+    }
+    assert!(named > 10, "{named} flips were noticed");
+    fs::write(&path, &whole)?;
+    assert_eq!(count(&session(dir.path(), 2)?, sql).await?, 21);
+    fs::write(dir.path().join("runs/demo/manifest.json"), "{")?;
+    let error = message(query(&session(dir.path(), 2)?, sql).await);
+    assert!(error.contains("manifest.json"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn names_and_rows_are_checked() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let store = Store::open(dir.path())?;
+    for name in [
+        "",
+        "a b",
+        "../up",
+        "a.b",
+        "ü",
+        "public",
+        "info",
+        "Information_Schema",
+    ] {
+        let error = message(store.begin(name, false));
+        assert!(error.contains("a run name"), "{name}: {error}");
+    }
+    let error = message(store.run("../up"));
+    assert!(error.contains("it has none"), "{error}");
+    ingest(&store, "a-1", false, 0.0)?;
+    let error = message(store.run("b"));
+    assert!(error.contains("got 'b'; known runs: a-1"), "{error}");
+
+    let mut writer = store.begin("b", false)?;
+    let error = message(writer.table("nonsense", None, schema::layers()));
+    assert!(error.contains("got table 'nonsense'"), "{error}");
+    let error = message(writer.table("examples", None, schema::stored_examples()));
+    assert!(
+        error.contains("examples requires a layer, got none"),
+        "{error}"
+    );
+    let error = message(writer.table("examples", Some(0), schema::examples()));
+    assert!(error.contains("activation"), "{error}");
+    let mut out = writer.table("examples", Some(1), schema::stored_examples())?;
+    let error = message(writer.table("examples", Some(1), schema::stored_examples()));
+    assert!(error.contains("got a second"), "{error}");
+    let error = message(out.write(&examples_batch(0, &[1])?));
+    assert!(error.contains("got layer 0 in row 0"), "{error}");
+    out.write(&examples_batch(1, &[1, 3])?.slice(0, 2))?;
+    let error = message(out.write(&examples_batch(1, &[3])?));
+    assert!(error.contains("layer 1 neuron 3 in two batches"), "{error}");
+    let error = message(out.write(&examples_batch(1, &[2])?));
+    assert!(
+        error.contains("ascending order of (layer, neuron, example)"),
+        "{error}"
+    );
+    let error = message(out.write(&examples_batch(1, &[5, 4])?));
+    assert!(error.contains("ascending order"), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn other_versions_are_refused_by_name() -> Result<()> {
+    let dir = demo()?;
+    let store = Store::open(dir.path())?;
+    ingest(&store, "old", false, 0.0)?;
+    let path = dir.path().join("runs/old/manifest.json");
+    let text = fs::read_to_string(&path)?.replacen("\"format\":1", "\"format\":9", 1);
+    fs::write(&path, text)?;
+    let ctx = session(dir.path(), 2)?;
+    let error = message(query(&ctx, "SELECT * FROM old.examples").await);
+    let want = "run 'old' needs store version 1, got version 9: ingest it again";
+    assert!(error.contains(want), "{error}");
+    assert_eq!(count(&ctx, "SELECT * FROM demo.layers").await?, 3);
+    // Listings survive, and say what is wrong.
+    assert!(shown(&ctx, "SHOW TABLES").await?.contains("examples"));
+    let runs = shown(&ctx, "SELECT run, problem FROM info.runs ORDER BY run").await?;
+    assert!(runs.contains("got version 9"), "{runs}");
+    fs::write(dir.path().join("store.json"), "{\"format\":2}")?;
+    let error = message(Store::open(dir.path()));
+    assert!(
+        error.contains("needs store version 1, got version 2"),
+        "{error}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn runs_are_schemas_and_user_tables_are_everywhere() -> Result<()> {
+    let dir = demo()?;
+    let ctx = session(dir.path(), 2)?;
+    assert!(
+        message(query(&ctx, "SELECT * FROM polysema.second.examples").await).contains("second")
+    );
+    ingest(&Store::open(dir.path())?, "second", false, 0.5)?;
+    for run in ["demo", "second"] {
+        let sql = format!("SELECT * FROM polysema.{run}.examples");
+        assert_eq!(count(&ctx, &sql).await?, (LAYERS * 21) as usize);
+    }
+    query(
+        &ctx,
+        "CREATE VIEW demo.mine AS SELECT layer FROM polysema.demo.layers",
+    )
+    .await?;
+    for schema in ["demo", "second", "public"] {
+        assert_eq!(
+            count(&ctx, &format!("SELECT * FROM {schema}.mine")).await?,
+            3
+        );
+    }
+    let error = message(query(&ctx, "CREATE VIEW demo.tokens AS SELECT 1").await);
+    assert!(error.contains("tokens"), "{error}");
+    query(&ctx, "DROP VIEW second.mine").await?;
+    assert!(query(&ctx, "SELECT * FROM demo.mine").await.is_err());
+
+    assert_eq!(
+        count(&ctx, "SELECT * FROM info.runs WHERE problem IS NULL").await?,
+        2
+    );
+    let models = shown(&ctx, "SELECT model_hash, layers, runs FROM info.models").await?;
+    assert!(
+        models.contains("| abc        | 3      | 2    |"),
+        "{models}"
+    );
+    assert_eq!(count(&ctx, "SELECT d_sae FROM info.saes").await?, 0);
+    Ok(())
+}
