@@ -15,6 +15,8 @@ pub mod distance;
 mod lanes;
 pub mod linkage;
 pub mod metrics;
+#[cfg(test)]
+mod testing;
 pub mod vector;
 
 pub use clusters::{FlatClusters, flat_clusters, mean_distances, medoids};
