@@ -64,7 +64,14 @@ fn neurons(n: usize, d: usize) -> Vec<Neuron> {
 }
 
 fn bench(c: &mut Criterion) {
-    for (n, d) in [(10, 128), (10, 768), (100, 128), (100, 768), (300, 128), (300, 768)] {
+    for (n, d) in [
+        (10, 128),
+        (10, 768),
+        (100, 128),
+        (100, 768),
+        (300, 128),
+        (300, 768),
+    ] {
         let neurons = neurons(n, d);
         let rows: Vec<Vec<&[f32]>> = neurons.iter().map(Neuron::rows).collect();
         let id = |stage: &str| BenchmarkId::new(stage, format!("n{n}_d{d}"));
@@ -76,7 +83,9 @@ fn bench(c: &mut Criterion) {
         group.bench_function(id("whole"), |b| {
             b.iter(|| {
                 let i = next();
-                distances.compute(&rows[i], Some(&neurons[i].w)).expect("finite");
+                distances
+                    .compute(&rows[i], Some(&neurons[i].w))
+                    .expect("finite");
                 let n = distances.live().len();
                 let steps = linker.link(distances.condensed(), n, Linkage::Average);
                 let clusters = flat_clusters(steps, n, THRESHOLD, false);
@@ -86,7 +95,9 @@ fn bench(c: &mut Criterion) {
         group.bench_function(id("distances"), |b| {
             b.iter(|| {
                 let i = next();
-                distances.compute(&rows[i], Some(&neurons[i].w)).expect("finite");
+                distances
+                    .compute(&rows[i], Some(&neurons[i].w))
+                    .expect("finite");
                 black_box(distances.condensed());
             });
         });

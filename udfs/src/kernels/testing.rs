@@ -1,5 +1,9 @@
 //! What the kernels' tests share: reproducible random numbers, and definitions written as plainly as they read.
 
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
 /// SplitMix64.
 pub(super) struct Random(pub(super) u64);
 
@@ -78,4 +82,53 @@ pub(super) fn naive_distance(a: &[f32], b: &[f32], w: Option<&[f32]>) -> f64 {
         bb += y * y;
     }
     1.0 - ab / (aa.sqrt() * bb.sqrt())
+}
+
+/// One matrix with every linkage's results, from tests/reference/linkage.json.
+pub(super) struct ReferenceCase {
+    pub(super) name: String,
+    pub(super) n: usize,
+    pub(super) condensed: Vec<f32>,
+    pub(super) methods: BTreeMap<String, ReferenceMethod>,
+}
+
+/// SciPy's merges, and its labels by threshold.
+pub(super) struct ReferenceMethod {
+    pub(super) steps: Vec<(u32, u32, f64, u32)>,
+    pub(super) cuts: Vec<(f64, Vec<u32>)>,
+}
+
+/// The cases of tests/reference/linkage.json.
+pub(super) fn reference_cases() -> Vec<ReferenceCase> {
+    let text = include_str!("../../../tests/reference/linkage.json");
+    let json: Value = serde_json::from_str(text).unwrap();
+    let list = |value: &Value| value.as_array().unwrap().clone();
+    let int = |value: &Value| value.as_u64().unwrap() as u32;
+    let method = |value: &Value| ReferenceMethod {
+        steps: list(&value["steps"])
+            .iter()
+            .map(|s| (int(&s[0]), int(&s[1]), s[2].as_f64().unwrap(), int(&s[3])))
+            .collect(),
+        cuts: value["cuts"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(t, labels)| (t.parse().unwrap(), list(labels).iter().map(int).collect()))
+            .collect(),
+    };
+    let case = |value: &Value| ReferenceCase {
+        name: value["name"].as_str().unwrap().to_string(),
+        n: int(&value["n"]) as usize,
+        condensed: list(&value["condensed"])
+            .iter()
+            .map(|x| x.as_f64().unwrap() as f32)
+            .collect(),
+        methods: value["methods"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(name, value)| (name.clone(), method(value)))
+            .collect(),
+    };
+    list(&json["cases"]).iter().map(case).collect()
 }
