@@ -135,3 +135,188 @@ fn sums_within(condensed: &[f32], labels: &[u32]) -> Vec<f64> {
     }
     sums
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::linkage::{Linkage, Linker};
+    use super::super::testing::{Random, reference_cases, square};
+    use super::*;
+
+    /// The largest height inside a node's subtree, and its leaves.
+    fn subtree(steps: &[Step], n: usize, node: usize) -> (f64, Vec<u32>) {
+        if node < n {
+            return (f64::NEG_INFINITY, vec![node as u32]);
+        }
+        let step = steps[node - n];
+        let (a, mut leaves) = subtree(steps, n, step.cluster1 as usize);
+        let (b, more) = subtree(steps, n, step.cluster2 as usize);
+        leaves.extend(more);
+        leaves.sort_unstable();
+        (f64::from(step.dissimilarity).max(a).max(b), leaves)
+    }
+
+    /// Every subtree that fits and lies in no larger one that fits.
+    fn naive(steps: &[Step], n: usize, threshold: f64, strict: bool) -> FlatClusters {
+        let fits = |height: f64| {
+            if strict {
+                height < threshold
+            } else {
+                height <= threshold
+            }
+        };
+        let mut members: Vec<Vec<u32>> = (0..n + steps.len())
+            .map(|node| subtree(steps, n, node))
+            .filter(|(height, leaves)| leaves.len() == 1 || fits(*height))
+            .map(|(_, leaves)| leaves)
+            .collect();
+        members.sort_by_key(|leaves| (std::cmp::Reverse(leaves.len()), leaves[0]));
+        let mut labels = vec![UNSET; n];
+        let mut sizes = Vec::new();
+        for leaves in members {
+            if labels[leaves[0] as usize] == UNSET {
+                leaves
+                    .iter()
+                    .for_each(|&i| labels[i as usize] = sizes.len() as u32);
+                sizes.push(leaves.len() as u32);
+            }
+        }
+        FlatClusters { labels, sizes }
+    }
+
+    fn matrix(random: &mut Random, n: usize) -> Vec<f32> {
+        (0..n * n.saturating_sub(1) / 2)
+            .map(|_| (2.0 * random.uniform()) as f32)
+            .collect()
+    }
+
+    #[test]
+    fn a_cluster_is_a_maximal_subtree_that_fits() {
+        let mut random = Random(21);
+        let (mut linker, mut inversions) = (Linker::new(), 0);
+        for n in [0, 1, 2, 3, 9, 30, 31] {
+            let condensed = matrix(&mut random, n);
+            for linkage in Linkage::ALL {
+                let steps = linker.link(&condensed, n, linkage);
+                let falls = |w: &[Step]| w[1].dissimilarity < w[0].dissimilarity;
+                inversions += steps.windows(2).filter(|w| falls(w)).count();
+                let heights = steps.iter().map(|step| f64::from(step.dissimilarity));
+                for threshold in heights.chain([0.0, 0.5, 1.0, 9.0]) {
+                    for strict in [false, true] {
+                        let found = flat_clusters(steps, n, threshold, strict);
+                        let expected = naive(steps, n, threshold, strict);
+                        assert_eq!(found, expected, "{linkage:?}, n {n}, {threshold}, {strict}");
+                    }
+                }
+            }
+        }
+        assert!(
+            inversions > 0,
+            "centroid and median linkage are here to be tested with inversions"
+        );
+    }
+
+    /// Numbers: tests/reference/linkage.py, SciPy 1.17.1.
+    #[test]
+    fn cuts_are_scipys() {
+        let mut linker = Linker::new();
+        for case in reference_cases() {
+            for linkage in Linkage::ALL {
+                let steps = linker.link(&case.condensed, case.n, linkage);
+                for (threshold, expected) in &case.methods[linkage.name()].cuts {
+                    // SciPy saw the float32 distance widened, so 0.3 as float32 lies above 0.3 there as here.
+                    let found = flat_clusters(steps, case.n, *threshold, false).labels;
+                    assert_eq!(
+                        found,
+                        *expected,
+                        "{}, {}, {threshold}",
+                        case.name,
+                        linkage.name()
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_threshold_itself_joins_unless_strict() {
+        let step = Step {
+            cluster1: 0,
+            cluster2: 1,
+            dissimilarity: 0.5,
+            size: 2,
+        };
+        assert_eq!(flat_clusters(&[step], 2, 0.5, false).labels, [0, 0]);
+        assert_eq!(flat_clusters(&[step], 2, 0.5, true).labels, [0, 1]);
+    }
+
+    #[test]
+    fn ids_go_by_size_then_by_smallest_member() {
+        // Pairs {0, 5} and {1, 4}, then {2, 3, 6}: the largest is 0, the pairs follow by member.
+        let merge = |cluster1, cluster2, size| Step {
+            cluster1,
+            cluster2,
+            dissimilarity: 0.1,
+            size,
+        };
+        let far = |cluster1, cluster2, size| Step {
+            cluster1,
+            cluster2,
+            dissimilarity: 1.0,
+            size,
+        };
+        let steps = [
+            merge(1, 4, 2),
+            merge(0, 5, 2),
+            merge(2, 3, 2),
+            merge(6, 9, 3),
+            far(7, 8, 4),
+            far(10, 11, 7),
+        ];
+        let clusters = flat_clusters(&steps, 7, 0.5, false);
+        assert_eq!(clusters.labels, [1, 2, 0, 0, 2, 1, 0]);
+        assert_eq!(clusters.sizes, [3, 2, 2]);
+    }
+
+    #[test]
+    fn medoids_and_means_follow_their_definitions() {
+        let mut random = Random(22);
+        for (n, n_clusters) in [(1, 1), (2, 1), (2, 2), (25, 4), (40, 1)] {
+            let condensed = matrix(&mut random, n);
+            let distances = square(&condensed, n);
+            let labels: Vec<u32> = (0..n).map(|i| (i % n_clusters) as u32).collect();
+            let members = |k: u32| (0..n).filter(move |&i| i % n_clusters == k as usize);
+            let sizes = (0..n_clusters as u32)
+                .map(|k| members(k).count() as u32)
+                .collect();
+            let clusters = FlatClusters { labels, sizes };
+            let (medoids, means) = (
+                medoids(&condensed, &clusters),
+                mean_distances(&condensed, &clusters),
+            );
+            for k in 0..n_clusters as u32 {
+                let similarity = |i: usize| members(k).map(|j| 1.0 - distances[i][j]).sum::<f64>();
+                let central = medoids[k as usize] as usize;
+                assert!(members(k).all(|i| similarity(i) <= similarity(central) + 1e-12));
+                let of_pairs: Vec<f64> = members(k)
+                    .flat_map(|i| members(k).filter(move |&j| i < j).map(move |j| (i, j)))
+                    .map(|(i, j)| distances[i][j])
+                    .collect();
+                let mean = of_pairs.iter().sum::<f64>() / of_pairs.len() as f64;
+                match means[k as usize] {
+                    Some(found) => assert!((found - mean).abs() < 1e-12),
+                    None => assert!(of_pairs.is_empty()),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn tied_medoids_are_the_smallest() {
+        let clusters = FlatClusters {
+            labels: vec![1, 0, 0, 0, 1],
+            sizes: vec![3, 2],
+        };
+        let medoids = medoids(&[0.25; 10], &clusters);
+        assert_eq!(medoids, [1, 0]);
+    }
+}

@@ -131,3 +131,207 @@ fn resize<T: Copy>(buffer: &mut Vec<T>, len: usize, value: T) {
     buffer.reserve_exact(len.saturating_sub(buffer.len()));
     buffer.resize(len, value);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Random, naive_distance, pairs, slices};
+    use super::*;
+
+    fn close(distances: &CosineDistances, rows: &[Vec<f32>], w: Option<&[f32]>, case: &str) {
+        let live = distances.live();
+        assert_eq!(
+            distances.condensed().len(),
+            live.len() * (live.len().max(1) - 1) / 2,
+            "{case}"
+        );
+        for ((i, j), &found) in pairs(live.len()).zip(distances.condensed()) {
+            let (a, b) = (&rows[live[i] as usize], &rows[live[j] as usize]);
+            let expected = naive_distance(a, b, w).clamp(0.0, 2.0);
+            let error = (f64::from(found) - expected).abs();
+            assert!(
+                error <= 1e-6,
+                "{case}, pair {i}, {j}: {found}, expected {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_vector_unit_agrees_with_the_definition() {
+        let mut random = Random(1);
+        let units: Vec<Isa> = Isa::available().collect();
+        println!("vector units of this machine: {units:?}");
+        for n in [0, 1, 2, 3, 4, 5, 8, 15, 17, 33] {
+            for d in [1, 3, 15, 16, 17, 64, 384, 385, 768, 1000] {
+                let (rows, w) = (random.rows(n, d), random.vector(d));
+                for w in [None, Some(w.as_slice())] {
+                    let mut fused: Option<Vec<f32>> = None;
+                    for &isa in &units {
+                        let mut distances = CosineDistances::with_isa(isa);
+                        distances.compute(&slices(&rows), w).unwrap();
+                        close(&distances, &rows, w, &format!("{isa:?}, n {n}, d {d}"));
+                        if isa != Isa::portable() {
+                            let first = fused.get_or_insert_with(|| distances.condensed().to_vec());
+                            assert_eq!(first, distances.condensed(), "equal bits, n {n}, d {d}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn long_rows_of_one_sign_keep_their_precision() {
+        let mut random = Random(2);
+        for d in [4096, 50_000] {
+            let mut rows = vec![vec![0.1f32; d], vec![0.3; d]];
+            rows.extend((0..3).map(|_| random.vector(d).iter().map(|x| x.abs() + 0.2).collect()));
+            for isa in Isa::available() {
+                let mut distances = CosineDistances::with_isa(isa);
+                distances.compute(&slices(&rows), None).unwrap();
+                close(&distances, &rows, None, &format!("{isa:?}, d {d}"));
+            }
+        }
+    }
+
+    #[test]
+    fn magnitude_does_not_matter() {
+        let mut random = Random(3);
+        let rows = random.rows(9, 70);
+        let mut distances = CosineDistances::new();
+        distances.compute(&slices(&rows), None).unwrap();
+        let expected = distances.condensed().to_vec();
+        // Powers of two, so that the scaled rows are the same directions exactly.
+        for (case, exponents) in [
+            ("tiny", [-100, -90]),
+            ("huge", [100, 126]),
+            ("mixed", [-100, 126]),
+        ] {
+            let scaled: Vec<Vec<f32>> = rows
+                .iter()
+                .enumerate()
+                .map(|(i, row)| {
+                    row.iter()
+                        .map(|x| x * 2f32.powi(exponents[i % 2]))
+                        .collect()
+                })
+                .collect();
+            distances.compute(&slices(&scaled), None).unwrap();
+            assert_eq!(distances.condensed(), expected, "{case}");
+        }
+        let decimal: Vec<Vec<f32>> = rows
+            .iter()
+            .map(|row| row.iter().map(|x| x * 1e-30).collect())
+            .collect();
+        distances.compute(&slices(&decimal), None).unwrap();
+        close(&distances, &decimal, None, "1e-30");
+        // The least float32 there is still points somewhere.
+        let least = f32::from_bits(1);
+        distances
+            .compute(&[&[least, 0.0], &[0.0, f32::MAX], &[least, least]], None)
+            .unwrap();
+        let sixty = 1.0 - 0.5f32.sqrt();
+        for (found, expected) in distances.condensed().iter().zip([1.0, sixty, sixty]) {
+            assert!(
+                (found - expected).abs() <= 1e-6,
+                "{found}, expected {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn distances_follow_a_permutation_of_the_rows() {
+        let mut random = Random(4);
+        let rows = random.rows(23, 100);
+        let order = random.permutation(23);
+        let moved: Vec<Vec<f32>> = order.iter().map(|&i| rows[i].clone()).collect();
+        let (mut plain, mut permuted) = (CosineDistances::new(), CosineDistances::new());
+        plain.compute(&slices(&rows), None).unwrap();
+        permuted.compute(&slices(&moved), None).unwrap();
+        for ((i, j), &found) in pairs(23).zip(permuted.condensed()) {
+            let (a, b) = (order[i].min(order[j]), order[i].max(order[j]));
+            assert_eq!(found, plain.condensed()[condensed_row(23, a) + b - a - 1]);
+        }
+    }
+
+    #[test]
+    fn zero_rows_are_left_out_and_counted() {
+        let mut random = Random(5);
+        let mut rows = random.rows(9, 20);
+        let w: Vec<f32> = (0..20).map(|k| if k == 3 { 0.0 } else { 1.5 }).collect();
+        rows[0] = vec![0.0; 20];
+        rows[4] = vec![-0.0; 20];
+        // Its only element meets a zero weight.
+        rows[7] = (0..20).map(|k| if k == 3 { 9.0 } else { 0.0 }).collect();
+        let mut distances = CosineDistances::new();
+        distances.compute(&slices(&rows), Some(&w)).unwrap();
+        assert_eq!(distances.live(), [1, 2, 3, 5, 6, 8]);
+        assert_eq!(distances.n_zero(), 3);
+        close(&distances, &rows, Some(&w), "zeros");
+        distances.compute(&slices(&rows), None).unwrap();
+        assert_eq!(distances.n_zero(), 2);
+        distances.compute(&[&[], &[]], None).unwrap();
+        assert_eq!(
+            (distances.live().len(), distances.n_zero()),
+            (0, 2),
+            "no dimension, no direction"
+        );
+    }
+
+    #[test]
+    fn a_row_that_is_not_finite_is_named() {
+        let fine = [1.0f32, 2.0, 3.0];
+        let mut distances = CosineDistances::new();
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let found = distances.compute(&[&fine, &fine, &[1.0, bad, 0.0]], None);
+            assert_eq!(found, Err(NonFinite { row: 2 }));
+            assert!(distances.live().is_empty() && distances.condensed().is_empty());
+            let found = distances.compute(&[&fine, &fine], Some(&[1.0, bad, 0.0]));
+            assert_eq!(found, Err(NonFinite { row: 0 }));
+        }
+        let found = distances.compute(&[&fine, &[1.0, 1e20, 1.0]], Some(&[1.0, 1e20, 1.0]));
+        assert_eq!(found, Err(NonFinite { row: 1 }), "the product overflows");
+        distances.compute(&[&fine, &fine], None).unwrap();
+        assert_eq!(distances.live(), [0, 1], "usable after an error");
+    }
+
+    #[test]
+    fn buffers_forget_the_group_before() {
+        let mut random = Random(6);
+        let mut reused = CosineDistances::new();
+        for (n, d) in [
+            (30, 100),
+            (3, 200),
+            (31, 5),
+            (2, 768),
+            (17, 33),
+            (1, 1),
+            (18, 33),
+        ] {
+            let rows = random.rows(n, d);
+            let mut fresh = CosineDistances::new();
+            reused.compute(&slices(&rows), None).unwrap();
+            fresh.compute(&slices(&rows), None).unwrap();
+            assert_eq!(reused.condensed(), fresh.condensed(), "n {n}, d {d}");
+            let held = size_of_val(fresh.units.spare_capacity_mut())
+                + size_of_val(&fresh.units[..])
+                + fresh.row.capacity() * size_of::<f32>()
+                + fresh.live.capacity() * size_of::<u32>()
+                + fresh.condensed.capacity() * size_of::<f32>();
+            assert!(held <= CosineDistances::bytes(n, d), "n {n}, d {d}: {held}");
+        }
+    }
+
+    #[test]
+    fn every_distance_is_in_range_and_a_multiple_of_two_to_the_minus_24() {
+        let mut random = Random(7);
+        let mut rows = random.rows(40, 300);
+        rows.push(rows[0].clone());
+        rows.push(rows[0].iter().map(|x| -x).collect());
+        let mut distances = CosineDistances::new();
+        distances.compute(&slices(&rows), None).unwrap();
+        for &x in distances.condensed() {
+            assert!((0.0..=2.0).contains(&x));
+            assert_eq!((x * 16_777_216.0).fract(), 0.0, "{x}");
+        }
+    }
+}

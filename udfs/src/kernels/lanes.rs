@@ -64,9 +64,14 @@ impl Isa {
         kinds.into_iter().flatten().map(Self)
     }
 
+    /// Plain Rust.
+    pub(super) fn portable() -> Self {
+        Self(Kind::Portable)
+    }
+
     /// The widest vector unit of this machine.
     pub(super) fn best() -> Self {
-        Self::available().last().unwrap_or(Self(Kind::Portable))
+        Self::available().last().unwrap_or(Self::portable())
     }
 
     /// Writes `h ⊙ w` (or `h`) padded with zeros into `row`; returns the sum of its squares, which in float64 is

@@ -137,3 +137,100 @@ impl Linker {
         n * n.saturating_sub(1) / 2 * size_of::<f32>() + n * 256
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Random, reference_cases, square};
+    use super::*;
+
+    /// UPGMA by its definition: every round merges the two clusters of least mean distance over their pairs.
+    fn naive_average(condensed: &[f32], n: usize) -> Vec<f64> {
+        let distances = square(condensed, n);
+        let mut clusters: Vec<Vec<usize>> = (0..n).map(|i| vec![i]).collect();
+        let mut heights = Vec::new();
+        while clusters.len() > 1 {
+            let mut best = (f64::INFINITY, 0, 0);
+            for a in 0..clusters.len() {
+                for b in a + 1..clusters.len() {
+                    let all = clusters[a]
+                        .iter()
+                        .flat_map(|&i| clusters[b].iter().map(move |&j| (i, j)));
+                    let sum: f64 = all.map(|(i, j)| distances[i][j]).sum();
+                    let mean = sum / (clusters[a].len() * clusters[b].len()) as f64;
+                    if mean < best.0 {
+                        best = (mean, a, b);
+                    }
+                }
+            }
+            let merged = clusters.remove(best.2);
+            clusters[best.1].extend(merged);
+            heights.push(best.0);
+        }
+        heights
+    }
+
+    #[test]
+    fn average_linkage_is_the_mean_over_pairs() {
+        let mut random = Random(11);
+        let mut linker = Linker::new();
+        for n in [2, 3, 5, 12, 40, 7] {
+            let condensed: Vec<f32> = (0..n * (n - 1) / 2)
+                .map(|_| (2.0 * random.uniform()) as f32)
+                .collect();
+            let copy = condensed.clone();
+            let steps = linker.link(&condensed, n, Linkage::Average);
+            assert_eq!(condensed, copy, "the caller's matrix survives");
+            assert_eq!(steps.len(), n - 1);
+            for (step, height) in steps.iter().zip(naive_average(&condensed, n)) {
+                assert!(
+                    (f64::from(step.dissimilarity) - height).abs() < 1e-6,
+                    "n {n}"
+                );
+            }
+        }
+    }
+
+    /// Numbers: tests/reference/linkage.py, SciPy 1.17.1.
+    #[test]
+    fn every_linkage_makes_scipys_merges() {
+        let mut linker = Linker::new();
+        for case in reference_cases() {
+            for linkage in Linkage::ALL {
+                let expected = &case.methods[linkage.name()].steps;
+                let steps = linker.link(&case.condensed, case.n, linkage);
+                assert_eq!(steps.len(), expected.len());
+                for (i, (step, &(a, b, height, size))) in steps.iter().zip(expected).enumerate() {
+                    let place = format!("{}, {}, step {i}: {step:?}", case.name, linkage.name());
+                    assert_eq!(
+                        (step.cluster1, step.cluster2, step.size),
+                        (a, b, size),
+                        "{place}"
+                    );
+                    assert!(
+                        (f64::from(step.dissimilarity) - height).abs() < 2e-6,
+                        "{place}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn fewer_than_two_observations_make_no_merge() {
+        let mut linker = Linker::new();
+        linker.link(&[0.5, 0.6, 0.7], 3, Linkage::Average);
+        for linkage in Linkage::ALL {
+            assert_eq!(linker.link(&[], 0, linkage), []);
+            assert_eq!(linker.link(&[], 1, linkage), []);
+        }
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        for linkage in Linkage::ALL {
+            assert_eq!(Linkage::parse(linkage.name()), Some(linkage));
+        }
+        assert_eq!(Linkage::parse("Average"), None);
+        assert_eq!(Linkage::ALL[0], Linkage::default());
+    }
+}

@@ -81,3 +81,78 @@ impl Sum {
         (self.pairs > 0).then(|| self.total / self.pairs as f64)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::clusters::flat_clusters;
+    use super::super::distance::CosineDistances;
+    use super::super::linkage::{Linkage, Linker};
+    use super::super::testing::{Random, pairs, slices};
+    use super::*;
+
+    fn naive_mean(distances: impl Iterator<Item = f64>) -> Option<f64> {
+        let all: Vec<f64> = distances.collect();
+        (!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64)
+    }
+
+    fn near(a: Option<f64>, b: Option<f64>) -> bool {
+        match (a, b) {
+            (Some(a), Some(b)) => (a - b).abs() < 1e-12,
+            (a, b) => a == b,
+        }
+    }
+
+    #[test]
+    fn metrics_are_means_over_their_pairs() {
+        let mut random = Random(31);
+        for n in [0, 1, 2, 3, 30, 61] {
+            let condensed: Vec<f32> = pairs(n).map(|_| (2.0 * random.uniform()) as f32).collect();
+            for n_clusters in [1, 2, 7, 61] {
+                let labels: Vec<u32> = (0..n).map(|i| (i % n_clusters) as u32).collect();
+                let sizes: Vec<u32> = (0..n_clusters.min(n))
+                    .map(|k| (0..n).filter(|i| i % n_clusters == k).count() as u32)
+                    .collect();
+                let clusters = FlatClusters { labels, sizes };
+                let found = polysemanticity(&condensed, &clusters);
+                let all = || pairs(n).zip(condensed.iter().map(|&x| f64::from(x)));
+                let same = |(i, j): (usize, usize)| i % n_clusters == j % n_clusters;
+                let intra = naive_mean(all().filter(|&(p, _)| same(p)).map(|(_, x)| x));
+                let inter = naive_mean(all().filter(|&(p, _)| !same(p)).map(|(_, x)| x));
+                let case = format!("n {n}, {n_clusters} clusters: {found:?}");
+                assert!(near(found.intra_cluster_distance, intra), "{case}");
+                assert!(near(found.inter_cluster_distance, inter), "{case}");
+                assert!(
+                    near(found.mean_distance, naive_mean(all().map(|(_, x)| x))),
+                    "{case}"
+                );
+                let max = all().map(|(_, x)| x).reduce(f64::max);
+                assert_eq!(found.max_distance, max, "{case}");
+                assert_eq!(
+                    found.n_clusters,
+                    (n > 0).then_some(n_clusters.min(n) as u32),
+                    "{case}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn average_linkage_keeps_the_intra_cluster_distance_below_the_threshold() {
+        let mut random = Random(32);
+        let (mut distances, mut linker) = (CosineDistances::new(), Linker::new());
+        for n in [5, 20, 60] {
+            let rows = random.rows(n, 40);
+            distances.compute(&slices(&rows), None).unwrap();
+            let steps = linker.link(distances.condensed(), n, Linkage::Average);
+            for threshold in [0.1, 0.3, 0.5, 0.9, 1.4] {
+                let clusters = flat_clusters(steps, n, threshold, false);
+                let found = polysemanticity(distances.condensed(), &clusters);
+                assert!(
+                    found
+                        .intra_cluster_distance
+                        .is_none_or(|intra| intra <= threshold + 1e-6)
+                );
+            }
+        }
+    }
+}

@@ -19,6 +19,7 @@ pub mod linkage;
 pub mod metrics;
 pub mod norm;
 pub mod rows;
+mod testing;
 pub mod vector;
 
 pub use clusters::{FlatClusters, flat_clusters, mean_distances, medoids};

@@ -123,3 +123,82 @@ fn sums<A: Real, B: Real, const N: usize>(
     }
     lanes.map(|sums| sums.iter().sum())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Random, naive_distance};
+    use super::*;
+
+    #[test]
+    fn sums_follow_their_definitions_at_every_width() {
+        let mut random = Random(41);
+        for d in [1, 2, 7, 8, 9, 16, 100, 769] {
+            let (a, b) = (random.vector(d), random.vector(d));
+            let wide: Vec<f64> = b.iter().copied().map(f64::from).collect();
+            let plain: f64 = a.iter().zip(&wide).map(|(&x, y)| f64::from(x) * y).sum();
+            assert!((dot(&a, &b) - plain).abs() < 1e-12);
+            assert_eq!(dot(&a, &wide), dot(&a, &b), "mixed widths of float");
+            let squares: f64 = wide.iter().map(|x| x * x).sum();
+            assert!((norm(&b) - squares.sqrt()).abs() < 1e-12);
+            let distance = cosine_distance(&a, &b).unwrap();
+            assert!((distance - naive_distance(&a, &b, None)).abs() < 1e-12);
+            assert!((0.0..=2.0).contains(&distance));
+            assert_eq!(cosine_distance(&b, &a), Some(distance), "symmetric");
+            let mut e = vec![0.0; d];
+            product(&a, &b, &mut e);
+            assert!(
+                e.iter()
+                    .zip(a.iter().zip(&b))
+                    .all(|(e, (h, w))| *e == h * w)
+            );
+        }
+        assert_eq!(dot::<f32, f32>(&[], &[]), 0.0);
+    }
+
+    #[test]
+    fn magnitude_does_not_matter() {
+        for scale in [1e-300, 1e-200, 1e-100, 1.0, 1e100, 1e200, 1e307] {
+            let (a, b) = ([3.0 * scale, 4.0 * scale], [scale, 0.0]);
+            assert!(
+                (cosine_similarity(&a, &b).unwrap() - 0.6).abs() < 1e-15,
+                "{scale}"
+            );
+            assert!((norm(&a) / scale - 5.0).abs() < 1e-14, "{scale}");
+            assert!(
+                (cosine_similarity(&a, &[5.0f32, 0.0]).unwrap() - 0.6).abs() < 1e-15,
+                "{scale}"
+            );
+        }
+        let least = f32::from_bits(1);
+        assert_eq!(cosine_distance(&[least, 0.0], &[f32::MAX, 0.0]), Some(0.0));
+    }
+
+    #[test]
+    fn a_zero_vector_has_no_direction() {
+        assert_eq!(cosine_similarity(&[0.0f32, -0.0], &[1.0f32, 2.0]), None);
+        assert_eq!(cosine_distance(&[1e-200, 0.0], &[0.0, 0.0]), None);
+        assert_eq!(cosine_distance::<f32, f32>(&[], &[]), None);
+        assert_eq!(norm(&[0.0f64; 9]), 0.0);
+    }
+
+    #[test]
+    fn opposite_and_equal_directions_reach_the_ends_of_the_range() {
+        let a = [0.1f64, 0.7, -0.3];
+        assert!(cosine_distance(&a, &a.map(|x| 3.0 * x)).unwrap() < 1e-15);
+        assert!(cosine_distance(&a, &a.map(|x| -0.2 * x)).unwrap() > 2.0 - 1e-15);
+    }
+
+    #[test]
+    fn values_that_are_not_finite_give_nan() {
+        for bad in [f64::NAN, f64::INFINITY] {
+            assert!(
+                cosine_similarity(&[1.0, bad], &[1.0, 2.0])
+                    .unwrap()
+                    .is_nan()
+            );
+            assert!(cosine_distance(&[1.0, 2.0], &[bad, 1.0]).unwrap().is_nan());
+        }
+        assert!(norm(&[1.0, f64::NAN]).is_nan());
+        assert_eq!(norm(&[1.0, f64::NEG_INFINITY]), f64::INFINITY);
+    }
+}

@@ -1,0 +1,43 @@
+"""Merges and flat clusters of every linkage, by SciPy. Prints linkage.json: python tests/reference/linkage.py > tests/reference/linkage.json"""
+import json
+
+import numpy as np
+import scipy
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import pdist
+
+METHODS = ["average", "single", "complete", "weighted", "ward", "centroid", "median"]
+THRESHOLDS = [0.1, 0.3, 0.5, 0.8, 1.2, 2.0]
+
+
+def by_size(labels):
+    """Cluster ids from 0 by decreasing size, ties by smallest member."""
+    members = sorted((np.flatnonzero(labels == k).tolist() for k in set(labels)), key=lambda m: (-len(m), m[0]))
+    ids = np.empty(len(labels), dtype=int)
+    for i, m in enumerate(members):
+        ids[m] = i
+    return ids.tolist()
+
+
+def case(name, condensed):
+    v = np.asarray(condensed, dtype=np.float32).astype(np.float64)
+    results = {}
+    for method in METHODS:
+        z = linkage(v, method)
+        cuts = {str(t): by_size(fcluster(z, t, "distance")) for t in THRESHOLDS}
+        results[method] = {"steps": [[int(a), int(b), round(h, 9), int(s)] for a, b, h, s in z], "cuts": cuts}
+    n = int((1 + np.sqrt(1 + 8 * len(v))) / 2)
+    return {"name": name, "n": n, "condensed": [float(np.float32(x)) for x in v], "methods": results}
+
+
+rng = np.random.default_rng(7)
+topics = rng.standard_normal((4, 6))
+rows = topics[rng.integers(0, 4, 24)] + 0.6 * rng.standard_normal((24, 6))
+cases = [
+    case("topics", pdist(rows, "cosine")),
+    case("scattered", pdist(rng.standard_normal((17, 5)), "cosine")),
+    # Nearly equilateral: under centroid and median linkage the second merge lies below the first.
+    case("inversion", [0.5, 0.51, 0.52]),
+    case("two", [0.3]),
+]
+print(json.dumps({"scipy": scipy.__version__, "cases": cases}))

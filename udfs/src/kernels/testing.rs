@@ -1,0 +1,134 @@
+//! What the kernels' tests share: reproducible random numbers, and definitions written as plainly as they read.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// SplitMix64.
+pub(super) struct Random(pub(super) u64);
+
+impl Random {
+    /// Uniform in [0, 1).
+    pub(super) fn uniform(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Below `end`.
+    pub(super) fn index(&mut self, end: usize) -> usize {
+        (self.uniform() * end as f64) as usize
+    }
+
+    /// Elements in [-1, 1).
+    pub(super) fn vector(&mut self, d: usize) -> Vec<f32> {
+        (0..d)
+            .map(|_| (2.0 * self.uniform() - 1.0) as f32)
+            .collect()
+    }
+
+    /// Vectors that gather around three directions.
+    pub(super) fn rows(&mut self, n: usize, d: usize) -> Vec<Vec<f32>> {
+        let topics: Vec<Vec<f32>> = (0..3).map(|_| self.vector(d)).collect();
+        let row = |topic: &Vec<f32>, noise: Vec<f32>| {
+            topic.iter().zip(noise).map(|(t, x)| t + 0.6 * x).collect()
+        };
+        (0..n)
+            .map(|_| row(&topics[self.index(3)], self.vector(d)))
+            .collect()
+    }
+
+    /// `0 .. n` in some order.
+    pub(super) fn permutation(&mut self, n: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..n).collect();
+        for i in (1..n).rev() {
+            order.swap(i, self.index(i + 1));
+        }
+        order
+    }
+}
+
+/// Borrowed rows.
+pub(super) fn slices(rows: &[Vec<f32>]) -> Vec<&[f32]> {
+    rows.iter().map(Vec::as_slice).collect()
+}
+
+/// The pairs of a condensed matrix, in its order.
+pub(super) fn pairs(n: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..n).flat_map(move |i| (i + 1..n).map(move |j| (i, j)))
+}
+
+/// A condensed matrix as a square one with zeros on the diagonal.
+pub(super) fn square(condensed: &[f32], n: usize) -> Vec<Vec<f64>> {
+    let mut square = vec![vec![0.0; n]; n];
+    for ((i, j), &x) in pairs(n).zip(condensed) {
+        square[i][j] = f64::from(x);
+        square[j][i] = f64::from(x);
+    }
+    square
+}
+
+/// Cosine distance in float64, term by term.
+pub(super) fn naive_distance(a: &[f32], b: &[f32], w: Option<&[f32]>) -> f64 {
+    // The embedding is a float32 vector: its products are rounded before anything else happens to them.
+    let weight = |k: usize| w.map_or(1.0, |w| w[k]);
+    let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
+    for k in 0..a.len() {
+        let (x, y) = (f64::from(a[k] * weight(k)), f64::from(b[k] * weight(k)));
+        ab += x * y;
+        aa += x * x;
+        bb += y * y;
+    }
+    1.0 - ab / (aa.sqrt() * bb.sqrt())
+}
+
+/// One matrix with every linkage's results, from tests/reference/linkage.json.
+pub(super) struct ReferenceCase {
+    pub(super) name: String,
+    pub(super) n: usize,
+    pub(super) condensed: Vec<f32>,
+    pub(super) methods: BTreeMap<String, ReferenceMethod>,
+}
+
+/// SciPy's merges, and its labels by threshold.
+pub(super) struct ReferenceMethod {
+    pub(super) steps: Vec<(u32, u32, f64, u32)>,
+    pub(super) cuts: Vec<(f64, Vec<u32>)>,
+}
+
+/// The cases of tests/reference/linkage.json.
+pub(super) fn reference_cases() -> Vec<ReferenceCase> {
+    let text = include_str!("../../../tests/reference/linkage.json");
+    let json: Value = serde_json::from_str(text).unwrap();
+    let list = |value: &Value| value.as_array().unwrap().clone();
+    let int = |value: &Value| value.as_u64().unwrap() as u32;
+    let method = |value: &Value| ReferenceMethod {
+        steps: list(&value["steps"])
+            .iter()
+            .map(|s| (int(&s[0]), int(&s[1]), s[2].as_f64().unwrap(), int(&s[3])))
+            .collect(),
+        cuts: value["cuts"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(t, labels)| (t.parse().unwrap(), list(labels).iter().map(int).collect()))
+            .collect(),
+    };
+    let case = |value: &Value| ReferenceCase {
+        name: value["name"].as_str().unwrap().to_string(),
+        n: int(&value["n"]) as usize,
+        condensed: list(&value["condensed"])
+            .iter()
+            .map(|x| x.as_f64().unwrap() as f32)
+            .collect(),
+        methods: value["methods"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(name, value)| (name.clone(), method(value)))
+            .collect(),
+    };
+    list(&json["cases"]).iter().map(case).collect()
+}
