@@ -1,4 +1,22 @@
 //! Networks with named hook points. What ingest knows of an architecture is the trait [`Model`].
+//!
+//! Threads: every product, row kernel and tokenizer here runs on rayon's global pool, the same one candle and `gemm`
+//! use, so its size ([`set_threads`]) is the number of cores that compute. A forward pass is called from one thread,
+//! which waits for the pool. The query engine's tokio workers do not compute while a pass runs; they wait for it.
+//!
+//! An architecture is one file beside this one and one line in `load.rs`.
+
+mod error;
+mod gpt2;
+mod load;
+mod matmul;
+mod mlp;
+mod pass;
+mod tokenizer;
+mod weights;
+
+pub use load::{LoadedModel, load, set_threads, threads};
+pub use tokenizer::Tokenizer;
 
 use std::fmt;
 
@@ -33,6 +51,25 @@ pub enum Site {
     ResidPost,
     /// `mlp.in`: what a layer without a layer norm before it receives. `[batch, seq, d_in]`
     MlpIn,
+    /// `resid.pre`: the residual stream before the block; before the first, the embedding. `[batch, seq, d_model]`
+    ResidPre,
+    /// `ln1.out`: what the attention receives. `[batch, seq, d_model]`
+    Ln1Out,
+    /// `attn.qkv`: queries, keys and values side by side, each with its heads side by side. `[batch, seq, 3 d_model]`
+    AttnQkv,
+    /// `attn.scores`: scaled, before the mask. `[batch, n_heads, seq, seq]`
+    AttnScores,
+    /// `attn.pattern`: after mask and softmax. `[batch, n_heads, seq, seq]`
+    AttnPattern,
+    /// `attn.z`: values mixed by the pattern, heads side by side. `[batch, seq, d_model]`
+    AttnZ,
+    /// `attn.out`: what the attention adds to the residual stream. `[batch, seq, d_model]`
+    AttnOut,
+    /// `resid.mid`: the residual stream between attention and MLP. `[batch, seq, d_model]`
+    ResidMid,
+    /// `ln_final.out`: what the head receives; its layer is the last, and only `logits` gets there.
+    /// `[batch, seq, d_model]`
+    LnFinalOut,
 }
 
 /// One named place: `blocks.{layer}.{site}`.
@@ -54,6 +91,15 @@ impl fmt::Display for HookPoint {
             Site::MlpOut => "mlp.out",
             Site::ResidPost => "resid.post",
             Site::MlpIn => "mlp.in",
+            Site::ResidPre => "resid.pre",
+            Site::Ln1Out => "ln1.out",
+            Site::AttnQkv => "attn.qkv",
+            Site::AttnScores => "attn.scores",
+            Site::AttnPattern => "attn.pattern",
+            Site::AttnZ => "attn.z",
+            Site::AttnOut => "attn.out",
+            Site::ResidMid => "resid.mid",
+            Site::LnFinalOut => return write!(f, "ln_final.out"),
         };
         write!(f, "blocks.{}.{site}", self.layer)
     }
@@ -67,7 +113,8 @@ pub trait Hooks {
     /// Called with the value at a wanted place; `Some` replaces it for the rest of the pass.
     fn visit(&mut self, hook: HookPoint, value: &Tensor) -> Result<Option<Tensor>>;
 
-    /// Asked after every block: true ends the pass early without logits (cancellation, or nothing deeper is wanted).
+    /// Asked after every block: true ends the pass there (cancellation, or nothing deeper is wanted), which
+    /// [`Model::logits`] reports as an error.
     fn done(&self) -> bool {
         false
     }

@@ -1,0 +1,138 @@
+//! Matrix products on slices: the bounds that make the `gemm` crate's pointers safe, checked once.
+
+use gemm::Parallelism;
+
+/// A strided view of a matrix.
+#[derive(Clone, Copy)]
+pub(super) struct Matrix<'a> {
+    values: &'a [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Rows of `cols` values that begin `row_stride` apart.
+    pub(super) fn new(values: &'a [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
+        let last = (rows.max(1) - 1) * row_stride + cols;
+        assert!(last <= values.len(), "a matrix lies inside its slice");
+        Self {
+            values,
+            rows,
+            cols,
+            row_stride,
+            col_stride: 1,
+        }
+    }
+
+    /// `n` rows from row `start` on.
+    pub(super) fn rows(self, start: usize, n: usize) -> Self {
+        assert!(start + n <= self.rows, "rows lie inside their matrix");
+        Self {
+            values: &self.values[start * self.row_stride..],
+            rows: n,
+            ..self
+        }
+    }
+
+    /// The same values with rows and columns exchanged.
+    pub(super) fn transposed(self) -> Self {
+        Self {
+            values: self.values,
+            rows: self.cols,
+            cols: self.rows,
+            row_stride: self.col_stride,
+            col_stride: self.row_stride,
+        }
+    }
+}
+
+/// Whether a product is added to what the output holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Output {
+    Replace,
+    Accumulate,
+}
+
+/// `out = scale lhs rhs`, or `out += scale lhs rhs`; `out` is row-major and exactly filled.
+pub(super) fn multiply(
+    lhs: Matrix<'_>,
+    rhs: Matrix<'_>,
+    scale: f32,
+    output: Output,
+    out: &mut [f32],
+    parallelism: Parallelism,
+) {
+    let (m, k, n) = (lhs.rows, lhs.cols, rhs.cols);
+    assert!(
+        k == rhs.rows && out.len() == m * n,
+        "the shapes of a product fit"
+    );
+    // SAFETY: both views lie inside their slices by construction, `out` holds m n values, none overlap because
+    // `out` is borrowed mutably.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out.as_mut_ptr(),
+            1,
+            n as isize,
+            output == Output::Accumulate,
+            lhs.values.as_ptr(),
+            lhs.col_stride as isize,
+            lhs.row_stride as isize,
+            rhs.values.as_ptr(),
+            rhs.col_stride as isize,
+            rhs.row_stride as isize,
+            1.0,
+            scale,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+/// Weights and bias of `out = x W + b`, in either layout.
+pub(super) struct Linear {
+    pub(super) weight: Vec<f32>,
+    pub(super) bias: Vec<f32>,
+    pub(super) layout: Layout,
+}
+
+/// How a weight lies in memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// `[d_in, d_out]`, as GPT-2's Conv1D.
+    InOut,
+    /// `[d_out, d_in]`, as torch's Linear.
+    OutIn,
+}
+
+impl Linear {
+    /// `x W` of rows of width `d_in` without the bias, into or onto `out`.
+    pub(super) fn multiply(&self, x: &[f32], d_in: usize, output: Output, out: &mut [f32]) {
+        product(x, &self.weight, self.layout, d_in, output, out);
+    }
+}
+
+/// `x W` of rows of width `d_in` on all threads.
+pub(super) fn product(
+    x: &[f32],
+    weight: &[f32],
+    layout: Layout,
+    d_in: usize,
+    output: Output,
+    out: &mut [f32],
+) {
+    let d_out = weight.len() / d_in;
+    let weight = match layout {
+        Layout::InOut => Matrix::new(weight, d_in, d_out, d_out),
+        Layout::OutIn => Matrix::new(weight, d_out, d_in, d_in).transposed(),
+    };
+    let lhs = Matrix::new(x, x.len() / d_in, d_in, d_in);
+    multiply(lhs, weight, 1.0, output, out, Parallelism::Rayon(0));
+}

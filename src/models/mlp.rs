@@ -1,0 +1,198 @@
+//! A plain classifier: linear layers with one nonlinearity between them, read from `layers.N.weight` and `.bias`.
+//!
+//! Its neurons are those of the hidden layers; the last layer gives the logits.
+
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use datafusion::error::Result;
+use polysema_udfs::kernels::activation::Activation;
+use polysema_udfs::kernels::rows;
+use serde::Deserialize;
+
+use super::error::{from_candle, invalid};
+use super::load::Config;
+use super::matmul::{Layout, Linear, Output};
+use super::pass::{Pass, Value, for_rows};
+use super::weights::Weights;
+use super::{HookPoint, Hooks, Input, LayerInfo, LayerNorm, Model, NeuronWeights, Site};
+
+#[derive(Deserialize)]
+struct Fields {
+    activation_function: String,
+}
+
+struct Mlp {
+    /// Width of the input, then of every layer.
+    widths: Vec<usize>,
+    linears: Vec<Linear>,
+    activation: Activation,
+    layers: Vec<LayerInfo>,
+}
+
+/// Builds the model; its sizes are the weights'.
+pub(super) fn build(config: &Config, mut weights: Weights) -> Result<Arc<dyn Model>> {
+    let fields: Fields = config.fields()?;
+    let activation = Activation::parse(&fields.activation_function).ok_or_else(|| {
+        config.invalid(format!(
+            "an activation_function of {} is required, got {}",
+            Activation::NAMES.join(", "),
+            fields.activation_function
+        ))
+    })?;
+    let (mut widths, mut linears) = (Vec::new(), Vec::new());
+    // A hidden and an output layer at least.
+    while linears.len() < 2 || weights.contains(&format!("layers.{}.weight", linears.len())) {
+        let name = format!("layers.{}", linears.len());
+        let dims = weights.dims(&format!("{name}.weight"))?.to_vec();
+        let d_in = widths.last().or(dims.get(1)).copied().unwrap_or(0);
+        let d_out = dims.first().copied().unwrap_or(0);
+        let weight = weights.take(&format!("{name}.weight"), &[d_out, d_in])?;
+        if weight.is_empty() {
+            return Err(config.invalid(format!(
+                "{name}.weight with values is required, got {dims:?}"
+            )));
+        }
+        let bias = weights.take(&format!("{name}.bias"), &[d_out])?;
+        if widths.is_empty() {
+            widths.push(d_in);
+        }
+        widths.push(d_out);
+        linears.push(Linear {
+            weight,
+            bias,
+            layout: Layout::OutIn,
+        });
+    }
+    let layers = (0..linears.len() - 1)
+        .map(|layer| LayerInfo {
+            name: format!("blocks.{layer}.mlp"),
+            d_in: widths[layer],
+            n_neurons: widths[layer + 1],
+            activation_function: activation.name().to_string(),
+        })
+        .collect();
+    Ok(Arc::new(Mlp {
+        widths,
+        linears,
+        activation,
+        layers,
+    }))
+}
+
+impl Mlp {
+    /// What the last layer receives, or none if the hooks ended the pass.
+    fn run(&self, input: Input<'_>, hooks: &mut dyn Hooks) -> Result<Option<(usize, Value)>> {
+        let Input::Vectors { values, width } = input else {
+            return Err(invalid(
+                "mlp: vectors are required, got token ids".to_string(),
+            ));
+        };
+        if width != self.widths[0] {
+            return Err(invalid(format!(
+                "mlp: vectors of width {} are required, got {width}",
+                self.widths[0]
+            )));
+        }
+        if values.is_empty() || !values.len().is_multiple_of(width) {
+            return Err(invalid(format!(
+                "mlp: whole vectors of width {width} are required, got {} values",
+                values.len()
+            )));
+        }
+        let batch = values.len() / width;
+        let mut pass = Pass::new(hooks, batch, 1);
+        let mut x = Value::Owned(values.to_vec());
+        for layer in 0..self.layers.len() {
+            x = self.activations(layer, x, &mut pass)?;
+            if pass.done() {
+                return Ok(None);
+            }
+        }
+        Ok(Some((batch, x)))
+    }
+
+    fn activations(&self, layer: usize, x: Value, pass: &mut Pass<'_>) -> Result<Value> {
+        let (linear, d_in, d_out) = (
+            &self.linears[layer],
+            self.widths[layer],
+            self.widths[layer + 1],
+        );
+        let x = pass.offer(layer, Site::MlpIn, x, d_in)?;
+        let mut pre = pass.buffer(pass.batch * d_out);
+        linear.multiply(&x.read(), d_in, Output::Replace, &mut pre);
+        pass.recycle(x);
+        for_rows(&mut pre, d_out, |_, rows| {
+            rows::add_bias(&linear.bias, rows)
+        });
+        let pre = pass.offer(layer, Site::MlpPre, Value::Owned(pre), d_out)?;
+        let mut post = pre.read().to_vec();
+        for_rows(&mut post, d_out, |_, rows| self.activation.apply(&[], rows));
+        pass.offer(layer, Site::MlpPost, Value::Owned(post), d_out)
+    }
+}
+
+impl Model for Mlp {
+    fn architecture(&self) -> &str {
+        "mlp"
+    }
+
+    fn layers(&self) -> &[LayerInfo] {
+        &self.layers
+    }
+
+    fn n_ctx(&self) -> usize {
+        1
+    }
+
+    fn d_vocab(&self) -> usize {
+        0
+    }
+
+    /// No layer norm lies before the layers, so every convention gives the same weights.
+    fn neuron_weights(&self, layer: usize, _: LayerNorm) -> Result<NeuronWeights> {
+        if layer >= self.layers.len() {
+            return Err(invalid(format!(
+                "mlp: a layer below {} is required, got {layer}",
+                self.layers.len()
+            )));
+        }
+        let (linear, next) = (&self.linears[layer], &self.linears[layer + 1]);
+        let n = self.widths[layer + 1];
+        let w_out = (0..n).flat_map(|neuron| next.weight[neuron..].iter().step_by(n).copied());
+        Ok(NeuronWeights {
+            w_in: linear.weight.clone(),
+            b_in: linear.bias.clone(),
+            w_out: w_out.collect(),
+        })
+    }
+
+    fn received_at(&self, layer: usize, _: LayerNorm) -> HookPoint {
+        HookPoint {
+            layer,
+            site: Site::MlpIn,
+        }
+    }
+
+    fn forward(&self, input: Input<'_>, hooks: &mut dyn Hooks) -> Result<()> {
+        self.run(input, hooks)?;
+        Ok(())
+    }
+
+    fn logits(&self, input: Input<'_>, hooks: &mut dyn Hooks) -> Result<Tensor> {
+        let Some((batch, x)) = self.run(input, hooks)? else {
+            return Err(invalid(
+                "mlp: logits need a whole pass, got one ended by its hooks".into(),
+            ));
+        };
+        let last = self.linears.len() - 1;
+        let (d_in, n_classes) = (self.widths[last], self.widths[last + 1]);
+        let mut logits = vec![0.0; batch * n_classes];
+        self.linears[last].multiply(&x.read(), d_in, Output::Replace, &mut logits);
+        for_rows(&mut logits, n_classes, |_, rows| {
+            rows::add_bias(&self.linears[last].bias, rows)
+        });
+        Tensor::from_vec(logits, (batch, 1, n_classes), &Device::Cpu)
+            .map_err(|e| from_candle("mlp: logits", e))
+    }
+}

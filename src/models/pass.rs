@@ -1,0 +1,162 @@
+//! One forward pass: values on their way through the blocks, offered to the hooks where they ask for them.
+
+use std::ops::Deref;
+
+use candle_core::{CpuStorage, DType, Device, Storage, StorageRef, Tensor};
+use datafusion::error::Result;
+use rayon::prelude::*;
+
+use super::error::{from_candle, invalid};
+use super::{HookPoint, Hooks, Site};
+
+/// Values a parallel task handles at a time: 64 KiB, which stays in a core's cache. Chosen, not tuned.
+const TASK: usize = 16_384;
+
+/// Activations that belong to the pass, or that a hook has seen and may have kept.
+pub(super) enum Value {
+    Owned(Vec<f32>),
+    Shared(Tensor),
+}
+
+impl Value {
+    /// The values, row-major.
+    pub(super) fn read(&self) -> View<'_> {
+        match self {
+            Self::Owned(values) => View::Slice(values),
+            Self::Shared(tensor) => {
+                let (storage, layout) = tensor.storage_and_layout();
+                let (start, end) = layout
+                    .contiguous_offsets()
+                    .expect("a shared value is made contiguous");
+                View::Guard(storage, start, end)
+            }
+        }
+    }
+}
+
+/// A [`Value`] being read.
+pub(super) enum View<'a> {
+    Slice(&'a [f32]),
+    Guard(StorageRef<'a>, usize, usize),
+}
+
+impl Deref for View<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match self {
+            Self::Slice(values) => values,
+            Self::Guard(storage, start, end) => match &**storage {
+                Storage::Cpu(CpuStorage::F32(values)) => &values[*start..*end],
+                _ => unreachable!("a shared value is made float32 on the CPU"),
+            },
+        }
+    }
+}
+
+/// The state of a pass: its hooks, its shape and buffers that the next block may reuse.
+pub(super) struct Pass<'h> {
+    hooks: &'h mut dyn Hooks,
+    pub(super) batch: usize,
+    pub(super) seq: usize,
+    spare: Vec<Vec<f32>>,
+}
+
+impl<'h> Pass<'h> {
+    pub(super) fn new(hooks: &'h mut dyn Hooks, batch: usize, seq: usize) -> Self {
+        Self {
+            hooks,
+            batch,
+            seq,
+            spare: Vec::new(),
+        }
+    }
+
+    pub(super) fn wants(&self, layer: usize, site: Site) -> bool {
+        self.hooks.wants(HookPoint { layer, site })
+    }
+
+    pub(super) fn done(&self) -> bool {
+        self.hooks.done()
+    }
+
+    /// Shows a value of `width` values per position to the hooks if they want it, and goes on with theirs.
+    pub(super) fn offer(
+        &mut self,
+        layer: usize,
+        site: Site,
+        value: Value,
+        width: usize,
+    ) -> Result<Value> {
+        let dims = [self.batch, self.seq, width];
+        self.offer_shaped(layer, site, value, &dims)
+    }
+
+    /// As [`Pass::offer`] for a value of another shape.
+    pub(super) fn offer_shaped(
+        &mut self,
+        layer: usize,
+        site: Site,
+        value: Value,
+        dims: &[usize],
+    ) -> Result<Value> {
+        let hook = HookPoint { layer, site };
+        if !self.hooks.wants(hook) {
+            return Ok(value);
+        }
+        let tensor = match value {
+            Value::Owned(values) => {
+                Tensor::from_vec(values, dims, &Device::Cpu).map_err(|e| from_candle(hook, e))?
+            }
+            Value::Shared(tensor) => tensor.reshape(dims).map_err(|e| from_candle(hook, e))?,
+        };
+        let Some(replaced) = self.hooks.visit(hook, &tensor)? else {
+            return Ok(Value::Shared(tensor));
+        };
+        if replaced.dims() != dims || replaced.dtype() != DType::F32 || !replaced.device().is_cpu()
+        {
+            return Err(invalid(format!(
+                "{hook}: a replacement of shape {dims:?} and type F32 on the CPU is required, got {:?} of {:?}",
+                replaced.dims(),
+                replaced.dtype()
+            )));
+        }
+        Ok(Value::Shared(
+            replaced.contiguous().map_err(|e| from_candle(hook, e))?,
+        ))
+    }
+
+    /// A buffer of `len` values with arbitrary content.
+    pub(super) fn buffer(&mut self, len: usize) -> Vec<f32> {
+        // The smallest that is large enough; a zeroed new one costs page faults.
+        let fitting = (0..self.spare.len())
+            .filter(|i| self.spare[*i].len() >= len)
+            .min_by_key(|i| self.spare[*i].len());
+        match fitting {
+            Some(i) => {
+                let mut buffer = self.spare.swap_remove(i);
+                buffer.truncate(len);
+                buffer
+            }
+            None => vec![0.0; len],
+        }
+    }
+
+    /// Takes a value back that nothing reads any more.
+    pub(super) fn recycle(&mut self, value: Value) {
+        if let Value::Owned(buffer) = value {
+            self.spare.push(buffer);
+        }
+    }
+}
+
+/// Calls `f(first value, rows)` for groups of rows of `out` on all threads.
+pub(super) fn for_rows(out: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+    let step = (TASK / width).max(1) * width;
+    if out.len() <= step {
+        return f(0, out);
+    }
+    out.par_chunks_mut(step)
+        .enumerate()
+        .for_each(|(i, rows)| f(i * step, rows));
+}
