@@ -1,3 +1,203 @@
 //! The activation store on disk: one folder per run, Arrow IPC files, committed by one atomic rename.
+//!
+//! A run's `manifest.json` names the generation folder its files lie in. Writers fill a new generation and then
+//! rename a new manifest over the old one, so a reader sees the whole old run or the whole new one.
 
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
+use datafusion::error::{DataFusionError, Result};
+use serde::{Deserialize, Serialize};
+
+pub mod catalog;
+mod file;
+mod gather;
+pub mod info;
+mod keys;
+mod lock;
+mod manifest;
+mod provider;
+mod run;
+mod scan;
 pub mod schema;
+mod selection;
+mod split;
+mod table;
+mod writer;
+
+pub use catalog::StoreCatalog;
+pub use manifest::{Counts, FORMAT, RunManifest, Source, Versions};
+pub use provider::RunTable;
+pub use run::Run;
+pub use scan::RunScan;
+pub use table::Table;
+pub use writer::{RunWriter, TableWriter};
+
+/// Names a run cannot have: the catalog's other schemas.
+const RESERVED: [&str; 3] = ["public", "info", "information_schema"];
+
+#[derive(Serialize, Deserialize)]
+struct StoreFile {
+    format: u32,
+}
+
+/// A folder of runs.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    /// Runs already opened, with the manifest text they were opened from.
+    opened: Mutex<HashMap<String, (Vec<u8>, Arc<Run>)>>,
+}
+
+impl Store {
+    /// Looks at a folder without changing it; a missing one is an empty store.
+    pub fn open(root: &Path) -> Result<Self> {
+        let path = root.join("store.json");
+        match fs::read(&path) {
+            Ok(text) => {
+                let found: StoreFile = serde_json::from_slice(&text)
+                    .map_err(|e| exec_datafusion_err!("store: read {}: {e}", path.display()))?;
+                if found.format != FORMAT {
+                    return exec_err!(
+                        "store: {} needs store version {FORMAT}, got version {}: open it with the polysema that \
+                         made it, or choose another store folder",
+                        root.display(),
+                        found.format
+                    );
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(io_error("read", &path, e)),
+        }
+        Ok(Self {
+            root: root.to_path_buf(),
+            opened: Mutex::default(),
+        })
+    }
+
+    /// The store's folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Names of the committed runs, sorted.
+    pub fn runs(&self) -> Result<Vec<String>> {
+        let folder = self.root.join("runs");
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+            Err(e) => return Err(io_error("read", &folder, e)),
+        };
+        let mut names = vec![];
+        for entry in entries {
+            let entry = entry.map_err(|e| io_error("read", &folder, e))?;
+            if let Ok(name) = entry.file_name().into_string()
+                && check_name(&name).is_ok()
+                && manifest::path(&entry.path()).exists()
+            {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// A committed run as it is now; the same [`Run`] until it is replaced.
+    pub fn run(&self, name: &str) -> Result<Arc<Run>> {
+        let folder = self.run_folder(name);
+        let path = manifest::path(&folder);
+        let text = match check_name(name).map(|()| fs::read(&path)) {
+            Ok(Ok(text)) => text,
+            Ok(Err(e)) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(io_error("read", &path, e));
+            }
+            _ => return self.unknown_run(name),
+        };
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((seen, run)) = opened.get(name)
+            && *seen == text
+        {
+            return Ok(Arc::clone(run));
+        }
+        let run = Arc::new(Run::open(name, &folder, &text)?);
+        opened.insert(name.to_string(), (text, Arc::clone(&run)));
+        Ok(run)
+    }
+
+    /// Starts writing a run; it becomes visible with [`RunWriter::commit`].
+    ///
+    /// Takes the store's write lock and removes what killed writers left behind.
+    pub fn begin(&self, name: &str, replace: bool) -> Result<RunWriter> {
+        check_name(name)?;
+        fs::create_dir_all(&self.root).map_err(|e| io_error("create", &self.root, e))?;
+        let lock = lock::acquire(&self.root)?;
+        // Another process may have made the store since this one looked at it.
+        Self::open(&self.root)?;
+        let folder = self.run_folder(name);
+        if !replace && manifest::path(&folder).exists() {
+            return plan_err!(
+                "store: a new run name is required, got '{name}', which exists in {}: pass replace: true to replace it",
+                self.root.display()
+            );
+        }
+        let path = self.root.join("store.json");
+        if !path.exists() {
+            let text = serde_json::to_vec(&StoreFile { format: FORMAT })
+                .map_err(|e| exec_datafusion_err!("store: write {}: {e}", path.display()))?;
+            writer::write_atomically(&path, &text)?;
+        }
+        writer::sweep(&self.root.join("runs"))?;
+        RunWriter::start(name, &folder, lock)
+    }
+
+    /// Whether a run of this name is committed, readable or not.
+    pub fn has(&self, name: &str) -> bool {
+        check_name(name).is_ok() && manifest::path(&self.run_folder(name)).exists()
+    }
+
+    fn run_folder(&self, name: &str) -> PathBuf {
+        self.root.join("runs").join(name)
+    }
+
+    fn unknown_run<T>(&self, name: &str) -> Result<T> {
+        let known = self.runs()?;
+        let known = if known.is_empty() {
+            "it has none".to_string()
+        } else {
+            format!("known runs: {}", known.join(", "))
+        };
+        plan_err!(
+            "store: a run of {} is required, got '{name}'; {known}",
+            self.root.display()
+        )
+    }
+}
+
+/// A run is a schema's name in SQL and a folder's name on disk.
+fn check_name(name: &str) -> Result<()> {
+    let word = !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    if !word {
+        return plan_err!(
+            "store: a run name of letters, digits, '_' and '-' is required, got '{name}'"
+        );
+    }
+    if RESERVED.iter().any(|r| r.eq_ignore_ascii_case(name)) {
+        return plan_err!(
+            "store: a run name other than {} is required, got '{name}'",
+            RESERVED.join(", ")
+        );
+    }
+    Ok(())
+}
+
+/// Every failed system call is reported with what was tried on which path.
+fn io_error(action: &str, path: &Path, error: io::Error) -> DataFusionError {
+    exec_datafusion_err!("store: {action} {}: {error}", path.display())
+}

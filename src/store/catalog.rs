@@ -1,0 +1,193 @@
+//! The catalog `polysema`: a schema per run, `info` over all runs, and the user's own tables in every schema.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
+
+use async_trait::async_trait;
+use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
+use datafusion::common::exec_err;
+use datafusion::error::Result;
+
+use super::info::{INFO_TABLES, InfoTable};
+use super::{RunTable, Store, Table};
+
+/// Schema of the user's tables when no run is current.
+const PUBLIC: &str = "public";
+/// Schema of tables over all runs.
+const INFO: &str = "info";
+
+type Tables = RwLock<BTreeMap<String, Arc<dyn TableProvider>>>;
+
+fn get(tables: &Tables, name: &str) -> Option<Arc<dyn TableProvider>> {
+    let tables = tables.read().unwrap_or_else(|e| e.into_inner());
+    tables.get(name).cloned()
+}
+
+fn names(tables: &Tables) -> Vec<String> {
+    let tables = tables.read().unwrap_or_else(|e| e.into_inner());
+    tables.keys().cloned().collect()
+}
+
+fn insert(
+    tables: &Tables,
+    name: String,
+    table: Arc<dyn TableProvider>,
+) -> Option<Arc<dyn TableProvider>> {
+    let mut tables = tables.write().unwrap_or_else(|e| e.into_inner());
+    tables.insert(name, table)
+}
+
+/// The runs of a store as schemas, read from disk at each call, so that a new run appears at once.
+#[derive(Debug)]
+pub struct StoreCatalog {
+    store: Arc<Store>,
+    user: Arc<Tables>,
+    info: Arc<InfoSchema>,
+}
+
+impl StoreCatalog {
+    /// The catalog of a store.
+    pub fn new(store: Arc<Store>) -> Self {
+        let info = Arc::new(InfoSchema {
+            store: Arc::clone(&store),
+            extra: Tables::default(),
+        });
+        Self {
+            store,
+            user: Arc::default(),
+            info,
+        }
+    }
+
+    /// The store behind it.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// Adds a table to the schema `info`, or replaces one added before.
+    pub fn add_info_table(&self, name: &str, table: Arc<dyn TableProvider>) -> Result<()> {
+        if INFO_TABLES.contains(&name) {
+            return exec_err!("store: a new table of {INFO} is required, got '{name}'");
+        }
+        insert(&self.info.extra, name.to_string(), table);
+        Ok(())
+    }
+}
+
+impl CatalogProvider for StoreCatalog {
+    fn schema_names(&self) -> Vec<String> {
+        // The trait has no way to report an unreadable folder; opening a run does.
+        let mut names = self.store.runs().unwrap_or_default();
+        names.extend([INFO.to_string(), PUBLIC.to_string()]);
+        names
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        match name {
+            INFO => Some(Arc::clone(&self.info) as _),
+            PUBLIC => Some(Arc::new(UserSchema {
+                run: None,
+                store: Arc::clone(&self.store),
+                user: Arc::clone(&self.user),
+            })),
+            _ => self.store.has(name).then(|| {
+                Arc::new(UserSchema {
+                    run: Some(name.to_string()),
+                    store: Arc::clone(&self.store),
+                    user: Arc::clone(&self.user),
+                }) as _
+            }),
+        }
+    }
+}
+
+/// The user's tables, under a run's own when there is one.
+#[derive(Debug)]
+struct UserSchema {
+    run: Option<String>,
+    store: Arc<Store>,
+    user: Arc<Tables>,
+}
+
+impl UserSchema {
+    fn canonical(&self, name: &str) -> Option<(&str, Table)> {
+        Some((self.run.as_deref()?, Table::canonical(name)?))
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for UserSchema {
+    /// A run lists its own tables only: the user's are listed once, in `public`.
+    fn table_names(&self) -> Vec<String> {
+        match &self.run {
+            None => names(&self.user),
+            // An unreadable run stays out of listings, which would fail as a whole; naming its tables says why.
+            Some(run) if self.store.run(run).is_err() => vec![],
+            Some(_) => Table::CANONICAL.map(|t| t.name().to_string()).to_vec(),
+        }
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        match self.canonical(name) {
+            Some((run, table)) => {
+                let run = self.store.run(run)?;
+                Ok(Some(Arc::new(RunTable::new(run, table)?)))
+            }
+            None => Ok(get(&self.user, name)),
+        }
+    }
+
+    fn register_table(
+        &self,
+        name: String,
+        table: Arc<dyn TableProvider>,
+    ) -> Result<Option<Arc<dyn TableProvider>>> {
+        if let Some((run, _)) = self.canonical(&name) {
+            return exec_err!(
+                "store: a name other than the tables of run '{run}' is required, got '{name}'"
+            );
+        }
+        Ok(insert(&self.user, name, table))
+    }
+
+    fn deregister_table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        if let Some((run, _)) = self.canonical(name) {
+            return exec_err!(
+                "store: a table of your own is required, got '{name}' of run '{run}'"
+            );
+        }
+        let mut tables = self.user.write().unwrap_or_else(|e| e.into_inner());
+        Ok(tables.remove(name))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.canonical(name).is_some() || get(&self.user, name).is_some()
+    }
+}
+
+/// Tables over all runs.
+#[derive(Debug)]
+struct InfoSchema {
+    store: Arc<Store>,
+    extra: Tables,
+}
+
+#[async_trait]
+impl SchemaProvider for InfoSchema {
+    fn table_names(&self) -> Vec<String> {
+        let mut all = INFO_TABLES.map(str::to_string).to_vec();
+        all.extend(names(&self.extra));
+        all
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        match InfoTable::new(&self.store, name) {
+            Some(table) => Ok(Some(Arc::new(table))),
+            None => Ok(get(&self.extra, name)),
+        }
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        INFO_TABLES.contains(&name) || get(&self.extra, name).is_some()
+    }
+}

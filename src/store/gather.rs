@@ -1,0 +1,187 @@
+//! Columns of `examples` that are stored once elsewhere: tokens of the corpus, vectors of a layer.
+
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, Int32Array, ListArray, ListBuilder,
+    StringArray, StringBuilder, UInt32Array,
+};
+use datafusion::arrow::buffer::OffsetBuffer;
+use datafusion::arrow::datatypes::{DataType, Field, Float32Type};
+use datafusion::common::cast::{as_fixed_size_list_array, as_string_array};
+use datafusion::common::{exec_datafusion_err, exec_err};
+use datafusion::error::Result;
+
+use super::file::TableFile;
+
+/// Where a file's rows lie: global row numbers to (batch, row in batch).
+#[derive(Debug)]
+struct RowIndex {
+    /// First global row of each batch, then the number of rows.
+    starts: Vec<u64>,
+}
+
+impl RowIndex {
+    fn new(file: &TableFile) -> Self {
+        let mut starts = vec![0];
+        for rows in file.rows() {
+            starts.push(starts[starts.len() - 1] + u64::from(*rows));
+        }
+        Self { starts }
+    }
+
+    fn rows(&self) -> u64 {
+        self.starts[self.starts.len() - 1]
+    }
+
+    fn locate(&self, row: u64, file: &TableFile) -> Result<(usize, usize)> {
+        if row >= self.rows() {
+            return exec_err!(
+                "store: a row of {} below {} is required, got row {row}",
+                file.path().display(),
+                self.rows()
+            );
+        }
+        let batch = self.starts.partition_point(|start| *start <= row) - 1;
+        Ok((batch, (row - self.starts[batch]) as usize))
+    }
+}
+
+/// The `token` column of a run; a batch is decoded and its text checked at first use.
+#[derive(Debug)]
+pub(super) struct TokenColumn {
+    file: Arc<TableFile>,
+    index: RowIndex,
+    column: usize,
+    batches: Vec<OnceLock<StringArray>>,
+}
+
+impl TokenColumn {
+    pub fn new(file: Arc<TableFile>) -> Result<Self> {
+        Ok(Self {
+            index: RowIndex::new(&file),
+            column: file.schema().index_of("token")?,
+            batches: file.rows().iter().map(|_| OnceLock::new()).collect(),
+            file,
+        })
+    }
+
+    fn batch(&self, batch: usize) -> Result<&StringArray> {
+        if let Some(tokens) = self.batches[batch].get() {
+            return Ok(tokens);
+        }
+        let decoded = self.file.read(batch, &[self.column])?;
+        let tokens = as_string_array(decoded.column(0))?.clone();
+        Ok(self.batches[batch].get_or_init(|| tokens))
+    }
+
+    /// Calls `visit` with each token of a range of rows.
+    fn visit(&self, rows: Range<u64>, mut visit: impl FnMut(Option<&str>)) -> Result<()> {
+        let mut row = rows.start;
+        while row < rows.end {
+            let (batch, first) = self.index.locate(row, &self.file)?;
+            let tokens = self.batch(batch)?;
+            let last = tokens.len().min(first + (rows.end - row) as usize);
+            for i in first..last {
+                visit(tokens.is_valid(i).then(|| tokens.value(i)));
+            }
+            row += (last - first) as u64;
+        }
+        Ok(())
+    }
+
+    /// The key token of each example.
+    pub fn tokens(&self, token_row: &UInt32Array) -> Result<ArrayRef> {
+        let mut out = StringBuilder::new();
+        for row in token_row.values() {
+            let row = u64::from(*row);
+            self.visit(row..row + 1, |token| out.append_option(token))?;
+        }
+        Ok(Arc::new(out.finish()))
+    }
+
+    /// The tokens of each example's window, which starts `pos - window_start` rows before the key token's.
+    pub fn windows(
+        &self,
+        token_row: &UInt32Array,
+        pos: &Int32Array,
+        window_start: &Int32Array,
+        window_activations: &ListArray,
+    ) -> Result<ArrayRef> {
+        let mut out = ListBuilder::new(StringBuilder::new());
+        for row in 0..token_row.len() {
+            let back = i64::from(pos.value(row)) - i64::from(window_start.value(row));
+            let start = i64::from(token_row.value(row)) - back;
+            let start = u64::try_from(start).map_err(|_| {
+                exec_datafusion_err!(
+                    "store: a window within {} is required, got one from row {start}",
+                    self.file.path().display()
+                )
+            })?;
+            let tokens = window_activations.value_length(row) as u64;
+            self.visit(start..start + tokens, |token| {
+                out.values().append_option(token)
+            })?;
+            out.append(true);
+        }
+        Ok(Arc::new(out.finish()))
+    }
+}
+
+/// The vectors of one layer.
+#[derive(Debug)]
+pub(super) struct VectorColumn {
+    file: Arc<TableFile>,
+    index: RowIndex,
+    d_in: usize,
+    batches: Vec<OnceLock<FixedSizeListArray>>,
+}
+
+impl VectorColumn {
+    pub fn new(file: Arc<TableFile>) -> Result<Self> {
+        let d_in = match file.schema().field(0).data_type() {
+            DataType::FixedSizeList(_, d_in) => *d_in as usize,
+            kind => return exec_err!("store: vectors are required, got a column of {kind}"),
+        };
+        Ok(Self {
+            index: RowIndex::new(&file),
+            batches: file.rows().iter().map(|_| OnceLock::new()).collect(),
+            d_in,
+            file,
+        })
+    }
+
+    /// Floats per vector.
+    pub fn d_in(&self) -> usize {
+        self.d_in
+    }
+
+    fn batch(&self, batch: usize) -> Result<&[f32]> {
+        let vectors = match self.batches[batch].get() {
+            Some(vectors) => vectors,
+            None => {
+                let decoded = self.file.read(batch, &[0])?;
+                let vectors = as_fixed_size_list_array(decoded.column(0))?.clone();
+                self.batches[batch].get_or_init(|| vectors)
+            }
+        };
+        Ok(vectors.values().as_primitive::<Float32Type>().values())
+    }
+
+    /// The vector of each example, copied. `[rows, d_in]`
+    pub fn gather(&self, vector: &UInt32Array) -> Result<ArrayRef> {
+        let d = self.d_in;
+        let mut out: Vec<f32> = Vec::with_capacity(vector.len() * d);
+        for row in vector.values() {
+            let (batch, row) = self.index.locate(u64::from(*row), &self.file)?;
+            out.extend_from_slice(&self.batch(batch)?[row * d..(row + 1) * d]);
+        }
+        Ok(Arc::new(ListArray::try_new(
+            Arc::new(Field::new_list_field(DataType::Float32, true)),
+            OffsetBuffer::from_repeated_length(d, vector.len()),
+            Arc::new(Float32Array::from(out)),
+            None,
+        )?))
+    }
+}

@@ -1,0 +1,215 @@
+//! The tables of `polysema.info` that tell what a store holds, built from its manifests when they are scanned.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::array::{
+    ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampSecondArray,
+};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::catalog::memory::MemorySourceConfig;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::error::Result;
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+
+use super::manifest::{Counts, RunManifest};
+use super::{Run, Store};
+
+/// Names of these tables.
+pub(super) const INFO_TABLES: [&str; 3] = ["models", "runs", "saes"];
+
+/// One of these tables.
+#[derive(Debug)]
+pub struct InfoTable {
+    store: Arc<Store>,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Models,
+    Runs,
+    Saes,
+}
+
+impl InfoTable {
+    /// The table of this name, if there is one.
+    pub fn new(store: &Arc<Store>, name: &str) -> Option<Self> {
+        let kind = match name {
+            "models" => Kind::Models,
+            "runs" => Kind::Runs,
+            "saes" => Kind::Saes,
+            _ => return None,
+        };
+        Some(Self {
+            store: Arc::clone(store),
+            kind,
+        })
+    }
+
+    fn batch(&self) -> Result<RecordBatch> {
+        let runs = match self.kind {
+            Kind::Saes => return Ok(RecordBatch::new_empty(self.schema())),
+            Kind::Models | Kind::Runs => self.store.runs()?,
+        };
+        let runs: Vec<_> = runs
+            .into_iter()
+            .map(|name| {
+                let run = self.store.run(&name);
+                (name, run)
+            })
+            .collect();
+        let columns = match self.kind {
+            Kind::Models => models(&runs),
+            _ => run_columns(&runs),
+        };
+        Ok(RecordBatch::try_new(self.schema(), columns)?)
+    }
+}
+
+type Opened = [(String, Result<Arc<Run>>)];
+
+/// One row per run; one that cannot be read says why in `problem`.
+fn run_columns(runs: &Opened) -> Vec<ArrayRef> {
+    fn facts(run: &Result<Arc<Run>>) -> Option<&RunManifest> {
+        run.as_ref().ok().map(|run| run.manifest())
+    }
+    let text = |of: fn(&RunManifest) -> String| -> ArrayRef {
+        Arc::new(StringArray::from_iter(
+            runs.iter().map(|(_, run)| facts(run).map(of)),
+        ))
+    };
+    let count = |of: fn(&Counts) -> u64| -> ArrayRef {
+        Arc::new(Int64Array::from_iter(
+            runs.iter()
+                .map(|(_, run)| facts(run).map(|m| of(&m.counts) as i64)),
+        ))
+    };
+    let seconds = runs.iter().map(|(_, run)| facts(run).map(|m| m.seconds));
+    let created = runs.iter().map(|(_, run)| facts(run).map(|m| m.created_at));
+    let problems = runs
+        .iter()
+        .map(|(_, run)| run.as_ref().err().map(|e| e.strip_backtrace()));
+    vec![
+        Arc::new(StringArray::from_iter_values(
+            runs.iter().map(|(name, _)| name),
+        )),
+        text(|m| m.model.path.clone()),
+        text(|m| m.model.hash.clone()),
+        text(|m| m.architecture.clone()),
+        text(|m| m.corpus.path.clone()),
+        text(|m| m.corpus.hash.clone()),
+        text(|m| m.layer_norm.clone()),
+        text(|m| serde_json::Value::Object(m.options.clone()).to_string()),
+        count(|c| c.documents),
+        count(|c| c.tokens),
+        count(|c| c.layers),
+        count(|c| c.neurons),
+        count(|c| c.examples),
+        count(|c| c.vectors),
+        Arc::new(Float64Array::from_iter(seconds)),
+        Arc::new(TimestampSecondArray::from_iter(created).with_timezone("UTC")),
+        text(|m| m.versions.polysema.clone()),
+        text(|m| m.versions.datafusion.clone()),
+        Arc::new(StringArray::from_iter(problems)),
+    ]
+}
+
+/// One row per model that some run was made from.
+fn models(runs: &Opened) -> Vec<ArrayRef> {
+    let mut models: BTreeMap<&str, (&RunManifest, i64)> = BTreeMap::new();
+    for (_, run) in runs {
+        if let Ok(run) = run {
+            let facts = run.manifest();
+            models.entry(&facts.model.hash).or_insert((facts, 0)).1 += 1;
+        }
+    }
+    let text = |of: fn(&RunManifest) -> &str| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(
+            models.values().map(|(m, _)| of(m)),
+        ))
+    };
+    let int = |of: fn(&(&RunManifest, i64)) -> i64| -> ArrayRef {
+        Arc::new(Int64Array::from_iter_values(models.values().map(of)))
+    };
+    vec![
+        text(|m| &m.model.hash),
+        text(|m| &m.model.path),
+        text(|m| &m.architecture),
+        int(|(m, _)| m.counts.layers as i64),
+        int(|(m, _)| m.counts.neurons as i64),
+        int(|(_, runs)| *runs),
+    ]
+}
+
+#[async_trait]
+impl TableProvider for InfoTable {
+    fn schema(&self) -> SchemaRef {
+        let text = DataType::Utf8;
+        let int = DataType::Int64;
+        let float = DataType::Float64;
+        let time = DataType::Timestamp(TimeUnit::Second, Some("UTC".into()));
+        let columns = match self.kind {
+            Kind::Models => vec![
+                ("model_hash", text.clone()),
+                ("model", text.clone()),
+                ("architecture", text),
+                ("layers", int.clone()),
+                ("neurons", int.clone()),
+                ("runs", int),
+            ],
+            Kind::Runs => vec![
+                ("run", text.clone()),
+                ("model", text.clone()),
+                ("model_hash", text.clone()),
+                ("architecture", text.clone()),
+                ("corpus", text.clone()),
+                ("corpus_hash", text.clone()),
+                ("layer_norm", text.clone()),
+                ("options", text.clone()),
+                ("documents", int.clone()),
+                ("tokens", int.clone()),
+                ("layers", int.clone()),
+                ("neurons", int.clone()),
+                ("examples", int.clone()),
+                ("vectors", int),
+                ("seconds", float),
+                ("created_at", time),
+                ("polysema_version", text.clone()),
+                ("datafusion_version", text.clone()),
+                ("problem", text),
+            ],
+            Kind::Saes => vec![
+                ("run", text.clone()),
+                ("layer", DataType::Int32),
+                ("name", text.clone()),
+                ("d_in", DataType::Int32),
+                ("d_sae", DataType::Int32),
+                ("source", text),
+            ],
+        };
+        let fields = columns
+            .into_iter()
+            .map(|(name, kind)| Field::new(name, kind, true));
+        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _: &[Expr],
+        _: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let batch = self.batch()?;
+        let plan =
+            MemorySourceConfig::try_new_exec(&[vec![batch]], self.schema(), projection.cloned())?;
+        Ok(plan)
+    }
+}

@@ -1,0 +1,199 @@
+//! A run's manifest: what was done to make it, and which files hold it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use datafusion::common::{exec_datafusion_err, exec_err};
+use datafusion::error::Result;
+use serde::{Deserialize, Serialize};
+
+use super::table::Table;
+
+/// Version of the files' layout; a store of another version is refused.
+pub const FORMAT: u32 = 1;
+
+/// A file or folder the run was made from.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    /// Where it was.
+    pub path: String,
+    /// Hash of its content.
+    pub hash: String,
+}
+
+/// What wrote the run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Versions {
+    /// Of this crate.
+    pub polysema: String,
+    /// Of the query engine.
+    pub datafusion: String,
+    /// Of the files' layout.
+    pub store: u32,
+}
+
+impl Default for Versions {
+    /// The versions of this build.
+    fn default() -> Self {
+        Self {
+            polysema: env!("CARGO_PKG_VERSION").to_string(),
+            datafusion: datafusion::DATAFUSION_VERSION.to_string(),
+            store: FORMAT,
+        }
+    }
+}
+
+/// Rows of the run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Documents.
+    pub documents: u64,
+    /// Tokens of all documents.
+    pub tokens: u64,
+    /// Layers.
+    pub layers: u64,
+    /// Neurons of all layers.
+    pub neurons: u64,
+    /// Dataset examples of all neurons.
+    pub examples: u64,
+    /// Stored vectors of all layers.
+    pub vectors: u64,
+}
+
+/// Facts of a run that its author states at commit.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunManifest {
+    /// The run's name.
+    pub run: String,
+    /// The model's folder.
+    pub model: Source,
+    /// `gpt2`, `mlp`, ...
+    pub architecture: String,
+    /// The corpus's file.
+    pub corpus: Source,
+    /// `folded`, `raw` or `tl_folded`.
+    pub layer_norm: String,
+    /// Every option, given or default.
+    pub options: serde_json::Map<String, serde_json::Value>,
+    /// What wrote it.
+    pub versions: Versions,
+    /// How much there is.
+    pub counts: Counts,
+    /// How long it took.
+    pub seconds: f64,
+    /// Seconds since 1970, UTC.
+    pub created_at: i64,
+}
+
+impl RunManifest {
+    /// The present for [`RunManifest::created_at`].
+    pub fn now() -> i64 {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs() as i64)
+    }
+}
+
+/// A record batch of a file: what a reader must know to leave it out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(u32, i32, i32)", into = "(u32, i32, i32)")]
+pub(super) struct BatchEntry {
+    pub rows: u32,
+    /// First and last neuron, both inclusive; 0 in tables without neurons.
+    pub first: i32,
+    pub last: i32,
+}
+
+impl From<(u32, i32, i32)> for BatchEntry {
+    fn from((rows, first, last): (u32, i32, i32)) -> Self {
+        Self { rows, first, last }
+    }
+}
+
+impl From<BatchEntry> for (u32, i32, i32) {
+    fn from(batch: BatchEntry) -> Self {
+        (batch.rows, batch.first, batch.last)
+    }
+}
+
+/// One file of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct FileEntry {
+    pub table: String,
+    pub layer: Option<i32>,
+    pub name: String,
+    pub size_bytes: u64,
+    /// `[rows, first neuron, last neuron]` of each record batch.
+    pub batches: Vec<BatchEntry>,
+}
+
+impl FileEntry {
+    pub fn rows(&self) -> u64 {
+        self.batches.iter().map(|b| u64::from(b.rows)).sum()
+    }
+
+    pub fn name_for(table: Table, layer: Option<i32>) -> String {
+        match layer {
+            Some(layer) => format!("{table}-{layer}.arrow"),
+            None => format!("{table}.arrow"),
+        }
+    }
+}
+
+/// `manifest.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Manifest {
+    #[serde(flatten)]
+    pub head: Head,
+    pub facts: RunManifest,
+    pub files: Vec<FileEntry>,
+}
+
+/// The part of a manifest every version has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Head {
+    pub format: u32,
+    pub generation: String,
+}
+
+pub(super) fn path(folder: &Path) -> PathBuf {
+    folder.join("manifest.json")
+}
+
+impl Manifest {
+    /// Reads the text of `folder`'s manifest.
+    pub fn parse(run: &str, folder: &Path, text: &[u8]) -> Result<Self> {
+        let path = path(folder);
+        let unreadable = |e| exec_datafusion_err!("store: read {}: {e}", path.display());
+        let head: Head = serde_json::from_slice(text).map_err(unreadable)?;
+        if head.format != FORMAT {
+            return exec_err!(
+                "store: run '{run}' needs store version {FORMAT}, got version {}: ingest it again with replace: true, \
+                 or read it with the polysema that made it",
+                head.format
+            );
+        }
+        let manifest: Self = serde_json::from_slice(text).map_err(unreadable)?;
+        for file in &manifest.files {
+            let table = Table::stored(&file.table);
+            if table.is_none_or(|t| file.name != FileEntry::name_for(t, file.layer)) {
+                return exec_err!(
+                    "store: {} requires file names of its tables, got {}",
+                    path.display(),
+                    file.name
+                );
+            }
+        }
+        Ok(manifest)
+    }
+}
+
+/// The generation a run folder's manifest names; `None` without a manifest, an error when it cannot be read.
+pub(super) fn generation(folder: &Path) -> std::io::Result<Option<String>> {
+    match fs::read(path(folder)) {
+        Ok(text) => Ok(Some(serde_json::from_slice::<Head>(&text)?.generation)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}

@@ -1,0 +1,113 @@
+//! One committed run: its manifest, and its files mapped when a query first needs them.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::exec_datafusion_err;
+use datafusion::error::Result;
+
+use super::file::TableFile;
+use super::gather::{TokenColumn, VectorColumn};
+use super::manifest::{FileEntry, Manifest, RunManifest};
+use super::table::Table;
+
+/// A run as one generation of files; stays readable when the run is replaced, as far as its files are mapped.
+#[derive(Debug)]
+pub struct Run {
+    name: String,
+    folder: PathBuf,
+    manifest: Manifest,
+    mapped: Mutex<HashMap<String, Arc<TableFile>>>,
+    tokens: Mutex<Option<Arc<TokenColumn>>>,
+}
+
+impl Run {
+    pub(super) fn open(name: &str, folder: &Path, text: &[u8]) -> Result<Self> {
+        let manifest = Manifest::parse(name, folder, text)?;
+        Ok(Self {
+            name: name.to_string(),
+            folder: folder.join(&manifest.head.generation),
+            manifest,
+            mapped: Mutex::default(),
+            tokens: Mutex::default(),
+        })
+    }
+
+    /// The run's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What was done to make it.
+    pub fn manifest(&self) -> &RunManifest {
+        &self.manifest.facts
+    }
+
+    /// The files of a table, by layer.
+    pub(super) fn files(&self, table: Table) -> Vec<&FileEntry> {
+        let mut files: Vec<_> = self
+            .manifest
+            .files
+            .iter()
+            .filter(|f| f.table == table.name())
+            .collect();
+        files.sort_by_key(|f| f.layer);
+        files
+    }
+
+    /// Rows of a table.
+    pub fn rows(&self, table: Table) -> u64 {
+        self.files(table).iter().map(|f| f.rows()).sum()
+    }
+
+    /// Columns of a table as SQL sees it.
+    pub fn schema(&self, table: Table) -> Result<SchemaRef> {
+        match (table, self.files(table).first()) {
+            // The corpus brings columns of its own.
+            (Table::Documents, Some(entry)) => Ok(Arc::clone(self.map(table, entry)?.schema())),
+            _ => Ok(table.sql_schema()),
+        }
+    }
+
+    pub(super) fn map(&self, table: Table, entry: &FileEntry) -> Result<Arc<TableFile>> {
+        let mut mapped = self.mapped.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = mapped.get(&entry.name) {
+            return Ok(Arc::clone(file));
+        }
+        let path = self.folder.join(&entry.name);
+        let file = Arc::new(TableFile::open(&path, table, entry)?);
+        mapped.insert(entry.name.clone(), Arc::clone(&file));
+        Ok(file)
+    }
+
+    fn map_one(&self, table: Table, layer: Option<i32>) -> Result<Arc<TableFile>> {
+        let name = FileEntry::name_for(table, layer);
+        let entry = self
+            .files(table)
+            .into_iter()
+            .find(|f| f.layer == layer)
+            .ok_or_else(|| {
+                exec_datafusion_err!(
+                    "store: run '{}' requires {name}, got no such file",
+                    self.name
+                )
+            })?;
+        self.map(table, entry)
+    }
+
+    pub(super) fn tokens(&self) -> Result<Arc<TokenColumn>> {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tokens) = tokens.as_ref() {
+            return Ok(Arc::clone(tokens));
+        }
+        let opened = Arc::new(TokenColumn::new(self.map_one(Table::Tokens, None)?)?);
+        *tokens = Some(Arc::clone(&opened));
+        Ok(opened)
+    }
+
+    pub(super) fn vectors(&self, layer: i32) -> Result<VectorColumn> {
+        VectorColumn::new(self.map_one(Table::Vectors, Some(layer))?)
+    }
+}

@@ -1,0 +1,583 @@
+//! The physical scan of a run's table: partitions are ranges of neurons, each in order, decoded batch by batch.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::compute::SortOptions;
+use datafusion::arrow::datatypes::{Int32Type, SchemaRef, UInt32Type};
+use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{ScalarValue, SplitPoint, Statistics, internal_err};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{
+    AcrossPartitions, ConstExpr, EquivalenceProperties, LexOrdering, Partitioning, PhysicalExpr,
+    PhysicalSortExpr, RangePartitioning,
+};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::metrics::{
+    BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet, RecordOutput,
+};
+use datafusion::physical_plan::statistics::StatisticsArgs;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
+};
+use futures::stream;
+
+use super::file::TableFile;
+use super::gather::{TokenColumn, VectorColumn};
+use super::run::Run;
+use super::selection::{IntSet, Selection};
+use super::split::{self, Key, Piece};
+use super::table::Table;
+
+/// Bytes of vectors gathered for one output batch: chosen, not tuned.
+const GATHERED_BYTES: usize = 4 << 20;
+
+/// Reads a selection of one table of a run.
+#[derive(Debug, Clone)]
+pub struct RunScan {
+    read: Arc<Read>,
+    limit: Option<usize>,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+/// What a scan reads, shared by its partitions.
+#[derive(Debug)]
+struct Read {
+    run: String,
+    table: Table,
+    selection: Selection,
+    schema: SchemaRef,
+    files: Vec<Arc<TableFile>>,
+    /// One per file where `pre_mlp` is asked for.
+    vectors: Vec<VectorColumn>,
+    tokens: Option<Arc<TokenColumn>>,
+    /// Stored columns to decode.
+    stored: Vec<usize>,
+    columns: Vec<Output>,
+    partitions: Vec<Vec<Piece>>,
+    /// Record batches of the table that no partition reads.
+    pruned: usize,
+}
+
+/// Where an output column comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Output {
+    /// A decoded column, by its position among them.
+    Stored(usize),
+    Token,
+    WindowTokens,
+    PreMlp,
+}
+
+impl RunScan {
+    /// Maps the files a selection needs, so that the scan outlives a replacement of its run.
+    pub(super) fn try_new(
+        run: &Run,
+        table: Table,
+        schema: &SchemaRef,
+        projection: Vec<usize>,
+        selection: Selection,
+        target: usize,
+    ) -> Result<Self> {
+        let (entries, partitions, points) = if table.by_neuron() {
+            let points = split::split_points(run, &selection, target);
+            let (entries, partitions) = split::by_neuron(run, table, &selection, &points);
+            (entries, partitions, Some(points))
+        } else {
+            let entries = run.files(table);
+            let partitions = split::by_rows(&entries, target);
+            (entries, partitions, None)
+        };
+        let files = entries
+            .iter()
+            .map(|entry| run.map(table, entry))
+            .collect::<Result<Vec<_>>>()?;
+        let total: usize = run.files(table).iter().map(|f| f.batches.len()).sum();
+        let mut batches: Vec<_> = partitions
+            .iter()
+            .flatten()
+            .map(|p| (p.file, p.batch))
+            .collect();
+        batches.dedup();
+
+        let schema = Arc::new(schema.project(&projection)?);
+        let sliced = partitions.iter().flatten().any(|p| p.keep.is_some());
+        let (stored, columns) = outputs(table, &schema, files.first(), sliced)?;
+        let has = |output| columns.contains(&output);
+        let tokens = match has(Output::Token) || has(Output::WindowTokens) {
+            true if !files.is_empty() => Some(run.tokens()?),
+            _ => None,
+        };
+        let vectors = match has(Output::PreMlp) {
+            true => entries
+                .iter()
+                .filter_map(|entry| entry.layer)
+                .map(|layer| run.vectors(layer))
+                .collect::<Result<Vec<_>>>()?,
+            false => vec![],
+        };
+        let layers: Vec<i32> = entries.iter().filter_map(|entry| entry.layer).collect();
+        let properties = properties(
+            table,
+            &schema,
+            &selection,
+            &layers,
+            points,
+            partitions.len(),
+        )?;
+        Ok(Self {
+            read: Arc::new(Read {
+                run: run.name().to_string(),
+                table,
+                selection,
+                schema,
+                files,
+                vectors,
+                tokens,
+                stored,
+                columns,
+                partitions,
+                pruned: total - batches.len(),
+            }),
+            limit: None,
+            properties: Arc::new(properties),
+            metrics: ExecutionPlanMetricsSet::new(),
+        })
+    }
+
+    /// At most this many rows of each partition.
+    pub(super) fn with_limit(mut self, limit: Option<usize>) -> Self {
+        self.limit = limit;
+        self.metrics = ExecutionPlanMetricsSet::new();
+        self
+    }
+}
+
+/// Stored columns to decode and where each output column comes from.
+fn outputs(
+    table: Table,
+    schema: &SchemaRef,
+    file: Option<&Arc<TableFile>>,
+    sliced: bool,
+) -> Result<(Vec<usize>, Vec<Output>)> {
+    let Some(file) = file else {
+        return Ok((vec![], vec![]));
+    };
+    let mut names: Vec<&str> = vec![];
+    let mut column = |name| match names.iter().position(|n| *n == name) {
+        Some(i) => i,
+        None => {
+            names.push(name);
+            names.len() - 1
+        }
+    };
+    let mut columns = vec![];
+    for field in schema.fields() {
+        let output = match (table, field.name().as_str()) {
+            (Table::Examples, "token") => Output::Token,
+            (Table::Examples, "window_tokens") => Output::WindowTokens,
+            (Table::Examples, "pre_mlp") => Output::PreMlp,
+            (_, name) => Output::Stored(column(name)),
+        };
+        let needs: &[&str] = match output {
+            Output::Stored(_) => &[],
+            Output::Token => &["token_row"],
+            Output::WindowTokens => &["token_row", "pos", "window_start", "window_activations"],
+            Output::PreMlp => &["vector"],
+        };
+        for name in needs {
+            column(name);
+        }
+        columns.push(output);
+    }
+    if sliced {
+        column("neuron");
+    }
+    let stored = names
+        .iter()
+        .map(|name| Ok(file.schema().index_of(name)?))
+        .collect::<Result<_>>()?;
+    Ok((stored, columns))
+}
+
+fn properties(
+    table: Table,
+    schema: &SchemaRef,
+    selection: &Selection,
+    layers: &[i32],
+    points: Option<Vec<Key>>,
+    partitions: usize,
+) -> Result<PlanProperties> {
+    let column = |name: &str| -> Option<Arc<dyn PhysicalExpr>> {
+        let index = schema.index_of(name).ok()?;
+        Some(Arc::new(Column::new(name, index)))
+    };
+    let options = SortOptions {
+        descending: false,
+        nulls_first: false,
+    };
+    let layer = match layers {
+        [layer] if table.by_neuron() => Some(*layer),
+        _ => None,
+    };
+    let neuron = match selection.neurons.ranges() {
+        [(first, last)] if first == last && table.by_neuron() => i32::try_from(*first).ok(),
+        _ => None,
+    };
+    // A key column with one value only does not interrupt the order.
+    let constants = [("layer", layer), ("neuron", neuron)];
+    let constant = |name: &str| constants.iter().any(|(n, v)| *n == name && v.is_some());
+    let ordering = table
+        .keys()
+        .iter()
+        .filter(|key| column(key).is_some() || !constant(key))
+        .map_while(|key| Some(PhysicalSortExpr::new(column(key)?, options)))
+        .collect::<Vec<_>>();
+    let mut equivalence = EquivalenceProperties::new_with_orderings(Arc::clone(schema), [ordering]);
+    equivalence.add_constants(constants.iter().filter_map(|(name, value)| {
+        let value = AcrossPartitions::Uniform(Some(ScalarValue::Int32(Some((*value)?))));
+        Some(ConstExpr::new(column(name)?, value))
+    }))?;
+
+    let keys = [column("layer"), column("neuron")]
+        .into_iter()
+        .flatten()
+        .map(|key| PhysicalSortExpr::new(key, options))
+        .collect::<Vec<_>>();
+    let partitioning = match (points, LexOrdering::new(keys)) {
+        (Some(points), Some(keys)) if keys.len() == 2 && partitions > 1 => {
+            let int = |value: i32| ScalarValue::Int32(Some(value));
+            let points = points
+                .into_iter()
+                .map(|(layer, neuron)| SplitPoint::new(vec![int(layer), int(neuron)]))
+                .collect();
+            Partitioning::Range(RangePartitioning::try_new(keys, points)?)
+        }
+        _ => Partitioning::UnknownPartitioning(partitions),
+    };
+    Ok(PlanProperties::new(
+        equivalence,
+        partitioning,
+        EmissionType::Incremental,
+        Boundedness::Bounded,
+    ))
+}
+
+impl DisplayAs for RunScan {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let read = &self.read;
+        write!(f, "RunScan: table={}, run={}", read.table, read.run)?;
+        if read.table.by_neuron() {
+            write!(
+                f,
+                ", layers={}, neurons={}",
+                Shown(&read.selection.layers),
+                Shown(&read.selection.neurons)
+            )?;
+        }
+        let names: Vec<_> = read
+            .schema
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str())
+            .collect();
+        write!(f, ", projection=[{}]", names.join(", "))?;
+        match self.limit {
+            Some(limit) => write!(f, ", limit={limit}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A set in a plan's line: `all`, or its first ranges.
+struct Shown<'a>(&'a IntSet);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MOST: usize = 5;
+        if *self.0 == IntSet::all() {
+            return f.write_str("all");
+        }
+        let mut shown = vec![];
+        for (first, last) in self.0.ranges().iter().take(MOST) {
+            shown.push(match (*first == i64::MIN, *last == i64::MAX) {
+                _ if first == last => first.to_string(),
+                (true, _) => format!("..{last}"),
+                (_, true) => format!("{first}.."),
+                _ => format!("{first}..{last}"),
+            });
+        }
+        if self.0.ranges().len() > MOST {
+            shown.push("...".to_string());
+        }
+        write!(f, "[{}]", shown.join(", "))
+    }
+}
+
+impl ExecutionPlan for RunScan {
+    fn name(&self) -> &str {
+        "RunScan"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![]
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        match children.len() {
+            0 => Ok(self),
+            n => internal_err!("store: a scan without inputs is required, got {n}"),
+        }
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        match children.len() {
+            0 => Ok(self),
+            n => internal_err!("store: a scan without inputs is required, got {n}"),
+        }
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        if partition >= self.read.partitions.len() {
+            return internal_err!("store: a partition of the scan is required, got {partition}");
+        }
+        let metrics = Metrics {
+            baseline: BaselineMetrics::new(&self.metrics, partition),
+            batches_read: MetricBuilder::new(&self.metrics).counter("batches_read", partition),
+        };
+        let pruned = MetricBuilder::new(&self.metrics).counter("batches_pruned", partition);
+        if partition == 0 {
+            pruned.add(self.read.pruned);
+        }
+        let reader = PartitionReader {
+            read: Arc::clone(&self.read),
+            partition,
+            piece: 0,
+            open: None,
+            remaining: self.limit.unwrap_or(usize::MAX),
+            batch_size: context.session_config().batch_size(),
+            metrics,
+        };
+        let batches = stream::iter(reader);
+        let schema = Arc::clone(&self.read.schema);
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
+    fn statistics_from_inputs(
+        &self,
+        _: &[Arc<Statistics>],
+        args: &StatisticsArgs,
+    ) -> Result<Arc<Statistics>> {
+        let partitions = &self.read.partitions;
+        let chosen = match args.partition() {
+            Some(p) if p >= partitions.len() => {
+                return internal_err!("store: a partition of the scan is required, got {p}");
+            }
+            Some(p) => &partitions[p..=p],
+            None => &partitions[..],
+        };
+        let limited = |pieces: &Vec<Piece>| {
+            let rows: u64 = pieces.iter().map(|p| p.rows).sum();
+            self.limit
+                .map_or(rows as usize, |limit| limit.min(rows as usize))
+        };
+        let rows = chosen.iter().map(limited).sum();
+        let exact = chosen.iter().flatten().all(|p| p.keep.is_none());
+        let rows = match exact {
+            true => Precision::Exact(rows),
+            false => Precision::Inexact(rows),
+        };
+        Ok(Arc::new(
+            Statistics::new_unknown(&self.read.schema).with_num_rows(rows),
+        ))
+    }
+
+    fn fetch(&self) -> Option<usize> {
+        self.limit
+    }
+
+    fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
+        Some(Arc::new(self.clone().with_limit(limit)))
+    }
+}
+
+#[derive(Debug)]
+struct Metrics {
+    baseline: BaselineMetrics,
+    batches_read: Count,
+}
+
+/// The rows of one partition, one output batch per step.
+struct PartitionReader {
+    read: Arc<Read>,
+    partition: usize,
+    /// The next piece.
+    piece: usize,
+    open: Option<Open>,
+    remaining: usize,
+    batch_size: usize,
+    metrics: Metrics,
+}
+
+/// A decoded batch with what is still to be read of it, last range first.
+struct Open {
+    file: usize,
+    batch: RecordBatch,
+    rows: Vec<Range<usize>>,
+}
+
+impl Iterator for PartitionReader {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let time = self.metrics.baseline.elapsed_compute().clone();
+        let _timer = time.timer();
+        let batch = self.advance();
+        if batch.is_err() {
+            self.remaining = 0;
+        }
+        Some(
+            batch
+                .transpose()?
+                .map(|b| b.record_output(&self.metrics.baseline)),
+        )
+    }
+}
+
+impl PartitionReader {
+    fn advance(&mut self) -> Result<Option<RecordBatch>> {
+        while self.remaining > 0 {
+            if let Some(open) = &mut self.open
+                && let Some(rows) = open.rows.pop()
+            {
+                let most = self.batch_size.min(self.read.most_rows(open.file));
+                let end = rows.end.min(rows.start + most.min(self.remaining));
+                if end < rows.end {
+                    open.rows.push(end..rows.end);
+                }
+                let out = self
+                    .read
+                    .output(open.file, &open.batch.slice(rows.start, end - rows.start))?;
+                self.remaining -= out.num_rows();
+                return Ok(Some(out));
+            }
+            let Some(piece) = self.read.partitions[self.partition].get(self.piece) else {
+                return Ok(None);
+            };
+            self.piece += 1;
+            self.metrics.batches_read.add(1);
+            self.open = Some(self.read.open(piece)?);
+        }
+        Ok(None)
+    }
+}
+
+impl Read {
+    fn open(&self, piece: &Piece) -> Result<Open> {
+        let batch = self.files[piece.file].read(piece.batch, &self.stored)?;
+        let mut rows = vec![];
+        match &piece.keep {
+            None => rows.push(0..batch.num_rows()),
+            Some(keep) => {
+                let neurons = self
+                    .column(&batch, "neuron")?
+                    .as_primitive::<Int32Type>()
+                    .values();
+                for (first, last) in keep.ranges() {
+                    let start = neurons.partition_point(|n| i64::from(*n) < *first);
+                    let end = neurons.partition_point(|n| i64::from(*n) <= *last);
+                    if start < end {
+                        rows.push(start..end);
+                    }
+                }
+            }
+        }
+        rows.reverse();
+        Ok(Open {
+            file: piece.file,
+            batch,
+            rows,
+        })
+    }
+
+    /// Most rows of an output batch: gathered vectors are copies.
+    fn most_rows(&self, file: usize) -> usize {
+        self.vectors.get(file).map_or(usize::MAX, |vectors| {
+            (GATHERED_BYTES / (size_of::<f32>() * vectors.d_in().max(1))).max(1)
+        })
+    }
+
+    fn column<'a>(&self, batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
+        match batch.column_by_name(name) {
+            Some(column) => Ok(column),
+            None => internal_err!(
+                "store: column {name} of {} is required, got none",
+                self.table
+            ),
+        }
+    }
+
+    /// The output columns of some stored rows.
+    fn output(&self, file: usize, rows: &RecordBatch) -> Result<RecordBatch> {
+        let token_row = || Ok::<_, DataFusionError>(self.column(rows, "token_row")?.as_primitive());
+        let int =
+            |name| Ok::<_, DataFusionError>(self.column(rows, name)?.as_primitive::<Int32Type>());
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.columns.len());
+        for column in &self.columns {
+            columns.push(match (column, &self.tokens) {
+                (Output::Stored(i), _) => Arc::clone(rows.column(*i)),
+                (Output::Token, Some(tokens)) => tokens.tokens(token_row()?)?,
+                (Output::WindowTokens, Some(tokens)) => tokens.windows(
+                    token_row()?,
+                    int("pos")?,
+                    int("window_start")?,
+                    self.column(rows, "window_activations")?.as_list(),
+                )?,
+                (Output::PreMlp, _) => {
+                    let vector = self.column(rows, "vector")?.as_primitive::<UInt32Type>();
+                    self.vectors[file].gather(vector)?
+                }
+                _ => return internal_err!("store: tokens are required, got none"),
+            });
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        Ok(RecordBatch::try_new_with_options(
+            Arc::clone(&self.schema),
+            columns,
+            &options,
+        )?)
+    }
+}
