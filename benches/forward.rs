@@ -1,0 +1,79 @@
+//! Forward passes: GPT-2-small's shape with random weights, bare and with what ingest reads, and the bundled model.
+//!
+//! The peer is `peer_forward.py` of the reference benches: PyTorch on the same cores, the same batch and context.
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+
+use candle_core::Tensor;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use datafusion::error::Result;
+use polysema::models::{HookPoint, Hooks, Input, LoadedModel, Site, load};
+
+/// Looks at some sites and keeps nothing.
+struct Reader(&'static [Site]);
+
+impl Hooks for Reader {
+    fn wants(&self, hook: HookPoint) -> bool {
+        self.0.contains(&hook.site)
+    }
+
+    fn visit(&mut self, _: HookPoint, value: &Tensor) -> Result<Option<Tensor>> {
+        black_box(value);
+        Ok(None)
+    }
+}
+
+/// The sites ingest reads with the folded layer norm.
+const INGEST: &[Site] = &[Site::Normalized, Site::MlpPost];
+
+fn measure(c: &mut Criterion, name: &str, loaded: &LoadedModel, batch: usize, seq: usize) {
+    let d_vocab = loaded.model.d_vocab();
+    let ids: Vec<u32> = (0..batch * seq)
+        .map(|i| (i * 7919 % d_vocab) as u32)
+        .collect();
+    let mut group = c.benchmark_group(name);
+    group
+        .sample_size(10)
+        .throughput(Throughput::Elements(ids.len() as u64));
+    for (hooks, sites) in [("bare", &[] as &[Site]), ("ingest", INGEST)] {
+        group.bench_function(BenchmarkId::new(hooks, format!("{batch}x{seq}")), |b| {
+            let input = Input::Tokens { ids: &ids, seq };
+            b.iter(|| {
+                loaded
+                    .model
+                    .forward(input, &mut Reader(sites))
+                    .expect("a forward pass")
+            });
+        });
+    }
+    group.finish();
+}
+
+fn forward(c: &mut Criterion) {
+    let demo = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/demo/model");
+    let demo = load(&demo).expect("the bundled model");
+    for batch in [8, 32] {
+        measure(c, "demo", &demo, batch, 128);
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    measure(c, "gpt2-small", &small(folder.path()), 8, 128);
+}
+
+fn small(folder: &Path) -> LoadedModel {
+    let sizes = support::Sizes {
+        n_layers: 12,
+        n_heads: 12,
+        d_model: 768,
+        d_vocab: 50_257,
+        n_ctx: 1024,
+    };
+    support::gpt2(&sizes).write(folder);
+    load(folder).expect("the folder just written")
+}
+
+criterion_group!(benches, forward);
+criterion_main!(benches);
