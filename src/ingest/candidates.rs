@@ -38,7 +38,7 @@ enum Rule {
     Fixed(Vec<f32>),
 }
 
-/// One activation that a document's peak must reach, and one it must exceed.
+/// The candidates of a range of neurons.
 #[derive(Debug)]
 pub(super) struct Candidates {
     rule: Rule,

@@ -58,7 +58,8 @@ pub(super) struct Layer {
     /// Activations from `window_start` on. `[2 * window + 1]` each
     pub(super) windows: Spool,
     tiles: Vec<Tile>,
-    d_in: usize,
+    /// Width of a received vector.
+    pub(super) d_in: usize,
     window: usize,
     skip: usize,
 }

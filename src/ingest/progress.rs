@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use datafusion::common::exec_err;
 use datafusion::error::Result;
 
+use crate::store::Counts;
+
 /// Two of these fit into half a second, the longest a reader is left without news.
 const INTERVAL: Duration = Duration::from_millis(200);
 
@@ -92,6 +94,16 @@ impl<'a> Reporter<'a> {
             self.send();
         }
         Ok(())
+    }
+
+    /// Sends the last row.
+    pub(super) fn finish(&mut self, counts: &Counts, message: String) {
+        self.row.phase = "done";
+        self.row.documents = counts.documents;
+        self.row.tokens = counts.tokens;
+        self.row.message = message;
+        self.phase_started = self.started;
+        self.send();
     }
 
     pub(super) fn cancelled(&self) -> bool {

@@ -79,9 +79,11 @@ impl Tokenizer {
 
     /// The text of many tokens, special ones included; bytes that are no whole character become U+FFFD.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.inner
-            .decode(ids, false)
-            .map_err(|e| invalid(format!("tokenizer: decodable token ids are required, got {e}")))
+        self.inner.decode(ids, false).map_err(|e| {
+            invalid(format!(
+                "tokenizer: decodable token ids are required, got {e}"
+            ))
+        })
     }
 
     /// The token that begins a text, if the model has one.
