@@ -15,9 +15,14 @@ use polysema::store::Store;
 /// Examples of two sources agree: documents and positions exactly, activations to 1e-5.
 fn assert_same(found: &BTreeMap<(i32, i32), Vec<Example>>, expected: &Brute) {
     let mut exceptions = 0;
-    assert_eq!(found.len(), expected.examples.len(), "neurons with examples");
+    assert_eq!(
+        found.len(),
+        expected.examples.len(),
+        "neurons with examples"
+    );
     for (neuron, expected_list) in &expected.examples {
-        let keys = |list: &[Example]| -> Vec<_> { list.iter().map(|e| (e.doc_id, e.pos)).collect() };
+        let keys =
+            |list: &[Example]| -> Vec<_> { list.iter().map(|e| (e.doc_id, e.pos)).collect() };
         let found_list = &found[neuron];
         if keys(found_list) != keys(expected_list) {
             // The reference reads one document at a time, so its sums may round otherwise.
@@ -161,7 +166,10 @@ fn tables_describe_the_corpus() {
     assert_eq!(tokens[0][0], counts.tokens.to_string());
     assert_eq!(tokens[0][1], counts.documents.to_string());
     let totals = run.strings("SELECT min(n), max(n) FROM (SELECT sum(count) AS n FROM histograms GROUP BY layer, neuron)");
-    assert_eq!(totals[0], [counts.tokens.to_string(), counts.tokens.to_string()]);
+    assert_eq!(
+        totals[0],
+        [counts.tokens.to_string(), counts.tokens.to_string()]
+    );
     let mismatched = run.strings(
         "SELECT count(*) FROM examples e JOIN tokens t ON e.doc_id = t.doc_id AND e.pos = t.pos
          WHERE e.token <> t.token OR e.window_activations[e.pos - e.window_start + 1] <> e.activation",
@@ -210,7 +218,13 @@ fn a_cancelled_ingest_leaves_no_run_and_keeps_the_old_one() {
         ..Default::default()
     };
     let stopped = AtomicBool::new(true);
-    ingest(&store, &request("old", replacing.clone()), &stopped, &mut |_| {}).unwrap_err();
+    ingest(
+        &store,
+        &request("old", replacing.clone()),
+        &stopped,
+        &mut |_| {},
+    )
+    .unwrap_err();
     let documents = |store: &Store| store.run("old").unwrap().manifest().counts.documents;
     assert_eq!(documents(&store), 5);
     ingest(&store, &request("old", replacing), &go, &mut |_| {}).unwrap();
@@ -235,7 +249,11 @@ fn bad_input_is_refused_with_what_was_looked_for() {
     let empty = folder.path().join("empty.txt");
     fs::write(&empty, "").unwrap();
     let message = refused(&empty, &demo_model(), &[]);
-    assert!(message.contains("a corpus with a document of at least min_tokens, 1, is required, got none in"));
+    assert!(
+        message.contains(
+            "a corpus with a document of at least min_tokens, 1, is required, got none in"
+        )
+    );
     assert!(message.contains("empty.txt"));
     let short = folder.path().join("short.jsonl");
     fs::write(&short, "{\"text\": \"two words\"}\n{\"text\": \"\"}\n").unwrap();
@@ -244,7 +262,10 @@ fn bad_input_is_refused_with_what_was_looked_for() {
     let message = refused(&demo_corpus(), &demo_model(), &[("context", "129")]);
     assert!(message.contains("context requires at most the model's 128 positions, got 129"));
     let message = refused(&demo_corpus(), &demo_model(), &[("column", "body")]);
-    assert!(message.contains("line 1: the text column 'body' is required, got the keys word, sense, text"));
+    assert!(
+        message
+            .contains("line 1: the text column 'body' is required, got the keys word, sense, text")
+    );
     let message = refused(&folder.path().join("nowhere.txt"), &demo_model(), &[]);
     assert!(message.contains("nowhere.txt"));
     let message = refused(&demo_corpus(), &demo_model(), &[("max_activations", "t")]);
@@ -266,11 +287,15 @@ fn long_texts_have_the_tokens_of_the_whole() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("all.txt");
     fs::write(&path, &texts).unwrap();
-    let run = Ingested::new(&path, &demo_model(), IngestOptions {
-        max_examples: 1,
-        context: 64,
-        ..Default::default()
-    });
+    let run = Ingested::new(
+        &path,
+        &demo_model(),
+        IngestOptions {
+            max_examples: 1,
+            context: 64,
+            ..Default::default()
+        },
+    );
     let stored = run.strings("SELECT token_id FROM tokens ORDER BY doc_id, pos");
     let stored: Vec<u32> = stored.iter().map(|row| row[0].parse().unwrap()).collect();
     assert_eq!(stored, tokenizer.encode(&texts).unwrap());
@@ -309,7 +334,10 @@ fn golden_results_are_reproduced() {
                     (f.doc_id, f.pos) == (e.0, e.1) && close(f.activation, e.2, 1e-4)
                 });
             if !same {
-                assert!(*borderline > 0, "{folder} {neuron:?}: {found:?}\n{expected:?}");
+                assert!(
+                    *borderline > 0,
+                    "{folder} {neuron:?}: {found:?}\n{expected:?}"
+                );
                 exceptions += 1;
             }
         }

@@ -67,7 +67,11 @@ impl Candidates {
             let floors = (first..first + width).map(|neuron| {
                 let max = maxima.get(layer, neuron)?;
                 // Nothing reaches infinity: a neuron that is never active has no examples.
-                Ok(if max > 0.0 { share * max } else { f32::INFINITY })
+                Ok(if max > 0.0 {
+                    share * max
+                } else {
+                    f32::INFINITY
+                })
             });
             Rule::Fixed(floors.collect::<Result<_>>()?)
         } else {
@@ -202,7 +206,9 @@ mod tests {
     fn peaks(seed: u64, n: usize) -> Vec<f32> {
         let mut state = seed;
         let step = |_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             // Few distinct values, so that ties are common.
             (state >> 33) as f32 % 64.0 / 16.0 - 0.5
         };
@@ -255,6 +261,10 @@ mod tests {
         assert!(examples(&[1.0, 2.0], 2, &options).0.is_empty());
         options.max_activations = Some(MaxActivations::new([(0, 1, 1.0)]));
         let error = Candidates::new(0, 0, 1, &options).unwrap_err();
-        assert!(error.strip_backtrace().contains("got none for layer 0 neuron 0"));
+        assert!(
+            error
+                .strip_backtrace()
+                .contains("got none for layer 0 neuron 0")
+        );
     }
 }

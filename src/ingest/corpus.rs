@@ -257,7 +257,10 @@ mod tests {
     fn parquet(path: &Path, texts: Vec<Option<&str>>) {
         let n = texts.len() as i64;
         let batch = RecordBatch::try_from_iter([
-            ("n_tokens", Arc::new(Int64Array::from_iter_values(0..n)) as _),
+            (
+                "n_tokens",
+                Arc::new(Int64Array::from_iter_values(0..n)) as _,
+            ),
             ("body", Arc::new(StringArray::from(texts)) as ArrayRef),
         ])
         .unwrap();
@@ -274,10 +277,7 @@ mod tests {
         fs::write(&path, "one\ntwo\n").unwrap();
         let mut corpus = open(&path, "text").unwrap();
         assert_eq!(corpus.hash, blake3::hash(b"one\ntwo\n").to_string());
-        assert_eq!(
-            corpus.next_batch().unwrap().unwrap().texts,
-            ["one\ntwo\n"]
-        );
+        assert_eq!(corpus.next_batch().unwrap().unwrap().texts, ["one\ntwo\n"]);
         assert!(corpus.next_batch().unwrap().is_none());
     }
 
@@ -293,7 +293,9 @@ mod tests {
     #[test]
     fn unknown_extensions_and_missing_files_are_refused() {
         let unknown = message(open(Path::new("corpus.csv"), "text"));
-        assert!(unknown.contains("a corpus of .txt, .jsonl or .parquet is required, got corpus.csv"));
+        assert!(
+            unknown.contains("a corpus of .txt, .jsonl or .parquet is required, got corpus.csv")
+        );
         let missing = message(open(Path::new("nowhere/corpus.txt"), "text"));
         assert!(missing.contains("ingest: open nowhere/corpus.txt"));
     }

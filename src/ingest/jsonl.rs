@@ -171,9 +171,7 @@ impl Lines {
                     Value::Array(_) => "an array",
                     _ => "an object",
                 };
-                self.refuse(format!(
-                    "text in column '{column}' is required, got {kind}"
-                ))
+                self.refuse(format!("text in column '{column}' is required, got {kind}"))
             }
         }
     }
@@ -298,12 +296,30 @@ mod tests {
     #[test]
     fn bad_lines_are_named() {
         for (content, expected) in [
-            (&b"{\"text\": \"a\"}\n[1]"[..], "line 2: a JSON object is required, got"),
-            (b"{\"text\": \"a\"", "line 1: a JSON object is required, got"),
-            (b"{\"body\": 1}", "line 1: the text column 'text' is required, got the keys body"),
-            (b"\n{\"text\": 5}", "line 2: text in column 'text' is required, got a number"),
-            (b"{\"text\": null}", "text in column 'text' is required, got null"),
-            (b"{\"text\": \"\xff\"}", "line 1: UTF-8 text is required, got other bytes"),
+            (
+                &b"{\"text\": \"a\"}\n[1]"[..],
+                "line 2: a JSON object is required, got",
+            ),
+            (
+                b"{\"text\": \"a\"",
+                "line 1: a JSON object is required, got",
+            ),
+            (
+                b"{\"body\": 1}",
+                "line 1: the text column 'text' is required, got the keys body",
+            ),
+            (
+                b"\n{\"text\": 5}",
+                "line 2: text in column 'text' is required, got a number",
+            ),
+            (
+                b"{\"text\": null}",
+                "text in column 'text' is required, got null",
+            ),
+            (
+                b"{\"text\": \"\xff\"}",
+                "line 1: UTF-8 text is required, got other bytes",
+            ),
             (b"{\"text\": \"a\", \"text\": \"b\"}", "key 'text' twice"),
         ] {
             let message = refused(content);

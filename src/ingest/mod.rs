@@ -156,8 +156,6 @@ fn readable_model<'a>(loaded: &'a LoadedModel, request: &IngestRequest) -> Resul
     }
     match &loaded.tokenizer {
         Some(tokenizer) => Ok(tokenizer),
-        None => exec_err!(
-            "ingest: a tokenizer is required, got no tokenizer.json in {folder}"
-        ),
+        None => exec_err!("ingest: a tokenizer is required, got no tokenizer.json in {folder}"),
     }
 }

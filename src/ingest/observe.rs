@@ -117,7 +117,8 @@ impl Layer {
                 let row = place * batch.seq + peak.pos as usize;
                 if spooled[row] == NONE {
                     spooled[row] = self.vectors.len() as u32;
-                    self.vectors.append(&received[row * self.d_in..][..self.d_in])?;
+                    self.vectors
+                        .append(&received[row * self.d_in..][..self.d_in])?;
                 }
                 let candidate = Candidate {
                     doc_id: batch.documents[place].0,
@@ -234,10 +235,10 @@ impl Hooks for Observer<'_, '_> {
         let value = readable(hook, value)?;
         let layer = &mut self.layers[hook.layer];
         let rows = self.batch.documents.len() * self.batch.seq;
-        let (values, _guard) = value.storage_and_layout();
-        let (vectors, _guard) = received.storage_and_layout();
-        let values = floats(&values, value.layout(), hook, rows * layer.n_neurons)?;
-        let vectors = floats(&vectors, received.layout(), hook, rows * layer.d_in)?;
+        let (storage, layout) = value.storage_and_layout();
+        let values = floats(&storage, layout, hook, rows * layer.n_neurons)?;
+        let (storage, layout) = received.storage_and_layout();
+        let vectors = floats(&storage, layout, hook, rows * layer.d_in)?;
         layer.observe(self.batch, values, vectors)?;
         if !self.done() {
             self.report.tick()?;
@@ -272,5 +273,94 @@ fn floats<'a>(
             "ingest: {len} values are required at {hook}, got {}",
             end - start
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(options: &IngestOptions, scratch: &Path) -> Layer {
+        let info = LayerInfo {
+            name: "blocks.0.mlp".to_string(),
+            d_in: 2,
+            n_neurons: 3,
+            activation_function: "relu".to_string(),
+        };
+        Layer::new(0, &info, options, scratch).unwrap()
+    }
+
+    /// Two documents of 3 and 2 tokens, the second padded with a value that must not count.
+    fn batch() -> (Batch, Vec<f32>, Vec<f32>) {
+        let batch = Batch {
+            documents: vec![(7, 3), (8, 2)],
+            seq: 3,
+        };
+        let mut values = vec![
+            0.5, 2.0, -1.0, 4.0, 2.0, -1.0, 1.0, 1.0, -1.0, // document 7
+            4.0, 0.0, -1.0, 3.9, 1.9, -1.0, // document 8
+        ];
+        values.extend([99.0; 3]);
+        let received = (0..12).map(|v| v as f32).collect();
+        (batch, values, received)
+    }
+
+    #[test]
+    fn candidates_vectors_and_windows_belong_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = IngestOptions {
+            window: 1,
+            ..Default::default()
+        };
+        let mut layer = layer(&options, folder.path());
+        let (batch, values, received) = batch();
+        layer.observe(&batch, &values, &received).unwrap();
+        layer.end_block();
+        layer.vectors.flush().unwrap();
+        layer.windows.flush().unwrap();
+        let examples = layer.select();
+        let keys = |neuron: usize| -> Vec<_> {
+            let list = examples[neuron].iter();
+            list.map(|c| (c.doc_id, c.pos, c.activation)).collect()
+        };
+        assert_eq!(keys(0), [(7, 1, 4.0), (8, 0, 4.0)]);
+        assert_eq!(keys(1), [(7, 0, 2.0), (8, 1, 1.9)]);
+        assert_eq!(keys(2), []);
+        let mut window = |c: &Candidate, n: usize| {
+            let mut out = vec![];
+            let windows = &mut layer.windows;
+            windows
+                .read(c.window as usize, 3, f32::from_ne_bytes, &mut out)
+                .unwrap();
+            out.truncate(n);
+            out
+        };
+        assert_eq!(window(&examples[0][0], 3), [0.5, 4.0, 1.0]);
+        assert_eq!(window(&examples[0][1], 2), [4.0, 3.9]);
+        assert_eq!(window(&examples[1][1], 2), [0.0, 1.9]);
+        let mut h = vec![];
+        let vector = examples[1][1].vector as usize;
+        layer
+            .vectors
+            .read(vector, 1, f32::from_ne_bytes, &mut h)
+            .unwrap();
+        assert_eq!(h, [8.0, 9.0]);
+        let (activity, at) = layer.activity(0);
+        assert_eq!((activity.max[at], activity.active[at]), (4.0, 5));
+    }
+
+    #[test]
+    fn activations_that_are_not_finite_are_named() {
+        for (bad, name) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf")] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut layer = layer(&IngestOptions::default(), folder.path());
+            let (batch, mut values, received) = batch();
+            values[13] = bad;
+            let error = layer.observe(&batch, &values, &received).unwrap_err();
+            let expected = format!(
+                "ingest: finite activations are required, got {name} in layer 0 document 8 position 1 (neuron 1)"
+            );
+            assert!(error.strip_backtrace().ends_with(&expected), "{error}");
+        }
     }
 }

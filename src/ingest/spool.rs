@@ -113,6 +113,11 @@ mod tests {
         assert!(error.strip_backtrace().contains("ingest: create"));
         let mut spool = Spool::create(folder.path(), "ids", 1).unwrap();
         let error = spool.read(0, 1, u32::from_ne_bytes, &mut vec![]);
-        assert!(error.unwrap_err().strip_backtrace().contains("ingest: read"));
+        assert!(
+            error
+                .unwrap_err()
+                .strip_backtrace()
+                .contains("ingest: read")
+        );
     }
 }

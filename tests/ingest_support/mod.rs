@@ -108,7 +108,8 @@ impl Ingested {
         let run = store.run("r").unwrap();
         for table in Table::CANONICAL {
             let provider = RunTable::new(Arc::clone(&run), table).unwrap();
-            ctx.register_table(table.name(), Arc::new(provider)).unwrap();
+            ctx.register_table(table.name(), Arc::new(provider))
+                .unwrap();
         }
         Self {
             manifest,
@@ -377,7 +378,10 @@ fn columns(path: &Path, names: &[&str]) -> Vec<Vec<f64>> {
         };
         let columns: Vec<ArrayRef> = names.iter().map(number).collect();
         for row in 0..batch.num_rows() {
-            let value = |c: &ArrayRef| c.as_primitive::<datafusion::arrow::datatypes::Float64Type>().value(row);
+            let value = |c: &ArrayRef| {
+                c.as_primitive::<datafusion::arrow::datatypes::Float64Type>()
+                    .value(row)
+            };
             rows.push(columns.iter().map(value).collect());
         }
     }
