@@ -77,6 +77,15 @@ impl Tokenizer {
         self.texts.get(id as usize).map_or("", String::as_str)
     }
 
+    /// The text of many tokens, special ones included; bytes that are no whole character become U+FFFD.
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        self.inner.decode(ids, false).map_err(|e| {
+            invalid(format!(
+                "tokenizer: decodable token ids are required, got {e}"
+            ))
+        })
+    }
+
     /// The token that begins a text, if the model has one.
     pub fn bos(&self) -> Option<u32> {
         self.bos

@@ -11,6 +11,7 @@
 //! A condensed matrix holds the pairs (0,1), (0,2), .. (0,n-1), (1,2), .. as SciPy's `pdist` does.
 
 pub mod activation;
+pub mod activity;
 pub mod attention;
 pub mod clusters;
 pub mod distance;

@@ -1,0 +1,366 @@
+//! What ingest keeps of one layer while batches pass by, and the hooks that feed it.
+
+use std::path::Path;
+
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
+use datafusion::common::{exec_datafusion_err, exec_err};
+use datafusion::error::Result;
+use polysema_udfs::kernels::activity::{Activity, Peak};
+use rayon::prelude::*;
+
+use super::candidates::{Candidate, Candidates};
+use super::options::IngestOptions;
+use super::progress::Reporter;
+use super::spool::Spool;
+use crate::models::{HookPoint, Hooks, LayerInfo, Site};
+
+/// Neurons that one task observes: four cache lines of a row of activations. Chosen, not tuned.
+const TILE: usize = 64;
+/// No vector has been spooled for this position.
+const NONE: u32 = u32::MAX;
+
+/// A batch of documents as the model reads it: each padded at its end to `seq` tokens.
+pub(super) struct Batch {
+    /// Document and number of its tokens.
+    pub(super) documents: Vec<(u32, usize)>,
+    /// Positions of every document, padding included.
+    pub(super) seq: usize,
+}
+
+/// Activations of a batch. `[batch, seq, width]`
+struct Values<'a> {
+    values: &'a [f32],
+    width: usize,
+}
+
+/// Statistics and candidates of a range of a layer's neurons.
+struct Tile {
+    first: usize,
+    activity: Activity,
+    candidates: Candidates,
+    peaks: Vec<Peak>,
+    /// Candidates of the current batch: neuron, place of its document in the batch, peak.
+    fresh: Vec<(usize, usize, Peak)>,
+    /// The activations around each of them, padded to whole records.
+    windows: Vec<f32>,
+    /// Place in the batch of the first document that is not finite.
+    not_finite: Option<usize>,
+}
+
+/// One layer of neurons.
+pub(super) struct Layer {
+    /// Block index.
+    pub(super) index: usize,
+    /// Number of neurons.
+    pub(super) n_neurons: usize,
+    /// Received vectors of candidates. `[d_in]` each
+    pub(super) vectors: Spool,
+    /// Activations from `window_start` on. `[2 * window + 1]` each
+    pub(super) windows: Spool,
+    tiles: Vec<Tile>,
+    /// Width of a received vector.
+    pub(super) d_in: usize,
+    window: usize,
+    skip: usize,
+}
+
+impl Layer {
+    pub(super) fn new(
+        index: usize,
+        info: &LayerInfo,
+        options: &IngestOptions,
+        scratch: &Path,
+    ) -> Result<Self> {
+        let tiles = (0..info.n_neurons).step_by(TILE).map(|first| {
+            let width = TILE.min(info.n_neurons - first);
+            Ok(Tile {
+                first,
+                activity: Activity::new(width),
+                candidates: Candidates::new(index, first, width, options)?,
+                peaks: vec![Peak::NONE; width],
+                fresh: vec![],
+                windows: vec![],
+                not_finite: None,
+            })
+        });
+        Ok(Self {
+            index,
+            n_neurons: info.n_neurons,
+            tiles: tiles.collect::<Result<_>>()?,
+            vectors: Spool::create(scratch, &format!("vectors-{index}"), info.d_in)?,
+            windows: Spool::create(scratch, &format!("windows-{index}"), 2 * options.window + 1)?,
+            d_in: info.d_in,
+            window: options.window,
+            skip: usize::from(options.bos),
+        })
+    }
+
+    /// Adds a batch: activations `[batch, seq, n_neurons]` and what the neurons received `[batch, seq, d_in]`.
+    fn observe(&mut self, batch: &Batch, values: &[f32], received: &[f32]) -> Result<()> {
+        let (window, skip) = (self.window, self.skip);
+        let values = Values {
+            values,
+            width: self.n_neurons,
+        };
+        self.tiles
+            .par_iter_mut()
+            .for_each(|tile| tile.observe(batch, &values, window, skip));
+        if let Some(place) = self.tiles.iter().filter_map(|t| t.not_finite).min() {
+            return self.not_finite(batch, place, &values);
+        }
+        let mut spooled = vec![NONE; batch.documents.len() * batch.seq];
+        for tile in &mut self.tiles {
+            let first_window = self.windows.len();
+            self.windows.append(&tile.windows)?;
+            tile.windows.clear();
+            for (i, (neuron, place, peak)) in tile.fresh.drain(..).enumerate() {
+                let row = place * batch.seq + peak.pos as usize;
+                if spooled[row] == NONE {
+                    spooled[row] = self.vectors.len() as u32;
+                    self.vectors
+                        .append(&received[row * self.d_in..][..self.d_in])?;
+                }
+                let candidate = Candidate {
+                    doc_id: batch.documents[place].0,
+                    pos: peak.pos,
+                    activation: peak.activation,
+                    vector: spooled[row],
+                    window: (first_window + i) as u32,
+                };
+                tile.candidates.add(neuron, candidate);
+            }
+        }
+        Ok(())
+    }
+
+    fn not_finite(&self, batch: &Batch, place: usize, values: &Values<'_>) -> Result<()> {
+        let (doc_id, n_tokens) = batch.documents[place];
+        let start = place * batch.seq * values.width;
+        let document = &values.values[start..][..n_tokens * values.width];
+        let at = document.iter().position(|v| !v.is_finite()).unwrap_or(0);
+        exec_err!(
+            "ingest: finite activations are required, got {} in layer {} document {doc_id} position {} (neuron {})",
+            document[at],
+            self.index,
+            at / values.width,
+            at % values.width
+        )
+    }
+
+    /// Ends a block of consecutive documents.
+    pub(super) fn end_block(&mut self) {
+        let tiles = self.tiles.par_iter_mut();
+        tiles.for_each(|tile| tile.candidates.end_block(&tile.activity));
+    }
+
+    /// Number of candidates in memory.
+    pub(super) fn n_candidates(&self) -> usize {
+        self.tiles.iter().map(|t| t.candidates.len()).sum()
+    }
+
+    /// Statistics of a neuron, as a range and the place in it.
+    pub(super) fn activity(&self, neuron: usize) -> (&Activity, usize) {
+        (&self.tiles[neuron / TILE].activity, neuron % TILE)
+    }
+
+    /// The examples of every neuron, after the last block.
+    pub(super) fn select(&self) -> Vec<Vec<Candidate>> {
+        let tiles = self.tiles.par_iter().flat_map_iter(|tile| {
+            let neurons = 0..tile.peaks.len();
+            neurons.map(|neuron| tile.candidates.select(neuron, &tile.activity))
+        });
+        tiles.collect()
+    }
+}
+
+impl Tile {
+    fn observe(&mut self, batch: &Batch, values: &Values<'_>, window: usize, skip: usize) {
+        for (place, (_, n_tokens)) in batch.documents.iter().enumerate() {
+            let document = &values.values[place * batch.seq * values.width..];
+            let finite = self.activity.observe(
+                document,
+                values.width,
+                self.first,
+                skip..*n_tokens,
+                &mut self.peaks,
+            );
+            if !finite {
+                self.not_finite = Some(place);
+                return;
+            }
+            for (neuron, peak) in self.peaks.iter().enumerate() {
+                if self.candidates.admits(neuron, *peak, &self.activity) {
+                    self.fresh.push((neuron, place, *peak));
+                    let record = self.windows.len() + 2 * window + 1;
+                    let start = (peak.pos as usize).saturating_sub(window);
+                    let end = n_tokens.min(&(peak.pos as usize + window + 1));
+                    let column = self.first + neuron;
+                    let around = (start..*end).map(|pos| document[pos * values.width + column]);
+                    self.windows.extend(around);
+                    self.windows.resize(record, 0.0);
+                }
+            }
+        }
+    }
+}
+
+/// Sends the activations of one batch to their layers.
+pub(super) struct Observer<'a, 'r> {
+    pub(super) layers: &'a mut [Layer],
+    /// Where each layer's vectors are read. `[n_layers]`
+    pub(super) received_at: &'a [HookPoint],
+    pub(super) batch: &'a Batch,
+    pub(super) report: &'a mut Reporter<'r>,
+    /// What the current layer's neurons received.
+    pub(super) received: Option<Tensor>,
+}
+
+impl Hooks for Observer<'_, '_> {
+    fn wants(&self, hook: HookPoint) -> bool {
+        hook.layer < self.layers.len()
+            && (hook.site == Site::MlpPost || self.received_at[hook.layer] == hook)
+    }
+
+    fn visit(&mut self, hook: HookPoint, value: &Tensor) -> Result<Option<Tensor>> {
+        if hook.site != Site::MlpPost {
+            self.received = Some(readable(hook, value)?);
+            return Ok(None);
+        }
+        let Some(received) = self.received.take() else {
+            return exec_err!(
+                "ingest: {} is required before {hook}, got {hook} first",
+                self.received_at[hook.layer]
+            );
+        };
+        let value = readable(hook, value)?;
+        let layer = &mut self.layers[hook.layer];
+        let rows = self.batch.documents.len() * self.batch.seq;
+        let (storage, layout) = value.storage_and_layout();
+        let values = floats(&storage, layout, hook, rows * layer.n_neurons)?;
+        let (storage, layout) = received.storage_and_layout();
+        let vectors = floats(&storage, layout, hook, rows * layer.d_in)?;
+        layer.observe(self.batch, values, vectors)?;
+        if !self.done() {
+            self.report.tick()?;
+        }
+        Ok(None)
+    }
+
+    fn done(&self) -> bool {
+        self.report.cancelled()
+    }
+}
+
+/// The tensor as contiguous float32 in main memory; as good as free when it is that already.
+fn readable(hook: HookPoint, tensor: &Tensor) -> Result<Tensor> {
+    tensor
+        .to_device(&Device::Cpu)
+        .and_then(|t| t.to_dtype(DType::F32))
+        .and_then(|t| t.contiguous())
+        .map_err(|e| exec_datafusion_err!("ingest: {hook}: {e}"))
+}
+
+fn floats<'a>(
+    storage: &'a Storage,
+    layout: &candle_core::Layout,
+    hook: HookPoint,
+    len: usize,
+) -> Result<&'a [f32]> {
+    let (start, end) = layout.contiguous_offsets().unwrap_or_default();
+    match storage {
+        Storage::Cpu(CpuStorage::F32(values)) if end - start == len => Ok(&values[start..end]),
+        _ => exec_err!(
+            "ingest: {len} values are required at {hook}, got {}",
+            end - start
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(options: &IngestOptions, scratch: &Path) -> Layer {
+        let info = LayerInfo {
+            name: "blocks.0.mlp".to_string(),
+            d_in: 2,
+            n_neurons: 3,
+            activation_function: "relu".to_string(),
+        };
+        Layer::new(0, &info, options, scratch).unwrap()
+    }
+
+    /// Two documents of 3 and 2 tokens, the second padded with a value that must not count.
+    fn batch() -> (Batch, Vec<f32>, Vec<f32>) {
+        let batch = Batch {
+            documents: vec![(7, 3), (8, 2)],
+            seq: 3,
+        };
+        let mut values = vec![
+            0.5, 2.0, -1.0, 4.0, 2.0, -1.0, 1.0, 1.0, -1.0, // document 7
+            4.0, 0.0, -1.0, 3.9, 1.9, -1.0, // document 8
+        ];
+        values.extend([99.0; 3]);
+        let received = (0..12).map(|v| v as f32).collect();
+        (batch, values, received)
+    }
+
+    #[test]
+    fn candidates_vectors_and_windows_belong_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = IngestOptions {
+            window: 1,
+            ..Default::default()
+        };
+        let mut layer = layer(&options, folder.path());
+        let (batch, values, received) = batch();
+        layer.observe(&batch, &values, &received).unwrap();
+        layer.end_block();
+        layer.vectors.flush().unwrap();
+        layer.windows.flush().unwrap();
+        let examples = layer.select();
+        let keys = |neuron: usize| -> Vec<_> {
+            let list = examples[neuron].iter();
+            list.map(|c| (c.doc_id, c.pos, c.activation)).collect()
+        };
+        assert_eq!(keys(0), [(7, 1, 4.0), (8, 0, 4.0)]);
+        assert_eq!(keys(1), [(7, 0, 2.0), (8, 1, 1.9)]);
+        assert_eq!(keys(2), []);
+        let mut window = |c: &Candidate, n: usize| {
+            let mut out = vec![];
+            let windows = &mut layer.windows;
+            windows
+                .read(c.window as usize, 3, f32::from_ne_bytes, &mut out)
+                .unwrap();
+            out.truncate(n);
+            out
+        };
+        assert_eq!(window(&examples[0][0], 3), [0.5, 4.0, 1.0]);
+        assert_eq!(window(&examples[0][1], 2), [4.0, 3.9]);
+        assert_eq!(window(&examples[1][1], 2), [0.0, 1.9]);
+        let mut h = vec![];
+        let vector = examples[1][1].vector as usize;
+        layer
+            .vectors
+            .read(vector, 1, f32::from_ne_bytes, &mut h)
+            .unwrap();
+        assert_eq!(h, [8.0, 9.0]);
+        let (activity, at) = layer.activity(0);
+        assert_eq!((activity.max[at], activity.active[at]), (4.0, 5));
+    }
+
+    #[test]
+    fn activations_that_are_not_finite_are_named() {
+        for (bad, name) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf")] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut layer = layer(&IngestOptions::default(), folder.path());
+            let (batch, mut values, received) = batch();
+            values[13] = bad;
+            let error = layer.observe(&batch, &values, &received).unwrap_err();
+            let expected = format!(
+                "ingest: finite activations are required, got {name} in layer 0 document 8 position 1 (neuron 1)"
+            );
+            assert!(error.strip_backtrace().ends_with(&expected), "{error}");
+        }
+    }
+}

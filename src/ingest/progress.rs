@@ -1,0 +1,127 @@
+//! What a long ingest tells while it runs, and where it notices that nobody wants it any more.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use datafusion::common::exec_err;
+use datafusion::error::Result;
+
+use crate::store::Counts;
+
+/// Two of these fit into half a second, the longest a reader is left without news.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+/// One row of progress.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Progress {
+    /// `tokenize`, `forward`, `write` or, in the last row, `done`.
+    pub phase: &'static str,
+    /// Documents this phase has done.
+    pub documents: u64,
+    /// Documents there are, once they are counted.
+    pub total_documents: Option<u64>,
+    /// Tokens this phase has done.
+    pub tokens: u64,
+    /// Tokens over seconds of this phase.
+    pub tokens_per_second: f64,
+    /// Seconds since the beginning.
+    pub elapsed_seconds: f64,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// Sends progress, not too often, and turns a cancellation into an error.
+pub(super) struct Reporter<'a> {
+    sink: &'a mut dyn FnMut(Progress),
+    cancelled: &'a AtomicBool,
+    started: Instant,
+    phase_started: Instant,
+    last: Instant,
+    row: Progress,
+}
+
+impl<'a> Reporter<'a> {
+    pub(super) fn new(sink: &'a mut dyn FnMut(Progress), cancelled: &'a AtomicBool) -> Self {
+        let now = Instant::now();
+        Self {
+            sink,
+            cancelled,
+            started: now,
+            phase_started: now,
+            last: now,
+            row: Progress {
+                phase: "",
+                documents: 0,
+                total_documents: None,
+                tokens: 0,
+                tokens_per_second: 0.0,
+                elapsed_seconds: 0.0,
+                message: String::new(),
+            },
+        }
+    }
+
+    pub(super) fn begin(
+        &mut self,
+        phase: &'static str,
+        total_documents: Option<u64>,
+        message: String,
+    ) -> Result<()> {
+        self.row.phase = phase;
+        self.row.documents = 0;
+        self.row.tokens = 0;
+        self.row.total_documents = total_documents;
+        self.row.message = message;
+        self.phase_started = Instant::now();
+        self.send();
+        self.tick()
+    }
+
+    pub(super) fn advance(&mut self, documents: u64, tokens: u64) {
+        self.row.documents += documents;
+        self.row.tokens += tokens;
+    }
+
+    /// Called many times a second; sends a row when one is due.
+    pub(super) fn tick(&mut self) -> Result<()> {
+        if self.cancelled() {
+            return exec_err!(
+                "ingest: an uncancelled run is required, got cancelled in phase {}; nothing was kept",
+                self.row.phase
+            );
+        }
+        if self.last.elapsed() >= INTERVAL {
+            self.send();
+        }
+        Ok(())
+    }
+
+    /// Sends the last row.
+    pub(super) fn finish(&mut self, counts: &Counts, message: String) {
+        self.row.phase = "done";
+        self.row.documents = counts.documents;
+        self.row.tokens = counts.tokens;
+        self.row.message = message;
+        self.phase_started = self.started;
+        self.send();
+    }
+
+    pub(super) fn cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    fn send(&mut self) {
+        self.last = Instant::now();
+        let seconds = self.phase_started.elapsed().as_secs_f64();
+        self.row.tokens_per_second = match self.row.tokens {
+            0 => 0.0,
+            tokens => tokens as f64 / seconds.max(1e-9),
+        };
+        self.row.elapsed_seconds = self.seconds();
+        (self.sink)(self.row.clone());
+    }
+}

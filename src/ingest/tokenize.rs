@@ -1,0 +1,296 @@
+//! From texts to documents: chunks of at most `context` tokens, in corpus order.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    ArrayRef, Int32Array, Int32Builder, RecordBatch, StringArray, StringBuilder, UInt32Array,
+};
+use datafusion::arrow::compute::take;
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::{exec_datafusion_err, exec_err};
+use datafusion::error::Result;
+use rayon::prelude::*;
+
+use super::IngestOptions;
+use super::corpus::{Corpus, TextBatch};
+use super::progress::Reporter;
+use super::segments::split_segment;
+use super::spool::Spool;
+use crate::models::Tokenizer;
+use crate::store::{RunWriter, TableWriter, schema};
+
+/// Rows of a record batch of `tokens`.
+const TOKEN_ROWS: usize = 16_384;
+/// Bytes of text encoded between two looks at the clock.
+const GROUP_BYTES: usize = 1 << 19;
+
+/// The documents of a run: token ids on disk, lengths in memory.
+pub(super) struct Documents {
+    /// Row of each document's first token in `tokens`, and the number of rows. `[n_documents + 1]`
+    pub(super) starts: Vec<u32>,
+    /// Token ids of all documents, one after the other.
+    pub(super) ids: Spool,
+}
+
+impl Documents {
+    pub(super) fn len(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    pub(super) fn n_tokens(&self, document: usize) -> usize {
+        (self.starts[document + 1] - self.starts[document]) as usize
+    }
+
+    pub(super) fn total_tokens(&self) -> usize {
+        self.starts[self.len()] as usize
+    }
+}
+
+/// Encodes a corpus into the tables `documents` and `tokens`.
+pub(super) fn tokenize(
+    corpus: &mut Corpus,
+    path: &Path,
+    tokenizer: &Tokenizer,
+    d_vocab: usize,
+    options: &IngestOptions,
+    run: &mut RunWriter,
+    report: &mut Reporter<'_>,
+) -> Result<Documents> {
+    let bos = match (options.bos, tokenizer.bos()) {
+        (false, _) => None,
+        (true, Some(id)) => Some(id),
+        (true, None) => {
+            return exec_err!(
+                "ingest: bos requires a bos_token_id the tokenizer knows in the model's config.json, got none"
+            );
+        }
+    };
+    let mut chunker = Chunker::new(tokenizer, d_vocab, bos, options, corpus, run)?;
+    while let Some(batch) = corpus.next_batch()? {
+        encode_batch(&batch, tokenizer, &mut chunker, report)?;
+        if chunker.full() {
+            break;
+        }
+    }
+    if chunker.documents.len() == 0 {
+        return exec_err!(
+            "ingest: a corpus with a document of at least min_tokens, {}, is required, got none in {}",
+            options.min_tokens,
+            path.display()
+        );
+    }
+    chunker.finish()
+}
+
+fn encode_batch(
+    batch: &TextBatch,
+    tokenizer: &Tokenizer,
+    chunker: &mut Chunker<'_>,
+    report: &mut Reporter<'_>,
+) -> Result<()> {
+    let encode = |text: &str| tokenizer.encode(text);
+    let mut group: Vec<(&str, usize, bool)> = vec![];
+    let mut size_bytes = 0;
+    for (row, text) in batch.texts.iter().enumerate() {
+        let mut rest = text.as_str();
+        while !rest.is_empty() {
+            let (segment, after) = split_segment(rest, &encode)?;
+            rest = after;
+            group.push((segment, row, rest.is_empty()));
+            size_bytes += segment.len();
+            if size_bytes >= GROUP_BYTES {
+                encode_group(&mut group, &batch.columns, tokenizer, chunker, report)?;
+                size_bytes = 0;
+                if chunker.full() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    encode_group(&mut group, &batch.columns, tokenizer, chunker, report)
+}
+
+fn encode_group(
+    group: &mut Vec<(&str, usize, bool)>,
+    columns: &[ArrayRef],
+    tokenizer: &Tokenizer,
+    chunker: &mut Chunker<'_>,
+    report: &mut Reporter<'_>,
+) -> Result<()> {
+    let encoded = group.par_iter().map(|(text, ..)| tokenizer.encode(text));
+    let encoded = encoded.collect::<Result<Vec<_>>>()?;
+    let before = (chunker.documents.len(), chunker.documents.total_tokens());
+    for ((_, row, last), ids) in group.drain(..).zip(encoded) {
+        chunker.add(row, &ids, last)?;
+    }
+    chunker.write_documents(columns)?;
+    let documents = chunker.documents.len() - before.0;
+    let tokens = chunker.documents.total_tokens() - before.1;
+    report.advance(documents as u64, tokens as u64);
+    report.tick()
+}
+
+/// Cuts the tokens of each text into documents and writes them.
+struct Chunker<'a> {
+    tokenizer: &'a Tokenizer,
+    d_vocab: usize,
+    bos: Option<u32>,
+    options: &'a IngestOptions,
+    documents: Documents,
+    /// Tokens of a text that are in no document yet.
+    rest: Vec<u32>,
+    /// Ids and corpus row of the documents not yet written.
+    pending: Vec<(Vec<u32>, u32)>,
+    tokens: TokenRows,
+    token_table: TableWriter,
+    document_table: TableWriter,
+    document_schema: SchemaRef,
+}
+
+impl<'a> Chunker<'a> {
+    fn new(
+        tokenizer: &'a Tokenizer,
+        d_vocab: usize,
+        bos: Option<u32>,
+        options: &'a IngestOptions,
+        corpus: &Corpus,
+        run: &mut RunWriter,
+    ) -> Result<Self> {
+        let own = schema::documents();
+        let own = own.fields().iter().map(|f| f.as_ref().clone());
+        let document_schema = Arc::new(Schema::new(
+            own.chain(corpus.fields.iter().cloned()).collect::<Vec<_>>(),
+        ));
+        Ok(Self {
+            tokenizer,
+            d_vocab,
+            bos,
+            options,
+            documents: Documents {
+                starts: vec![0],
+                ids: Spool::create(run.scratch(), "ids", 1)?,
+            },
+            rest: vec![],
+            pending: vec![],
+            tokens: TokenRows::default(),
+            token_table: run.table("tokens", None, schema::tokens())?,
+            document_table: run.table("documents", None, Arc::clone(&document_schema))?,
+            document_schema,
+        })
+    }
+
+    fn full(&self) -> bool {
+        let most = self.options.max_documents;
+        most.is_some_and(|most| self.documents.len() >= most)
+    }
+
+    /// Adds the next tokens of the text in `row`; `last` ends the text.
+    fn add(&mut self, row: usize, ids: &[u32], last: bool) -> Result<()> {
+        self.rest.extend_from_slice(ids);
+        let whole = self.options.context - usize::from(self.bos.is_some());
+        let rest = std::mem::take(&mut self.rest);
+        let mut chunks = rest.chunks_exact(whole);
+        for chunk in &mut chunks {
+            self.document(row, chunk)?;
+        }
+        let remainder = chunks.remainder();
+        if !last {
+            self.rest = remainder.to_vec();
+        } else if !remainder.is_empty() {
+            self.document(row, remainder)?;
+        }
+        Ok(())
+    }
+
+    fn document(&mut self, row: usize, chunk: &[u32]) -> Result<()> {
+        let ids: Vec<u32> = self.bos.iter().chain(chunk).copied().collect();
+        if ids.len() < self.options.min_tokens || self.full() {
+            return Ok(());
+        }
+        let doc_id = self.documents.len();
+        if let Some(id) = ids.iter().find(|id| **id as usize >= self.d_vocab) {
+            return exec_err!(
+                "ingest: token ids below the model's {} are required, got {id} in document {doc_id}",
+                self.d_vocab
+            );
+        }
+        let end = self.documents.total_tokens() + ids.len();
+        let too_many =
+            |_| exec_datafusion_err!("ingest: fewer than 2^31 documents, 2^32 tokens are required");
+        let doc_id = i32::try_from(doc_id).map_err(too_many)?;
+        let end = u32::try_from(end).map_err(too_many)?;
+        self.documents.starts.push(end);
+        self.documents.ids.append(&ids)?;
+        for (pos, id) in ids.iter().enumerate() {
+            self.tokens.doc_id.append_value(doc_id);
+            self.tokens.pos.append_value(pos as i32);
+            self.tokens.token_id.append_value(*id as i32);
+            let text = self.tokenizer.token_text(*id);
+            self.tokens.token.append_value(text);
+        }
+        if self.tokens.len() >= TOKEN_ROWS {
+            self.token_table.write(&self.tokens.take()?)?;
+        }
+        self.pending.push((ids, row as u32));
+        Ok(())
+    }
+
+    /// Writes the pending documents, whose rows are rows of `columns`.
+    fn write_documents(&mut self, columns: &[ArrayRef]) -> Result<()> {
+        let first = self.documents.len() - self.pending.len();
+        let skip = usize::from(self.bos.is_some());
+        let texts = self
+            .pending
+            .par_iter()
+            .map(|(ids, _)| self.tokenizer.decode(&ids[skip..]))
+            .collect::<Result<Vec<_>>>()?;
+        let doc_ids = first as i32..self.documents.len() as i32;
+        let lengths = self.pending.iter().map(|(ids, _)| ids.len() as i32);
+        let rows = UInt32Array::from_iter_values(self.pending.iter().map(|(_, row)| *row));
+        let mut arrays: Vec<ArrayRef> = vec![
+            Arc::new(Int32Array::from_iter_values(doc_ids)),
+            Arc::new(StringArray::from(texts)),
+            Arc::new(Int32Array::from_iter_values(lengths)),
+        ];
+        for column in columns {
+            arrays.push(take(column, &rows, None)?);
+        }
+        let batch = RecordBatch::try_new(Arc::clone(&self.document_schema), arrays)?;
+        self.pending.clear();
+        self.document_table.write(&batch)
+    }
+
+    fn finish(mut self) -> Result<Documents> {
+        self.token_table.write(&self.tokens.take()?)?;
+        self.token_table.finish()?;
+        self.document_table.finish()?;
+        self.documents.ids.flush()?;
+        Ok(self.documents)
+    }
+}
+
+/// Rows of `tokens` not yet written.
+#[derive(Default)]
+struct TokenRows {
+    doc_id: Int32Builder,
+    pos: Int32Builder,
+    token_id: Int32Builder,
+    token: StringBuilder,
+}
+
+impl TokenRows {
+    fn len(&self) -> usize {
+        self.doc_id.values_slice().len()
+    }
+
+    fn take(&mut self) -> Result<RecordBatch> {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(self.doc_id.finish()),
+            Arc::new(self.pos.finish()),
+            Arc::new(self.token_id.finish()),
+            Arc::new(self.token.finish()),
+        ];
+        Ok(RecordBatch::try_new(schema::tokens(), columns)?)
+    }
+}

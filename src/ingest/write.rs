@@ -1,0 +1,327 @@
+//! Writes what one layer has found: its neurons, histograms, examples and the vectors these point at.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    ArrayRef, FixedSizeListArray, Float32Array, Float32Builder, Int32Array, Int32Builder,
+    Int64Builder, ListArray, ListBuilder, RecordBatch, StringArray, UInt32Builder,
+};
+use datafusion::arrow::buffer::OffsetBuffer;
+use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::common::exec_err;
+use datafusion::error::Result;
+use polysema_udfs::kernels::activity::bucket_edges;
+
+use super::candidates::Candidate;
+use super::observe::Layer;
+use super::options::IngestOptions;
+use super::progress::Reporter;
+use super::spool::Spool;
+use super::tokenize::Documents;
+use crate::models::{LayerInfo, Model, NeuronWeights};
+use crate::store::{RunWriter, schema};
+
+/// Rows after which a record batch ends, at the next neuron. Chosen, not tuned.
+const BATCH_ROWS: usize = 8192;
+/// Numbers of a record batch of vectors: 4 MiB.
+const BATCH_NUMBERS: usize = 1 << 20;
+
+/// What all layers are written with.
+pub(super) struct Context<'a> {
+    pub(super) model: &'a dyn Model,
+    pub(super) options: &'a IngestOptions,
+    pub(super) documents: &'a Documents,
+}
+
+/// Rows a layer has added to the run.
+#[derive(Default)]
+pub(super) struct Written {
+    pub(super) examples: u64,
+    pub(super) vectors: u64,
+}
+
+/// Writes the table `layers`.
+pub(super) fn write_layers(model: &dyn Model, run: &mut RunWriter) -> Result<()> {
+    let layers = model.layers();
+    let ints = |f: fn(&LayerInfo) -> usize| {
+        Arc::new(Int32Array::from_iter_values(
+            layers.iter().map(|l| f(l) as i32),
+        ))
+    };
+    let texts = |f: fn(&LayerInfo) -> &str| -> ArrayRef {
+        let texts = layers.iter().map(f);
+        Arc::new(StringArray::from_iter_values(texts))
+    };
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int32Array::from_iter_values(0..layers.len() as i32)),
+        texts(|l| &l.name),
+        texts(|_| "mlp"),
+        ints(|l| l.d_in),
+        ints(|l| l.n_neurons),
+        texts(|l| &l.activation_function),
+    ];
+    let mut table = run.table("layers", None, schema::layers())?;
+    table.write(&RecordBatch::try_new(schema::layers(), columns)?)?;
+    table.finish()
+}
+
+/// Writes every table of one layer.
+pub(super) fn write_layer(
+    context: &Context<'_>,
+    layer: &mut Layer,
+    run: &mut RunWriter,
+    report: &mut Reporter<'_>,
+) -> Result<Written> {
+    let examples = layer.select();
+    write_neurons(context, layer, &examples, run, report)?;
+    write_histograms(layer, run)?;
+    report.tick()?;
+    let rows = write_vectors(layer, &examples, run, report)?;
+    let written = Written {
+        examples: examples.iter().map(|e| e.len() as u64).sum(),
+        vectors: rows.len() as u64,
+    };
+    write_examples(context, layer, &examples, &rows, run, report)?;
+    Ok(written)
+}
+
+fn list_of(item_width: usize, values: Vec<f32>) -> Result<ArrayRef> {
+    let n = values.len().checked_div(item_width).unwrap_or(0);
+    let field = Arc::new(Field::new_list_field(DataType::Float32, true));
+    let offsets = OffsetBuffer::from_repeated_length(item_width, n);
+    let values = Arc::new(Float32Array::from(values));
+    Ok(Arc::new(ListArray::try_new(field, offsets, values, None)?))
+}
+
+fn write_neurons(
+    context: &Context<'_>,
+    layer: &Layer,
+    examples: &[Vec<Candidate>],
+    run: &mut RunWriter,
+    report: &mut Reporter<'_>,
+) -> Result<()> {
+    let options = context.options;
+    let weights = context
+        .model
+        .neuron_weights(layer.index, options.layer_norm)?;
+    let NeuronWeights { w_in, b_in, w_out } = weights;
+    let n = layer.n_neurons;
+    let (d_in, d_out) = (w_in.len() / n, w_out.len() / n);
+    let skipped = usize::from(options.bos) * context.documents.len();
+    let n_tokens = (context.documents.total_tokens() - skipped) as f64;
+    let mut table = run.table("neurons", Some(layer.index), schema::neurons())?;
+    let step = (BATCH_NUMBERS / (d_in + d_out)).max(1);
+    for first in (0..n).step_by(step) {
+        let neurons = first..n.min(first + step);
+        let rows = neurons.clone();
+        let mut max = vec![];
+        let mut mean = vec![];
+        let mut frac_active = vec![];
+        for neuron in neurons.clone() {
+            let (activity, at) = layer.activity(neuron);
+            max.push(match &options.max_activations {
+                Some(given) => given.get(layer.index, neuron)?,
+                None => activity.max[at],
+            });
+            mean.push((activity.sum[at] / n_tokens) as f32);
+            frac_active.push((f64::from(activity.active[at]) / n_tokens) as f32);
+        }
+        let n_examples = examples[rows.clone()].iter().map(|e| e.len() as i32);
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int32Array::from(vec![layer.index as i32; rows.len()])),
+            Arc::new(Int32Array::from_iter_values(
+                neurons.map(|neuron| neuron as i32),
+            )),
+            list_of(d_in, w_in[rows.start * d_in..rows.end * d_in].to_vec())?,
+            Arc::new(Float32Array::from(b_in[rows.clone()].to_vec())),
+            list_of(d_out, w_out[rows.start * d_out..rows.end * d_out].to_vec())?,
+            Arc::new(Float32Array::from(max)),
+            Arc::new(Float32Array::from(mean)),
+            Arc::new(Float32Array::from(frac_active)),
+            Arc::new(Int32Array::from_iter_values(n_examples)),
+        ];
+        table.write(&RecordBatch::try_new(schema::neurons(), columns)?)?;
+        report.tick()?;
+    }
+    table.finish()
+}
+
+fn write_histograms(layer: &Layer, run: &mut RunWriter) -> Result<()> {
+    let mut table = run.table("histograms", Some(layer.index), schema::histograms())?;
+    let mut rows = 0;
+    let (mut neurons, mut buckets) = (Int32Builder::new(), Int32Builder::new());
+    let (mut lowers, mut uppers) = (Float32Builder::new(), Float32Builder::new());
+    let mut counts = Int64Builder::new();
+    for neuron in 0..layer.n_neurons {
+        let (activity, at) = layer.activity(neuron);
+        for (bucket, count) in activity.histogram[at].iter().enumerate() {
+            if *count > 0 {
+                let (lower, upper) = bucket_edges(bucket);
+                neurons.append_value(neuron as i32);
+                buckets.append_value(bucket as i32);
+                lowers.append_value(lower);
+                uppers.append_value(upper);
+                counts.append_value(i64::from(*count));
+                rows += 1;
+            }
+        }
+        if rows >= BATCH_ROWS || neuron + 1 == layer.n_neurons {
+            let columns: Vec<ArrayRef> = vec![
+                Arc::new(Int32Array::from(vec![layer.index as i32; rows])),
+                Arc::new(neurons.finish()),
+                Arc::new(buckets.finish()),
+                Arc::new(lowers.finish()),
+                Arc::new(uppers.finish()),
+                Arc::new(counts.finish()),
+            ];
+            table.write(&RecordBatch::try_new(schema::histograms(), columns)?)?;
+            rows = 0;
+        }
+    }
+    table.finish()
+}
+
+/// Copies the examples' vectors in order of (doc_id, pos), each once. The key of each row, in that order.
+fn write_vectors(
+    layer: &mut Layer,
+    examples: &[Vec<Candidate>],
+    run: &mut RunWriter,
+    report: &mut Reporter<'_>,
+) -> Result<Vec<(u32, u32)>> {
+    let all = examples.iter().flatten();
+    let mut places: Vec<_> = all.map(|c| (c.doc_id, c.pos, c.vector)).collect();
+    places.sort_unstable();
+    places.dedup_by_key(|place| (place.0, place.1));
+    let d_in = layer.d_in;
+    let schema = schema::vectors(d_in);
+    let mut table = run.table("vectors", Some(layer.index), Arc::clone(&schema))?;
+    let item = Arc::new(Field::new_list_field(DataType::Float32, false));
+    for part in places.chunks((BATCH_NUMBERS / d_in).max(1)) {
+        let mut values = Vec::with_capacity(part.len() * d_in);
+        for (_, _, vector) in part {
+            let spool: &mut Spool = &mut layer.vectors;
+            spool.read(*vector as usize, d_in, f32::from_ne_bytes, &mut values)?;
+        }
+        let values = Arc::new(Float32Array::from(values));
+        let h = FixedSizeListArray::try_new(Arc::clone(&item), d_in as i32, values, None)?;
+        table.write(&RecordBatch::try_new(
+            Arc::clone(&schema),
+            vec![Arc::new(h)],
+        )?)?;
+        report.tick()?;
+    }
+    table.finish()?;
+    Ok(places.into_iter().map(|p| (p.0, p.1)).collect())
+}
+
+fn write_examples(
+    context: &Context<'_>,
+    layer: &mut Layer,
+    examples: &[Vec<Candidate>],
+    vectors: &[(u32, u32)],
+    run: &mut RunWriter,
+    report: &mut Reporter<'_>,
+) -> Result<()> {
+    let stored = schema::stored_examples();
+    let mut table = run.table("examples", Some(layer.index), stored)?;
+    let mut rows = ExampleRows::default();
+    for (neuron, examples) in examples.iter().enumerate() {
+        for (example, candidate) in examples.iter().enumerate() {
+            rows.add(context, layer, vectors, (neuron, example), candidate)?;
+        }
+        if rows.n >= BATCH_ROWS || neuron + 1 == layer.n_neurons {
+            table.write(&rows.take(layer.index)?)?;
+            report.tick()?;
+        }
+    }
+    table.finish()
+}
+
+/// Rows of `examples` not yet written.
+struct ExampleRows {
+    n: usize,
+    neuron: Int32Builder,
+    example: Int32Builder,
+    doc_id: Int32Builder,
+    pos: Int32Builder,
+    activation: Float32Builder,
+    window_start: Int32Builder,
+    window_activations: ListBuilder<Float32Builder>,
+    token_row: UInt32Builder,
+    vector: UInt32Builder,
+    window: Vec<f32>,
+}
+
+impl Default for ExampleRows {
+    fn default() -> Self {
+        Self {
+            n: 0,
+            neuron: Int32Builder::new(),
+            example: Int32Builder::new(),
+            doc_id: Int32Builder::new(),
+            pos: Int32Builder::new(),
+            activation: Float32Builder::new(),
+            window_start: Int32Builder::new(),
+            window_activations: ListBuilder::new(Float32Builder::new()),
+            token_row: UInt32Builder::new(),
+            vector: UInt32Builder::new(),
+            window: vec![],
+        }
+    }
+}
+
+impl ExampleRows {
+    fn add(
+        &mut self,
+        context: &Context<'_>,
+        layer: &mut Layer,
+        vectors: &[(u32, u32)],
+        (neuron, example): (usize, usize),
+        candidate: &Candidate,
+    ) -> Result<()> {
+        let &Candidate { doc_id, pos, .. } = candidate;
+        let Ok(vector) = vectors.binary_search(&(doc_id, pos)) else {
+            return exec_err!(
+                "ingest: a vector of every example is required, got none of document {doc_id} position {pos}"
+            );
+        };
+        let size = context.options.window;
+        let start = (pos as usize).saturating_sub(size);
+        let end = (pos as usize + size + 1).min(context.documents.n_tokens(doc_id as usize));
+        self.window.clear();
+        let record = candidate.window as usize;
+        let windows = &mut layer.windows;
+        windows.read(record, 2 * size + 1, f32::from_ne_bytes, &mut self.window)?;
+        self.n += 1;
+        self.neuron.append_value(neuron as i32);
+        self.example.append_value(example as i32);
+        self.doc_id.append_value(doc_id as i32);
+        self.pos.append_value(pos as i32);
+        self.activation.append_value(candidate.activation);
+        self.window_start.append_value(start as i32);
+        let around = &self.window[..end - start];
+        self.window_activations.values().append_slice(around);
+        self.window_activations.append(true);
+        let first = context.documents.starts[doc_id as usize];
+        self.token_row.append_value(first + pos);
+        self.vector.append_value(vector as u32);
+        Ok(())
+    }
+
+    fn take(&mut self, layer: usize) -> Result<RecordBatch> {
+        let n = std::mem::take(&mut self.n);
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int32Array::from(vec![layer as i32; n])),
+            Arc::new(self.neuron.finish()),
+            Arc::new(self.example.finish()),
+            Arc::new(self.doc_id.finish()),
+            Arc::new(self.pos.finish()),
+            Arc::new(self.activation.finish()),
+            Arc::new(self.window_start.finish()),
+            Arc::new(self.window_activations.finish()),
+            Arc::new(self.token_row.finish()),
+            Arc::new(self.vector.finish()),
+        ];
+        Ok(RecordBatch::try_new(schema::stored_examples(), columns)?)
+    }
+}

@@ -1,0 +1,346 @@
+//! Ingest against a brute-force reading of the definition, against the golden results, and on bad input.
+
+mod ingest_support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ingest_support::*;
+use polysema::ingest::{IngestOptions, MaxActivations, Progress, ingest};
+use polysema::models::LayerNorm;
+use polysema::store::Store;
+
+/// Examples of two sources agree: documents and positions exactly, activations to 1e-5.
+fn assert_same(found: &BTreeMap<(i32, i32), Vec<Example>>, expected: &Brute) {
+    let mut exceptions = 0;
+    assert_eq!(
+        found.len(),
+        expected.examples.len(),
+        "neurons with examples"
+    );
+    for (neuron, expected_list) in &expected.examples {
+        let keys =
+            |list: &[Example]| -> Vec<_> { list.iter().map(|e| (e.doc_id, e.pos)).collect() };
+        let found_list = &found[neuron];
+        if keys(found_list) != keys(expected_list) {
+            // The reference reads one document at a time, so its sums may round otherwise.
+            assert!(expected.borderline.contains(neuron), "{neuron:?}");
+            exceptions += 1;
+            continue;
+        }
+        for (found, expected) in found_list.iter().zip(expected_list) {
+            assert!(close(found.activation, expected.activation, 1e-5));
+            assert_eq!(found.window_start, expected.window_start);
+            assert_eq!(found.window.len(), expected.window.len());
+            for (a, b) in found.window.iter().zip(&expected.window) {
+                assert!((a - b).abs() <= 1e-5 * b.abs().max(1.0), "{a} {b}");
+            }
+        }
+    }
+    assert!(exceptions <= 4, "{exceptions} neurons differ at a border");
+}
+
+fn check_against_brute_force(options: IngestOptions) {
+    let run = Ingested::demo(options.clone());
+    let expected = brute_force(&demo_model(), &demo_texts(), &options);
+    assert_same(&run.examples(), &expected);
+    for (neuron, stored) in run.neurons() {
+        let computed = &expected.neurons[&neuron];
+        assert!(close(stored.max, computed.max, 1e-5), "{neuron:?}");
+        let mean_error = (stored.mean - computed.mean).abs();
+        assert!(mean_error <= 1e-5, "{neuron:?} mean off by {mean_error}");
+        assert!((stored.frac_active - computed.frac_active).abs() < 1e-4);
+        let listed = expected.examples.get(&neuron).map_or(0, Vec::len);
+        let borderline = expected.borderline.contains(&neuron);
+        assert!(stored.n_examples as usize == listed || borderline);
+    }
+}
+
+#[test]
+fn examples_equal_the_definition() {
+    check_against_brute_force(IngestOptions::default());
+}
+
+#[test]
+fn examples_equal_the_definition_under_other_options() {
+    check_against_brute_force(IngestOptions {
+        bos: true,
+        context: 32,
+        min_tokens: 8,
+        max_examples: 20,
+        window: 3,
+        max_documents: Some(300),
+        layer_norm: LayerNorm::Raw,
+        ..Default::default()
+    });
+    check_against_brute_force(IngestOptions {
+        order: polysema::ingest::Order::Top,
+        max_examples: 7,
+        activation_threshold: 0.5,
+        max_documents: Some(300),
+        ..Default::default()
+    });
+    let maxima = (0..4).flat_map(|l| (0..512).map(move |n| (l, n, (n % 5) as f32 - 1.0)));
+    check_against_brute_force(IngestOptions {
+        max_activations: Some(MaxActivations::new(maxima)),
+        max_documents: Some(300),
+        ..Default::default()
+    });
+    check_against_brute_force(IngestOptions {
+        min_activation: Some(1.5),
+        max_documents: Some(300),
+        ..Default::default()
+    });
+}
+
+#[test]
+fn batch_size_does_not_change_results() {
+    let run = |batch_size| {
+        let options = IngestOptions {
+            batch_size,
+            max_documents: Some(200),
+            ..Default::default()
+        };
+        Ingested::demo(options)
+    };
+    let (one, reference) = (run(1), run(32));
+    for other in [&one, &run(3)] {
+        let (a, b) = (other.examples(), reference.examples());
+        assert_eq!(a.len(), b.len());
+        for (neuron, list) in &a {
+            assert_eq!(list.len(), b[neuron].len(), "{neuron:?}");
+            for (x, y) in list.iter().zip(&b[neuron]) {
+                assert_eq!((x.doc_id, x.pos), (y.doc_id, y.pos), "{neuron:?}");
+                assert!(close(x.activation, y.activation, 1e-5));
+                assert_eq!(x.token, y.token);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_example_satisfies_the_identity() {
+    for layer_norm in [LayerNorm::Folded, LayerNorm::Raw, LayerNorm::TlFolded] {
+        let run = Ingested::demo(IngestOptions {
+            layer_norm,
+            max_documents: Some(150),
+            ..Default::default()
+        });
+        let neurons = run.neurons();
+        let mut checked = 0;
+        for ((layer, neuron), examples) in run.examples() {
+            let weights = &neurons[&(layer, neuron)];
+            for example in examples {
+                let sum = dot(&example.pre_mlp, &weights.w_in);
+                let activation = gelu_new(sum + f64::from(weights.b_in));
+                let error = (activation - f64::from(example.activation)).abs();
+                assert!(error < 1e-4, "{layer_norm:?} {layer} {neuron}: {error}");
+                checked += 1;
+            }
+        }
+        assert!(checked > 10_000, "{checked} examples");
+    }
+}
+
+#[test]
+fn tables_describe_the_corpus() {
+    let run = Ingested::demo(IngestOptions::default());
+    let rows = run.strings("SELECT text, word, sense, n_tokens FROM documents ORDER BY doc_id");
+    let mut joined: Vec<String> = vec![];
+    let mut begins = true;
+    for row in &rows {
+        match (begins, joined.last_mut()) {
+            (false, Some(text)) => text.push_str(&row[0]),
+            _ => joined.push(row[0].clone()),
+        }
+        begins = row[3] != "128";
+    }
+    let texts = demo_texts();
+    assert_eq!(joined.concat(), texts.concat());
+    assert_eq!(rows[0][1], "bank");
+    assert_eq!(rows[0][2], "bank/finance");
+    let tokens = run.strings("SELECT count(*), count(distinct doc_id) FROM tokens");
+    let counts = run.manifest.counts;
+    assert_eq!(tokens[0][0], counts.tokens.to_string());
+    assert_eq!(tokens[0][1], counts.documents.to_string());
+    let totals = run.strings("SELECT min(n), max(n) FROM (SELECT sum(count) AS n FROM histograms GROUP BY layer, neuron)");
+    assert_eq!(
+        totals[0],
+        [counts.tokens.to_string(), counts.tokens.to_string()]
+    );
+    let mismatched = run.strings(
+        "SELECT count(*) FROM examples e JOIN tokens t ON e.doc_id = t.doc_id AND e.pos = t.pos
+         WHERE e.token <> t.token OR e.window_activations[e.pos - e.window_start + 1] <> e.activation",
+    );
+    assert_eq!(mismatched[0][0], "0");
+    assert_eq!(run.manifest.options["max_examples"], 100);
+    assert_eq!(run.manifest.layer_norm, "folded");
+    assert_eq!(run.manifest.corpus.hash.len(), 64);
+}
+
+#[test]
+fn progress_names_its_phases_and_ends_with_the_totals() {
+    let run = Ingested::demo(IngestOptions::default());
+    let mut phases: Vec<_> = run.progress.iter().map(|p| p.phase).collect();
+    phases.dedup();
+    assert_eq!(phases, ["tokenize", "forward", "write", "done"]);
+    let last = run.progress.last().unwrap();
+    assert_eq!(last.documents, run.manifest.counts.documents);
+    assert_eq!(last.tokens, run.manifest.counts.tokens);
+    let forward = run.progress.iter().rfind(|p| p.phase == "forward").unwrap();
+    assert_eq!(forward.total_documents, Some(last.documents));
+}
+
+#[test]
+fn a_cancelled_ingest_leaves_no_run_and_keeps_the_old_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let few = IngestOptions {
+        max_documents: Some(5),
+        ..Default::default()
+    };
+    for (name, phase) in [("new", "tokenize"), ("new", "forward"), ("new", "write")] {
+        let cancelled = AtomicBool::new(false);
+        let mut stop = |p: Progress| cancelled.store(p.phase == phase, Ordering::Relaxed);
+        let error = ingest(&store, &request(name, few.clone()), &cancelled, &mut stop).unwrap_err();
+        assert!(error.strip_backtrace().contains("got cancelled in phase"));
+        assert!(store.runs().unwrap().is_empty());
+    }
+    let go = AtomicBool::new(false);
+    ingest(&store, &request("old", few.clone()), &go, &mut |_| {}).unwrap();
+    let again = ingest(&store, &request("old", few.clone()), &go, &mut |_| {}).unwrap_err();
+    assert!(again.strip_backtrace().contains("which exists in"));
+    let replacing = IngestOptions {
+        replace: true,
+        max_documents: Some(6),
+        ..Default::default()
+    };
+    let stopped = AtomicBool::new(true);
+    ingest(
+        &store,
+        &request("old", replacing.clone()),
+        &stopped,
+        &mut |_| {},
+    )
+    .unwrap_err();
+    let documents = |store: &Store| store.run("old").unwrap().manifest().counts.documents;
+    assert_eq!(documents(&store), 5);
+    ingest(&store, &request("old", replacing), &go, &mut |_| {}).unwrap();
+    assert_eq!(documents(&store), 6);
+}
+
+fn refused(corpus: &Path, model: &Path, pairs: &[(&str, &str)]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let options = IngestOptions::from_pairs(pairs.iter().copied()).unwrap();
+    let mut request = request("r", options);
+    request.corpus = corpus.to_path_buf();
+    request.model = model.to_path_buf();
+    let error = ingest(&store, &request, &AtomicBool::new(false), &mut |_| {}).unwrap_err();
+    assert!(store.runs().unwrap().is_empty());
+    error.strip_backtrace()
+}
+
+#[test]
+fn bad_input_is_refused_with_what_was_looked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().join("empty.txt");
+    fs::write(&empty, "").unwrap();
+    let message = refused(&empty, &demo_model(), &[]);
+    assert!(
+        message.contains(
+            "a corpus with a document of at least min_tokens, 1, is required, got none in"
+        )
+    );
+    assert!(message.contains("empty.txt"));
+    let short = folder.path().join("short.jsonl");
+    fs::write(&short, "{\"text\": \"two words\"}\n{\"text\": \"\"}\n").unwrap();
+    let message = refused(&short, &demo_model(), &[("min_tokens", "100")]);
+    assert!(message.contains("at least min_tokens, 100, is required"));
+    let message = refused(&demo_corpus(), &demo_model(), &[("context", "129")]);
+    assert!(message.contains("context requires at most the model's 128 positions, got 129"));
+    let message = refused(&demo_corpus(), &demo_model(), &[("column", "body")]);
+    assert!(
+        message
+            .contains("line 1: the text column 'body' is required, got the keys word, sense, text")
+    );
+    let message = refused(&folder.path().join("nowhere.txt"), &demo_model(), &[]);
+    assert!(message.contains("nowhere.txt"));
+    let message = refused(&demo_corpus(), &demo_model(), &[("max_activations", "t")]);
+    assert!(message.contains("got 't' unread"));
+    let bare = folder.path().join("model");
+    fs::create_dir(&bare).unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        fs::copy(demo_model().join(file), bare.join(file)).unwrap();
+    }
+    let message = refused(&demo_corpus(), &bare, &[]);
+    assert!(message.contains("a tokenizer is required, got no tokenizer.json in"));
+}
+
+#[test]
+fn long_texts_have_the_tokens_of_the_whole() {
+    let model = polysema::models::load(&demo_model()).unwrap();
+    let tokenizer = model.tokenizer.as_ref().unwrap();
+    let texts = demo_texts().join("\n\n");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("all.txt");
+    fs::write(&path, &texts).unwrap();
+    let run = Ingested::new(
+        &path,
+        &demo_model(),
+        IngestOptions {
+            max_examples: 1,
+            context: 64,
+            ..Default::default()
+        },
+    );
+    let stored = run.strings("SELECT token_id FROM tokens ORDER BY doc_id, pos");
+    let stored: Vec<u32> = stored.iter().map(|row| row[0].parse().unwrap()).collect();
+    assert_eq!(stored, tokenizer.encode(&texts).unwrap());
+}
+
+#[test]
+fn golden_results_are_reproduced() {
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    if !shared.exists() {
+        println!("left out: golden results of ../shared/data");
+        return;
+    }
+    for (layer_norm, folder) in [(LayerNorm::Raw, "lm-raw"), (LayerNorm::Folded, "lm-folded")] {
+        let run = Ingested::new(
+            &shared.join("wikitext-2/valid.txt"),
+            &shared.join("gpt2-wikitext-tiny"),
+            IngestOptions {
+                min_tokens: 128,
+                layer_norm,
+                ..Default::default()
+            },
+        );
+        println!("{folder}: {}", run.progress.last().unwrap().message);
+        assert_eq!(run.manifest.counts.documents, 2483);
+        assert_eq!(run.manifest.counts.tokens, 317_824);
+        let golden = Golden::read(&shared.join("golden").join(folder));
+        let (neurons, examples) = (run.neurons(), run.examples());
+        let mut exceptions = 0;
+        for (neuron, max, borderline) in &golden.neurons {
+            assert!(close(neurons[neuron].max, *max, 1e-4), "{neuron:?}");
+            let empty = vec![];
+            let found = examples.get(neuron).unwrap_or(&empty);
+            let expected = &golden.examples[neuron];
+            let same = found.len() == expected.len()
+                && found.iter().zip(expected).all(|(f, e)| {
+                    (f.doc_id, f.pos) == (e.0, e.1) && close(f.activation, e.2, 1e-4)
+                });
+            if !same {
+                assert!(
+                    *borderline > 0,
+                    "{folder} {neuron:?}: {found:?}\n{expected:?}"
+                );
+                exceptions += 1;
+            }
+        }
+        println!("{folder}: 2048 neurons, {exceptions} exceptions, all with a borderline document");
+    }
+}
