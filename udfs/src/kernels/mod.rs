@@ -20,6 +20,7 @@ pub mod linkage;
 pub mod metrics;
 pub mod norm;
 pub mod rows;
+#[cfg(test)]
 mod testing;
 pub mod vector;
 
