@@ -9,105 +9,14 @@ use super::repl::ShellHelper;
 
 /// The words of SQL that Tab offers and the prompt colours: those that DataFusion's queries are made of. The
 /// tokenizer's own list is no use here, half of our column names are in it.
-pub const KEYWORDS: [&str; 97] = [
-    "ALL",
-    "ANALYZE",
-    "AND",
-    "ANTI",
-    "ANY",
-    "AS",
-    "ASC",
-    "BETWEEN",
-    "BIGINT",
-    "BOOLEAN",
-    "BY",
-    "CALL",
-    "CASE",
-    "CAST",
-    "COLUMNS",
-    "COPY",
-    "CREATE",
-    "CROSS",
-    "CURRENT",
-    "DELETE",
-    "DESC",
-    "DESCRIBE",
-    "DISTINCT",
-    "DOUBLE",
-    "DROP",
-    "ELSE",
-    "END",
-    "EXCEPT",
-    "EXCLUDE",
-    "EXECUTE",
-    "EXISTS",
-    "EXPLAIN",
-    "EXTERNAL",
-    "FALSE",
-    "FILTER",
-    "FIRST",
-    "FLOAT",
-    "FOLLOWING",
-    "FROM",
-    "FULL",
-    "FUNCTIONS",
-    "GROUP",
-    "HAVING",
-    "ILIKE",
-    "IN",
-    "INNER",
-    "INSERT",
-    "INT",
-    "INTERSECT",
-    "INTO",
-    "IS",
-    "JOIN",
-    "LAST",
-    "LATERAL",
-    "LEFT",
-    "LIKE",
-    "LIMIT",
-    "LOCATION",
-    "NATURAL",
-    "NOT",
-    "NULL",
-    "NULLS",
-    "OFFSET",
-    "ON",
-    "OR",
-    "ORDER",
-    "OUTER",
-    "OVER",
-    "PARTITION",
-    "PRECEDING",
-    "PREPARE",
-    "RECURSIVE",
-    "REPLACE",
-    "RIGHT",
-    "ROW",
-    "ROWS",
-    "SELECT",
-    "SEMI",
-    "SET",
-    "SHOW",
-    "STORED",
-    "TABLE",
-    "TABLES",
-    "THEN",
-    "TO",
-    "TRUE",
-    "UNION",
-    "UNNEST",
-    "USING",
-    "VALUES",
-    "VARCHAR",
-    "VIEW",
-    "WHEN",
-    "WHERE",
-    "WINDOW",
-    "WITH",
-    "WITHIN",
-];
+const KEYWORDS: &str = "\
+    ALL ANALYZE AND ANTI ANY AS ASC BETWEEN BIGINT BOOLEAN BY CALL CASE CAST COLUMNS COPY CREATE \
+    CROSS CURRENT DELETE DESC DESCRIBE DISTINCT DOUBLE DROP ELSE END EXCEPT EXCLUDE EXECUTE \
+    EXISTS EXPLAIN EXTERNAL FALSE FILTER FIRST FLOAT FOLLOWING FROM FULL FUNCTIONS GROUP HAVING \
+    ILIKE IN INNER INSERT INT INTERSECT INTO IS JOIN LAST LATERAL LEFT LIKE LIMIT LOCATION \
+    NATURAL NOT NULL NULLS OFFSET ON OR ORDER OUTER OVER PARTITION PRECEDING PREPARE RECURSIVE \
+    REPLACE RIGHT ROW ROWS SELECT SEMI SET SHOW STORED TABLE TABLES THEN TO TRUE UNION UNNEST \
+    USING VALUES VARCHAR VIEW WHEN WHERE WINDOW WITH WITHIN";
 
 /// Words after which a table stands.
 const TABLE_PLACES: [&str; 6] = ["FROM", "JOIN", "INTO", "TABLE", "DESCRIBE", "LATERAL"];
@@ -127,7 +36,9 @@ pub struct Vocabulary {
 
 /// Whether a word is one of SQL's.
 pub fn is_keyword(word: &str) -> bool {
-    KEYWORDS.contains(&word.to_ascii_uppercase().as_str())
+    KEYWORDS
+        .split(' ')
+        .any(|keyword| keyword.eq_ignore_ascii_case(word))
 }
 
 /// The candidates for the word that ends at the end of `text`, and where the word begins.
@@ -154,11 +65,8 @@ pub fn candidates(vocabulary: &Vocabulary, text: &str) -> (usize, Vec<Pair>) {
         .iter()
         .map(|name| format!("{name}("));
     if follows_table_word(&text[..start]) {
-        offer(
-            vocabulary.tables.iter().cloned().chain(table_functions),
-            prefix,
-            &mut found,
-        );
+        offer(vocabulary.tables.iter().cloned(), prefix, &mut found);
+        offer(table_functions, prefix, &mut found);
     } else if !prefix.is_empty() {
         offer(
             vocabulary.columns.iter().map(|(_, column)| column.clone()),
@@ -172,9 +80,9 @@ pub fn candidates(vocabulary: &Vocabulary, text: &str) -> (usize, Vec<Pair>) {
     if !prefix.is_empty() {
         let upper = prefix.chars().all(|character| !character.is_lowercase());
         offer(
-            KEYWORDS.iter().map(|word| {
+            KEYWORDS.split(' ').map(|word| {
                 if upper {
-                    (*word).to_string()
+                    word.to_string()
                 } else {
                     word.to_lowercase()
                 }
@@ -312,7 +220,7 @@ mod tests {
         let words = |words: &[&str]| {
             words
                 .iter()
-                .map(|word| (*word).to_string())
+                .map(|word| word.to_string())
                 .collect::<Vec<String>>()
         };
         let vocabulary = Vocabulary {

@@ -248,7 +248,8 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_an_internal_error() {
         let query = async {
-            let batches = futures::stream::once(async { panic!("row {} is odd", 7) });
+            let batches = futures::stream::iter([7]).map(|row| panic!("row {row} is odd"));
+            let batches = batches.map(|batch: RecordBatch| Ok(batch));
             let adapter = RecordBatchStreamAdapter::new(numbers(1).schema(), batches);
             Ok(Box::pin(adapter) as SendableRecordBatchStream)
         };
