@@ -1,5 +1,14 @@
-//! polysema: SQL for polysemantic neurons. The engine: store, models, ingest, session and shell over `polysema-udfs`.
+//! polysema: SQL for polysemantic neurons. The engine over `polysema-udfs`:
+//!
+//! ```text
+//! store < models < ingest < functions < session < shell      imports go down only
+//! ```
 
+#![deny(missing_docs)]
+
+pub mod functions;
 pub mod ingest;
 pub mod models;
+pub mod session;
+pub mod shell;
 pub mod store;

@@ -1,0 +1,190 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use super::format::Format;
+use super::variables::is_name;
+
+const AFTER_HELP: &str = "\
+-c and -f run in the order given and stop at the first error. Without them, statements are read from the terminal, or \
+from standard input when it is no terminal.
+
+Exit codes: 0 done, 1 a statement or file failed, 2 the command line is wrong, 130 interrupted by Ctrl-C.";
+
+/// SQL for polysemantic neurons.
+#[derive(Debug, Parser)]
+#[command(name = "polysema", version, after_help = AFTER_HELP)]
+pub struct Arguments {
+    /// Folder of the store
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "./polysema.store",
+        global = true
+    )]
+    pub store: PathBuf,
+    /// Statements to run
+    #[arg(short = 'c', long = "command", value_name = "SQL")]
+    pub commands: Vec<String>,
+    /// File of statements to run
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Text form of results
+    #[arg(long, value_enum, default_value = "table", global = true)]
+    pub format: Format,
+    /// Variable for :name, :'name' and :"name" in statements
+    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = parse_variable)]
+    pub variables: Vec<(String, String)>,
+    /// Most memory the operators of a query may hold, as 512MiB or 2GiB
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, global = true)]
+    pub memory_limit: Option<usize>,
+    /// What to do instead of running statements
+    #[command(subcommand)]
+    pub action: Option<Action>,
+}
+
+/// The sub-commands.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Send a corpus through a model and keep its activations as a run: sugar for SELECT * FROM ingest(...)
+    Ingest {
+        /// Name of the run
+        run: String,
+        /// Folder of the model
+        model: String,
+        /// Corpus file: .txt, .jsonl or .parquet
+        corpus: String,
+        /// Options of the function ingest; numbers, true, false and [lists] keep their type, 'quotes' make text
+        #[arg(value_name = "KEY=VALUE")]
+        options: Vec<String>,
+    },
+}
+
+/// One `-c` or `-f`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// The statements themselves.
+    Command(String),
+    /// A file of statements.
+    File(PathBuf),
+}
+
+/// The arguments and the inputs in the order of the command line; ends the process for `--help` and for a wrong
+/// command line.
+pub fn parse() -> (Arguments, Vec<Input>) {
+    let matches = Arguments::command().get_matches();
+    let parsed = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let inputs = inputs(&matches, &parsed);
+    if parsed.action.is_some() && !(inputs.is_empty() && parsed.variables.is_empty()) {
+        let message = "-c, -f and --var run statements and cannot be given with a sub-command";
+        Arguments::command()
+            .error(clap::error::ErrorKind::ArgumentConflict, message)
+            .exit();
+    }
+    (parsed, inputs)
+}
+
+fn inputs(matches: &ArgMatches, parsed: &Arguments) -> Vec<Input> {
+    let places = |id: &str| {
+        matches
+            .indices_of(id)
+            .into_iter()
+            .flatten()
+            .collect::<Vec<usize>>()
+    };
+    let commands = places("commands")
+        .into_iter()
+        .zip(parsed.commands.iter().cloned().map(Input::Command));
+    let files = places("files")
+        .into_iter()
+        .zip(parsed.files.iter().cloned().map(Input::File));
+    let mut placed: Vec<(usize, Input)> = commands.chain(files).collect();
+    placed.sort_by_key(|(place, _)| *place);
+    placed.into_iter().map(|(_, input)| input).collect()
+}
+
+fn parse_variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("NAME=VALUE is required")?;
+    if !is_name(name) {
+        return Err(format!(
+            "a name of letters, digits and underscores is required, got {name:?}"
+        ));
+    }
+    Ok((name.to_string(), value.to_string()))
+}
+
+/// A number of bytes with an optional unit.
+fn parse_size(text: &str) -> Result<usize, String> {
+    let required = || format!("a size as 512MiB or 2GiB is required, got {text:?}");
+    let text_end = text.find(|character: char| !character.is_ascii_digit() && character != '.');
+    let (number, unit) = text.split_at(text_end.unwrap_or(text.len()));
+    let number: f64 = number.parse().map_err(|_| required())?;
+    let factor = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "kb" => 1e3,
+        "mb" => 1e6,
+        "gb" => 1e9,
+        "tb" => 1e12,
+        "k" | "kib" => 1024.0,
+        "m" | "mib" => 1_048_576.0,
+        "g" | "gib" => 1_073_741_824.0,
+        "t" | "tib" => 1_099_511_627_776.0,
+        _ => return Err(required()),
+    };
+    let bytes = number * factor;
+    if !(1.0..9.0e18).contains(&bytes) {
+        return Err(required());
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the range was checked"
+    )]
+    Ok(bytes as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(parse_size("2GiB"), Ok(2_147_483_648));
+        assert_eq!(parse_size("1.5 kb"), Ok(1500));
+        assert_eq!(parse_size("4096"), Ok(4096));
+        for wrong in ["", "GiB", "2 apples", "-1", "0", "1e400", "1.2.3"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn inputs_keep_the_order_of_the_command_line() {
+        let words = [
+            "polysema",
+            "-c",
+            "a",
+            "--file",
+            "b",
+            "--format",
+            "csv",
+            "-cd",
+            "--command=e",
+        ];
+        let matches = Arguments::command().get_matches_from(words);
+        let parsed = Arguments::from_arg_matches(&matches).expect("the words are valid");
+        let expected = [
+            Input::Command("a".into()),
+            Input::File("b".into()),
+            Input::Command("d".into()),
+            Input::Command("e".into()),
+        ];
+        assert_eq!(inputs(&matches, &parsed), expected);
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,216 @@
+//! The backslash commands: their list, which help and completion show, and their parsing.
+
+use clap::ValueEnum;
+
+use super::format::Format;
+use super::variables::is_name;
+
+/// Usage and purpose of every command.
+pub const COMMANDS: [(&str, &str); 9] = [
+    (
+        "\\d [NAME]",
+        "tables, or the columns of a table, or the documentation of a function",
+    ),
+    (
+        "\\df [PATTERN]",
+        "functions, those whose name contains PATTERN (* stands for anything)",
+    ),
+    (
+        "\\format [FORMAT]",
+        "text form of results: table, csv, json, ndjson, markdown",
+    ),
+    ("\\i FILE", "run the statements of a file"),
+    (
+        "\\set [NAME [VALUE]]",
+        "variables for :NAME, :'NAME' and :\"NAME\"",
+    ),
+    ("\\timing [on|off]", "print the seconds a statement took"),
+    ("\\?", "these commands"),
+    ("\\q", "leave"),
+    ("Ctrl-C", "cancel the query; Ctrl-D leaves"),
+];
+
+/// One parsed command.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// `\d`
+    Describe(Option<String>),
+    /// `\df`
+    Functions(Option<String>),
+    /// `\format`
+    Format(Option<Format>),
+    /// `\i`
+    Include(String),
+    /// `\set`
+    Set(Option<(String, String)>),
+    /// `\timing`
+    Timing(Option<bool>),
+    /// `\?`
+    Help,
+    /// `\q`
+    Quit,
+}
+
+/// Parses one line that begins with a backslash. A semicolon at its end is forgiven.
+pub fn parse(line: &str) -> Result<Command, String> {
+    let line = line.trim();
+    let (name, argument) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let name = name.trim_end_matches(';');
+    let argument = argument.trim();
+    // A variable's value may end in a semicolon, so it alone keeps it.
+    let bare = argument.trim_end_matches(';').trim_end();
+    let optional = (!bare.is_empty()).then(|| bare.to_string());
+    match name {
+        "\\d" => Ok(Command::Describe(optional)),
+        "\\df" => Ok(Command::Functions(optional)),
+        "\\format" => optional
+            .map(|text| parse_format(&text))
+            .transpose()
+            .map(Command::Format),
+        "\\i" => optional
+            .map(Command::Include)
+            .ok_or_else(|| "\\i: a file is required, got none".to_string()),
+        "\\set" => parse_set(argument).map(Command::Set),
+        "\\timing" => parse_switch(optional.as_deref()).map(Command::Timing),
+        "\\?" => nothing_more(name, optional).map(|()| Command::Help),
+        "\\q" => nothing_more(name, optional).map(|()| Command::Quit),
+        _ => Err(format!(
+            "a command out of {} is required, got {name}",
+            names().join(" ")
+        )),
+    }
+}
+
+/// The commands' names.
+pub fn names() -> Vec<&'static str> {
+    COMMANDS
+        .iter()
+        .filter_map(|(usage, _)| usage.split(' ').next())
+        .filter(|name| name.starts_with('\\'))
+        .collect()
+}
+
+/// The list that `\?` prints.
+pub fn help() -> String {
+    COMMANDS
+        .iter()
+        .map(|(usage, purpose)| format!("{usage:<21} {purpose}\n"))
+        .collect()
+}
+
+fn parse_format(text: &str) -> Result<Format, String> {
+    Format::from_str(text, true).map_err(|_| {
+        let known: Vec<&str> = Format::value_variants()
+            .iter()
+            .map(|format| format.name())
+            .collect();
+        format!(
+            "\\format: one of {} is required, got {text}",
+            known.join(", ")
+        )
+    })
+}
+
+fn parse_set(argument: &str) -> Result<Option<(String, String)>, String> {
+    if argument.is_empty() {
+        return Ok(None);
+    }
+    let (name, value) = argument
+        .split_once(char::is_whitespace)
+        .unwrap_or((argument, ""));
+    if !is_name(name) {
+        return Err(format!(
+            "\\set: a name of letters, digits and underscores is required, got {name:?}"
+        ));
+    }
+    Ok(Some((name.to_string(), value.trim().to_string())))
+}
+
+fn parse_switch(argument: Option<&str>) -> Result<Option<bool>, String> {
+    match argument {
+        None => Ok(None),
+        Some("on") => Ok(Some(true)),
+        Some("off") => Ok(Some(false)),
+        Some(other) => Err(format!("\\timing: on or off is required, got {other}")),
+    }
+}
+
+fn nothing_more(name: &str, argument: Option<String>) -> Result<(), String> {
+    match argument {
+        None => Ok(()),
+        Some(argument) => Err(format!("{name}: no argument is required, got {argument}")),
+    }
+}
+
+/// Whether a name matches `\df`'s pattern: case does not count, `*` stands for anything, and without a `*` the
+/// pattern may stand anywhere in the name.
+pub fn matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name) = (pattern.to_lowercase(), name.to_lowercase());
+    if !pattern.contains('*') {
+        return name.contains(&pattern);
+    }
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else {
+        return false;
+    };
+    let mut parts: Vec<&str> = parts.collect();
+    let last = parts.pop().unwrap_or("");
+    for part in parts {
+        match rest.split_once(part) {
+            Some((_, after)) => rest = after,
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_and_arguments() {
+        assert_eq!(parse("\\d"), Ok(Command::Describe(None)));
+        assert_eq!(
+            parse("\\d  examples ;"),
+            Ok(Command::Describe(Some("examples".into())))
+        );
+        assert_eq!(
+            parse("\\format CSV"),
+            Ok(Command::Format(Some(Format::Csv)))
+        );
+        assert_eq!(
+            parse("\\set t a b;"),
+            Ok(Command::Set(Some(("t".into(), "a b;".into()))))
+        );
+        assert_eq!(parse("\\timing off"), Ok(Command::Timing(Some(false))));
+        assert_eq!(parse("\\q;"), Ok(Command::Quit));
+    }
+
+    #[test]
+    fn wrong_commands_list_what_is_known() {
+        let error = parse("\\dt").expect_err("there is no such command");
+        assert_eq!(
+            error,
+            "a command out of \\d \\df \\format \\i \\set \\timing \\? \\q is required, got \\dt"
+        );
+        assert!(
+            parse("\\format xml")
+                .expect_err("unknown")
+                .contains("table, csv, json, ndjson, markdown")
+        );
+        assert!(parse("\\i").is_err());
+        assert!(parse("\\timing maybe").is_err());
+        assert!(parse("\\set 1a 2").is_err());
+        assert!(parse("\\q now").is_err());
+    }
+
+    #[test]
+    fn patterns() {
+        assert!(matches("cluster", "feature_clusters"));
+        assert!(matches("Feature*", "feature_clusters"));
+        assert!(matches("*_*s", "feature_clusters"));
+        assert!(!matches("cluster*", "feature_clusters"));
+        assert!(!matches("*cluster", "feature_clusters"));
+    }
+}

@@ -1,0 +1,128 @@
+//! What `\d` and `\df` show, as results like any other.
+
+use std::io::{Write, stdout};
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
+use datafusion::arrow::datatypes::DataType;
+use datafusion::error::Result;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+
+use super::commands::matches;
+use super::failure::Failure;
+use crate::session::{FunctionEntry, Session};
+
+/// Rows to print.
+pub type Rows = SendableRecordBatchStream;
+
+/// The tables, those of the current run first.
+pub async fn tables(session: &Session) -> Result<Rows> {
+    let tables = session.tables().await?;
+    rows([
+        (
+            "schema",
+            tables.iter().map(|table| table.schema.clone()).collect(),
+        ),
+        (
+            "table",
+            tables.iter().map(|table| table.name.clone()).collect(),
+        ),
+        (
+            "kind",
+            tables.iter().map(|table| table.kind.clone()).collect(),
+        ),
+    ])
+}
+
+/// The columns of a table; none when there is no such table.
+pub async fn columns(session: &Session, table: &str) -> Option<Result<Rows>> {
+    let schema = session.columns(table).await.ok()?;
+    let fields = schema.fields();
+    Some(rows([
+        (
+            "column",
+            fields.iter().map(|field| field.name().clone()).collect(),
+        ),
+        (
+            "type",
+            fields
+                .iter()
+                .map(|field| type_name(field.data_type()))
+                .collect(),
+        ),
+        (
+            "null",
+            fields
+                .iter()
+                .map(|field| if field.is_nullable() { "yes" } else { "no" }.to_string())
+                .collect(),
+        ),
+    ]))
+}
+
+/// The functions whose name matches.
+pub fn functions(session: &Session, pattern: Option<&str>) -> Result<Rows> {
+    let mut functions = session.functions();
+    functions.retain(|function| pattern.is_none_or(|pattern| matches(pattern, &function.name)));
+    let column = |text: fn(&FunctionEntry) -> String| functions.iter().map(text).collect();
+    rows([
+        ("chapter", column(|function| function.chapter.clone())),
+        ("kind", column(|function| function.kind.to_string())),
+        ("signature", column(|function| function.signature.clone())),
+        ("summary", column(|function| function.summary.clone())),
+    ])
+}
+
+/// Prints the documentation of a function.
+pub fn documentation(session: &Session, name: &str) -> Result<(), Failure> {
+    let functions = session.functions();
+    let Some(function) = functions
+        .iter()
+        .find(|function| function.name.eq_ignore_ascii_case(name))
+    else {
+        let message = format!(
+            "\\d: a table or function is required, got {name} (\\d lists the tables, \\df the functions)"
+        );
+        return Err(Failure::Error(message));
+    };
+    let mut text = format!(
+        "{} ({} function)\n\n{}\n",
+        function.signature,
+        function.kind,
+        function.documentation.trim()
+    );
+    stdout().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+/// A type as SQL users read it: `List<Float32>` and not the fields inside.
+fn type_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::List(item) => format!("List<{}>", type_name(item.data_type())),
+        DataType::LargeList(item) => format!("LargeList<{}>", type_name(item.data_type())),
+        DataType::FixedSizeList(item, length) => {
+            format!("FixedSizeList<{}>[{length}]", type_name(item.data_type()))
+        }
+        DataType::Dictionary(_, value) => type_name(value),
+        DataType::Struct(fields) => {
+            let fields: Vec<String> = fields
+                .iter()
+                .map(|field| format!("{}: {}", field.name(), type_name(field.data_type())))
+                .collect();
+            format!("Struct<{}>", fields.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+fn rows<const N: usize>(columns: [(&str, Vec<String>); N]) -> Result<Rows> {
+    let columns =
+        columns.map(|(name, texts)| (name, Arc::new(StringArray::from(texts)) as ArrayRef));
+    let batch = RecordBatch::try_from_iter(columns)?;
+    let batches = futures::stream::iter([Ok(batch.clone())]);
+    Ok(Box::pin(RecordBatchStreamAdapter::new(
+        batch.schema(),
+        batches,
+    )))
+}

@@ -1,0 +1,84 @@
+//! Colours of the prompt's line.
+
+use std::borrow::Cow;
+
+use rustyline::highlight::{CmdKind, Highlighter};
+
+use super::complete::is_keyword;
+use super::lex::{Kind, lex};
+use super::repl::ShellHelper;
+
+const KEYWORD: &str = "\x1b[1;34m";
+const TEXT: &str = "\x1b[32m";
+const NUMBER: &str = "\x1b[36m";
+const COMMENT: &str = "\x1b[90m";
+const RESET: &str = "\x1b[0m";
+
+/// The line with colours; `pending` is what was typed before it, so that a string may begin there.
+pub fn colour(pending: &str, line: &str) -> String {
+    let text = format!("{pending}{line}");
+    let (lexemes, error) = lex(&text);
+    let mut output = String::with_capacity(2 * line.len());
+    let mut paint = |start: usize, end: usize, colour: Option<&str>| {
+        let piece = &text[start.max(pending.len())..end.max(pending.len())];
+        match colour {
+            Some(colour) if !piece.is_empty() => output.extend([colour, piece, RESET]),
+            _ => output.push_str(piece),
+        }
+    };
+    for lexeme in &lexemes {
+        let colour = match lexeme.kind {
+            Kind::Text => Some(TEXT),
+            Kind::Number => Some(NUMBER),
+            Kind::Comment => Some(COMMENT),
+            Kind::Keyword if is_keyword(&text[lexeme.start..lexeme.end]) => Some(KEYWORD),
+            _ => None,
+        };
+        paint(lexeme.start, lexeme.end, colour);
+    }
+    if let Some(error) = error {
+        let comment = text[error.offset..].starts_with("/*");
+        paint(
+            error.offset,
+            text.len(),
+            Some(if comment { COMMENT } else { TEXT }),
+        );
+    }
+    output
+}
+
+impl Highlighter for ShellHelper {
+    fn highlight<'l>(&self, line: &'l str, _position: usize) -> Cow<'l, str> {
+        if !self.colours || (self.pending.is_empty() && line.trim_start().starts_with('\\')) {
+            return Cow::Borrowed(line);
+        }
+        Cow::Owned(colour(&self.pending, line))
+    }
+
+    fn highlight_char(&self, _line: &str, _position: usize, kind: CmdKind) -> bool {
+        self.colours && kind != CmdKind::MoveCursor
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_strings_numbers_and_comments() {
+        assert_eq!(
+            colour("", "select layer, 'a' , 1.5 -- x"),
+            "\x1b[1;34mselect\x1b[0m layer, \x1b[32m'a'\x1b[0m , \x1b[36m1.5\x1b[0m \x1b[90m-- x\x1b[0m"
+        );
+    }
+
+    #[test]
+    fn a_string_may_go_on_from_the_line_before() {
+        assert_eq!(
+            colour("select 'a\n", "b' as c"),
+            "\x1b[32mb'\x1b[0m \x1b[1;34mas\x1b[0m c"
+        );
+        assert_eq!(colour("select 'a\n", "b"), "\x1b[32mb\x1b[0m");
+        assert_eq!(colour("/* a\n", "b"), "\x1b[90mb\x1b[0m");
+    }
+}

@@ -1,0 +1,165 @@
+//! The SQL shell: command line, scripts and prompt over one session. Results go to stdout and everything else to
+//! stderr, so that a pipe sees data only.
+
+mod args;
+mod commands;
+mod complete;
+mod describe;
+mod failure;
+mod format;
+mod highlight;
+mod ingest;
+mod interpreter;
+mod interrupt;
+mod lex;
+mod progress;
+mod repl;
+mod run;
+mod script;
+mod variables;
+
+use std::io::{IsTerminal, Read};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+
+use crate::session::{Session, SessionOptions};
+use args::{Action, Arguments, Input};
+use failure::Failure;
+use interpreter::{Flow, Interpreter, Source, note};
+use interrupt::{EXIT_INTERRUPTED, Interrupts};
+use variables::Variables;
+
+/// Unoptimised plans are walked by recursion, and a wide or deep one needs more than the usual 2 MiB.
+const STACK_BYTES: usize = 16 << 20;
+/// Time for cancelled work to notice and remove its half-written files.
+const SHUTDOWN: Duration = Duration::from_secs(2);
+
+/// Runs the program: reads the command line, opens the session, runs what was asked for.
+pub fn main() -> ExitCode {
+    let (arguments, inputs) = args::parse();
+    failure::keep_panics();
+    let started = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("polysema-worker")
+        .thread_stack_size(STACK_BYTES)
+        .build()
+        .and_then(|runtime| Ok((runtime, Interrupts::install()?)));
+    let (runtime, interrupts) = match started {
+        Ok(started) => started,
+        Err(error) => {
+            note(&format!(
+                "error: threads for the queries are required, got {error}"
+            ));
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = start(&runtime, arguments, &inputs, interrupts);
+    runtime.shutdown_timeout(SHUTDOWN);
+    match outcome {
+        Ok(()) | Err(Failure::Closed) => ExitCode::SUCCESS,
+        Err(Failure::Interrupted) => ExitCode::from(EXIT_INTERRUPTED),
+        Err(Failure::Error(message)) => {
+            note(&message);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(
+    runtime: &Runtime,
+    arguments: Arguments,
+    inputs: &[Input],
+    interrupts: Interrupts,
+) -> Result<(), Failure> {
+    let mut variables = Variables::default();
+    for (name, value) in &arguments.variables {
+        variables.set(name, value).map_err(Failure::Error)?;
+    }
+    let mut interpreter = Interpreter {
+        session: Arc::new(open(runtime, &arguments, &interrupts)?),
+        interrupts,
+        variables,
+        format: arguments.format,
+        timing: false,
+        interactive: false,
+        depth: 0,
+    };
+    if let Some(action) = arguments.action {
+        return runtime.block_on(run_action(&mut interpreter, action));
+    }
+    if inputs.is_empty() && std::io::stdin().is_terminal() {
+        interpreter.interactive = true;
+        return repl::run(runtime, &mut interpreter);
+    }
+    runtime.block_on(run_inputs(&mut interpreter, inputs))
+}
+
+fn open(
+    runtime: &Runtime,
+    arguments: &Arguments,
+    interrupts: &Interrupts,
+) -> Result<Session, Failure> {
+    let options = SessionOptions {
+        store: arguments.store.clone(),
+        memory_limit: arguments.memory_limit,
+    };
+    let opening = runtime.spawn(Session::open(options));
+    runtime.block_on(async {
+        tokio::select! {
+            () = interrupts.pressed() => Err(Failure::Interrupted),
+            opened = opening => match opened {
+                Ok(Ok(session)) => Ok(session),
+                Ok(Err(error)) => Err(Failure::Error(format!("error: {}", failure::describe(&error)))),
+                Err(error) => Err(Failure::Error(match error.try_into_panic() {
+                    Ok(panic) => format!("error: {}", failure::internal_error(panic.as_ref())),
+                    Err(error) => format!("error: {error}"),
+                })),
+            },
+        }
+    })
+}
+
+async fn run_action(interpreter: &mut Interpreter, action: Action) -> Result<(), Failure> {
+    match action {
+        Action::Ingest {
+            run,
+            model,
+            corpus,
+            options,
+        } => {
+            let statement = ingest::statement(&run, &model, &corpus, &options)
+                .map_err(|message| Failure::Error(format!("error: {message}")))?;
+            interpreter
+                .run_script(&statement, &Source::Generated)
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+async fn run_inputs(interpreter: &mut Interpreter, inputs: &[Input]) -> Result<(), Failure> {
+    if inputs.is_empty() {
+        let mut text = String::new();
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .map_err(|error| {
+                Failure::Error(format!("stdin: error: UTF-8 text is required, got {error}"))
+            })?;
+        interpreter
+            .run_script(&text, &Source::File("stdin".into()))
+            .await?;
+    }
+    for input in inputs {
+        let flow = match input {
+            Input::Command(text) => interpreter.run_script(text, &Source::Argument).await?,
+            Input::File(path) => interpreter.run_file(&path.to_string_lossy()).await?,
+        };
+        if flow == Flow::Quit {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,302 @@
+//! One statement from text to printed rows. The work runs on a task of its own, so that the shell can give it up
+//! within a moment even when it is inside a kernel, and so that its panic is an error of the statement.
+
+use std::future::Future;
+use std::io::{BufWriter, IsTerminal, Write};
+use std::time::Duration;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::error::Result;
+use datafusion::execution::SendableRecordBatchStream;
+use futures::StreamExt;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::failure::{Failure, internal_error};
+use super::format::Format;
+use super::interrupt::Interrupts;
+use super::progress::{JobProgress, Progress, is_progress};
+
+/// How often the shell looks at the clock while it waits.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What a statement gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Rows were written, this many.
+    Rows(usize),
+    /// The statement has no result columns, or its rows were shown as progress.
+    NoRows,
+}
+
+/// Where and how a result is written.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    /// The text form.
+    pub format: Format,
+    /// Width of the terminal that stdout is, if it is one.
+    pub width: Option<usize>,
+}
+
+/// Runs a query and writes its rows to `out`; ends early when Ctrl-C is pressed.
+pub async fn run<Q>(
+    query: Q,
+    output: Output,
+    interrupts: &Interrupts,
+    out: &mut dyn Write,
+) -> Result<Outcome, Failure>
+where
+    Q: Future<Output = Result<SendableRecordBatchStream>> + Send + 'static,
+{
+    let mut running = Running::start(query);
+    let mut printer = Printer::new(output, out);
+    let mut ticks = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            biased;
+            () = interrupts.pressed() => return Err(Failure::Interrupted),
+            event = running.next() => match event? {
+                Some(event) => printer.print(event)?,
+                None => return printer.finish(),
+            },
+            _ = ticks.tick() => printer.progress.tick(),
+        }
+    }
+}
+
+enum Event {
+    Schema(SchemaRef),
+    Rows(RecordBatch),
+}
+
+struct Running {
+    events: mpsc::Receiver<Result<Event>>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    fn start<Q>(query: Q) -> Running
+    where
+        Q: Future<Output = Result<SendableRecordBatchStream>> + Send + 'static,
+    {
+        // One batch waits while another is printed; a slow reader slows the query down, memory stays bounded.
+        let (sender, events) = mpsc::channel(1);
+        let task = tokio::spawn(async move {
+            if let Err(error) = send_all(query, &sender).await {
+                let _ = sender.send(Err(error)).await;
+            }
+        });
+        Running {
+            events,
+            task: Some(task),
+        }
+    }
+
+    async fn next(&mut self) -> Result<Option<Event>, Failure> {
+        if let Some(event) = self.events.recv().await {
+            return Ok(Some(event?));
+        }
+        // The channel closes when the task ends, so this does not wait.
+        if let Some(task) = self.task.take()
+            && let Err(error) = task.await
+            && let Ok(panic) = error.try_into_panic()
+        {
+            return Err(Failure::Error(internal_error(panic.as_ref())));
+        }
+        Ok(None)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+async fn send_all<Q>(query: Q, sender: &mpsc::Sender<Result<Event>>) -> Result<()>
+where
+    Q: Future<Output = Result<SendableRecordBatchStream>>,
+{
+    let mut stream = query.await?;
+    let mut open = sender
+        .send(Ok(Event::Schema(stream.schema())))
+        .await
+        .is_ok();
+    while open {
+        let Some(batch) = stream.next().await else {
+            break;
+        };
+        open = sender.send(Ok(Event::Rows(batch?))).await.is_ok();
+    }
+    Ok(())
+}
+
+struct Printer<'a> {
+    output: Output,
+    out: BufWriter<&'a mut dyn Write>,
+    writer: Option<Box<dyn super::format::ResultWriter>>,
+    progress: Progress,
+    rows: usize,
+    /// The result is the progress of long work and is shown as a bar.
+    job: Option<JobProgress>,
+    /// The rows of such a result are data too, because they go to a file or a program.
+    rows_are_wanted: bool,
+}
+
+impl<'a> Printer<'a> {
+    fn new(output: Output, out: &'a mut dyn Write) -> Self {
+        Printer {
+            output,
+            out: BufWriter::new(out),
+            writer: None,
+            progress: Progress::new(std::io::stderr().is_terminal()),
+            rows: 0,
+            job: None,
+            rows_are_wanted: output.width.is_none() || output.format != Format::Table,
+        }
+    }
+
+    fn print(&mut self, event: Event) -> Result<(), Failure> {
+        match event {
+            Event::Schema(schema) if schema.fields().is_empty() => {}
+            Event::Schema(schema) => {
+                self.writer = Some(self.output.format.writer(&schema, self.output.width));
+                if is_progress(&schema) && std::io::stderr().is_terminal() {
+                    self.job = Some(JobProgress::default());
+                }
+            }
+            Event::Rows(batch) => self.print_rows(&batch)?,
+        }
+        Ok(())
+    }
+
+    fn print_rows(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
+        if let Some(job) = &mut self.job {
+            job.update(batch);
+            self.progress.show_job(job);
+            if !self.rows_are_wanted {
+                return Ok(());
+            }
+        }
+        self.rows += batch.num_rows();
+        let Some(writer) = &mut self.writer else {
+            return Ok(());
+        };
+        let out = &mut self.out;
+        self.progress.suspend(|| {
+            writer.write(batch, out)?;
+            out.flush().map_err(super::format::WriteError::from)
+        })?;
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Outcome, Failure> {
+        self.progress.clear();
+        if let Some(job) = &self.job {
+            self.progress.close_job(job);
+            if !self.rows_are_wanted {
+                return Ok(Outcome::NoRows);
+            }
+        }
+        let Some(mut writer) = self.writer else {
+            return Ok(Outcome::NoRows);
+        };
+        writer.finish(&mut self.out)?;
+        self.out.flush()?;
+        Ok(Outcome::Rows(self.rows))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::arrow::array::{ArrayRef, Int64Array};
+    use datafusion::error::DataFusionError;
+    use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+    use std::sync::Arc;
+
+    const CSV: Output = Output {
+        format: Format::Csv,
+        width: None,
+    };
+
+    fn numbers(count: i64) -> RecordBatch {
+        let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..count));
+        RecordBatch::try_from_iter([("n", column)]).expect("one column")
+    }
+
+    fn stream(batches: Vec<Result<RecordBatch>>) -> SendableRecordBatchStream {
+        let schema = numbers(1).schema();
+        Box::pin(RecordBatchStreamAdapter::new(
+            schema,
+            futures::stream::iter(batches),
+        ))
+    }
+
+    #[tokio::test]
+    async fn rows_are_written_and_counted() {
+        let mut out = Vec::new();
+        let query = async { Ok(stream(vec![Ok(numbers(2)), Ok(numbers(1))])) };
+        let outcome = run(query, CSV, &Interrupts::silent(), &mut out).await;
+        assert!(matches!(outcome, Ok(Outcome::Rows(3))));
+        assert_eq!(String::from_utf8_lossy(&out), "n\n0\n1\n0\n");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_internal_error() {
+        let query = async {
+            let batches = futures::stream::iter([7]).map(|row| panic!("row {row} is odd"));
+            let batches = batches.map(|batch: RecordBatch| Ok(batch));
+            let adapter = RecordBatchStreamAdapter::new(numbers(1).schema(), batches);
+            Ok(Box::pin(adapter) as SendableRecordBatchStream)
+        };
+        let outcome = run(query, CSV, &Interrupts::silent(), &mut Vec::new()).await;
+        let Err(Failure::Error(message)) = outcome else {
+            panic!("a panic is an error")
+        };
+        assert!(
+            message.starts_with("internal error: row 7 is odd"),
+            "{message}"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_error_in_the_stream_ends_it() {
+        let failed = Err(DataFusionError::Execution(
+            "f: a row is required, got none".into(),
+        ));
+        let query = async { Ok(stream(vec![Ok(numbers(1)), failed, Ok(numbers(1))])) };
+        let mut out = Vec::new();
+        let outcome = run(query, CSV, &Interrupts::silent(), &mut out).await;
+        assert!(
+            matches!(outcome, Err(Failure::Error(message)) if message == "f: a row is required, got none")
+        );
+        assert_eq!(String::from_utf8_lossy(&out), "n\n0\n");
+    }
+
+    #[tokio::test]
+    async fn an_interrupt_ends_a_query_that_never_ends() {
+        let query = std::future::pending();
+        let outcome = run(query, CSV, &Interrupts::pressed_now(), &mut Vec::new()).await;
+        assert!(matches!(outcome, Err(Failure::Interrupted)));
+    }
+
+    #[tokio::test]
+    async fn a_closed_output_is_not_an_error() {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let query = async { Ok(stream(vec![Ok(numbers(1))])) };
+        let outcome = run(query, CSV, &Interrupts::silent(), &mut Closed).await;
+        assert!(matches!(outcome, Err(Failure::Closed)));
+    }
+}
