@@ -1,0 +1,151 @@
+//! `polysema demo`: the bundled corpus through the bundled model into a store, then three questions.
+
+use std::fs;
+use std::io::{Write, stdout};
+use std::path::Path;
+
+use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::arrow::datatypes::{Float32Type, Int32Type};
+use futures::TryStreamExt;
+
+use super::dendrogram;
+use super::failure::Failure;
+use super::interpreter::{Interpreter, Source};
+use super::variables::quoted;
+use crate::session::Session;
+
+/// Name of the demo's run.
+const RUN: &str = "demo";
+/// Leaves of the drawn dendrogram at most, to fit a screen. Chosen, not tuned.
+const MAX_LEAVES: usize = 16;
+
+const MODEL: [(&str, &[u8]); 3] = [
+    ("config.json", include_bytes!("../../tests/data/demo/model/config.json")),
+    ("model.safetensors", include_bytes!("../../tests/data/demo/model/model.safetensors")),
+    ("tokenizer.json", include_bytes!("../../tests/data/demo/model/tokenizer.json")),
+];
+const CORPUS: &[u8] = include_bytes!("../../tests/data/demo/corpus.jsonl");
+
+/// The neurons worth a look: enough examples, and clusters that are themselves tight.
+const POLYSEMANTIC: &str = "\
+SELECT layer, neuron, n_examples, n_clusters, round(mean_distance, 3) AS mean_distance,
+       round(intra_cluster_distance, 3) AS intra, round(inter_cluster_distance, 3) AS inter
+FROM neuron_polysemanticity()
+WHERE n_examples >= 12 AND n_clusters BETWEEN 2 AND n_examples / 3
+ORDER BY mean_distance DESC, layer, neuron
+LIMIT 5";
+
+/// Runs the demo, printing each step.
+pub async fn run(interpreter: &mut Interpreter, store: &Path) -> Result<(), Failure> {
+    say("polysema demo: a corpus of 312 paragraphs around 18 ambiguous words, and a GPT-2 of 4 layers with 2,048 neurons.\n")?;
+    ingest(interpreter, store).await?;
+    interpreter
+        .run_script(&format!("SET polysema.run = '{RUN}'"), &Source::Generated)
+        .await?;
+
+    say("1. Which neurons respond to several unrelated things?")?;
+    ask(interpreter, POLYSEMANTIC).await?;
+    let rows = read(&interpreter.session, POLYSEMANTIC).await?;
+    let Some((layer, neuron)) = integers(&rows, 0).first().copied().zip(integers(&rows, 1).first().copied()) else {
+        return Err(Failure::Error("demo: a neuron with several clusters is required, got none".into()));
+    };
+
+    say(&format!("2. What are the separate behaviours of layer {layer}, neuron {neuron}? The key token stands between « and ».\n   (the two first examples of every cluster of at least two)"))?;
+    ask(interpreter, &format!("\
+SELECT cluster, example, round(activation, 2) AS activation, context
+FROM (SELECT *, row_number() OVER (PARTITION BY cluster ORDER BY example) AS place,
+             count(*) OVER (PARTITION BY cluster) AS size
+      FROM feature_clusters({layer}, {neuron}))
+WHERE place <= 2 AND size >= 2
+ORDER BY cluster, example")).await?;
+
+    say("3. How do they hang together? The larger clusters, the distance at which they join, and their tokens.")?;
+    say(&format!("\n   SELECT * FROM linkage({layer}, {neuron})\n"))?;
+    for line in drawing(&interpreter.session, layer, neuron).await? {
+        say(&line)?;
+    }
+
+    let folder = store.display();
+    say(&format!("
+The store is {folder}. Next, try:
+  polysema --store {folder}                                          the SQL prompt; \\df lists the functions
+  polysema --store {folder} -c \"SELECT * FROM feature_clusters({layer}, {neuron})\"
+  polysema --store {folder} ingest mine path/to/gpt2 texts.txt       your own model and corpus"))
+}
+
+/// Ingests the bundled data, unless the store has the run already.
+async fn ingest(interpreter: &mut Interpreter, store: &Path) -> Result<(), Failure> {
+    if interpreter.session.store().has(RUN) {
+        return say(&format!("The store {} has the run '{RUN}' already.\n", store.display()));
+    }
+    let data = store.join("demo-data");
+    let write = |path: &Path, bytes: &[u8]| {
+        fs::write(path, bytes)
+            .map_err(|error| Failure::Error(format!("demo: a writable {} is required, got {error}", path.display())))
+    };
+    fs::create_dir_all(data.join("model"))
+        .map_err(|error| Failure::Error(format!("demo: a writable {} is required, got {error}", data.display())))?;
+    for (name, bytes) in MODEL {
+        write(&data.join("model").join(name), bytes)?;
+    }
+    write(&data.join("corpus.jsonl"), CORPUS)?;
+    let [model, corpus] = ["model", "corpus.jsonl"].map(|name| quoted(&data.join(name).to_string_lossy(), '\''));
+    ask(interpreter, &format!("SELECT * FROM ingest('{RUN}', {model}, {corpus})")).await?;
+    let counts = "SELECT (SELECT count(*) FROM demo.documents) AS documents, (SELECT count(*) FROM demo.tokens) AS tokens,
+       (SELECT count(*) FROM demo.neurons) AS neurons, (SELECT count(*) FROM demo.examples) AS examples";
+    ask(interpreter, counts).await
+}
+
+/// Prints a query as a user would write it, then its answer.
+async fn ask(interpreter: &mut Interpreter, query: &str) -> Result<(), Failure> {
+    say(&format!("\n   {};\n", query.replace('\n', "\n   ")))?;
+    interpreter.run_script(query, &Source::Generated).await?;
+    say("")
+}
+
+fn say(text: &str) -> Result<(), Failure> {
+    Ok(writeln!(stdout(), "{text}")?)
+}
+
+async fn read(session: &Session, query: &str) -> Result<Vec<RecordBatch>, Failure> {
+    Ok(session.query(query).await?.try_collect().await?)
+}
+
+fn integers(batches: &[RecordBatch], column: usize) -> Vec<i32> {
+    batches.iter().flat_map(|batch| batch.column(column).as_primitive::<Int32Type>().values().to_vec()).collect()
+}
+
+async fn drawing(session: &Session, layer: i32, neuron: i32) -> Result<Vec<String>, Failure> {
+    let place = format!("{layer}, {neuron}");
+    let merges = read(session, &format!("SELECT cluster1, cluster2, dissimilarity FROM linkage({place}) ORDER BY step")).await?;
+    let heights = merges.iter().flat_map(|batch| batch.column(2).as_primitive::<Float32Type>().values().to_vec());
+    let merges: Vec<dendrogram::Merge> = integers(&merges, 0)
+        .into_iter()
+        .zip(integers(&merges, 1))
+        .zip(heights)
+        .map(|((a, b), height)| (a as usize, b as usize, height))
+        .collect();
+    let members = read(session, &format!("SELECT cluster FROM feature_clusters({place}) ORDER BY example")).await?;
+    let summary = read(
+        session,
+        &format!("SELECT size, array_to_string(top_tokens, ' ') FROM cluster_summary({place}, {{n_tokens: 4}}) ORDER BY cluster"),
+    )
+    .await?;
+    let tokens = summary.iter().flat_map(|batch| {
+        let column = batch.column(1).as_string::<i32>();
+        (0..column.len()).map(|i| column.value(i).replace('\n', "↵")).collect::<Vec<_>>()
+    });
+    let labels: Vec<String> = integers(&summary, 0)
+        .into_iter()
+        .zip(tokens)
+        .enumerate()
+        .map(|(cluster, (size, tokens))| format!("{cluster:>3} ({size:>3}) {tokens}"))
+        .collect();
+    let groups: Vec<Option<usize>> = members
+        .iter()
+        .flat_map(|batch| batch.column(0).as_primitive::<Int32Type>().iter().collect::<Vec<_>>())
+        .map(|cluster| cluster.map(|c| c as usize).filter(|&c| c < MAX_LEAVES))
+        .collect();
+    let shown = labels.len().min(MAX_LEAVES);
+    Ok(dendrogram::draw(&merges, &groups, &labels[..shown]))
+}

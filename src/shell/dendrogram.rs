@@ -1,0 +1,156 @@
+//! A dendrogram drawn in text: one line a cluster, branches to the right at the distance where they join.
+
+use std::collections::HashMap;
+
+/// One merge: two labels and their distance, in the numbering of `linkage`.
+pub type Merge = (usize, usize, f32);
+
+/// Columns the branches take.
+const WIDTH: usize = 48;
+
+/// Joins of the tree above the leaves; a leaf is a row of the drawing.
+enum Node {
+    Leaf(usize),
+    Join(f32, Box<Node>, Box<Node>),
+}
+
+/// Lines of a dendrogram over groups of observations, with a scale below.
+///
+/// `group_of[i]` is the row that observation `i` belongs to, if it is drawn; `labels[row]` stands before the row. A
+/// group is one subtree of `merges`. Rows are put in the order of the tree, so that no branches cross.
+pub fn draw(merges: &[Merge], group_of: &[Option<usize>], labels: &[String]) -> Vec<String> {
+    let Some(root) = tree(merges, group_of) else { return Vec::new() };
+    let mut order = Vec::new();
+    leaves(&root, &mut order);
+    let highest = merges.iter().map(|merge| merge.2).fold(f32::MIN_POSITIVE, f32::max);
+    let mut canvas = Canvas { highest, rows: vec![[0; WIDTH]; order.len()] };
+    let mut next_row = 0;
+    canvas.node(&root, &mut next_row);
+    let margin = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
+    let mut lines: Vec<String> = order
+        .iter()
+        .zip(&canvas.rows)
+        .map(|(&row, cells)| {
+            let pad = " ".repeat(margin - labels[row].chars().count());
+            let branches: String = cells.iter().map(|&sides| glyph(sides)).collect();
+            format!("{}{pad} {}", labels[row], branches.trim_end())
+        })
+        .collect();
+    let end = format!("{highest:.2}");
+    let gap = WIDTH.saturating_sub(1 + end.len());
+    lines.push(format!("{} 0{}{end}  distance", " ".repeat(margin), " ".repeat(gap)));
+    lines
+}
+
+fn tree(merges: &[Merge], group_of: &[Option<usize>]) -> Option<Node> {
+    let mut nodes: HashMap<usize, Node> =
+        group_of.iter().enumerate().filter_map(|(i, group)| Some((i, Node::Leaf((*group)?)))).collect();
+    for (step, &(a, b, height)) in merges.iter().enumerate() {
+        let joined = match (nodes.remove(&a), nodes.remove(&b)) {
+            (Some(Node::Leaf(x)), Some(Node::Leaf(y))) if x == y => Node::Leaf(x),
+            (Some(x), Some(y)) => Node::Join(height, Box::new(x), Box::new(y)),
+            (Some(x), None) | (None, Some(x)) => x,
+            (None, None) => continue,
+        };
+        nodes.insert(group_of.len() + step, joined);
+    }
+    nodes.into_iter().max_by_key(|(label, _)| *label).map(|(_, node)| node)
+}
+
+fn leaves(node: &Node, order: &mut Vec<usize>) {
+    match node {
+        Node::Leaf(row) => order.push(*row),
+        Node::Join(_, a, b) => {
+            leaves(a, order);
+            leaves(b, order);
+        }
+    }
+}
+
+const LEFT: u8 = 1;
+const RIGHT: u8 = 2;
+const UP: u8 = 4;
+const DOWN: u8 = 8;
+
+struct Canvas {
+    highest: f32,
+    rows: Vec<[u8; WIDTH]>,
+}
+
+impl Canvas {
+    /// Draws a node and returns where its branch leaves to the right: (row, column).
+    fn node(&mut self, node: &Node, next_row: &mut usize) -> (usize, usize) {
+        match node {
+            Node::Leaf(_) => {
+                *next_row += 1;
+                (*next_row - 1, 0)
+            }
+            Node::Join(height, a, b) => {
+                let (upper, lower) = (self.node(a, next_row), self.node(b, next_row));
+                let place = (height / self.highest * (WIDTH - 1) as f32).round() as usize;
+                let column = place.max(upper.1 + 1).max(lower.1 + 1).min(WIDTH - 1);
+                for (row, from) in [upper, lower] {
+                    for x in from..column {
+                        self.rows[row][x] |= RIGHT | if x > from { LEFT } else { 0 };
+                    }
+                    self.rows[row][column] |= LEFT;
+                }
+                for y in upper.0..lower.0 {
+                    self.rows[y][column] |= DOWN;
+                    self.rows[y + 1][column] |= UP;
+                }
+                ((upper.0 + lower.0) / 2, column)
+            }
+        }
+    }
+}
+
+fn glyph(sides: u8) -> char {
+    const LEFT_RIGHT: u8 = LEFT | RIGHT;
+    const UP_DOWN: u8 = UP | DOWN;
+    match (sides & LEFT_RIGHT, sides & UP_DOWN) {
+        (0, 0) => ' ',
+        (_, 0) => '─',
+        (0, _) => '│',
+        (LEFT, DOWN) => '┐',
+        (LEFT, UP) => '┘',
+        (RIGHT, DOWN) => '┌',
+        (RIGHT, UP) => '└',
+        (LEFT, _) => '┤',
+        (RIGHT, _) => '├',
+        (_, DOWN) => '┬',
+        (_, UP) => '┴',
+        _ => '┼',
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn branches_join_at_their_distance() {
+        // 0 and 1 are one group; it joins 2 at half the height of the root.
+        let merges = [(0, 1, 0.1), (2, 4, 0.5), (3, 5, 1.0)];
+        let labels = ["a", "b", "cc"].map(String::from);
+        let lines = draw(&merges, &[Some(0), Some(0), Some(1), Some(2)], &labels);
+        let dash = |n: usize| "─".repeat(n);
+        assert_eq!(
+            lines,
+            [
+                format!("cc {}┐", dash(47)),
+                format!("b  {}┬{}┘", dash(24), dash(22)),
+                format!("a  {}┘", dash(24)),
+                format!("   0{}1.00  distance", " ".repeat(43)),
+            ]
+        );
+    }
+
+    #[test]
+    fn groups_left_out_do_not_leave_gaps() {
+        let merges = [(0, 1, 0.2), (2, 3, 0.8)];
+        let lines = draw(&merges, &[Some(0), None, Some(1)], &["x".into(), "y".into()]);
+        assert_eq!(lines.len(), 3);
+        assert!(draw(&[], &[], &[]).is_empty());
+    }
+}
