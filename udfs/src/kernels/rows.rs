@@ -11,7 +11,10 @@ pub fn add_bias(bias: &[f32], rows: &mut [f32]) {
 
 /// `out = x + bias` of every row.
 pub fn with_bias(x: &[f32], bias: &[f32], out: &mut [f32]) {
-    for (x, out) in x.chunks_exact(bias.len()).zip(out.chunks_exact_mut(bias.len())) {
+    for (x, out) in x
+        .chunks_exact(bias.len())
+        .zip(out.chunks_exact_mut(bias.len()))
+    {
         add(x, bias, out);
     }
 }
@@ -27,9 +30,14 @@ pub fn add(a: &[f32], b: &[f32], out: &mut [f32]) {
 pub fn first_non_finite(x: &[f32]) -> Option<usize> {
     // Blocks without an early exit are vectorised.
     const BLOCK: usize = 4096;
-    let block = x.chunks(BLOCK).position(|b| b.iter().fold(false, |bad, v| bad | !v.is_finite()))?;
+    let block = x
+        .chunks(BLOCK)
+        .position(|b| b.iter().fold(false, |bad, v| bad | !v.is_finite()))?;
     let start = block * BLOCK;
-    x[start..].iter().position(|v| !v.is_finite()).map(|i| start + i)
+    x[start..]
+        .iter()
+        .position(|v| !v.is_finite())
+        .map(|i| start + i)
 }
 
 #[cfg(test)]
