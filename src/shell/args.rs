@@ -48,6 +48,8 @@ pub struct Arguments {
 /// The sub-commands.
 #[derive(Debug, Subcommand)]
 pub enum Action {
+    /// Answer three questions about a bundled model and corpus
+    Demo,
     /// Send a corpus through a model and keep its activations as a run: sugar for SELECT * FROM ingest(...)
     Ingest {
         /// Name of the run

@@ -4,6 +4,8 @@
 mod args;
 mod commands;
 mod complete;
+mod demo;
+mod dendrogram;
 mod describe;
 mod failure;
 mod format;
@@ -19,6 +21,7 @@ mod script;
 mod variables;
 
 use std::io::{IsTerminal, Read};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,7 +91,7 @@ fn start(
         depth: 0,
     };
     if let Some(action) = arguments.action {
-        return runtime.block_on(run_action(&mut interpreter, action));
+        return runtime.block_on(run_action(&mut interpreter, action, &arguments.store));
     }
     if inputs.is_empty() && std::io::stdin().is_terminal() {
         interpreter.interactive = true;
@@ -122,8 +125,13 @@ fn open(
     })
 }
 
-async fn run_action(interpreter: &mut Interpreter, action: Action) -> Result<(), Failure> {
+async fn run_action(
+    interpreter: &mut Interpreter,
+    action: Action,
+    store: &Path,
+) -> Result<(), Failure> {
     match action {
+        Action::Demo => demo::run(interpreter, store).await?,
         Action::Ingest {
             run,
             model,
