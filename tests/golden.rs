@@ -1,0 +1,192 @@
+//! Every number of a whole model against the reference results, through SQL, for both layer norm conventions.
+//!
+//! Runs where the reference results lie beside the project; says so where they do not.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::datatypes::Int64Type;
+use datafusion::arrow::util::pretty::pretty_format_batches;
+use futures::TryStreamExt;
+use polysema::ingest::{IngestOptions, IngestRequest, ingest};
+use polysema::session::{Session, SessionOptions};
+use polysema::store::Store;
+
+const NEURONS: i64 = 2048;
+
+fn shared(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(path)
+}
+
+async fn query(session: &Session, sql: &str) -> Vec<RecordBatch> {
+    let stream = session.query(sql).await.unwrap_or_else(|error| panic!("{sql}\n{error}"));
+    stream.try_collect().await.unwrap_or_else(|error| panic!("{sql}\n{error}"))
+}
+
+async fn number(session: &Session, sql: &str) -> i64 {
+    let batches = query(session, sql).await;
+    batches[0].column(0).as_primitive::<Int64Type>().value(0)
+}
+
+/// Asserts that a query of mismatches finds none, showing those it found.
+async fn none(session: &Session, what: &str, sql: &str) {
+    let found = query(session, &format!("{sql} LIMIT 5")).await;
+    let rows: usize = found.iter().map(RecordBatch::num_rows).sum();
+    assert_eq!(rows, 0, "{what}:\n{}", pretty_format_batches(&found).expect("printable"));
+}
+
+/// `a` and `b` are both NULL or within `tolerance`, as SQL that is true for a mismatch.
+fn differs(a: &str, b: &str, tolerance: f64) -> String {
+    format!("(({a} IS NULL) <> ({b} IS NULL) OR abs({a} - {b}) > {tolerance})")
+}
+
+async fn open(layer_norm: &str) -> Option<(tempfile::TempDir, Session)> {
+    let golden = shared(&format!("golden/lm-{layer_norm}"));
+    if !golden.exists() {
+        println!("left out: no {}", golden.display());
+        return None;
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = Store::open(folder.path()).expect("an empty store");
+    let options = [
+        ("context", "128"),
+        ("min_tokens", "128"),
+        ("activation_threshold", "0.75"),
+        ("max_examples", "100"),
+        ("layer_norm", layer_norm),
+    ];
+    let request = IngestRequest {
+        run: "golden".into(),
+        model: shared("gpt2-wikitext-tiny"),
+        corpus: shared("wikitext-2/valid.txt"),
+        options: IngestOptions::from_pairs(options).expect("valid options"),
+    };
+    ingest(&store, &request, &AtomicBool::new(false), &mut |_| {}).expect("the run");
+    let session = Session::open(SessionOptions { store: folder.path().into(), memory_limit: None }).await.expect("a session");
+    for table in ["neurons", "examples", "linkage"] {
+        let file = golden.join(format!("{table}.parquet"));
+        let sql = format!("CREATE EXTERNAL TABLE golden_{table} STORED AS PARQUET LOCATION '{}'", file.display());
+        query(&session, &sql).await;
+    }
+    Some((folder, session))
+}
+
+async fn activations_and_examples(session: &Session) {
+    assert_eq!(number(session, "SELECT count(*) FROM neurons").await, NEURONS);
+    assert_eq!(number(session, "SELECT count(*) FROM documents").await, 2483);
+    assert_eq!(number(session, "SELECT count(*) FROM tokens").await, 317_824);
+    none(
+        session,
+        "max_activation within 1e-4 relative",
+        "SELECT g.layer, g.neuron, n.max_activation, g.max_activation FROM golden_neurons g
+         LEFT JOIN neurons n ON n.layer = g.layer AND n.neuron = g.neuron
+         WHERE n.layer IS NULL OR abs(n.max_activation - g.max_activation) > 1e-4 * abs(g.max_activation)",
+    )
+    .await;
+    let mismatches = "FROM (SELECT CAST(layer AS INT) AS layer, CAST(neuron AS INT) AS neuron, CAST(example AS INT) AS example,
+                CAST(doc_id AS INT) AS doc_id, CAST(pos AS INT) AS pos, token_id, activation FROM golden_examples) g
+         FULL JOIN (SELECT e.layer, e.neuron, e.example, e.doc_id, e.pos, e.activation, t.token_id
+                    FROM examples e JOIN tokens t ON t.doc_id = e.doc_id AND t.pos = e.pos) e
+           ON e.layer = g.layer AND e.neuron = g.neuron AND e.example = g.example
+         JOIN golden_neurons n ON n.layer = coalesce(g.layer, e.layer) AND n.neuron = coalesce(g.neuron, e.neuron)
+         WHERE (e.doc_id IS DISTINCT FROM g.doc_id OR e.pos IS DISTINCT FROM g.pos OR e.token_id IS DISTINCT FROM g.token_id
+                OR abs(e.activation - g.activation) > 1e-4 * abs(g.activation))";
+    none(session, "example lists", &format!("SELECT g.*, e.* {mismatches} AND n.n_borderline = 0")).await;
+    let exceptions = number(session, &format!("SELECT count(DISTINCT n.layer * 1000 + n.neuron) {mismatches}")).await;
+    println!("  neurons whose example list differs (all with an example at the threshold): {exceptions} of {NEURONS}");
+}
+
+async fn metrics_and_partitions(session: &Session, embedding: &str, suffix: &str) {
+    let options = format!("NULL, NULL, {{embedding: '{embedding}'}}");
+    let same_lists = "g.n_borderline = 0";
+    let cut = format!("{same_lists} AND g.gap{suffix} > 1e-5");
+    let join = format!(
+        "FROM golden_neurons g LEFT JOIN neuron_polysemanticity({options}) p ON p.layer = g.layer AND p.neuron = g.neuron"
+    );
+    let distances = ["max_distance", "mean_distance"].map(|c| differs(&format!("p.{c}"), &format!("g.{c}{suffix}"), 1e-5));
+    none(
+        session,
+        &format!("{embedding}: distances within 1e-5"),
+        &format!(
+            "SELECT g.layer, g.neuron, p.n_examples, g.n_examples, p.max_distance, g.max_distance{suffix}, p.mean_distance,
+                    g.mean_distance{suffix} {join}
+             WHERE {same_lists} AND (p.n_examples IS DISTINCT FROM CAST(g.n_examples AS INT) OR {})",
+            distances.join(" OR ")
+        ),
+    )
+    .await;
+    let clusters = ["intra_cluster_distance", "inter_cluster_distance"]
+        .map(|c| differs(&format!("p.{c}"), &format!("g.{c}{suffix}"), 1e-5));
+    none(
+        session,
+        &format!("{embedding}: clusters and their distances within 1e-5"),
+        &format!(
+            "SELECT g.layer, g.neuron, p.*, g.n_clusters{suffix} {join}
+             WHERE {cut} AND (p.n_clusters IS DISTINCT FROM CAST(g.n_clusters{suffix} AS INT) OR {})",
+            clusters.join(" OR ")
+        ),
+    )
+    .await;
+    let compared = number(session, &format!("SELECT count(*) FROM golden_neurons g WHERE {cut}")).await;
+    println!("  {embedding}: metrics compared for {compared} of {NEURONS} neurons");
+}
+
+async fn partitions(session: &Session) {
+    none(
+        session,
+        "cluster of every example",
+        "SELECT g.layer, g.neuron, g.example, c.cluster, g.cluster FROM golden_examples g
+         JOIN golden_neurons n ON n.layer = g.layer AND n.neuron = g.neuron
+         LEFT JOIN feature_clusters() c ON c.layer = g.layer AND c.neuron = g.neuron AND c.example = g.example
+         WHERE n.n_borderline = 0 AND n.gap > 1e-5 AND c.cluster IS DISTINCT FROM CAST(g.cluster AS INT)",
+    )
+    .await;
+}
+
+async fn merges(session: &Session) {
+    let compared = number(session, "SELECT count(*) FROM golden_linkage").await;
+    assert_eq!(compared, 999, "merges of the twelve neurons");
+    none(
+        session,
+        "merges of the twelve neurons",
+        "SELECT g.*, l.* FROM golden_linkage g
+         LEFT JOIN linkage() l ON l.layer = g.layer AND l.neuron = g.neuron AND l.step = g.step
+         WHERE l.step IS NULL OR l.cluster1 <> g.cluster1 OR l.cluster2 <> g.cluster2 OR l.size <> g.size
+            OR abs(l.dissimilarity - g.dissimilarity) > 1e-5",
+    )
+    .await;
+}
+
+/// Sum of the embedding plus the bias is the pre-activation: the activation follows from it by the model's `gelu_new`.
+async fn embeddings_sum_to_the_pre_activation(session: &Session) {
+    let stored = number(session, "SELECT count(*) FROM examples").await;
+    let sql = "WITH pre AS (
+           SELECT e.layer, e.neuron, e.example, e.activation, array_sum(neuron_embedding(e.pre_mlp, n.w_in)) + n.b_in AS x
+           FROM examples e JOIN neurons n ON n.layer = e.layer AND n.neuron = e.neuron)
+         SELECT * FROM pre
+         WHERE x IS NULL OR abs(0.5 * x * (1 + tanh(sqrt(2 / pi()) * (x + 0.044715 * x * x * x))) - activation) > 1e-4 * greatest(1, abs(activation))";
+    none(session, "sum(e) + b is the pre-activation", sql).await;
+    println!("  sum(e) + b gives the stored activation on all {stored} examples");
+}
+
+async fn compare(layer_norm: &str) {
+    let Some((_folder, session)) = open(layer_norm).await else { return };
+    println!("checked against golden/lm-{layer_norm}:");
+    activations_and_examples(&session).await;
+    metrics_and_partitions(&session, "neuron", "").await;
+    metrics_and_partitions(&session, "pre_mlp", "_pre_mlp").await;
+    partitions(&session).await;
+    merges(&session).await;
+    embeddings_sum_to_the_pre_activation(&session).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folded() {
+    compare("folded").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn raw() {
+    compare("raw").await;
+}

@@ -1,0 +1,186 @@
+//! The laws of the house, read from the source text; each message says why the law exists.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files_below(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    for entry in entries {
+        let path = entry.expect("a readable folder").path();
+        if path.is_dir() {
+            files_below(&path, extension, found);
+        } else if path.extension().is_some_and(|e| e == extension) {
+            found.push(path);
+        }
+    }
+}
+
+/// Every Rust file below the given folders: path from the root, and text.
+fn sources(folders: &[&str]) -> Vec<(String, String)> {
+    let mut paths = Vec::new();
+    for folder in folders {
+        files_below(&root().join(folder), "rs", &mut paths);
+    }
+    paths.sort();
+    assert!(!paths.is_empty(), "sources below {folders:?}");
+    paths
+        .into_iter()
+        .map(|path| {
+            let name = path.strip_prefix(root()).expect("below the root").to_string_lossy().replace('\\', "/");
+            (name, fs::read_to_string(&path).expect("source is UTF-8"))
+        })
+        .collect()
+}
+
+fn refuse(broken: &[String], why: &str) {
+    assert!(broken.is_empty(), "{why}:\n  {}", broken.join("\n  "));
+}
+
+/// The part of a file before its unit tests.
+fn product(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text)
+}
+
+/// Lines that break floors: a file of floor `i` may name floors up to `i` only.
+fn upward_imports(base: &str, floors: &[&str]) -> Vec<String> {
+    let mut broken = Vec::new();
+    for (path, text) in sources(&[base]) {
+        let inside = &path[base.len() + 1..];
+        let room = inside.split(['/', '.']).next().unwrap_or_default();
+        let Some(floor) = floors.iter().position(|name| *name == room) else { continue };
+        for line in text.lines() {
+            for higher in &floors[floor + 1..] {
+                if line.contains(&format!("crate::{higher}::")) || line.contains(&format!("crate::{higher};")) {
+                    broken.push(format!("{path}: {}", line.trim()));
+                }
+            }
+        }
+    }
+    broken
+}
+
+#[test]
+fn imports_go_down_only() {
+    let why = "a lower floor that knows a higher one can no longer be read, tested or reused alone";
+    let plugin = ["kernels", "bridge", "exec", "functions", "catalog"];
+    refuse(&upward_imports("udfs/src", &plugin), why);
+    let engine = ["store", "models", "ingest", "functions", "session", "shell"];
+    refuse(&upward_imports("src", &engine), why);
+}
+
+#[test]
+fn kernels_know_only_numbers() {
+    let mut broken = Vec::new();
+    for (path, text) in sources(&["udfs/src/kernels"]) {
+        for word in ["arrow::", "datafusion::", "tokio::", "std::fs", "std::time", "std::env"] {
+            if text.contains(word) {
+                broken.push(format!("{path} names {word}"));
+            }
+        }
+    }
+    refuse(&broken, "kernels are mathematics on slices, so that they can be checked and reused without an engine");
+}
+
+#[test]
+fn functions_do_not_lean_on_each_other() {
+    let mut broken = Vec::new();
+    for (path, text) in sources(&["udfs/src/functions", "src/functions"]) {
+        if path.ends_with("mod.rs") {
+            continue;
+        }
+        for line in text.lines().filter(|line| line.contains("crate::functions::") || line.contains("use super::")) {
+            // Unit tests name their own file's items through `super`.
+            if line.trim() != "use super::*;" {
+                broken.push(format!("{path}: {}", line.trim()));
+            }
+        }
+    }
+    refuse(&broken, "what two functions share belongs on a lower floor, else a function cannot be changed alone");
+}
+
+#[test]
+fn only_the_front_ends_print() {
+    let mut broken = Vec::new();
+    for (path, text) in sources(&["src", "udfs/src"]) {
+        if path.starts_with("src/shell/") || path == "src/main.rs" {
+            continue;
+        }
+        for word in ["println!", "print!", "eprintln!", "eprint!", "dbg!", "stdout()", "stderr()"] {
+            if product(&text).contains(word) {
+                broken.push(format!("{path} uses {word}"));
+            }
+        }
+    }
+    refuse(&broken, "a library that prints spoils the output of whoever embeds it");
+}
+
+#[test]
+fn files_are_short_and_say_what_they_are() {
+    let (mut long, mut nameless) = (Vec::new(), Vec::new());
+    for (path, text) in sources(&["src", "udfs/src", "tests", "udfs/tests", "benches", "udfs/benches"]) {
+        let lines = text.lines().count();
+        let doc: String = text.lines().take_while(|line| line.starts_with("//!")).collect();
+        if doc.is_empty() {
+            nameless.push(path.clone());
+        }
+        if lines > 600 {
+            long.push(format!("{path}: {lines} lines, at most 600"));
+        } else if lines > 400 && !doc.contains("400 lines") {
+            long.push(format!("{path}: {lines} lines; over 400 lines the module doc says why"));
+        }
+    }
+    refuse(&long, "a file that does not fit the head is two files");
+    refuse(&nameless, "a file that cannot say in a sentence why it exists should not");
+}
+
+#[test]
+fn every_function_has_an_slt() {
+    let mut broken = Vec::new();
+    for function in polysema_udfs::catalog::functions() {
+        let (chapter, name) = (function.doc.chapter, function.doc.name);
+        let source = root().join(format!("udfs/src/functions/{chapter}/{name}.rs"));
+        let slt = root().join(format!("tests/slt/{chapter}/{name}.slt"));
+        for path in [source, slt] {
+            if !path.exists() {
+                broken.push(path.strip_prefix(root()).expect("below the root").display().to_string());
+            }
+        }
+    }
+    refuse(&broken, "the path of a function and of its contract can be guessed from its chapter and name");
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    let mut broken = Vec::new();
+    for (path, text) in sources(&["src", "udfs/src", "tests", "udfs/tests", "benches", "udfs/benches"]) {
+        if path == "tests/tidy.rs" {
+            continue;
+        }
+        for word in ["todo!(", "unimplemented!(", "#[ignore", "dbg!("] {
+            if text.contains(word) {
+                broken.push(format!("{path} has {word}"));
+            }
+        }
+    }
+    refuse(&broken, "a stub or a skipped test says done where it is not");
+}
+
+#[test]
+fn no_path_of_a_machine() {
+    let mut broken = Vec::new();
+    for (path, text) in sources(&["src", "udfs/src", "tests", "udfs/tests", "benches", "udfs/benches"]) {
+        if path == "tests/tidy.rs" {
+            continue;
+        }
+        for word in ["/home/", "/root/", "/work/", "/Users/"] {
+            if text.contains(word) {
+                broken.push(format!("{path} names {word}"));
+            }
+        }
+    }
+    refuse(&broken, "a path of one machine is wrong on every other");
+}
