@@ -110,7 +110,11 @@ impl Session {
         let catalog = StoreCatalog::new(Arc::clone(&store));
         catalog.add_info_table("functions", Arc::new(function_table(&functions)?))?;
         context.register_catalog(CATALOG, Arc::new(catalog));
-        Ok(Self { context, store, functions })
+        Ok(Self {
+            context,
+            store,
+            functions,
+        })
     }
 
     /// The DataFusion context underneath.
@@ -140,7 +144,11 @@ impl Session {
         if let LogicalPlan::Statement(Statement::SetVariable(set)) = &plan {
             self.check_setting(set)?;
         }
-        self.context.execute_logical_plan(plan).await?.execute_stream().await
+        self.context
+            .execute_logical_plan(plan)
+            .await?
+            .execute_stream()
+            .await
     }
 
     /// Makes unqualified names mean the tables of the run of `polysema.run`, or of the only run.
@@ -155,19 +163,30 @@ impl Session {
                 _ => NO_RUN.to_string(),
             }
         };
-        state.write().config_mut().options_mut().catalog.default_schema = schema;
+        state
+            .write()
+            .config_mut()
+            .options_mut()
+            .catalog
+            .default_schema = schema;
         Ok(())
     }
 
     /// Refuses a value of `polysema.*` when it is set, not when it is first used.
     fn check_setting(&self, set: &SetVariable) -> Result<()> {
-        let Some(name) = set.variable.strip_prefix("polysema.") else { return Ok(()) };
+        let Some(name) = set.variable.strip_prefix("polysema.") else {
+            return Ok(());
+        };
         let mut options = PolysemaOptions::of(self.context.state().config_options());
         options.set(name, &set.value)?;
         ClusterOptions::from_settings("SET", &options)?;
         if name == "run" && !options.run.is_empty() && !self.store.has(&options.run) {
             let runs = self.store.runs()?;
-            return plan_err!("SET: polysema.run must be one of {}, got '{}'", runs.join(", "), options.run);
+            return plan_err!(
+                "SET: polysema.run must be one of {}, got '{}'",
+                runs.join(", "),
+                options.run
+            );
         }
         Ok(())
     }
@@ -182,12 +201,16 @@ impl Session {
         self.select_run()?;
         let state = self.context.state();
         let current = state.config_options().catalog.default_schema.clone();
-        let Some(catalog) = self.context.catalog(CATALOG) else { return Ok(vec![]) };
+        let Some(catalog) = self.context.catalog(CATALOG) else {
+            return Ok(vec![]);
+        };
         let mut names = catalog.schema_names();
         names.sort_by_key(|name| (*name != current, name.clone()));
         let mut entries = Vec::new();
         for name in names {
-            let Some(schema) = catalog.schema(&name) else { continue };
+            let Some(schema) = catalog.schema(&name) else {
+                continue;
+            };
             let mut tables = schema.table_names();
             tables.sort();
             for table in tables {
@@ -195,7 +218,11 @@ impl Session {
                     Some(datafusion::logical_expr::TableType::View) => "view",
                     _ => "table",
                 };
-                entries.push(TableEntry { schema: name.clone(), name: table, kind: kind.to_string() });
+                entries.push(TableEntry {
+                    schema: name.clone(),
+                    name: table,
+                    kind: kind.to_string(),
+                });
             }
         }
         Ok(entries)

@@ -16,12 +16,20 @@ use polysema::store::Store;
 const NEURONS: i64 = 2048;
 
 fn shared(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(path)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../shared/data")
+        .join(path)
 }
 
 async fn query(session: &Session, sql: &str) -> Vec<RecordBatch> {
-    let stream = session.query(sql).await.unwrap_or_else(|error| panic!("{sql}\n{error}"));
-    stream.try_collect().await.unwrap_or_else(|error| panic!("{sql}\n{error}"))
+    let stream = session
+        .query(sql)
+        .await
+        .unwrap_or_else(|error| panic!("{sql}\n{error}"));
+    stream
+        .try_collect()
+        .await
+        .unwrap_or_else(|error| panic!("{sql}\n{error}"))
 }
 
 async fn number(session: &Session, sql: &str) -> i64 {
@@ -33,7 +41,12 @@ async fn number(session: &Session, sql: &str) -> i64 {
 async fn none(session: &Session, what: &str, sql: &str) {
     let found = query(session, &format!("{sql} LIMIT 5")).await;
     let rows: usize = found.iter().map(RecordBatch::num_rows).sum();
-    assert_eq!(rows, 0, "{what}:\n{}", pretty_format_batches(&found).expect("printable"));
+    assert_eq!(
+        rows,
+        0,
+        "{what}:\n{}",
+        pretty_format_batches(&found).expect("printable")
+    );
 }
 
 /// `a` and `b` are both NULL or within `tolerance`, as SQL that is true for a mismatch.
@@ -63,19 +76,36 @@ async fn open(layer_norm: &str) -> Option<(tempfile::TempDir, Session)> {
         options: IngestOptions::from_pairs(options).expect("valid options"),
     };
     ingest(&store, &request, &AtomicBool::new(false), &mut |_| {}).expect("the run");
-    let session = Session::open(SessionOptions { store: folder.path().into(), memory_limit: None }).await.expect("a session");
+    let session = Session::open(SessionOptions {
+        store: folder.path().into(),
+        memory_limit: None,
+    })
+    .await
+    .expect("a session");
     for table in ["neurons", "examples", "linkage"] {
         let file = golden.join(format!("{table}.parquet"));
-        let sql = format!("CREATE EXTERNAL TABLE golden_{table} STORED AS PARQUET LOCATION '{}'", file.display());
+        let sql = format!(
+            "CREATE EXTERNAL TABLE golden_{table} STORED AS PARQUET LOCATION '{}'",
+            file.display()
+        );
         query(&session, &sql).await;
     }
     Some((folder, session))
 }
 
 async fn activations_and_examples(session: &Session) {
-    assert_eq!(number(session, "SELECT count(*) FROM neurons").await, NEURONS);
-    assert_eq!(number(session, "SELECT count(*) FROM documents").await, 2483);
-    assert_eq!(number(session, "SELECT count(*) FROM tokens").await, 317_824);
+    assert_eq!(
+        number(session, "SELECT count(*) FROM neurons").await,
+        NEURONS
+    );
+    assert_eq!(
+        number(session, "SELECT count(*) FROM documents").await,
+        2483
+    );
+    assert_eq!(
+        number(session, "SELECT count(*) FROM tokens").await,
+        317_824
+    );
     none(
         session,
         "max_activation within 1e-4 relative",
@@ -92,9 +122,20 @@ async fn activations_and_examples(session: &Session) {
          JOIN golden_neurons n ON n.layer = coalesce(g.layer, e.layer) AND n.neuron = coalesce(g.neuron, e.neuron)
          WHERE (e.doc_id IS DISTINCT FROM g.doc_id OR e.pos IS DISTINCT FROM g.pos OR e.token_id IS DISTINCT FROM g.token_id
                 OR abs(e.activation - g.activation) > 1e-4 * abs(g.activation))";
-    none(session, "example lists", &format!("SELECT g.*, e.* {mismatches} AND n.n_borderline = 0")).await;
-    let exceptions = number(session, &format!("SELECT count(DISTINCT n.layer * 1000 + n.neuron) {mismatches}")).await;
-    println!("  neurons whose example list differs (all with an example at the threshold): {exceptions} of {NEURONS}");
+    none(
+        session,
+        "example lists",
+        &format!("SELECT g.*, e.* {mismatches} AND n.n_borderline = 0"),
+    )
+    .await;
+    let exceptions = number(
+        session,
+        &format!("SELECT count(DISTINCT n.layer * 1000 + n.neuron) {mismatches}"),
+    )
+    .await;
+    println!(
+        "  neurons whose example list differs (all with an example at the threshold): {exceptions} of {NEURONS}"
+    );
 }
 
 async fn metrics_and_partitions(session: &Session, embedding: &str, suffix: &str) {
@@ -104,7 +145,8 @@ async fn metrics_and_partitions(session: &Session, embedding: &str, suffix: &str
     let join = format!(
         "FROM golden_neurons g LEFT JOIN neuron_polysemanticity({options}) p ON p.layer = g.layer AND p.neuron = g.neuron"
     );
-    let distances = ["max_distance", "mean_distance"].map(|c| differs(&format!("p.{c}"), &format!("g.{c}{suffix}"), 1e-5));
+    let distances = ["max_distance", "mean_distance"]
+        .map(|c| differs(&format!("p.{c}"), &format!("g.{c}{suffix}"), 1e-5));
     none(
         session,
         &format!("{embedding}: distances within 1e-5"),
@@ -128,7 +170,11 @@ async fn metrics_and_partitions(session: &Session, embedding: &str, suffix: &str
         ),
     )
     .await;
-    let compared = number(session, &format!("SELECT count(*) FROM golden_neurons g WHERE {cut}")).await;
+    let compared = number(
+        session,
+        &format!("SELECT count(*) FROM golden_neurons g WHERE {cut}"),
+    )
+    .await;
     println!("  {embedding}: metrics compared for {compared} of {NEURONS} neurons");
 }
 
@@ -171,7 +217,9 @@ async fn embeddings_sum_to_the_pre_activation(session: &Session) {
 }
 
 async fn compare(layer_norm: &str) {
-    let Some((_folder, session)) = open(layer_norm).await else { return };
+    let Some((_folder, session)) = open(layer_norm).await else {
+        return;
+    };
     println!("checked against golden/lm-{layer_norm}:");
     activations_and_examples(&session).await;
     metrics_and_partitions(&session, "neuron", "").await;

@@ -18,8 +18,14 @@ struct Database {
 impl Database {
     async fn open() -> Result<Self, DataFusionError> {
         let store = tempfile::tempdir()?;
-        let options = SessionOptions { store: store.path().join("empty.store"), memory_limit: None };
-        Ok(Self { session: Session::open(options).await?, _store: store })
+        let options = SessionOptions {
+            store: store.path().join("empty.store"),
+            memory_limit: None,
+        };
+        Ok(Self {
+            session: Session::open(options).await?,
+            _store: store,
+        })
     }
 }
 
@@ -39,7 +45,10 @@ impl AsyncDB for Database {
         for batch in &batches {
             rows.extend(text_rows(batch)?);
         }
-        Ok(DBOutput::Rows { types: vec![DefaultColumnType::Any; columns], rows })
+        Ok(DBOutput::Rows {
+            types: vec![DefaultColumnType::Any; columns],
+            rows,
+        })
     }
 
     async fn shutdown(&mut self) {}
@@ -52,9 +61,20 @@ fn text_rows(batch: &RecordBatch) -> Result<Vec<Vec<String>>, DataFusionError> {
         .iter()
         .map(|column| ArrayFormatter::try_new(column, &options))
         .collect::<Result<Vec<_>, _>>()?;
-    let cell = |text: String| if text.is_empty() { "(empty)".to_string() } else { text };
+    let cell = |text: String| {
+        if text.is_empty() {
+            "(empty)".to_string()
+        } else {
+            text
+        }
+    };
     Ok((0..batch.num_rows())
-        .map(|row| columns.iter().map(|column| cell(column.value(row).to_string())).collect())
+        .map(|row| {
+            columns
+                .iter()
+                .map(|column| cell(column.value(row).to_string()))
+                .collect()
+        })
         .collect())
 }
 

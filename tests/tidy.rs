@@ -8,7 +8,8 @@ fn root() -> &'static Path {
 }
 
 fn files_below(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
-    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let entries =
+        fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     for entry in entries {
         let path = entry.expect("a readable folder").path();
         if path.is_dir() {
@@ -30,7 +31,11 @@ fn sources(folders: &[&str]) -> Vec<(String, String)> {
     paths
         .into_iter()
         .map(|path| {
-            let name = path.strip_prefix(root()).expect("below the root").to_string_lossy().replace('\\', "/");
+            let name = path
+                .strip_prefix(root())
+                .expect("below the root")
+                .to_string_lossy()
+                .replace('\\', "/");
             (name, fs::read_to_string(&path).expect("source is UTF-8"))
         })
         .collect()
@@ -51,10 +56,14 @@ fn upward_imports(base: &str, floors: &[&str]) -> Vec<String> {
     for (path, text) in sources(&[base]) {
         let inside = &path[base.len() + 1..];
         let room = inside.split(['/', '.']).next().unwrap_or_default();
-        let Some(floor) = floors.iter().position(|name| *name == room) else { continue };
+        let Some(floor) = floors.iter().position(|name| *name == room) else {
+            continue;
+        };
         for line in text.lines() {
             for higher in &floors[floor + 1..] {
-                if line.contains(&format!("crate::{higher}::")) || line.contains(&format!("crate::{higher};")) {
+                if line.contains(&format!("crate::{higher}::"))
+                    || line.contains(&format!("crate::{higher};"))
+                {
                     broken.push(format!("{path}: {}", line.trim()));
                 }
             }
@@ -76,13 +85,23 @@ fn imports_go_down_only() {
 fn kernels_know_only_numbers() {
     let mut broken = Vec::new();
     for (path, text) in sources(&["udfs/src/kernels"]) {
-        for word in ["arrow::", "datafusion::", "tokio::", "std::fs", "std::time", "std::env"] {
+        for word in [
+            "arrow::",
+            "datafusion::",
+            "tokio::",
+            "std::fs",
+            "std::time",
+            "std::env",
+        ] {
             if text.contains(word) {
                 broken.push(format!("{path} names {word}"));
             }
         }
     }
-    refuse(&broken, "kernels are mathematics on slices, so that they can be checked and reused without an engine");
+    refuse(
+        &broken,
+        "kernels are mathematics on slices, so that they can be checked and reused without an engine",
+    );
 }
 
 #[test]
@@ -92,14 +111,20 @@ fn functions_do_not_lean_on_each_other() {
         if path.ends_with("mod.rs") {
             continue;
         }
-        for line in text.lines().filter(|line| line.contains("crate::functions::") || line.contains("use super::")) {
+        for line in text
+            .lines()
+            .filter(|line| line.contains("crate::functions::") || line.contains("use super::"))
+        {
             // Unit tests name their own file's items through `super`.
             if line.trim() != "use super::*;" {
                 broken.push(format!("{path}: {}", line.trim()));
             }
         }
     }
-    refuse(&broken, "what two functions share belongs on a lower floor, else a function cannot be changed alone");
+    refuse(
+        &broken,
+        "what two functions share belongs on a lower floor, else a function cannot be changed alone",
+    );
 }
 
 #[test]
@@ -109,32 +134,58 @@ fn only_the_front_ends_print() {
         if path.starts_with("src/shell/") || path == "src/main.rs" {
             continue;
         }
-        for word in ["println!", "print!", "eprintln!", "eprint!", "dbg!", "stdout()", "stderr()"] {
+        for word in [
+            "println!",
+            "print!",
+            "eprintln!",
+            "eprint!",
+            "dbg!",
+            "stdout()",
+            "stderr()",
+        ] {
             if product(&text).contains(word) {
                 broken.push(format!("{path} uses {word}"));
             }
         }
     }
-    refuse(&broken, "a library that prints spoils the output of whoever embeds it");
+    refuse(
+        &broken,
+        "a library that prints spoils the output of whoever embeds it",
+    );
 }
 
 #[test]
 fn files_are_short_and_say_what_they_are() {
     let (mut long, mut nameless) = (Vec::new(), Vec::new());
-    for (path, text) in sources(&["src", "udfs/src", "tests", "udfs/tests", "benches", "udfs/benches"]) {
+    for (path, text) in sources(&[
+        "src",
+        "udfs/src",
+        "tests",
+        "udfs/tests",
+        "benches",
+        "udfs/benches",
+    ]) {
         let lines = text.lines().count();
-        let doc: String = text.lines().take_while(|line| line.starts_with("//!")).collect();
+        let doc: String = text
+            .lines()
+            .take_while(|line| line.starts_with("//!"))
+            .collect();
         if doc.is_empty() {
             nameless.push(path.clone());
         }
         if lines > 600 {
             long.push(format!("{path}: {lines} lines, at most 600"));
         } else if lines > 400 && !doc.contains("400 lines") {
-            long.push(format!("{path}: {lines} lines; over 400 lines the module doc says why"));
+            long.push(format!(
+                "{path}: {lines} lines; over 400 lines the module doc says why"
+            ));
         }
     }
     refuse(&long, "a file that does not fit the head is two files");
-    refuse(&nameless, "a file that cannot say in a sentence why it exists should not");
+    refuse(
+        &nameless,
+        "a file that cannot say in a sentence why it exists should not",
+    );
 }
 
 #[test]
@@ -146,17 +197,32 @@ fn every_function_has_an_slt() {
         let slt = root().join(format!("tests/slt/{chapter}/{name}.slt"));
         for path in [source, slt] {
             if !path.exists() {
-                broken.push(path.strip_prefix(root()).expect("below the root").display().to_string());
+                broken.push(
+                    path.strip_prefix(root())
+                        .expect("below the root")
+                        .display()
+                        .to_string(),
+                );
             }
         }
     }
-    refuse(&broken, "the path of a function and of its contract can be guessed from its chapter and name");
+    refuse(
+        &broken,
+        "the path of a function and of its contract can be guessed from its chapter and name",
+    );
 }
 
 #[test]
 fn nothing_is_left_for_later() {
     let mut broken = Vec::new();
-    for (path, text) in sources(&["src", "udfs/src", "tests", "udfs/tests", "benches", "udfs/benches"]) {
+    for (path, text) in sources(&[
+        "src",
+        "udfs/src",
+        "tests",
+        "udfs/tests",
+        "benches",
+        "udfs/benches",
+    ]) {
         if path == "tests/tidy.rs" {
             continue;
         }
@@ -166,13 +232,23 @@ fn nothing_is_left_for_later() {
             }
         }
     }
-    refuse(&broken, "a stub or a skipped test says done where it is not");
+    refuse(
+        &broken,
+        "a stub or a skipped test says done where it is not",
+    );
 }
 
 #[test]
 fn no_path_of_a_machine() {
     let mut broken = Vec::new();
-    for (path, text) in sources(&["src", "udfs/src", "tests", "udfs/tests", "benches", "udfs/benches"]) {
+    for (path, text) in sources(&[
+        "src",
+        "udfs/src",
+        "tests",
+        "udfs/tests",
+        "benches",
+        "udfs/benches",
+    ]) {
         if path == "tests/tidy.rs" {
             continue;
         }

@@ -31,7 +31,11 @@ use crate::store::Store;
 static PARAMETERS: LazyLock<Vec<Parameter>> = LazyLock::new(|| {
     OPTIONS
         .iter()
-        .map(|option| Parameter { name: option.name, kind: option.range, summary: option.meaning })
+        .map(|option| Parameter {
+            name: option.name,
+            kind: option.range,
+            summary: option.meaning,
+        })
         .collect()
 });
 
@@ -40,9 +44,21 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     chapter: "model",
     summary: "Sends a corpus through a model and keeps what every neuron responds to as a run; its rows are its progress.",
     arguments: &[
-        Parameter { name: "run", kind: "text", summary: "name of the new run" },
-        Parameter { name: "model", kind: "text", summary: "a Hugging Face folder of a GPT-2 model" },
-        Parameter { name: "corpus", kind: "text", summary: "a .txt, .jsonl or .parquet file" },
+        Parameter {
+            name: "run",
+            kind: "text",
+            summary: "name of the new run",
+        },
+        Parameter {
+            name: "model",
+            kind: "text",
+            summary: "a Hugging Face folder of a GPT-2 model",
+        },
+        Parameter {
+            name: "corpus",
+            kind: "text",
+            summary: "a .txt, .jsonl or .parquet file",
+        },
     ],
     required: 3,
     options: &PARAMETERS,
@@ -53,7 +69,10 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
 
 /// The catalogue entry.
 pub(super) fn function(store: Arc<Store>) -> Function {
-    Function { doc: &DOC, implementation: Implementation::Table(Arc::new(Ingest { store })) }
+    Function {
+        doc: &DOC,
+        implementation: Implementation::Table(Arc::new(Ingest { store })),
+    }
 }
 
 fn schema() -> SchemaRef {
@@ -72,7 +91,9 @@ fn row(progress: &Progress) -> Result<RecordBatch> {
     let columns: Vec<datafusion::arrow::array::ArrayRef> = vec![
         Arc::new(StringArray::from(vec![progress.phase])),
         Arc::new(Int64Array::from(vec![progress.documents as i64])),
-        Arc::new(Int64Array::from(vec![progress.total_documents.map(|n| n as i64)])),
+        Arc::new(Int64Array::from(vec![
+            progress.total_documents.map(|n| n as i64),
+        ])),
         Arc::new(Int64Array::from(vec![progress.tokens as i64])),
         Arc::new(Float64Array::from(vec![progress.tokens_per_second])),
         Arc::new(Float64Array::from(vec![progress.elapsed_seconds])),
@@ -106,7 +127,10 @@ impl TableFunctionImpl for Ingest {
             corpus: required("corpus")?.into(),
             options,
         };
-        Ok(Arc::new(Job { store: Arc::clone(&self.store), request }))
+        Ok(Arc::new(Job {
+            store: Arc::clone(&self.store),
+            request,
+        }))
     }
 }
 
@@ -146,7 +170,9 @@ impl TableProvider for Job {
         let maxima = match &self.request.options.max_activations_table {
             None => None,
             Some(name) => {
-                let table = polysema_udfs::bridge::tables::table_by_reference(state, "ingest", name).await?;
+                let table =
+                    polysema_udfs::bridge::tables::table_by_reference(state, "ingest", name)
+                        .await?;
                 Some(table.scan(state, None, &[], None).await?)
             }
         };
@@ -182,8 +208,15 @@ struct IngestExec {
 
 impl DisplayAs for IngestExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        let IngestRequest { run, model, corpus, .. } = &self.request;
-        write!(f, "IngestExec: run={run}, model={}, corpus={}", model.display(), corpus.display())
+        let IngestRequest {
+            run, model, corpus, ..
+        } = &self.request;
+        write!(
+            f,
+            "IngestExec: run={run}, model={}, corpus={}",
+            model.display(),
+            corpus.display()
+        )
     }
 }
 
@@ -207,18 +240,28 @@ impl ExecutionPlan for IngestExec {
         Ok(TreeNodeRecursion::Continue)
     }
 
-    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+    fn with_new_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         Ok(self)
     }
 
     fn execute(&self, _: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let mut builder = RecordBatchReceiverStream::builder(Arc::clone(self.properties.equivalence_properties().schema()), 8);
+        let mut builder = RecordBatchReceiverStream::builder(
+            Arc::clone(self.properties.equivalence_properties().schema()),
+            8,
+        );
         let tx = builder.tx();
         let (store, mut request) = (Arc::clone(&self.store), self.request.clone());
         let (projection, maxima) = (self.projection.clone(), self.maxima.clone());
         builder.spawn(async move {
             if let Some(plan) = maxima {
-                let batches: Vec<_> = collect_partitioned(plan, context).await?.into_iter().flatten().collect();
+                let batches: Vec<_> = collect_partitioned(plan, context)
+                    .await?
+                    .into_iter()
+                    .flatten()
+                    .collect();
                 request.options.max_activations = Some(MaxActivations::from_batches(&batches)?);
             }
             let cancelled = Arc::new(AtomicBool::new(false));
@@ -237,7 +280,9 @@ impl ExecutionPlan for IngestExec {
             };
             match tokio::task::spawn_blocking(work).await {
                 Ok(done) => done,
-                Err(error) => datafusion::common::internal_err!("ingest: the work ended without a result ({error})"),
+                Err(error) => datafusion::common::internal_err!(
+                    "ingest: the work ended without a result ({error})"
+                ),
             }
         });
         Ok(builder.build())

@@ -193,9 +193,9 @@ impl Tile {
                     self.fresh.push((neuron, place, *peak));
                     let record = self.windows.len() + 2 * window + 1;
                     let start = (peak.pos as usize).saturating_sub(window);
-                    let end = n_tokens.min(&(peak.pos as usize + window + 1));
+                    let end = (*n_tokens).min(peak.pos as usize + window + 1);
                     let column = self.first + neuron;
-                    let around = (start..*end).map(|pos| document[pos * values.width + column]);
+                    let around = (start..end).map(|pos| document[pos * values.width + column]);
                     self.windows.extend(around);
                     self.windows.resize(record, 0.0);
                 }

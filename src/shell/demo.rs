@@ -20,9 +20,18 @@ const RUN: &str = "demo";
 const MAX_LEAVES: usize = 16;
 
 const MODEL: [(&str, &[u8]); 3] = [
-    ("config.json", include_bytes!("../../tests/data/demo/model/config.json")),
-    ("model.safetensors", include_bytes!("../../tests/data/demo/model/model.safetensors")),
-    ("tokenizer.json", include_bytes!("../../tests/data/demo/model/tokenizer.json")),
+    (
+        "config.json",
+        include_bytes!("../../tests/data/demo/model/config.json"),
+    ),
+    (
+        "model.safetensors",
+        include_bytes!("../../tests/data/demo/model/model.safetensors"),
+    ),
+    (
+        "tokenizer.json",
+        include_bytes!("../../tests/data/demo/model/tokenizer.json"),
+    ),
 ];
 const CORPUS: &[u8] = include_bytes!("../../tests/data/demo/corpus.jsonl");
 
@@ -37,7 +46,9 @@ LIMIT 5";
 
 /// Runs the demo, printing each step.
 pub async fn run(interpreter: &mut Interpreter, store: &Path) -> Result<(), Failure> {
-    say("polysema demo: a corpus of 312 paragraphs around 18 ambiguous words, and a GPT-2 of 4 layers with 2,048 neurons.\n")?;
+    say(
+        "polysema demo: a corpus of 312 paragraphs around 18 ambiguous words, and a GPT-2 of 4 layers with 2,048 neurons.\n",
+    )?;
     ingest(interpreter, store).await?;
     interpreter
         .run_script(&format!("SET polysema.run = '{RUN}'"), &Source::Generated)
@@ -46,20 +57,36 @@ pub async fn run(interpreter: &mut Interpreter, store: &Path) -> Result<(), Fail
     say("1. Which neurons respond to several unrelated things?")?;
     ask(interpreter, POLYSEMANTIC).await?;
     let rows = read(&interpreter.session, POLYSEMANTIC).await?;
-    let Some((layer, neuron)) = integers(&rows, 0).first().copied().zip(integers(&rows, 1).first().copied()) else {
-        return Err(Failure::Error("demo: a neuron with several clusters is required, got none".into()));
+    let Some((layer, neuron)) = integers(&rows, 0)
+        .first()
+        .copied()
+        .zip(integers(&rows, 1).first().copied())
+    else {
+        return Err(Failure::Error(
+            "demo: a neuron with several clusters is required, got none".into(),
+        ));
     };
 
-    say(&format!("2. What are the separate behaviours of layer {layer}, neuron {neuron}? The key token stands between « and ».\n   (the two first examples of every cluster of at least two)"))?;
-    ask(interpreter, &format!("\
+    say(&format!(
+        "2. What are the separate behaviours of layer {layer}, neuron {neuron}? The key token stands between « and ».\n   (the two first examples of every cluster of at least two)"
+    ))?;
+    ask(
+        interpreter,
+        &format!(
+            "\
 SELECT cluster, example, round(activation, 2) AS activation, context
 FROM (SELECT *, row_number() OVER (PARTITION BY cluster ORDER BY example) AS place,
              count(*) OVER (PARTITION BY cluster) AS size
       FROM feature_clusters({layer}, {neuron}))
 WHERE place <= 2 AND size >= 2
-ORDER BY cluster, example")).await?;
+ORDER BY cluster, example"
+        ),
+    )
+    .await?;
 
-    say("3. How do they hang together? The larger clusters, the distance at which they join, and their tokens.")?;
+    say(
+        "3. How do they hang together? The larger clusters, the distance at which they join, and their tokens.",
+    )?;
     say(&format!("\n   SELECT * FROM linkage({layer}, {neuron})\n"))?;
     for line in drawing(&interpreter.session, layer, neuron).await? {
         say(&line)?;
@@ -76,21 +103,37 @@ The store is {folder}. Next, try:
 /// Ingests the bundled data, unless the store has the run already.
 async fn ingest(interpreter: &mut Interpreter, store: &Path) -> Result<(), Failure> {
     if interpreter.session.store().has(RUN) {
-        return say(&format!("The store {} has the run '{RUN}' already.\n", store.display()));
+        return say(&format!(
+            "The store {} has the run '{RUN}' already.\n",
+            store.display()
+        ));
     }
     let data = store.join("demo-data");
     let write = |path: &Path, bytes: &[u8]| {
-        fs::write(path, bytes)
-            .map_err(|error| Failure::Error(format!("demo: a writable {} is required, got {error}", path.display())))
+        fs::write(path, bytes).map_err(|error| {
+            Failure::Error(format!(
+                "demo: a writable {} is required, got {error}",
+                path.display()
+            ))
+        })
     };
-    fs::create_dir_all(data.join("model"))
-        .map_err(|error| Failure::Error(format!("demo: a writable {} is required, got {error}", data.display())))?;
+    fs::create_dir_all(data.join("model")).map_err(|error| {
+        Failure::Error(format!(
+            "demo: a writable {} is required, got {error}",
+            data.display()
+        ))
+    })?;
     for (name, bytes) in MODEL {
         write(&data.join("model").join(name), bytes)?;
     }
     write(&data.join("corpus.jsonl"), CORPUS)?;
-    let [model, corpus] = ["model", "corpus.jsonl"].map(|name| quoted(&data.join(name).to_string_lossy(), '\''));
-    ask(interpreter, &format!("SELECT * FROM ingest('{RUN}', {model}, {corpus})")).await?;
+    let [model, corpus] =
+        ["model", "corpus.jsonl"].map(|name| quoted(&data.join(name).to_string_lossy(), '\''));
+    ask(
+        interpreter,
+        &format!("SELECT * FROM ingest('{RUN}', {model}, {corpus})"),
+    )
+    .await?;
     let counts = "SELECT (SELECT count(*) FROM demo.documents) AS documents, (SELECT count(*) FROM demo.tokens) AS tokens,
        (SELECT count(*) FROM demo.neurons) AS neurons, (SELECT count(*) FROM demo.examples) AS examples";
     ask(interpreter, counts).await
@@ -112,20 +155,43 @@ async fn read(session: &Session, query: &str) -> Result<Vec<RecordBatch>, Failur
 }
 
 fn integers(batches: &[RecordBatch], column: usize) -> Vec<i32> {
-    batches.iter().flat_map(|batch| batch.column(column).as_primitive::<Int32Type>().values().to_vec()).collect()
+    batches
+        .iter()
+        .flat_map(|batch| {
+            batch
+                .column(column)
+                .as_primitive::<Int32Type>()
+                .values()
+                .to_vec()
+        })
+        .collect()
 }
 
 async fn drawing(session: &Session, layer: i32, neuron: i32) -> Result<Vec<String>, Failure> {
     let place = format!("{layer}, {neuron}");
-    let merges = read(session, &format!("SELECT cluster1, cluster2, dissimilarity FROM linkage({place}) ORDER BY step")).await?;
-    let heights = merges.iter().flat_map(|batch| batch.column(2).as_primitive::<Float32Type>().values().to_vec());
+    let merges = read(
+        session,
+        &format!("SELECT cluster1, cluster2, dissimilarity FROM linkage({place}) ORDER BY step"),
+    )
+    .await?;
+    let heights = merges.iter().flat_map(|batch| {
+        batch
+            .column(2)
+            .as_primitive::<Float32Type>()
+            .values()
+            .to_vec()
+    });
     let merges: Vec<dendrogram::Merge> = integers(&merges, 0)
         .into_iter()
         .zip(integers(&merges, 1))
         .zip(heights)
         .map(|((a, b), height)| (a as usize, b as usize, height))
         .collect();
-    let members = read(session, &format!("SELECT cluster FROM feature_clusters({place}) ORDER BY example")).await?;
+    let members = read(
+        session,
+        &format!("SELECT cluster FROM feature_clusters({place}) ORDER BY example"),
+    )
+    .await?;
     let summary = read(
         session,
         &format!("SELECT size, array_to_string(top_tokens, ' ') FROM cluster_summary({place}, {{n_tokens: 4}}) ORDER BY cluster"),
@@ -133,7 +199,9 @@ async fn drawing(session: &Session, layer: i32, neuron: i32) -> Result<Vec<Strin
     .await?;
     let tokens = summary.iter().flat_map(|batch| {
         let column = batch.column(1).as_string::<i32>();
-        (0..column.len()).map(|i| column.value(i).replace('\n', "↵")).collect::<Vec<_>>()
+        (0..column.len())
+            .map(|i| column.value(i).replace('\n', "↵"))
+            .collect::<Vec<_>>()
     });
     let labels: Vec<String> = integers(&summary, 0)
         .into_iter()
@@ -143,7 +211,13 @@ async fn drawing(session: &Session, layer: i32, neuron: i32) -> Result<Vec<Strin
         .collect();
     let groups: Vec<Option<usize>> = members
         .iter()
-        .flat_map(|batch| batch.column(0).as_primitive::<Int32Type>().iter().collect::<Vec<_>>())
+        .flat_map(|batch| {
+            batch
+                .column(0)
+                .as_primitive::<Int32Type>()
+                .iter()
+                .collect::<Vec<_>>()
+        })
         .map(|cluster| cluster.map(|c| c as usize).filter(|&c| c < MAX_LEAVES))
         .collect();
     let shown = labels.len().min(MAX_LEAVES);

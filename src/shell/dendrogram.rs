@@ -19,14 +19,26 @@ enum Node {
 /// `group_of[i]` is the row that observation `i` belongs to, if it is drawn; `labels[row]` stands before the row. A
 /// group is one subtree of `merges`. Rows are put in the order of the tree, so that no branches cross.
 pub fn draw(merges: &[Merge], group_of: &[Option<usize>], labels: &[String]) -> Vec<String> {
-    let Some(root) = tree(merges, group_of) else { return Vec::new() };
+    let Some(root) = tree(merges, group_of) else {
+        return Vec::new();
+    };
     let mut order = Vec::new();
     leaves(&root, &mut order);
-    let highest = merges.iter().map(|merge| merge.2).fold(f32::MIN_POSITIVE, f32::max);
-    let mut canvas = Canvas { highest, rows: vec![[0; WIDTH]; order.len()] };
+    let highest = merges
+        .iter()
+        .map(|merge| merge.2)
+        .fold(f32::MIN_POSITIVE, f32::max);
+    let mut canvas = Canvas {
+        highest,
+        rows: vec![[0; WIDTH]; order.len()],
+    };
     let mut next_row = 0;
     canvas.node(&root, &mut next_row);
-    let margin = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
+    let margin = labels
+        .iter()
+        .map(|label| label.chars().count())
+        .max()
+        .unwrap_or(0);
     let mut lines: Vec<String> = order
         .iter()
         .zip(&canvas.rows)
@@ -38,13 +50,20 @@ pub fn draw(merges: &[Merge], group_of: &[Option<usize>], labels: &[String]) -> 
         .collect();
     let end = format!("{highest:.2}");
     let gap = WIDTH.saturating_sub(1 + end.len());
-    lines.push(format!("{} 0{}{end}  distance", " ".repeat(margin), " ".repeat(gap)));
+    lines.push(format!(
+        "{} 0{}{end}  distance",
+        " ".repeat(margin),
+        " ".repeat(gap)
+    ));
     lines
 }
 
 fn tree(merges: &[Merge], group_of: &[Option<usize>]) -> Option<Node> {
-    let mut nodes: HashMap<usize, Node> =
-        group_of.iter().enumerate().filter_map(|(i, group)| Some((i, Node::Leaf((*group)?)))).collect();
+    let mut nodes: HashMap<usize, Node> = group_of
+        .iter()
+        .enumerate()
+        .filter_map(|(i, group)| Some((i, Node::Leaf((*group)?))))
+        .collect();
     for (step, &(a, b, height)) in merges.iter().enumerate() {
         let joined = match (nodes.remove(&a), nodes.remove(&b)) {
             (Some(Node::Leaf(x)), Some(Node::Leaf(y))) if x == y => Node::Leaf(x),
@@ -54,7 +73,10 @@ fn tree(merges: &[Merge], group_of: &[Option<usize>]) -> Option<Node> {
         };
         nodes.insert(group_of.len() + step, joined);
     }
-    nodes.into_iter().max_by_key(|(label, _)| *label).map(|(_, node)| node)
+    nodes
+        .into_iter()
+        .max_by_key(|(label, _)| *label)
+        .map(|(_, node)| node)
 }
 
 fn leaves(node: &Node, order: &mut Vec<usize>) {
@@ -149,7 +171,11 @@ mod tests {
     #[test]
     fn groups_left_out_do_not_leave_gaps() {
         let merges = [(0, 1, 0.2), (2, 3, 0.8)];
-        let lines = draw(&merges, &[Some(0), None, Some(1)], &["x".into(), "y".into()]);
+        let lines = draw(
+            &merges,
+            &[Some(0), None, Some(1)],
+            &["x".into(), "y".into()],
+        );
         assert_eq!(lines.len(), 3);
         assert!(draw(&[], &[], &[]).is_empty());
     }

@@ -86,13 +86,7 @@ pub fn documentation(session: &Session, name: &str) -> Result<(), Failure> {
         );
         return Err(Failure::Error(message));
     };
-    let mut text = format!(
-        "{} ({} function)\n\n{}\n",
-        function.signature,
-        function.kind,
-        function.documentation.trim()
-    );
-    stdout().write_all(text.as_bytes())?;
+    stdout().write_all(function.documentation.as_bytes())?;
     Ok(())
 }
 

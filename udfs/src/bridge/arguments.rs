@@ -60,7 +60,11 @@ impl Arguments {
 
     /// A call without arguments.
     pub fn none(function: &'static str) -> Self {
-        Self { doc_name: function, positional: Vec::new(), options: Vec::new() }
+        Self {
+            doc_name: function,
+            positional: Vec::new(),
+            options: Vec::new(),
+        }
     }
 
     /// The function's name, for messages.

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, AsArray};
+use datafusion::arrow::array::AsArray;
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Int32Type};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{DFSchema, Result, TableReference, exec_datafusion_err, plan_datafusion_err, plan_err};
+use datafusion::common::{
+    DFSchema, Result, TableReference, exec_datafusion_err, plan_datafusion_err, plan_err,
+};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, col, lit};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{CastExpr, Column};
-use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::{ExecutionPlan, collect};
@@ -92,7 +94,8 @@ pub async fn table_by_reference(
     name: &str,
 ) -> Result<Arc<dyn TableProvider>> {
     let options = &state.config_options().catalog;
-    let full = TableReference::from(name).resolve(&options.default_catalog, &options.default_schema);
+    let full =
+        TableReference::from(name).resolve(&options.default_catalog, &options.default_schema);
     if let Some(catalog) = state.catalog_list().catalog(&full.catalog)
         && let Some(schema) = catalog.schema(&full.schema)
         && let Some(provider) = schema.table(&full.table).await?
@@ -145,7 +148,7 @@ pub async fn scan(
         .await?;
     if let Some(predicate) = conjunction(above) {
         let schema = DFSchema::try_from(plan.schema().as_ref().clone())?;
-        let predicate = create_physical_expr(&predicate, &schema, state.execution_props())?;
+        let predicate = state.create_physical_expr(predicate, &schema)?;
         plan = Arc::new(FilterExec::try_new(predicate, plan)?);
     }
     canonical_types(function, table, plan)

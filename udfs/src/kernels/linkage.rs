@@ -94,6 +94,12 @@ impl Default for Linker {
     }
 }
 
+impl std::fmt::Debug for Linker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Linker").finish_non_exhaustive()
+    }
+}
+
 impl Linker {
     /// Empty buffers.
     pub fn new() -> Self {
