@@ -120,7 +120,7 @@ async fn activations_and_examples(session: &Session) {
                     FROM examples e JOIN tokens t ON t.doc_id = e.doc_id AND t.pos = e.pos) e
            ON e.layer = g.layer AND e.neuron = g.neuron AND e.example = g.example
          JOIN golden_neurons n ON n.layer = coalesce(g.layer, e.layer) AND n.neuron = coalesce(g.neuron, e.neuron)
-         WHERE (e.doc_id IS DISTINCT FROM g.doc_id OR e.pos IS DISTINCT FROM g.pos OR e.token_id IS DISTINCT FROM g.token_id
+         WHERE ((e.doc_id IS DISTINCT FROM g.doc_id) OR (e.pos IS DISTINCT FROM g.pos) OR (e.token_id IS DISTINCT FROM g.token_id)
                 OR abs(e.activation - g.activation) > 1e-4 * abs(g.activation))";
     none(
         session,
@@ -128,11 +128,12 @@ async fn activations_and_examples(session: &Session) {
         &format!("SELECT g.*, e.* {mismatches} AND n.n_borderline = 0"),
     )
     .await;
-    let exceptions = number(
+    query(
         session,
-        &format!("SELECT count(DISTINCT n.layer * 1000 + n.neuron) {mismatches}"),
+        &format!("CREATE TABLE differing AS SELECT DISTINCT n.layer, n.neuron {mismatches}"),
     )
     .await;
+    let exceptions = number(session, "SELECT count(*) FROM differing").await;
     println!(
         "  neurons whose example list differs (all with an example at the threshold): {exceptions} of {NEURONS}"
     );
@@ -140,7 +141,8 @@ async fn activations_and_examples(session: &Session) {
 
 async fn metrics_and_partitions(session: &Session, embedding: &str, suffix: &str) {
     let options = format!("NULL, NULL, {{embedding: '{embedding}'}}");
-    let same_lists = "g.n_borderline = 0";
+    let same_lists =
+        "NOT EXISTS (SELECT 1 FROM differing d WHERE d.layer = g.layer AND d.neuron = g.neuron)";
     let cut = format!("{same_lists} AND g.gap{suffix} > 1e-5");
     let join = format!(
         "FROM golden_neurons g LEFT JOIN neuron_polysemanticity({options}) p ON p.layer = g.layer AND p.neuron = g.neuron"
@@ -153,7 +155,7 @@ async fn metrics_and_partitions(session: &Session, embedding: &str, suffix: &str
         &format!(
             "SELECT g.layer, g.neuron, p.n_examples, g.n_examples, p.max_distance, g.max_distance{suffix}, p.mean_distance,
                     g.mean_distance{suffix} {join}
-             WHERE {same_lists} AND (p.n_examples IS DISTINCT FROM CAST(g.n_examples AS INT) OR {})",
+             WHERE {same_lists} AND ((p.n_examples IS DISTINCT FROM CAST(g.n_examples AS INT)) OR {})",
             distances.join(" OR ")
         ),
     )
@@ -165,7 +167,7 @@ async fn metrics_and_partitions(session: &Session, embedding: &str, suffix: &str
         &format!("{embedding}: clusters and their distances within 1e-5"),
         &format!(
             "SELECT g.layer, g.neuron, p.*, g.n_clusters{suffix} {join}
-             WHERE {cut} AND (p.n_clusters IS DISTINCT FROM CAST(g.n_clusters{suffix} AS INT) OR {})",
+             WHERE {cut} AND ((p.n_clusters IS DISTINCT FROM CAST(g.n_clusters{suffix} AS INT)) OR {})",
             clusters.join(" OR ")
         ),
     )
@@ -185,11 +187,13 @@ async fn partitions(session: &Session) {
         "SELECT g.layer, g.neuron, g.example, c.cluster, g.cluster FROM golden_examples g
          JOIN golden_neurons n ON n.layer = g.layer AND n.neuron = g.neuron
          LEFT JOIN feature_clusters() c ON c.layer = g.layer AND c.neuron = g.neuron AND c.example = g.example
-         WHERE n.n_borderline = 0 AND n.gap > 1e-5 AND c.cluster IS DISTINCT FROM CAST(g.cluster AS INT)",
+         WHERE n.gap > 1e-5 AND c.cluster IS DISTINCT FROM CAST(g.cluster AS INT)
+           AND NOT EXISTS (SELECT 1 FROM differing d WHERE d.layer = g.layer AND d.neuron = g.neuron)",
     )
     .await;
 }
 
+/// Five examples of one neuron have the same embedding: the order in which they merge, at distance 0, is anybody's.
 async fn merges(session: &Session) {
     let compared = number(session, "SELECT count(*) FROM golden_linkage").await;
     assert_eq!(compared, 999, "merges of the twelve neurons");
@@ -198,8 +202,8 @@ async fn merges(session: &Session) {
         "merges of the twelve neurons",
         "SELECT g.*, l.* FROM golden_linkage g
          LEFT JOIN linkage() l ON l.layer = g.layer AND l.neuron = g.neuron AND l.step = g.step
-         WHERE l.step IS NULL OR l.cluster1 <> g.cluster1 OR l.cluster2 <> g.cluster2 OR l.size <> g.size
-            OR abs(l.dissimilarity - g.dissimilarity) > 1e-5",
+         WHERE l.step IS NULL OR l.size <> g.size OR abs(l.dissimilarity - g.dissimilarity) > 1e-5
+            OR (g.dissimilarity > 1e-6 AND (l.cluster1 <> g.cluster1 OR l.cluster2 <> g.cluster2))",
     )
     .await;
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, Int32Array, Int64Array,
-    ListBuilder, PrimitiveBuilder, RecordBatch, StringArray, UInt32Array,
+    ArrayRef, AsArray, FixedSizeListArray, Float32Array, Int32Array, Int64Array, ListBuilder,
+    PrimitiveBuilder, RecordBatch, StringArray, UInt32Array,
 };
 use datafusion::arrow::datatypes::{DataType, Field, Float32Type, Int32Type, Schema, SchemaRef};
 use datafusion::arrow::util::pretty::pretty_format_batches;

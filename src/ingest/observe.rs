@@ -342,7 +342,7 @@ mod tests {
         let vector = examples[1][1].vector as usize;
         layer
             .vectors
-            .read(vector, 1, f32::from_ne_bytes, &mut h)
+            .read(vector, 2, f32::from_ne_bytes, &mut h)
             .unwrap();
         assert_eq!(h, [8.0, 9.0]);
         let (activity, at) = layer.activity(0);

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+/// Columns that are never NULL: rows are found and ordered by them.
+const KEYS: [&str; 6] = ["layer", "neuron", "example", "doc_id", "pos", "bucket"];
+
 fn schema(columns: &[(&str, DataType)]) -> SchemaRef {
     Arc::new(Schema::new(
         columns
             .iter()
-            .map(|(name, kind)| Field::new(*name, kind.clone(), true))
+            .map(|(name, kind)| Field::new(*name, kind.clone(), !KEYS.contains(name)))
             .collect::<Vec<_>>(),
     ))
 }

@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float32Type, Int32Type};
 use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::error::Result;
-use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use datafusion::prelude::SessionContext;
 use polysema::ingest::{IngestOptions, IngestRequest, Order, Progress, ingest};
 use polysema::models::{HookPoint, Hooks, Input, Site, load};
@@ -336,54 +335,4 @@ fn one_neuron(
     if !examples.is_empty() {
         brute.examples.insert(key, examples);
     }
-}
-
-/// What the reference computed.
-pub struct Golden {
-    /// Neuron, maximum, number of borderline documents.
-    pub neurons: Vec<((i32, i32), f32, i32)>,
-    /// Document, position, activation.
-    pub examples: BTreeMap<(i32, i32), Vec<(i32, i32, f32)>>,
-}
-
-impl Golden {
-    pub fn read(folder: &Path) -> Self {
-        let mut neurons = vec![];
-        for row in columns(
-            &folder.join("neurons.parquet"),
-            &["layer", "neuron", "max_activation", "n_borderline"],
-        ) {
-            neurons.push(((row[0] as i32, row[1] as i32), row[2] as f32, row[3] as i32));
-        }
-        let mut examples: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        let names = ["layer", "neuron", "example", "doc_id", "pos", "activation"];
-        for row in columns(&folder.join("examples.parquet"), &names) {
-            let list = examples.entry((row[0] as i32, row[1] as i32)).or_default();
-            assert_eq!(row[2] as usize, list.len());
-            list.push((row[3] as i32, row[4] as i32, row[5] as f32));
-        }
-        Self { neurons, examples }
-    }
-}
-
-/// Rows of some numeric columns of a Parquet file.
-fn columns(path: &Path, names: &[&str]) -> Vec<Vec<f64>> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap();
-    let mut rows = vec![];
-    for batch in reader.build().unwrap() {
-        let batch = batch.unwrap();
-        let number = |name: &&str| {
-            let column = batch.column_by_name(name).unwrap();
-            cast(column, &DataType::Float64).unwrap()
-        };
-        let columns: Vec<ArrayRef> = names.iter().map(number).collect();
-        for row in 0..batch.num_rows() {
-            let value = |c: &ArrayRef| {
-                c.as_primitive::<datafusion::arrow::datatypes::Float64Type>()
-                    .value(row)
-            };
-            rows.push(columns.iter().map(value).collect());
-        }
-    }
-    rows
 }

@@ -185,6 +185,11 @@ impl ExecutionPlan for PerNeuronExec {
         ]
     }
 
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        // Ranges of neurons that already lie apart are worth more than an even shuffle.
+        vec![false, false]
+    }
+
     fn with_new_children(
         self: Arc<Self>,
         mut children: Vec<Arc<dyn ExecutionPlan>>,
