@@ -187,7 +187,7 @@ async fn partitions(session: &Session) {
         "SELECT g.layer, g.neuron, g.example, c.cluster, g.cluster FROM golden_examples g
          JOIN golden_neurons n ON n.layer = g.layer AND n.neuron = g.neuron
          LEFT JOIN feature_clusters() c ON c.layer = g.layer AND c.neuron = g.neuron AND c.example = g.example
-         WHERE n.gap > 1e-5 AND c.cluster IS DISTINCT FROM CAST(g.cluster AS INT)
+         WHERE n.gap > 1e-5 AND (c.cluster IS DISTINCT FROM CAST(g.cluster AS INT))
            AND NOT EXISTS (SELECT 1 FROM differing d WHERE d.layer = g.layer AND d.neuron = g.neuron)",
     )
     .await;

@@ -1,4 +1,5 @@
 //! Models against numbers made elsewhere, and the laws their hooks and weights keep.
+//! Over 400 lines because every check shares the probe.
 
 #[path = "models/bad_input.rs"]
 mod bad_input;

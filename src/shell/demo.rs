@@ -35,12 +35,12 @@ const MODEL: [(&str, &[u8]); 3] = [
 ];
 const CORPUS: &[u8] = include_bytes!("../../tests/data/demo/corpus.jsonl");
 
-/// The neurons worth a look: enough examples, and clusters that are themselves tight.
+/// The neurons worth a look: enough examples in a handful of clusters, and those far apart.
 const POLYSEMANTIC: &str = "\
 SELECT layer, neuron, n_examples, n_clusters, round(mean_distance, 3) AS mean_distance,
        round(intra_cluster_distance, 3) AS intra, round(inter_cluster_distance, 3) AS inter
 FROM neuron_polysemanticity()
-WHERE n_examples >= 12 AND n_clusters BETWEEN 2 AND n_examples / 3
+WHERE n_examples >= 30 AND n_clusters BETWEEN 2 AND 5
 ORDER BY mean_distance DESC, layer, neuron
 LIMIT 5";
 

@@ -1,4 +1,5 @@
 //! The physical scan of a run's table: partitions are ranges of neurons, each in order, decoded batch by batch.
+//! Over 400 lines because the plan, its partitions and its stream share one state.
 
 use std::fmt;
 use std::ops::Range;

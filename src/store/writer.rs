@@ -1,4 +1,5 @@
 //! Writes a run: files into a new generation, then one rename that makes them the run.
+//! Over 400 lines with its tests, which need its insides: what a crash leaves behind is only seen here.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};

@@ -5,12 +5,13 @@ pub mod clustering;
 mod cursor;
 mod operator;
 mod table;
+mod worker;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
-use datafusion::arrow::datatypes::{Float32Type, Int32Type, SchemaRef};
+use datafusion::arrow::datatypes::{Float32Type, Int32Type};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{Result, exec_err, internal_datafusion_err};
 
@@ -194,9 +195,4 @@ impl Vectors {
             .map(|i| self.column.row(i).expect("checked by Group::vectors"))
             .collect()
     }
-}
-
-/// Builds the operator's schema-typed batch out of a function's columns.
-fn to_batch(schema: &SchemaRef, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
-    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }

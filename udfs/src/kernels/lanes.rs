@@ -3,6 +3,7 @@
 //!
 //! All vector units add the same sixteen partial sums in the same order, so the AVX-512, AVX2 and NEON paths give
 //! equal bits; the portable one has no fused multiply-add and differs by rounding.
+//! Over 400 lines so that all unsafe code stands in one file.
 
 use crate::kernels::distance::condensed_row;
 
