@@ -40,6 +40,11 @@ impl Arguments {
                         names(doc.options)
                     );
                 }
+                if options.iter().any(|(known, _)| *known == name) {
+                    return plan_err!(
+                        "{function}: options are each given once, got two of '{name}'"
+                    );
+                }
                 options.push((name, ScalarValue::try_from_array(column, 0)?));
             }
         }

@@ -352,6 +352,7 @@ impl Worker {
     }
 
     fn group(&mut self, group: &Group) -> Result<RecordBatch> {
+        group.require_ids()?;
         let (n, d) = (group.len(), width(group));
         let needed = self.function.bytes(n, d);
         self.reservation.try_resize(needed).map_err(|error| {
