@@ -88,6 +88,24 @@ impl Arguments {
         option.or(positional).filter(|value| !value.is_null())
     }
 
+    /// The call as SQL, by which EXPLAIN and the optimizer tell it from another.
+    pub fn call(&self) -> String {
+        let literal = |value: &ScalarValue| match value.try_as_str() {
+            Some(Some(text)) => format!("'{text}'"),
+            _ => value.to_string(),
+        };
+        let mut written: Vec<_> = self.positional.iter().map(|(_, v)| literal(v)).collect();
+        if !self.options.is_empty() {
+            let options: Vec<_> = self
+                .options
+                .iter()
+                .map(|(name, value)| format!("{name}: {}", literal(value)))
+                .collect();
+            written.push(format!("{{{}}}", options.join(", ")));
+        }
+        format!("{}({})", self.doc_name, written.join(", "))
+    }
+
     /// The options in the order they were written.
     pub fn options(&self) -> &[(String, ScalarValue)] {
         &self.options
