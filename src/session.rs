@@ -1,5 +1,7 @@
 //! One open store and the SQL context over it: what every front end talks to.
 
+mod statement;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -134,13 +136,18 @@ impl Session {
         self.select_run()?;
         let state = self.context.state();
         let dialect = state.config().options().sql_parser.dialect;
-        let mut parsed = state.sql_to_statement(statement, &dialect)?;
+        let mut parsed = statement::parse(&state, statement, &dialect)?;
         if let Parsed::Statement(inner) = &parsed
             && let ast::Statement::Call(call) = inner.as_ref()
         {
             parsed = state.sql_to_statement(&format!("SELECT * FROM {call}"), &dialect)?;
         }
-        let plan = state.statement_to_plan(parsed).await?;
+        let mut plan = state.statement_to_plan(parsed).await?;
+        if let LogicalPlan::Statement(Statement::ResetVariable(reset)) = &plan
+            && let Some(set) = to_default(&reset.variable)
+        {
+            plan = LogicalPlan::Statement(Statement::SetVariable(set));
+        }
         if let LogicalPlan::Statement(Statement::SetVariable(set)) = &plan {
             self.check_setting(set)?;
         }
@@ -182,11 +189,11 @@ impl Session {
         ClusterOptions::from_settings("SET", &options)?;
         if name == "run" && !options.run.is_empty() && !self.store.has(&options.run) {
             let runs = self.store.runs()?;
-            return plan_err!(
-                "SET: polysema.run must be one of {}, got '{}'",
-                runs.join(", "),
-                options.run
-            );
+            let known = match runs.is_empty() {
+                true => "a run of the store, which has none yet".to_string(),
+                false => format!("one of {}", runs.join(", ")),
+            };
+            return plan_err!("SET: polysema.run must be {known}, got '{}'", options.run);
         }
         Ok(())
     }
@@ -234,6 +241,16 @@ impl Session {
         let provider = self.context.table_provider(table).await?;
         Ok(provider.schema())
     }
+}
+
+/// RESET of a setting `polysema.*` as the SET it means; DataFusion resets its own settings only.
+fn to_default(variable: &str) -> Option<SetVariable> {
+    let defaults = PolysemaOptions::default().entries();
+    let entry = defaults.into_iter().find(|entry| entry.key == variable)?;
+    Some(SetVariable {
+        variable: entry.key,
+        value: entry.value.unwrap_or_default(),
+    })
 }
 
 /// The table `polysema.info.functions`.

@@ -63,7 +63,7 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     required: 3,
     options: &PARAMETERS,
     returns: "phase, documents, total_documents, tokens, tokens_per_second, elapsed_seconds, message; several rows a second",
-    example: "SELECT * FROM ingest('mine', 'path/to/gpt2', 'texts.jsonl', {context: 64})",
+    example: "SELECT * FROM ingest('sample', 'tests/data/demo/model', 'tests/data/demo/corpus.jsonl', {max_documents: 16, replace: true})",
     replaces: None,
 });
 

@@ -22,7 +22,7 @@ use std::sync::atomic::AtomicBool;
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
 
-pub use options::{IngestOptions, MaxActivations, OPTIONS, OptionDoc, Order};
+pub use options::{IngestOptions, MaxActivations, OPTIONS, OptionDoc, Order, options_markdown};
 pub use progress::Progress;
 
 use crate::models::{LoadedModel, Tokenizer, load};

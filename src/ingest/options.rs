@@ -114,6 +114,21 @@ pub const OPTIONS: &[OptionDoc] = &[
     },
 ];
 
+/// The options as a Markdown table.
+pub fn options_markdown() -> String {
+    let mut table = "| option | value | default | meaning |\n|---|---|---|---|\n".to_string();
+    for option in OPTIONS {
+        let OptionDoc {
+            name,
+            range,
+            default,
+            meaning,
+        } = option;
+        table += &format!("| `{name}` | {range} | {default} | {meaning} |\n");
+    }
+    table
+}
+
 /// Which of a neuron's examples are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {

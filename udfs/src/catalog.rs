@@ -45,6 +45,15 @@ pub fn register(ctx: &SessionContext, function: &Function) {
     }
 }
 
+/// The functions as a Markdown table: how each is called and what it gives.
+pub fn markdown(functions: &[Function]) -> String {
+    let mut table = "| function | what it gives |\n|---|---|\n".to_string();
+    for Function { doc, .. } in functions {
+        table += &format!("| `{}` | {} |\n", doc.signature(), doc.summary);
+    }
+    table
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -100,6 +100,12 @@ impl AggregateUDFImpl for Udaf {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        if args.is_distinct {
+            let name = self.aggregate.doc.name;
+            return plan_err!(
+                "{name}: a call without DISTINCT is required, got DISTINCT (choose the rows in a subquery)"
+            );
+        }
         (self.aggregate.accumulator)(&args)
     }
 

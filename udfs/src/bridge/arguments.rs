@@ -40,6 +40,11 @@ impl Arguments {
                         names(doc.options)
                     );
                 }
+                if options.iter().any(|(known, _)| *known == name) {
+                    return plan_err!(
+                        "{function}: options are each given once, got two of '{name}'"
+                    );
+                }
                 options.push((name, ScalarValue::try_from_array(column, 0)?));
             }
         }
@@ -81,6 +86,24 @@ impl Arguments {
             .map(|(_, v)| v);
         let option = self.options.iter().find(|(n, _)| n == name).map(|(_, v)| v);
         option.or(positional).filter(|value| !value.is_null())
+    }
+
+    /// The call as SQL, by which EXPLAIN and the optimizer tell it from another.
+    pub fn call(&self) -> String {
+        let literal = |value: &ScalarValue| match value.try_as_str() {
+            Some(Some(text)) => format!("'{text}'"),
+            _ => value.to_string(),
+        };
+        let mut written: Vec<_> = self.positional.iter().map(|(_, v)| literal(v)).collect();
+        if !self.options.is_empty() {
+            let options: Vec<_> = self
+                .options
+                .iter()
+                .map(|(name, value)| format!("{name}: {}", literal(value)))
+                .collect();
+            written.push(format!("{{{}}}", options.join(", ")));
+        }
+        format!("{}({})", self.doc_name, written.join(", "))
     }
 
     /// The options in the order they were written.

@@ -117,22 +117,15 @@ pub async fn scan(
     filters: &[Expr],
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let schema = provider.schema();
-    let projection = columns
-        .iter()
-        .map(|column| {
-            schema.index_of(column).map_err(|_| {
-                let known = schema
-                    .fields()
-                    .iter()
-                    .map(|f| f.name().as_str())
-                    .collect::<Vec<_>>();
-                plan_datafusion_err!(
-                    "{function}: table '{table}' must have a column '{column}', got {}",
-                    known.join(", ")
-                )
-            })
+    let index = |column: &str| {
+        schema.index_of(column).map_err(|_| {
+            let known = schema.fields().iter().map(|f| f.name().as_str());
+            let known = known.collect::<Vec<_>>().join(", ");
+            plan_datafusion_err!(
+                "{function}: table '{table}' must have a column '{column}', got {known}"
+            )
         })
-        .collect::<Result<Vec<_>>>()?;
+    };
     let pushed = provider.supports_filters_pushdown(&filters.iter().collect::<Vec<_>>())?;
     let (mut below, mut above) = (Vec::new(), Vec::new());
     for (filter, support) in filters.iter().zip(pushed) {
@@ -143,6 +136,17 @@ pub async fn scan(
             above.push(filter.clone());
         }
     }
+    let mut projection = columns
+        .iter()
+        .map(|column| index(column))
+        .collect::<Result<Vec<_>>>()?;
+    // A filter that stays above the scan needs its columns, asked for or not.
+    for column in above.iter().flat_map(Expr::column_refs) {
+        let column = index(&column.name)?;
+        if !projection.contains(&column) {
+            projection.push(column);
+        }
+    }
     let mut plan = provider
         .scan(state, Some(&projection), &below, None)
         .await?;
@@ -151,18 +155,20 @@ pub async fn scan(
         let predicate = state.create_physical_expr(predicate, &schema)?;
         plan = Arc::new(FilterExec::try_new(predicate, plan)?);
     }
-    canonical_types(function, table, plan)
+    canonical_types(function, table, columns.len(), plan)
 }
 
+/// The first `n_columns` of `plan` as their canonical types.
 fn canonical_types(
     function: &str,
     table: &str,
+    n_columns: usize,
     plan: Arc<dyn ExecutionPlan>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let schema = plan.schema();
-    let mut changed = false;
+    let mut changed = schema.fields().len() > n_columns;
     let mut expressions = Vec::new();
-    for (i, field) in schema.fields().iter().enumerate() {
+    for (i, field) in schema.fields().iter().take(n_columns).enumerate() {
         let came = field.data_type();
         let (target, fits, required) = match column_type(field.name()) {
             ColumnType::Integer => (DataType::Int32, came.is_integer(), "whole numbers"),
@@ -273,6 +279,8 @@ pub async fn require_neuron(
             let place = within.map_or(String::new(), |l| format!(" of layer {l}"));
             return if low > high {
                 plan_err!("{function}: a table 'neurons' with rows is required, got an empty one")
+            } else if (i64::from(low)..=i64::from(high)).contains(&asked) {
+                plan_err!("{function}: {name}{place} must be one of table 'neurons', got {asked}")
             } else {
                 plan_err!("{function}: {name}{place} must be between {low} and {high}, got {asked}")
             };

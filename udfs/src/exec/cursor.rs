@@ -26,7 +26,9 @@ impl Keyed {
         let [layers, neurons] = [0, 1].map(|i| batch.column(i).as_primitive::<Int32Type>().clone());
         for (name, column) in [("layer", &layers), ("neuron", &neurons)] {
             if column.null_count() > 0 {
-                return exec_err!("{function}: {name} of table '{table}' must not be NULL");
+                return exec_err!(
+                    "{function}: {name} of table '{table}' must be a number, got NULL"
+                );
             }
         }
         Ok(Self {

@@ -102,12 +102,25 @@ impl Group {
         self.integers("example")
     }
 
+    /// Refuses examples that share a number: their order, and with it the answer, would be left to chance.
+    fn require_ids(&self) -> Result<()> {
+        match self.ids()?.windows(2).find(|pair| pair[0] == pair[1]) {
+            None => Ok(()),
+            Some(pair) => exec_err!(
+                "{}: table 'examples' must have one row an example, got two for {}, example {}",
+                self.function,
+                self.place(),
+                pair[0]
+            ),
+        }
+    }
+
     /// A whole-number column, NULL refused.
     pub fn integers(&self, name: &str) -> Result<&[i32]> {
         let column = self.column(name)?.as_primitive::<Int32Type>();
         if column.null_count() > 0 {
             return exec_err!(
-                "{}: {name} must not be NULL, got one in {}",
+                "{}: {name} must be a number, got NULL in {}",
                 self.function,
                 self.place()
             );
@@ -115,12 +128,12 @@ impl Group {
         Ok(column.values())
     }
 
-    /// A number column; NULL reads as NaN.
-    pub fn numbers(&self, name: &str) -> Result<Vec<f32>> {
-        let column = self.column(name)?.as_primitive::<Float32Type>();
-        Ok(column
+    /// A number column.
+    pub fn numbers(&self, name: &str) -> Result<Vec<Option<f32>>> {
+        Ok(self
+            .column(name)?
+            .as_primitive::<Float32Type>()
             .iter()
-            .map(|value| value.unwrap_or(f32::NAN))
             .collect())
     }
 

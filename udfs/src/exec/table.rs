@@ -1,13 +1,17 @@
 //! Per-neuron functions as table functions: arguments are checked when the call is planned, tables and settings are
 //! looked up when the plan is made, work is done when it runs, so views and prepared statements never go stale.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
-use datafusion::common::{Result, ScalarValue, plan_err};
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType, col, lit};
+use datafusion::common::{Result, ScalarValue, TableReference, plan_err};
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::{
+    Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown, TableType, col, lit,
+};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::{NeuronFunction, PerNeuronExec, Wanted};
@@ -58,12 +62,17 @@ impl TableFunctionImpl for Callable {
         let arguments = Arguments::parse(self.0.doc, args.exprs())?;
         let asked = Asked::new(&arguments)?;
         (self.0.check)(&arguments)?;
-        Ok(Arc::new(PerNeuronTable {
+        let call = TableReference::bare(arguments.call());
+        let mut table = PerNeuronTable {
             function: self.0,
             schema: (self.0.schema)(),
             arguments,
             asked,
-        }))
+            plan: None,
+        };
+        let source = provider_as_source(Arc::new(table.clone()));
+        table.plan = Some(LogicalPlanBuilder::scan(call, source, None)?.build()?);
+        Ok(Arc::new(table))
     }
 }
 
@@ -99,12 +108,15 @@ impl Asked {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct PerNeuronTable {
     function: &'static PerNeuron,
     schema: SchemaRef,
     arguments: Arguments,
     asked: Asked,
+    /// A scan of this same table named by the whole call. DataFusion names a call after its function alone and takes
+    /// scans of one name for equal, so that two subqueries with other arguments would be answered as one.
+    plan: Option<LogicalPlan>,
 }
 
 #[async_trait]
@@ -115,6 +127,10 @@ impl TableProvider for PerNeuronTable {
 
     fn table_type(&self) -> TableType {
         TableType::Temporary
+    }
+
+    fn get_logical_plan(&self) -> Option<Cow<'_, LogicalPlan>> {
+        self.plan.as_ref().map(Cow::Borrowed)
     }
 
     fn supports_filters_pushdown(

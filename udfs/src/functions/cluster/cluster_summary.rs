@@ -120,10 +120,9 @@ impl NeuronFunction for ClusterSummary {
             .iter()
             .map(|&medoid| ids[clustering.live[medoid as usize] as usize]);
         let mean_activation = members.iter().map(|rows| {
-            rows.iter()
-                .map(|&row| f64::from(activations[row]))
-                .sum::<f64>()
-                / rows.len() as f64
+            let known: Vec<_> = rows.iter().filter_map(|&row| activations[row]).collect();
+            let sum: f64 = known.iter().copied().map(f64::from).sum();
+            (!known.is_empty()).then(|| sum / known.len() as f64)
         });
         let [layer, neuron] = group.key_columns(n_clusters);
         Ok(vec![
@@ -135,7 +134,7 @@ impl NeuronFunction for ClusterSummary {
             )),
             Arc::new(Int32Array::from_iter_values(central)),
             self.top_tokens(group.column("token")?, &members),
-            Arc::new(Float64Array::from_iter_values(mean_activation)),
+            Arc::new(Float64Array::from_iter(mean_activation)),
             Arc::new(Float64Array::from(mean_distances(
                 clustering.condensed,
                 clusters,

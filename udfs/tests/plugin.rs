@@ -1,0 +1,269 @@
+//! The plugin alone: a plain DataFusion session with two tables in memory and no engine.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    ArrayRef, Float32Array, Int32Array, ListBuilder, PrimitiveBuilder, RecordBatch, StringArray,
+    StringBuilder, UInt32Array,
+};
+use datafusion::arrow::compute::take_record_batch;
+use datafusion::arrow::datatypes::Float32Type;
+use datafusion::arrow::util::pretty::pretty_format_batches;
+use datafusion::catalog::MemTable;
+use datafusion::error::Result;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::StreamExt;
+
+fn vectors(rows: impl IntoIterator<Item = Vec<f32>>) -> ArrayRef {
+    let mut builder = ListBuilder::new(PrimitiveBuilder::<Float32Type>::new());
+    for row in rows {
+        builder.values().append_slice(&row);
+        builder.append(true);
+    }
+    Arc::new(builder.finish())
+}
+
+/// Neurons of one layer with their examples: (neuron, example, received vector).
+fn tables(rows: &[(i32, i32, Vec<f32>)]) -> Result<[RecordBatch; 2]> {
+    let integers = |values: Vec<i32>| -> ArrayRef { Arc::new(Int32Array::from(values)) };
+    let n = rows.len();
+    let mut windows = ListBuilder::new(StringBuilder::new());
+    for (neuron, example, _) in rows {
+        windows.values().append_value("of ");
+        windows
+            .values()
+            .append_value(format!("t{neuron}_{example}"));
+        windows.append(true);
+    }
+    let tokens: StringArray = rows
+        .iter()
+        .map(|(n, e, _)| Some(format!("t{n}_{e}")))
+        .collect();
+    let examples = RecordBatch::try_from_iter([
+        ("layer", integers(vec![0; n])),
+        ("neuron", integers(rows.iter().map(|row| row.0).collect())),
+        ("example", integers(rows.iter().map(|row| row.1).collect())),
+        ("doc_id", integers(rows.iter().map(|row| row.1).collect())),
+        ("pos", integers(vec![1; n])),
+        ("token", Arc::new(tokens)),
+        ("activation", Arc::new(Float32Array::from(vec![1.0; n]))),
+        ("window_start", integers(vec![0; n])),
+        ("window_tokens", Arc::new(windows.finish())),
+        ("pre_mlp", vectors(rows.iter().map(|row| row.2.clone()))),
+    ])?;
+    let n_neurons = rows.iter().map(|row| row.0 + 1).max().unwrap_or(0);
+    let width = rows.first().map_or(0, |row| row.2.len());
+    let neurons = RecordBatch::try_from_iter([
+        ("layer", integers(vec![0; n_neurons as usize])),
+        ("neuron", integers((0..n_neurons).collect())),
+        ("w_in", vectors((0..n_neurons).map(|_| vec![1.0; width]))),
+    ])?;
+    Ok([examples, neurons])
+}
+
+/// Four neurons; the fourth has two clusters, its examples 0, 1, 3 and 2, 4.
+fn small() -> Result<[RecordBatch; 2]> {
+    let directions = [[1.0, 0.0], [4.0, 3.0], [0.0, 1.0], [12.0, 5.0], [0.0, 2.0]];
+    let mut rows = vec![(0, 0, vec![1.0, 1.0]), (1, 0, vec![1.0, 2.0])];
+    rows.extend((0..5).map(|i| (3, i as i32, directions[i].to_vec())));
+    tables(&rows)
+}
+
+/// Many neurons with pseudo-random vectors, from a fixed seed.
+fn large(n_neurons: i32, n_examples: i32, width: usize) -> Result<[RecordBatch; 2]> {
+    let mut state = 7u32;
+    let mut random = move || {
+        state = state.wrapping_mul(1664525).wrapping_add(1013904223);
+        (state >> 8) as f32 / (1 << 24) as f32 - 0.3
+    };
+    let mut rows = Vec::new();
+    for neuron in 0..n_neurons {
+        for example in 0..n_examples {
+            rows.push((neuron, example, (0..width).map(|_| random()).collect()));
+        }
+    }
+    tables(&rows)
+}
+
+/// Cuts a table into `parts` partitions after a shuffle by `stride`, which is prime to the number of rows.
+fn partitions(table: &RecordBatch, parts: usize, stride: usize) -> Result<Vec<Vec<RecordBatch>>> {
+    let n = table.num_rows();
+    let order: UInt32Array = (0..n).map(|i| (i * stride % n) as u32).collect();
+    let shuffled = take_record_batch(table, &order)?;
+    let size = n.div_ceil(parts).max(1);
+    Ok((0..n)
+        .step_by(size)
+        .map(|start| vec![shuffled.slice(start, size.min(n - start))])
+        .collect())
+}
+
+fn session(
+    config: SessionConfig,
+    [examples, neurons]: &[RecordBatch; 2],
+) -> Result<SessionContext> {
+    let ctx = SessionContext::new_with_config(config);
+    polysema_udfs::register_all(&ctx)?;
+    ctx.register_batch("examples", examples.clone())?;
+    ctx.register_batch("neurons", neurons.clone())?;
+    Ok(ctx)
+}
+
+async fn answer(ctx: &SessionContext, sql: &str) -> Result<String> {
+    let batches = ctx.sql(sql).await?.collect().await?;
+    Ok(pretty_format_batches(&batches)?.to_string())
+}
+
+#[tokio::test]
+async fn a_plain_session_answers_feature_clusters() -> Result<()> {
+    let ctx = session(SessionConfig::new(), &small()?)?;
+    let expected = "\
++-------+--------+---------+---------+--------+-----+-------+------------+-----------+------------+
+| layer | neuron | cluster | example | doc_id | pos | token | activation | context   | is_central |
++-------+--------+---------+---------+--------+-----+-------+------------+-----------+------------+
+| 0     | 3      | 0       | 0       | 0      | 1   | t3_0  | 1.0        | of «t3_0» | false      |
+| 0     | 3      | 0       | 1       | 1      | 1   | t3_1  | 1.0        | of «t3_1» | false      |
+| 0     | 3      | 0       | 3       | 3      | 1   | t3_3  | 1.0        | of «t3_3» | true       |
+| 0     | 3      | 1       | 2       | 2      | 1   | t3_2  | 1.0        | of «t3_2» | true       |
+| 0     | 3      | 1       | 4       | 4      | 1   | t3_4  | 1.0        | of «t3_4» | false      |
++-------+--------+---------+---------+--------+-----+-------+------------+-----------+------------+";
+    assert_eq!(
+        answer(&ctx, "SELECT * FROM feature_clusters(0, 3)").await?,
+        expected
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_function_of_the_catalogue_is_reachable() -> Result<()> {
+    let ctx = session(SessionConfig::new(), &small()?)?;
+    for function in polysema_udfs::catalog::functions() {
+        let batches = ctx.sql(function.doc.example).await?.collect().await?;
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        // Neuron (0, 1) of the examples has one example here: no pair, no merge.
+        let pairs = ["pairwise_distances", "linkage"].contains(&function.doc.name);
+        assert!(rows > 0 || pairs, "{} gives rows", function.doc.name);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn settings_belong_to_the_plugin() -> Result<()> {
+    let ctx = session(SessionConfig::new(), &small()?)?;
+    ctx.sql("SET polysema.threshold = 0.1")
+        .await?
+        .collect()
+        .await?;
+    let sql = "SELECT count(DISTINCT \"cluster\") AS n FROM feature_clusters(0, 3)";
+    assert!(answer(&ctx, sql).await?.contains("| 3 |"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn rows_do_not_depend_on_partitions_batches_or_input_order() -> Result<()> {
+    let [examples, neurons] = large(37, 9, 8)?;
+    let queries = [
+        "SELECT layer, neuron, \"cluster\", example, is_central FROM feature_clusters() ORDER BY neuron, example",
+        "SELECT * FROM linkage() ORDER BY neuron, step",
+        "SELECT * FROM neuron_polysemanticity() ORDER BY neuron",
+        "SELECT * FROM cluster_summary(0) ORDER BY neuron, \"cluster\"",
+    ];
+    let mut expected: Vec<String> = Vec::new();
+    for target in [1, 2, 8] {
+        for batch_size in [1, 100, 8192] {
+            for (parts, stride) in [(1, 1), (5, 2), (16, 5)] {
+                let config = SessionConfig::new()
+                    .with_target_partitions(target)
+                    .with_batch_size(batch_size);
+                let ctx = SessionContext::new_with_config(config);
+                polysema_udfs::register_all(&ctx)?;
+                for (name, table) in [("examples", &examples), ("neurons", &neurons)] {
+                    let parts = partitions(table, parts, stride)?;
+                    let table = MemTable::try_new(table.schema(), parts)?;
+                    ctx.register_table(name, Arc::new(table))?;
+                }
+                for (i, sql) in queries.iter().enumerate() {
+                    let came = answer(&ctx, sql).await?;
+                    if i == expected.len() {
+                        expected.push(came);
+                    } else {
+                        let place =
+                            format!("{target} partitions, batches of {batch_size}, {parts} parts");
+                        assert_eq!(came, expected[i], "{sql} with {place}");
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn memory_is_reserved_before_it_is_taken() -> Result<()> {
+    let [examples, neurons] = large(1, 200, 4)?;
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_limit(60_000, 1.0)
+        .build_arc()?;
+    // One partition needs no repartitioning, whose buffers would be refused first.
+    let config = SessionConfig::new().with_target_partitions(1);
+    let ctx = SessionContext::new_with_config_rt(config, runtime);
+    polysema_udfs::register_all(&ctx)?;
+    ctx.register_batch("examples", examples)?;
+    ctx.register_batch("neurons", neurons)?;
+    let error = answer(
+        &ctx,
+        "SELECT example, \"cluster\" FROM feature_clusters(0, 0)",
+    )
+    .await
+    .expect_err("a clustering larger than the pool");
+    let message = error.to_string();
+    let expected = "bytes are needed for the 200 examples of layer 0, neuron 0";
+    assert!(message.contains("Resources exhausted"), "{message}");
+    assert!(message.contains(expected), "{message}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn explain_analyze_shows_where_the_time_went() -> Result<()> {
+    let ctx = session(SessionConfig::new(), &large(20, 6, 4)?)?;
+    let sql = "EXPLAIN ANALYZE SELECT example, \"cluster\" FROM feature_clusters()";
+    let plan = answer(&ctx, sql).await?;
+    for metric in [
+        "groups=20",
+        "examples=120",
+        "distance_time=",
+        "linkage_time=",
+    ] {
+        assert!(plan.contains(metric), "{metric} in {plan}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_dropped_stream_ends_the_work() -> Result<()> {
+    let config = SessionConfig::new()
+        .with_target_partitions(1)
+        .with_batch_size(1);
+    let ctx = session(config, &large(400, 12, 4)?)?;
+    let plan = ctx
+        .sql("SELECT example, \"cluster\" FROM feature_clusters()")
+        .await?
+        .create_physical_plan()
+        .await?;
+    let mut stream = datafusion::physical_plan::execute_stream(Arc::clone(&plan), ctx.task_ctx())?;
+    assert!(stream.next().await.is_some(), "a first row");
+    drop(stream);
+    // The pool is given back by the task itself, so an empty pool means that it has ended.
+    while ctx.runtime_env().memory_pool.reserved() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let groups = plan
+        .metrics()
+        .and_then(|metrics| metrics.sum_by_name("groups"))
+        .map(|groups| groups.as_usize());
+    assert!(
+        groups.is_some_and(|groups| groups < 400),
+        "{groups:?} of 400 neurons were worked on"
+    );
+    Ok(())
+}
