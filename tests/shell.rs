@@ -1,4 +1,5 @@
-//! The program as a user meets it: golden text, exit codes, and what goes to which stream.
+//! The program as a user meets it: golden text, exit codes, and what goes to which stream. Above 400
+//! lines because every case drives the same program through the same helper.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};

@@ -26,8 +26,10 @@ const TICK: Duration = Duration::from_millis(100);
 pub enum Outcome {
     /// Rows were written, this many.
     Rows(usize),
-    /// The statement has no result columns, or its rows were shown as progress.
+    /// The statement has no result columns.
     NoRows,
+    /// The rows were shown as progress, whose last line says that the work is done.
+    Progress,
 }
 
 /// Where and how a result is written.
@@ -224,7 +226,7 @@ impl<'a> Printer<'a> {
         if let Some(job) = &self.job {
             self.progress.close_job(job);
             match std::mem::replace(&mut self.job_rows, JobRows::All) {
-                JobRows::None => return Ok(Outcome::NoRows),
+                JobRows::None => return Ok(Outcome::Progress),
                 JobRows::Last(Some(last)) => self.write_rows(&last)?,
                 JobRows::Last(None) | JobRows::All => {}
             }
