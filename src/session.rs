@@ -1,6 +1,7 @@
 //! One open store and the SQL context over it: what every front end talks to.
 
 mod statement;
+mod yielding;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,10 +10,11 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::MemTable;
 use datafusion::common::config::ExtensionOptions;
-use datafusion::common::plan_err;
-use datafusion::error::Result;
+use datafusion::common::{plan_datafusion_err, plan_err};
+use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::{LogicalPlan, SetVariable, Statement};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement as Parsed;
@@ -22,7 +24,8 @@ use polysema_udfs::bridge::settings::PolysemaOptions;
 use polysema_udfs::exec::clustering::ClusterOptions;
 
 use crate::functions;
-use crate::store::{Store, StoreCatalog};
+use crate::store::{Store, StoreCatalog, Table};
+use yielding::YieldingJoins;
 
 /// The one catalog.
 const CATALOG: &str = "polysema";
@@ -102,7 +105,13 @@ impl Session {
         if let Some(bytes) = options.memory_limit {
             runtime = runtime.with_memory_limit(bytes, 1.0);
         }
-        let context = SessionContext::new_with_config_rt(config, runtime.build_arc()?);
+        let state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_runtime_env(runtime.build_arc()?)
+            .with_default_features()
+            .with_physical_optimizer_rule(Arc::new(YieldingJoins))
+            .build();
+        let context = SessionContext::new_with_state(state);
         polysema_udfs::register_all(&context)?;
         let mut functions = polysema_udfs::catalog::functions();
         for function in functions::functions(&store) {
@@ -142,7 +151,10 @@ impl Session {
         {
             parsed = state.sql_to_statement(&format!("SELECT * FROM {call}"), &dialect)?;
         }
-        let mut plan = state.statement_to_plan(parsed).await?;
+        let mut plan = match state.statement_to_plan(parsed).await {
+            Ok(plan) => plan,
+            Err(error) => return Err(self.missing_table(&error).unwrap_or(error)),
+        };
         if let LogicalPlan::Statement(Statement::ResetVariable(reset)) = &plan
             && let Some(set) = to_default(&reset.variable)
         {
@@ -177,6 +189,42 @@ impl Session {
             .catalog
             .default_schema = schema;
         Ok(())
+    }
+
+    /// What was meant by a table that was not found: a run to choose, or one of the names there are.
+    fn missing_table(&self, error: &DataFusionError) -> Option<DataFusionError> {
+        let message = error.strip_backtrace();
+        let (_, rest) = message.split_once(&format!("table '{CATALOG}."))?;
+        let (schema, table) = rest.split_once("' not found")?.0.split_once('.')?;
+        let listed = |names: &[String]| match names {
+            [] => "none".to_string(),
+            _ => names.join(", "),
+        };
+        let runs = self.store.runs().ok()?;
+        if schema == NO_RUN && Table::canonical(table).is_some() {
+            return Some(match runs.first() {
+                Some(first) => plan_datafusion_err!(
+                    "session: table {table} requires a selected run, got none of {}: choose one with \
+                     SET polysema.run = '{first}', or name it as in {first}.{table}",
+                    listed(&runs)
+                ),
+                None => plan_datafusion_err!(
+                    "session: table {table} requires a run, got none in {}: make one with ingest(...)",
+                    self.store.root().display()
+                ),
+            });
+        }
+        Some(match self.context.catalog(CATALOG)?.schema(schema) {
+            Some(known) => plan_datafusion_err!(
+                "session: a table of {schema} is required, got '{table}'; tables: {}",
+                listed(&known.table_names())
+            ),
+            None => plan_datafusion_err!(
+                "session: a run of {} is required, got '{schema}'; runs: {}",
+                self.store.root().display(),
+                listed(&runs)
+            ),
+        })
     }
 
     /// Refuses a value of `polysema.*` when it is set, not when it is first used.

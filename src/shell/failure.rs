@@ -58,6 +58,8 @@ pub fn describe(error: &DataFusionError) -> String {
             describe(inner)
         }
         DataFusionError::Shared(inner) => describe(inner),
+        DataFusionError::SchemaError(inner, _) => inner.to_string(),
+        DataFusionError::ArrowError(inner, _) => inner.to_string(),
         DataFusionError::Collection(errors) if !errors.is_empty() => describe(&errors[0]),
         DataFusionError::External(inner) => match inner.downcast_ref::<DataFusionError>() {
             Some(inner) => describe(inner),

@@ -150,6 +150,7 @@ impl Interpreter {
             Outcome::Rows(1) => note("(1 row)"),
             Outcome::Rows(rows) => note(&format!("({rows} rows)")),
             Outcome::NoRows => note("done"),
+            Outcome::Progress => {}
         }
     }
 

@@ -78,7 +78,7 @@ impl JobProgress {
         };
     }
 
-    /// The state in one line, for the end and for a stderr that is no terminal.
+    /// The state in one line, for the end.
     pub fn summary(&self) -> String {
         let mut parts = vec![
             format!("{} documents", self.documents),
@@ -132,9 +132,11 @@ impl Progress {
         match job.total_documents {
             Some(total) => {
                 bar.set_length(total);
-                bar.set_style(style(
-                    "{prefix} {wide_bar} {pos}/{len} documents, {msg}, {eta} left",
-                ));
+                // Before the first documents are done there is nothing to estimate from.
+                bar.set_style(style(match job.documents {
+                    0 => "{prefix} {wide_bar} {pos}/{len} documents",
+                    _ => "{prefix} {wide_bar} {pos}/{len} documents, {msg}, {eta} left",
+                }));
             }
             None => bar.set_style(style(
                 "{spinner} {prefix} {pos} documents, {msg}, {elapsed}",
@@ -145,14 +147,16 @@ impl Progress {
         bar.set_position(job.documents);
     }
 
-    /// Leaves the last state of long work as a line.
+    /// Leaves the last state of long work as a line, where its drawing was.
     #[expect(
         clippy::print_stderr,
         reason = "the shell is a front end; progress belongs on stderr"
     )]
     pub fn close_job(&mut self, job: &JobProgress) {
         self.clear();
-        eprintln!("{}", job.summary());
+        if self.visible {
+            eprintln!("{}", job.summary());
+        }
     }
 
     /// Takes the drawing away.

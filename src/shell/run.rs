@@ -26,8 +26,10 @@ const TICK: Duration = Duration::from_millis(100);
 pub enum Outcome {
     /// Rows were written, this many.
     Rows(usize),
-    /// The statement has no result columns, or its rows were shown as progress.
+    /// The statement has no result columns.
     NoRows,
+    /// The rows were shown as progress, whose last line says that the work is done.
+    Progress,
 }
 
 /// Where and how a result is written.
@@ -142,20 +144,36 @@ struct Printer<'a> {
     rows: usize,
     /// The result is the progress of long work and is shown as a bar.
     job: Option<JobProgress>,
-    /// The rows of such a result are data too, because they go to a file or a program.
-    rows_are_wanted: bool,
+    /// The rows that are written of a result that is progress.
+    job_rows: JobRows,
+}
+
+/// What is written of the progress of long work.
+#[derive(Debug, Clone, PartialEq)]
+enum JobRows {
+    /// Nothing: a bar is seen while it runs, and a line at its end.
+    None,
+    /// The last row, kept until the end: in a table for people the others tell nothing any more.
+    Last(Option<RecordBatch>),
+    /// Every row, as for any other result: a program reads them.
+    All,
 }
 
 impl<'a> Printer<'a> {
     fn new(output: Output, out: &'a mut dyn Write) -> Self {
+        let bar_is_seen = std::io::stderr().is_terminal();
         Printer {
             output,
             out: BufWriter::new(out),
             writer: None,
-            progress: Progress::new(std::io::stderr().is_terminal()),
+            progress: Progress::new(bar_is_seen),
             rows: 0,
             job: None,
-            rows_are_wanted: output.width.is_none() || output.format != Format::Table,
+            job_rows: match output.format {
+                Format::Table if output.width.is_some() && bar_is_seen => JobRows::None,
+                Format::Table => JobRows::Last(None),
+                _ => JobRows::All,
+            },
         }
     }
 
@@ -164,7 +182,7 @@ impl<'a> Printer<'a> {
             Event::Schema(schema) if schema.fields().is_empty() => {}
             Event::Schema(schema) => {
                 self.writer = Some(self.output.format.writer(&schema, self.output.width));
-                if is_progress(&schema) && std::io::stderr().is_terminal() {
+                if is_progress(&schema) {
                     self.job = Some(JobProgress::default());
                 }
             }
@@ -177,10 +195,20 @@ impl<'a> Printer<'a> {
         if let Some(job) = &mut self.job {
             job.update(batch);
             self.progress.show_job(job);
-            if !self.rows_are_wanted {
-                return Ok(());
+            match &mut self.job_rows {
+                JobRows::None => return Ok(()),
+                JobRows::Last(last) => {
+                    let before = batch.num_rows().saturating_sub(1);
+                    *last = Some(batch.slice(before, batch.num_rows() - before));
+                    return Ok(());
+                }
+                JobRows::All => {}
             }
         }
+        self.write_rows(batch)
+    }
+
+    fn write_rows(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
         self.rows += batch.num_rows();
         let Some(writer) = &mut self.writer else {
             return Ok(());
@@ -197,8 +225,10 @@ impl<'a> Printer<'a> {
         self.progress.clear();
         if let Some(job) = &self.job {
             self.progress.close_job(job);
-            if !self.rows_are_wanted {
-                return Ok(Outcome::NoRows);
+            match std::mem::replace(&mut self.job_rows, JobRows::All) {
+                JobRows::None => return Ok(Outcome::Progress),
+                JobRows::Last(Some(last)) => self.write_rows(&last)?,
+                JobRows::Last(None) | JobRows::All => {}
             }
         }
         let Some(mut writer) = self.writer else {

@@ -45,12 +45,15 @@ struct StoreFile {
     format: u32,
 }
 
+/// A run with the manifest text it was opened from.
+type Opened = (Vec<u8>, Arc<Run>);
+
 /// A folder of runs.
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
-    /// Runs already opened, with the manifest text they were opened from.
-    opened: Mutex<HashMap<String, (Vec<u8>, Arc<Run>)>>,
+    /// Runs already opened.
+    opened: Mutex<HashMap<String, Opened>>,
 }
 
 impl Store {

@@ -76,7 +76,8 @@ fn write_value(
     lists: Lists,
     out: &mut String,
 ) -> Result<(), ArrowError> {
-    if array.is_null(row) {
+    // A column of the type Null has no bitmap that would say so.
+    if array.is_null(row) || array.data_type() == &DataType::Null {
         out.push_str("NULL");
         return Ok(());
     }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray};
+use datafusion::arrow::array::{Array, AsArray};
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
@@ -134,6 +134,7 @@ impl Worker {
     }
 
     fn group(&mut self, group: &Group) -> Result<RecordBatch> {
+        group.require_ids()?;
         let (n, d) = (group.len(), width(group));
         let needed = self.function.bytes(n, d);
         self.reservation.try_resize(needed).map_err(|error| {

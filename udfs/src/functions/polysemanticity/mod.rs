@@ -3,6 +3,10 @@
 use crate::bridge::document::Function;
 
 mod neuron_polysemanticity;
+#[expect(
+    clippy::module_inception,
+    reason = "the file has the name of its function, as every other"
+)]
 mod polysemanticity;
 
 /// The chapter's functions in reading order.
