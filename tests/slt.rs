@@ -66,6 +66,8 @@ fn text_rows(batch: &RecordBatch) -> Result<Vec<Vec<String>>, DataFusionError> {
         .map(|column| ArrayFormatter::try_new(column, &options))
         .collect::<Result<Vec<_>, _>>()?;
     let cell = |text: String| {
+        // Plans end with a line break, which a script cannot show.
+        let text = text.trim_end_matches('\n').to_string();
         if text.is_empty() {
             "(empty)".to_string()
         } else {
