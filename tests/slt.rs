@@ -66,22 +66,27 @@ fn text_rows(batch: &RecordBatch) -> Result<Vec<Vec<String>>, DataFusionError> {
         .map(|column| ArrayFormatter::try_new(column, &options))
         .collect::<Result<Vec<_>, _>>()?;
     let cell = |text: String| {
-        // Plans end with a line break, which a script cannot show.
-        let text = text.trim_end_matches('\n').to_string();
         if text.is_empty() {
             "(empty)".to_string()
         } else {
             text
         }
     };
-    Ok((0..batch.num_rows())
-        .map(|row| {
-            columns
-                .iter()
-                .map(|column| cell(column.value(row).to_string()))
-                .collect()
-        })
-        .collect())
+    let mut rows = Vec::new();
+    for row in 0..batch.num_rows() {
+        let cells: Vec<_> = columns
+            .iter()
+            .map(|column| cell(column.value(row).to_string()))
+            .collect();
+        // A script compares line by line, so a plan is one row a line.
+        if cells.iter().any(|cell| cell.contains('\n')) {
+            let text = cells.join(" ");
+            rows.extend(text.lines().map(|line| vec![line.to_string()]));
+        } else {
+            rows.push(cells);
+        }
+    }
+    Ok(rows)
 }
 
 fn scripts(folder: &Path, found: &mut Vec<PathBuf>) {
