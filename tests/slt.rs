@@ -72,14 +72,21 @@ fn text_rows(batch: &RecordBatch) -> Result<Vec<Vec<String>>, DataFusionError> {
             text
         }
     };
-    Ok((0..batch.num_rows())
-        .map(|row| {
-            columns
-                .iter()
-                .map(|column| cell(column.value(row).to_string()))
-                .collect()
-        })
-        .collect())
+    let mut rows = Vec::new();
+    for row in 0..batch.num_rows() {
+        let cells: Vec<_> = columns
+            .iter()
+            .map(|column| cell(column.value(row).to_string()))
+            .collect();
+        // A script compares line by line, so a plan is one row a line.
+        if cells.iter().any(|cell| cell.contains('\n')) {
+            let text = cells.join(" ");
+            rows.extend(text.lines().map(|line| vec![line.to_string()]));
+        } else {
+            rows.push(cells);
+        }
+    }
+    Ok(rows)
 }
 
 fn scripts(folder: &Path, found: &mut Vec<PathBuf>) {
