@@ -1,4 +1,5 @@
 //! The store from outside: what is written comes back through SQL, whole or not at all.
+//! Over 400 lines: one list of cases over one fixture.
 
 #[path = "store/fixture.rs"]
 mod fixture;

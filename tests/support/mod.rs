@@ -1,5 +1,7 @@
 //! A random GPT-2 folder of any size, whole or broken on purpose: tests change a part and write it out.
 
+#![allow(dead_code, reason = "each test and benchmark uses a part of it")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -12,6 +12,7 @@ use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::catalog::MemTable;
 use datafusion::error::Result;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
 
@@ -202,10 +203,12 @@ async fn rows_do_not_depend_on_partitions_batches_or_input_order() -> Result<()>
 async fn memory_is_reserved_before_it_is_taken() -> Result<()> {
     let [examples, neurons] = large(1, 200, 4)?;
     let runtime = RuntimeEnvBuilder::new()
-        .with_memory_limit(60_000, 1.0)
+        .with_memory_limit(150_000, 1.0)
         .build_arc()?;
-    // One partition needs no repartitioning, whose buffers would be refused first.
-    let config = SessionConfig::new().with_target_partitions(1);
+    // Neither a shuffle nor the sort of the rows may be refused first.
+    let config = SessionConfig::new()
+        .with_target_partitions(1)
+        .with_sort_spill_reservation_bytes(0);
     let ctx = SessionContext::new_with_config_rt(config, runtime);
     polysema_udfs::register_all(&ctx)?;
     ctx.register_batch("examples", examples)?;
@@ -239,6 +242,17 @@ async fn explain_analyze_shows_where_the_time_went() -> Result<()> {
     Ok(())
 }
 
+/// Neurons that the plan's operator has worked on.
+fn groups(plan: &Arc<dyn ExecutionPlan>) -> Option<usize> {
+    let counted = plan
+        .metrics()
+        .and_then(|metrics| metrics.sum_by_name("groups"));
+    match counted {
+        Some(groups) => Some(groups.as_usize()),
+        None => plan.children().into_iter().find_map(groups),
+    }
+}
+
 #[tokio::test]
 async fn a_dropped_stream_ends_the_work() -> Result<()> {
     let config = SessionConfig::new()
@@ -257,10 +271,7 @@ async fn a_dropped_stream_ends_the_work() -> Result<()> {
     while ctx.runtime_env().memory_pool.reserved() > 0 {
         tokio::task::yield_now().await;
     }
-    let groups = plan
-        .metrics()
-        .and_then(|metrics| metrics.sum_by_name("groups"))
-        .map(|groups| groups.as_usize());
+    let groups = groups(&plan);
     assert!(
         groups.is_some_and(|groups| groups < 400),
         "{groups:?} of 400 neurons were worked on"
