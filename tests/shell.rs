@@ -394,7 +394,10 @@ fn an_interrupted_ingest_leaves_nothing() {
     assert!(forward.is_some(), "the forward pass is reported");
     interrupt(&child);
     // Its rows must be read for it to end.
-    assert!(out.map_while(Result::ok).all(|row| !row.contains("\"phase\":\"done\"")));
+    assert!(
+        out.map_while(Result::ok)
+            .all(|row| !row.contains("\"phase\":\"done\""))
+    );
     let said = ended(child);
     assert_eq!((said.code, said.err.as_str()), (Some(130), ""));
     let runs = shell.run(&["--format", "csv", "-c", "SELECT run FROM info.runs"]);

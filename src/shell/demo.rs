@@ -35,14 +35,8 @@ const MODEL: [(&str, &[u8]); 3] = [
 ];
 const CORPUS: &[u8] = include_bytes!("../../tests/data/demo/corpus.jsonl");
 
-/// The neurons worth a look: enough examples in a handful of clusters, and those far apart.
-const POLYSEMANTIC: &str = "\
-SELECT layer, neuron, n_examples, n_clusters, round(mean_distance, 3) AS mean_distance,
-       round(intra_cluster_distance, 3) AS intra, round(inter_cluster_distance, 3) AS inter
-FROM neuron_polysemanticity()
-WHERE n_examples >= 30 AND n_clusters BETWEEN 2 AND 5
-ORDER BY mean_distance DESC, layer, neuron
-LIMIT 5";
+/// The neurons worth a look.
+const POLYSEMANTIC: &str = include_str!("../../sql/reports/polysemantic_neurons.sql");
 
 /// Runs the demo, printing each step.
 pub async fn run(interpreter: &mut Interpreter, store: &Path) -> Result<(), Failure> {
@@ -141,7 +135,11 @@ async fn ingest(interpreter: &mut Interpreter, store: &Path) -> Result<(), Failu
 
 /// Prints a query as a user would write it, then its answer.
 async fn ask(interpreter: &mut Interpreter, query: &str) -> Result<(), Failure> {
-    say(&format!("\n   {};\n", query.replace('\n', "\n   ")))?;
+    let lines = query.lines().filter(|line| !line.starts_with("--"));
+    say(&format!(
+        "\n   {};\n",
+        lines.collect::<Vec<_>>().join("\n   ")
+    ))?;
     interpreter.run_script(query, &Source::Generated).await?;
     say("")
 }
