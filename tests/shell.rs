@@ -415,7 +415,7 @@ fn the_demo_answers_three_questions_twice() {
         assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
         for part in [
             "1. Which neurons respond to several unrelated things?",
-            " layer | neuron | n_examples | n_clusters | mean_distance | intra | inter\n",
+            " layer | neuron | n_examples | n_clusters | mean_distance | intra_cluster_distance | inter_cluster_distance\n",
             "2. What are the separate behaviours of layer ",
             " cluster | example | activation | context\n",
             "3. How do they hang together?",
