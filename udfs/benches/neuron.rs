@@ -2,9 +2,12 @@
 //! core. The peer is `shared/bench/peer_hac.py`, whose recipe for the data this is: ten topics plus noise, times a
 //! weight vector.
 
+mod normal;
+
 use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use normal::Normal;
 use polysema_udfs::kernels::{CosineDistances, Linkage, Linker, flat_clusters, polysemanticity};
 
 const THRESHOLD: f64 = 0.5;
@@ -13,28 +16,6 @@ const NOISE: f64 = 0.7;
 
 /// Neurons that a benchmark goes through in turn, so that no neuron finds its rows in the first-level cache.
 const N_NEURONS: usize = 48;
-
-/// Standard normal numbers from a fixed seed.
-struct Normal(u64);
-
-impl Normal {
-    /// SplitMix64, the upper 53 bits, in (0, 1].
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (((z ^ (z >> 31)) >> 11) + 1) as f64 / (1u64 << 53) as f64
-    }
-
-    fn sample(&mut self) -> f64 {
-        (-2.0 * self.uniform().ln()).sqrt() * (std::f64::consts::TAU * self.uniform()).cos()
-    }
-
-    fn vector(&mut self, d: usize) -> Vec<f64> {
-        (0..d).map(|_| self.sample()).collect()
-    }
-}
 
 /// The received vectors of one neuron [n, d] and its weights [d].
 struct Neuron {
@@ -54,7 +35,7 @@ fn neurons(n: usize, d: usize) -> Vec<Neuron> {
     let neuron = |_| {
         let mut h = Vec::with_capacity(n * d);
         for _ in 0..n {
-            let topic = &topics[(normal.uniform() * N_TOPICS as f64) as usize % N_TOPICS];
+            let topic = &topics[normal.below(N_TOPICS)];
             h.extend(topic.iter().map(|x| (x + NOISE * normal.sample()) as f32));
         }
         let w = normal.vector(d).iter().map(|&x| x as f32).collect();

@@ -1,15 +1,18 @@
 //! Rows become their condensed cosine distances, the matrix every clustering and every metric reads.
 //!
 //! ```text
-//! e = h ⊙ w  in float32 (eq. 1), or h alone          u = e / |e|
-//! distance(a, b) = 1 - <u_a, u_b>, clamped to [0, 2]   (eq. 3), error <= 1e-6
+//! e = h ⊙ w  in float32 (eq. 1), or h alone
+//! distance(a, b) = 1 - <e_a, e_b> / (|e_a| |e_b|), clamped to [0, 2]   (eq. 3), error <= 1e-6
 //! ```
+//!
+//! The norms are the square roots of the Gram matrix's diagonal, so that no row is touched twice; a row whose squares
+//! could leave float32's range is first multiplied by a power of two, which changes no bit of the result.
 //!
 //! Errors: an embedding with a NaN or an infinity, also one whose product overflows. A zero embedding has no
 //! direction: it is left out and counted. Cost: n² d / 2 multiplications.
 //! Source: Foote 2024, equations 1 and 3.
 
-use super::lanes::{Isa, Quad, TILE, WIDTH, ZERO, interleave};
+use super::lanes::{Embedded, Isa, Quad, TILE, WIDTH, ZERO};
 
 /// An embedding holds a NaN or an infinity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +25,10 @@ pub struct NonFinite {
 #[derive(Debug)]
 pub struct CosineDistances {
     isa: Isa,
-    /// The row in hand, padded to whole lines.
-    row: Vec<f32>,
-    /// Unit vectors of the live rows, four by four, padded to whole tiles.
-    units: Vec<Quad>,
+    /// Embeddings of the live rows, four by four, padded to whole tiles.
+    quads: Vec<Quad>,
+    /// Squared norms of the live rows, then their reciprocal norms.
+    norms: Vec<f32>,
     live: Vec<u32>,
     n_zero: usize,
     condensed: Vec<f32>,
@@ -46,8 +49,8 @@ impl CosineDistances {
     fn with_isa(isa: Isa) -> Self {
         Self {
             isa,
-            row: Vec::new(),
-            units: Vec::new(),
+            quads: Vec::new(),
+            norms: Vec::new(),
             live: Vec::new(),
             n_zero: 0,
             condensed: Vec::new(),
@@ -65,34 +68,37 @@ impl CosineDistances {
         self.condensed.clear();
         self.n_zero = 0;
         self.live.reserve_exact(n);
-        resize(&mut self.row, lines * WIDTH, 0.0);
-        self.units.clear();
-        resize(&mut self.units, n.div_ceil(TILE) * lines, ZERO);
+        // Not cleared: every line of a live row is written, and what is left of the last tile is wiped below.
+        resize(&mut self.quads, n.div_ceil(TILE) * lines, ZERO);
         for (row, h) in rows.iter().enumerate() {
             assert_eq!(h.len(), d, "row {row} is as wide as the first");
-            let squares = self.isa.embed(h, w, &mut self.row);
-            if !squares.is_finite() {
-                self.live.clear();
-                self.n_zero = 0;
-                return Err(NonFinite { row });
-            }
-            if squares == 0.0 {
-                self.n_zero += 1;
-                continue;
-            }
-            self.isa.scale(&mut self.row, squares.sqrt().recip());
             let place = self.live.len();
-            let quads = &mut self.units[place / TILE * lines..][..lines];
-            interleave(&self.row, quads, place % TILE);
-            self.live.push(row as u32);
+            let quads = &mut self.quads[place / TILE * lines..][..lines];
+            match self.isa.embed(h, w, quads, place % TILE) {
+                Embedded::Direction => self.live.push(row as u32),
+                Embedded::Zero => self.n_zero += 1,
+                Embedded::NonFinite => {
+                    self.live.clear();
+                    self.n_zero = 0;
+                    return Err(NonFinite { row });
+                }
+            }
         }
         let n = self.live.len();
-        self.units.truncate(n.div_ceil(TILE) * lines);
-        resize(&mut self.condensed, n * n.saturating_sub(1) / 2, 0.0);
-        self.isa.gram(&self.units, lines, n, &mut self.condensed);
-        for x in &mut self.condensed {
-            *x = (1.0 - *x).clamp(0.0, 2.0);
+        self.quads.truncate(n.div_ceil(TILE) * lines);
+        if n % TILE > 0 {
+            for quad in &mut self.quads[n / TILE * lines..] {
+                quad[n % TILE..].copy_from_slice(&ZERO[n % TILE..]);
+            }
         }
+        resize(&mut self.norms, n, 0.0);
+        resize(&mut self.condensed, n * n.saturating_sub(1) / 2, 0.0);
+        let (isa, condensed) = (self.isa, &mut self.condensed);
+        isa.gram(&self.quads, lines, condensed, &mut self.norms);
+        for norm in &mut self.norms {
+            *norm = norm.sqrt().recip();
+        }
+        isa.cosine_distances(condensed, &self.norms);
         Ok(())
     }
 
@@ -115,8 +121,7 @@ impl CosineDistances {
     /// Bytes held after `n` rows of width `d`.
     pub fn bytes(n: usize, d: usize) -> usize {
         n.div_ceil(TILE) * d.div_ceil(WIDTH) * size_of::<Quad>()
-            + d.next_multiple_of(WIDTH) * size_of::<f32>()
-            + n * size_of::<u32>()
+            + n * (size_of::<f32>() + size_of::<u32>())
             + n * n.saturating_sub(1) / 2 * size_of::<f32>()
     }
 }
@@ -312,9 +317,9 @@ mod tests {
             reused.compute(&slices(&rows), None).unwrap();
             fresh.compute(&slices(&rows), None).unwrap();
             assert_eq!(reused.condensed(), fresh.condensed(), "n {n}, d {d}");
-            let held = size_of_val(fresh.units.spare_capacity_mut())
-                + size_of_val(&fresh.units[..])
-                + fresh.row.capacity() * size_of::<f32>()
+            let held = size_of_val(fresh.quads.spare_capacity_mut())
+                + size_of_val(&fresh.quads[..])
+                + fresh.norms.capacity() * size_of::<f32>()
                 + fresh.live.capacity() * size_of::<u32>()
                 + fresh.condensed.capacity() * size_of::<f32>();
             assert!(held <= CosineDistances::bytes(n, d), "n {n}, d {d}: {held}");

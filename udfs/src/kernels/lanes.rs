@@ -13,12 +13,15 @@ pub(super) const WIDTH: usize = 16;
 /// Rows are padded to a multiple of this, so that no tile has a remainder.
 pub(super) const TILE: usize = 4;
 
-/// Lines summed in float32 before the sum is put aside: 24 additions per partial sum keep the rounding of
-/// same-signed products, the worst case, below 1e-6 at any width, and a group of rows in the first-level cache.
-const BLOCK_LINES: usize = 24;
+/// Lines summed in float32 before the sum is put aside: 48 additions per partial sum keep the rounding of
+/// same-signed products, the worst case, below 1e-6 at any width.
+const BLOCK_LINES: usize = 48;
 
-/// Columns that stay in the first-level cache while rows pass by: 16 rows of 24 lines are 24 KiB.
-const GROUP_COLUMNS: usize = 16;
+/// Columns that stay in the first-level cache while rows pass by: 8 rows of 48 lines are 24 KiB.
+const GROUP_COLUMNS: usize = 8;
+
+/// Sums of magnitudes between which squares, their sums and the products of two reciprocal norms are normal numbers.
+const PLAIN: std::ops::Range<f32> = 1e-9..1e9;
 
 // No closure may hold an intrinsic: it is compiled without its surroundings' features, and not inlined.
 
@@ -32,6 +35,16 @@ pub(super) type Quad = [Line; TILE];
 
 /// Four rows of zeros.
 pub(super) const ZERO: Quad = [Line([0.0; WIDTH]); TILE];
+
+/// What became of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Embedded {
+    Direction,
+    /// All elements are zero.
+    Zero,
+    /// An element is NaN or infinite, or the product of two is.
+    NonFinite,
+}
 
 /// A vector unit this machine has: only [`Isa::available`] makes one, which is what makes its methods safe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,49 +88,62 @@ impl Isa {
         Self::available().last().unwrap_or(Self::portable())
     }
 
-    /// Writes `h ⊙ w` (or `h`) padded with zeros into `row`; returns the sum of its squares, which in float64 is
-    /// infinite or NaN only if an element is, and zero only if all are.
-    pub(super) fn embed(self, h: &[f32], w: Option<&[f32]>, row: &mut [f32]) -> f64 {
+    /// Writes `h ⊙ w` (or `h`) padded with zeros as row `lane` of `quads`, times a power of two where its squares
+    /// could leave float32's range.
+    pub(super) fn embed(
+        self,
+        h: &[f32],
+        w: Option<&[f32]>,
+        quads: &mut [Quad],
+        lane: usize,
+    ) -> Embedded {
         assert_eq!(
-            row.len(),
-            h.len().next_multiple_of(WIDTH),
+            quads.len(),
+            h.len().div_ceil(WIDTH),
             "a row fills its lines"
         );
         assert!(
             w.is_none_or(|w| w.len() == h.len()),
             "one weight per element"
         );
-        match self.0 {
-            Kind::Portable => embed(h, w, row),
+        assert!(lane < TILE, "a tile has {TILE} rows");
+        let magnitude = match self.0 {
+            Kind::Portable => embed(h, w, quads, lane),
             // SAFETY: an `Isa` of this kind exists only where its features were detected.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => unsafe { embed_avx2(h, w, row) },
+            Kind::Avx2 => unsafe { embed_avx2(h, w, quads, lane) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 => unsafe { embed_avx512(h, w, row) },
+            Kind::Avx512 => unsafe { embed_avx512(h, w, quads, lane) },
             // Plain code already uses NEON there: it is part of the architecture's baseline.
             #[cfg(target_arch = "aarch64")]
-            Kind::Neon => embed(h, w, row),
+            Kind::Neon => embed(h, w, quads, lane),
+        };
+        match PLAIN.contains(&magnitude) {
+            true => Embedded::Direction,
+            false => bring_into_range(quads, lane),
         }
     }
 
-    /// Multiplies a row by `factor` with one rounding per element, whatever the factor's magnitude.
-    pub(super) fn scale(self, row: &mut [f32], factor: f64) {
+    /// Cosine distances, in place, from condensed dot products and the reciprocal norms of the rows.
+    pub(super) fn cosine_distances(self, condensed: &mut [f32], reciprocal_norms: &[f32]) {
         match self.0 {
-            Kind::Portable => scale(row, factor),
+            Kind::Portable => cosine_distances(condensed, reciprocal_norms),
             // SAFETY: an `Isa` of this kind exists only where its features were detected.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => unsafe { scale_avx2(row, factor) },
+            Kind::Avx2 => unsafe { cosine_distances_avx2(condensed, reciprocal_norms) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 => unsafe { scale_avx512(row, factor) },
+            Kind::Avx512 => unsafe { cosine_distances_avx512(condensed, reciprocal_norms) },
             #[cfg(target_arch = "aarch64")]
-            Kind::Neon => scale(row, factor),
+            Kind::Neon => cosine_distances(condensed, reciprocal_norms),
         }
     }
 
-    /// Condensed dot products of the first `n` rows of `quads`, each `lines` long.
-    pub(super) fn gram(self, quads: &[Quad], lines: usize, n: usize, out: &mut [f32]) {
+    /// Condensed dot products of the first rows of `quads`, each `lines` long, and the rows' squared norms: as many
+    /// rows as `squares` has places.
+    pub(super) fn gram(self, quads: &[Quad], lines: usize, out: &mut [f32], squares: &mut [f32]) {
+        let n = squares.len();
         assert_eq!(
             quads.len(),
             n.div_ceil(TILE) * lines,
@@ -130,16 +156,16 @@ impl Isa {
         );
         match self.0 {
             // SAFETY: this vector type is plain Rust and needs no feature.
-            Kind::Portable => unsafe { gram::<[f32; 4], 2>(quads, lines, n, out) },
+            Kind::Portable => unsafe { gram::<[f32; 4], 2>(quads, lines, out, squares) },
             // SAFETY: an `Isa` of this kind exists only where its features were detected.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => unsafe { gram_avx2(quads, lines, n, out) },
+            Kind::Avx2 => unsafe { gram_avx2(quads, lines, out, squares) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 => unsafe { gram_avx512(quads, lines, n, out) },
+            Kind::Avx512 => unsafe { gram_avx512(quads, lines, out, squares) },
             // SAFETY: as above.
             #[cfg(target_arch = "aarch64")]
-            Kind::Neon => unsafe { gram_neon(quads, lines, n, out) },
+            Kind::Neon => unsafe { gram_neon(quads, lines, out, squares) },
         }
     }
 }
@@ -148,88 +174,125 @@ impl Isa {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn embed_avx2(h: &[f32], w: Option<&[f32]>, row: &mut [f32]) -> f64 {
-    embed(h, w, row)
+fn embed_avx2(h: &[f32], w: Option<&[f32]>, quads: &mut [Quad], lane: usize) -> f32 {
+    embed(h, w, quads, lane)
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-fn embed_avx512(h: &[f32], w: Option<&[f32]>, row: &mut [f32]) -> f64 {
-    embed(h, w, row)
+fn embed_avx512(h: &[f32], w: Option<&[f32]>, quads: &mut [Quad], lane: usize) -> f32 {
+    embed(h, w, quads, lane)
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn scale_avx2(row: &mut [f32], factor: f64) {
-    scale(row, factor);
+fn cosine_distances_avx2(condensed: &mut [f32], reciprocal_norms: &[f32]) {
+    cosine_distances(condensed, reciprocal_norms);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-fn scale_avx512(row: &mut [f32], factor: f64) {
-    scale(row, factor);
+fn cosine_distances_avx512(condensed: &mut [f32], reciprocal_norms: &[f32]) {
+    cosine_distances(condensed, reciprocal_norms);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn gram_avx2(quads: &[Quad], lines: usize, n: usize, out: &mut [f32]) {
+fn gram_avx2(quads: &[Quad], lines: usize, out: &mut [f32], squares: &mut [f32]) {
     // SAFETY: this function is compiled with the features the vector type needs.
-    unsafe { gram::<std::arch::x86_64::__m256, 2>(quads, lines, n, out) }
+    unsafe { gram::<std::arch::x86_64::__m256, 2>(quads, lines, out, squares) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-fn gram_avx512(quads: &[Quad], lines: usize, n: usize, out: &mut [f32]) {
+fn gram_avx512(quads: &[Quad], lines: usize, out: &mut [f32], squares: &mut [f32]) {
     // SAFETY: this function is compiled with the features the vector type needs.
-    unsafe { gram::<std::arch::x86_64::__m512, 4>(quads, lines, n, out) }
+    unsafe { gram::<std::arch::x86_64::__m512, 4>(quads, lines, out, squares) }
 }
 
 #[cfg(target_arch = "aarch64")]
 #[target_feature(enable = "neon")]
-fn gram_neon(quads: &[Quad], lines: usize, n: usize, out: &mut [f32]) {
+fn gram_neon(quads: &[Quad], lines: usize, out: &mut [f32], squares: &mut [f32]) {
     // SAFETY: this function is compiled with the features the vector type needs.
-    unsafe { gram::<std::arch::aarch64::float32x4_t, 4>(quads, lines, n, out) }
+    unsafe { gram::<std::arch::aarch64::float32x4_t, 4>(quads, lines, out, squares) }
 }
 
+/// Returns the sum of the row's magnitudes, which is not finite if an element is not.
 #[inline(always)]
-fn embed(h: &[f32], w: Option<&[f32]>, row: &mut [f32]) -> f64 {
-    let (e, padding) = row.split_at_mut(h.len());
-    padding.fill(0.0);
+fn embed(h: &[f32], w: Option<&[f32]>, quads: &mut [Quad], lane: usize) -> f32 {
+    let mut magnitudes = [0.0f32; WIDTH];
+    let (whole, rest) = h.as_chunks::<WIDTH>();
+    let n_whole = whole.len();
+    let put = |quad: &mut Quad, e: [f32; WIDTH], magnitudes: &mut [f32; WIDTH]| {
+        for (sum, x) in magnitudes.iter_mut().zip(&e) {
+            *sum += x.abs();
+        }
+        quad[lane].0 = e;
+    };
     if let Some(w) = w {
-        for ((e, h), w) in e.iter_mut().zip(h).zip(w) {
-            *e = h * w;
+        let weights = w.as_chunks::<WIDTH>().0;
+        for ((quad, h), w) in quads.iter_mut().zip(whole).zip(weights) {
+            put(quad, std::array::from_fn(|k| h[k] * w[k]), &mut magnitudes);
         }
     } else {
-        e.copy_from_slice(h);
-    }
-    let mut squares = [0.0f64; WIDTH];
-    for line in row.as_chunks::<WIDTH>().0 {
-        for (square, &x) in squares.iter_mut().zip(line) {
-            *square += f64::from(x) * f64::from(x);
+        for (quad, h) in quads.iter_mut().zip(whole) {
+            put(quad, *h, &mut magnitudes);
         }
     }
-    squares.iter().sum()
+    if !rest.is_empty() {
+        let mut e = [0.0; WIDTH];
+        for (k, (e, h)) in e.iter_mut().zip(rest).enumerate() {
+            *e = w.map_or(*h, |w| h * w[n_whole * WIDTH + k]);
+        }
+        put(&mut quads[n_whole], e, &mut magnitudes);
+    }
+    magnitudes.iter().sum()
+}
+
+/// Multiplies a row by the power of two that makes its largest magnitude about one: exact, whatever it was.
+#[cold]
+fn bring_into_range(quads: &mut [Quad], lane: usize) -> Embedded {
+    let row = || quads.iter().flat_map(|quad| quad[lane].0);
+    if row().any(|x| !x.is_finite()) {
+        return Embedded::NonFinite;
+    }
+    let largest = row().fold(0.0f32, |largest, x| largest.max(x.abs()));
+    if largest == 0.0 {
+        return Embedded::Zero;
+    }
+    let factor = 2f64.powi(-f64::from(largest).log2().floor() as i32);
+    for quad in quads {
+        for x in &mut quad[lane].0 {
+            *x = (f64::from(*x) * factor) as f32;
+        }
+    }
+    Embedded::Direction
 }
 
 #[inline(always)]
-fn scale(row: &mut [f32], factor: f64) {
-    for x in row {
-        *x = (f64::from(*x) * factor) as f32;
-    }
-}
-
-/// Copies a padded row to place `lane` of its four.
-pub(super) fn interleave(row: &[f32], quads: &mut [Quad], lane: usize) {
-    for (quad, line) in quads.iter_mut().zip(row.as_chunks::<WIDTH>().0) {
-        quad[lane].0 = *line;
+fn cosine_distances(condensed: &mut [f32], reciprocal_norms: &[f32]) {
+    let mut rest = condensed;
+    for (i, &norm) in reciprocal_norms.iter().enumerate() {
+        let (row, below) = rest.split_at_mut(reciprocal_norms.len() - i - 1);
+        for (x, other) in row.iter_mut().zip(&reciprocal_norms[i + 1..]) {
+            *x = (1.0 - *x * (norm * other)).clamp(0.0, 2.0);
+        }
+        rest = below;
     }
 }
 
 /// # Safety
 /// The caller is compiled with the features `V` needs, and the machine has them.
 #[inline(always)]
-unsafe fn gram<V: Vector, const M: usize>(quads: &[Quad], lines: usize, n: usize, out: &mut [f32]) {
+unsafe fn gram<V: Vector, const M: usize>(
+    quads: &[Quad],
+    lines: usize,
+    out: &mut [f32],
+    squares: &mut [f32],
+) {
+    let n = squares.len();
     out.fill(0.0);
+    squares.fill(0.0);
     // Blocks of equal length: a short last one would pay for a tile's reduction with little work.
     let block = lines.div_ceil(lines.div_ceil(BLOCK_LINES).max(1)).max(1);
     for start in (0..lines).step_by(block) {
@@ -242,6 +305,11 @@ unsafe fn gram<V: Vector, const M: usize>(quads: &[Quad], lines: usize, n: usize
                     // SAFETY: the caller's promise.
                     let dots = unsafe { tile::<V, M>(rows(i), rows(j)) };
                     add_tile(&dots, i, j, n, out);
+                    if i == j {
+                        for (k, square) in squares[i..n.min(i + TILE)].iter_mut().enumerate() {
+                            *square += dots[k][k];
+                        }
+                    }
                 }
             }
         }

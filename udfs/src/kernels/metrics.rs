@@ -12,6 +12,9 @@
 use super::clusters::FlatClusters;
 use super::distance::condensed_row;
 
+/// Pairs taken at once.
+const LANES: usize = 8;
+
 /// The metrics of one group of embeddings. Distances are cosine distances in [0, 2].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Polysemanticity {
@@ -39,44 +42,77 @@ pub fn polysemanticity(condensed: &[f32], clusters: &FlatClusters) -> Polysemant
         n * n.saturating_sub(1) / 2,
         "one distance per pair"
     );
-    let (mut max, mut intra, mut inter) = (0.0f32, Sum::default(), Sum::default());
+    let mut sums = Sums::default();
     for (i, &label) in labels.iter().enumerate() {
         let row = &condensed[condensed_row(n, i)..][..n - i - 1];
-        max = row.iter().copied().fold(max, f32::max);
-        for (&distance, &other) in row.iter().zip(&labels[i + 1..]) {
-            let sum = if label == other {
-                &mut intra
-            } else {
-                &mut inter
-            };
-            sum.add(distance);
+        let (lines, rest) = row.as_chunks::<LANES>();
+        let (others, last) = labels[i + 1..].as_chunks::<LANES>();
+        for (line, others) in lines.iter().zip(others) {
+            sums.add(line, others, label);
         }
+        // Pairs of distance zero with a label that nobody has fill the last line.
+        let (mut line, mut others) = ([0.0; LANES], [u32::MAX; LANES]);
+        line[..rest.len()].copy_from_slice(rest);
+        others[..last.len()].copy_from_slice(last);
+        sums.add(&line, &others, label);
     }
+    let pairs = condensed.len() as u64;
     let all = Sum {
-        total: intra.total + inter.total,
-        pairs: intra.pairs + inter.pairs,
+        total: sums.all.iter().sum(),
+        pairs,
+    };
+    let intra = Sum {
+        total: sums.intra.iter().sum(),
+        pairs: sums.pairs.iter().map(|&pairs| u64::from(pairs)).sum(),
+    };
+    let inter = Sum {
+        total: all.total - intra.total,
+        pairs: all.pairs - intra.pairs,
     };
     Polysemanticity {
         n_clusters: (n > 0).then_some(clusters.sizes.len() as u32),
-        max_distance: (all.pairs > 0).then_some(f64::from(max)),
+        max_distance: (all.pairs > 0)
+            .then(|| f64::from(sums.max.iter().copied().fold(0.0, f32::max))),
         mean_distance: all.mean(),
         intra_cluster_distance: intra.mean(),
         inter_cluster_distance: inter.mean(),
     }
 }
 
-#[derive(Clone, Copy, Default)]
+/// Sums over pairs, several side by side: they cannot differ from one, as sums of distances are exact in float64.
+#[derive(Default)]
+struct Sums {
+    max: [f32; LANES],
+    all: [f64; LANES],
+    intra: [f64; LANES],
+    pairs: [u32; LANES],
+}
+
+impl Sums {
+    /// Without a branch: whether two examples share a cluster is as good as random to the processor.
+    #[inline(always)]
+    fn add(&mut self, distances: &[f32; LANES], others: &[u32; LANES], label: u32) {
+        for k in 0..LANES {
+            let (distance, same) = (distances[k], others[k] == label);
+            self.max[k] = if distance > self.max[k] {
+                distance
+            } else {
+                self.max[k]
+            };
+            self.all[k] += f64::from(distance);
+            self.intra[k] += f64::from(if same { distance } else { 0.0 });
+            self.pairs[k] += u32::from(same);
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
 struct Sum {
     total: f64,
     pairs: u64,
 }
 
 impl Sum {
-    fn add(&mut self, distance: f32) {
-        self.total += f64::from(distance);
-        self.pairs += 1;
-    }
-
     fn mean(self) -> Option<f64> {
         (self.pairs > 0).then(|| self.total / self.pairs as f64)
     }
