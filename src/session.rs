@@ -1,5 +1,6 @@
 //! One open store and the SQL context over it: what every front end talks to.
 
+mod sharing;
 mod statement;
 mod yielding;
 
@@ -25,6 +26,7 @@ use polysema_udfs::exec::clustering::ClusterOptions;
 
 use crate::functions;
 use crate::store::{Store, StoreCatalog, Table};
+use sharing::SharedVectors;
 use yielding::YieldingJoins;
 
 /// The one catalog.
@@ -109,6 +111,7 @@ impl Session {
             .with_config(config)
             .with_runtime_env(runtime.build_arc()?)
             .with_default_features()
+            .with_physical_optimizer_rule(Arc::new(SharedVectors))
             .with_physical_optimizer_rule(Arc::new(YieldingJoins))
             .build();
         let context = SessionContext::new_with_state(state);

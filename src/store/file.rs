@@ -90,6 +90,11 @@ impl TableFile {
         &self.schema
     }
 
+    /// The whole mapped file.
+    pub fn bytes(&self) -> &Buffer {
+        &self.bytes
+    }
+
     /// Rows of each record batch.
     pub fn rows(&self) -> &[u32] {
         &self.rows

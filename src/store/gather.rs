@@ -4,14 +4,15 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, Int32Array, ListArray, ListBuilder,
-    StringArray, StringBuilder, UInt32Array,
+    Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, Int32Array, LargeListViewArray,
+    ListArray, ListBuilder, StringArray, StringBuilder, UInt32Array,
 };
-use datafusion::arrow::buffer::OffsetBuffer;
+use datafusion::arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use datafusion::arrow::datatypes::{DataType, Field, Float32Type};
 use datafusion::common::cast::{as_fixed_size_list_array, as_string_array};
-use datafusion::common::{exec_datafusion_err, exec_err};
+use datafusion::common::{exec_datafusion_err, exec_err, internal_err};
 use datafusion::error::Result;
+use polysema_udfs::bridge::vectors::shared_vector_type;
 
 use super::file::TableFile;
 
@@ -167,6 +168,45 @@ impl VectorColumn {
             }
         };
         Ok(vectors.values().as_primitive::<Float32Type>().values())
+    }
+
+    /// Where a vector begins in the file, counted in floats from the file's start.
+    fn place(&self, row: u32) -> Result<usize> {
+        let (batch, row) = self.index.locate(u64::from(row), &self.file)?;
+        let vectors = self.batch(batch)?;
+        // Record batches are decoded where they lie, so the distance of two pointers into one map is a place in it.
+        let bytes = (vectors.as_ptr() as usize).wrapping_sub(self.file.bytes().as_ptr() as usize);
+        let inside = bytes
+            .checked_add(size_of_val(vectors))
+            .is_some_and(|end| end <= self.file.bytes().len());
+        if !inside || !bytes.is_multiple_of(size_of::<f32>()) {
+            return exec_err!(
+                "store: vectors that can be read in place are required, got others in {}",
+                self.file.path().display()
+            );
+        }
+        Ok(bytes / size_of::<f32>() + row * self.d_in)
+    }
+
+    /// The vector of each example as a place in the mapped file: nothing is copied. `[rows, d_in]`
+    pub fn share(&self, vector: &UInt32Array) -> Result<ArrayRef> {
+        let bytes = self.file.bytes();
+        let floats = ScalarBuffer::<f32>::new(bytes.clone(), 0, bytes.len() / size_of::<f32>());
+        let places = vector
+            .values()
+            .iter()
+            .map(|row| Ok(self.place(*row)? as i64))
+            .collect::<Result<Vec<_>>>()?;
+        let DataType::LargeListView(item) = shared_vector_type() else {
+            return internal_err!("store: a list view is required for shared vectors");
+        };
+        Ok(Arc::new(LargeListViewArray::try_new(
+            item,
+            places.into(),
+            vec![self.d_in as i64; vector.len()].into(),
+            Arc::new(Float32Array::new(floats, None)),
+            None,
+        )?))
     }
 
     /// The vector of each example, copied. `[rows, d_in]`

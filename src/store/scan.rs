@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::compute::SortOptions;
-use datafusion::arrow::datatypes::{Int32Type, SchemaRef, UInt32Type};
+use datafusion::arrow::datatypes::{Int32Type, Schema, SchemaRef, UInt32Type};
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{ScalarValue, SplitPoint, Statistics, internal_err};
@@ -28,6 +28,7 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
 };
 use futures::stream;
+use polysema_udfs::bridge::vectors::shared_vector_type;
 
 use super::file::TableFile;
 use super::gather::{TokenColumn, VectorColumn};
@@ -49,20 +50,24 @@ pub struct RunScan {
 }
 
 /// What a scan reads, shared by its partitions.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Read {
     run: String,
     table: Table,
     selection: Selection,
+    /// Layers of the files.
+    layers: Vec<i32>,
     schema: SchemaRef,
     files: Vec<Arc<TableFile>>,
     /// One per file where `pre_mlp` is asked for.
-    vectors: Vec<VectorColumn>,
+    vectors: Vec<Arc<VectorColumn>>,
     tokens: Option<Arc<TokenColumn>>,
     /// Stored columns to decode.
     stored: Vec<usize>,
     columns: Vec<Output>,
     partitions: Vec<Vec<Piece>>,
+    /// Where partitions begin, but for the first; none for tables without neurons.
+    points: Option<Vec<Key>>,
     /// Record batches of the table that no partition reads.
     pruned: usize,
 }
@@ -74,7 +79,10 @@ enum Output {
     Stored(usize),
     Token,
     WindowTokens,
+    /// Copied for each example, a list like any other.
     PreMlp,
+    /// As places in the mapped file.
+    SharedPreMlp,
 }
 
 impl RunScan {
@@ -120,37 +128,54 @@ impl RunScan {
             true => entries
                 .iter()
                 .filter_map(|entry| entry.layer)
-                .map(|layer| run.vectors(layer))
+                .map(|layer| Ok(Arc::new(run.vectors(layer)?)))
                 .collect::<Result<Vec<_>>>()?,
             false => vec![],
         };
-        let layers: Vec<i32> = entries.iter().filter_map(|entry| entry.layer).collect();
-        let properties = properties(
+        let read = Read {
+            run: run.name().to_string(),
             table,
-            &schema,
-            &selection,
-            &layers,
+            selection,
+            layers: entries.iter().filter_map(|entry| entry.layer).collect(),
+            schema,
+            files,
+            vectors,
+            tokens,
+            stored,
+            columns,
+            partitions,
             points,
-            partitions.len(),
-        )?;
+            pruned: total - batches.len(),
+        };
         Ok(Self {
-            read: Arc::new(Read {
-                run: run.name().to_string(),
-                table,
-                selection,
-                schema,
-                files,
-                vectors,
-                tokens,
-                stored,
-                columns,
-                partitions,
-                pruned: total - batches.len(),
-            }),
+            properties: Arc::new(read.properties()?),
+            read: Arc::new(read),
             limit: None,
-            properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
         })
+    }
+
+    /// The same scan with `pre_mlp` as places in the mapped file; none where the column is not read.
+    ///
+    /// For operators that read list views: most of the engine's functions do not.
+    pub fn with_shared_vectors(&self) -> Result<Option<Self>> {
+        let position = |output| self.read.columns.iter().position(|c| *c == output);
+        let Some(column) = position(Output::PreMlp) else {
+            return Ok(None);
+        };
+        let mut read = self.read.as_ref().clone();
+        read.columns[column] = Output::SharedPreMlp;
+        let mut fields = read.schema.fields().to_vec();
+        let field = fields[column].as_ref().clone();
+        fields[column] = Arc::new(field.with_data_type(shared_vector_type()));
+        read.schema = Arc::new(Schema::new(fields));
+        let properties = read.properties()?;
+        Ok(Some(Self {
+            read: Arc::new(read),
+            limit: self.limit,
+            properties: Arc::new(properties),
+            metrics: ExecutionPlanMetricsSet::new(),
+        }))
     }
 
     /// At most this many rows of each partition.
@@ -191,7 +216,7 @@ fn outputs(
             Output::Stored(_) => &[],
             Output::Token => &["token_row"],
             Output::WindowTokens => &["token_row", "pos", "window_start", "window_activations"],
-            Output::PreMlp => &["vector"],
+            Output::PreMlp | Output::SharedPreMlp => &["vector"],
         };
         for name in needs {
             column(name);
@@ -208,67 +233,67 @@ fn outputs(
     Ok((stored, columns))
 }
 
-fn properties(
-    table: Table,
-    schema: &SchemaRef,
-    selection: &Selection,
-    layers: &[i32],
-    points: Option<Vec<Key>>,
-    partitions: usize,
-) -> Result<PlanProperties> {
-    let column = |name: &str| -> Option<Arc<dyn PhysicalExpr>> {
-        let index = schema.index_of(name).ok()?;
-        Some(Arc::new(Column::new(name, index)))
-    };
-    let options = SortOptions {
-        descending: false,
-        nulls_first: false,
-    };
-    let layer = match layers {
-        [layer] if table.by_neuron() => Some(*layer),
-        _ => None,
-    };
-    let neuron = match selection.neurons.ranges() {
-        [(first, last)] if first == last && table.by_neuron() => i32::try_from(*first).ok(),
-        _ => None,
-    };
-    // A key column with one value only does not interrupt the order.
-    let constants = [("layer", layer), ("neuron", neuron)];
-    let constant = |name: &str| constants.iter().any(|(n, v)| *n == name && v.is_some());
-    let ordering = table
-        .keys()
-        .iter()
-        .filter(|key| column(key).is_some() || !constant(key))
-        .map_while(|key| Some(PhysicalSortExpr::new(column(key)?, options)))
-        .collect::<Vec<_>>();
-    let mut equivalence = EquivalenceProperties::new_with_orderings(Arc::clone(schema), [ordering]);
-    equivalence.add_constants(constants.iter().filter_map(|(name, value)| {
-        let value = AcrossPartitions::Uniform(Some(ScalarValue::Int32(Some((*value)?))));
-        Some(ConstExpr::new(column(name)?, value))
-    }))?;
+impl Read {
+    fn properties(&self) -> Result<PlanProperties> {
+        let schema = &self.schema;
+        let column = |name: &str| -> Option<Arc<dyn PhysicalExpr>> {
+            let index = schema.index_of(name).ok()?;
+            Some(Arc::new(Column::new(name, index)))
+        };
+        let options = SortOptions {
+            descending: false,
+            nulls_first: false,
+        };
+        let layer = match self.layers.as_slice() {
+            [layer] if self.table.by_neuron() => Some(*layer),
+            _ => None,
+        };
+        let neuron = match self.selection.neurons.ranges() {
+            [(first, last)] if first == last && self.table.by_neuron() => {
+                i32::try_from(*first).ok()
+            }
+            _ => None,
+        };
+        // A key column with one value only does not interrupt the order.
+        let constants = [("layer", layer), ("neuron", neuron)];
+        let constant = |name: &str| constants.iter().any(|(n, v)| *n == name && v.is_some());
+        let ordering = self
+            .table
+            .keys()
+            .iter()
+            .filter(|key| column(key).is_some() || !constant(key))
+            .map_while(|key| Some(PhysicalSortExpr::new(column(key)?, options)))
+            .collect::<Vec<_>>();
+        let mut equivalence =
+            EquivalenceProperties::new_with_orderings(Arc::clone(schema), [ordering]);
+        equivalence.add_constants(constants.iter().filter_map(|(name, value)| {
+            let value = AcrossPartitions::Uniform(Some(ScalarValue::Int32(Some((*value)?))));
+            Some(ConstExpr::new(column(name)?, value))
+        }))?;
 
-    let keys = [column("layer"), column("neuron")]
-        .into_iter()
-        .flatten()
-        .map(|key| PhysicalSortExpr::new(key, options))
-        .collect::<Vec<_>>();
-    let partitioning = match (points, LexOrdering::new(keys)) {
-        (Some(points), Some(keys)) if keys.len() == 2 && partitions > 1 => {
-            let int = |value: i32| ScalarValue::Int32(Some(value));
-            let points = points
-                .into_iter()
-                .map(|(layer, neuron)| SplitPoint::new(vec![int(layer), int(neuron)]))
-                .collect();
-            Partitioning::Range(RangePartitioning::try_new(keys, points)?)
-        }
-        _ => Partitioning::UnknownPartitioning(partitions),
-    };
-    Ok(PlanProperties::new(
-        equivalence,
-        partitioning,
-        EmissionType::Incremental,
-        Boundedness::Bounded,
-    ))
+        let keys = [column("layer"), column("neuron")]
+            .into_iter()
+            .flatten()
+            .map(|key| PhysicalSortExpr::new(key, options))
+            .collect::<Vec<_>>();
+        let partitioning = match (&self.points, LexOrdering::new(keys)) {
+            (Some(points), Some(keys)) if keys.len() == 2 && self.partitions.len() > 1 => {
+                let int = |value: i32| ScalarValue::Int32(Some(value));
+                let points = points
+                    .iter()
+                    .map(|(layer, neuron)| SplitPoint::new(vec![int(*layer), int(*neuron)]))
+                    .collect();
+                Partitioning::Range(RangePartitioning::try_new(keys, points)?)
+            }
+            _ => Partitioning::UnknownPartitioning(self.partitions.len()),
+        };
+        Ok(PlanProperties::new(
+            equivalence,
+            partitioning,
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        ))
+    }
 }
 
 impl DisplayAs for RunScan {
@@ -536,6 +561,9 @@ impl Read {
 
     /// Most rows of an output batch: gathered vectors are copies.
     fn most_rows(&self, file: usize) -> usize {
+        if !self.columns.contains(&Output::PreMlp) {
+            return usize::MAX;
+        }
         self.vectors.get(file).map_or(usize::MAX, |vectors| {
             (GATHERED_BYTES / (size_of::<f32>() * vectors.d_in().max(1))).max(1)
         })
@@ -570,6 +598,10 @@ impl Read {
                 (Output::PreMlp, _) => {
                     let vector = self.column(rows, "vector")?.as_primitive::<UInt32Type>();
                     self.vectors[file].gather(vector)?
+                }
+                (Output::SharedPreMlp, _) => {
+                    let vector = self.column(rows, "vector")?.as_primitive::<UInt32Type>();
+                    self.vectors[file].share(vector)?
                 }
                 _ => return internal_err!("store: tokens are required, got none"),
             });

@@ -15,6 +15,11 @@ pub fn item_field() -> FieldRef {
     Arc::new(Field::new_list_field(DataType::Float32, true))
 }
 
+/// A vector as a place in a shared buffer of values: rows that many examples share are not copied for each.
+pub fn shared_vector_type() -> DataType {
+    DataType::LargeListView(item_field())
+}
+
 /// `List<Float32>`, the type of every vector we produce.
 pub fn vector_type() -> DataType {
     DataType::List(item_field())
@@ -24,7 +29,10 @@ pub fn vector_type() -> DataType {
 pub fn is_vector(data_type: &DataType) -> bool {
     match data_type {
         DataType::Null => true,
-        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::LargeListView(item)
+        | DataType::FixedSizeList(item, _) => {
             item.data_type().is_numeric() || item.data_type().is_null()
         }
         _ => false,
@@ -34,12 +42,13 @@ pub fn is_vector(data_type: &DataType) -> bool {
 /// Whether the vectors of this type hold more than float32 does.
 pub fn is_wide(data_type: &DataType) -> bool {
     match data_type {
-        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            !matches!(
-                item.data_type(),
-                DataType::Float32 | DataType::Float16 | DataType::Null
-            )
-        }
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::LargeListView(item)
+        | DataType::FixedSizeList(item, _) => !matches!(
+            item.data_type(),
+            DataType::Float32 | DataType::Float16 | DataType::Null
+        ),
         _ => false,
     }
 }
@@ -67,6 +76,8 @@ pub struct VectorColumn<T: ArrowPrimitiveType> {
 enum Rows {
     Offsets(ScalarBuffer<i32>),
     LargeOffsets(ScalarBuffer<i64>),
+    /// Where each row begins, and how wide it is.
+    Views(ScalarBuffer<i64>, ScalarBuffer<i64>),
     Width(usize),
 }
 
@@ -88,6 +99,13 @@ impl<T: ArrowPrimitiveType> VectorColumn<T> {
                 let list = array.as_list::<i64>();
                 (
                     Rows::LargeOffsets(list.offsets().inner().clone()),
+                    Arc::clone(list.values()),
+                )
+            }
+            DataType::LargeListView(_) => {
+                let list = array.as_list_view::<i64>();
+                (
+                    Rows::Views(list.offsets().clone(), list.sizes().clone()),
                     Arc::clone(list.values()),
                 )
             }
@@ -141,6 +159,7 @@ impl<T: ArrowPrimitiveType> VectorColumn<T> {
         let (start, end) = match &self.rows {
             Rows::Offsets(offsets) => (offsets[i] as usize, offsets[i + 1] as usize),
             Rows::LargeOffsets(offsets) => (offsets[i] as usize, offsets[i + 1] as usize),
+            Rows::Views(offsets, sizes) => (offsets[i] as usize, (offsets[i] + sizes[i]) as usize),
             Rows::Width(width) => (i * width, (i + 1) * width),
         };
         if let Some(nulls) = self.values.nulls()
@@ -203,7 +222,9 @@ impl VectorBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use datafusion::arrow::array::{FixedSizeListArray, Float16Array, LargeListArray};
+    use datafusion::arrow::array::{
+        FixedSizeListArray, Float16Array, LargeListArray, LargeListViewArray,
+    };
     use datafusion::arrow::datatypes::{Float16Type, Float64Type, Int64Type};
 
     fn rows(array: &ArrayRef) -> Vec<Option<Vec<f32>>> {
@@ -226,7 +247,13 @@ mod tests {
         let list = ListArray::from_iter_primitive::<Int64Type, _, _>(data.clone());
         let large = LargeListArray::from_iter_primitive::<Int64Type, _, _>(data.clone());
         let fixed = FixedSizeListArray::from_iter_primitive::<Int64Type, _, _>(data, 2);
-        let arrays: Vec<ArrayRef> = vec![Arc::new(list), Arc::new(large), Arc::new(fixed)];
+        let view = LargeListViewArray::from(large.clone());
+        let arrays: Vec<ArrayRef> = vec![
+            Arc::new(list),
+            Arc::new(large),
+            Arc::new(view),
+            Arc::new(fixed),
+        ];
         for array in arrays {
             assert_eq!(rows(&array), expected, "{}", array.data_type());
             assert_eq!(

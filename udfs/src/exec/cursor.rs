@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, AsArray, PrimitiveArray};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::{Float32Type, Int32Type, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
@@ -10,7 +10,7 @@ use datafusion::common::{Result, exec_err};
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 
-use super::Group;
+use super::{Group, PRE_MLP};
 use crate::bridge::vectors::VectorColumn;
 
 /// A batch with its (layer, neuron) columns at hand.
@@ -96,19 +96,25 @@ impl Side {
             .then(|| self.current.as_ref().expect("filled").key()))
     }
 
-    /// Takes all rows of the current key, over as many batches as they span.
-    async fn take_run(&mut self) -> Result<RecordBatch> {
+    /// Takes all rows of the current key, over as many batches as they span: the rows without their vectors, and the
+    /// vectors as they come, since joining them would copy the buffer they may share with the rest of the table.
+    async fn take_run(&mut self) -> Result<(RecordBatch, Vec<ArrayRef>)> {
         let mut parts = Vec::with_capacity(1);
+        let mut vectors = Vec::new();
         let key = self.key().await?;
         while key.is_some() && self.key().await? == key {
             let keyed = self.current.as_mut().expect("a key was read");
             let end = keyed.run_end();
-            parts.push(keyed.batch.slice(keyed.at, end - keyed.at));
+            let mut part = keyed.batch.slice(keyed.at, end - keyed.at);
+            if let Some((column, _)) = part.schema().column_with_name(PRE_MLP) {
+                vectors.push(part.remove_column(column));
+            }
+            parts.push(part);
             keyed.at = end;
         }
         match parts.len() {
-            1 => Ok(parts.pop().expect("one part")),
-            _ => Ok(concat_batches(&self.schema, &parts)?),
+            1 => Ok((parts.pop().expect("one part"), vectors)),
+            _ => Ok((concat_batches(&parts[0].schema(), &parts)?, vectors)),
         }
     }
 }
@@ -157,16 +163,20 @@ impl GroupCursor {
         }
         self.last = Some(key);
         let weights = self.take_weights(layer, neuron)?;
-        let examples = match self.examples.key().await? {
+        let (examples, pre_mlp) = match self.examples.key().await? {
             Some((l, n)) if (l, n) < key => return self.orphan(l, n),
             Some(example_key) if example_key == key => self.examples.take_run().await?,
-            _ => RecordBatch::new_empty(Arc::clone(&self.examples.schema)),
+            _ => (
+                RecordBatch::new_empty(Arc::clone(&self.examples.schema)),
+                vec![],
+            ),
         };
         Ok(Some(Group {
             function,
             layer,
             neuron,
             examples,
+            pre_mlp,
             weights,
         }))
     }

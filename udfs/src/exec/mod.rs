@@ -64,6 +64,9 @@ pub trait NeuronFunction: Debug + Send + Sync + 'static {
     fn describe(&self) -> String;
 }
 
+/// The column of received vectors in `examples`.
+pub const PRE_MLP: &str = "pre_mlp";
+
 /// One neuron with its examples, ordered by example id.
 #[derive(Debug)]
 pub struct Group {
@@ -73,8 +76,10 @@ pub struct Group {
     pub layer: i32,
     /// Index of the neuron in its layer.
     pub neuron: i32,
-    /// The example rows; no rows when the neuron has none.
+    /// The example rows without their vectors; no rows when the neuron has none.
     pub examples: RecordBatch,
+    /// The received vectors where they were asked for, in as many pieces as they came.
+    pub(crate) pre_mlp: Vec<ArrayRef>,
     /// The neuron's input weights, where they were asked for. `[d]`
     pub weights: Option<Vec<f32>>,
 }
@@ -139,34 +144,49 @@ impl Group {
 
     /// The received vectors of the examples, checked to be of one width, that of the weights.
     pub fn vectors(&self) -> Result<Vectors> {
-        let column = VectorColumn::<Float32Type>::try_new(
-            self.function,
-            "pre_mlp",
-            self.column("pre_mlp")?,
-        )?;
         let mut width = self.weights.as_ref().map(Vec::len);
-        for i in 0..column.len() {
-            let Some(row) = column.row(i) else {
-                return exec_err!(
-                    "{}: pre_mlp must be a vector without NULLs, got NULL in {}",
-                    self.function,
-                    self.place_of(i)
-                );
-            };
-            let required = *width.get_or_insert(row.len());
-            if row.len() != required {
-                return exec_err!(
-                    "{}: pre_mlp must have width {required}, got {} in {}",
-                    self.function,
-                    row.len(),
-                    self.place_of(i)
-                );
+        let mut pieces = Vec::with_capacity(self.pre_mlp.len());
+        let mut first = 0;
+        for piece in &self.pre_mlp {
+            let column = VectorColumn::<Float32Type>::try_new(self.function, PRE_MLP, piece)?;
+            for i in 0..column.len() {
+                let Some(row) = column.row(i) else {
+                    return exec_err!(
+                        "{}: pre_mlp must be a vector without NULLs, got NULL in {}",
+                        self.function,
+                        self.place_of(first + i)
+                    );
+                };
+                let required = *width.get_or_insert(row.len());
+                if row.len() != required {
+                    return exec_err!(
+                        "{}: pre_mlp must have width {required}, got {} in {}",
+                        self.function,
+                        row.len(),
+                        self.place_of(first + i)
+                    );
+                }
             }
+            first += column.len();
+            pieces.push(column);
         }
         Ok(Vectors {
-            column,
+            pieces,
             width: width.unwrap_or(0),
         })
+    }
+
+    /// Width of the first vector, that of the weights, or zero where neither is read.
+    fn width(&self) -> Result<usize> {
+        if let Some(weights) = &self.weights {
+            return Ok(weights.len());
+        }
+        let Some(piece) = self.pre_mlp.iter().find(|piece| !piece.is_empty()) else {
+            return Ok(0);
+        };
+        let column =
+            VectorColumn::<Float32Type>::try_new(self.function, PRE_MLP, &piece.slice(0, 1))?;
+        Ok(column.row(0).map_or(0, <[f32]>::len))
     }
 
     /// `layer 3, neuron 17`, for messages.
@@ -192,7 +212,7 @@ impl Group {
 /// The received vectors of a group, all of one width.
 #[derive(Debug)]
 pub struct Vectors {
-    column: VectorColumn<Float32Type>,
+    pieces: Vec<VectorColumn<Float32Type>>,
     width: usize,
 }
 
@@ -204,8 +224,10 @@ impl Vectors {
 
     /// One slice an example.
     pub fn rows(&self) -> Vec<&[f32]> {
-        (0..self.column.len())
-            .map(|i| self.column.row(i).expect("checked by Group::vectors"))
+        self.pieces
+            .iter()
+            .flat_map(|column| (0..column.len()).map(move |i| (column, i)))
+            .map(|(column, i)| column.row(i).expect("checked by Group::vectors"))
             .collect()
     }
 }

@@ -18,7 +18,7 @@ use datafusion::physical_expr::{
     PhysicalSortRequirement,
 };
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
-use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, ExecutionPlanProperties,
@@ -27,7 +27,7 @@ use datafusion::physical_plan::{
 
 use super::clustering::Scratch;
 use super::cursor::GroupCursor;
-use super::worker::{Metrics, Worker, drive};
+use super::worker::{Metrics, Output, Worker, drive};
 use super::{NeuronFunction, Wanted};
 
 /// See the module.
@@ -175,7 +175,8 @@ impl ExecutionPlan for PerNeuronExec {
     }
 
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        // Ranges of neurons that already lie apart are worth more than an even shuffle.
+        // Ranges of neurons that already lie apart are worth more than an even shuffle, and one partition is spread
+        // over the cores here, in its order.
         vec![false, false]
     }
 
@@ -211,22 +212,33 @@ impl ExecutionPlan for PerNeuronExec {
             self.neurons.execute(partition, Arc::clone(&context))?,
             self.weights,
         );
-        let reservation = MemoryConsumer::new(format!("PerNeuronExec[{partition}]"))
-            .register(context.memory_pool());
-        let worker = Worker {
-            name: self.name,
-            function: Arc::clone(&self.function),
-            wanted: self.wanted.clone(),
-            projection: self.projection.clone(),
-            function_schema: Arc::clone(&self.schema),
+        let config = context.session_config();
+        let output = Output {
+            tx: builder.tx(),
             schema,
-            batch_size: context.session_config().batch_size(),
-            reservation,
-            metrics: Metrics::new(&self.metrics, partition),
-            scratch: Scratch::default(),
+            batch_size: config.batch_size().max(1),
+            baseline: BaselineMetrics::new(&self.metrics, partition),
             cancelled: Arc::default(),
+            pending: vec![],
         };
-        builder.spawn(drive(worker, cursor, builder.tx()));
+        let partitions = self.properties.output_partitioning().partition_count();
+        let workers = (config.target_partitions() / partitions.max(1)).max(1);
+        let workers = (0..workers)
+            .map(|_| Worker {
+                name: self.name,
+                function: Arc::clone(&self.function),
+                wanted: self.wanted.clone(),
+                projection: self.projection.clone(),
+                function_schema: Arc::clone(&self.schema),
+                reservation: MemoryConsumer::new(format!("PerNeuronExec[{partition}]"))
+                    .register(context.memory_pool()),
+                pool: Arc::clone(context.memory_pool()),
+                metrics: Metrics::new(&self.metrics, partition),
+                scratch: Scratch::default(),
+                cancelled: Arc::clone(&output.cancelled),
+            })
+            .collect();
+        builder.spawn(drive(workers, cursor, output));
         Ok(builder.build())
     }
 

@@ -1,19 +1,20 @@
 //! The moving part of the operator: takes groups from the cursor, some at a time, through the function on the blocking
-//! pool, and sends their rows on. Memory is reserved before each group; a query that is dropped stops after the group
-//! it is in.
+//! pool, and sends their rows on in order. Memory is reserved before each group; a query that is dropped stops after
+//! the groups it is in.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use datafusion::arrow::array::{Array, AsArray};
 use datafusion::arrow::compute::concat_batches;
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{DataFusionError, Result, internal_err};
-use datafusion::execution::memory_pool::MemoryReservation;
+use datafusion::execution::memory_pool::{MemoryLimit, MemoryPool, MemoryReservation};
 use datafusion::physical_plan::metrics::{
     BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, Time,
 };
+use futures::stream::FuturesOrdered;
+use futures::{Future, StreamExt};
 use tokio::sync::mpsc::Sender;
 
 use super::clustering::Scratch;
@@ -25,7 +26,7 @@ const EXAMPLES_PER_HOP: usize = 1024;
 
 #[derive(Debug)]
 pub(super) struct Metrics {
-    baseline: BaselineMetrics,
+    elapsed_compute: Time,
     groups: Count,
     examples: Count,
     distance_time: Time,
@@ -35,7 +36,9 @@ pub(super) struct Metrics {
 impl Metrics {
     pub(super) fn new(set: &ExecutionPlanMetricsSet, partition: usize) -> Self {
         Self {
-            baseline: BaselineMetrics::new(set, partition),
+            elapsed_compute: BaselineMetrics::new(set, partition)
+                .elapsed_compute()
+                .clone(),
             groups: MetricBuilder::new(set).counter("groups", partition),
             examples: MetricBuilder::new(set).counter("examples", partition),
             distance_time: MetricBuilder::new(set).subset_time("distance_time", partition),
@@ -53,15 +56,15 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Collects groups into hops and sends the rows on until the input or the reader ends.
+/// Collects groups into hops and sends their rows on until the input or the reader ends. While the workers compute,
+/// the next hop is read; one worker a partition is the rule, more spread an input of few partitions over the cores.
 pub(super) async fn drive(
-    mut worker: Worker,
+    mut idle: Vec<Worker>,
     mut cursor: GroupCursor,
-    tx: Sender<Result<RecordBatch>>,
+    mut output: Output,
 ) -> Result<()> {
-    let _guard = CancelOnDrop(Arc::clone(&worker.cancelled));
-    let mut pending = Vec::new();
-    let mut pending_rows = 0;
+    let _guard = CancelOnDrop(Arc::clone(&output.cancelled));
+    let mut running = FuturesOrdered::new();
     loop {
         let (mut hop, mut examples) = (Vec::new(), 0);
         while examples < EXAMPLES_PER_HOP
@@ -71,27 +74,55 @@ pub(super) async fn drive(
             hop.push(group);
         }
         let last = hop.is_empty();
-        if !last {
-            let batches;
-            (worker, batches) = worker.hop(hop).await?;
-            pending_rows += batches.iter().map(RecordBatch::num_rows).sum::<usize>();
-            pending.extend(batches);
-        }
-        if pending_rows >= worker.batch_size || (last && pending_rows > 0) {
-            let whole = concat_batches(&worker.schema, &pending)?;
-            pending.clear();
-            pending_rows = 0;
-            for start in (0..whole.num_rows()).step_by(worker.batch_size.max(1)) {
-                let rows = worker.batch_size.max(1).min(whole.num_rows() - start);
-                worker.metrics.baseline.record_output(rows);
-                if tx.send(Ok(whole.slice(start, rows))).await.is_err() {
-                    return Ok(());
-                }
+        while (last || idle.is_empty())
+            && let Some(done) = running.next().await
+        {
+            let (worker, batches): (Worker, Vec<RecordBatch>) = done?;
+            idle.push(worker);
+            if !output.send(batches).await? {
+                return Ok(());
             }
         }
         if last {
-            return Ok(());
+            return output.flush().await.map(|_| ());
         }
+        let worker = idle.pop().expect("a worker came back, none is ever lost");
+        running.push_back(worker.hop(hop));
+    }
+}
+
+/// Rows on their way out, gathered to batches of the session's size.
+pub(super) struct Output {
+    pub(super) tx: Sender<Result<RecordBatch>>,
+    pub(super) schema: SchemaRef,
+    pub(super) batch_size: usize,
+    pub(super) baseline: BaselineMetrics,
+    pub(super) cancelled: Arc<AtomicBool>,
+    pub(super) pending: Vec<RecordBatch>,
+}
+
+impl Output {
+    /// False when nobody reads any more.
+    async fn send(&mut self, batches: Vec<RecordBatch>) -> Result<bool> {
+        self.pending.extend(batches);
+        let rows: usize = self.pending.iter().map(RecordBatch::num_rows).sum();
+        match rows >= self.batch_size {
+            true => self.flush().await,
+            false => Ok(true),
+        }
+    }
+
+    async fn flush(&mut self) -> Result<bool> {
+        let whole = concat_batches(&self.schema, &self.pending)?;
+        self.pending.clear();
+        for start in (0..whole.num_rows()).step_by(self.batch_size) {
+            let rows = self.batch_size.min(whole.num_rows() - start);
+            self.baseline.record_output(rows);
+            if self.tx.send(Ok(whole.slice(start, rows))).await.is_err() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -102,8 +133,7 @@ pub(super) struct Worker {
     pub(super) wanted: Wanted,
     pub(super) projection: Option<Vec<usize>>,
     pub(super) function_schema: SchemaRef,
-    pub(super) schema: SchemaRef,
-    pub(super) batch_size: usize,
+    pub(super) pool: Arc<dyn MemoryPool>,
     pub(super) reservation: MemoryReservation,
     pub(super) metrics: Metrics,
     pub(super) scratch: Scratch,
@@ -111,10 +141,11 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    async fn hop(mut self, groups: Vec<Group>) -> Result<(Self, Vec<RecordBatch>)> {
+    /// Starts the work at once; the future is its end.
+    fn hop(mut self, groups: Vec<Group>) -> impl Future<Output = Result<(Self, Vec<RecordBatch>)>> {
         let name = self.name;
         let first = groups.first().map(Group::place).unwrap_or_default();
-        let run = move || -> Result<(Self, Vec<RecordBatch>)> {
+        let task = tokio::task::spawn_blocking(move || -> Result<(Self, Vec<RecordBatch>)> {
             let mut batches = Vec::with_capacity(groups.len());
             for group in &groups {
                 if self.cancelled.load(Ordering::Relaxed) {
@@ -123,29 +154,42 @@ impl Worker {
                 batches.push(self.group(group)?);
             }
             Ok((self, batches))
-        };
-        match tokio::task::spawn_blocking(run).await {
-            Ok(done) => done,
-            Err(error) if error.is_panic() => {
-                internal_err!("{name}: the computation panicked at or after {first}")
+        });
+        async move {
+            match task.await {
+                Ok(done) => done,
+                Err(error) if error.is_panic() => {
+                    internal_err!("{name}: the computation panicked at or after {first}")
+                }
+                Err(error) => Err(DataFusionError::ExecutionJoin(Box::new(error))),
             }
-            Err(error) => Err(DataFusionError::ExecutionJoin(Box::new(error))),
         }
+    }
+
+    /// Reserves what the function will hold for a group.
+    fn reserve(&mut self, group: &Group) -> Result<()> {
+        let (n, d) = (group.len(), group.width()?);
+        let needed = self.function.bytes(n, d);
+        if self.reservation.try_resize(needed).is_ok() {
+            return Ok(());
+        }
+        let allowed = match self.pool.memory_limit() {
+            MemoryLimit::Finite(bytes) => format!("{bytes} allowed"),
+            _ => "fewer allowed".to_string(),
+        };
+        Err(DataFusionError::ResourcesExhausted(format!(
+            "{}: {needed} bytes are needed for the {n} examples of {}, got {allowed}, of which {} are held already",
+            self.name,
+            group.place(),
+            self.pool.reserved().saturating_sub(self.reservation.size()),
+        )))
     }
 
     fn group(&mut self, group: &Group) -> Result<RecordBatch> {
         group.require_ids()?;
-        let (n, d) = (group.len(), width(group));
-        let needed = self.function.bytes(n, d);
-        self.reservation.try_resize(needed).map_err(|error| {
-            DataFusionError::ResourcesExhausted(format!(
-                "{}: {needed} bytes are needed for the {n} examples of {}, got {}",
-                self.name,
-                group.place(),
-                error.strip_backtrace()
-            ))
-        })?;
-        let timer = self.metrics.baseline.elapsed_compute().timer();
+        self.reserve(group)?;
+        let n = group.len();
+        let timer = self.metrics.elapsed_compute.timer();
         let columns = self.function.rows(group, &self.wanted, &mut self.scratch)?;
         let batch = RecordBatch::try_new(Arc::clone(&self.function_schema), columns)?;
         timer.done();
@@ -161,25 +205,5 @@ impl Worker {
             Some(projection) => Ok(batch.project(projection)?),
             None => Ok(batch),
         }
-    }
-}
-
-/// Width of the group's vectors, zero where none are read.
-fn width(group: &Group) -> usize {
-    if let Some(weights) = &group.weights {
-        return weights.len();
-    }
-    let Some(column) = group
-        .examples
-        .column_by_name("pre_mlp")
-        .filter(|c| !c.is_empty())
-    else {
-        return 0;
-    };
-    match column.data_type() {
-        DataType::List(_) => column.as_list::<i32>().value_length(0) as usize,
-        DataType::LargeList(_) => column.as_list::<i64>().value_length(0) as usize,
-        DataType::FixedSizeList(_, width) => *width as usize,
-        _ => 0,
     }
 }

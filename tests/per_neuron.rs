@@ -1,0 +1,152 @@
+//! What no setting may change: every per-neuron function gives the same rows for any number of partitions and any
+//! batch size, over a run and over plain tables; and memory limits are kept.
+
+use std::path::Path;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::TryStreamExt;
+use polysema::session::{Session, SessionOptions};
+
+/// Functions with their options, on two layers of the demo's model.
+const CALLS: &[&str] = &[
+    "neuron_polysemanticity()",
+    "neuron_polysemanticity({embedding: 'pre_mlp', linkage: 'single'})",
+    "feature_clusters(1)",
+    "cluster_summary(3)",
+    "linkage(2, 17)",
+    "pairwise_distances(0, 5)",
+    "neuron_embeddings(1, 100)",
+    "dataset_examples(1)",
+];
+
+async fn session(store: &Path, memory_limit: Option<usize>) -> Result<Session> {
+    let store = store.to_path_buf();
+    Session::open(SessionOptions {
+        store,
+        memory_limit,
+    })
+    .await
+}
+
+async fn query(session: &Session, sql: &str) -> Result<Vec<RecordBatch>> {
+    session.query(sql).await?.try_collect().await
+}
+
+async fn ingest(store: &Path) -> Result<Session> {
+    let session = session(store, None).await?;
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/demo");
+    let call = format!(
+        "CALL ingest('demo', '{}', '{}', {{max_documents: 120, max_examples: 30}})",
+        demo.join("model").display(),
+        demo.join("corpus.jsonl").display()
+    );
+    query(&session, &call).await?;
+    Ok(session)
+}
+
+/// The rows as text, in an order of their own: without ORDER BY, partitions may answer in any.
+fn rows(batches: &[RecordBatch]) -> Result<Vec<String>> {
+    let options = FormatOptions::default();
+    let mut rows = vec![];
+    for batch in batches {
+        let columns = batch
+            .columns()
+            .iter()
+            .map(|column| ArrayFormatter::try_new(column.as_ref(), &options))
+            .collect::<std::result::Result<Vec<_>, _>>()?;
+        for row in 0..batch.num_rows() {
+            let values: Vec<_> = columns.iter().map(|c| c.value(row).to_string()).collect();
+            rows.push(values.join(" | "));
+        }
+    }
+    rows.sort();
+    Ok(rows)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_do_not_depend_on_partitions_or_batch_size() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let session = ingest(folder.path()).await?;
+    let plain = folder.path().join("plain");
+    for table in ["examples", "neurons"] {
+        let target = plain.join(format!("{table}.parquet"));
+        let copy = format!("COPY (SELECT * FROM {table}) TO '{}'", target.display());
+        query(&session, &copy).await?;
+    }
+    let mut expected = vec![];
+    for partitions in [1, 2, 8] {
+        for batch_size in [8192, 100, 1] {
+            for (name, value) in [
+                ("target_partitions", partitions),
+                ("batch_size", batch_size),
+            ] {
+                query(
+                    &session,
+                    &format!("SET datafusion.execution.{name} = {value}"),
+                )
+                .await?;
+            }
+            let config = SessionConfig::new()
+                .with_target_partitions(partitions)
+                .with_batch_size(batch_size);
+            let tables = SessionContext::new_with_config(config);
+            polysema_udfs::register_all(&tables)?;
+            for table in ["examples", "neurons"] {
+                let path = plain.join(format!("{table}.parquet"));
+                let path = path.to_str().expect("a path in UTF-8");
+                tables
+                    .register_parquet(table, path, Default::default())
+                    .await?;
+            }
+            for (i, call) in CALLS.iter().enumerate() {
+                // Batches of one row cost a hundred times the rest: one layer shows as much as the model.
+                if batch_size == 1 && call.ends_with("()") {
+                    continue;
+                }
+                let sql = format!("SELECT * FROM {call}");
+                let found = rows(&query(&session, &sql).await?)?;
+                let case = format!("{call}, {partitions} partitions, batches of {batch_size}");
+                if expected.len() == i {
+                    assert!(!found.is_empty(), "{case}");
+                    expected.push(found.clone());
+                }
+                assert!(found == expected[i], "{case}");
+                if batch_size > 1 {
+                    let found = rows(&tables.sql(&sql).await?.collect().await?)?;
+                    assert!(found == expected[i], "plain tables, {case}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn memory_is_reserved_before_it_is_taken() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    drop(ingest(folder.path()).await?);
+    let small = session(folder.path(), Some(20_000)).await?;
+    let error = query(&small, "SELECT * FROM neuron_polysemanticity(0)")
+        .await
+        .expect_err("30 examples of width 128 need more than 20,000 bytes");
+    let error = error.find_root();
+    assert!(
+        matches!(error, DataFusionError::ResourcesExhausted(_)),
+        "{error}"
+    );
+    let message = error.to_string();
+    for part in [
+        "neuron_polysemanticity: ",
+        "bytes are needed for the",
+        "got 20000 allowed",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    let enough = session(folder.path(), Some(4 << 20)).await?;
+    let found = query(&enough, "SELECT * FROM neuron_polysemanticity(0)").await?;
+    assert_eq!(found.iter().map(RecordBatch::num_rows).sum::<usize>(), 512);
+    Ok(())
+}
