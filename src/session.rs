@@ -2,6 +2,7 @@
 
 mod sharing;
 mod statement;
+mod views;
 mod yielding;
 
 use std::path::PathBuf;
@@ -89,6 +90,7 @@ pub struct TableEntry {
 pub struct Session {
     context: SessionContext,
     store: Arc<Store>,
+    catalog: Arc<StoreCatalog>,
     functions: Vec<Function>,
 }
 
@@ -121,12 +123,13 @@ impl Session {
             polysema_udfs::catalog::register(&context, &function);
             functions.push(function);
         }
-        let catalog = StoreCatalog::new(Arc::clone(&store));
+        let catalog = Arc::new(StoreCatalog::new(Arc::clone(&store)));
         catalog.add_info_table("functions", Arc::new(function_table(&functions)?))?;
-        context.register_catalog(CATALOG, Arc::new(catalog));
+        context.register_catalog(CATALOG, Arc::clone(&catalog) as _);
         Ok(Self {
             context,
             store,
+            catalog,
             functions,
         })
     }
@@ -147,6 +150,7 @@ impl Session {
     pub async fn query(&self, statement: &str) -> Result<SendableRecordBatchStream> {
         self.select_run()?;
         let state = self.context.state();
+        views::plan_named(&state, &self.catalog, statement).await?;
         let dialect = state.config().options().sql_parser.dialect;
         let mut parsed = statement::parse(&state, statement, &dialect)?;
         if let Parsed::Statement(inner) = &parsed
@@ -258,6 +262,7 @@ impl Session {
     pub async fn tables(&self) -> Result<Vec<TableEntry>> {
         self.select_run()?;
         let state = self.context.state();
+        views::plan_named(&state, &self.catalog, "SHOW TABLES").await?;
         let current = state.config_options().catalog.default_schema.clone();
         let Some(catalog) = self.context.catalog(CATALOG) else {
             return Ok(vec![]);
@@ -289,6 +294,7 @@ impl Session {
     /// Columns of a table, by the name SQL would use.
     pub async fn columns(&self, table: &str) -> Result<SchemaRef> {
         self.select_run()?;
+        views::plan_named(&self.context.state(), &self.catalog, table).await?;
         let provider = self.context.table_provider(table).await?;
         Ok(provider.schema())
     }

@@ -451,4 +451,50 @@ fn the_demo_answers_three_questions_twice() {
             .to_string()
     };
     assert_eq!(answers(&first), answers(&second));
+    reports_and_views(&shell);
+}
+
+/// On the demo's store, which takes seconds to make.
+fn reports_and_views(shell: &Shell) {
+    let said = shell.run(&["report", "--format", "csv"]);
+    assert!(
+        said.out.starts_with("report,question,variables\n"),
+        "{said:?}"
+    );
+    assert!(said.out.contains("\ntable1,"), "{said:?}");
+    let table1 = |variables: &[&str]| {
+        let fixed = ["report", "table1", "--format", "csv"];
+        shell.run(&[fixed.as_slice(), variables].concat())
+    };
+    let said = table1(&["--var", "run=demo", "--var", "n_clusters=3"]);
+    assert_eq!(
+        (said.code, said.out.lines().count()),
+        (Some(0), 11),
+        "{said:?}"
+    );
+    assert!(
+        said.out.contains("\n3 clusters,n_clusters,3.0,3.0,"),
+        "{said:?}"
+    );
+    table1(&["--var", "run=none"]).fails(1, "SET: polysema.run must be one of demo, got 'none'");
+    table1(&["--var", "threshold=1"]).fails(
+        1,
+        "report: variables of table1 are run, n_clusters, got 'threshold'",
+    );
+    shell.run(&["report", "table2"]).fails(
+        1,
+        "report: one of polysemantic_neurons, senses, table1 is required, got 'table2'",
+    );
+    let sums = "SELECT (SELECT count(*) FROM polysemantic_neurons)
+                     + (SELECT count(*) FROM monosemantic_neurons)
+                     + (SELECT count(*) FROM neuron_polysemanticity() WHERE n_examples < 2) AS neurons,
+                       (SELECT sum(n_neurons) FROM layer_summary) AS of_layers,
+                       (SELECT sum(n_without_examples) FROM layer_summary)
+                     - (SELECT count(*) FROM dead_neurons) AS dead,
+                       (SELECT round(sum(share)) FROM cluster_sizes) AS shares";
+    shell
+        .run(&["--format", "csv", "-c", sums])
+        .prints("neurons,of_layers,dead,shares\n2048,2048,0,2048.0\n");
+    let said = shell.run(&["--format", "csv", "-c", "\\d"]);
+    assert!(said.out.contains("layer_summary"), "{said:?}");
 }

@@ -50,6 +50,14 @@ pub struct Arguments {
 pub enum Action {
     /// Answer three questions about a bundled model and corpus
     Demo,
+    /// Answer a question about a run; without a name, list the questions
+    Report {
+        /// Name of the report
+        name: Option<String>,
+        /// Variable of the report; run is the run it is about
+        #[arg(long = "var", value_name = "NAME=VALUE", value_parser = parse_variable)]
+        variables: Vec<(String, String)>,
+    },
     /// Send a corpus through a model and keep its activations as a run: sugar for SELECT * FROM ingest(...)
     Ingest {
         /// Name of the run

@@ -16,6 +16,7 @@ mod interrupt;
 mod lex;
 mod progress;
 mod repl;
+mod report;
 mod run;
 mod script;
 mod variables;
@@ -132,6 +133,9 @@ async fn run_action(
 ) -> Result<(), Failure> {
     match action {
         Action::Demo => demo::run(interpreter, store).await?,
+        Action::Report { name, variables } => {
+            report::run(interpreter, name.as_deref(), &variables).await?;
+        }
         Action::Ingest {
             run,
             model,

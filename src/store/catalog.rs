@@ -17,6 +17,8 @@ const PUBLIC: &str = "public";
 const INFO: &str = "info";
 
 type Tables = RwLock<BTreeMap<String, Arc<dyn TableProvider>>>;
+/// By schema and name.
+type Views = RwLock<BTreeMap<(String, String), Arc<dyn TableProvider>>>;
 
 fn get(tables: &Tables, name: &str) -> Option<Arc<dyn TableProvider>> {
     let tables = tables.read().unwrap_or_else(|e| e.into_inner());
@@ -42,6 +44,7 @@ fn insert(
 pub struct StoreCatalog {
     store: Arc<Store>,
     user: Arc<Tables>,
+    views: Arc<Views>,
     info: Arc<InfoSchema>,
 }
 
@@ -55,6 +58,7 @@ impl StoreCatalog {
         Self {
             store,
             user: Arc::default(),
+            views: Arc::default(),
             info,
         }
     }
@@ -62,6 +66,18 @@ impl StoreCatalog {
     /// The store behind it.
     pub fn store(&self) -> &Arc<Store> {
         &self.store
+    }
+
+    /// Shows a view in one schema, or replaces the one shown there; tables of the same name come before it.
+    pub fn set_view(&self, schema: &str, name: &str, view: Arc<dyn TableProvider>) {
+        let mut views = self.views.write().unwrap_or_else(|e| e.into_inner());
+        views.insert((schema.to_string(), name.to_string()), view);
+    }
+
+    /// Shows a view no more.
+    pub fn remove_view(&self, schema: &str, name: &str) {
+        let mut views = self.views.write().unwrap_or_else(|e| e.into_inner());
+        views.remove(&(schema.to_string(), name.to_string()));
     }
 
     /// Adds a table to the schema `info`, or replaces one added before.
@@ -89,12 +105,14 @@ impl CatalogProvider for StoreCatalog {
                 run: None,
                 store: Arc::clone(&self.store),
                 user: Arc::clone(&self.user),
+                views: Arc::clone(&self.views),
             })),
             _ => self.store.has(name).then(|| {
                 Arc::new(UserSchema {
                     run: Some(name.to_string()),
                     store: Arc::clone(&self.store),
                     user: Arc::clone(&self.user),
+                    views: Arc::clone(&self.views),
                 }) as _
             }),
         }
@@ -107,9 +125,29 @@ struct UserSchema {
     run: Option<String>,
     store: Arc<Store>,
     user: Arc<Tables>,
+    views: Arc<Views>,
 }
 
 impl UserSchema {
+    fn schema_name(&self) -> &str {
+        self.run.as_deref().unwrap_or(PUBLIC)
+    }
+
+    fn view(&self, name: &str) -> Option<Arc<dyn TableProvider>> {
+        let views = self.views.read().unwrap_or_else(|e| e.into_inner());
+        views
+            .get(&(self.schema_name().to_string(), name.to_string()))
+            .cloned()
+    }
+
+    fn view_names(&self) -> Vec<String> {
+        let views = self.views.read().unwrap_or_else(|e| e.into_inner());
+        let own = views
+            .keys()
+            .filter(|(schema, _)| schema == self.schema_name());
+        own.map(|(_, name)| name.clone()).collect()
+    }
+
     fn canonical(&self, name: &str) -> Option<(&str, Table)> {
         Some((self.run.as_deref()?, Table::canonical(name)?))
     }
@@ -119,12 +157,19 @@ impl UserSchema {
 impl SchemaProvider for UserSchema {
     /// A run lists its own tables only: the user's are listed once, in `public`.
     fn table_names(&self) -> Vec<String> {
-        match &self.run {
+        let mut listed = match &self.run {
             None => names(&self.user),
             // An unreadable run stays out of listings, which would fail as a whole; naming its tables says why.
-            Some(run) if self.store.run(run).is_err() => vec![],
+            Some(run) if self.store.run(run).is_err() => return vec![],
             Some(_) => Table::CANONICAL.map(|t| t.name().to_string()).to_vec(),
-        }
+        };
+        let views = self.view_names();
+        listed.extend(
+            views
+                .into_iter()
+                .filter(|view| get(&self.user, view).is_none()),
+        );
+        listed
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
@@ -133,7 +178,7 @@ impl SchemaProvider for UserSchema {
                 let run = self.store.run(run)?;
                 Ok(Some(Arc::new(RunTable::new(run, table)?)))
             }
-            None => Ok(get(&self.user, name)),
+            None => Ok(get(&self.user, name).or_else(|| self.view(name))),
         }
     }
 
@@ -161,6 +206,7 @@ impl SchemaProvider for UserSchema {
     }
 
     fn table_exist(&self, name: &str) -> bool {
+        // Not the views: they give way to a table of that name.
         self.canonical(name).is_some() || get(&self.user, name).is_some()
     }
 }

@@ -1,0 +1,63 @@
+//! The views of `sql/views`, as they read over the current run: planned when a statement names one, so that they
+//! follow the run chosen, the settings, and a run that was replaced.
+
+use std::sync::Arc;
+
+use datafusion::catalog::view::ViewTable;
+use datafusion::error::Result;
+use datafusion::execution::context::SessionState;
+use datafusion::logical_expr::{DdlStatement, LogicalPlan};
+
+use crate::store::StoreCatalog;
+
+/// Name and definition of every view.
+const VIEWS: [(&str, &str); 5] = [
+    (
+        "cluster_sizes",
+        include_str!("../../sql/views/cluster_sizes.sql"),
+    ),
+    (
+        "dead_neurons",
+        include_str!("../../sql/views/dead_neurons.sql"),
+    ),
+    (
+        "layer_summary",
+        include_str!("../../sql/views/layer_summary.sql"),
+    ),
+    (
+        "monosemantic_neurons",
+        include_str!("../../sql/views/monosemantic_neurons.sql"),
+    ),
+    (
+        "polysemantic_neurons",
+        include_str!("../../sql/views/polysemantic_neurons.sql"),
+    ),
+];
+
+/// Plans the views that `statement` may name into the current schema. One whose tables are missing is left out, and
+/// the statement then says what is missing.
+pub(super) async fn plan_named(
+    state: &SessionState,
+    catalog: &StoreCatalog,
+    statement: &str,
+) -> Result<()> {
+    let schema = &state.config_options().catalog.default_schema;
+    let text = statement.to_ascii_lowercase();
+    let listing = text.contains("information_schema") || text.contains("show");
+    for (name, sql) in VIEWS {
+        if !listing && !text.contains(name) {
+            continue;
+        }
+        let planned = state.create_logical_plan(sql).await;
+        let view = match planned {
+            Ok(LogicalPlan::Ddl(DdlStatement::CreateView(view))) => view,
+            _ => {
+                catalog.remove_view(schema, name);
+                continue;
+            }
+        };
+        let table = ViewTable::new(view.input.as_ref().clone(), view.definition);
+        catalog.set_view(schema, name, Arc::new(table));
+    }
+    Ok(())
+}
