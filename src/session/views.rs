@@ -8,6 +8,7 @@ use datafusion::error::Result;
 use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 
+use super::statement;
 use crate::store::StoreCatalog;
 
 /// Name and definition of every view.
@@ -48,8 +49,7 @@ pub(super) async fn plan_named(
         if !listing && !text.contains(name) {
             continue;
         }
-        let planned = state.create_logical_plan(sql).await;
-        let view = match planned {
+        let view = match plan(state, sql).await {
             Ok(LogicalPlan::Ddl(DdlStatement::CreateView(view))) => view,
             _ => {
                 catalog.remove_view(schema, name);
@@ -60,4 +60,11 @@ pub(super) async fn plan_named(
         catalog.set_view(schema, name, Arc::new(table));
     }
     Ok(())
+}
+
+async fn plan(state: &SessionState, sql: &str) -> Result<LogicalPlan> {
+    let dialect = state.config().options().sql_parser.dialect;
+    state
+        .statement_to_plan(statement::parse(state, sql, &dialect)?)
+        .await
 }
