@@ -1,13 +1,14 @@
-"""Merges and flat clusters of every linkage, by SciPy. Prints linkage.json: python tests/reference/linkage.py > tests/reference/linkage.json"""
+"""Merges, flat clusters and cophenetic correlation of every linkage, by SciPy. Prints linkage.json: python tests/reference/linkage.py > tests/reference/linkage.json"""
 import json
 
 import numpy as np
 import scipy
-from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.cluster.hierarchy import cophenet, fcluster, linkage
 from scipy.spatial.distance import pdist
 
 METHODS = ["average", "single", "complete", "weighted", "ward", "centroid", "median"]
 THRESHOLDS = [0.1, 0.3, 0.5, 0.8, 1.2, 2.0]
+N_CLUSTERS = [1, 2, 3, 5, 8, 16, 100]
 
 
 def by_size(labels):
@@ -25,7 +26,10 @@ def case(name, condensed):
     for method in METHODS:
         z = linkage(v, method)
         cuts = {str(t): by_size(fcluster(z, t, "distance")) for t in THRESHOLDS}
-        results[method] = {"steps": [[int(a), int(b), round(h, 9), int(s)] for a, b, h, s in z], "cuts": cuts}
+        at_most = {str(k): by_size(fcluster(z, k, "maxclust")) for k in N_CLUSTERS}
+        correlation = float(cophenet(z, v)[0]) if len(v) > 1 else None
+        results[method] = {"steps": [[int(a), int(b), round(h, 9), int(s)] for a, b, h, s in z], "cuts": cuts, "at_most": at_most,
+                           "cophenetic_correlation": correlation}
     n = int((1 + np.sqrt(1 + 8 * len(v))) / 2)
     return {"name": name, "n": n, "condensed": [float(np.float32(x)) for x in v], "methods": results}
 

@@ -11,7 +11,7 @@ use super::{Group, Vectors};
 use crate::bridge::arguments::Arguments;
 use crate::bridge::document::Parameter;
 use crate::bridge::settings::PolysemaOptions;
-use crate::kernels::clusters::{FlatClusters, flat_clusters};
+use crate::kernels::clusters::{FlatClusters, flat_clusters, flat_clusters_at_most};
 use crate::kernels::distance::CosineDistances;
 use crate::kernels::linkage::{Linkage, Linker, Step};
 
@@ -53,7 +53,9 @@ pub const EMBEDDING: Parameter = Parameter {
 pub const LINKAGE: Parameter = Parameter {
     name: "linkage",
     kind: "text",
-    summary: "average, single, complete, weighted, ward, centroid or median; default polysema.linkage",
+    summary: "average, single, complete, weighted, ward, centroid or median; default polysema.linkage. The last three take \
+              cosine distances for Euclidean ones, as SciPy does with any matrix: their heights are no mean cosine \
+              distances, ward's may exceed 2 (cut it by n_clusters), centroid's and median's may fall from merge to merge",
 };
 
 /// The option `threshold`.
@@ -63,6 +65,13 @@ pub const THRESHOLD: Parameter = Parameter {
     summary: "largest merge height inside a cluster; default polysema.threshold",
 };
 
+/// The option `n_clusters`.
+pub const N_CLUSTERS: Parameter = Parameter {
+    name: "n_clusters",
+    kind: "whole number, at least 1",
+    summary: "in place of a threshold: the cut with at most this many clusters, fewer where merges tie",
+};
+
 /// The option `strict`.
 pub const STRICT: Parameter = Parameter {
     name: "strict",
@@ -70,11 +79,42 @@ pub const STRICT: Parameter = Parameter {
     summary: "join only below the threshold, not at it; default polysema.strict",
 };
 
+/// Where a dendrogram is cut.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Cut {
+    /// At this merge height, the largest inside a cluster.
+    Threshold(f64),
+    /// At the least merge height that leaves at most this many clusters.
+    AtMost(usize),
+}
+
+impl Cut {
+    /// Of the call, else the setting's threshold.
+    fn bind(arguments: &Arguments, settings: &PolysemaOptions) -> Result<Self> {
+        let function = arguments.function();
+        let threshold = arguments.number("threshold")?;
+        let Some(n_clusters) = arguments.integer("n_clusters")? else {
+            let threshold = threshold.unwrap_or(settings.threshold);
+            require_threshold(function, threshold)?;
+            return Ok(Self::Threshold(threshold));
+        };
+        if let Some(threshold) = threshold {
+            return plan_err!(
+                "{function}: either threshold or n_clusters is required, got both {threshold} and {n_clusters}"
+            );
+        }
+        match usize::try_from(n_clusters) {
+            Ok(n_clusters) if n_clusters >= 1 => Ok(Self::AtMost(n_clusters)),
+            _ => plan_err!("{function}: n_clusters must be at least 1, got {n_clusters}"),
+        }
+    }
+}
+
 /// Bound options of a clustering function.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ClusterOptions {
-    /// Largest merge height inside a cluster.
-    pub threshold: f64,
+    /// Where the dendrogram is cut.
+    pub cut: Cut,
     /// How clusters are joined.
     pub linkage: Linkage,
     /// What is compared.
@@ -101,8 +141,7 @@ impl ClusterOptions {
 
     fn bind(arguments: &Arguments, settings: &PolysemaOptions) -> Result<Self> {
         let function = arguments.function();
-        let threshold = arguments.number("threshold")?.unwrap_or(settings.threshold);
-        require_threshold(function, threshold)?;
+        let cut = Cut::bind(arguments, settings)?;
         let linkage = arguments
             .text("linkage")?
             .unwrap_or_else(|| settings.linkage.clone());
@@ -118,7 +157,7 @@ impl ClusterOptions {
         };
         let strict = arguments.boolean("strict")?.unwrap_or(settings.strict);
         Ok(Self {
-            threshold,
+            cut,
             linkage,
             embedding,
             strict,
@@ -127,9 +166,12 @@ impl ClusterOptions {
 
     /// As EXPLAIN shows them.
     pub fn describe(&self) -> String {
+        let cut = match self.cut {
+            Cut::Threshold(threshold) => format!("threshold={threshold}"),
+            Cut::AtMost(n_clusters) => format!("n_clusters={n_clusters}"),
+        };
         format!(
-            "threshold={}, linkage={}, embedding={}{}",
-            self.threshold,
+            "{cut}, linkage={}, embedding={}{}",
             self.linkage.name(),
             self.embedding.name(),
             if self.strict { ", strict" } else { "" }
@@ -165,7 +207,7 @@ pub struct Clustering<'a> {
     pub condensed: &'a [f32],
     /// The merges.
     pub steps: &'a [Step],
-    /// The flat clusters at the threshold.
+    /// The flat clusters at the cut.
     pub clusters: FlatClusters,
 }
 
@@ -223,7 +265,10 @@ impl Scratch {
         let steps = self
             .linker
             .link(self.distances.condensed(), n, options.linkage);
-        let clusters = flat_clusters(steps, n, options.threshold, options.strict);
+        let clusters = match options.cut {
+            Cut::Threshold(threshold) => flat_clusters(steps, n, threshold, options.strict),
+            Cut::AtMost(n_clusters) => flat_clusters_at_most(steps, n, n_clusters),
+        };
         self.linkage_time += started.elapsed();
         Ok(Clustering {
             live: self.distances.live(),

@@ -1,12 +1,14 @@
-//! A dendrogram and a threshold become flat clusters, their central members and their mean distances.
+//! A dendrogram and a cut become flat clusters, their central members and their mean distances.
 //!
 //! ```text
 //! flat cluster  a maximal subtree whose largest merge height is <= threshold (< if strict)
+//! at most k     the cut at the least merge height that leaves at most k clusters
 //! medoid        the member with the least summed distance to the members, which is the highest mean similarity
 //! ```
 //!
 //! Errors: none. Cost: n for the clusters, the pairs inside clusters for the rest.
-//! Source: definitions of SciPy's `fcluster(..., 'distance')`; scikit-learn's threshold is the strict one.
+//! Source: definitions of SciPy's `fcluster(..., 'distance')` and `'maxclust'`; scikit-learn's threshold is the strict
+//! one.
 
 use super::distance::condensed_row;
 use super::linkage::Step;
@@ -52,6 +54,55 @@ pub fn flat_clusters(steps: &[Step], n: usize, threshold: f64, strict: bool) -> 
         }
     }
     number(&root[..n], whole.len())
+}
+
+/// Cuts the dendrogram of `n` observations into at most `n_clusters`; ties in height may leave fewer.
+///
+/// # Panics
+/// If `steps` is not a dendrogram of `n` observations, or `n_clusters` is 0.
+pub fn flat_clusters_at_most(steps: &[Step], n: usize, n_clusters: usize) -> FlatClusters {
+    assert!(n_clusters > 0, "observations are in some cluster");
+    if n_clusters >= n {
+        return flat_clusters(steps, n, f64::NEG_INFINITY, false);
+    }
+    let highest = highest_merges(steps, n);
+    // Every subtree below the cut has one cluster less than observations.
+    let enough = |threshold: f32| {
+        n - highest
+            .iter()
+            .filter(|&&height| height <= threshold)
+            .count()
+            <= n_clusters
+    };
+    // Bisected in the order of the merges, as SciPy does: where a merge lies below an earlier one, this may stop at
+    // a higher cut than the least.
+    let (mut below, mut cut) = (0, steps.len());
+    while below < cut {
+        let middle = (below + cut - 1) / 2;
+        if enough(highest[middle]) {
+            cut = middle;
+        } else {
+            below = middle + 1;
+        }
+    }
+    flat_clusters(steps, n, f64::from(highest[cut]), false)
+}
+
+/// The largest height inside each merge's subtree.
+fn highest_merges(steps: &[Step], n: usize) -> Vec<f32> {
+    let mut highest: Vec<f32> = Vec::with_capacity(steps.len());
+    for step in steps {
+        let part = |cluster: u32| match (cluster as usize).checked_sub(n) {
+            Some(step) => highest[step],
+            None => f32::NEG_INFINITY,
+        };
+        highest.push(
+            step.dissimilarity
+                .max(part(step.cluster1))
+                .max(part(step.cluster2)),
+        );
+    }
+    highest
 }
 
 /// Numbers the subtrees that the observations' `roots` name.
@@ -232,6 +283,49 @@ mod tests {
                         case.name,
                         linkage.name()
                     );
+                }
+            }
+        }
+    }
+
+    /// Numbers: tests/reference/linkage.py, SciPy 1.17.1, its `maxclust`.
+    #[test]
+    fn cuts_into_at_most_k_are_scipys() {
+        let mut linker = Linker::new();
+        for case in reference_cases() {
+            for linkage in Linkage::ALL {
+                let steps = linker.link(&case.condensed, case.n, linkage);
+                for (k, expected) in &case.methods[linkage.name()].at_most {
+                    let found = flat_clusters_at_most(steps, case.n, *k).labels;
+                    assert_eq!(found, *expected, "{}, {}, {k}", case.name, linkage.name());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_cut_into_at_most_k_is_the_finest_of_them() {
+        let mut random = Random(23);
+        let mut linker = Linker::new();
+        for n in [0, 1, 2, 3, 9, 30] {
+            let mut condensed = matrix(&mut random, n);
+            // Few different values, so that merges tie.
+            condensed
+                .iter_mut()
+                .for_each(|x| *x = (*x * 4.0).round() / 4.0);
+            for linkage in [Linkage::Average, Linkage::Single, Linkage::Complete] {
+                let steps = linker.link(&condensed, n, linkage);
+                let cuts: Vec<FlatClusters> = std::iter::once(f64::NEG_INFINITY)
+                    .chain(steps.iter().map(|step| f64::from(step.dissimilarity)))
+                    .map(|threshold| naive(steps, n, threshold, false))
+                    .collect();
+                for k in 1..n + 2 {
+                    let finest = cuts
+                        .iter()
+                        .filter(|cut| cut.sizes.len() <= k)
+                        .max_by_key(|cut| cut.sizes.len());
+                    let found = flat_clusters_at_most(steps, n, k);
+                    assert_eq!(Some(&found), finest, "{linkage:?}, n {n}, {k}");
                 }
             }
         }

@@ -24,7 +24,7 @@ pub mod rows;
 mod testing;
 pub mod vector;
 
-pub use clusters::{FlatClusters, flat_clusters, mean_distances, medoids};
+pub use clusters::{FlatClusters, flat_clusters, flat_clusters_at_most, mean_distances, medoids};
 pub use distance::{CosineDistances, NonFinite};
 pub use linkage::{Linkage, Linker, Step};
 pub use metrics::{Polysemanticity, polysemanticity};

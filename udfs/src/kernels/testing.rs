@@ -92,10 +92,12 @@ pub(super) struct ReferenceCase {
     pub(super) methods: BTreeMap<String, ReferenceMethod>,
 }
 
-/// SciPy's merges, and its labels by threshold.
+/// SciPy's merges, its labels by threshold and by number of clusters, its cophenetic correlation.
 pub(super) struct ReferenceMethod {
     pub(super) steps: Vec<(u32, u32, f64, u32)>,
     pub(super) cuts: Vec<(f64, Vec<u32>)>,
+    pub(super) at_most: Vec<(usize, Vec<u32>)>,
+    pub(super) cophenetic_correlation: Option<f64>,
 }
 
 /// The cases of tests/reference/linkage.json.
@@ -104,17 +106,22 @@ pub(super) fn reference_cases() -> Vec<ReferenceCase> {
     let json: Value = serde_json::from_str(text).unwrap();
     let list = |value: &Value| value.as_array().unwrap().clone();
     let int = |value: &Value| value.as_u64().unwrap() as u32;
+    let labels = |value: &Value| list(value).iter().map(int).collect::<Vec<u32>>();
+    let cuts = |value: &Value| value.as_object().unwrap().clone();
     let method = |value: &Value| ReferenceMethod {
         steps: list(&value["steps"])
             .iter()
             .map(|s| (int(&s[0]), int(&s[1]), s[2].as_f64().unwrap(), int(&s[3])))
             .collect(),
-        cuts: value["cuts"]
-            .as_object()
-            .unwrap()
+        cuts: cuts(&value["cuts"])
             .iter()
-            .map(|(t, labels)| (t.parse().unwrap(), list(labels).iter().map(int).collect()))
+            .map(|(threshold, found)| (threshold.parse().unwrap(), labels(found)))
             .collect(),
+        at_most: cuts(&value["at_most"])
+            .iter()
+            .map(|(n_clusters, found)| (n_clusters.parse().unwrap(), labels(found)))
+            .collect(),
+        cophenetic_correlation: value["cophenetic_correlation"].as_f64(),
     };
     let case = |value: &Value| ReferenceCase {
         name: value["name"].as_str().unwrap().to_string(),

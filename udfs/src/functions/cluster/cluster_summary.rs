@@ -12,7 +12,7 @@ use datafusion::common::{Result, plan_err};
 use crate::bridge::arguments::Arguments;
 use crate::bridge::document::{Function, FunctionDoc, Parameter};
 use crate::exec::clustering::{
-    ClusterOptions, EMBEDDING, Embedding, LINKAGE, STRICT, Scratch, THRESHOLD,
+    ClusterOptions, EMBEDDING, Embedding, LINKAGE, N_CLUSTERS, STRICT, Scratch, THRESHOLD,
 };
 use crate::exec::{Group, Inputs, LAYER_NEURON, NeuronFunction, PerNeuron, Wanted, table_function};
 use crate::kernels::clusters::{mean_distances, medoids};
@@ -25,6 +25,7 @@ static DOC: FunctionDoc = FunctionDoc {
     required: 0,
     options: &[
         THRESHOLD,
+        N_CLUSTERS,
         LINKAGE,
         EMBEDDING,
         STRICT,

@@ -18,7 +18,7 @@ use datafusion::common::Result;
 use crate::bridge::context::contexts;
 use crate::bridge::document::{Function, FunctionDoc};
 use crate::exec::clustering::{
-    ClusterOptions, EMBEDDING, Embedding, LINKAGE, STRICT, Scratch, THRESHOLD,
+    ClusterOptions, EMBEDDING, Embedding, LINKAGE, N_CLUSTERS, STRICT, Scratch, THRESHOLD,
 };
 use crate::exec::{Group, Inputs, LAYER_NEURON, NeuronFunction, PerNeuron, Wanted, table_function};
 use crate::kernels::clusters::medoids;
@@ -29,7 +29,7 @@ static DOC: FunctionDoc = FunctionDoc {
     summary: "One row per dataset example with the feature cluster it belongs to: the separate behaviours of a neuron.",
     arguments: LAYER_NEURON,
     required: 0,
-    options: &[THRESHOLD, LINKAGE, EMBEDDING, STRICT],
+    options: &[THRESHOLD, N_CLUSTERS, LINKAGE, EMBEDDING, STRICT],
     returns: "layer, neuron, cluster (0 is the largest; NULL for a zero vector), example, doc_id, pos, token, activation, \
               context (the key token between « and »), is_central (the medoid of its cluster); by cluster, then example",
     example: "SELECT cluster, token, context FROM feature_clusters(0, 1) WHERE is_central",

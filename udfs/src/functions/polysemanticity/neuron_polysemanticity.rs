@@ -8,7 +8,7 @@ use datafusion::common::Result;
 
 use crate::bridge::document::{Function, FunctionDoc};
 use crate::exec::clustering::{
-    ClusterOptions, EMBEDDING, Embedding, LINKAGE, STRICT, Scratch, THRESHOLD,
+    ClusterOptions, EMBEDDING, Embedding, LINKAGE, N_CLUSTERS, STRICT, Scratch, THRESHOLD,
 };
 use crate::exec::{Group, Inputs, LAYER_NEURON, NeuronFunction, PerNeuron, Wanted, table_function};
 use crate::kernels::metrics::polysemanticity;
@@ -19,7 +19,7 @@ static DOC: FunctionDoc = FunctionDoc {
     summary: "One row per neuron: how many feature clusters it has and how far apart its examples lie.",
     arguments: LAYER_NEURON,
     required: 0,
-    options: &[THRESHOLD, LINKAGE, EMBEDDING, STRICT],
+    options: &[THRESHOLD, N_CLUSTERS, LINKAGE, EMBEDDING, STRICT],
     returns: "layer, neuron, n_examples, n_clusters (NULL without examples), max_distance, mean_distance (over pairs; \
               NULL below two), intra_cluster_distance (pairs in one cluster, pooled; NULL if there is none), \
               inter_cluster_distance (pairs across clusters; NULL for one cluster). Zero vectors count in n_examples only",
