@@ -1,10 +1,13 @@
-"""Merges, flat clusters and cophenetic correlation of every linkage, by SciPy. Prints linkage.json: python tests/reference/linkage.py > tests/reference/linkage.json"""
+"""Merges, flat clusters and cophenetic correlation of every linkage by SciPy, silhouettes by scikit-learn. Prints the json:
+
+    python tests/reference/linkage.py > tests/reference/linkage.json"""
 import json
 
 import numpy as np
 import scipy
 from scipy.cluster.hierarchy import cophenet, fcluster, linkage
-from scipy.spatial.distance import pdist
+from scipy.spatial.distance import pdist, squareform
+from sklearn.metrics import silhouette_score
 
 METHODS = ["average", "single", "complete", "weighted", "ward", "centroid", "median"]
 THRESHOLDS = [0.1, 0.3, 0.5, 0.8, 1.2, 2.0]
@@ -20,6 +23,13 @@ def by_size(labels):
     return ids.tolist()
 
 
+def silhouette(v, labels):
+    """None for one cluster; 0 where each is alone, which scikit-learn refuses though its definition says 0."""
+    if len(set(labels)) == 1:
+        return None
+    return 0.0 if len(set(labels)) == len(labels) else float(silhouette_score(squareform(v), labels, metric="precomputed"))
+
+
 def case(name, condensed):
     v = np.asarray(condensed, dtype=np.float32).astype(np.float64)
     results = {}
@@ -31,7 +41,8 @@ def case(name, condensed):
         results[method] = {"steps": [[int(a), int(b), round(h, 9), int(s)] for a, b, h, s in z], "cuts": cuts, "at_most": at_most,
                            "cophenetic_correlation": correlation}
     n = int((1 + np.sqrt(1 + 8 * len(v))) / 2)
-    return {"name": name, "n": n, "condensed": [float(np.float32(x)) for x in v], "methods": results}
+    silhouettes = {t: silhouette(v, labels) for t, labels in results["average"]["cuts"].items()}
+    return {"name": name, "n": n, "silhouettes": silhouettes, "condensed": [float(np.float32(x)) for x in v], "methods": results}
 
 
 rng = np.random.default_rng(7)

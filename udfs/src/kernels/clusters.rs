@@ -8,7 +8,7 @@
 //!
 //! Errors: none. Cost: n for the clusters, the pairs inside clusters for the rest.
 //! Source: definitions of SciPy's `fcluster(..., 'distance')` and `'maxclust'`; scikit-learn's threshold is the strict
-//! one.
+//! one. Over 400 lines because every cut is tested against its definition written out.
 
 use super::distance::condensed_row;
 use super::linkage::Step;
@@ -20,6 +20,21 @@ pub struct FlatClusters {
     pub labels: Vec<u32>,
     /// The size of each cluster, never 0.
     pub sizes: Vec<u32>,
+}
+
+impl FlatClusters {
+    /// The members of every cluster, ascending.
+    pub fn members(&self) -> Vec<Vec<u32>> {
+        let mut members: Vec<_> = self
+            .sizes
+            .iter()
+            .map(|&size| Vec::with_capacity(size as usize))
+            .collect();
+        for (i, &label) in self.labels.iter().enumerate() {
+            members[label as usize].push(i as u32);
+        }
+        members
+    }
 }
 
 const UNSET: u32 = u32::MAX;
@@ -88,6 +103,28 @@ pub fn flat_clusters_at_most(steps: &[Step], n: usize, n_clusters: usize) -> Fla
     flat_clusters(steps, n, f64::from(highest[cut]), false)
 }
 
+/// The height at which each flat cluster, a subtree of the dendrogram, joins what is beside it; `None` for one that is
+/// all there is.
+///
+/// # Panics
+/// If `steps` is not the dendrogram that the clusters are cut from.
+pub fn joining_heights(steps: &[Step], clusters: &FlatClusters) -> Vec<Option<f32>> {
+    let mut heights = vec![None; clusters.sizes.len()];
+    // The cluster that a node's whole subtree lies in.
+    let mut inside: Vec<Option<u32>> = clusters.labels.iter().map(|&label| Some(label)).collect();
+    for step in steps {
+        let [a, b] = [step.cluster1, step.cluster2].map(|node| inside[node as usize]);
+        let together = if a == b { a } else { None };
+        if together.is_none() {
+            for label in [a, b].into_iter().flatten() {
+                heights[label as usize] = Some(step.dissimilarity);
+            }
+        }
+        inside.push(together);
+    }
+    heights
+}
+
 /// The largest height inside each merge's subtree.
 fn highest_merges(steps: &[Step], n: usize) -> Vec<f32> {
     let mut highest: Vec<f32> = Vec::with_capacity(steps.len());
@@ -105,8 +142,8 @@ fn highest_merges(steps: &[Step], n: usize) -> Vec<f32> {
     highest
 }
 
-/// Numbers the subtrees that the observations' `roots` name.
-fn number(roots: &[u32], n_nodes: usize) -> FlatClusters {
+/// Numbers the clusters that the observations' `roots` name, each below `n_nodes`.
+pub(super) fn number(roots: &[u32], n_nodes: usize) -> FlatClusters {
     let mut found = vec![UNSET; n_nodes];
     let mut clusters: Vec<(u32, u32)> = Vec::new(); // (size, place among the found), places by smallest member
     for &root in roots {
@@ -164,6 +201,39 @@ pub fn mean_distances(condensed: &[f32], clusters: &FlatClusters) -> Vec<Option<
         (size > 1).then(|| sum / (f64::from(size) * f64::from(size - 1)))
     };
     sums.into_iter().zip(&clusters.sizes).map(mean).collect()
+}
+
+/// The mean distance over the pairs of one member of cluster `from` and one of each cluster, `None` for a cluster
+/// with itself if it has one member.
+///
+/// # Panics
+/// If `condensed` is not the matrix of the clusters' observations.
+pub fn mean_distances_from(
+    condensed: &[f32],
+    clusters: &FlatClusters,
+    from: u32,
+) -> Vec<Option<f64>> {
+    let (labels, n) = (&clusters.labels, clusters.labels.len());
+    let mut sums = vec![0.0; clusters.sizes.len()];
+    for i in 0..n {
+        let row = &condensed[condensed_row(n, i)..][..n - i - 1];
+        for (j, &distance) in (i + 1..n).zip(row) {
+            if labels[i] == from {
+                sums[labels[j] as usize] += f64::from(distance);
+            } else if labels[j] == from {
+                sums[labels[i] as usize] += f64::from(distance);
+            }
+        }
+    }
+    let size = |label: u32| f64::from(clusters.sizes[label as usize]);
+    let mean = |(label, sum): (u32, f64)| {
+        let pairs = match label == from {
+            true => size(from) * (size(from) - 1.0) / 2.0,
+            false => size(from) * size(label),
+        };
+        (pairs > 0.0).then(|| sum / pairs)
+    };
+    (0..).zip(sums).map(mean).collect()
 }
 
 /// For each observation, the sum of its distances to the members of its cluster.
@@ -399,6 +469,63 @@ mod tests {
                 match means[k as usize] {
                     Some(found) => assert!((found - mean).abs() < 1e-12),
                     None => assert!(of_pairs.is_empty()),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_cluster_joins_the_rest_at_the_first_merge_beyond_it() {
+        let mut random = Random(25);
+        let mut linker = Linker::new();
+        for n in [1, 2, 3, 20, 41] {
+            let condensed = matrix(&mut random, n);
+            for linkage in Linkage::ALL {
+                let steps = linker.link(&condensed, n, linkage);
+                for threshold in [0.0, 0.4, 0.9, 1.3, 9.0] {
+                    let clusters = flat_clusters(steps, n, threshold, false);
+                    for (members, found) in clusters
+                        .members()
+                        .iter()
+                        .zip(joining_heights(steps, &clusters))
+                    {
+                        let more = |node: usize| subtree(steps, n, node).1;
+                        let beyond = (0..steps.len()).find(|i| {
+                            let leaves = more(n + i);
+                            leaves.len() > members.len() && leaves.contains(&members[0])
+                        });
+                        let expected = beyond.map(|i| steps[i].dissimilarity);
+                        assert_eq!(found, expected, "{linkage:?}, n {n}, {threshold}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn distances_from_a_cluster_are_means_over_its_pairs() {
+        let mut random = Random(24);
+        let condensed = matrix(&mut random, 12);
+        let distances = square(&condensed, 12);
+        let labels: Vec<u32> = [0, 1, 0, 2, 1, 0, 3, 0, 1, 2, 0, 0].to_vec();
+        let clusters = FlatClusters {
+            labels,
+            sizes: vec![6, 3, 2, 1],
+        };
+        let members = clusters.members();
+        for from in 0..4 {
+            let found = mean_distances_from(&condensed, &clusters, from as u32);
+            for to in 0..4 {
+                let pairs: Vec<f64> = members[from]
+                    .iter()
+                    .flat_map(|&i| members[to].iter().map(move |&j| (i as usize, j as usize)))
+                    .filter(|(i, j)| i != j)
+                    .map(|(i, j)| distances[i][j])
+                    .collect();
+                let mean = pairs.iter().sum::<f64>() / pairs.len() as f64;
+                match found[to] {
+                    Some(found) => assert!((found - mean).abs() < 1e-12, "{from} to {to}"),
+                    None => assert!(pairs.is_empty(), "{from} to {to}"),
                 }
             }
         }

@@ -46,7 +46,7 @@ impl CosineDistances {
         Self::with_isa(Isa::best())
     }
 
-    fn with_isa(isa: Isa) -> Self {
+    pub(super) fn with_isa(isa: Isa) -> Self {
         Self {
             isa,
             quads: Vec::new(),

@@ -1,9 +1,12 @@
 //! Dot products of many padded rows on the widest vector unit the machine has. Every unsafe block of the kernels
-//! is here: each is a load inside a [`Line`], or a call of code compiled for features that were found at run time.
+//! is here or in `cross`: each is a load inside a [`Line`], or a call of code compiled for features that were found at
+//! run time.
 //!
 //! All vector units add the same sixteen partial sums in the same order, so the AVX-512, AVX2 and NEON paths give
 //! equal bits; the portable one has no fused multiply-add and differs by rounding.
 //! Over 400 lines so that all unsafe code stands in one file.
+
+mod cross;
 
 use crate::kernels::distance::condensed_row;
 

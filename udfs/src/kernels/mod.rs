@@ -19,12 +19,21 @@ mod lanes;
 pub mod linkage;
 pub mod metrics;
 pub mod norm;
+pub mod quality;
 pub mod rows;
+pub mod scc;
 #[cfg(test)]
 mod testing;
+mod tile_rows;
+pub mod unit_sums;
 pub mod vector;
 
-pub use clusters::{FlatClusters, flat_clusters, flat_clusters_at_most, mean_distances, medoids};
+pub use clusters::{
+    FlatClusters, flat_clusters, flat_clusters_at_most, mean_distances, mean_distances_from,
+    medoids,
+};
 pub use distance::{CosineDistances, NonFinite};
 pub use linkage::{Linkage, Linker, Step};
 pub use metrics::{Polysemanticity, polysemanticity};
+pub use quality::{cophenetic_correlation, silhouette};
+pub use scc::{Stop, SubClusters};

@@ -90,6 +90,8 @@ pub(super) struct ReferenceCase {
     pub(super) n: usize,
     pub(super) condensed: Vec<f32>,
     pub(super) methods: BTreeMap<String, ReferenceMethod>,
+    /// Of average linkage's clusters, by threshold.
+    pub(super) silhouettes: Vec<(f64, Option<f64>)>,
 }
 
 /// SciPy's merges, its labels by threshold and by number of clusters, its cophenetic correlation.
@@ -129,6 +131,10 @@ pub(super) fn reference_cases() -> Vec<ReferenceCase> {
         condensed: list(&value["condensed"])
             .iter()
             .map(|x| x.as_f64().unwrap() as f32)
+            .collect(),
+        silhouettes: cuts(&value["silhouettes"])
+            .iter()
+            .map(|(threshold, found)| (threshold.parse().unwrap(), found.as_f64()))
             .collect(),
         methods: value["methods"]
             .as_object()
