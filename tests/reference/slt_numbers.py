@@ -1,10 +1,11 @@
-"""Merges and metrics of the five vectors that tests/slt uses, by SciPy. Prints what slt_numbers.txt holds.
+"""Merges and metrics of the five vectors that tests/slt uses, by SciPy and scikit-learn. Prints what slt_numbers.txt holds.
 
-    python tests/reference/slt_numbers.py > tests/reference/slt_numbers.txt        (SciPy 1.17, NumPy 2)
+    python tests/reference/slt_numbers.py > tests/reference/slt_numbers.txt        (SciPy 1.17, scikit-learn 1.9, NumPy 2)
 """
 import numpy as np
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.spatial.distance import pdist
+from scipy.cluster.hierarchy import cophenet, fcluster, linkage
+from scipy.spatial.distance import pdist, squareform
+from sklearn.metrics import silhouette_score
 
 h = np.array([[1.0, 0.0], [4.0, 3.0], [0.0, 1.0], [12.0, 5.0], [0.0, 2.0]])
 d = pdist(h, "cosine")
@@ -15,3 +16,17 @@ labels = fcluster(linkage(d, "average"), 0.5, "distance")
 i, j = np.triu_indices(len(h), 1)
 same = labels[i] == labels[j]
 print("clusters", len(set(labels)), "max", f"{d.max():.6f}", "mean", f"{d.mean():.6f}", "intra", f"{d[same].mean():.6f}", "inter", f"{d[~same].mean():.6f}")
+print("silhouette", f"{silhouette_score(squareform(d), labels, metric='precomputed'):.6f}")
+for method in ["average", "single"]:
+    print("cophenetic correlation", method, f"{cophenet(linkage(d, method), d)[0]:.6f}")
+three = fcluster(linkage(d, "average"), 0.1, "distance")
+print("silhouette of three clusters", f"{silhouette_score(squareform(d), three, metric='precomputed'):.6f}")
+
+# Twelve examples for rare_features: eight around 0 degrees, one at 60, two at 120 (equal), one opposite.
+angles = np.radians([0, 1, 2, 3, 4, 5, 6, 7, 60, 120, 120, 180])
+d = squareform(pdist(np.stack([np.cos(angles), np.sin(angles)], 1), "cosine"))
+groups = [range(8), [9, 10], [8], [11]]
+for k, members in enumerate(groups[1:], 1):
+    print("rare", k, len(members), f"{8 / len(members):.1f}", f"{d[np.ix_(groups[0], members)].mean():.6f}")
+labels = fcluster(linkage(squareform(d, checks=False), "average"), 0.3, "distance")
+print("labels at 0.3", labels)

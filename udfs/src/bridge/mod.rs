@@ -7,4 +7,5 @@ pub mod document;
 pub mod scalar;
 pub mod settings;
 pub mod tables;
+pub mod tokens;
 pub mod vectors;

@@ -11,6 +11,8 @@ use datafusion::common::{Result, plan_datafusion_err, plan_err};
 pub struct PolysemaOptions {
     /// Largest merge height inside a feature cluster, in [0, 2].
     pub threshold: f64,
+    /// How clusters are found.
+    pub method: String,
     /// How clusters are joined.
     pub linkage: String,
     /// What is clustered.
@@ -27,6 +29,7 @@ impl Default for PolysemaOptions {
     fn default() -> Self {
         Self {
             threshold: 0.5,
+            method: "hac".to_string(),
             linkage: "average".to_string(),
             embedding: "neuron".to_string(),
             strict: false,
@@ -69,6 +72,7 @@ impl ExtensionOptions for PolysemaOptions {
     fn set(&mut self, key: &str, value: &str) -> Result<()> {
         match key {
             "threshold" => self.threshold = parse(key, value, "a number")?,
+            "method" => self.method = value.to_string(),
             "linkage" => self.linkage = value.to_string(),
             "embedding" => self.embedding = value.to_string(),
             "strict" => self.strict = parse(key, value, "true or false")?,
@@ -91,6 +95,11 @@ impl ExtensionOptions for PolysemaOptions {
                 "polysema.threshold",
                 self.threshold.to_string(),
                 "Largest merge height inside a feature cluster, in [0, 2].",
+            ),
+            (
+                "polysema.method",
+                self.method.clone(),
+                "How clusters are found: hac (hierarchical) or scc (sub-cluster components, without the matrix of distances).",
             ),
             (
                 "polysema.linkage",

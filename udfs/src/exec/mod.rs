@@ -4,6 +4,7 @@
 pub mod clustering;
 mod cursor;
 mod operator;
+mod options;
 mod table;
 mod worker;
 
@@ -56,6 +57,11 @@ pub trait NeuronFunction: Debug + Send + Sync + 'static {
 
     /// Bytes it will hold for `n` examples of width `d`, reserved before it runs.
     fn bytes(&self, n: usize, d: usize) -> usize;
+
+    /// Where these bytes are refused: what would need fewer, or why nothing does.
+    fn advice(&self, _n: usize, _d: usize) -> Option<String> {
+        None
+    }
 
     /// The rows of one neuron, all columns of the schema; the unwanted may hold NULLs.
     fn rows(&self, group: &Group, wanted: &Wanted, scratch: &mut Scratch) -> Result<Vec<ArrayRef>>;

@@ -177,10 +177,12 @@ impl Worker {
             MemoryLimit::Finite(bytes) => format!("{bytes} allowed"),
             _ => "fewer allowed".to_string(),
         };
+        let advice = self.function.advice(n, d);
         Err(DataFusionError::ResourcesExhausted(format!(
-            "{}: {needed} bytes are needed for the {n} examples of {}, got {allowed}, of which {} are held already",
+            "{}: {needed} bytes are needed for the {n} examples of {}{}, got {allowed}, of which {} are held already",
             self.name,
             group.place(),
+            advice.map_or_else(String::new, |advice| format!(" ({advice})")),
             self.pool.reserved().saturating_sub(self.reservation.size()),
         )))
     }

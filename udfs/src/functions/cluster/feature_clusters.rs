@@ -1,9 +1,10 @@
 //! The feature clusters of a neuron: its dataset examples, each with the behaviour it belongs to.
 //!
-//! Average linkage on the cosine distances of the neuron embeddings, cut at `threshold`. Clusters are numbered by
-//! decreasing size, ties by smallest example; the central example is the medoid.
+//! Average linkage on the cosine distances of the neuron embeddings, cut at `threshold`, or sub-cluster components. Clusters
+//! are numbered by decreasing size, ties by smallest example; the central example is the medoid.
 //!
-//! Errors: embeddings that are not finite. Cost: n^2 d a neuron.
+//! Errors: embeddings that are not finite. Cost: n^2 d a neuron, and n^2 memory but with sub-cluster
+//! components.
 //! Source: Foote 2024, section 3.2; cut as SciPy's `fcluster(.., 'distance')`.
 
 use std::sync::Arc;
@@ -18,10 +19,9 @@ use datafusion::common::Result;
 use crate::bridge::context::contexts;
 use crate::bridge::document::{Function, FunctionDoc};
 use crate::exec::clustering::{
-    ClusterOptions, EMBEDDING, Embedding, LINKAGE, N_CLUSTERS, STRICT, Scratch, THRESHOLD,
+    ClusterOptions, EMBEDDING, Embedding, LINKAGE, METHOD, N_CLUSTERS, STRICT, Scratch, THRESHOLD,
 };
 use crate::exec::{Group, Inputs, LAYER_NEURON, NeuronFunction, PerNeuron, Wanted, table_function};
-use crate::kernels::clusters::medoids;
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "feature_clusters",
@@ -29,7 +29,7 @@ static DOC: FunctionDoc = FunctionDoc {
     summary: "One row per dataset example with the feature cluster it belongs to: the separate behaviours of a neuron.",
     arguments: LAYER_NEURON,
     required: 0,
-    options: &[THRESHOLD, N_CLUSTERS, LINKAGE, EMBEDDING, STRICT],
+    options: &[THRESHOLD, N_CLUSTERS, METHOD, LINKAGE, EMBEDDING, STRICT],
     returns: "layer, neuron, cluster (0 is the largest; NULL for a zero vector), example, doc_id, pos, token, activation, \
               context (the key token between « and »), is_central (the medoid of its cluster); by cluster, then example",
     example: "SELECT cluster, token, context FROM feature_clusters(0, 1) WHERE is_central",
@@ -70,6 +70,7 @@ fn schema() -> SchemaRef {
 /// Columns taken over from the examples as they are, with their place in the result.
 const COPIED: [(usize, &str); 4] = [(4, "doc_id"), (5, "pos"), (6, "token"), (7, "activation")];
 const CONTEXT: usize = 8;
+const IS_CENTRAL: usize = 9;
 
 #[derive(Debug)]
 struct FeatureClusters(ClusterOptions);
@@ -94,7 +95,11 @@ impl NeuronFunction for FeatureClusters {
     }
 
     fn bytes(&self, n: usize, d: usize) -> usize {
-        Scratch::bytes(n, d)
+        self.0.bytes(n, d)
+    }
+
+    fn advice(&self, n: usize, d: usize) -> Option<String> {
+        self.0.advice(n, d)
     }
 
     fn rows(&self, group: &Group, wanted: &Wanted, scratch: &mut Scratch) -> Result<Vec<ArrayRef>> {
@@ -102,8 +107,10 @@ impl NeuronFunction for FeatureClusters {
         let clustering = scratch.cluster(group, &self.0)?;
         let labels = clustering.labels(n);
         let mut is_central = vec![false; n];
-        for medoid in medoids(clustering.condensed, &clustering.clusters) {
-            is_central[clustering.live[medoid as usize] as usize] = true;
+        if wanted.column(IS_CENTRAL) {
+            for row in clustering.medoids() {
+                is_central[row] = true;
+            }
         }
         let mut columns = group.key_columns(n).to_vec();
         columns.push(Arc::new(

@@ -7,16 +7,17 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Float32Array, Int32Array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::Result;
+use datafusion::common::{Result, internal_err};
 
 use crate::bridge::document::{Function, FunctionDoc};
+use crate::bridge::settings::PolysemaOptions;
 use crate::exec::clustering::{ClusterOptions, EMBEDDING, Embedding, LINKAGE, Scratch};
 use crate::exec::{Group, Inputs, LAYER_NEURON, NeuronFunction, PerNeuron, Wanted, table_function};
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "linkage",
     chapter: "cluster",
-    summary: "One row per merge of a neuron's hierarchical clustering, in the order they happen.",
+    summary: "One row per merge of a neuron's hierarchical clustering (whatever polysema.method), in the order they happen.",
     arguments: LAYER_NEURON,
     required: 0,
     options: &[LINKAGE, EMBEDDING],
@@ -30,7 +31,12 @@ static PER_NEURON: PerNeuron = PerNeuron {
     doc: &DOC,
     schema,
     check: ClusterOptions::check,
-    bind: |arguments, state| Ok(Arc::new(Merges(ClusterOptions::resolve(arguments, state)?))),
+    bind: |arguments, state| {
+        let settings = PolysemaOptions::of(state.config_options());
+        Ok(Arc::new(Merges(ClusterOptions::hierarchical(
+            arguments, &settings,
+        )?)))
+    },
 };
 
 /// The catalogue entry.
@@ -65,9 +71,16 @@ impl NeuronFunction for Merges {
         Scratch::bytes(n, d)
     }
 
+    fn advice(&self, _: usize, _: usize) -> Option<String> {
+        Some("merges are made from the distances of all pairs".to_string())
+    }
+
     fn rows(&self, group: &Group, _: &Wanted, scratch: &mut Scratch) -> Result<Vec<ArrayRef>> {
         let clustering = scratch.cluster(group, &self.0)?;
-        let (live, steps) = (clustering.live, clustering.steps);
+        let live = clustering.live;
+        let Some(steps) = clustering.steps() else {
+            return internal_err!("{}: hierarchical clustering makes merges", DOC.name);
+        };
         let label = |cluster: u32| match live.get(cluster as usize) {
             Some(&row) => row as i32,
             None => (cluster as usize - live.len() + group.len()) as i32,

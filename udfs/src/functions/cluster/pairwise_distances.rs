@@ -64,6 +64,10 @@ impl NeuronFunction for PairwiseDistances {
         Scratch::bytes(n, d) + n * n * size_of::<[f32; 3]>()
     }
 
+    fn advice(&self, _: usize, _: usize) -> Option<String> {
+        Some("all pairs of a neuron are held at once".to_string())
+    }
+
     fn rows(&self, group: &Group, _: &Wanted, scratch: &mut Scratch) -> Result<Vec<ArrayRef>> {
         let ids = group.ids()?;
         let (live, condensed) = scratch.distances(group, self.0)?;

@@ -8,10 +8,9 @@ use datafusion::common::Result;
 
 use crate::bridge::document::{Function, FunctionDoc};
 use crate::exec::clustering::{
-    ClusterOptions, EMBEDDING, Embedding, LINKAGE, N_CLUSTERS, STRICT, Scratch, THRESHOLD,
+    ClusterOptions, EMBEDDING, Embedding, LINKAGE, METHOD, N_CLUSTERS, STRICT, Scratch, THRESHOLD,
 };
 use crate::exec::{Group, Inputs, LAYER_NEURON, NeuronFunction, PerNeuron, Wanted, table_function};
-use crate::kernels::metrics::polysemanticity;
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "neuron_polysemanticity",
@@ -19,10 +18,12 @@ static DOC: FunctionDoc = FunctionDoc {
     summary: "One row per neuron: how many feature clusters it has and how far apart its examples lie.",
     arguments: LAYER_NEURON,
     required: 0,
-    options: &[THRESHOLD, N_CLUSTERS, LINKAGE, EMBEDDING, STRICT],
+    options: &[THRESHOLD, N_CLUSTERS, METHOD, LINKAGE, EMBEDDING, STRICT],
     returns: "layer, neuron, n_examples, n_clusters (NULL without examples), max_distance, mean_distance (over pairs; \
               NULL below two), intra_cluster_distance (pairs in one cluster, pooled; NULL if there is none), \
-              inter_cluster_distance (pairs across clusters; NULL for one cluster). Zero vectors count in n_examples only",
+              inter_cluster_distance (pairs across clusters; NULL for one cluster), silhouette (mean over examples, in [-1, 1], 0 \
+              for one alone; NULL for one cluster), cophenetic_correlation (of distances and merge heights; NULL below three \
+              examples, without variance or merges). Zero vectors count in n_examples only",
     example: "SELECT neuron, n_clusters, mean_distance FROM neuron_polysemanticity(0) ORDER BY n_clusters DESC, neuron LIMIT 3",
     replaces: None,
 };
@@ -53,8 +54,13 @@ fn schema() -> SchemaRef {
         Field::new("mean_distance", DataType::Float64, true),
         Field::new("intra_cluster_distance", DataType::Float64, true),
         Field::new("inter_cluster_distance", DataType::Float64, true),
+        Field::new("silhouette", DataType::Float64, true),
+        Field::new("cophenetic_correlation", DataType::Float64, true),
     ]))
 }
+
+const SILHOUETTE: usize = 8;
+const COPHENETIC_CORRELATION: usize = 9;
 
 #[derive(Debug)]
 struct NeuronPolysemanticity(ClusterOptions);
@@ -68,12 +74,21 @@ impl NeuronFunction for NeuronPolysemanticity {
     }
 
     fn bytes(&self, n: usize, d: usize) -> usize {
-        Scratch::bytes(n, d)
+        self.0.bytes(n, d)
     }
 
-    fn rows(&self, group: &Group, _: &Wanted, scratch: &mut Scratch) -> Result<Vec<ArrayRef>> {
+    fn advice(&self, n: usize, d: usize) -> Option<String> {
+        self.0.advice(n, d)
+    }
+
+    fn rows(&self, group: &Group, wanted: &Wanted, scratch: &mut Scratch) -> Result<Vec<ArrayRef>> {
         let clustering = scratch.cluster(group, &self.0)?;
-        let metrics = polysemanticity(clustering.condensed, &clustering.clusters);
+        let metrics = clustering.polysemanticity();
+        // These two are as much work as the others together: only where they are read.
+        let silhouette = wanted.column(SILHOUETTE).then(|| clustering.silhouette());
+        let correlation = wanted
+            .column(COPHENETIC_CORRELATION)
+            .then(|| clustering.cophenetic_correlation());
         let [layer, neuron] = group.key_columns(1);
         let number = |value: Option<f64>| Arc::new(Float64Array::from(vec![value])) as ArrayRef;
         Ok(vec![
@@ -85,6 +100,8 @@ impl NeuronFunction for NeuronPolysemanticity {
             number(metrics.mean_distance),
             number(metrics.intra_cluster_distance),
             number(metrics.inter_cluster_distance),
+            number(silhouette.flatten()),
+            number(correlation.flatten()),
         ])
     }
 
