@@ -168,6 +168,10 @@ async fn rows_do_not_depend_on_partitions_batches_or_input_order() -> Result<()>
         "SELECT * FROM linkage() ORDER BY neuron, step",
         "SELECT * FROM neuron_polysemanticity() ORDER BY neuron",
         "SELECT * FROM cluster_summary(0) ORDER BY neuron, \"cluster\"",
+        "SELECT * FROM feature_splits({upper: 0.9, lower: 0.6}) ORDER BY neuron, \"cluster\"",
+        "SELECT * FROM rare_features({min_ratio: 2}) ORDER BY neuron, \"cluster\"",
+        "SELECT * FROM cluster_summary({method: 'scc'}) ORDER BY neuron, \"cluster\"",
+        "SELECT * FROM neuron_polysemanticity({method: 'scc'}) ORDER BY neuron",
     ];
     let mut expected: Vec<String> = Vec::new();
     for target in [1, 2, 8] {
@@ -223,6 +227,16 @@ async fn memory_is_reserved_before_it_is_taken() -> Result<()> {
     let expected = "bytes are needed for the 200 examples of layer 0, neuron 0";
     assert!(message.contains("Resources exhausted"), "{message}");
     assert!(message.contains(expected), "{message}");
+    assert!(message.contains("got 150000 allowed"), "{message}");
+    assert!(message.contains("(method: 'scc' needs "), "{message}");
+    // That method does with what there is; the merges cannot.
+    let sql = "SELECT count(*) AS n FROM feature_clusters(0, 0, {method: 'scc'})";
+    assert!(answer(&ctx, sql).await?.contains("| 200 |"));
+    let error = answer(&ctx, "SELECT * FROM linkage(0, 0)")
+        .await
+        .expect_err("merges larger than the pool");
+    let reason = "(merges are made from the distances of all pairs)";
+    assert!(error.to_string().contains(reason), "{error}");
     Ok(())
 }
 

@@ -1,0 +1,219 @@
+//! Feature clusters that fall apart at a lower threshold: the related but distinct behaviours of a neuron.
+//!
+//! A parent is a cluster at `upper`, its children are the clusters at `lower` inside it; parents that do not split have
+//! no row. `lower` is 0.8 of `upper` by default: on a small language model half of the clusters split there, into two or
+//! three children, where lower cuts mostly chip off single examples.
+//!
+//! Source: Foote 2024, section 3.2, on neurons with related behaviours.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, Float32Array, Int32Array, new_null_array};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::Session;
+use datafusion::common::{Result, internal_err, plan_err};
+
+use crate::bridge::arguments::Arguments;
+use crate::bridge::document::{Function, FunctionDoc, Parameter};
+use crate::bridge::settings::PolysemaOptions;
+use crate::bridge::tokens::{N_TOKENS, n_tokens, top_tokens, top_tokens_type};
+use crate::exec::clustering::{
+    ClusterOptions, Cut, EMBEDDING, Embedding, LINKAGE, STRICT, Scratch,
+};
+use crate::exec::{Group, Inputs, LAYER_NEURON, NeuronFunction, PerNeuron, Wanted, table_function};
+use crate::kernels::clusters::joining_heights;
+
+/// The lower threshold as a share of the upper; see the module for why.
+const LOWER: f64 = 0.8;
+
+static DOC: FunctionDoc = FunctionDoc {
+    name: "feature_splits",
+    chapter: "cluster",
+    summary: "One row per part of a feature cluster that falls apart at a lower threshold: related but distinct behaviours.",
+    arguments: LAYER_NEURON,
+    required: 0,
+    options: &[
+        Parameter {
+            name: "upper",
+            kind: "number in [0, 2]",
+            summary: "threshold of the parents; default polysema.threshold",
+        },
+        Parameter {
+            name: "lower",
+            kind: "number in [0, upper)",
+            summary: "threshold of the children; default 0.8 of upper",
+        },
+        LINKAGE,
+        EMBEDDING,
+        STRICT,
+        N_TOKENS,
+    ],
+    returns: "layer, neuron, parent (cluster at upper), cluster (the child, numbered as at lower), size, parent_size, \
+              dissimilarity (merge height at which the child joins the rest of its parent), central_example (the medoid), \
+              top_tokens; by parent, then child",
+    example: "SELECT neuron, parent, \"cluster\", size, dissimilarity, top_tokens FROM feature_splits(0, {lower: 0.1}) LIMIT 3",
+    replaces: None,
+};
+
+static PER_NEURON: PerNeuron = PerNeuron {
+    doc: &DOC,
+    schema,
+    check: |arguments| {
+        // Under the widest threshold a session may have.
+        let threshold = 2.0;
+        let settings = PolysemaOptions {
+            threshold,
+            ..PolysemaOptions::default()
+        };
+        FeatureSplits::bind(arguments, &settings).map(|_| ())
+    },
+    bind: |arguments, state: &dyn Session| {
+        let settings = PolysemaOptions::of(state.config_options());
+        Ok(Arc::new(FeatureSplits::bind(arguments, &settings)?))
+    },
+};
+
+/// The catalogue entry.
+pub fn function() -> Function {
+    table_function(&PER_NEURON)
+}
+
+fn schema() -> SchemaRef {
+    let integer = |name: &str| Field::new(name, DataType::Int32, false);
+    Arc::new(Schema::new(vec![
+        integer("layer"),
+        integer("neuron"),
+        integer("parent"),
+        integer("cluster"),
+        integer("size"),
+        integer("parent_size"),
+        Field::new("dissimilarity", DataType::Float32, false),
+        integer("central_example"),
+        Field::new("top_tokens", top_tokens_type(), true),
+    ]))
+}
+
+const TOP_TOKENS: usize = 8;
+
+#[derive(Debug)]
+struct FeatureSplits {
+    /// Cut at the lower threshold.
+    options: ClusterOptions,
+    lower: f64,
+    upper: f64,
+    n_tokens: usize,
+}
+
+impl FeatureSplits {
+    fn bind(arguments: &Arguments, settings: &PolysemaOptions) -> Result<Self> {
+        let upper = arguments.number("upper")?.unwrap_or(settings.threshold);
+        if !(0.0..=2.0).contains(&upper) {
+            return plan_err!("{}: upper must be in [0, 2], got {upper}", DOC.name);
+        }
+        let lower = arguments.number("lower")?.unwrap_or(LOWER * upper);
+        if !(0.0..upper).contains(&lower) {
+            return plan_err!(
+                "{}: lower must be at least 0 and below upper, got {lower} and {upper}",
+                DOC.name
+            );
+        }
+        let mut options = ClusterOptions::hierarchical(arguments, settings)?;
+        options.cut = Cut::Threshold(lower);
+        Ok(Self {
+            options,
+            lower,
+            upper,
+            n_tokens: n_tokens(arguments)?,
+        })
+    }
+}
+
+impl NeuronFunction for FeatureSplits {
+    fn inputs(&self, wanted: &Wanted) -> Inputs {
+        let mut examples = vec!["pre_mlp"];
+        if wanted.column(TOP_TOKENS) {
+            examples.push("token");
+        }
+        Inputs {
+            examples,
+            weights: self.options.embedding == Embedding::Neuron,
+        }
+    }
+
+    fn bytes(&self, n: usize, d: usize) -> usize {
+        Scratch::bytes(n, d)
+    }
+
+    fn advice(&self, _: usize, _: usize) -> Option<String> {
+        Some("merges are made from the distances of all pairs".to_string())
+    }
+
+    fn rows(&self, group: &Group, wanted: &Wanted, scratch: &mut Scratch) -> Result<Vec<ArrayRef>> {
+        let ids = group.ids()?;
+        let clustering = scratch.cluster(group, &self.options)?;
+        let Some(steps) = clustering.steps() else {
+            return internal_err!("{}: hierarchical clustering makes merges", DOC.name);
+        };
+        let children = &clustering.clusters;
+        let n = children.labels.len();
+        let parents = Cut::Threshold(self.upper).flat(steps, n, self.options.strict);
+        let mut parent_of = vec![0; children.sizes.len()];
+        for (&child, &parent) in children.labels.iter().zip(&parents.labels) {
+            parent_of[child as usize] = parent as usize;
+        }
+        let mut split: Vec<usize> = (0..parent_of.len())
+            .filter(|&child| children.sizes[child] < parents.sizes[parent_of[child]])
+            .collect();
+        split.sort_by_key(|&child| (parent_of[child], child));
+        let heights = joining_heights(steps, children);
+        let central = clustering.medoids();
+        let integers = |of: &dyn Fn(usize) -> i32| -> ArrayRef {
+            Arc::new(
+                split
+                    .iter()
+                    .map(|&child| Some(of(child)))
+                    .collect::<Int32Array>(),
+            )
+        };
+        let [layer, neuron] = group.key_columns(split.len());
+        Ok(vec![
+            layer,
+            neuron,
+            integers(&|child| parent_of[child] as i32),
+            integers(&|child| child as i32),
+            integers(&|child| children.sizes[child] as i32),
+            integers(&|child| parents.sizes[parent_of[child]] as i32),
+            // What lies inside a larger cluster joins something.
+            Arc::new(
+                split
+                    .iter()
+                    .map(|&child| heights[child])
+                    .collect::<Float32Array>(),
+            ),
+            integers(&|child| ids[central[child]]),
+            match wanted.column(TOP_TOKENS) {
+                true => {
+                    let mut members = clustering.members();
+                    let of_split: Vec<_> = split
+                        .iter()
+                        .map(|&child| std::mem::take(&mut members[child]))
+                        .collect();
+                    top_tokens(group.column("token")?, &of_split, self.n_tokens)
+                }
+                false => new_null_array(&top_tokens_type(), split.len()),
+            },
+        ])
+    }
+
+    fn describe(&self) -> String {
+        format!(
+            "upper={}, lower={}, linkage={}, embedding={}{}, n_tokens={}",
+            self.upper,
+            self.lower,
+            self.options.linkage.name(),
+            self.options.embedding.name(),
+            if self.options.strict { ", strict" } else { "" },
+            self.n_tokens
+        )
+    }
+}

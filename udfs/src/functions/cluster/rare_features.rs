@@ -1,0 +1,218 @@
+//! Feature clusters far smaller than their neuron's largest: behaviours that a look at the top examples would miss.
+//!
+//! Source: Foote 2024, on a neuron with one behaviour fifty times as frequent as another.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, Float64Array, Int32Array, new_null_array};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::{Result, plan_err};
+
+use crate::bridge::arguments::Arguments;
+use crate::bridge::document::{Function, FunctionDoc, Parameter};
+use crate::bridge::tokens::{N_TOKENS, n_tokens, top_tokens, top_tokens_type};
+use crate::exec::clustering::{
+    ClusterOptions, EMBEDDING, Embedding, LINKAGE, METHOD, N_CLUSTERS, STRICT, Scratch, THRESHOLD,
+};
+use crate::exec::{Group, Inputs, LAYER_NEURON, NeuronFunction, PerNeuron, Wanted, table_function};
+
+/// Chosen, not tuned.
+const MIN_RATIO: f64 = 10.0;
+
+static DOC: FunctionDoc = FunctionDoc {
+    name: "rare_features",
+    chapter: "cluster",
+    summary: "One row per feature cluster far smaller than the neuron's largest: behaviours that are easily missed.",
+    arguments: LAYER_NEURON,
+    required: 0,
+    options: &[
+        Parameter {
+            name: "min_ratio",
+            kind: "number, at least 1",
+            summary: "how many times as large the dominant cluster is at least; default 10",
+        },
+        Parameter {
+            name: "max_size",
+            kind: "whole number, at least 1",
+            summary: "most examples of a rare cluster; default any number",
+        },
+        THRESHOLD,
+        N_CLUSTERS,
+        METHOD,
+        LINKAGE,
+        EMBEDDING,
+        STRICT,
+        N_TOKENS,
+    ],
+    returns: "layer, neuron, cluster, size, dominant_cluster (the largest, 0), dominant_size, ratio (dominant_size / size), \
+              distance (mean over the pairs of both), central_example (the medoid), top_tokens; by cluster",
+    example: "SELECT neuron, \"cluster\", size, ratio, distance, top_tokens FROM rare_features(0, {min_ratio: 1.5}) LIMIT 3",
+    replaces: None,
+};
+
+static PER_NEURON: PerNeuron = PerNeuron {
+    doc: &DOC,
+    schema,
+    check: |arguments| {
+        ClusterOptions::check(arguments)?;
+        Rare::bind(arguments).map(|_| ())
+    },
+    bind: |arguments, state| {
+        let options = ClusterOptions::resolve(arguments, state)?;
+        let rare = Rare::bind(arguments)?;
+        Ok(Arc::new(RareFeatures { options, rare }))
+    },
+};
+
+/// The catalogue entry.
+pub fn function() -> Function {
+    table_function(&PER_NEURON)
+}
+
+fn schema() -> SchemaRef {
+    let integer = |name: &str| Field::new(name, DataType::Int32, false);
+    let number = |name: &str| Field::new(name, DataType::Float64, true);
+    Arc::new(Schema::new(vec![
+        integer("layer"),
+        integer("neuron"),
+        integer("cluster"),
+        integer("size"),
+        integer("dominant_cluster"),
+        integer("dominant_size"),
+        number("ratio"),
+        number("distance"),
+        integer("central_example"),
+        Field::new("top_tokens", top_tokens_type(), true),
+    ]))
+}
+
+const DISTANCE: usize = 7;
+const TOP_TOKENS: usize = 9;
+
+/// What counts as rare, and how much is said of it.
+#[derive(Debug)]
+struct Rare {
+    min_ratio: f64,
+    max_size: Option<u32>,
+    n_tokens: usize,
+}
+
+impl Rare {
+    fn bind(arguments: &Arguments) -> Result<Self> {
+        let min_ratio = arguments.number("min_ratio")?.unwrap_or(MIN_RATIO);
+        if min_ratio < 1.0 {
+            return plan_err!(
+                "{}: min_ratio must be at least 1, got {min_ratio}",
+                DOC.name
+            );
+        }
+        let max_size = match arguments.integer("max_size")? {
+            None => None,
+            Some(size) if size >= 1 => Some(u32::try_from(size).unwrap_or(u32::MAX)),
+            Some(size) => {
+                return plan_err!("{}: max_size must be at least 1, got {size}", DOC.name);
+            }
+        };
+        let n_tokens = n_tokens(arguments)?;
+        Ok(Self {
+            min_ratio,
+            max_size,
+            n_tokens,
+        })
+    }
+}
+
+#[derive(Debug)]
+struct RareFeatures {
+    options: ClusterOptions,
+    rare: Rare,
+}
+
+impl NeuronFunction for RareFeatures {
+    fn inputs(&self, wanted: &Wanted) -> Inputs {
+        let mut examples = vec!["pre_mlp"];
+        if wanted.column(TOP_TOKENS) {
+            examples.push("token");
+        }
+        Inputs {
+            examples,
+            weights: self.options.embedding == Embedding::Neuron,
+        }
+    }
+
+    fn bytes(&self, n: usize, d: usize) -> usize {
+        self.options.bytes(n, d)
+    }
+
+    fn advice(&self, n: usize, d: usize) -> Option<String> {
+        self.options.advice(n, d)
+    }
+
+    fn rows(&self, group: &Group, wanted: &Wanted, scratch: &mut Scratch) -> Result<Vec<ArrayRef>> {
+        let ids = group.ids()?;
+        let clustering = scratch.cluster(group, &self.options)?;
+        let sizes = &clustering.clusters.sizes;
+        let ratio = |cluster: usize| f64::from(sizes[0]) / f64::from(sizes[cluster]);
+        let rare: Vec<usize> = (1..sizes.len())
+            .filter(|&cluster| ratio(cluster) >= self.rare.min_ratio)
+            .filter(|&cluster| self.rare.max_size.is_none_or(|most| sizes[cluster] <= most))
+            .collect();
+        // Most neurons have none: only now is the rest worth its work.
+        let (central, distances) = match rare.is_empty() {
+            true => (Vec::new(), Vec::new()),
+            false if wanted.column(DISTANCE) => {
+                (clustering.medoids(), clustering.mean_distances_from(0))
+            }
+            false => (clustering.medoids(), vec![None; sizes.len()]),
+        };
+        let integers = |of: &dyn Fn(usize) -> i32| -> ArrayRef {
+            Arc::new(
+                rare.iter()
+                    .map(|&cluster| Some(of(cluster)))
+                    .collect::<Int32Array>(),
+            )
+        };
+        let [layer, neuron] = group.key_columns(rare.len());
+        Ok(vec![
+            layer,
+            neuron,
+            integers(&|cluster| cluster as i32),
+            integers(&|cluster| sizes[cluster] as i32),
+            integers(&|_| 0),
+            integers(&|_| sizes[0] as i32),
+            Arc::new(Float64Array::from_iter_values(
+                rare.iter().map(|&cluster| ratio(cluster)),
+            )),
+            Arc::new(
+                rare.iter()
+                    .map(|&cluster| distances[cluster])
+                    .collect::<Float64Array>(),
+            ),
+            integers(&|cluster| ids[central[cluster]]),
+            match wanted.column(TOP_TOKENS) {
+                true => {
+                    let mut members = clustering.members();
+                    let of_rare: Vec<_> = rare
+                        .iter()
+                        .map(|&cluster| std::mem::take(&mut members[cluster]))
+                        .collect();
+                    top_tokens(group.column("token")?, &of_rare, self.rare.n_tokens)
+                }
+                false => new_null_array(&top_tokens_type(), rare.len()),
+            },
+        ])
+    }
+
+    fn describe(&self) -> String {
+        let max_size = self
+            .rare
+            .max_size
+            .map_or_else(String::new, |most| format!(", max_size={most}"));
+        format!(
+            "min_ratio={}{max_size}, {}, n_tokens={}",
+            self.rare.min_ratio,
+            self.options.describe(),
+            self.rare.n_tokens
+        )
+    }
+}
