@@ -24,6 +24,7 @@ use crate::kernels::clusters::flat_clusters;
 use crate::kernels::distance::CosineDistances;
 use crate::kernels::linkage::{Linkage, Linker};
 use crate::kernels::metrics;
+use crate::kernels::quality::{cophenetic_correlation, silhouette};
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "polysemanticity",
@@ -44,7 +45,7 @@ static DOC: FunctionDoc = FunctionDoc {
     required: 1,
     options: &[],
     returns: "a struct of n_examples, n_clusters, max_distance, mean_distance, intra_cluster_distance, \
-              inter_cluster_distance, with the NULL rules of neuron_polysemanticity",
+              inter_cluster_distance, silhouette, cophenetic_correlation, with the NULL rules of neuron_polysemanticity",
     example: "SELECT polysemanticity(v)['n_clusters'] FROM (VALUES ([1.0, 0.0]), ([0.0, 1.0])) AS t(v)",
     replaces: None,
 };
@@ -66,6 +67,8 @@ fn fields() -> Fields {
         "mean_distance",
         "intra_cluster_distance",
         "inter_cluster_distance",
+        "silhouette",
+        "cophenetic_correlation",
     ]
     .map(|name| Field::new(name, DataType::Float64, true));
     integer.into_iter().chain(number).collect()
@@ -192,12 +195,8 @@ impl Accumulator for Vectors {
         })?;
         let (condensed, n) = (distances.condensed(), distances.live().len());
         let mut linker = Linker::new();
-        let clusters = flat_clusters(
-            linker.link(condensed, n, Linkage::Average),
-            n,
-            self.threshold,
-            false,
-        );
+        let steps = linker.link(condensed, n, Linkage::Average);
+        let clusters = flat_clusters(steps, n, self.threshold, false);
         let metrics = metrics::polysemanticity(condensed, &clusters);
         let integer = |value: Option<i64>| Arc::new(Int64Array::from(vec![value])) as ArrayRef;
         let number = |value: Option<f64>| Arc::new(Float64Array::from(vec![value])) as ArrayRef;
@@ -208,6 +207,8 @@ impl Accumulator for Vectors {
             number(metrics.mean_distance),
             number(metrics.intra_cluster_distance),
             number(metrics.inter_cluster_distance),
+            number(silhouette(condensed, &clusters)),
+            number(cophenetic_correlation(condensed, steps, n)),
         ];
         Ok(ScalarValue::Struct(Arc::new(StructArray::new(
             fields(),
