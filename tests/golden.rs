@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use datafusion::arrow::array::{AsArray, RecordBatch};
-use datafusion::arrow::datatypes::Int64Type;
+use datafusion::arrow::datatypes::{Float64Type, Int64Type};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use futures::TryStreamExt;
 use polysema::ingest::{IngestOptions, IngestRequest, ingest};
@@ -220,6 +220,36 @@ async fn embeddings_sum_to_the_pre_activation(session: &Session) {
     println!("  sum(e) + b gives the stored activation on all {stored} examples");
 }
 
+/// Numbers: tests/reference/scc_agreement.py, NumPy 2, SciPy 1.17 and scikit-learn 1.9, in float64.
+async fn sub_cluster_components(session: &Session) {
+    let report = include_str!("../sql/reports/scc_agreement.sql");
+    let found = query(session, report).await;
+    println!("{}", pretty_format_batches(&found).expect("printable"));
+    assert_eq!(
+        found[0].column(0).as_primitive::<Int64Type>().value(0),
+        NEURONS
+    );
+    for (column, expected) in [
+        (1, 0.965784),
+        (2, 1.0),
+        (3, 0.884277),
+        (4, 3.264648),
+        (5, 3.212402),
+        (6, 0.931152),
+    ] {
+        let value = found[0]
+            .column(column)
+            .as_primitive::<Float64Type>()
+            .value(0);
+        let name = found[0].schema().field(column).name().clone();
+        // One neuron in 2,048 may be cut to another side.
+        assert!(
+            (value - expected).abs() < 1e-3,
+            "{name}: {value}, expected {expected}"
+        );
+    }
+}
+
 async fn compare(layer_norm: &str) {
     let Some((_folder, session)) = open(layer_norm).await else {
         return;
@@ -231,6 +261,9 @@ async fn compare(layer_norm: &str) {
     partitions(&session).await;
     merges(&session).await;
     embeddings_sum_to_the_pre_activation(&session).await;
+    if layer_norm == "folded" {
+        sub_cluster_components(&session).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
