@@ -12,10 +12,14 @@ struct Report {
     sql: &'static str,
 }
 
-const REPORTS: [Report; 3] = [
+const REPORTS: [Report; 4] = [
     Report {
         name: "polysemantic_neurons",
         sql: include_str!("../../sql/reports/polysemantic_neurons.sql"),
+    },
+    Report {
+        name: "scc_agreement",
+        sql: include_str!("../../sql/reports/scc_agreement.sql"),
     },
     Report {
         name: "senses",

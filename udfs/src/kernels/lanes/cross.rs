@@ -7,11 +7,16 @@ impl Line {
     pub(in crate::kernels) fn floats(&self) -> &[f32; WIDTH] {
         &self.0
     }
+
+    /// Its floats, to be written.
+    pub(in crate::kernels) fn floats_mut(&mut self) -> &mut [f32; WIDTH] {
+        &mut self.0
+    }
 }
 
 impl Isa {
     /// Dot products of the first `n_a` rows of `a` with the first `n_b` rows of `b`, all `lines` long, in `out`
-    /// `[n_a, n_b]`. A product has the same bits as in `gram`, and in either order of its rows.
+    /// `[n_a, n_b]`. A product has the same bits in either order of its rows.
     pub(in crate::kernels) fn cross(
         self,
         (a, n_a): (&[Quad], usize),
@@ -89,7 +94,7 @@ unsafe fn cross<V: Vector, const M: usize>(rows: &Rows<'_>, out: &mut [f32]) {
         lines,
     } = rows;
     out.fill(0.0);
-    // The blocks of `gram`, so that sums round alike.
+    // The blocks of `gram`.
     let block = lines.div_ceil(lines.div_ceil(BLOCK_LINES).max(1)).max(1);
     for start in (0..lines).step_by(block) {
         let part = start..lines.min(start + block);
