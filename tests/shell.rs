@@ -483,7 +483,7 @@ fn reports_and_views(shell: &Shell) {
     );
     shell.run(&["report", "table2"]).fails(
         1,
-        "report: one of polysemantic_neurons, senses, table1 is required, got 'table2'",
+        "report: one of polysemantic_neurons, scc_agreement, senses, table1 is required, got 'table2'",
     );
     let sums = "SELECT (SELECT count(*) FROM polysemantic_neurons)
                      + (SELECT count(*) FROM monosemantic_neurons)
