@@ -117,12 +117,9 @@ impl Session {
             .with_physical_optimizer_rule(Arc::new(YieldingJoins))
             .build();
         let context = SessionContext::new_with_state(state);
-        polysema_udfs::register_all(&context)?;
         let mut functions = polysema_udfs::catalog::functions();
-        for function in functions::functions(&store) {
-            polysema_udfs::catalog::register(&context, &function);
-            functions.push(function);
-        }
+        functions.extend(functions::functions(&store));
+        polysema_udfs::catalog::register(&context, &functions)?;
         let catalog = Arc::new(StoreCatalog::new(Arc::clone(&store)));
         catalog.add_info_table("functions", Arc::new(function_table(&functions)?))?;
         context.register_catalog(CATALOG, Arc::clone(&catalog) as _);
