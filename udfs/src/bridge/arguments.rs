@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use datafusion::common::{Result, ScalarValue, plan_datafusion_err, plan_err};
+use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::{Expr, LogicalPlan, Subquery};
 
 use super::document::{FunctionDoc, Parameter};
@@ -94,7 +94,8 @@ pub fn sort(doc: &'static FunctionDoc, written: Vec<Written>) -> Result<Values> 
             None => {
                 if let Some(name) = named {
                     return plan_err!(
-                        "{function}: values without a name must stand before those with one, got {value} after '{name}'"
+                        "{function}: values without a name must stand before those with one, got {} after '{name}'",
+                        shown(&value)
                     );
                 }
                 match sorted.arguments.get_mut(position) {
@@ -231,6 +232,15 @@ impl Arguments {
             {
                 arguments.relations.push((parameter.name, relation));
                 continue;
+            }
+            if parameter.takes_table() && !is_null(&value) {
+                return plan_err!(
+                    "{}: {} must be a {}, got {}",
+                    doc.name,
+                    parameter.name,
+                    parameter.kind,
+                    shown(&value)
+                );
             }
             let value = literal(doc, parameter, &value)?;
             if doc.arguments.iter().any(|a| a.name == parameter.name) {
@@ -383,18 +393,30 @@ pub fn names(parameters: &[Parameter]) -> String {
         .join(", ")
 }
 
-fn literal(doc: &FunctionDoc, parameter: &Parameter, expr: &Expr) -> Result<ScalarValue> {
-    let came = match expr {
-        Expr::Literal(value, _) => return Ok(value.clone()),
-        Expr::Alias(alias) => return literal(doc, parameter, &alias.expr),
+/// A value that is not what it should be, for messages.
+pub fn shown(expr: &Expr) -> String {
+    match expr {
+        Expr::Literal(value, _) => value.to_string(),
+        Expr::Alias(alias) => shown(&alias.expr),
         Expr::Column(column) => format!("the column {column}"),
         Expr::OuterReferenceColumn(_, column) => format!("the column {column}"),
         Expr::Placeholder(placeholder) => format!("the parameter {}", placeholder.id),
         Expr::ScalarSubquery(_) => "a subquery".to_string(),
         other => format!("the expression {other}"),
-    };
-    let all = doc.arguments.iter().any(|a| a.name == "neuron");
-    let hint = if all {
+    }
+}
+
+fn is_null(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(value, _) if value.is_null())
+}
+
+fn literal(doc: &FunctionDoc, parameter: &Parameter, expr: &Expr) -> Result<ScalarValue> {
+    match expr {
+        Expr::Literal(value, _) => return Ok(value.clone()),
+        Expr::Alias(alias) => return literal(doc, parameter, &alias.expr),
+        _ => {}
+    }
+    let hint = if doc.arguments.iter().any(|a| a.name == "neuron") {
         format!(
             " (for the rows of a table: JOIN {}() f USING (layer, neuron))",
             doc.name
@@ -402,9 +424,10 @@ fn literal(doc: &FunctionDoc, parameter: &Parameter, expr: &Expr) -> Result<Scal
     } else {
         String::new()
     };
-    Err(plan_datafusion_err!(
-        "{}: {} must be a literal, got {came}{hint}",
+    plan_err!(
+        "{}: {} must be a literal, got {}{hint}",
         doc.name,
-        parameter.name
-    ))
+        parameter.name,
+        shown(expr)
+    )
 }

@@ -22,7 +22,7 @@ use super::lookup::{self, Lookup};
 use super::parked::Parked;
 use super::positional::table_name;
 use super::{Callable, evaluated, has, is_parameter, is_query};
-use crate::bridge::arguments::{Relation, Values, Written, sort};
+use crate::bridge::arguments::{Relation, Values, Written, shown, sort};
 use crate::bridge::document::Parameter;
 
 /// The planner of calls of these functions.
@@ -273,9 +273,10 @@ fn value_of(
             })?;
             if let Some(outer) = plan.all_out_ref_exprs().first() {
                 return plan_err!(
-                    "{}: {} must be a query of its own, got one that refers to {outer}",
+                    "{}: {} must be a query of its own, got one that refers to {}",
                     function.doc.name,
-                    parameter.name
+                    parameter.name,
+                    shown(outer)
                 );
             }
             let relation = Relation {
@@ -423,8 +424,9 @@ fn require_integer(function: &Callable, parameter: &Parameter, value: &Expr) -> 
         return Ok(());
     }
     plan_err!(
-        "{}: {} must be a whole number, got {value} of type {data_type}",
+        "{}: {} must be a whole number, got {} of type {data_type}",
         function.doc.name,
-        parameter.name
+        parameter.name,
+        shown(value)
     )
 }
