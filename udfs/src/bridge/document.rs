@@ -41,9 +41,13 @@ impl Parameter {
     pub fn data_type(&self) -> Option<DataType> {
         let types = [
             ("whole number", DataType::Int32),
+            ("integer", DataType::Int32),
             ("number", DataType::Float64),
             ("text", DataType::Utf8),
+            ("name", DataType::Utf8),
+            ("'", DataType::Utf8),
             ("boolean", DataType::Boolean),
+            ("true or false", DataType::Boolean),
         ];
         let found = types.iter().find(|(kind, _)| self.kind.starts_with(kind));
         found.map(|(_, data_type)| data_type.clone())

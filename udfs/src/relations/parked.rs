@@ -6,8 +6,9 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::Field;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TransformedResult};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{DFSchema, DFSchemaRef, Result, internal_err, plan_err};
 use datafusion::logical_expr::{
     Expr, Extension, LogicalPlan, LogicalPlanBuilder, UserDefinedLogicalNodeCore,
@@ -42,7 +43,7 @@ impl Parked {
                 relations.push((parameter, relation.written));
                 plans.push(Arc::unwrap_or_clone(relation.plan));
             } else if has(&value, is_parameter)? {
-                parked.push((parameter, typed(parameter, value)));
+                parked.push((parameter, typed(parameter, value)?));
             } else {
                 let value = evaluated(value)?;
                 known.push((parameter, value.clone()));
@@ -101,19 +102,18 @@ impl Parked {
     }
 }
 
-/// Gives parameters the type of the place they stand in, so that they agree with others of the statement.
-fn typed(parameter: &Parameter, value: Expr) -> Expr {
-    use datafusion::arrow::datatypes::Field;
-    match value {
-        Expr::Placeholder(mut placeholder) => {
-            if placeholder.field.is_none() {
+/// Gives parameters the type of the place they stand in: DataFusion wants types for all of a statement or for none.
+fn typed(parameter: &Parameter, value: Expr) -> Result<Expr> {
+    value
+        .transform(|expr| match expr {
+            Expr::Placeholder(mut placeholder) if placeholder.field.is_none() => {
                 let field = |data_type| Arc::new(Field::new(&placeholder.id, data_type, true));
                 placeholder.field = parameter.data_type().map(field);
+                Ok(Transformed::yes(Expr::Placeholder(placeholder)))
             }
-            Expr::Placeholder(placeholder)
-        }
-        other => other,
-    }
+            other => Ok(Transformed::no(other)),
+        })
+        .data()
 }
 
 impl PartialEq for Parked {
