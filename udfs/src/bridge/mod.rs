@@ -9,3 +9,4 @@ pub mod scalar;
 pub mod settings;
 pub mod tables;
 pub mod vectors;
+pub mod written;

@@ -3,6 +3,7 @@
 //!
 //! DataFusion's own path, which knows positions only, stays open beside the planner.
 
+mod call;
 mod lookup;
 mod parked;
 mod planner;

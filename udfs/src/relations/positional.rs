@@ -15,7 +15,8 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use super::Callable;
 use super::lookup::Lookup;
-use crate::bridge::arguments::{Arguments, Relation, Written, sort};
+use crate::bridge::arguments::{Arguments, Relation};
+use crate::bridge::written::{Written, sort};
 
 /// A table function of the catalogue as DataFusion calls one.
 #[derive(Debug)]
