@@ -291,6 +291,7 @@ async fn the_stock_planner_calls_by_position() -> Result<()> {
     for (call, expected) in [
         ("rows_below(t, 3)", "2"),
         ("rows_below('t', 3, {other: 't'})", "4"),
+        ("rows_below('t', (SELECT max(x) FROM t))", "2"),
         (
             "rows_below(nosuch, 3)",
             "rows_below: an existing table is required, got 'datafusion.public.nosuch'",

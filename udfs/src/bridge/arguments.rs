@@ -3,6 +3,7 @@
 //! A stock table function is handed whatever expression was written, columns and parameters among them, and would
 //! answer with silently wrong rows; so everything that is not a literal is refused here, by name.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use datafusion::common::{Result, ScalarValue, plan_err};
@@ -129,10 +130,10 @@ impl Arguments {
     /// The call as SQL, by which EXPLAIN and the optimizer tell it from another.
     pub fn call(&self) -> String {
         let literal = |value: &ScalarValue| match value.try_as_str() {
-            Some(Some(text)) => format!("'{}'", text.replace('\'', "''")),
-            _ => value.to_string(),
+            Some(Some(text)) => brief(&format!("'{}'", text.replace('\'', "''"))),
+            _ => brief(&value.to_string()),
         };
-        let relation = |name: &str| self.relation(name).map(|r| r.written.clone());
+        let relation = |name: &str| self.relation(name).map(|r| brief(&r.written));
         let given = |name: &str| {
             let value = self.positional.iter().find(|(n, _)| *n == name);
             relation(name).or_else(|| value.map(|(_, v)| literal(v)))
@@ -148,7 +149,7 @@ impl Arguments {
         let options = self.options.iter().map(|(n, v)| (n.as_str(), literal(v)));
         let related = self.relations.iter();
         let related = related.filter(|(name, _)| !self.parameters.iter().any(|p| p.name == *name));
-        let related = related.map(|(name, r)| (*name, r.written.clone()));
+        let related = related.map(|(name, r)| (*name, brief(&r.written)));
         let options: Vec<_> = options
             .chain(related)
             .map(|(name, value)| format!("{name}: {value}"))
@@ -215,6 +216,18 @@ impl Arguments {
     fn wrong<T>(&self, name: &str, required: &str, value: &ScalarValue) -> Result<T> {
         plan_err!("{}: {name} must be {required}, got {value}", self.doc_name)
     }
+}
+
+/// A long value by its beginning and its hash: a vector of hundreds of numbers says nothing in a plan.
+fn brief(text: &str) -> String {
+    const LONGEST: usize = 100;
+    if text.chars().count() <= LONGEST {
+        return text.to_string();
+    }
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    let beginning: String = text.chars().take(LONGEST / 2).collect();
+    format!("{beginning}... {:016x}", hasher.finish())
 }
 
 /// A value that is not what it should be, for messages.

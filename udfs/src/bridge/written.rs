@@ -12,7 +12,7 @@ use super::document::{FunctionDoc, Parameter};
 pub struct Written {
     /// The name before `=>`, in lower case unless it was quoted.
     pub name: Option<String>,
-    /// What stands there; a table or a query is carried as [`Relation::into_expr`] makes it.
+    /// What stands there; a table or a query is carried as its `into_expr` makes it.
     pub value: Expr,
 }
 

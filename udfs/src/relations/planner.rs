@@ -74,13 +74,11 @@ impl RelationPlanner for CallPlanner {
         call.refuse_clauses(function)?;
         let values = call.values(function, context)?;
         let open = |expr: &Expr| has(expr, |part| matches!(part, Expr::Column(_)));
-        let mut planned = PlannedRelation::new(LogicalPlan::default(), None);
-        if !call.lateral && any(&values, open)? {
-            planned.plan = context.plan(call.into_lateral(ident))?;
+        let planned = if !call.lateral && any(&values, open)? {
+            PlannedRelation::new(context.plan(call.into_lateral(ident))?, None)
         } else {
-            planned.plan = plan(function, values)?;
-            planned.alias = call.alias;
-        }
+            PlannedRelation::new(plan(function, values)?, call.alias)
+        };
         Ok(RelationPlanning::Planned(Box::new(planned)))
     }
 }

@@ -39,6 +39,15 @@ impl TableFunctionImpl for Positional {
                     plan: Arc::new(LogicalPlanBuilder::scan(name, source, None)?.build()?),
                 };
                 *value = relation.into_expr();
+            } else if parameter.takes_query()
+                && let Expr::ScalarSubquery(query) = value
+                && query.outer_ref_columns.is_empty()
+            {
+                let relation = Relation {
+                    written: format!("({})", query.subquery.display_indent()),
+                    plan: Arc::clone(&query.subquery),
+                };
+                *value = relation.into_expr();
             }
         }
         let arguments = Arguments::new(doc, values)?;
