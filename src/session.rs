@@ -117,12 +117,9 @@ impl Session {
             .with_physical_optimizer_rule(Arc::new(YieldingJoins))
             .build();
         let context = SessionContext::new_with_state(state);
-        polysema_udfs::register_all(&context)?;
         let mut functions = polysema_udfs::catalog::functions();
-        for function in functions::functions(&store) {
-            polysema_udfs::catalog::register(&context, &function);
-            functions.push(function);
-        }
+        functions.extend(functions::functions(&store));
+        polysema_udfs::catalog::register(&context, &functions)?;
         let catalog = Arc::new(StoreCatalog::new(Arc::clone(&store)));
         catalog.add_info_table("functions", Arc::new(function_table(&functions)?))?;
         context.register_catalog(CATALOG, Arc::clone(&catalog) as _);
@@ -175,6 +172,7 @@ impl Session {
             .await?
             .execute_stream()
             .await
+            .map_err(of_each_row)
     }
 
     /// Makes unqualified names mean the tables of the run of `polysema.run`, or of the only run.
@@ -298,6 +296,21 @@ impl Session {
         let provider = self.context.table_provider(table).await?;
         Ok(provider.schema())
     }
+}
+
+/// What was meant by an expression of an outer row that the optimizer left in place: a query of each row that is no join.
+fn of_each_row(error: DataFusionError) -> DataFusionError {
+    let message = error.strip_backtrace();
+    let kinds = ["OuterReferenceColumn(", "ScalarSubquery("];
+    let left =
+        |kind: &&str| message.contains(&format!("does not support logical expression {kind}"));
+    if !kinds.iter().any(|kind| left(&kind)) {
+        return error;
+    }
+    plan_datafusion_err!(
+        "session: a query of each row of another must be one that can be a join, got one with a LIMIT, a UNION or \
+         a RIGHT JOIN (for a table function: JOIN f() USING (layer, neuron))"
+    )
 }
 
 /// RESET of a setting `polysema.*` as the SET it means; DataFusion resets its own settings only.

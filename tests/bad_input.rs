@@ -355,16 +355,23 @@ async fn arguments_of_functions() {
             ["linkage must be one of average", "'word'"],
         ),
         (
-            "neurons n, feature_clusters(n.layer)",
-            ["layer must be a literal, got the column n.layer", hint],
+            "neurons n, feature_clusters(1, 0, threshold => n.neuron)",
+            ["threshold must be a literal, got the column n.neuron", hint],
         ),
         (
-            "neurons n, feature_clusters(1, n.neuron)",
-            ["neuron must be a literal, got the column n.neuron", hint],
+            "layers l, feature_clusters(l.name)",
+            ["layer must be a whole number, got the column l.name", ""],
         ),
         (
-            "feature_clusters((SELECT 1))",
-            ["layer must be a literal, got a subquery", hint],
+            "feature_clusters(threshold => (SELECT 1))",
+            ["threshold must be a literal, got a subquery", hint],
+        ),
+        (
+            "feature_clusters(1, $1)",
+            [
+                "neuron must have a value, got the parameter $1 without one",
+                "",
+            ],
         ),
     ] {
         let parts = [&parts[..], &["feature_clusters: "]].concat();

@@ -10,11 +10,11 @@ use std::sync::{Arc, LazyLock};
 use async_trait::async_trait;
 use datafusion::arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::{Expr, TableType};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableType};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
@@ -22,7 +22,9 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, collect_partitioned,
 };
 use polysema_udfs::bridge::arguments::Arguments;
-use polysema_udfs::bridge::document::{Function, FunctionDoc, Implementation, Parameter};
+use polysema_udfs::bridge::document::{
+    Function, FunctionDoc, Implementation, Parameter, TableFunction,
+};
 use polysema_udfs::bridge::settings::PolysemaOptions;
 
 use crate::ingest::{IngestOptions, IngestRequest, MaxActivations, OPTIONS, Progress, ingest};
@@ -107,9 +109,12 @@ struct Ingest {
     store: Arc<Store>,
 }
 
-impl TableFunctionImpl for Ingest {
-    fn call_with_args(&self, args: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
-        let arguments = Arguments::parse(&DOC, args.exprs())?;
+impl TableFunction for Ingest {
+    fn schema(&self, _: &Arguments) -> Result<SchemaRef> {
+        Ok(schema())
+    }
+
+    fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
         let required = |name: &str| match arguments.text(name)? {
             Some(text) => Ok(text),
             None => plan_err!("ingest: {name} must be text, got NULL"),
@@ -119,6 +124,10 @@ impl TableFunctionImpl for Ingest {
             if !value.is_null() {
                 options.set(name, &option_text(value))?;
             }
+        }
+        let maxima = arguments.relation("max_activations");
+        if let Some(relation) = maxima {
+            options.set("max_activations", &relation.written)?;
         }
         options.check()?;
         let request = IngestRequest {
@@ -130,6 +139,7 @@ impl TableFunctionImpl for Ingest {
         Ok(Arc::new(Job {
             store: Arc::clone(&self.store),
             request,
+            maxima: maxima.map(|relation| Arc::clone(&relation.plan)),
         }))
     }
 }
@@ -145,6 +155,8 @@ fn option_text(value: &ScalarValue) -> String {
 struct Job {
     store: Arc<Store>,
     request: IngestRequest,
+    /// The rows of the option `max_activations`.
+    maxima: Option<Arc<LogicalPlan>>,
 }
 
 #[async_trait]
@@ -167,14 +179,9 @@ impl TableProvider for Job {
         if !PolysemaOptions::of(state.config_options()).allow_jobs {
             return plan_err!("ingest: polysema.allow_jobs must be true, got false");
         }
-        let maxima = match &self.request.options.max_activations_table {
+        let maxima = match &self.maxima {
             None => None,
-            Some(name) => {
-                let table =
-                    polysema_udfs::bridge::tables::table_by_reference(state, "ingest", name)
-                        .await?;
-                Some(table.scan(state, None, &[], None).await?)
-            }
+            Some(plan) => Some(state.create_physical_plan(plan).await?),
         };
         let schema = match projection {
             Some(projection) => Arc::new(schema().project(projection)?),

@@ -108,9 +108,9 @@ pub const OPTIONS: &[OptionDoc] = &[
     },
     OptionDoc {
         name: "max_activations",
-        range: "name of a table with layer, neuron, max_activation",
+        range: "table or (SELECT ...)",
         default: "",
-        meaning: "maxima that take the place of those found in the corpus",
+        meaning: "maxima that take the place of those found in the corpus: layer, neuron, max_activation",
     },
 ];
 

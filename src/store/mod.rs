@@ -14,12 +14,14 @@ use datafusion::error::{DataFusionError, Result};
 use serde::{Deserialize, Serialize};
 
 pub mod catalog;
+mod columns;
 mod file;
 mod gather;
 pub mod info;
 mod keys;
 mod lock;
 mod manifest;
+mod narrow;
 mod provider;
 mod run;
 mod scan;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::{Int32Type, Schema, SchemaRef, UInt32Type};
+use datafusion::common::config::ConfigOptions;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{ScalarValue, SplitPoint, Statistics, internal_err};
@@ -19,21 +20,28 @@ use datafusion::physical_expr::{
     PhysicalSortExpr, RangePartitioning,
 };
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::filter_pushdown::{
+    ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation,
+};
 use datafusion::physical_plan::metrics::{
     BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet, RecordOutput,
 };
 use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
+    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
+    ReplaceChildrenOptions,
 };
 use futures::stream;
+use polysema_udfs::bridge::keys::KeyFilter;
 use polysema_udfs::bridge::vectors::shared_vector_type;
 
+use super::columns::{Output, outputs};
 use super::file::TableFile;
 use super::gather::{TokenColumn, VectorColumn};
+use super::narrow;
 use super::run::Run;
-use super::selection::{IntSet, Selection};
+use super::selection::Selection;
 use super::split::{self, Key, Piece};
 use super::table::Table;
 
@@ -44,6 +52,8 @@ const GATHERED_BYTES: usize = 4 << 20;
 #[derive(Debug, Clone)]
 pub struct RunScan {
     read: Arc<Read>,
+    /// Neurons that are wanted, as far as the selection does not say it.
+    keys: Option<KeyFilter>,
     limit: Option<usize>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
@@ -70,19 +80,6 @@ struct Read {
     points: Option<Vec<Key>>,
     /// Record batches of the table that no partition reads.
     pruned: usize,
-}
-
-/// Where an output column comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Output {
-    /// A decoded column, by its position among them.
-    Stored(usize),
-    Token,
-    WindowTokens,
-    /// Copied for each example, a list like any other.
-    PreMlp,
-    /// As places in the mapped file.
-    SharedPreMlp,
 }
 
 impl RunScan {
@@ -117,8 +114,7 @@ impl RunScan {
         batches.dedup();
 
         let schema = Arc::new(schema.project(&projection)?);
-        let sliced = partitions.iter().flatten().any(|p| p.keep.is_some());
-        let (stored, columns) = outputs(table, &schema, files.first(), sliced)?;
+        let (stored, columns) = outputs(table, &schema, files.first())?;
         let has = |output| columns.contains(&output);
         let tokens = match has(Output::Token) || has(Output::WindowTokens) {
             true if !files.is_empty() => Some(run.tokens()?),
@@ -150,6 +146,7 @@ impl RunScan {
         Ok(Self {
             properties: Arc::new(read.properties()?),
             read: Arc::new(read),
+            keys: None,
             limit: None,
             metrics: ExecutionPlanMetricsSet::new(),
         })
@@ -172,6 +169,7 @@ impl RunScan {
         let properties = read.properties()?;
         Ok(Some(Self {
             read: Arc::new(read),
+            keys: self.keys.clone(),
             limit: self.limit,
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
@@ -184,53 +182,6 @@ impl RunScan {
         self.metrics = ExecutionPlanMetricsSet::new();
         self
     }
-}
-
-/// Stored columns to decode and where each output column comes from.
-fn outputs(
-    table: Table,
-    schema: &SchemaRef,
-    file: Option<&Arc<TableFile>>,
-    sliced: bool,
-) -> Result<(Vec<usize>, Vec<Output>)> {
-    let Some(file) = file else {
-        return Ok((vec![], vec![]));
-    };
-    let mut names: Vec<&str> = vec![];
-    let mut column = |name| match names.iter().position(|n| *n == name) {
-        Some(i) => i,
-        None => {
-            names.push(name);
-            names.len() - 1
-        }
-    };
-    let mut columns = vec![];
-    for field in schema.fields() {
-        let output = match (table, field.name().as_str()) {
-            (Table::Examples, "token") => Output::Token,
-            (Table::Examples, "window_tokens") => Output::WindowTokens,
-            (Table::Examples, "pre_mlp") => Output::PreMlp,
-            (_, name) => Output::Stored(column(name)),
-        };
-        let needs: &[&str] = match output {
-            Output::Stored(_) => &[],
-            Output::Token => &["token_row"],
-            Output::WindowTokens => &["token_row", "pos", "window_start", "window_activations"],
-            Output::PreMlp | Output::SharedPreMlp => &["vector"],
-        };
-        for name in needs {
-            column(name);
-        }
-        columns.push(output);
-    }
-    if sliced {
-        column("neuron");
-    }
-    let stored = names
-        .iter()
-        .map(|name| Ok(file.schema().index_of(name)?))
-        .collect::<Result<_>>()?;
-    Ok((stored, columns))
 }
 
 impl Read {
@@ -304,8 +255,7 @@ impl DisplayAs for RunScan {
             write!(
                 f,
                 ", layers={}, neurons={}",
-                Shown(&read.selection.layers),
-                Shown(&read.selection.neurons)
+                read.selection.layers, read.selection.neurons
             )?;
         }
         let names: Vec<_> = read
@@ -315,35 +265,13 @@ impl DisplayAs for RunScan {
             .map(|field| field.name().as_str())
             .collect();
         write!(f, ", projection=[{}]", names.join(", "))?;
+        if let Some(keys) = &self.keys {
+            write!(f, ", predicate={keys}")?;
+        }
         match self.limit {
             Some(limit) => write!(f, ", limit={limit}"),
             None => Ok(()),
         }
-    }
-}
-
-/// A set in a plan's line: `all`, or its first ranges.
-struct Shown<'a>(&'a IntSet);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const MOST: usize = 5;
-        if *self.0 == IntSet::all() {
-            return f.write_str("all");
-        }
-        let mut shown = vec![];
-        for (first, last) in self.0.ranges().iter().take(MOST) {
-            shown.push(match (*first == i64::MIN, *last == i64::MAX) {
-                _ if first == last => first.to_string(),
-                (true, _) => format!("..{last}"),
-                (_, true) => format!("{first}.."),
-                _ => format!("{first}..{last}"),
-            });
-        }
-        if self.0.ranges().len() > MOST {
-            shown.push("...".to_string());
-        }
-        write!(f, "[{}]", shown.join(", "))
     }
 }
 
@@ -362,9 +290,32 @@ impl ExecutionPlan for RunScan {
 
     fn apply_expressions(
         &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+        visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
+        match &self.keys {
+            Some(keys) => visit(keys.predicate()),
+            None => Ok(TreeNodeRecursion::Continue),
+        }
+    }
+
+    fn handle_child_pushdown_result(
+        &self,
+        _: FilterPushdownPhase,
+        result: ChildPushdownResult,
+        _: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
+        let schema = &self.read.schema;
+        let keys = match self.read.table.by_neuron() {
+            true => narrow::taken(self.keys.as_ref(), &result, schema)?,
+            false => None,
+        };
+        // Whoever asked keeps the filter: it may become stricter after a batch was read.
+        let answer = FilterPushdownPropagation::all_unsupported(result);
+        if keys.is_none() {
+            return Ok(answer);
+        }
+        let scan = self.clone().with_limit(self.limit);
+        Ok(answer.with_updated_node(Arc::new(Self { keys, ..scan })))
     }
 
     fn replace_children(
@@ -382,10 +333,8 @@ impl ExecutionPlan for RunScan {
         self: Arc<Self>,
         children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        match children.len() {
-            0 => Ok(self),
-            n => internal_err!("store: a scan without inputs is required, got {n}"),
-        }
+        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep);
+        self.replace_children(children, options)
     }
 
     fn execute(
@@ -399,13 +348,14 @@ impl ExecutionPlan for RunScan {
         let metrics = Metrics {
             baseline: BaselineMetrics::new(&self.metrics, partition),
             batches_read: MetricBuilder::new(&self.metrics).counter("batches_read", partition),
+            pruned: MetricBuilder::new(&self.metrics).counter("batches_pruned", partition),
         };
-        let pruned = MetricBuilder::new(&self.metrics).counter("batches_pruned", partition);
         if partition == 0 {
-            pruned.add(self.read.pruned);
+            metrics.pruned.add(self.read.pruned);
         }
         let reader = PartitionReader {
             read: Arc::clone(&self.read),
+            keys: self.keys.clone(),
             partition,
             piece: 0,
             open: None,
@@ -441,7 +391,8 @@ impl ExecutionPlan for RunScan {
                 .map_or(rows as usize, |limit| limit.min(rows as usize))
         };
         let rows = chosen.iter().map(limited).sum();
-        let exact = chosen.iter().flatten().all(|p| p.keep.is_none());
+        let whole = chosen.iter().flatten().all(|p| p.keep.is_none());
+        let exact = whole && self.keys.is_none();
         let rows = match exact {
             true => Precision::Exact(rows),
             false => Precision::Inexact(rows),
@@ -464,11 +415,13 @@ impl ExecutionPlan for RunScan {
 struct Metrics {
     baseline: BaselineMetrics,
     batches_read: Count,
+    pruned: Count,
 }
 
 /// The rows of one partition, one output batch per step.
 struct PartitionReader {
     read: Arc<Read>,
+    keys: Option<KeyFilter>,
     partition: usize,
     /// The next piece.
     piece: usize,
@@ -524,8 +477,12 @@ impl PartitionReader {
                 return Ok(None);
             };
             self.piece += 1;
+            let Some(piece) = narrow::narrowed(piece, self.keys.as_ref())? else {
+                self.metrics.pruned.add(1);
+                continue;
+            };
             self.metrics.batches_read.add(1);
-            self.open = Some(self.read.open(piece)?);
+            self.open = Some(self.read.open(&piece)?);
         }
         Ok(None)
     }

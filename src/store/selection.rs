@@ -1,5 +1,7 @@
 //! Which layers and neurons a query asks for, read from its filters.
 
+use std::fmt;
+
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{Between, InList};
@@ -20,6 +22,18 @@ impl IntSet {
         } else {
             vec![]
         })
+    }
+
+    /// From values in strictly ascending order.
+    pub fn of_ascending(values: impl Iterator<Item = i32>) -> Self {
+        let mut out: Vec<(i64, i64)> = vec![];
+        for value in values.map(i64::from) {
+            match out.last_mut() {
+                Some(open) if open.1 + 1 == value => open.1 = value,
+                _ => out.push((value, value)),
+            }
+        }
+        Self(out)
     }
 
     pub fn ranges(&self) -> &[(i64, i64)] {
@@ -88,6 +102,29 @@ impl IntSet {
             out.push((from, i64::MAX));
         }
         Self(out)
+    }
+}
+
+/// In a plan's line: `all`, or its first ranges.
+impl fmt::Display for IntSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MOST: usize = 5;
+        if *self == Self::all() {
+            return f.write_str("all");
+        }
+        let mut shown = vec![];
+        for (first, last) in self.0.iter().take(MOST) {
+            shown.push(match (*first == i64::MIN, *last == i64::MAX) {
+                _ if first == last => first.to_string(),
+                (true, _) => format!("..{last}"),
+                (_, true) => format!("{first}.."),
+                _ => format!("{first}..{last}"),
+            });
+        }
+        if self.0.len() > MOST {
+            shown.push("...".to_string());
+        }
+        write!(f, "[{}]", shown.join(", "))
     }
 }
 
@@ -278,6 +315,16 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn ascending_values_are_the_union_of_each() {
+        let values = [-3, 0, 1, 2, 5, 7, 8, i32::MAX];
+        let one_by_one = values.iter().fold(IntSet(vec![]), |set, value| {
+            set.union(&IntSet::range(i64::from(*value), i64::from(*value)))
+        });
+        assert_eq!(IntSet::of_ascending(values.into_iter()), one_by_one);
+        assert!(IntSet::of_ascending([].into_iter()).is_empty());
     }
 
     #[test]

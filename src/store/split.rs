@@ -17,6 +17,10 @@ pub(super) struct Piece {
     /// Position in the list of files read.
     pub file: usize,
     pub batch: usize,
+    /// Layer of the file, and the batch's first and last neuron; 0 in tables without neurons.
+    pub layer: i32,
+    pub first: i32,
+    pub last: i32,
     /// Neurons to keep; `None` for all rows.
     pub keep: Option<IntSet>,
     /// Rows, estimated when some neurons are left out.
@@ -158,6 +162,9 @@ pub(super) fn by_neuron<'a>(
                     Some(Piece {
                         file: i,
                         batch: b,
+                        layer: *layer,
+                        first: batch.first,
+                        last: batch.last,
                         keep,
                         rows,
                     })
@@ -199,6 +206,9 @@ pub(super) fn by_rows(files: &[&FileEntry], target: usize) -> Vec<Vec<Piece>> {
             partitions[p.min(last)].push(Piece {
                 file: i,
                 batch: b,
+                layer: 0,
+                first: batch.first,
+                last: batch.last,
                 keep: None,
                 rows: u64::from(batch.rows),
             });

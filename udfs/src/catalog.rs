@@ -8,6 +8,7 @@ use datafusion::execution::context::SessionContext;
 use crate::bridge::document::{Function, Implementation};
 use crate::bridge::settings::PolysemaOptions;
 use crate::functions::{cluster, examples, neuron, polysemanticity, vector};
+use crate::relations::{self, Callable};
 
 /// All functions, chapter by chapter in reading order.
 pub fn functions() -> Vec<Function> {
@@ -23,6 +24,11 @@ pub fn functions() -> Vec<Function> {
 
 /// Gives a session every function of the plugin and the settings `polysema.*`.
 pub fn register_all(ctx: &SessionContext) -> Result<()> {
+    register(ctx, &functions())
+}
+
+/// Gives a session these functions, by position and with named arguments, and the settings `polysema.*`.
+pub fn register(ctx: &SessionContext, functions: &[Function]) -> Result<()> {
     let state = ctx.state_ref();
     let mut state = state.write();
     let extensions = &mut state.config_mut().options_mut().extensions;
@@ -30,19 +36,18 @@ pub fn register_all(ctx: &SessionContext) -> Result<()> {
         extensions.insert(PolysemaOptions::default());
     }
     drop(state);
-    for function in functions() {
-        register(ctx, &function);
+    let mut calls = Vec::new();
+    for function in functions {
+        match &function.implementation {
+            Implementation::Scalar(udf) => ctx.register_udf(udf.as_ref().clone()),
+            Implementation::Aggregate(udaf) => ctx.register_udaf(udaf.as_ref().clone()),
+            Implementation::Table(table) => calls.push(Callable {
+                doc: function.doc,
+                function: Arc::clone(table),
+            }),
+        }
     }
-    Ok(())
-}
-
-/// Gives a session one function.
-pub fn register(ctx: &SessionContext, function: &Function) {
-    match &function.implementation {
-        Implementation::Scalar(udf) => ctx.register_udf(udf.as_ref().clone()),
-        Implementation::Aggregate(udaf) => ctx.register_udaf(udaf.as_ref().clone()),
-        Implementation::Table(table) => ctx.register_udtf(function.doc.name, Arc::clone(table)),
-    }
+    relations::register(ctx, calls)
 }
 
 /// The functions as a Markdown table: how each is called and what it gives.

@@ -1,7 +1,7 @@
 //! SQL functions on neuron embeddings for any DataFusion session that has the tables `examples` and `neurons`.
 //!
 //! ```text
-//! kernels < bridge < exec < functions < catalog      imports go down only
+//! kernels < bridge < exec < functions < relations < catalog      imports go down only
 //! ```
 //!
 //! [`register_all`] is the way in. The plugin knows no files, no models and no store.
@@ -13,5 +13,6 @@ pub mod catalog;
 pub mod exec;
 pub mod functions;
 pub mod kernels;
+pub mod relations;
 
 pub use catalog::register_all;

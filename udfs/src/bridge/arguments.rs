@@ -1,74 +1,107 @@
-//! The arguments of table functions: positional literals, then one options struct.
+//! The arguments of table functions: literals by position or by name, options by name or in one struct, tables.
 //!
 //! A stock table function is handed whatever expression was written, columns and parameters among them, and would
 //! answer with silently wrong rows; so everything that is not a literal is refused here, by name.
 
-use datafusion::common::{Result, ScalarValue, plan_datafusion_err, plan_err};
-use datafusion::logical_expr::Expr;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::logical_expr::{Expr, LogicalPlan, Subquery};
 
 use super::document::{FunctionDoc, Parameter};
+
+/// A table or query that stands for an argument.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Relation {
+    /// Its rows.
+    pub plan: Arc<LogicalPlan>,
+    /// As it was written; calls of other tables have other texts.
+    pub written: String,
+}
+
+impl Relation {
+    /// An expression that carries the relation among the other arguments.
+    pub fn into_expr(self) -> Expr {
+        Expr::ScalarSubquery(Subquery {
+            subquery: self.plan,
+            outer_ref_columns: vec![],
+            spans: Default::default(),
+        })
+        .alias(self.written)
+    }
+
+    /// What [`Self::into_expr`] made.
+    pub fn of(expr: &Expr) -> Option<Self> {
+        let Expr::Alias(alias) = expr else {
+            return None;
+        };
+        match alias.expr.as_ref() {
+            Expr::ScalarSubquery(query) => Some(Self {
+                plan: Arc::clone(&query.subquery),
+                written: alias.name.clone(),
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// The values of one call, each with its place in the document: arguments in their order, then options as written.
+pub type Values = Vec<(&'static Parameter, Expr)>;
 
 /// The checked arguments of one call.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Arguments {
     doc_name: &'static str,
+    parameters: &'static [Parameter],
     positional: Vec<(&'static str, ScalarValue)>,
     options: Vec<(String, ScalarValue)>,
+    relations: Vec<(&'static str, Relation)>,
 }
 
 impl Arguments {
-    /// Sorts `exprs` into the document's arguments and options.
+    /// The values of one call, which must be literals or, where the document says so, relations.
     ///
-    /// Errors (planning): an argument that is no literal, too few or too many, an unknown option.
-    pub fn parse(doc: &'static FunctionDoc, exprs: &[Expr]) -> Result<Self> {
-        let function = doc.name;
-        let mut literals = exprs
-            .iter()
-            .enumerate()
-            .map(|(i, expr)| literal(doc, i, expr))
-            .collect::<Result<Vec<_>>>()?;
-        let mut options = Vec::new();
-        if !doc.options.is_empty() && matches!(literals.last(), Some(ScalarValue::Struct(_))) {
-            let Some(ScalarValue::Struct(row)) = literals.pop() else {
-                unreachable!("just matched")
-            };
-            for (field, column) in row.fields().iter().zip(row.columns()) {
-                let name = field.name().to_ascii_lowercase();
-                if !doc.options.iter().any(|option| option.name == name) {
-                    return plan_err!(
-                        "{function}: options are {}, got '{name}'",
-                        names(doc.options)
-                    );
-                }
-                if options.iter().any(|(known, _)| *known == name) {
-                    return plan_err!(
-                        "{function}: options are each given once, got two of '{name}'"
-                    );
-                }
-                options.push((name, ScalarValue::try_from_array(column, 0)?));
+    /// Errors (planning): a value that is neither.
+    pub fn new(doc: &'static FunctionDoc, values: Values) -> Result<Self> {
+        let mut arguments = Self {
+            parameters: doc.arguments,
+            ..Self::none(doc.name)
+        };
+        for (parameter, value) in values {
+            if parameter.takes_query()
+                && let Some(relation) = Relation::of(&value)
+            {
+                arguments.relations.push((parameter.name, relation));
+                continue;
+            }
+            if parameter.takes_table() && !is_null(&value) {
+                return plan_err!(
+                    "{}: {} must be a {}, got {}",
+                    doc.name,
+                    parameter.name,
+                    parameter.kind,
+                    shown(&value)
+                );
+            }
+            let value = literal(doc, parameter, &value)?;
+            if doc.arguments.iter().any(|a| a.name == parameter.name) {
+                arguments.positional.push((parameter.name, value));
+            } else {
+                arguments.options.push((parameter.name.to_string(), value));
             }
         }
-        if literals.len() > doc.arguments.len() || literals.len() < doc.required {
-            return plan_err!(
-                "{function}: usage is {}, got {} arguments",
-                doc.signature(),
-                exprs.len()
-            );
-        }
-        let positional = doc.arguments.iter().map(|a| a.name).zip(literals).collect();
-        Ok(Self {
-            doc_name: function,
-            positional,
-            options,
-        })
+        Ok(arguments)
     }
 
     /// A call without arguments.
     pub fn none(function: &'static str) -> Self {
         Self {
             doc_name: function,
+            parameters: &[],
             positional: Vec::new(),
             options: Vec::new(),
+            relations: Vec::new(),
         }
     }
 
@@ -88,19 +121,40 @@ impl Arguments {
         option.or(positional).filter(|value| !value.is_null())
     }
 
+    /// The table or query given for an argument whose document allows one.
+    pub fn relation(&self, name: &str) -> Option<&Relation> {
+        let mut relations = self.relations.iter();
+        relations.find(|(n, _)| *n == name).map(|(_, r)| r)
+    }
+
     /// The call as SQL, by which EXPLAIN and the optimizer tell it from another.
     pub fn call(&self) -> String {
         let literal = |value: &ScalarValue| match value.try_as_str() {
-            Some(Some(text)) => format!("'{text}'"),
-            _ => value.to_string(),
+            Some(Some(text)) => brief(&format!("'{}'", text.replace('\'', "''"))),
+            _ => brief(&value.to_string()),
         };
-        let mut written: Vec<_> = self.positional.iter().map(|(_, v)| literal(v)).collect();
-        if !self.options.is_empty() {
-            let options: Vec<_> = self
-                .options
-                .iter()
-                .map(|(name, value)| format!("{name}: {}", literal(value)))
-                .collect();
+        let relation = |name: &str| self.relation(name).map(|r| brief(&r.written));
+        let given = |name: &str| {
+            let value = self.positional.iter().find(|(n, _)| *n == name);
+            relation(name).or_else(|| value.map(|(_, v)| literal(v)))
+        };
+        let mut written: Vec<_> = self.parameters.iter().map(|p| given(p.name)).collect();
+        while let Some(None) = written.last() {
+            written.pop();
+        }
+        let mut written: Vec<_> = written
+            .into_iter()
+            .map(|value| value.unwrap_or_else(|| "NULL".to_string()))
+            .collect();
+        let options = self.options.iter().map(|(n, v)| (n.as_str(), literal(v)));
+        let related = self.relations.iter();
+        let related = related.filter(|(name, _)| !self.parameters.iter().any(|p| p.name == *name));
+        let related = related.map(|(name, r)| (*name, brief(&r.written)));
+        let options: Vec<_> = options
+            .chain(related)
+            .map(|(name, value)| format!("{name}: {value}"))
+            .collect();
+        if !options.is_empty() {
             written.push(format!("{{{}}}", options.join(", ")));
         }
         format!("{}({})", self.doc_name, written.join(", "))
@@ -164,31 +218,42 @@ impl Arguments {
     }
 }
 
-/// `a, b and c` for messages.
-pub fn names(parameters: &[Parameter]) -> String {
-    parameters
-        .iter()
-        .map(|p| p.name)
-        .collect::<Vec<_>>()
-        .join(", ")
+/// A long value by its beginning and its hash: a vector of hundreds of numbers says nothing in a plan.
+fn brief(text: &str) -> String {
+    const LONGEST: usize = 100;
+    if text.chars().count() <= LONGEST {
+        return text.to_string();
+    }
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    let beginning: String = text.chars().take(LONGEST / 2).collect();
+    format!("{beginning}... {:016x}", hasher.finish())
 }
 
-fn literal(doc: &FunctionDoc, position: usize, expr: &Expr) -> Result<ScalarValue> {
-    let name = doc
-        .arguments
-        .get(position)
-        .map_or("options", |argument| argument.name);
-    let came = match expr {
-        Expr::Literal(value, _) => return Ok(value.clone()),
-        Expr::Alias(alias) => return literal(doc, position, &alias.expr),
+/// A value that is not what it should be, for messages.
+pub fn shown(expr: &Expr) -> String {
+    match expr {
+        Expr::Literal(value, _) => value.to_string(),
+        Expr::Alias(alias) => shown(&alias.expr),
         Expr::Column(column) => format!("the column {column}"),
         Expr::OuterReferenceColumn(_, column) => format!("the column {column}"),
         Expr::Placeholder(placeholder) => format!("the parameter {}", placeholder.id),
         Expr::ScalarSubquery(_) => "a subquery".to_string(),
         other => format!("the expression {other}"),
-    };
-    let all = doc.arguments.iter().any(|a| a.name == "neuron");
-    let hint = if all {
+    }
+}
+
+fn is_null(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(value, _) if value.is_null())
+}
+
+fn literal(doc: &FunctionDoc, parameter: &Parameter, expr: &Expr) -> Result<ScalarValue> {
+    match expr {
+        Expr::Literal(value, _) => return Ok(value.clone()),
+        Expr::Alias(alias) => return literal(doc, parameter, &alias.expr),
+        _ => {}
+    }
+    let hint = if doc.arguments.iter().any(|a| a.name == "neuron") {
         format!(
             " (for the rows of a table: JOIN {}() f USING (layer, neuron))",
             doc.name
@@ -196,8 +261,10 @@ fn literal(doc: &FunctionDoc, position: usize, expr: &Expr) -> Result<ScalarValu
     } else {
         String::new()
     };
-    Err(plan_datafusion_err!(
-        "{}: {name} must be a literal, got {came}{hint}",
-        doc.name
-    ))
+    plan_err!(
+        "{}: {} must be a literal, got {}{hint}",
+        doc.name,
+        parameter.name,
+        shown(expr)
+    )
 }

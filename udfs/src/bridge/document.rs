@@ -1,20 +1,57 @@
 //! What a user may read about a function, said once: the README's table, `\df`, `SHOW FUNCTIONS` and the argument
 //! checks are all made from it.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
-use datafusion::catalog::TableFunctionImpl;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::catalog::TableProvider;
+use datafusion::common::Result;
 use datafusion::logical_expr::{AggregateUDF, DocSection, Documentation, ScalarUDF};
+
+use super::arguments::Arguments;
+
+/// Kind of a [`Parameter`] that is a relation: a table by name, in quotes or not, or a query in parentheses. A value
+/// that may also be a query has a kind that ends in `or (SELECT ...)`. Either comes as [`Arguments::relation`].
+pub const RELATION: &str = "table or (SELECT ...)";
 
 /// One argument or option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parameter {
     /// Name as written in SQL.
     pub name: &'static str,
-    /// SQL type, shape and range.
+    /// SQL type, shape and range; see [`RELATION`] for tables and queries.
     pub kind: &'static str,
     /// What it means and what leaving it out does.
     pub summary: &'static str,
+}
+
+impl Parameter {
+    /// Whether a name means a table.
+    pub fn takes_table(&self) -> bool {
+        self.kind.starts_with("table")
+    }
+
+    /// Whether a query in parentheses is taken as it is, not for its one value.
+    pub fn takes_query(&self) -> bool {
+        self.kind.ends_with("(SELECT ...)")
+    }
+
+    /// The type a parameter of a prepared statement has in its place, where there is one.
+    pub fn data_type(&self) -> Option<DataType> {
+        let types = [
+            ("whole number", DataType::Int32),
+            ("integer", DataType::Int32),
+            ("number", DataType::Float64),
+            ("text", DataType::Utf8),
+            ("name", DataType::Utf8),
+            ("'", DataType::Utf8),
+            ("boolean", DataType::Boolean),
+            ("true or false", DataType::Boolean),
+        ];
+        let found = types.iter().find(|(kind, _)| self.kind.starts_with(kind));
+        found.map(|(_, data_type)| data_type.clone())
+    }
 }
 
 /// The document of one SQL function.
@@ -97,6 +134,23 @@ impl FunctionDoc {
     }
 }
 
+/// A relation made from arguments. A call does no work and reads no setting: what it returns may stand in a view.
+pub trait TableFunction: Debug + Send + Sync {
+    /// The columns of its rows. Values that are parameters of a prepared statement are missing.
+    fn schema(&self, arguments: &Arguments) -> Result<SchemaRef>;
+
+    /// The table of one call.
+    ///
+    /// Errors (planning): values that no session could make valid.
+    fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>>;
+
+    /// Whether giving this argument is the same as keeping the rows whose column of that name equals it. Such an
+    /// argument may then be a column of an outer table or the result of a query.
+    fn is_key(&self, _argument: &str) -> bool {
+        false
+    }
+}
+
 /// The engine-facing half of a function.
 #[derive(Debug, Clone)]
 pub enum Implementation {
@@ -105,7 +159,7 @@ pub enum Implementation {
     /// One value per group.
     Aggregate(Arc<AggregateUDF>),
     /// A relation.
-    Table(Arc<dyn TableFunctionImpl>),
+    Table(Arc<dyn TableFunction>),
 }
 
 /// An entry of the catalogue.

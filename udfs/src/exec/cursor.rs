@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, PrimitiveArray};
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::{Float32Type, Int32Type, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
@@ -11,6 +11,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 
 use super::{Group, PRE_MLP};
+use crate::bridge::keys::KeyFilter;
 use crate::bridge::vectors::VectorColumn;
 
 /// A batch with its (layer, neuron) columns at hand.
@@ -96,6 +97,21 @@ impl Side {
             .then(|| self.current.as_ref().expect("filled").key()))
     }
 
+    /// Goes past one row.
+    fn pass_row(&mut self) {
+        self.current.as_mut().expect("a key was read").at += 1;
+    }
+
+    /// Goes past all rows of the current key.
+    async fn pass_run(&mut self) -> Result<()> {
+        let key = self.key().await?;
+        while key.is_some() && self.key().await? == key {
+            let keyed = self.current.as_mut().expect("a key was read");
+            keyed.at = keyed.run_end();
+        }
+        Ok(())
+    }
+
     /// Takes all rows of the current key, over as many batches as they span: the rows without their vectors, and the
     /// vectors as they come, since joining them would copy the buffer they may share with the rest of the table.
     async fn take_run(&mut self) -> Result<(RecordBatch, Vec<ArrayRef>)> {
@@ -125,6 +141,10 @@ pub(super) struct GroupCursor {
     neurons: Side,
     examples: Side,
     weights: bool,
+    /// Neurons that are wanted; the others are passed over.
+    keys: Option<KeyFilter>,
+    /// Which rows of the current batch of neurons are wanted.
+    wanted: Option<BooleanArray>,
     last: Option<(i32, i32)>,
 }
 
@@ -134,12 +154,15 @@ impl GroupCursor {
         examples: SendableRecordBatchStream,
         neurons: SendableRecordBatchStream,
         weights: bool,
+        keys: Option<KeyFilter>,
     ) -> Self {
         Self {
             function,
             neurons: Side::new(function, "neurons", neurons),
             examples: Side::new(function, "examples", examples),
             weights,
+            keys,
+            wanted: None,
             last: None,
         }
     }
@@ -149,22 +172,29 @@ impl GroupCursor {
     /// Errors: a neuron that stands twice in `neurons`, examples of a neuron that is not in it, weights that are NULL.
     pub(super) async fn next(&mut self) -> Result<Option<Group>> {
         let function = self.function;
-        let Some(key) = self.neurons.key().await? else {
-            if let Some((layer, neuron)) = self.examples.key().await? {
-                return self.orphan(layer, neuron);
+        let key = loop {
+            let key = self.neurons.key().await?;
+            self.pass_examples(key).await?;
+            let Some((layer, neuron)) = key else {
+                return Ok(None);
+            };
+            if self.last == key {
+                return exec_err!(
+                    "{function}: table 'neurons' must have one row a neuron, got two for layer {layer}, neuron {neuron}"
+                );
             }
-            return Ok(None);
+            self.last = key;
+            if self.is_wanted()? {
+                break (layer, neuron);
+            }
+            self.neurons.pass_row();
+            if self.examples.key().await? == key {
+                self.examples.pass_run().await?;
+            }
         };
         let (layer, neuron) = key;
-        if self.last == Some(key) {
-            return exec_err!(
-                "{function}: table 'neurons' must have one row a neuron, got two for layer {layer}, neuron {neuron}"
-            );
-        }
-        self.last = Some(key);
         let weights = self.take_weights(layer, neuron)?;
         let (examples, pre_mlp) = match self.examples.key().await? {
-            Some((l, n)) if (l, n) < key => return self.orphan(l, n),
             Some(example_key) if example_key == key => self.examples.take_run().await?,
             _ => (
                 RecordBatch::new_empty(Arc::clone(&self.examples.schema)),
@@ -179,6 +209,37 @@ impl GroupCursor {
             pre_mlp,
             weights,
         }))
+    }
+
+    /// Goes past the examples of neurons before `key`, which have no row in `neurons`.
+    ///
+    /// Errors: such a neuron is wanted. The two inputs may have known the keys of a join at different times, so one
+    /// that is not wanted is no error.
+    async fn pass_examples(&mut self, key: Option<(i32, i32)>) -> Result<()> {
+        while let Some((layer, neuron)) = self.examples.key().await?
+            && key.is_none_or(|key| (layer, neuron) < key)
+        {
+            match &self.keys {
+                Some(keys) if !keys.keeps_one(layer, neuron)? => self.examples.pass_run().await?,
+                _ => return self.orphan(layer, neuron),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the neuron at the current row is wanted.
+    fn is_wanted(&mut self) -> Result<bool> {
+        let Some(keys) = &self.keys else {
+            return Ok(true);
+        };
+        let current = self.neurons.current.as_ref().expect("a key was read");
+        if current.at == 0 || self.wanted.is_none() {
+            self.wanted = Some(keys.keeps(&current.layers, &current.neurons)?);
+        }
+        Ok(self
+            .wanted
+            .as_ref()
+            .is_some_and(|wanted| wanted.value(current.at)))
     }
 
     fn take_weights(&mut self, layer: i32, neuron: i32) -> Result<Option<Vec<f32>>> {

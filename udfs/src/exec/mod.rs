@@ -66,6 +66,11 @@ pub trait NeuronFunction: Debug + Send + Sync + 'static {
     /// The rows of one neuron, all columns of the schema; the unwanted may hold NULLs.
     fn rows(&self, group: &Group, wanted: &Wanted, scratch: &mut Scratch) -> Result<Vec<ArrayRef>>;
 
+    /// Whether it gives one row a neuron; else it is taken to give about as many rows as there are examples.
+    fn one_row(&self) -> bool {
+        false
+    }
+
     /// The options as EXPLAIN shows them.
     fn describe(&self) -> String;
 }

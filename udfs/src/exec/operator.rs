@@ -4,10 +4,12 @@
 //! Partitions hold whole neurons (the inputs are co-partitioned by key), so a model spreads over cores without
 //! affecting results: each group is ordered by example id before the function sees it.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, internal_err};
 use datafusion::execution::memory_pool::MemoryConsumer;
@@ -18,17 +20,24 @@ use datafusion::physical_expr::{
     PhysicalSortRequirement,
 };
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
-use datafusion::physical_plan::stream::RecordBatchReceiverStream;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, ExecutionPlanProperties,
-    InputDistributionRequirements, Partitioning, PlanProperties,
+use datafusion::physical_plan::filter_pushdown::{
+    ChildFilterDescription, ChildFilterPushdownResult, ChildPushdownResult, FilterDescription,
+    FilterPushdownPhase, FilterPushdownPropagation, PushedDown,
 };
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::statistics::StatisticsArgs;
+use datafusion::physical_plan::stream::{RecordBatchReceiverStream, RecordBatchStreamAdapter};
+use datafusion::physical_plan::{
+    ChildStats, DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, ExecutionPlanProperties,
+    InputDistributionRequirements, Partitioning, PlanProperties, Statistics,
+};
+use futures::{StreamExt, stream};
 
 use super::clustering::Scratch;
 use super::cursor::GroupCursor;
 use super::worker::{Metrics, Output, Worker, drive};
 use super::{NeuronFunction, Wanted};
+use crate::bridge::keys::KeyFilter;
 
 /// See the module.
 #[derive(Debug)]
@@ -41,6 +50,8 @@ pub struct PerNeuronExec {
     weights: bool,
     examples: Arc<dyn ExecutionPlan>,
     neurons: Arc<dyn ExecutionPlan>,
+    /// Neurons that are wanted, as far as the inputs do not say it.
+    keys: Option<KeyFilter>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -68,9 +79,28 @@ impl PerNeuronExec {
             weights,
             examples,
             neurons,
+            keys: None,
             properties,
             metrics: ExecutionPlanMetricsSet::new(),
         })
+    }
+
+    /// The same operator over other inputs and for other keys.
+    fn with(
+        &self,
+        examples: Arc<dyn ExecutionPlan>,
+        neurons: Arc<dyn ExecutionPlan>,
+        keys: Option<KeyFilter>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let operator = Self::try_new(
+            self.name,
+            Arc::clone(&self.function),
+            Arc::clone(&self.schema),
+            self.projection.clone(),
+            examples,
+            neurons,
+        )?;
+        Ok(Arc::new(Self { keys, ..operator }))
     }
 }
 
@@ -129,7 +159,11 @@ impl DisplayAs for PerNeuronExec {
         if !options.is_empty() {
             write!(f, "{options}, ")?;
         }
-        write!(f, "columns=[{}]", columns.join(", "))
+        write!(f, "columns=[{}]", columns.join(", "))?;
+        match &self.keys {
+            Some(keys) => write!(f, ", predicate={keys}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -148,9 +182,12 @@ impl ExecutionPlan for PerNeuronExec {
 
     fn apply_expressions(
         &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+        visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
+        match &self.keys {
+            Some(keys) => visit(keys.predicate()),
+            None => Ok(TreeNodeRecursion::Continue),
+        }
     }
 
     fn input_distribution_requirements(&self) -> InputDistributionRequirements {
@@ -189,14 +226,74 @@ impl ExecutionPlan for PerNeuronExec {
         else {
             return internal_err!("PerNeuronExec has two children");
         };
-        Ok(Arc::new(Self::try_new(
-            self.name,
-            Arc::clone(&self.function),
-            Arc::clone(&self.schema),
-            self.projection.clone(),
-            examples,
-            neurons,
-        )?))
+        self.with(examples, neurons, self.keys.clone())
+    }
+
+    fn gather_filters_for_pushdown(
+        &self,
+        _: FilterPushdownPhase,
+        filters: Vec<Arc<dyn PhysicalExpr>>,
+        _: &ConfigOptions,
+    ) -> Result<FilterDescription> {
+        // Only a filter on the key leaves a neuron's examples together.
+        let schema = ExecutionPlan::schema(self);
+        let keys = ["layer", "neuron"].iter();
+        let keys: HashSet<_> = keys.filter_map(|key| schema.index_of(key).ok()).collect();
+        let mut description = FilterDescription::new();
+        for child in self.children() {
+            let child = ChildFilterDescription::from_child_with_allowed_indices(
+                &filters,
+                keys.clone(),
+                child,
+            )?;
+            description = description.with_child(child);
+        }
+        Ok(description)
+    }
+
+    fn handle_child_pushdown_result(
+        &self,
+        _: FilterPushdownPhase,
+        result: ChildPushdownResult,
+        _: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
+        let schema = ExecutionPlan::schema(self);
+        let (mut answers, mut fitting) = (Vec::new(), Vec::new());
+        for ChildFilterPushdownResult { filter, .. } in result.parent_filters {
+            // What the inputs let through is tested again, whatever they say.
+            answers.push(match KeyFilter::fits(&filter, &schema) {
+                true => PushedDown::Yes,
+                false => PushedDown::No,
+            });
+            fitting.extend(KeyFilter::fits(&filter, &schema).then_some(filter));
+        }
+        let answer = FilterPushdownPropagation::with_parent_pushdown_result(answers);
+        if fitting.is_empty() {
+            return Ok(answer);
+        }
+        let keys = KeyFilter::and(self.keys.as_ref(), fitting)?;
+        let (examples, neurons) = (Arc::clone(&self.examples), Arc::clone(&self.neurons));
+        Ok(answer.with_updated_node(self.with(examples, neurons, Some(keys))?))
+    }
+
+    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
+        vec![ChildStats::At(partition); 2]
+    }
+
+    fn statistics_from_inputs(
+        &self,
+        inputs: &[Arc<Statistics>],
+        _: &StatisticsArgs,
+    ) -> Result<Arc<Statistics>> {
+        let [examples, neurons] = inputs else {
+            return internal_err!("PerNeuronExec has two children");
+        };
+        let rows = match self.function.one_row() {
+            true => neurons.num_rows,
+            false => examples.num_rows,
+        };
+        let unknown = Statistics::new_unknown(&ExecutionPlan::schema(self));
+        Ok(Arc::new(unknown.with_num_rows(rows.to_inexact())))
     }
 
     fn execute(
@@ -211,6 +308,7 @@ impl ExecutionPlan for PerNeuronExec {
             self.examples.execute(partition, Arc::clone(&context))?,
             self.neurons.execute(partition, Arc::clone(&context))?,
             self.weights,
+            self.keys.clone(),
         );
         let config = context.session_config();
         let output = Output {
@@ -238,8 +336,17 @@ impl ExecutionPlan for PerNeuronExec {
                 cancelled: Arc::clone(&output.cancelled),
             })
             .collect();
-        builder.spawn(drive(workers, cursor, output));
-        Ok(builder.build())
+        let begin = move || {
+            builder.spawn(drive(workers, cursor, output));
+            builder.build()
+        };
+        if self.keys.is_none() {
+            return Ok(begin());
+        }
+        // A join asks for a first row when it knows its keys; work begun before would be for nothing.
+        let rows = stream::once(async move { begin() }).flatten();
+        let schema = ExecutionPlan::schema(self);
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {

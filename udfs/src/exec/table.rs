@@ -1,22 +1,18 @@
 //! Per-neuron functions as table functions: arguments are checked when the call is planned, tables and settings are
 //! looked up when the plan is made, work is done when it runs, so views and prepared statements never go stale.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
-use datafusion::common::{Result, ScalarValue, TableReference, plan_err};
-use datafusion::datasource::provider_as_source;
-use datafusion::logical_expr::{
-    Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown, TableType, col, lit,
-};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType, col, lit};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::{NeuronFunction, PerNeuronExec, Wanted};
 use crate::bridge::arguments::Arguments;
-use crate::bridge::document::{Function, FunctionDoc, Implementation, Parameter};
+use crate::bridge::document::{Function, FunctionDoc, Implementation, Parameter, TableFunction};
 use crate::bridge::tables;
 
 /// The arguments every per-neuron function takes.
@@ -57,22 +53,24 @@ pub fn table_function(function: &'static PerNeuron) -> Function {
 #[derive(Debug)]
 struct Callable(&'static PerNeuron);
 
-impl TableFunctionImpl for Callable {
-    fn call_with_args(&self, args: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
-        let arguments = Arguments::parse(self.0.doc, args.exprs())?;
+impl TableFunction for Callable {
+    fn schema(&self, _: &Arguments) -> Result<SchemaRef> {
+        Ok((self.0.schema)())
+    }
+
+    fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
         let asked = Asked::new(&arguments)?;
         (self.0.check)(&arguments)?;
-        let call = TableReference::bare(arguments.call());
-        let mut table = PerNeuronTable {
+        Ok(Arc::new(PerNeuronTable {
             function: self.0,
             schema: (self.0.schema)(),
             arguments,
             asked,
-            plan: None,
-        };
-        let source = provider_as_source(Arc::new(table.clone()));
-        table.plan = Some(LogicalPlanBuilder::scan(call, source, None)?.build()?);
-        Ok(Arc::new(table))
+        }))
+    }
+
+    fn is_key(&self, argument: &str) -> bool {
+        LAYER_NEURON.iter().any(|key| key.name == argument)
     }
 }
 
@@ -114,9 +112,6 @@ struct PerNeuronTable {
     schema: SchemaRef,
     arguments: Arguments,
     asked: Asked,
-    /// A scan of this same table named by the whole call. DataFusion names a call after its function alone and takes
-    /// scans of one name for equal, so that two subqueries with other arguments would be answered as one.
-    plan: Option<LogicalPlan>,
 }
 
 #[async_trait]
@@ -129,16 +124,14 @@ impl TableProvider for PerNeuronTable {
         TableType::Temporary
     }
 
-    fn get_logical_plan(&self) -> Option<Cow<'_, LogicalPlan>> {
-        self.plan.as_ref().map(Cow::Borrowed)
-    }
-
     fn supports_filters_pushdown(
         &self,
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>> {
         let of_keys = |filter: &&Expr| {
             !filter.is_volatile()
+                && !filter.contains_outer()
+                && !filter.contains_scalar_subquery()
                 && filter
                     .column_refs()
                     .iter()

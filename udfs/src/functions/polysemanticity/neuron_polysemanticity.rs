@@ -105,6 +105,10 @@ impl NeuronFunction for NeuronPolysemanticity {
         ])
     }
 
+    fn one_row(&self) -> bool {
+        true
+    }
+
     fn describe(&self) -> String {
         self.0.describe()
     }

@@ -1,0 +1,69 @@
+//! What a scan decodes for the columns it is asked for.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::error::Result;
+
+use super::file::TableFile;
+use super::table::Table;
+
+/// Where an output column comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Output {
+    /// A decoded column, by its position among them.
+    Stored(usize),
+    Token,
+    WindowTokens,
+    /// Copied for each example, a list like any other.
+    PreMlp,
+    /// As places in the mapped file.
+    SharedPreMlp,
+}
+
+/// Stored columns to decode and where each output column comes from.
+pub(super) fn outputs(
+    table: Table,
+    schema: &SchemaRef,
+    file: Option<&Arc<TableFile>>,
+) -> Result<(Vec<usize>, Vec<Output>)> {
+    let Some(file) = file else {
+        return Ok((vec![], vec![]));
+    };
+    let mut names: Vec<&str> = vec![];
+    let mut column = |name| match names.iter().position(|n| *n == name) {
+        Some(i) => i,
+        None => {
+            names.push(name);
+            names.len() - 1
+        }
+    };
+    let mut columns = vec![];
+    for field in schema.fields() {
+        let output = match (table, field.name().as_str()) {
+            (Table::Examples, "token") => Output::Token,
+            (Table::Examples, "window_tokens") => Output::WindowTokens,
+            (Table::Examples, "pre_mlp") => Output::PreMlp,
+            (_, name) => Output::Stored(column(name)),
+        };
+        let needs: &[&str] = match output {
+            Output::Stored(_) => &[],
+            Output::Token => &["token_row"],
+            Output::WindowTokens => &["token_row", "pos", "window_start", "window_activations"],
+            Output::PreMlp | Output::SharedPreMlp => &["vector"],
+        };
+        for name in needs {
+            column(name);
+        }
+        columns.push(output);
+    }
+    // To cut batches by.
+    if table.by_neuron() {
+        column("neuron");
+    }
+    let stored = names
+        .iter()
+        .map(|name| Ok(file.schema().index_of(name)?))
+        .collect::<Result<_>>()?;
+    Ok((stored, columns))
+}
