@@ -22,11 +22,12 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast;
 use polysema_udfs::bridge::document::Function;
+use polysema_udfs::bridge::kept::SessionKeeper;
 use polysema_udfs::bridge::settings::PolysemaOptions;
 use polysema_udfs::exec::clustering::ClusterOptions;
 
 use crate::functions;
-use crate::store::{Store, StoreCatalog, Table};
+use crate::store::{RunKeeper, Store, StoreCatalog, Table};
 use sharing::SharedVectors;
 use yielding::YieldingJoins;
 
@@ -104,7 +105,8 @@ impl Session {
             .with_information_schema(true)
             .with_create_default_catalog_and_schema(false)
             .with_default_catalog_and_schema(CATALOG, NO_RUN)
-            .with_option_extension(PolysemaOptions::default());
+            .with_option_extension(PolysemaOptions::default())
+            .with_extension(Arc::new(SessionKeeper(Arc::new(RunKeeper))));
         let mut runtime = RuntimeEnvBuilder::new();
         if let Some(bytes) = options.memory_limit {
             runtime = runtime.with_memory_limit(bytes, 1.0);

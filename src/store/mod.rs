@@ -17,6 +17,7 @@ pub mod catalog;
 mod file;
 mod gather;
 pub mod info;
+mod kept;
 mod keys;
 mod lock;
 mod manifest;
@@ -30,6 +31,7 @@ mod table;
 mod writer;
 
 pub use catalog::StoreCatalog;
+pub use kept::RunKeeper;
 pub use manifest::{Counts, FORMAT, RunManifest, Source, Versions};
 pub use provider::RunTable;
 pub use run::Run;

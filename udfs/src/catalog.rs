@@ -7,7 +7,7 @@ use datafusion::execution::context::SessionContext;
 
 use crate::bridge::document::{Function, Implementation};
 use crate::bridge::settings::PolysemaOptions;
-use crate::functions::{cluster, examples, neuron, polysemanticity, vector};
+use crate::functions::{cluster, examples, neuron, polysemanticity, similarity, vector};
 
 /// All functions, chapter by chapter in reading order.
 pub fn functions() -> Vec<Function> {
@@ -17,6 +17,7 @@ pub fn functions() -> Vec<Function> {
         examples::functions(),
         cluster::functions(),
         polysemanticity::functions(),
+        similarity::functions(),
     ]
     .concat()
 }

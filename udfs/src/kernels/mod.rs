@@ -14,12 +14,14 @@ pub mod activation;
 pub mod activity;
 pub mod attention;
 pub mod clusters;
+pub mod coactivation;
 pub mod distance;
 mod lanes;
 pub mod linkage;
 pub mod metrics;
 pub mod norm;
 pub mod rows;
+pub mod search;
 #[cfg(test)]
 mod testing;
 pub mod vector;
