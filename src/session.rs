@@ -244,7 +244,9 @@ impl Session {
         let mut options = PolysemaOptions::of(self.context.state().config_options());
         options.set(name, &set.value)?;
         ClusterOptions::from_settings("SET", &options)?;
-        if name == "run" && !options.run.is_empty() && !self.store.has(&options.run) {
+        // Beside the runs there is the schema of the user's own tables.
+        let schema = options.run.is_empty() || options.run == NO_RUN;
+        if name == "run" && !schema && !self.store.has(&options.run) {
             let runs = self.store.runs()?;
             let known = match runs.is_empty() {
                 true => "a run of the store, which has none yet".to_string(),

@@ -33,7 +33,7 @@ use crate::kernels::search::Query;
 
 /// What is searched for.
 #[derive(Debug, Clone)]
-pub enum Wish {
+pub enum Target {
     /// A vector known when the plan is made.
     Vector(Query),
     /// The first column of the only row of a plan.
@@ -46,7 +46,7 @@ pub enum Wish {
 #[derive(Debug)]
 pub struct NearestExec {
     search: Search,
-    wish: Wish,
+    target: Target,
     rows: Arc<dyn ExecutionPlan>,
     /// Columns given: places among the rows' columns, of which the place after the last is the similarity.
     output: Vec<usize>,
@@ -58,7 +58,7 @@ impl NearestExec {
     /// `output` names columns of `rows` by place; the place after the last is the similarity.
     pub fn try_new(
         search: Search,
-        wish: Wish,
+        target: Target,
         rows: Arc<dyn ExecutionPlan>,
         output: Vec<usize>,
     ) -> Result<Self> {
@@ -83,7 +83,7 @@ impl NearestExec {
         ));
         Ok(Self {
             search,
-            wish,
+            target,
             rows,
             output,
             properties,
@@ -121,9 +121,9 @@ impl ExecutionPlan for NearestExec {
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        match &self.wish {
-            Wish::Vector(_) => vec![&self.rows],
-            Wish::OnlyRow(plan) | Wish::OfCluster(plan, _) => vec![&self.rows, plan],
+        match &self.target {
+            Target::Vector(_) => vec![&self.rows],
+            Target::OnlyRow(plan) | Target::OfCluster(plan, _) => vec![&self.rows, plan],
         }
     }
 
@@ -154,13 +154,13 @@ impl ExecutionPlan for NearestExec {
         let (Some(rows), query) = (children.next(), children.next()) else {
             return internal_err!("NearestExec has one or two children");
         };
-        let wish = match (self.wish.clone(), query) {
-            (Wish::OnlyRow(_), Some(plan)) => Wish::OnlyRow(plan),
-            (Wish::OfCluster(_, cluster), Some(plan)) => Wish::OfCluster(plan, cluster),
-            (wish, _) => wish,
+        let target = match (self.target.clone(), query) {
+            (Target::OnlyRow(_), Some(plan)) => Target::OnlyRow(plan),
+            (Target::OfCluster(_, cluster), Some(plan)) => Target::OfCluster(plan, cluster),
+            (target, _) => target,
         };
         let (search, output) = (self.search.clone(), self.output.clone());
-        Ok(Arc::new(Self::try_new(search, wish, rows, output)?))
+        Ok(Arc::new(Self::try_new(search, target, rows, output)?))
     }
 
     fn execute(&self, _: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
@@ -170,7 +170,7 @@ impl ExecutionPlan for NearestExec {
         let compared = MetricBuilder::new(&self.metrics).counter("rows_compared", 0);
         let plan = Running {
             search: self.search.clone(),
-            wish: self.wish.clone(),
+            target: self.target.clone(),
             rows: Arc::clone(&self.rows),
             output: self.output.clone(),
             context,
@@ -200,7 +200,7 @@ impl ExecutionPlan for NearestExec {
 /// One execution.
 struct Running {
     search: Search,
-    wish: Wish,
+    target: Target,
     rows: Arc<dyn ExecutionPlan>,
     output: Vec<usize>,
     context: Arc<TaskContext>,
@@ -248,10 +248,10 @@ impl Running {
 
     async fn query(&self) -> Result<Query> {
         let function = self.search.function;
-        let (plan, cluster) = match &self.wish {
-            Wish::Vector(query) => return Ok(query.clone()),
-            Wish::OnlyRow(plan) => (plan, None),
-            Wish::OfCluster(plan, cluster) => (plan, Some(*cluster)),
+        let (plan, cluster) = match &self.target {
+            Target::Vector(query) => return Ok(query.clone()),
+            Target::OnlyRow(plan) => (plan, None),
+            Target::OfCluster(plan, cluster) => (plan, Some(*cluster)),
         };
         let mut stream = execute_stream(Arc::clone(plan), Arc::clone(&self.context))?;
         let (mut n_rows, mut query) = (0, None);

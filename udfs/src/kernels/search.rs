@@ -94,8 +94,8 @@ mod tests {
                 let q = random.vector(d);
                 // Of one sign, the worst case of rounding, and of both.
                 for shift in [0.0, 1.5] {
-                    let row = random.vector(d).iter().map(|x| (x + shift) * scale);
-                    let row: Vec<f32> = row.collect();
+                    let mut row = random.vector(d);
+                    row.iter_mut().for_each(|x| *x = (*x + shift) * scale);
                     let found = Query::new(&wide(&q)).unwrap().similarity(&row).unwrap();
                     let expected = 1.0 - naive_distance(&q, &row, None);
                     let error = (found - expected).abs();

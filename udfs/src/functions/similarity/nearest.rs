@@ -22,7 +22,7 @@ use crate::bridge::arguments::Arguments;
 use crate::bridge::document::{Function, FunctionDoc, Implementation, Parameter};
 use crate::bridge::tables;
 use crate::bridge::vectors::{is_vector, require_vectors};
-use crate::exec::nearest::{NearestExec, Wish, query_of};
+use crate::exec::nearest::{NearestExec, Target, query_of};
 use crate::exec::{SIMILARITY, Search, orders_ties, with_similarity};
 
 static DOC: FunctionDoc = FunctionDoc {
@@ -264,13 +264,15 @@ impl TableProvider for NearestTable {
                 None => needed.len(),
             })
             .collect();
-        let wish = match &self.query {
-            Sought::Row(plan) => Wish::OnlyRow(state.create_physical_plan(plan).await?),
-            Sought::Vector(vector) => Wish::Vector(query_of(DOC.name, &vector.to_array()?, 0)?),
+        let target = match &self.query {
+            Sought::Row(plan) => Target::OnlyRow(state.create_physical_plan(plan).await?),
+            Sought::Vector(vector) => Target::Vector(query_of(DOC.name, &vector.to_array()?, 0)?),
         };
         let rows = table.scan(state, Some(&needed), &[], None).await?;
         let mut search = self.search.clone();
         search.k = search.k.min(limit.unwrap_or(usize::MAX).max(1));
-        Ok(Arc::new(NearestExec::try_new(search, wish, rows, output)?))
+        Ok(Arc::new(NearestExec::try_new(
+            search, target, rows, output,
+        )?))
     }
 }

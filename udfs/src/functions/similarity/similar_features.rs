@@ -24,7 +24,7 @@ use crate::bridge::document::{Function, FunctionDoc, Implementation, Parameter};
 use crate::bridge::{kept, tables};
 use crate::exec::clustering::{ClusterOptions, EMBEDDING, LINKAGE, STRICT, THRESHOLD};
 use crate::exec::features::{CLUSTER, CentralExamples, LAYER, NEURON, PRE_MLP};
-use crate::exec::nearest::{NearestExec, Wish};
+use crate::exec::nearest::{NearestExec, Target};
 use crate::exec::{Asked, Bound, SIMILARITY, Search, only};
 
 static DOC: FunctionDoc = FunctionDoc {
@@ -218,9 +218,11 @@ impl TableProvider for SimilarTable {
             other_than: Some((layer as i32, neuron as i32)),
             ..self.search.clone()
         };
-        let wish = Wish::OfCluster(own, self.cluster);
+        let target = Target::OfCluster(own, self.cluster);
         let output = output_places(wanted, &places);
-        Ok(Arc::new(NearestExec::try_new(search, wish, index, output)?))
+        Ok(Arc::new(NearestExec::try_new(
+            search, target, index, output,
+        )?))
     }
 }
 
