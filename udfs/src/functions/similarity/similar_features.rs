@@ -69,7 +69,7 @@ static DOC: FunctionDoc = FunctionDoc {
     returns: "layer, neuron, cluster, similarity (cosine of the vectors that the two central examples' neurons received), \
               size, example (the central one), doc_id, pos, token, context; the most similar first. Layers of another \
               width are left out",
-    example: "SELECT layer, neuron, cluster, similarity, token, context FROM similar_features(0, 1, 0, {k: 5, \
+    example: "SELECT similarity, layer, neuron, token, context FROM similar_features(0, 1, 0, {k: 5, \
               min_similarity: -1})",
     replaces: None,
 };
