@@ -27,9 +27,9 @@ pub const NEURON: usize = 1;
 /// Place of the column `cluster`.
 pub const CLUSTER: usize = 2;
 /// Place of the column `context`.
-const CONTEXT: usize = 8;
+const CONTEXT_AT: usize = 8;
 /// Place of the column `pre_mlp`.
-pub const PRE_MLP: usize = 9;
+pub const PRE_MLP_AT: usize = 9;
 
 impl CentralExamples {
     /// Its columns.
@@ -52,7 +52,7 @@ impl CentralExamples {
 impl NeuronFunction for CentralExamples {
     fn inputs(&self, wanted: &Wanted) -> Inputs {
         let mut examples = vec!["pre_mlp"];
-        let context = wanted.column(CONTEXT);
+        let context = wanted.column(CONTEXT_AT);
         examples.extend(
             COPIED
                 .iter()
@@ -91,7 +91,7 @@ impl NeuronFunction for CentralExamples {
                 false => new_null_array(schema.field(i).data_type(), n),
             });
         }
-        columns.push(match wanted.column(CONTEXT) {
+        columns.push(match wanted.column(CONTEXT_AT) {
             true => {
                 let column = |name| -> Result<_> { Ok(take(group.column(name)?, &central, None)?) };
                 let window = column("window_tokens")?;

@@ -23,7 +23,7 @@ use crate::bridge::arguments::Arguments;
 use crate::bridge::document::{Function, FunctionDoc, Implementation, Parameter};
 use crate::bridge::{kept, tables};
 use crate::exec::clustering::{ClusterOptions, EMBEDDING, LINKAGE, STRICT, THRESHOLD};
-use crate::exec::features::{CLUSTER, CentralExamples, LAYER, NEURON, PRE_MLP};
+use crate::exec::features::{CLUSTER, CentralExamples, LAYER, NEURON, PRE_MLP_AT};
 use crate::exec::nearest::{NearestExec, Target};
 use crate::exec::{Asked, Bound, SIMILARITY, Search, only};
 
@@ -88,7 +88,7 @@ const SIMILARITY_AT: usize = 3;
 /// The columns of the central examples but the vector, with the similarity after the keys.
 fn schema() -> SchemaRef {
     let index = CentralExamples::schema();
-    let mut fields = index.fields()[..PRE_MLP].to_vec();
+    let mut fields = index.fields()[..PRE_MLP_AT].to_vec();
     let similarity = Field::new(SIMILARITY, DataType::Float64, false);
     fields.insert(SIMILARITY_AT, Arc::new(similarity));
     Arc::new(Schema::new(fields))
@@ -128,7 +128,7 @@ impl TableFunctionImpl for SimilarFeatures {
             cluster: i32::try_from(at_least("cluster", 0, 0)?).unwrap_or(i32::MAX),
             search: Search {
                 function: DOC.name,
-                column: CentralExamples::schema().field(PRE_MLP).name().clone(),
+                column: CentralExamples::schema().field(PRE_MLP_AT).name().clone(),
                 k: at_least("k", 1, 20)?,
                 min_similarity,
                 other_than: None,
@@ -189,7 +189,7 @@ impl TableProvider for SimilarTable {
         };
         let own = [only("layer", layer), only("neuron", neuron)];
         let own = features
-            .plan(state, tables, Some(&vec![CLUSTER, PRE_MLP]), &own)
+            .plan(state, tables, Some(&vec![CLUSTER, PRE_MLP_AT]), &own)
             .await?;
 
         let all = (0..schema().fields().len()).collect();
@@ -207,7 +207,7 @@ impl TableProvider for SimilarTable {
             (Some(index), _) => (index, needed),
             (None, Some(place)) => {
                 let plan = features.plan(state, tables, None, &[]).await?;
-                (place.write(plan)?, (0..=PRE_MLP).collect())
+                (place.write(plan)?, (0..=PRE_MLP_AT).collect())
             }
             (None, None) => {
                 let plan = features.plan(state, tables, Some(&needed), &[]).await?;
@@ -237,7 +237,7 @@ fn source(column: usize) -> Option<usize> {
 
 /// Columns of the central examples that are read: the keys, the vector and what is wanted.
 fn needed_columns(wanted: &[usize]) -> Vec<usize> {
-    let mut needed = vec![LAYER, NEURON, CLUSTER, PRE_MLP];
+    let mut needed = vec![LAYER, NEURON, CLUSTER, PRE_MLP_AT];
     needed.extend(wanted.iter().filter_map(|&column| source(column)));
     needed.sort_unstable();
     needed.dedup();
