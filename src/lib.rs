@@ -1,13 +1,14 @@
 //! polysema: SQL for polysemantic neurons. The engine over `polysema-udfs`:
 //!
 //! ```text
-//! store < models < ingest < functions < session < shell      imports go down only
+//! store < models < ingest < jobs < functions < session < shell      imports go down only
 //! ```
 
 #![deny(missing_docs)]
 
 pub mod functions;
 pub mod ingest;
+pub mod jobs;
 pub mod models;
 pub mod session;
 pub mod shell;

@@ -22,11 +22,12 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast;
 use polysema_udfs::bridge::document::Function;
+use polysema_udfs::bridge::kept::SessionKeeper;
 use polysema_udfs::bridge::settings::PolysemaOptions;
 use polysema_udfs::exec::clustering::ClusterOptions;
 
 use crate::functions;
-use crate::store::{Store, StoreCatalog, Table};
+use crate::store::{RunKeeper, Store, StoreCatalog, Table};
 use sharing::SharedVectors;
 use yielding::YieldingJoins;
 
@@ -104,7 +105,8 @@ impl Session {
             .with_information_schema(true)
             .with_create_default_catalog_and_schema(false)
             .with_default_catalog_and_schema(CATALOG, NO_RUN)
-            .with_option_extension(PolysemaOptions::default());
+            .with_option_extension(PolysemaOptions::default())
+            .with_extension(Arc::new(SessionKeeper(Arc::new(RunKeeper))));
         let mut runtime = RuntimeEnvBuilder::new();
         if let Some(bytes) = options.memory_limit {
             runtime = runtime.with_memory_limit(bytes, 1.0);
@@ -240,7 +242,9 @@ impl Session {
         let mut options = PolysemaOptions::of(self.context.state().config_options());
         options.set(name, &set.value)?;
         ClusterOptions::from_settings("SET", &options)?;
-        if name == "run" && !options.run.is_empty() && !self.store.has(&options.run) {
+        // Beside the runs there is the schema of the user's own tables.
+        let schema = options.run.is_empty() || options.run == NO_RUN;
+        if name == "run" && !schema && !self.store.has(&options.run) {
             let runs = self.store.runs()?;
             let known = match runs.is_empty() {
                 true => "a run of the store, which has none yet".to_string(),

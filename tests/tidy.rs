@@ -84,7 +84,15 @@ fn imports_go_down_only() {
         "catalog",
     ];
     refuse(&upward_imports("udfs/src", &plugin), why);
-    let engine = ["store", "models", "ingest", "functions", "session", "shell"];
+    let engine = [
+        "store",
+        "models",
+        "ingest",
+        "jobs",
+        "functions",
+        "session",
+        "shell",
+    ];
     refuse(&upward_imports("src", &engine), why);
 }
 

@@ -1,5 +1,6 @@
 //! The SQL functions that need the store or a model; the rest are in `polysema-udfs`.
 
+mod import_run;
 mod ingest;
 
 use std::sync::Arc;
@@ -10,5 +11,8 @@ use crate::store::Store;
 
 /// The engine's functions over one store, in reading order.
 pub fn functions(store: &Arc<Store>) -> Vec<Function> {
-    vec![ingest::function(Arc::clone(store))]
+    vec![
+        ingest::function(Arc::clone(store)),
+        import_run::function(Arc::clone(store)),
+    ]
 }

@@ -7,6 +7,7 @@
 mod candidates;
 mod corpus;
 mod forward;
+mod import;
 mod jsonl;
 mod observe;
 mod options;
@@ -22,6 +23,7 @@ use std::sync::atomic::AtomicBool;
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
 
+pub use import::{ImportRequest, import_options, import_run};
 pub use options::{IngestOptions, MaxActivations, OPTIONS, OptionDoc, Order, options_markdown};
 pub use progress::Progress;
 
@@ -87,7 +89,7 @@ pub fn ingest(
     let most = forward::forward(model, &mut documents, &mut layers, options, &mut report)?;
     let message = format!("writing run {}", request.run);
     report.begin("write", Some(n_documents), message)?;
-    write::write_layers(model, &mut run)?;
+    write::write_layers(model.layers(), &mut run)?;
     let mut counts = Counts {
         documents: n_documents,
         tokens: documents.total_tokens() as u64,
@@ -95,7 +97,7 @@ pub fn ingest(
         ..Counts::default()
     };
     let context = write::Context {
-        model,
+        weights: &|layer| model.neuron_weights(layer, options.layer_norm),
         options,
         documents: &documents,
     };

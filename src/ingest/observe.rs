@@ -96,7 +96,12 @@ impl Layer {
     }
 
     /// Adds a batch: activations `[batch, seq, n_neurons]` and what the neurons received `[batch, seq, d_in]`.
-    fn observe(&mut self, batch: &Batch, values: &[f32], received: &[f32]) -> Result<()> {
+    pub(super) fn observe(
+        &mut self,
+        batch: &Batch,
+        values: &[f32],
+        received: &[f32],
+    ) -> Result<()> {
         let (window, skip) = (self.window, self.skip);
         let values = Values {
             values,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{
     ArrayRef, FixedSizeListArray, Float32Array, Float32Builder, Int32Array, Int32Builder,
-    Int64Builder, ListArray, ListBuilder, RecordBatch, StringArray, UInt32Builder,
+    Int64Builder, ListArray, ListBuilder, RecordBatch, StringArray, UInt32Builder, new_null_array,
 };
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{DataType, Field};
@@ -18,7 +18,7 @@ use super::options::IngestOptions;
 use super::progress::Reporter;
 use super::spool::Spool;
 use super::tokenize::Documents;
-use crate::models::{LayerInfo, Model, NeuronWeights};
+use crate::models::{LayerInfo, NeuronWeights};
 use crate::store::{RunWriter, schema};
 
 /// Rows after which a record batch ends, at the next neuron. Chosen, not tuned.
@@ -28,7 +28,8 @@ const BATCH_NUMBERS: usize = 1 << 20;
 
 /// What all layers are written with.
 pub(super) struct Context<'a> {
-    pub(super) model: &'a dyn Model,
+    /// The weights of a layer's neurons.
+    pub(super) weights: &'a dyn Fn(usize) -> Result<NeuronWeights>,
     pub(super) options: &'a IngestOptions,
     pub(super) documents: &'a Documents,
 }
@@ -41,8 +42,7 @@ pub(super) struct Written {
 }
 
 /// Writes the table `layers`.
-pub(super) fn write_layers(model: &dyn Model, run: &mut RunWriter) -> Result<()> {
-    let layers = model.layers();
+pub(super) fn write_layers(layers: &[LayerInfo], run: &mut RunWriter) -> Result<()> {
     let ints = |f: fn(&LayerInfo) -> usize| {
         Arc::new(Int32Array::from_iter_values(
             layers.iter().map(|l| f(l) as i32),
@@ -101,9 +101,7 @@ fn write_neurons(
     report: &mut Reporter<'_>,
 ) -> Result<()> {
     let options = context.options;
-    let weights = context
-        .model
-        .neuron_weights(layer.index, options.layer_norm)?;
+    let weights = (context.weights)(layer.index)?;
     let NeuronWeights { w_in, b_in, w_out } = weights;
     let n = layer.n_neurons;
     let (d_in, d_out) = (w_in.len() / n, w_out.len() / n);
@@ -134,7 +132,10 @@ fn write_neurons(
             )),
             list_of(d_in, w_in[rows.start * d_in..rows.end * d_in].to_vec())?,
             Arc::new(Float32Array::from(b_in[rows.clone()].to_vec())),
-            list_of(d_out, w_out[rows.start * d_out..rows.end * d_out].to_vec())?,
+            match d_out {
+                0 => new_null_array(schema::neurons().field(4).data_type(), rows.len()),
+                _ => list_of(d_out, w_out[rows.start * d_out..rows.end * d_out].to_vec())?,
+            },
             Arc::new(Float32Array::from(max)),
             Arc::new(Float32Array::from(mean)),
             Arc::new(Float32Array::from(frac_active)),

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::error::{from_candle, invalid};
 use super::load::Config;
-use super::matmul::{Layout, Linear, Output};
+use super::matmul::{Layout, Linear, Output, product};
 use super::pass::{Pass, Value, for_rows};
 use super::weights::Weights;
 use super::{HookPoint, Hooks, Input, LayerInfo, LayerNorm, Model, NeuronWeights, Site};
@@ -130,6 +130,23 @@ impl Mlp {
         for_rows(&mut post, d_out, |_, rows| self.activation.apply(&[], rows));
         pass.offer(layer, Site::MlpPost, Value::Owned(post), d_out)
     }
+}
+
+/// The activations of a layer's neurons on the vectors they received: `h: [n, d_in]` to `out: [n, n_neurons]`.
+pub fn neuron_activations(
+    weights: &NeuronWeights,
+    activation: Activation,
+    h: &[f32],
+    out: &mut Vec<f32>,
+) {
+    let n_neurons = weights.b_in.len();
+    let d_in = weights.w_in.len() / n_neurons;
+    out.clear();
+    out.resize(h.len() / d_in * n_neurons, 0.0);
+    product(h, &weights.w_in, Layout::OutIn, d_in, Output::Replace, out);
+    for_rows(out, n_neurons, |_, rows| {
+        activation.apply(&weights.b_in, rows)
+    });
 }
 
 impl Model for Mlp {

@@ -16,6 +16,7 @@ mod tokenizer;
 mod weights;
 
 pub use load::{LoadedModel, load, set_threads, threads};
+pub use mlp::neuron_activations;
 pub use tokenizer::Tokenizer;
 
 use std::fmt;

@@ -11,7 +11,7 @@ use datafusion::arrow::buffer::Buffer;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::ipc::convert::fb_to_schema;
 use datafusion::arrow::ipc::reader::{FileDecoder, read_footer_length};
-use datafusion::arrow::ipc::{Block, MetadataVersion, root_as_footer};
+use datafusion::arrow::ipc::{Block, MetadataVersion, root_as_footer, root_as_message};
 use datafusion::common::{exec_datafusion_err, exec_err};
 use datafusion::error::{DataFusionError, Result};
 use memmap2::Mmap;
@@ -50,14 +50,7 @@ impl TableFile {
                 entry.size_bytes
             );
         }
-        // SAFETY: files of a committed generation are never written again, only unlinked, and an unlinked file
-        // stays as it is while mapped. The buffer owns the map.
-        let bytes = unsafe {
-            let map = Mmap::map(&file).map_err(|e| io_error("map", path, e))?;
-            let start = NonNull::new(map.as_ptr().cast_mut())
-                .ok_or_else(|| exec_datafusion_err!("store: map {}: no address", path.display()))?;
-            Buffer::from_custom_allocation(start, map.len(), Arc::new(map))
-        };
+        let bytes = map(path, &file)?;
         let (schema, version, blocks) = guarded(path, || footer(&bytes))?;
         table
             .check_schema(&schema)
@@ -78,6 +71,24 @@ impl TableFile {
             version,
             blocks,
             rows: entry.batches.iter().map(|b| b.rows).collect(),
+            bytes,
+        })
+    }
+
+    /// Opens a file that no manifest describes; its schema carries what it needs.
+    pub fn open_alone(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|e| io_error("open", path, e))?;
+        let bytes = map(path, &file)?;
+        let (schema, version, blocks) = guarded(path, || footer(&bytes))?;
+        let rows = guarded(path, || {
+            blocks.iter().map(|b| block_rows(b, &bytes)).collect()
+        })?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            schema,
+            version,
+            blocks,
+            rows,
             bytes,
         })
     }
@@ -126,6 +137,18 @@ impl TableFile {
     }
 }
 
+fn map(path: &Path, file: &File) -> Result<Buffer> {
+    // SAFETY: files of a committed generation are never written again, only unlinked or replaced by another file, and
+    // an unlinked file stays as it is while mapped. The buffer owns the map.
+    unsafe {
+        let map = Mmap::map(file).map_err(|e| io_error("map", path, e))?;
+        let start = NonNull::new(map.as_ptr().cast_mut())
+            .ok_or_else(|| exec_datafusion_err!("store: map {}: no address", path.display()))?;
+        let len = map.len();
+        Ok(Buffer::from_custom_allocation(start, len, Arc::new(map)))
+    }
+}
+
 type Footer = (SchemaRef, MetadataVersion, Vec<Block>);
 
 fn footer(bytes: &[u8]) -> std::result::Result<Footer, String> {
@@ -150,6 +173,17 @@ fn footer(bytes: &[u8]) -> std::result::Result<Footer, String> {
         extent(block, start)?;
     }
     Ok((Arc::new(fb_to_schema(schema)), footer.version(), blocks))
+}
+
+/// Rows of a record batch, from its message.
+fn block_rows(block: &Block, bytes: &[u8]) -> std::result::Result<u32, String> {
+    let (start, metadata, _) = extent(block, bytes.len())?;
+    let message = &bytes[start + PREFIX..start + metadata];
+    let message = root_as_message(message).map_err(|e| e.to_string())?;
+    let batch = message.header_as_record_batch();
+    let rows = batch.map(|batch| u32::try_from(batch.length()));
+    rows.and_then(std::result::Result::ok)
+        .ok_or_else(|| "a record batch without rows".to_string())
 }
 
 /// Start, metadata length and body length of a block that lies within `limit` bytes.

@@ -18,6 +18,7 @@ mod columns;
 mod file;
 mod gather;
 pub mod info;
+mod kept;
 mod keys;
 mod lock;
 mod manifest;
@@ -32,6 +33,7 @@ mod table;
 mod writer;
 
 pub use catalog::StoreCatalog;
+pub use kept::RunKeeper;
 pub use manifest::{Counts, FORMAT, RunManifest, Source, Versions};
 pub use provider::RunTable;
 pub use run::Run;

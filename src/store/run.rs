@@ -40,6 +40,11 @@ impl Run {
         &self.name
     }
 
+    /// The folder of this generation's files.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// What was done to make it.
     pub fn manifest(&self) -> &RunManifest {
         &self.manifest.facts

@@ -7,7 +7,7 @@ use datafusion::execution::context::SessionContext;
 
 use crate::bridge::document::{Function, Implementation};
 use crate::bridge::settings::PolysemaOptions;
-use crate::functions::{cluster, examples, neuron, polysemanticity, vector};
+use crate::functions::{cluster, examples, neuron, polysemanticity, similarity, vector};
 use crate::relations::{self, Callable};
 
 /// All functions, chapter by chapter in reading order.
@@ -18,6 +18,7 @@ pub fn functions() -> Vec<Function> {
         examples::functions(),
         cluster::functions(),
         polysemanticity::functions(),
+        similarity::functions(),
     ]
     .concat()
 }

@@ -4,6 +4,7 @@ pub mod aggregate;
 pub mod arguments;
 pub mod context;
 pub mod document;
+pub mod kept;
 pub mod keys;
 pub mod scalar;
 pub mod settings;

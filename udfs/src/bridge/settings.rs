@@ -19,7 +19,7 @@ pub struct PolysemaOptions {
     pub embedding: String,
     /// Join only below the threshold, not at it.
     pub strict: bool,
-    /// The run whose tables unqualified names mean; empty is the only run of the store.
+    /// The run whose tables unqualified names mean, or `public`; empty is the only run of the store.
     pub run: String,
     /// Whether long work that writes (ingest) may run.
     pub allow_jobs: bool,
@@ -119,7 +119,7 @@ impl ExtensionOptions for PolysemaOptions {
             (
                 "polysema.run",
                 self.run.clone(),
-                "The run whose tables unqualified names mean; empty is the only run of the store.",
+                "The run whose tables unqualified names mean, or public, your own tables; empty is the only run of the store.",
             ),
             (
                 "polysema.allow_jobs",

@@ -1,8 +1,12 @@
 //! The physical side of the per-neuron functions: one operator walks the neurons and hands each group of examples to
 //! a function.
 
+mod best;
 pub mod clustering;
+pub mod coactivation;
 mod cursor;
+pub mod features;
+pub mod nearest;
 mod operator;
 mod options;
 mod table;
@@ -19,8 +23,9 @@ use datafusion::common::{Result, exec_err, internal_datafusion_err};
 use crate::bridge::vectors::VectorColumn;
 use crate::exec::clustering::Scratch;
 
+pub use best::{SIMILARITY, Search, orders_ties, with_similarity};
 pub use operator::PerNeuronExec;
-pub use table::{LAYER_NEURON, PerNeuron, table_function};
+pub use table::{Asked, Bound, LAYER_NEURON, PerNeuron, only, table_function};
 
 /// Which columns of its result a query reads, so that a function makes no others.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -76,7 +76,7 @@ impl TableFunction for Callable {
 
 /// The layer and neuron a call names.
 #[derive(Debug, Clone)]
-struct Asked {
+pub struct Asked {
     layer: Option<LayerRef>,
     neuron: Option<i64>,
 }
@@ -88,7 +88,8 @@ enum LayerRef {
 }
 
 impl Asked {
-    fn new(arguments: &Arguments) -> Result<Self> {
+    /// The arguments `layer` and `neuron` of a call.
+    pub fn new(arguments: &Arguments) -> Result<Self> {
         let layer = match arguments.get("layer") {
             Some(ScalarValue::Utf8(_) | ScalarValue::Utf8View(_) | ScalarValue::LargeUtf8(_)) => {
                 arguments.text("layer")?.map(LayerRef::Name)
@@ -104,6 +105,72 @@ impl Asked {
         }
         Ok(Self { layer, neuron })
     }
+
+    /// The numbers of the layer and the neuron, which table `neurons` must have.
+    pub async fn resolve(
+        &self,
+        state: &dyn Session,
+        function: &str,
+        neurons: &Arc<dyn TableProvider>,
+    ) -> Result<(Option<i64>, Option<i64>)> {
+        let layer = match &self.layer {
+            None => None,
+            Some(LayerRef::Number(number)) => Some(*number),
+            Some(LayerRef::Name(layer)) => Some(i64::from(
+                tables::layer_number(state, function, layer).await?,
+            )),
+        };
+        tables::require_neuron(state, function, neurons, layer, self.neuron).await?;
+        Ok((layer, self.neuron))
+    }
+}
+
+/// A function to be run over the tables of a session.
+#[derive(Debug, Clone)]
+pub struct Bound {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does to a neuron.
+    pub function: Arc<dyn NeuronFunction>,
+    /// All its columns.
+    pub schema: SchemaRef,
+}
+
+impl Bound {
+    /// The plan of its rows for the neurons that `filters` on layer and neuron keep.
+    pub async fn plan(
+        &self,
+        state: &dyn Session,
+        [examples, neurons]: [&Arc<dyn TableProvider>; 2],
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let name = self.name;
+        let wanted = Wanted::new(self.schema.fields().len(), projection);
+        let inputs = self.function.inputs(&wanted);
+        let mut columns = vec!["layer", "neuron", "example"];
+        columns.extend(inputs.examples);
+        let examples = tables::scan(state, name, "examples", examples, &columns, filters).await?;
+        let columns: &[&str] = if inputs.weights {
+            &["layer", "neuron", "w_in"]
+        } else {
+            &["layer", "neuron"]
+        };
+        let neurons = tables::scan(state, name, "neurons", neurons, columns, filters).await?;
+        Ok(Arc::new(PerNeuronExec::try_new(
+            name,
+            Arc::clone(&self.function),
+            Arc::clone(&self.schema),
+            projection.cloned(),
+            examples,
+            neurons,
+        )?))
+    }
+}
+
+/// `column = value`, for [`Bound::plan`].
+pub fn only(column: &str, value: i64) -> Expr {
+    col(column).eq(lit(value as i32))
 }
 
 #[derive(Debug, Clone)]
@@ -154,40 +221,18 @@ impl TableProvider for PerNeuronTable {
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let name = self.function.doc.name;
-        let function = (self.function.bind)(&self.arguments, state)?;
+        let bound = Bound {
+            name,
+            function: (self.function.bind)(&self.arguments, state)?,
+            schema: Arc::clone(&self.schema),
+        };
         let examples = tables::table(state, name, "examples").await?;
         let neurons = tables::table(state, name, "neurons").await?;
-        let layer = match &self.asked.layer {
-            None => None,
-            Some(LayerRef::Number(number)) => Some(*number),
-            Some(LayerRef::Name(layer)) => {
-                Some(i64::from(tables::layer_number(state, name, layer).await?))
-            }
-        };
-        tables::require_neuron(state, name, &neurons, layer, self.asked.neuron).await?;
+        let (layer, neuron) = self.asked.resolve(state, name, &neurons).await?;
         let mut filters = filters.to_vec();
-        for (column, asked) in [("layer", layer), ("neuron", self.asked.neuron)] {
-            if let Some(value) = asked {
-                filters.push(col(column).eq(lit(value as i32)));
-            }
-        }
-        let inputs = function.inputs(&Wanted::new(self.schema.fields().len(), projection));
-        let mut columns = vec!["layer", "neuron", "example"];
-        columns.extend(inputs.examples);
-        let examples = tables::scan(state, name, "examples", &examples, &columns, &filters).await?;
-        let columns: &[&str] = if inputs.weights {
-            &["layer", "neuron", "w_in"]
-        } else {
-            &["layer", "neuron"]
-        };
-        let neurons = tables::scan(state, name, "neurons", &neurons, columns, &filters).await?;
-        Ok(Arc::new(PerNeuronExec::try_new(
-            name,
-            function,
-            Arc::clone(&self.schema),
-            projection.cloned(),
-            examples,
-            neurons,
-        )?))
+        filters.extend(layer.map(|layer| only("layer", layer)));
+        filters.extend(neuron.map(|neuron| only("neuron", neuron)));
+        let tables = [&examples, &neurons];
+        bound.plan(state, tables, projection, &filters).await
     }
 }

@@ -4,4 +4,5 @@ pub mod cluster;
 pub mod examples;
 pub mod neuron;
 pub mod polysemanticity;
+pub mod similarity;
 pub mod vector;

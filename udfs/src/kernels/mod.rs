@@ -14,6 +14,7 @@ pub mod activation;
 pub mod activity;
 pub mod attention;
 pub mod clusters;
+pub mod coactivation;
 pub mod distance;
 mod lanes;
 pub mod linkage;
@@ -22,6 +23,7 @@ pub mod norm;
 pub mod quality;
 pub mod rows;
 pub mod scc;
+pub mod search;
 #[cfg(test)]
 mod testing;
 mod tile_rows;

@@ -1,0 +1,339 @@
+//! Relations that follow from a run alone, made at first use and kept in its generation folder: they go with the run.
+//!
+//! A file's name is the hash of what it holds, its schema names it in full. One writer at a time, which renames the
+//! whole file into place; who cannot write (another writer, a full or read-only disk) computes and keeps nothing.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::ipc::writer::FileWriter;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::internal_err;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder, MetricsSet};
+use datafusion::physical_plan::stream::{RecordBatchReceiverStream, RecordBatchStreamAdapter};
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, InputDistributionRequirements,
+    Partitioning, PlanProperties,
+};
+use futures::{StreamExt, stream};
+use polysema_udfs::bridge::kept::{Keeper, Place};
+use polysema_udfs::bridge::settings::PolysemaOptions;
+
+use super::file::TableFile;
+use super::io_error;
+use super::provider::RunTable;
+use super::run::Run;
+
+/// Where a kept file's schema says what the file holds.
+const KEY: &str = "polysema.kept";
+/// Locked while a relation of the run is written.
+const LOCK: &str = "kept.lock";
+
+/// Keeps relations beside the runs they were made from.
+#[derive(Debug)]
+pub struct RunKeeper;
+
+impl Keeper for RunKeeper {
+    fn place(
+        &self,
+        state: &dyn Session,
+        tables: &[&Arc<dyn TableProvider>],
+        key: &str,
+    ) -> Result<Option<Box<dyn Place>>> {
+        let runs: Option<Vec<_>> = tables
+            .iter()
+            .map(|table| table.downcast_ref::<RunTable>().map(RunTable::run))
+            .collect();
+        let Some([run, others @ ..]) = runs.as_deref() else {
+            return Ok(None);
+        };
+        if others.iter().any(|other| !Arc::ptr_eq(run, other)) {
+            return Ok(None);
+        }
+        let version = env!("CARGO_PKG_VERSION");
+        Ok(Some(Box::new(KeptPlace {
+            run: Arc::clone(run),
+            key: format!("{key}, polysema {version}"),
+            may_write: PolysemaOptions::of(state.config_options()).allow_jobs,
+        })))
+    }
+}
+
+/// One relation of one generation of a run.
+#[derive(Debug, Clone)]
+struct KeptPlace {
+    run: Arc<Run>,
+    key: String,
+    may_write: bool,
+}
+
+impl KeptPlace {
+    fn path(&self) -> PathBuf {
+        let hash = blake3::hash(self.key.as_bytes()).to_hex();
+        self.run
+            .folder()
+            .join(format!("kept-{}.arrow", &hash[..16]))
+    }
+}
+
+impl Place for KeptPlace {
+    fn read(
+        &self,
+        projection: &[usize],
+        partitions: usize,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        // A file that is missing or damaged is made anew.
+        let Ok(file) = TableFile::open_alone(&self.path()) else {
+            return Ok(None);
+        };
+        let schema = file.schema();
+        let n_columns = schema.fields().len();
+        if schema.metadata().get(KEY) != Some(&self.key)
+            || projection.iter().any(|column| *column >= n_columns)
+        {
+            return Ok(None);
+        }
+        let fields = Schema::new(schema.fields().clone());
+        let schema = Arc::new(fields.project(projection)?);
+        let n_batches = file.rows().len();
+        let file = Arc::new(file);
+        let size = n_batches.div_ceil(partitions.max(1)).max(1);
+        let mut parts: Vec<Arc<dyn PartitionStream>> = vec![];
+        for start in (0..n_batches.max(1)).step_by(size) {
+            parts.push(Arc::new(KeptPart {
+                file: Arc::clone(&file),
+                batches: start..n_batches.min(start + size),
+                projection: projection.to_vec(),
+                schema: Arc::clone(&schema),
+            }));
+        }
+        let scan = StreamingTableExec::try_new(schema, parts, None, [], false, None)?;
+        Ok(Some(Arc::new(scan)))
+    }
+
+    fn write(&self, plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        match self.may_write {
+            true => Ok(Arc::new(KeepExec::new(self.clone(), plan))),
+            false => Ok(plan),
+        }
+    }
+}
+
+/// Some record batches of a kept file.
+#[derive(Debug)]
+struct KeptPart {
+    file: Arc<TableFile>,
+    batches: std::ops::Range<usize>,
+    projection: Vec<usize>,
+    schema: SchemaRef,
+}
+
+impl PartitionStream for KeptPart {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let (file, schema) = (Arc::clone(&self.file), Arc::clone(&self.schema));
+        let projection = self.projection.clone();
+        let batches = self.batches.clone().map(move |batch| {
+            let batch = file.read(batch, &projection)?;
+            Ok(RecordBatch::try_new(
+                Arc::clone(&schema),
+                batch.columns().to_vec(),
+            )?)
+        });
+        let schema = Arc::clone(&self.schema);
+        Box::pin(RecordBatchStreamAdapter::new(schema, stream::iter(batches)))
+    }
+}
+
+/// Passes rows on and writes them down on the way.
+#[derive(Debug)]
+struct KeepExec {
+    place: KeptPlace,
+    input: Arc<dyn ExecutionPlan>,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl KeepExec {
+    fn new(place: KeptPlace, input: Arc<dyn ExecutionPlan>) -> Self {
+        let properties = Arc::new(PlanProperties::new(
+            EquivalenceProperties::new(input.schema()),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        ));
+        Self {
+            place,
+            input,
+            properties,
+            metrics: ExecutionPlanMetricsSet::new(),
+        }
+    }
+}
+
+impl DisplayAs for KeepExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(
+            f,
+            "KeepExec: run={}, {}",
+            self.place.run.name(),
+            self.place.key
+        )
+    }
+}
+
+impl ExecutionPlan for KeepExec {
+    fn name(&self) -> &str {
+        "KeepExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn input_distribution_requirements(&self) -> InputDistributionRequirements {
+        InputDistributionRequirements::new(vec![Distribution::SinglePartition])
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        match (children.pop(), children.pop()) {
+            (Some(input), None) => Ok(Arc::new(Self::new(self.place.clone(), input))),
+            _ => internal_err!("KeepExec has one child"),
+        }
+    }
+
+    fn execute(&self, _: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let schema = self.input.schema();
+        let mut input = self.input.execute(0, context)?;
+        let mut builder = RecordBatchReceiverStream::builder(Arc::clone(&schema), 2);
+        let size_bytes = MetricBuilder::new(&self.metrics).counter("kept_bytes", 0);
+        let (place, tx) = (self.place.clone(), builder.tx());
+        builder.spawn(async move {
+            let mut writer = blocking(move || KeptWriter::start(&place, &schema).ok()).await?;
+            while let Some(batch) = input.next().await {
+                let batch = batch?;
+                let written = batch.clone();
+                writer = match writer {
+                    Some(writer) => blocking(move || writer.write(&written).ok()).await?,
+                    None => None,
+                };
+                if tx.send(Ok(batch)).await.is_err() {
+                    return Ok(());
+                }
+            }
+            if let Some(writer) = writer {
+                let size = blocking(move || writer.finish().ok()).await?;
+                size_bytes.add(size.unwrap_or(0));
+            }
+            Ok(())
+        });
+        Ok(builder.build())
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|e| DataFusionError::ExecutionJoin(Box::new(e)))
+}
+
+/// A file being written; gone when dropped without [`KeptWriter::finish`].
+struct KeptWriter {
+    path: PathBuf,
+    next: PathBuf,
+    schema: SchemaRef,
+    writer: Option<FileWriter<BufWriter<File>>>,
+    _lock: File,
+}
+
+impl KeptWriter {
+    fn start(place: &KeptPlace, schema: &Schema) -> Result<Self> {
+        let lock_path = place.run.folder().join(LOCK);
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_path)
+            .map_err(|e| io_error("open", &lock_path, e))?;
+        lock.try_lock()
+            .map_err(|e| io_error("lock", &lock_path, e.into()))?;
+        let path = place.path();
+        let next = path.with_extension("next");
+        let file = File::create(&next).map_err(|e| io_error("create", &next, e))?;
+        let metadata = [(KEY.to_string(), place.key.clone())].into();
+        let schema = Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata));
+        let mut started = Self {
+            path,
+            next,
+            writer: None,
+            _lock: lock,
+            schema: Arc::clone(&schema),
+        };
+        started.writer = Some(FileWriter::try_new(BufWriter::new(file), &schema)?);
+        Ok(started)
+    }
+
+    fn write(mut self, batch: &RecordBatch) -> Result<Self> {
+        let batch = RecordBatch::try_new(Arc::clone(&self.schema), batch.columns().to_vec())?;
+        if let Some(writer) = &mut self.writer {
+            writer.write(&batch)?;
+        }
+        Ok(self)
+    }
+
+    /// Puts the whole file into its place; its size.
+    fn finish(mut self) -> Result<usize> {
+        let Some(mut writer) = self.writer.take() else {
+            return internal_err!("store: a kept file is finished once");
+        };
+        writer.finish()?;
+        let buffer = writer.into_inner()?;
+        let file = buffer
+            .into_inner()
+            .map_err(|e| io_error("write", &self.next, e.into_error()))?;
+        file.sync_all()
+            .map_err(|e| io_error("write", &self.next, e))?;
+        let size_of = |path: &Path| fs::metadata(path).map(|data| data.len() as usize);
+        let size = size_of(&self.next).map_err(|e| io_error("read", &self.next, e))?;
+        fs::rename(&self.next, &self.path).map_err(|e| io_error("write", &self.path, e))?;
+        Ok(size)
+    }
+}
+
+impl Drop for KeptWriter {
+    fn drop(&mut self) {
+        // Renamed if it was finished; what cannot be removed is overwritten by the next writer.
+        let _ = fs::remove_file(&self.next);
+    }
+}

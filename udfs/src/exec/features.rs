@@ -1,0 +1,178 @@
+//! The feature clusters of a neuron as the functions over whole models read them: one row a cluster with its central
+//! example, or one row an example with its cluster.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, Int32Array, UInt32Array, new_null_array};
+use datafusion::arrow::compute::take;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::Result;
+
+use super::clustering::{ClusterOptions, Embedding, Scratch};
+use super::{Group, Inputs, NeuronFunction, Wanted};
+use crate::bridge::context::contexts;
+use crate::bridge::vectors::{VectorBuilder, vector_type};
+
+/// One row per feature cluster: its size and its central example with the vector the neuron received there.
+#[derive(Debug)]
+pub struct CentralExamples(pub ClusterOptions);
+
+/// Columns of [`CentralExamples`] copied from the examples, with their places.
+const COPIED: [(usize, &str); 3] = [(5, "doc_id"), (6, "pos"), (7, "token")];
+/// Place of the column `layer`.
+pub const LAYER: usize = 0;
+/// Place of the column `neuron`.
+pub const NEURON: usize = 1;
+/// Place of the column `cluster`.
+pub const CLUSTER: usize = 2;
+/// Place of the column `context`.
+const CONTEXT_AT: usize = 8;
+/// Place of the column `pre_mlp`.
+pub const PRE_MLP_AT: usize = 9;
+
+impl CentralExamples {
+    /// Its columns.
+    pub fn schema() -> SchemaRef {
+        Arc::new(Schema::new(vec![
+            Field::new("layer", DataType::Int32, false),
+            Field::new("neuron", DataType::Int32, false),
+            Field::new("cluster", DataType::Int32, false),
+            Field::new("size", DataType::Int32, false),
+            Field::new("example", DataType::Int32, false),
+            Field::new("doc_id", DataType::Int32, true),
+            Field::new("pos", DataType::Int32, true),
+            Field::new("token", DataType::Utf8, true),
+            Field::new("context", DataType::Utf8, true),
+            Field::new("pre_mlp", vector_type(), false),
+        ]))
+    }
+}
+
+impl NeuronFunction for CentralExamples {
+    fn inputs(&self, wanted: &Wanted) -> Inputs {
+        let mut examples = vec!["pre_mlp"];
+        let context = wanted.column(CONTEXT_AT);
+        examples.extend(
+            COPIED
+                .iter()
+                .filter(|(i, name)| wanted.column(*i) || (context && *name == "pos"))
+                .map(|(_, name)| name),
+        );
+        if context {
+            examples.extend(["window_tokens", "window_start"]);
+        }
+        Inputs {
+            examples,
+            weights: self.0.embedding == Embedding::Neuron,
+        }
+    }
+
+    fn bytes(&self, n: usize, d: usize) -> usize {
+        self.0.bytes(n, d)
+    }
+
+    fn advice(&self, n: usize, d: usize) -> Option<String> {
+        self.0.advice(n, d)
+    }
+
+    fn rows(&self, group: &Group, wanted: &Wanted, scratch: &mut Scratch) -> Result<Vec<ArrayRef>> {
+        let clustering = scratch.cluster(group, &self.0)?;
+        let medoids = clustering.medoids();
+        let central: UInt32Array = medoids.into_iter().map(|row| row as u32).collect();
+        let n = central.len();
+        let sizes = clustering.clusters.sizes.iter().map(|&size| size as i32);
+        let mut columns = group.key_columns(n).to_vec();
+        columns.push(Arc::new(Int32Array::from_iter_values(0..n as i32)));
+        columns.push(Arc::new(Int32Array::from_iter_values(sizes)));
+        columns.push(take(group.column("example")?, &central, None)?);
+        let schema = Self::schema();
+        for (i, name) in COPIED {
+            columns.push(match wanted.column(i) {
+                true => take(group.column(name)?, &central, None)?,
+                false => new_null_array(schema.field(i).data_type(), n),
+            });
+        }
+        columns.push(match wanted.column(CONTEXT_AT) {
+            true => {
+                let column = |name| -> Result<_> { Ok(take(group.column(name)?, &central, None)?) };
+                let window = column("window_tokens")?;
+                Arc::new(contexts(
+                    &window,
+                    &column("pos")?,
+                    &column("window_start")?,
+                )?)
+            }
+            false => new_null_array(&DataType::Utf8, n),
+        });
+        let vectors = group.vectors()?;
+        let rows = vectors.rows();
+        let mut received = VectorBuilder::new();
+        for &row in central.values() {
+            received.append(rows[row as usize]);
+        }
+        columns.push(Arc::new(received.finish()));
+        Ok(columns)
+    }
+
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+}
+
+/// One row per dataset example: the feature cluster it belongs to and the token it fires on.
+#[derive(Debug)]
+pub struct Members(pub ClusterOptions);
+
+impl Members {
+    /// Its columns.
+    pub fn schema() -> SchemaRef {
+        Arc::new(Schema::new(vec![
+            Field::new("layer", DataType::Int32, false),
+            Field::new("neuron", DataType::Int32, false),
+            Field::new("cluster", DataType::Int32, true),
+            Field::new("doc_id", DataType::Int32, false),
+            Field::new("pos", DataType::Int32, false),
+        ]))
+    }
+}
+
+impl NeuronFunction for Members {
+    fn inputs(&self, _: &Wanted) -> Inputs {
+        Inputs {
+            examples: vec!["pre_mlp", "doc_id", "pos"],
+            weights: self.0.embedding == Embedding::Neuron,
+        }
+    }
+
+    fn bytes(&self, n: usize, d: usize) -> usize {
+        self.0.bytes(n, d)
+    }
+
+    fn advice(&self, n: usize, d: usize) -> Option<String> {
+        self.0.advice(n, d)
+    }
+
+    fn rows(&self, group: &Group, _: &Wanted, scratch: &mut Scratch) -> Result<Vec<ArrayRef>> {
+        let n = group.len();
+        let labels = scratch.cluster(group, &self.0)?.labels(n);
+        let labels = labels.iter().map(|label| label.map(|l| l as i32));
+        let [layer, neuron] = group.key_columns(n);
+        let cluster = Arc::new(labels.collect::<Int32Array>());
+        // A place that is NULL is refused here, with its neuron.
+        let place = |name| -> Result<ArrayRef> {
+            let values = group.integers(name)?.to_vec();
+            Ok(Arc::new(Int32Array::from(values)))
+        };
+        Ok(vec![
+            layer,
+            neuron,
+            cluster,
+            place("doc_id")?,
+            place("pos")?,
+        ])
+    }
+
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+}

@@ -1,0 +1,40 @@
+//! The feature clusters of a neuron, one row each, with the central example and what the neuron received there: what
+//! `similar_features` searches.
+
+use std::sync::Arc;
+
+use crate::bridge::document::{Function, FunctionDoc};
+use crate::exec::clustering::{
+    ClusterOptions, EMBEDDING, LINKAGE, METHOD, N_CLUSTERS, STRICT, THRESHOLD,
+};
+use crate::exec::features::CentralExamples;
+use crate::exec::{LAYER_NEURON, PerNeuron, table_function};
+
+static DOC: FunctionDoc = FunctionDoc {
+    name: "central_examples",
+    chapter: "similarity",
+    summary: "One row per feature cluster: its central example with the vector the neuron received there.",
+    arguments: LAYER_NEURON,
+    required: 0,
+    options: &[THRESHOLD, N_CLUSTERS, METHOD, LINKAGE, EMBEDDING, STRICT],
+    returns: "layer, neuron, cluster, size, example (the medoid), doc_id, pos, token, context (the key token between « \
+              and »), pre_mlp (the received vector)",
+    example: "SELECT cluster, size, token, context FROM central_examples(0, 1)",
+    replaces: None,
+};
+
+static PER_NEURON: PerNeuron = PerNeuron {
+    doc: &DOC,
+    schema: CentralExamples::schema,
+    check: ClusterOptions::check,
+    bind: |arguments, state| {
+        Ok(Arc::new(CentralExamples(ClusterOptions::resolve(
+            arguments, state,
+        )?)))
+    },
+};
+
+/// The catalogue entry.
+pub fn function() -> Function {
+    table_function(&PER_NEURON)
+}
