@@ -59,6 +59,14 @@ impl<'a> Clustering<'a> {
         labels
     }
 
+    /// Label of a tree's node in a group of `n` examples: zero vectors, which are in no tree, keep their numbers.
+    pub fn node(&self, node: u32, n: usize) -> i32 {
+        match self.live.get(node as usize) {
+            Some(&row) => row as i32,
+            None => (node as usize - self.live.len() + n) as i32,
+        }
+    }
+
     /// The rows of the group in each cluster.
     pub fn members(&self) -> Vec<Vec<usize>> {
         let mut members = vec![Vec::new(); self.clusters.sizes.len()];

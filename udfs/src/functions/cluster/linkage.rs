@@ -77,14 +77,10 @@ impl NeuronFunction for Merges {
 
     fn rows(&self, group: &Group, _: &Wanted, scratch: &mut Scratch) -> Result<Vec<ArrayRef>> {
         let clustering = scratch.cluster(group, &self.0)?;
-        let live = clustering.live;
         let Some(steps) = clustering.steps() else {
             return internal_err!("{}: hierarchical clustering makes merges", DOC.name);
         };
-        let label = |cluster: u32| match live.get(cluster as usize) {
-            Some(&row) => row as i32,
-            None => (cluster as usize - live.len() + group.len()) as i32,
-        };
+        let label = |node| clustering.node(node, group.len());
         let [layer, neuron] = group.key_columns(steps.len());
         Ok(vec![
             layer,

@@ -3,6 +3,7 @@
 use crate::bridge::document::Function;
 
 mod neuron_polysemanticity;
+mod neuron_profile;
 #[expect(
     clippy::module_inception,
     reason = "the file has the name of its function, as every other"
@@ -13,6 +14,7 @@ mod polysemanticity;
 pub fn functions() -> Vec<Function> {
     vec![
         neuron_polysemanticity::function(),
+        neuron_profile::function(),
         polysemanticity::function(),
     ]
 }
