@@ -152,7 +152,9 @@ async fn a_run_and_its_copies_give_the_same_answers() {
     let mut expected = vec![];
     for sql in questions() {
         let rows = shown(&query(&original, &sql).await);
-        assert!(rows.len() > 1, "{sql} has rows");
+        // Neurons of six examples may have no cluster that splits, and none ten times another.
+        let may_be_empty = sql.contains("feature_splits(") || sql.contains("rare_features(");
+        assert!(rows.len() > 1 || may_be_empty, "{sql} has rows");
         expected.push((sql, rows));
     }
     for format in ["parquet", "arrow"] {

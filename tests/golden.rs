@@ -250,6 +250,45 @@ async fn sub_cluster_components(session: &Session) {
     }
 }
 
+/// Table 1 of the paper for this model, against summary.json: medians and means of every metric.
+async fn table1(session: &Session, layer_norm: &str) {
+    let path = shared(&format!("golden/lm-{layer_norm}/summary.json"));
+    let text = std::fs::read_to_string(path).expect("the reference summary");
+    let summary: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let report = include_str!("../sql/reports/table1.sql").replace(":n_clusters", "5");
+    let found = query(
+        session,
+        &format!("SELECT * FROM ({report}) WHERE cut = 'threshold'"),
+    )
+    .await;
+    println!("{}", pretty_format_batches(&found).expect("printable"));
+    let mut compared = 0;
+    for batch in &found {
+        for row in 0..batch.num_rows() {
+            let metric = batch.column(1).as_string::<i32>().value(row);
+            for (i, (statistic, embedding)) in [
+                ("median", "neuron"),
+                ("median", "pre_mlp"),
+                ("mean", "neuron"),
+                ("mean", "pre_mlp"),
+            ]
+            .into_iter()
+            .enumerate()
+            {
+                let value = batch.column(i + 2).as_primitive::<Float64Type>().value(row);
+                let expected = summary["table1"][statistic][metric][embedding].as_f64();
+                let expected = expected.expect("a figure of the summary");
+                assert!(
+                    (value - expected).abs() < 1e-5,
+                    "{statistic} {metric} of {embedding}: {value}, expected {expected}"
+                );
+                compared += 1;
+            }
+        }
+    }
+    assert_eq!(compared, 20, "five metrics, four figures each");
+}
+
 async fn compare(layer_norm: &str) {
     let Some((_folder, session)) = open(layer_norm).await else {
         return;
@@ -261,6 +300,7 @@ async fn compare(layer_norm: &str) {
     partitions(&session).await;
     merges(&session).await;
     embeddings_sum_to_the_pre_activation(&session).await;
+    table1(&session, layer_norm).await;
     if layer_norm == "folded" {
         sub_cluster_components(&session).await;
     }

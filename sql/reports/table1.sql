@@ -1,8 +1,8 @@
 -- Are neuron embeddings clustered more densely than the vectors the neurons receive? (Table 1 of Foote 2024)
 -- Inputs: the current run, polysema.threshold, and :n_clusters, the number of clusters both are cut into for a
 -- comparison that does not depend on their counts. Output: per cut and metric, the median and mean over neurons for the
--- neuron embedding and for the pre-MLP vector; distances are cosine distances in [0, 2]. Limits: the paper averages over
--- neurons of GPT-2-small; a small model may show the opposite.
+-- neuron embedding and for the pre-MLP vector; distances are cosine distances in [0, 2]. Limits: at a threshold, the
+-- embedding that is cut into more clusters has denser ones for that reason alone.
 -- var n_clusters=5
 WITH measured AS (
     SELECT 'threshold' AS cut, 'neuron' AS embedding, *
@@ -10,10 +10,10 @@ WITH measured AS (
     UNION ALL
     SELECT 'threshold', 'pre_mlp', * FROM neuron_polysemanticity({embedding: 'pre_mlp'})
     UNION ALL
-    SELECT ':n_clusters clusters', 'neuron', *
+    SELECT concat(:n_clusters, ' clusters'), 'neuron', *
     FROM neuron_polysemanticity({embedding: 'neuron', n_clusters: :n_clusters})
     UNION ALL
-    SELECT ':n_clusters clusters', 'pre_mlp', *
+    SELECT concat(:n_clusters, ' clusters'), 'pre_mlp', *
     FROM neuron_polysemanticity({embedding: 'pre_mlp', n_clusters: :n_clusters})
 ),
 metrics AS (
