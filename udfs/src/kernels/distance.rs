@@ -27,8 +27,10 @@ pub struct CosineDistances {
     isa: Isa,
     /// Embeddings of the live rows, four by four, padded to whole tiles.
     quads: Vec<Quad>,
-    /// Squared norms of the live rows, then their reciprocal norms.
-    norms: Vec<f32>,
+    /// Squared norms of the live rows.
+    squares: Vec<f32>,
+    /// Their reciprocal norms, in float64: equal rows then lie at a distance of exactly zero.
+    reciprocal_norms: Vec<f64>,
     live: Vec<u32>,
     n_zero: usize,
     condensed: Vec<f32>,
@@ -50,7 +52,8 @@ impl CosineDistances {
         Self {
             isa,
             quads: Vec::new(),
-            norms: Vec::new(),
+            squares: Vec::new(),
+            reciprocal_norms: Vec::new(),
             live: Vec::new(),
             n_zero: 0,
             condensed: Vec::new(),
@@ -91,14 +94,15 @@ impl CosineDistances {
                 quad[n % TILE..].copy_from_slice(&ZERO[n % TILE..]);
             }
         }
-        resize(&mut self.norms, n, 0.0);
+        resize(&mut self.squares, n, 0.0);
+        resize(&mut self.reciprocal_norms, n, 0.0);
         resize(&mut self.condensed, n * n.saturating_sub(1) / 2, 0.0);
         let (isa, condensed) = (self.isa, &mut self.condensed);
-        isa.gram(&self.quads, lines, condensed, &mut self.norms);
-        for norm in &mut self.norms {
-            *norm = norm.sqrt().recip();
+        isa.gram(&self.quads, lines, condensed, &mut self.squares);
+        for (norm, &square) in self.reciprocal_norms.iter_mut().zip(&self.squares) {
+            *norm = f64::from(square).sqrt().recip();
         }
-        isa.cosine_distances(condensed, &self.norms);
+        isa.cosine_distances(condensed, &self.reciprocal_norms);
         Ok(())
     }
 
@@ -121,7 +125,7 @@ impl CosineDistances {
     /// Bytes held after `n` rows of width `d`.
     pub fn bytes(n: usize, d: usize) -> usize {
         n.div_ceil(TILE) * d.div_ceil(WIDTH) * size_of::<Quad>()
-            + n * (size_of::<f32>() + size_of::<u32>())
+            + n * (size_of::<f32>() + size_of::<f64>() + size_of::<u32>())
             + n * n.saturating_sub(1) / 2 * size_of::<f32>()
     }
 }
@@ -244,6 +248,20 @@ mod tests {
     }
 
     #[test]
+    fn equal_and_scaled_rows_lie_at_zero() {
+        let mut random = Random(8);
+        for d in [3, 100, 768] {
+            let row = random.vector(d);
+            let doubled: Vec<f32> = row.iter().map(|x| 2.0 * x).collect();
+            for isa in Isa::available() {
+                let mut distances = CosineDistances::with_isa(isa);
+                distances.compute(&[&row, &row, &doubled], None).unwrap();
+                assert_eq!(distances.condensed(), [0.0; 3], "{isa:?}, d {d}");
+            }
+        }
+    }
+
+    #[test]
     fn distances_follow_a_permutation_of_the_rows() {
         let mut random = Random(4);
         let rows = random.rows(23, 100);
@@ -319,7 +337,8 @@ mod tests {
             assert_eq!(reused.condensed(), fresh.condensed(), "n {n}, d {d}");
             let held = size_of_val(fresh.quads.spare_capacity_mut())
                 + size_of_val(&fresh.quads[..])
-                + fresh.norms.capacity() * size_of::<f32>()
+                + fresh.squares.capacity() * size_of::<f32>()
+                + fresh.reciprocal_norms.capacity() * size_of::<f64>()
                 + fresh.live.capacity() * size_of::<u32>()
                 + fresh.condensed.capacity() * size_of::<f32>();
             assert!(held <= CosineDistances::bytes(n, d), "n {n}, d {d}: {held}");

@@ -129,7 +129,7 @@ impl Isa {
     }
 
     /// Cosine distances, in place, from condensed dot products and the reciprocal norms of the rows.
-    pub(super) fn cosine_distances(self, condensed: &mut [f32], reciprocal_norms: &[f32]) {
+    pub(super) fn cosine_distances(self, condensed: &mut [f32], reciprocal_norms: &[f64]) {
         match self.0 {
             Kind::Portable => cosine_distances(condensed, reciprocal_norms),
             // SAFETY: an `Isa` of this kind exists only where its features were detected.
@@ -189,13 +189,13 @@ fn embed_avx512(h: &[f32], w: Option<&[f32]>, quads: &mut [Quad], lane: usize) -
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn cosine_distances_avx2(condensed: &mut [f32], reciprocal_norms: &[f32]) {
+fn cosine_distances_avx2(condensed: &mut [f32], reciprocal_norms: &[f64]) {
     cosine_distances(condensed, reciprocal_norms);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-fn cosine_distances_avx512(condensed: &mut [f32], reciprocal_norms: &[f32]) {
+fn cosine_distances_avx512(condensed: &mut [f32], reciprocal_norms: &[f64]) {
     cosine_distances(condensed, reciprocal_norms);
 }
 
@@ -273,12 +273,12 @@ fn bring_into_range(quads: &mut [Quad], lane: usize) -> Embedded {
 }
 
 #[inline(always)]
-fn cosine_distances(condensed: &mut [f32], reciprocal_norms: &[f32]) {
+fn cosine_distances(condensed: &mut [f32], reciprocal_norms: &[f64]) {
     let mut rest = condensed;
     for (i, &norm) in reciprocal_norms.iter().enumerate() {
         let (row, below) = rest.split_at_mut(reciprocal_norms.len() - i - 1);
         for (x, other) in row.iter_mut().zip(&reciprocal_norms[i + 1..]) {
-            *x = (1.0 - *x * (norm * other)).clamp(0.0, 2.0);
+            *x = (1.0 - (f64::from(*x) * (norm * other)) as f32).clamp(0.0, 2.0);
         }
         rest = below;
     }
