@@ -308,7 +308,7 @@ fn of_each_row(error: DataFusionError) -> DataFusionError {
     let kinds = ["OuterReferenceColumn(", "ScalarSubquery("];
     let left =
         |kind: &&str| message.contains(&format!("does not support logical expression {kind}"));
-    if !kinds.iter().any(|kind| left(&kind)) {
+    if !kinds.iter().any(left) {
         return error;
     }
     plan_datafusion_err!(

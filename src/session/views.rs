@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use datafusion::catalog::CatalogProvider;
 use datafusion::catalog::view::ViewTable;
 use datafusion::error::Result;
 use datafusion::execution::context::SessionState;
@@ -45,8 +46,15 @@ pub(super) async fn plan_named(
     let schema = &state.config_options().catalog.default_schema;
     let text = statement.to_ascii_lowercase();
     let listing = text.contains("information_schema") || text.contains("show");
+    let has_neurons = catalog
+        .schema(schema)
+        .is_some_and(|tables| tables.table_exist("neurons"));
     for (name, sql) in VIEWS {
         if !listing && !text.contains(name) {
+            continue;
+        }
+        if !has_neurons {
+            catalog.remove_view(schema, name);
             continue;
         }
         let view = match plan(state, sql).await {

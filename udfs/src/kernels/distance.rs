@@ -89,7 +89,7 @@ impl CosineDistances {
         }
         let n = self.live.len();
         self.quads.truncate(n.div_ceil(TILE) * lines);
-        if n % TILE > 0 {
+        if !n.is_multiple_of(TILE) {
             for quad in &mut self.quads[n / TILE * lines..] {
                 quad[n % TILE..].copy_from_slice(&ZERO[n % TILE..]);
             }

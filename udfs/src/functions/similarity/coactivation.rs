@@ -1,8 +1,10 @@
 //! Pairs of feature clusters of different neurons whose examples share tokens more often than chance would have it.
 //!
-//!     count = |A ∩ B|    expected = |A| |B| / N    lift = count / expected
-//!     A, B: the (doc_id, pos) of the two clusters' examples; N: the distinct (doc_id, pos) of all examples of the
-//!     layer (of both layers)
+//! ```text
+//! count = |A ∩ B|    expected = |A| |B| / N    lift = count / expected
+//! A, B: the (doc_id, pos) of the two clusters' examples; N: the distinct (doc_id, pos) of all examples of the
+//! layer (of both layers)
+//! ```
 //!
 //! Chance is independence: each cluster a random subset, of its size, of the N key tokens. Examples are what the run
 //! keeps, at most max_examples a neuron, so a lift tells about these, not about every token of the corpus.

@@ -1,6 +1,8 @@
 //! The rows of any table whose vector lies nearest to a given one, by an exact scan.
 //!
-//!     similarity(row) = <q, v> / (|q| |v|), error <= 1e-6
+//! ```text
+//! similarity(row) = <q, v> / (|q| |v|), error <= 1e-6
+//! ```
 //!
 //! Errors: another width than the query's, a NaN or an infinity, a query without direction.
 //! Cost: d multiplications a row, in parallel over the table's partitions; memory for k rows and a batch each.
