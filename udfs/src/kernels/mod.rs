@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod norm;
 pub mod quality;
 pub mod rows;
+pub mod sae;
 pub mod scc;
 pub mod search;
 #[cfg(test)]
