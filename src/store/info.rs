@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::array::{
-    ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampSecondArray,
+    ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampSecondArray,
 };
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::memory::MemorySourceConfig;
@@ -15,7 +15,7 @@ use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::manifest::{Counts, RunManifest};
-use super::{Run, Store};
+use super::{Run, SaeManifest, Store};
 
 /// Names of these tables.
 pub(super) const INFO_TABLES: [&str; 3] = ["models", "runs", "saes"];
@@ -51,7 +51,7 @@ impl InfoTable {
 
     fn batch(&self) -> Result<RecordBatch> {
         let runs = match self.kind {
-            Kind::Saes => return Ok(RecordBatch::new_empty(self.schema())),
+            Kind::Saes => return self.saes(),
             Kind::Models | Kind::Runs => self.store.runs()?,
         };
         let runs: Vec<_> = runs
@@ -65,6 +65,44 @@ impl InfoTable {
             Kind::Models => models(&runs),
             _ => run_columns(&runs),
         };
+        Ok(RecordBatch::try_new(self.schema(), columns)?)
+    }
+
+    /// One row per sparse autoencoder.
+    fn saes(&self) -> Result<RecordBatch> {
+        let saes = (self.store.saes()?.iter())
+            .map(|name| Ok(self.store.sae(name)?.manifest))
+            .collect::<Result<Vec<_>>>()?;
+        let text = |of: fn(&SaeManifest) -> Option<&str>| -> ArrayRef {
+            Arc::new(StringArray::from_iter(saes.iter().map(of)))
+        };
+        let int = |of: fn(&SaeManifest) -> Option<i64>| -> ArrayRef {
+            Arc::new(Int64Array::from_iter(saes.iter().map(of)))
+        };
+        let layers = saes.iter().map(|sae| sae.layer);
+        let options = saes
+            .iter()
+            .map(|sae| serde_json::Value::Object(sae.options.clone()));
+        let created = saes.iter().map(|sae| Some(sae.created_at));
+        let columns: Vec<ArrayRef> = vec![
+            text(|sae| sae.run.as_deref()),
+            Arc::new(Int32Array::from_iter(layers)),
+            text(|sae| Some(&sae.name)),
+            int(|sae| Some(sae.d_in as i64)),
+            int(|sae| Some(sae.d_sae as i64)),
+            text(|sae| Some(&sae.variant)),
+            text(|sae| sae.hook.as_deref()),
+            text(|sae| Some(&sae.source)),
+            Arc::new(StringArray::from_iter_values(
+                options.map(|o| o.to_string()),
+            )),
+            int(|sae| Some(sae.steps as i64)),
+            int(|sae| Some(sae.rows as i64)),
+            Arc::new(Float64Array::from_iter(
+                saes.iter().map(|sae| Some(sae.seconds)),
+            )),
+            Arc::new(TimestampSecondArray::from_iter(created).with_timezone("UTC")),
+        ];
         Ok(RecordBatch::try_new(self.schema(), columns)?)
     }
 }
@@ -185,9 +223,16 @@ impl TableProvider for InfoTable {
                 ("run", text.clone()),
                 ("layer", DataType::Int32),
                 ("name", text.clone()),
-                ("d_in", DataType::Int32),
-                ("d_sae", DataType::Int32),
-                ("source", text),
+                ("d_in", int.clone()),
+                ("d_sae", int.clone()),
+                ("variant", text.clone()),
+                ("hook", text.clone()),
+                ("source", text.clone()),
+                ("options", text),
+                ("steps", int.clone()),
+                ("rows", int),
+                ("seconds", float),
+                ("created_at", time),
             ],
         };
         let fields = columns

@@ -14,6 +14,7 @@ pub(super) struct WriteLock {
     _file: File,
 }
 
+/// The lock of a folder: the store's, or that of one thing being made in it.
 pub(super) fn acquire(root: &Path) -> Result<WriteLock> {
     let path = root.join("lock");
     let file = OpenOptions::new()

@@ -25,6 +25,7 @@ mod manifest;
 mod narrow;
 mod provider;
 mod run;
+mod saes;
 mod scan;
 pub mod schema;
 mod selection;
@@ -37,6 +38,7 @@ pub use kept::RunKeeper;
 pub use manifest::{Counts, FORMAT, RunManifest, Source, Versions};
 pub use provider::RunTable;
 pub use run::Run;
+pub use saes::{SaeManifest, SaeWriter, StoredSae};
 pub use scan::RunScan;
 pub use table::Table;
 pub use writer::{RunWriter, TableWriter};
@@ -140,10 +142,7 @@ impl Store {
     /// Takes the store's write lock and removes what killed writers left behind.
     pub fn begin(&self, name: &str, replace: bool) -> Result<RunWriter> {
         check_name(name)?;
-        fs::create_dir_all(&self.root).map_err(|e| io_error("create", &self.root, e))?;
-        let lock = lock::acquire(&self.root)?;
-        // Another process may have made the store since this one looked at it.
-        Self::open(&self.root)?;
+        let lock = self.lock()?;
         let folder = self.run_folder(name);
         if !replace && manifest::path(&folder).exists() {
             return plan_err!(
@@ -151,14 +150,42 @@ impl Store {
                 self.root.display()
             );
         }
+        writer::sweep(&self.root.join("runs"))?;
+        RunWriter::start(name, &folder, lock)
+    }
+
+    /// Starts the next state of a run, which has the files of the present one but the table `layers` and the files of
+    /// layer `except`; the manifest of the present one comes beside it.
+    ///
+    /// Takes the store's write lock and removes what killed writers left behind.
+    pub fn extend(&self, name: &str, except: Option<i32>) -> Result<(RunWriter, RunManifest)> {
+        let lock = self.lock()?;
+        // Read under the lock: nobody replaces it meanwhile.
+        let run = self.run(name)?;
+        writer::sweep(&self.root.join("runs"))?;
+        let mut writer = RunWriter::start(name, &self.run_folder(name), lock)?;
+        let kept = |file: &&manifest::FileEntry| {
+            file.table != Table::Layers.name() && (file.layer.is_none() || file.layer != except)
+        };
+        for file in run.entries().iter().filter(kept) {
+            writer.adopt(run.folder(), file)?;
+        }
+        Ok((writer, run.manifest().clone()))
+    }
+
+    /// The write lock of a store that is there; makes the folder if it is not.
+    fn lock(&self) -> Result<lock::WriteLock> {
+        fs::create_dir_all(&self.root).map_err(|e| io_error("create", &self.root, e))?;
+        let lock = lock::acquire(&self.root)?;
+        // Another process may have made the store since this one looked at it.
+        Self::open(&self.root)?;
         let path = self.root.join("store.json");
         if !path.exists() {
             let text = serde_json::to_vec(&StoreFile { format: FORMAT })
                 .map_err(|e| exec_datafusion_err!("store: write {}: {e}", path.display()))?;
             writer::write_atomically(&path, &text)?;
         }
-        writer::sweep(&self.root.join("runs"))?;
-        RunWriter::start(name, &folder, lock)
+        Ok(lock)
     }
 
     /// Whether a run of this name is committed, readable or not.

@@ -50,6 +50,11 @@ impl Run {
         &self.manifest.facts
     }
 
+    /// Every file of it.
+    pub(super) fn entries(&self) -> &[FileEntry] {
+        &self.manifest.files
+    }
+
     /// The files of a table, by layer.
     pub(super) fn files(&self, table: Table) -> Vec<&FileEntry> {
         let mut files: Vec<_> = self

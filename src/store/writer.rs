@@ -77,6 +77,24 @@ impl RunWriter {
         &self.scratch
     }
 
+    /// Takes over a finished file of another generation of the run, without copying it where the disk allows.
+    pub(super) fn adopt(&mut self, generation: &Path, file: &FileEntry) -> Result<()> {
+        let (from, to) = (
+            generation.join(&file.name),
+            self.generation.join(&file.name),
+        );
+        if fs::hard_link(&from, &to).is_err() {
+            fs::copy(&from, &to).map_err(|e| io_error("copy", &from, e))?;
+            File::open(&to)
+                .and_then(|copy| copy.sync_all())
+                .map_err(|e| io_error("write", &to, e))?;
+        }
+        let mut files = locked(&self.files);
+        files.begun.push(file.name.clone());
+        files.finished.push(file.clone());
+        Ok(())
+    }
+
     /// Begins a stored table, or its file of one layer. Dictionary columns are stored unpacked.
     pub fn table(
         &mut self,
@@ -328,7 +346,7 @@ pub(super) fn write_atomically(path: &Path, text: &[u8]) -> Result<()> {
 }
 
 /// A new name is on disk only once its folder is.
-fn sync_folder(folder: &Path) -> Result<()> {
+pub(super) fn sync_folder(folder: &Path) -> Result<()> {
     if cfg!(unix) {
         File::open(folder)
             .and_then(|f| f.sync_all())

@@ -1,0 +1,56 @@
+//! Sparse autoencoders of a store in memory, each read once until it is replaced.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use datafusion::error::Result;
+use polysema_udfs::kernels::sae::Sae;
+
+use super::weights;
+use crate::store::{Store, StoredSae};
+
+/// One of them with what is known of it.
+#[derive(Debug)]
+pub struct LoadedSae {
+    /// What it is and where it lies.
+    pub stored: StoredSae,
+    /// Its parameters.
+    pub sae: Sae,
+}
+
+/// The sparse autoencoders of a store.
+#[derive(Debug)]
+pub struct SaeLibrary {
+    store: Arc<Store>,
+    loaded: Mutex<HashMap<String, Arc<LoadedSae>>>,
+}
+
+impl SaeLibrary {
+    /// Those of a store, none of them read yet.
+    pub fn new(store: Arc<Store>) -> Self {
+        Self {
+            store,
+            loaded: Mutex::default(),
+        }
+    }
+
+    /// The store they are in.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// The one of this name as it is now.
+    pub fn get(&self, name: &str) -> Result<Arc<LoadedSae>> {
+        let stored = self.store.sae(name)?;
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = loaded.get(name)
+            && found.stored == stored
+        {
+            return Ok(Arc::clone(found));
+        }
+        let sae = weights::load(&stored)?;
+        let found = Arc::new(LoadedSae { stored, sae });
+        loaded.insert(name.to_string(), Arc::clone(&found));
+        Ok(found)
+    }
+}

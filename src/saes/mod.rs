@@ -1,0 +1,9 @@
+//! Sparse autoencoders over the vectors of a model or a table: trained, kept in the store, measured.
+//!
+//! Arithmetic is in `polysema_udfs::kernels::sae`; here is what it needs of files, models and clocks.
+
+mod library;
+mod weights;
+
+pub use library::{LoadedSae, SaeLibrary};
+pub use weights::{WEIGHTS, load};
