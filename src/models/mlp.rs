@@ -7,12 +7,12 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 use datafusion::error::Result;
 use polysema_udfs::kernels::activation::Activation;
+use polysema_udfs::kernels::matmul::{Layout, Linear, Output, product};
 use polysema_udfs::kernels::rows;
 use serde::Deserialize;
 
 use super::error::{from_candle, invalid};
 use super::load::Config;
-use super::matmul::{Layout, Linear, Output, product};
 use super::pass::{Pass, Value, for_rows};
 use super::weights::Weights;
 use super::{HookPoint, Hooks, Input, LayerInfo, LayerNorm, Model, NeuronWeights, Site};

@@ -9,7 +9,6 @@
 mod error;
 mod gpt2;
 mod load;
-mod matmul;
 mod mlp;
 mod pass;
 mod tokenizer;

@@ -1,12 +1,11 @@
 //! Causal self-attention, head by head: what the mask hides is not computed unless a hook looks at the scores.
 
 use datafusion::error::Result;
-use gemm::Parallelism;
 use polysema_udfs::kernels::attention::causal_softmax;
+use polysema_udfs::kernels::matmul::{Matrix, Output, Parallelism, multiply};
 use rayon::prelude::*;
 
 use super::super::Site;
-use super::super::matmul::{Matrix, Output, multiply};
 use super::super::pass::{Pass, Value, for_rows};
 
 /// Queries handled at a time: their scores stay in a core's cache, and keys after the last of them are skipped.

@@ -2,10 +2,10 @@
 
 use datafusion::error::Result;
 use polysema_udfs::kernels::activation::Activation;
+use polysema_udfs::kernels::matmul::{Linear, Output};
 use polysema_udfs::kernels::norm::{Affine, layer_norm, scale_rows};
 use polysema_udfs::kernels::rows;
 
-use super::super::matmul::{Linear, Output};
 use super::super::pass::{Pass, Value, for_rows};
 use super::super::{LayerNorm, NeuronWeights, Site};
 use super::attention::Attention;

@@ -18,13 +18,16 @@ pub mod coactivation;
 pub mod distance;
 mod lanes;
 pub mod linkage;
+pub mod matmul;
 pub mod metrics;
 pub mod norm;
 pub mod quality;
+pub mod random;
 pub mod rows;
 pub mod sae;
 pub mod scc;
 pub mod search;
+pub mod simd;
 #[cfg(test)]
 mod testing;
 mod tile_rows;

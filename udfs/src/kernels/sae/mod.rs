@@ -10,6 +10,7 @@
 //! Source: Foote 2024, section 3.3.2; variants: Gao et al. 2024 (top-k), Bussmann et al. 2024 (batch top-k),
 //! Rajamanoharan et al. 2024 (gated; jump ReLU).
 
+mod encode;
 pub mod evaluation;
 
 /// The parameters of one sparse autoencoder.

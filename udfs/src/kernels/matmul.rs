@@ -1,10 +1,10 @@
 //! Matrix products on slices: the bounds that make the `gemm` crate's pointers safe, checked once.
 
-use gemm::Parallelism;
+pub use gemm::Parallelism;
 
 /// A strided view of a matrix.
 #[derive(Clone, Copy)]
-pub(super) struct Matrix<'a> {
+pub struct Matrix<'a> {
     values: &'a [f32],
     rows: usize,
     cols: usize,
@@ -14,7 +14,7 @@ pub(super) struct Matrix<'a> {
 
 impl<'a> Matrix<'a> {
     /// Rows of `cols` values that begin `row_stride` apart.
-    pub(super) fn new(values: &'a [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
+    pub fn new(values: &'a [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
         let last = (rows.max(1) - 1) * row_stride + cols;
         assert!(last <= values.len(), "a matrix lies inside its slice");
         Self {
@@ -27,7 +27,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// `n` rows from row `start` on.
-    pub(super) fn rows(self, start: usize, n: usize) -> Self {
+    pub fn rows(self, start: usize, n: usize) -> Self {
         assert!(start + n <= self.rows, "rows lie inside their matrix");
         Self {
             values: &self.values[start * self.row_stride..],
@@ -37,7 +37,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// The same values with rows and columns exchanged.
-    pub(super) fn transposed(self) -> Self {
+    pub fn transposed(self) -> Self {
         Self {
             values: self.values,
             rows: self.cols,
@@ -50,13 +50,15 @@ impl<'a> Matrix<'a> {
 
 /// Whether a product is added to what the output holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Output {
+pub enum Output {
+    /// It is overwritten.
     Replace,
+    /// It is added to.
     Accumulate,
 }
 
 /// `out = scale lhs rhs`, or `out += scale lhs rhs`; `out` is row-major and exactly filled.
-pub(super) fn multiply(
+pub fn multiply(
     lhs: Matrix<'_>,
     rhs: Matrix<'_>,
     scale: f32,
@@ -97,15 +99,18 @@ pub(super) fn multiply(
 }
 
 /// Weights and bias of `out = x W + b`, in either layout.
-pub(super) struct Linear {
-    pub(super) weight: Vec<f32>,
-    pub(super) bias: Vec<f32>,
-    pub(super) layout: Layout,
+pub struct Linear {
+    /// `[d_in, d_out]` or `[d_out, d_in]`, as `layout` says
+    pub weight: Vec<f32>,
+    /// `[d_out]`
+    pub bias: Vec<f32>,
+    /// How `weight` lies in memory.
+    pub layout: Layout,
 }
 
 /// How a weight lies in memory.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Layout {
+pub enum Layout {
     /// `[d_in, d_out]`, as GPT-2's Conv1D.
     InOut,
     /// `[d_out, d_in]`, as torch's Linear.
@@ -114,13 +119,13 @@ pub(super) enum Layout {
 
 impl Linear {
     /// `x W` of rows of width `d_in` without the bias, into or onto `out`.
-    pub(super) fn multiply(&self, x: &[f32], d_in: usize, output: Output, out: &mut [f32]) {
+    pub fn multiply(&self, x: &[f32], d_in: usize, output: Output, out: &mut [f32]) {
         product(x, &self.weight, self.layout, d_in, output, out);
     }
 }
 
 /// `x W` of rows of width `d_in` on all threads.
-pub(super) fn product(
+pub fn product(
     x: &[f32],
     weight: &[f32],
     layout: Layout,

@@ -1,0 +1,184 @@
+//! Vectors to codes and back with trained parameters, in parallel over blocks of rows.
+
+use rayon::prelude::*;
+
+use super::{Sae, Variant};
+use crate::kernels::matmul::{Matrix, Output, Parallelism, multiply};
+use crate::kernels::simd::{Term, add_terms, wide};
+
+/// Rows of one task: enough that packing the weights for each costs little.
+const ROWS: usize = 128;
+
+/// A code with at most one active latent in so many is decoded as a sum of rows: measured, a product reads all.
+const SPARSE: usize = 12;
+
+impl Sae {
+    /// The code `[n, d_sae]` of the rows `x` `[n, d_in]`; `out` is resized. With trained parameters: batch top-k
+    /// goes by its threshold. Of equal activations at the edge of a top-k, the lowest latents stay.
+    pub fn encode(&self, x: &[f32], out: &mut Vec<f32>) {
+        let (d, m) = (self.d_in, self.d_sae);
+        assert!(x.len().is_multiple_of(d), "the rows are d_in wide");
+        out.clear();
+        out.resize(x.len() / d * m, 0.0);
+        x.par_chunks(ROWS * d)
+            .zip(out.par_chunks_mut(ROWS * m))
+            .for_each_init(
+                || (Vec::new(), Vec::new()),
+                |(centred, scratch), (x, out)| {
+                    let x = self.centred(x, centred);
+                    let n = x.len() / d;
+                    let w_enc = Matrix::new(&self.w_enc, m, d, d).transposed();
+                    let x = Matrix::new(x, n, d, d);
+                    multiply(x, w_enc, 1.0, Output::Replace, out, Parallelism::None);
+                    for row in out.chunks_exact_mut(m) {
+                        self.activate(row, scratch);
+                    }
+                },
+            );
+    }
+
+    /// The vectors `[n, d_in]` that the codes `[n, d_sae]` stand for; `out` is resized.
+    pub fn decode(&self, codes: &[f32], out: &mut Vec<f32>) {
+        let (d, m) = (self.d_in, self.d_sae);
+        assert!(codes.len().is_multiple_of(m), "the codes are d_sae wide");
+        out.clear();
+        out.resize(codes.len() / m * d, 0.0);
+        codes
+            .par_chunks(ROWS * m)
+            .zip(out.par_chunks_mut(ROWS * d))
+            .for_each(|(codes, out)| {
+                for row in out.chunks_exact_mut(d) {
+                    row.copy_from_slice(&self.b_dec);
+                }
+                if codes.iter().filter(|a| **a != 0.0).count() * SPARSE <= codes.len() {
+                    self.decode_sparse(codes, out);
+                } else {
+                    let codes = Matrix::new(codes, codes.len() / m, m, m);
+                    let w_dec = Matrix::new(&self.w_dec, m, d, d);
+                    multiply(
+                        codes,
+                        w_dec,
+                        1.0,
+                        Output::Accumulate,
+                        out,
+                        Parallelism::None,
+                    );
+                }
+            });
+    }
+
+    fn decode_sparse(&self, codes: &[f32], out: &mut [f32]) {
+        let mut terms = Vec::new();
+        for (code, out) in codes
+            .chunks_exact(self.d_sae)
+            .zip(out.chunks_exact_mut(self.d_in))
+        {
+            terms.clear();
+            terms.extend(code.iter().enumerate().filter(|(_, a)| **a != 0.0).map(
+                |(j, &factor)| Term {
+                    row: j as u32,
+                    factor,
+                },
+            ));
+            wide(|| add_terms(&terms, &self.w_dec, out));
+        }
+    }
+
+    /// The pre-activation's part that does not depend on the vector:
+    ///
+    /// ```text
+    /// W_enc x + latent_bias = W_enc (x - b_dec) + b_enc      b_gate for b_enc of a gated one
+    /// ```
+    pub fn latent_bias(&self) -> Vec<f32> {
+        let bias = match &self.variant {
+            Variant::Gated { b_gate, .. } => b_gate,
+            _ => &self.b_enc,
+        };
+        if !self.centered {
+            return bias.clone();
+        }
+        let centre = |w: &[f32]| -> f64 {
+            let terms = w.iter().zip(&self.b_dec);
+            terms.map(|(w, b)| f64::from(*w) * f64::from(*b)).sum()
+        };
+        let rows = self.w_enc.chunks_exact(self.d_in);
+        bias.iter()
+            .zip(rows)
+            .map(|(b, w)| (f64::from(*b) - centre(w)) as f32)
+            .collect()
+    }
+
+    /// What the encoder multiplies: `x`, or `x - b_dec` in `buffer`.
+    pub(super) fn centred<'a>(&self, x: &'a [f32], buffer: &'a mut Vec<f32>) -> &'a [f32] {
+        if !self.centered {
+            return x;
+        }
+        buffer.resize(x.len(), 0.0);
+        let rows = x.chunks_exact(self.d_in);
+        for (x, out) in rows.zip(buffer.chunks_exact_mut(self.d_in)) {
+            for ((out, x), b) in out.iter_mut().zip(x).zip(&self.b_dec) {
+                *out = x - b;
+            }
+        }
+        buffer
+    }
+
+    /// `W_enc x` of one row becomes its code.
+    fn activate(&self, row: &mut [f32], scratch: &mut Vec<f32>) {
+        if let Variant::Gated {
+            b_gate,
+            r_mag,
+            b_mag,
+        } = &self.variant
+        {
+            for (j, p) in row.iter_mut().enumerate() {
+                let open = *p + b_gate[j] > 0.0;
+                let magnitude = (r_mag[j].exp() * *p + b_mag[j]).max(0.0);
+                *p = if open { magnitude } else { 0.0 };
+            }
+            return;
+        }
+        for (z, b) in row.iter_mut().zip(&self.b_enc) {
+            *z += b;
+        }
+        match &self.variant {
+            Variant::Relu => row.iter_mut().for_each(|z| *z = z.max(0.0)),
+            Variant::TopK { k } => keep_largest(row, *k, scratch),
+            Variant::BatchTopK { threshold, .. } => {
+                let least = threshold.max(0.0);
+                row.iter_mut().for_each(|z| *z = above(*z, least));
+            }
+            Variant::JumpRelu { threshold } => {
+                for (z, t) in row.iter_mut().zip(threshold) {
+                    *z = above(*z, *t);
+                }
+            }
+            Variant::Gated { .. } => {}
+        }
+    }
+}
+
+/// `z` where it exceeds `threshold`, else 0.
+pub(super) fn above(z: f32, threshold: f32) -> f32 {
+    if z > threshold { z } else { 0.0 }
+}
+
+/// Sets all but the `k` largest positive values to 0; of equal ones the first stay.
+pub(super) fn keep_largest(row: &mut [f32], k: usize, scratch: &mut Vec<f32>) {
+    scratch.clear();
+    scratch.extend(row.iter().copied().filter(|z| *z > 0.0));
+    if scratch.len() <= k || k == 0 {
+        let least = if k == 0 { f32::INFINITY } else { 0.0 };
+        row.iter_mut().for_each(|z| *z = above(*z, least));
+        return;
+    }
+    let (larger, &mut edge, _) = scratch.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
+    let mut n_edge = k - larger.iter().filter(|z| **z > edge).count();
+    for z in row {
+        if *z == edge && n_edge > 0 {
+            n_edge -= 1;
+        } else {
+            *z = above(*z, edge);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Loops compiled a second time for wider registers than the target's baseline, chosen at run time.
+//!
+//! No fused multiply-add is used, so that a result has the same bits on every processor.
+
+/// Runs `f` in code compiled for AVX2 where the processor has it. What `f` calls must be inlined to profit.
+#[inline]
+pub fn wide<R>(f: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has the instructions.
+        return unsafe { avx2(f) };
+    }
+    f()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn avx2<R>(f: impl FnOnce() -> R) -> R {
+    f()
+}
+
+const LANES: usize = 16;
+
+/// `a . b`, equally long.
+#[inline(always)]
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let (a, a_rest) = a.as_chunks::<LANES>();
+    let (b, b_rest) = b.as_chunks::<LANES>();
+    let mut sums = [0.0f32; LANES];
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..LANES {
+            sums[i] += a[i] * b[i];
+        }
+    }
+    for ((sum, a), b) in sums.iter_mut().zip(a_rest).zip(b_rest) {
+        *sum += a * b;
+    }
+    total(sums)
+}
+
+#[inline(always)]
+fn total(sums: [f32; LANES]) -> f32 {
+    let mut width = LANES / 2;
+    let mut sums = sums;
+    while width > 0 {
+        for i in 0..width {
+            sums[i] += sums[i + width];
+        }
+        width /= 2;
+    }
+    sums[0]
+}
+
+/// One term of a sparse sum of rows: which row, times what.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Term {
+    /// Index of the row.
+    pub row: u32,
+    /// Its factor.
+    pub factor: f32,
+}
+
+/// `out += sum of factor rows[row]` over the terms, in their order; `rows` are as wide as `out`.
+#[inline(always)]
+pub fn add_terms(terms: &[Term], rows: &[f32], out: &mut [f32]) {
+    let d = out.len();
+    let row = |term: &Term| &rows[term.row as usize * d..][..d];
+    let (fours, rest) = terms.as_chunks::<4>();
+    for four in fours {
+        let [a, b, c, e] = [row(&four[0]), row(&four[1]), row(&four[2]), row(&four[3])];
+        let [fa, fb, fc, fe] = four.map(|term| term.factor);
+        for k in 0..d {
+            out[k] = (((out[k] + fa * a[k]) + fb * b[k]) + fc * c[k]) + fe * e[k];
+        }
+    }
+    for term in rest {
+        for (out, x) in out.iter_mut().zip(row(term)) {
+            *out += term.factor * x;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::random::Random;
+    use super::*;
+
+    #[test]
+    fn equals_the_plain_sums() {
+        let mut random = Random::new(5);
+        for d in [0, 1, 15, 16, 17, 64, 100] {
+            let rows: Vec<f32> = (0..9 * d).map(|_| random.normal() as f32).collect();
+            let row = |i: usize| &rows[i * d..(i + 1) * d];
+            let plain: f64 = row(0)
+                .iter()
+                .zip(row(1))
+                .map(|(a, b)| f64::from(*a) * f64::from(*b))
+                .sum();
+            assert!((f64::from(wide(|| dot(row(0), row(1)))) - plain).abs() < 1e-5);
+            assert_eq!(
+                wide(|| dot(row(0), row(1))),
+                dot(row(0), row(1)),
+                "width {d}"
+            );
+            let terms: Vec<Term> = (0..7)
+                .map(|i| Term {
+                    row: (i * 5) % 9,
+                    factor: i as f32 - 2.5,
+                })
+                .collect();
+            let (mut out, mut expected) = (vec![1.0; d], vec![1.0f32; d]);
+            wide(|| add_terms(&terms, &rows, &mut out));
+            for term in &terms {
+                for (e, x) in expected.iter_mut().zip(row(term.row as usize)) {
+                    *e += term.factor * x;
+                }
+            }
+            assert_eq!(out, expected, "width {d}");
+        }
+    }
+}
