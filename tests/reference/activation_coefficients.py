@@ -1,4 +1,4 @@
-"""Coefficients of udfs/src/kernels/activation.rs: near-minimax polynomials, with their worst relative errors.
+"""Coefficients of kernels/src/activation.rs: near-minimax polynomials, with their worst relative errors.
 
 Run: python activation_coefficients.py (numpy 2, scipy 1.16)
 """

@@ -1,4 +1,4 @@
-"""Values of gelu and gelu_new in float64, for the test of udfs/src/kernels/activation.rs.
+"""Values of gelu and gelu_new in float64, for the test of kernels/src/activation.rs.
 
 Run: python activation_values.py (numpy 2, scipy 1.16)
 """

@@ -1,5 +1,5 @@
 """Sub-cluster components against average linkage on every neuron of the golden model, in float64: adjusted Rand index and
-numbers of clusters, for the test in tests/golden.rs and for the constants of udfs/src/kernels/scc.rs.
+numbers of clusters, for the test in tests/golden.rs and for the constants of kernels/src/scc.rs.
 
 Run: python scc_agreement.py [ratio levels ..], with the reference data beside the workspace (NumPy 2, SciPy 1.17,
 scikit-learn 1.9, PyTorch, transformers 5); some minutes. Without arguments: 1.02 256.

@@ -12,7 +12,8 @@ pub mod bridge;
 pub mod catalog;
 pub mod exec;
 pub mod functions;
-pub mod kernels;
 pub mod relations;
 
 pub use catalog::register_all;
+/// The mathematics, a crate of its own that knows no engine and is built before one.
+pub use polysema_kernels as kernels;

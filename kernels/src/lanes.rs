@@ -8,7 +8,7 @@
 
 mod cross;
 
-use crate::kernels::distance::condensed_row;
+use crate::distance::condensed_row;
 
 /// Floats in a [`Line`].
 pub(super) const WIDTH: usize = 16;

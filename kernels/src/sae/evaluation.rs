@@ -12,7 +12,7 @@
 //! Memory: `most` row numbers a latent, and each such row once. Source: Foote 2024, section 4.2.
 
 use super::Sae;
-use crate::kernels::distance::CosineDistances;
+use crate::distance::CosineDistances;
 
 /// What is added up over the rows.
 #[derive(Debug)]
@@ -195,7 +195,7 @@ pub fn median(mut values: Vec<f64>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::sae::Variant;
+    use crate::sae::Variant;
 
     /// Two latents that look for one dimension each, without biases; the second one writes half.
     fn sae() -> Sae {

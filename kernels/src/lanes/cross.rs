@@ -4,12 +4,12 @@ use super::{BLOCK_LINES, GROUP_COLUMNS, Isa, Kind, Line, Quad, TILE, Vector, WID
 
 impl Line {
     /// Its floats.
-    pub(in crate::kernels) fn floats(&self) -> &[f32; WIDTH] {
+    pub(crate) fn floats(&self) -> &[f32; WIDTH] {
         &self.0
     }
 
     /// Its floats, to be written.
-    pub(in crate::kernels) fn floats_mut(&mut self) -> &mut [f32; WIDTH] {
+    pub(crate) fn floats_mut(&mut self) -> &mut [f32; WIDTH] {
         &mut self.0
     }
 }
@@ -17,7 +17,7 @@ impl Line {
 impl Isa {
     /// Dot products of the first `n_a` rows of `a` with the first `n_b` rows of `b`, all `lines` long, in `out`
     /// `[n_a, n_b]`. A product has the same bits in either order of its rows.
-    pub(in crate::kernels) fn cross(
+    pub(crate) fn cross(
         self,
         (a, n_a): (&[Quad], usize),
         (b, n_b): (&[Quad], usize),

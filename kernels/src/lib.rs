@@ -10,6 +10,8 @@
 //!
 //! A condensed matrix holds the pairs (0,1), (0,2), .. (0,n-1), (1,2), .. as SciPy's `pdist` does.
 
+#![deny(missing_docs)]
+
 pub mod activation;
 pub mod activity;
 pub mod attention;

@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use super::{Sae, Variant};
-use crate::kernels::matmul::{Matrix, Output, Parallelism, multiply};
-use crate::kernels::simd::{Term, add_terms, wide};
+use crate::matmul::{Matrix, Output, Parallelism, multiply};
+use crate::simd::{Term, add_terms, wide};
 
 /// Rows of one task: enough that packing the weights for each costs little.
 const ROWS: usize = 128;
