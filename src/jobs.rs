@@ -1,15 +1,19 @@
-//! Long work that writes, as a relation whose rows are its progress.
+//! Long work as a relation: its rows are its progress, or what it finds while it runs.
 //!
-//! Nothing happens at planning or EXPLAIN. The work runs on the blocking pool; dropping the stream cancels it, and a
-//! cancelled or failed job leaves nothing behind. Refused where `polysema.allow_jobs` is false.
+//! Nothing happens at planning or EXPLAIN. The work runs on the blocking pool and waits where its rows are not read;
+//! dropping the stream cancels it, and a cancelled or failed job leaves nothing behind. Work that writes is refused
+//! where `polysema.allow_jobs` is false.
+
+mod progress;
+mod rows;
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{internal_err, plan_err};
@@ -20,19 +24,21 @@ use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, collect_partitioned,
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
 };
 use polysema_udfs::bridge::settings::PolysemaOptions;
+use tokio::runtime::Handle;
 
-use crate::ingest::Progress;
+pub use progress::{PROGRESS_COLUMNS, progress_row, progress_schema};
+pub use rows::{Batches, Rows};
 
-/// The columns of a job's rows, as its documentation names them.
-pub const COLUMNS: &str = "phase, documents, total_documents, tokens, tokens_per_second, elapsed_seconds, message; \
-                           several rows a second";
+/// Batches that wait for a slow reader. Few, since they may be large.
+const WAITING: usize = 2;
 
-/// What a job does: given the rows of its table, whether it is cancelled, and where its progress goes.
-pub type Work =
-    dyn Fn(&[RecordBatch], &AtomicBool, &mut dyn FnMut(Progress)) -> Result<()> + Send + Sync;
+/// What a job does: given its relation's rows, whether it is cancelled, and where its own rows go.
+pub type Work = dyn Fn(Option<&Rows>, &AtomicBool, &mut dyn FnMut(Result<RecordBatch>)) -> Result<()>
+    + Send
+    + Sync;
 
 /// A job that runs when its rows are asked for.
 #[derive(Clone)]
@@ -43,9 +49,13 @@ pub struct Job {
     pub operator: &'static str,
     /// What it is about, for plans.
     pub detail: String,
+    /// The columns of its rows.
+    pub schema: SchemaRef,
+    /// Whether it leaves something behind, which `polysema.allow_jobs` may forbid.
+    pub writes: bool,
     /// A relation whose rows the work reads.
     pub input: Option<Arc<LogicalPlan>>,
-    /// The work.
+    /// The work. It sends rows of all the columns of `schema`.
     pub work: Arc<Work>,
 }
 
@@ -55,37 +65,10 @@ impl fmt::Debug for Job {
     }
 }
 
-/// The columns of every job.
-pub fn schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new("phase", DataType::Utf8, false),
-        Field::new("documents", DataType::Int64, false),
-        Field::new("total_documents", DataType::Int64, true),
-        Field::new("tokens", DataType::Int64, false),
-        Field::new("tokens_per_second", DataType::Float64, false),
-        Field::new("elapsed_seconds", DataType::Float64, false),
-        Field::new("message", DataType::Utf8, false),
-    ]))
-}
-
-fn row(progress: &Progress) -> Result<RecordBatch> {
-    let total = progress.total_documents.map(|n| n as i64);
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from(vec![progress.phase])),
-        Arc::new(Int64Array::from(vec![progress.documents as i64])),
-        Arc::new(Int64Array::from(vec![total])),
-        Arc::new(Int64Array::from(vec![progress.tokens as i64])),
-        Arc::new(Float64Array::from(vec![progress.tokens_per_second])),
-        Arc::new(Float64Array::from(vec![progress.elapsed_seconds])),
-        Arc::new(StringArray::from(vec![progress.message.as_str()])),
-    ];
-    Ok(RecordBatch::try_new(schema(), columns)?)
-}
-
 #[async_trait]
 impl TableProvider for Job {
     fn schema(&self) -> SchemaRef {
-        schema()
+        Arc::clone(&self.schema)
     }
 
     fn table_type(&self) -> TableType {
@@ -99,7 +82,7 @@ impl TableProvider for Job {
         _: &[Expr],
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        if !PolysemaOptions::of(state.config_options()).allow_jobs {
+        if self.writes && !PolysemaOptions::of(state.config_options()).allow_jobs {
             return plan_err!(
                 "{}: polysema.allow_jobs must be true, got false",
                 self.function
@@ -107,11 +90,11 @@ impl TableProvider for Job {
         }
         let input = match &self.input {
             None => None,
-            Some(plan) => Some(state.create_physical_plan(plan).await?),
+            Some(relation) => Some(rows::plan(state, relation).await?),
         };
         let schema = match projection {
-            Some(projection) => Arc::new(schema().project(projection)?),
-            None => schema(),
+            Some(projection) => Arc::new(self.schema.project(projection)?),
+            None => Arc::clone(&self.schema),
         };
         let properties = Arc::new(PlanProperties::new(
             EquivalenceProperties::new(schema),
@@ -173,22 +156,25 @@ impl ExecutionPlan for JobExec {
     fn execute(&self, _: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let mut builder = RecordBatchReceiverStream::builder(
             Arc::clone(self.properties.equivalence_properties().schema()),
-            8,
+            WAITING,
         );
         let tx = builder.tx();
         let (job, projection) = (self.job.clone(), self.projection.clone());
         let input = self.input.clone();
         builder.spawn(async move {
-            let rows = match input {
-                Some(plan) => collect_partitioned(plan, context).await?.concat(),
-                None => vec![],
-            };
+            let rows = input.map(|plan| Rows {
+                plan,
+                context,
+                runtime: Handle::current(),
+                reader: tx.clone(),
+                function: job.function,
+            });
             let cancelled = Arc::new(AtomicBool::new(false));
             let _guard = CancelOnDrop(Arc::clone(&cancelled));
             let function = job.function;
             let work = move || {
-                let mut send = |progress: Progress| {
-                    let batch = row(&progress).and_then(|batch| match &projection {
+                let mut send = |batch: Result<RecordBatch>| {
+                    let batch = batch.and_then(|batch| match &projection {
                         Some(projection) => Ok(batch.project(projection)?),
                         None => Ok(batch),
                     });
@@ -196,7 +182,7 @@ impl ExecutionPlan for JobExec {
                         cancelled.store(true, Ordering::Relaxed);
                     }
                 };
-                (job.work)(&rows, &cancelled, &mut send)
+                (job.work)(rows.as_ref(), &cancelled, &mut send)
             };
             match tokio::task::spawn_blocking(work).await {
                 Ok(done) => done,

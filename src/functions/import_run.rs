@@ -13,7 +13,7 @@ use polysema_udfs::bridge::document::{
 };
 
 use crate::ingest::{ImportRequest, MaxActivations, Progress, import_options, import_run};
-use crate::jobs::{self, COLUMNS, Job};
+use crate::jobs::{Job, PROGRESS_COLUMNS, Rows, progress_row, progress_schema};
 use crate::store::Store;
 
 static PARAMETERS: LazyLock<Vec<Parameter>> = LazyLock::new(|| {
@@ -48,7 +48,7 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     ],
     required: 2,
     options: &PARAMETERS,
-    returns: COLUMNS,
+    returns: PROGRESS_COLUMNS,
     example: "SELECT * FROM import_run('imported', 'tests/data/import', {activation_function: 'relu', replace: true})",
     replaces: None,
 });
@@ -68,7 +68,7 @@ struct ImportRun {
 
 impl TableFunction for ImportRun {
     fn schema(&self, _: &Arguments) -> Result<SchemaRef> {
-        Ok(jobs::schema())
+        Ok(progress_schema())
     }
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
@@ -93,19 +93,23 @@ impl TableFunction for ImportRun {
         let detail = format!("run={}, folder={}", request.run, request.folder.display());
         let store = Arc::clone(&self.store);
         let input = maxima.map(|relation| Arc::clone(&relation.plan));
-        let work = move |maxima: &[RecordBatch],
+        let work = move |maxima: Option<&Rows>,
                          cancelled: &AtomicBool,
-                         progress: &mut dyn FnMut(Progress)| {
+                         send: &mut dyn FnMut(Result<RecordBatch>)| {
             let mut request = request.clone();
-            if request.options.max_activations_table.is_some() {
-                request.options.max_activations = Some(MaxActivations::from_batches(maxima)?);
+            if let Some(maxima) = maxima {
+                let maxima = MaxActivations::from_batches(&maxima.collect()?)?;
+                request.options.max_activations = Some(maxima);
             }
-            import_run(&store, &request, cancelled, progress).map(|_| ())
+            let mut progress = |progress: Progress| send(progress_row(&progress));
+            import_run(&store, &request, cancelled, &mut progress).map(|_| ())
         };
         Ok(Arc::new(Job {
             function: DOC.name,
             operator: "ImportRunExec",
             detail,
+            schema: progress_schema(),
+            writes: true,
             input,
             work: Arc::new(work),
         }))

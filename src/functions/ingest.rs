@@ -13,7 +13,7 @@ use polysema_udfs::bridge::document::{
 };
 
 use crate::ingest::{IngestOptions, IngestRequest, MaxActivations, OPTIONS, Progress, ingest};
-use crate::jobs::{self, COLUMNS, Job};
+use crate::jobs::{Job, PROGRESS_COLUMNS, Rows, progress_row, progress_schema};
 use crate::store::Store;
 
 static PARAMETERS: LazyLock<Vec<Parameter>> = LazyLock::new(|| {
@@ -40,17 +40,17 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
         Parameter {
             name: "model",
             kind: "text",
-            summary: "a Hugging Face folder of a GPT-2 model",
+            summary: "a Hugging Face folder of a GPT-2 model, a classifier's folder or safetensors file, or the name of a stored model",
         },
         Parameter {
             name: "corpus",
             kind: "text",
-            summary: "a .txt, .jsonl or .parquet file",
+            summary: "a .txt, .jsonl or .parquet file of texts; images for a classifier: a folder of idx files or one of them",
         },
     ],
     required: 3,
     options: &PARAMETERS,
-    returns: COLUMNS,
+    returns: PROGRESS_COLUMNS,
     example: "SELECT * FROM ingest('sample', 'tests/data/demo/model', 'tests/data/demo/corpus.jsonl', {max_documents: 16, replace: true})",
     replaces: None,
 });
@@ -70,7 +70,7 @@ struct Ingest {
 
 impl TableFunction for Ingest {
     fn schema(&self, _: &Arguments) -> Result<SchemaRef> {
-        Ok(jobs::schema())
+        Ok(progress_schema())
     }
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
@@ -104,19 +104,23 @@ impl TableFunction for Ingest {
             corpus.display()
         );
         let store = Arc::clone(&self.store);
-        let work = move |maxima: &[RecordBatch],
+        let work = move |maxima: Option<&Rows>,
                          cancelled: &AtomicBool,
-                         progress: &mut dyn FnMut(Progress)| {
+                         send: &mut dyn FnMut(Result<RecordBatch>)| {
             let mut request = request.clone();
-            if request.options.max_activations_table.is_some() {
-                request.options.max_activations = Some(MaxActivations::from_batches(maxima)?);
+            if let Some(maxima) = maxima {
+                let maxima = MaxActivations::from_batches(&maxima.collect()?)?;
+                request.options.max_activations = Some(maxima);
             }
-            ingest(&store, &request, cancelled, progress).map(|_| ())
+            let mut progress = |progress: Progress| send(progress_row(&progress));
+            ingest(&store, &request, cancelled, &mut progress).map(|_| ())
         };
         Ok(Arc::new(Job {
             function: DOC.name,
             operator: "IngestExec",
             detail,
+            schema: progress_schema(),
+            writes: true,
             input: maxima.map(|relation| Arc::clone(&relation.plan)),
             work: Arc::new(work),
         }))

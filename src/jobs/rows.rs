@@ -1,0 +1,111 @@
+//! The relation a job reads, from inside its work: a batch at a time, and again from the start for every epoch.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::Session;
+use datafusion::common::exec_err;
+use datafusion::error::Result;
+use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execution_plan::reset_plan_states;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use futures::StreamExt;
+use futures::future::{Either, select};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::Sender;
+
+/// The plan of a job's relation, for one partition, so that its rows have one order wherever it runs.
+pub(super) async fn plan(
+    state: &dyn Session,
+    relation: &LogicalPlan,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let Some(state) = state.as_any().downcast_ref::<SessionState>() else {
+        return state.create_physical_plan(relation).await;
+    };
+    let mut state = state.clone();
+    let options = state.config_mut().options_mut();
+    options.execution.target_partitions = 1;
+    state.create_physical_plan(relation).await
+}
+
+/// The rows of a job's relation, for its work, which blocks while it waits for them.
+pub struct Rows {
+    pub(super) plan: Arc<dyn ExecutionPlan>,
+    pub(super) context: Arc<TaskContext>,
+    pub(super) runtime: Handle,
+    /// Closed when nobody reads the job's rows any more.
+    pub(super) reader: Sender<Result<RecordBatch>>,
+    pub(super) function: &'static str,
+}
+
+impl Rows {
+    /// Their columns.
+    pub fn schema(&self) -> SchemaRef {
+        self.plan.schema()
+    }
+
+    /// The batches from the first row on; every call begins anew. An error, once the job is cancelled.
+    pub fn read(&self) -> Result<Batches<'_>> {
+        Ok(Batches {
+            plan: reset_plan_states(Arc::clone(&self.plan))?,
+            rows: self,
+            partition: 0,
+            stream: None,
+        })
+    }
+
+    /// All of them, for relations that are small.
+    pub fn collect(&self) -> Result<Vec<RecordBatch>> {
+        self.read()?.collect()
+    }
+}
+
+/// One reading of [`Rows`], partition after partition.
+pub struct Batches<'a> {
+    rows: &'a Rows,
+    plan: Arc<dyn ExecutionPlan>,
+    partition: usize,
+    stream: Option<SendableRecordBatchStream>,
+}
+
+impl Batches<'_> {
+    fn advance(&mut self) -> Result<Option<RecordBatch>> {
+        let n_partitions = self.plan.output_partitioning().partition_count();
+        while self.partition < n_partitions {
+            let stream = match &mut self.stream {
+                Some(stream) => stream,
+                None => {
+                    let context = Arc::clone(&self.rows.context);
+                    let stream = self.plan.execute(self.partition, context)?;
+                    self.stream.insert(stream)
+                }
+            };
+            let (batch, closed) = (pin!(stream.next()), pin!(self.rows.reader.closed()));
+            match self.rows.runtime.block_on(select(batch, closed)) {
+                Either::Left((Some(batch), _)) => return batch.map(Some),
+                Either::Left((None, _)) => {
+                    self.stream = None;
+                    self.partition += 1;
+                }
+                Either::Right(_) => {
+                    return exec_err!(
+                        "{}: a reader of its rows is required, got none any more",
+                        self.rows.function
+                    );
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Iterator for Batches<'_> {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.advance().transpose()
+    }
+}
