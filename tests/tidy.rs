@@ -88,6 +88,7 @@ fn imports_go_down_only() {
         "store",
         "models",
         "ingest",
+        "saes",
         "jobs",
         "functions",
         "session",

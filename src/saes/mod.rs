@@ -1,0 +1,3 @@
+//! Sparse autoencoders of the engine.
+
+pub mod exchange;
