@@ -1,0 +1,330 @@
+//! The latents of a sparse autoencoder as a layer of neurons: dataset examples of every latent, exact, in one pass.
+//!
+//! A latent's received vector is what the autoencoder is given (not less `b_dec`), its input weights the encoder's
+//! row, its output weights the decoder's; the bias makes their sum the pre-activation. Where the autoencoder reads a
+//! run's model, the run gets a layer more; where it reads a table, a run of its own is made, each row a document.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use datafusion::arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::exec_err;
+use datafusion::error::Result;
+use polysema_udfs::kernels::sae::Sae;
+
+use super::documents::Documents;
+use super::observe::{Layer, floats, readable};
+use super::options::IngestOptions;
+use super::progress::{Progress, Reporter};
+use super::reading::{Capture, CorpusReader, ReadBatch};
+use super::vectors::VectorSource;
+use super::write::{self, write_layer};
+use crate::models::{HookPoint, LayerInfo, NeuronWeights};
+use crate::store::{LayerRow, RunManifest, RunWriter, Source, Store, Table, Versions, schema};
+
+/// Kind of such a layer in the table `layers`.
+const KIND: &str = "sae";
+/// Rows of a table that are observed between two prunings of candidates. Chosen, not tuned.
+const BLOCK_ROWS: usize = 1 << 10;
+
+/// An autoencoder whose latents become a layer.
+#[derive(Clone, Copy)]
+pub struct Latents<'a> {
+    /// Its name, which becomes the layer's.
+    pub name: &'a str,
+    /// Its parameters.
+    pub sae: &'a Sae,
+    /// How examples are picked; what is not about that is left aside.
+    pub options: &'a IngestOptions,
+}
+
+impl Latents<'_> {
+    fn info(&self) -> LayerInfo {
+        LayerInfo {
+            name: self.name.to_string(),
+            d_in: self.sae.d_in,
+            n_neurons: self.sae.d_sae,
+            activation_function: self.sae.variant.name().to_string(),
+        }
+    }
+
+    fn row(&self, layer: i32) -> LayerRow {
+        LayerRow {
+            layer,
+            kind: KIND.to_string(),
+            name: self.name.to_string(),
+            d_in: self.sae.d_in as i32,
+            n_neurons: self.sae.d_sae as i32,
+            activation_function: self.sae.variant.name().to_string(),
+        }
+    }
+
+    fn weights(&self) -> NeuronWeights {
+        NeuronWeights {
+            w_in: self.sae.w_enc.clone(),
+            b_in: self.sae.latent_bias(),
+            w_out: self.sae.w_dec.clone(),
+        }
+    }
+
+    /// Writes what the layer has found and the table `layers` with its row.
+    fn write(
+        &self,
+        layer: &mut Layer,
+        mut rows: Vec<LayerRow>,
+        documents: &Documents,
+        run: &mut RunWriter,
+        report: &mut Reporter<'_>,
+    ) -> Result<()> {
+        let weights = self.weights();
+        let context = write::Context {
+            weights: &|_| Ok(weights.clone()),
+            options: self.options,
+            documents,
+        };
+        write_layer(&context, layer, run, report)?;
+        rows.push(self.row(layer.index as i32));
+        write::write_layer_rows(&rows, run)
+    }
+}
+
+/// Adds the latents to the run whose documents `reader` reads, in place of a layer of the same name if it has one.
+/// The number of the layer.
+///
+/// `progress` and `cancelled` as in [`super::ingest`]; after an error the run is as it was.
+pub fn add_to_run(
+    store: &Store,
+    run: &str,
+    latents: Latents<'_>,
+    reader: &mut CorpusReader,
+    hook: HookPoint,
+    cancelled: &AtomicBool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<i32> {
+    let mut report = Reporter::new(progress, cancelled);
+    let mut rows = store.run(run)?.layers()?;
+    let same = rows.iter().find(|row| row.name == latents.name);
+    if let Some(row) = same.filter(|row| row.kind != KIND) {
+        return exec_err!(
+            "train_sae: a name that no layer of run '{run}' has is required, got '{}' of layer {}",
+            latents.name,
+            row.layer
+        );
+    }
+    let replaced = same.map(|row| row.layer);
+    let next = rows.iter().map(|row| row.layer + 1).max().unwrap_or(0);
+    let number = replaced.unwrap_or(next);
+    rows.retain(|row| Some(row.layer) != replaced);
+    let (mut writer, mut facts) = store.extend(run, replaced)?;
+    if facts.counts.documents != reader.n_documents() as u64 {
+        return exec_err!(
+            "train_sae: the {} documents of run '{run}' are required, got {}",
+            facts.counts.documents,
+            reader.n_documents()
+        );
+    }
+    let window = latents.options.window.min(reader.model().n_ctx() - 1);
+    let options = IngestOptions {
+        window,
+        bos: reader.has_bos(),
+        ..latents.options.clone()
+    };
+    let latents = Latents {
+        options: &options,
+        ..latents
+    };
+    let info = latents.info();
+    let mut layer = Layer::new(number as usize, &info, &options, writer.scratch())?;
+    report.begin(
+        "observe",
+        Some(reader.n_documents() as u64),
+        format!("looking at the latents of {}", latents.name),
+    )?;
+    observe_reader(&mut layer, latents.sae, reader, hook, &mut report)?;
+    report.begin("write", None, format!("writing layer {number} of {run}"))?;
+    let documents = &reader.documents;
+    latents.write(&mut layer, rows, documents, &mut writer, &mut report)?;
+    drop(layer);
+    facts.counts.layers = writer.rows(Table::Layers);
+    facts.counts.neurons = writer.rows(Table::Neurons);
+    facts.counts.examples = writer.rows(Table::Examples);
+    facts.counts.vectors = writer.rows(Table::Vectors);
+    report.tick()?;
+    writer.commit(facts)?;
+    Ok(number)
+}
+
+/// Shows the layer what the model gives at `hook` for every document.
+fn observe_reader(
+    layer: &mut Layer,
+    sae: &Sae,
+    reader: &mut CorpusReader,
+    hook: HookPoint,
+    report: &mut Reporter<'_>,
+) -> Result<()> {
+    reader.check_hook(hook)?;
+    let mut codes = vec![];
+    reader.for_each_batch(&mut |model, batch, input| {
+        let mut capture = Capture { hook, seen: None };
+        model.forward(input, &mut capture)?;
+        let Some(seen) = capture.seen else {
+            return exec_err!("train_sae: a pass that reaches {hook} is required, got none");
+        };
+        let seen = readable(hook, &seen)?;
+        let (storage, layout) = seen.storage_and_layout();
+        let n_rows = batch.documents.len() * batch.seq;
+        let vectors = floats(&storage, layout, hook, n_rows * sae.d_in)?;
+        sae.encode(vectors, &mut codes);
+        layer.observe(batch, &codes, vectors)?;
+        if batch.ends_block {
+            layer.end_block();
+        }
+        let n_tokens: usize = batch.documents.iter().map(|(_, n)| n).sum();
+        report.advance(batch.documents.len() as u64, n_tokens as u64);
+        report.tick()
+    })?;
+    layer.vectors.flush()?;
+    layer.windows.flush()
+}
+
+/// Makes a run of the rows of `source`, each a document, with the latents as its only layer.
+///
+/// `progress` and `cancelled` as in [`super::ingest`]; after an error there is no run.
+pub fn make_run(
+    store: &Store,
+    latents: Latents<'_>,
+    source: &mut dyn VectorSource,
+    replace: bool,
+    cancelled: &AtomicBool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<i32> {
+    let mut report = Reporter::new(progress, cancelled);
+    let sae = latents.sae;
+    let mut run = store.begin(latents.name, replace)?;
+    let options = IngestOptions {
+        window: 0,
+        bos: false,
+        ..latents.options.clone()
+    };
+    let latents = Latents {
+        options: &options,
+        ..latents
+    };
+    let mut layer = Layer::new(0, &latents.info(), &options, run.scratch())?;
+    let message = format!("looking at the latents of {}", latents.name);
+    report.begin("observe", None, message)?;
+    let mut rows = RowTables::new(&mut run)?;
+    let (mut codes, mut n_rows) = (vec![], 0_usize);
+    let mut hasher = blake3::Hasher::new();
+    source.read(&mut |batch| {
+        for first in (0..batch.n()).step_by(BLOCK_ROWS) {
+            let end = batch.n().min(first + BLOCK_ROWS);
+            let x = &batch.values[first * sae.d_in..end * sae.d_in];
+            x.iter().for_each(|value| {
+                hasher.update(&value.to_ne_bytes());
+            });
+            sae.encode(x, &mut codes);
+            let documents = (first..end).map(|row| ((n_rows + row) as u32, 1)).collect();
+            let read = ReadBatch {
+                documents,
+                seq: 1,
+                ends_block: true,
+            };
+            layer.observe(&read, &codes, x)?;
+            layer.end_block();
+            report.advance((end - first) as u64, (end - first) as u64);
+            report.tick()?;
+        }
+        rows.write(n_rows, batch)?;
+        n_rows += batch.n();
+        Ok(())
+    })?;
+    rows.finish()?;
+    layer.vectors.flush()?;
+    layer.windows.flush()?;
+    report.begin("write", None, format!("writing run {}", latents.name))?;
+    let documents = Documents {
+        starts: (0..=n_rows as u32).collect(),
+    };
+    latents.write(&mut layer, vec![], &documents, &mut run, &mut report)?;
+    drop(layer);
+    let facts = RunManifest {
+        run: latents.name.to_string(),
+        model: Source {
+            path: latents.name.to_string(),
+            hash: String::new(),
+        },
+        architecture: KIND.to_string(),
+        corpus: Source {
+            path: source.describe(),
+            hash: hasher.finalize().to_hex().to_string(),
+        },
+        layer_norm: "given".to_string(),
+        options: options.to_json(),
+        versions: Versions::default(),
+        counts: run.counts(),
+        seconds: report.seconds(),
+        created_at: RunManifest::now(),
+    };
+    report.tick()?;
+    run.commit(facts)?;
+    Ok(0)
+}
+
+/// The tables `documents` and `tokens` of a run whose documents are rows.
+struct RowTables {
+    documents: crate::store::TableWriter,
+    tokens: crate::store::TableWriter,
+    schema: Arc<Schema>,
+}
+
+impl RowTables {
+    fn new(run: &mut RunWriter) -> Result<Self> {
+        let mut fields: Vec<Field> = (schema::documents().fields().iter())
+            .map(|field| field.as_ref().clone())
+            .collect();
+        fields.push(Field::new("corpus_doc_id", DataType::Int64, true));
+        fields.push(Field::new("corpus_pos", DataType::Int64, true));
+        let schema = Arc::new(Schema::new(fields));
+        Ok(Self {
+            documents: run.table("documents", None, Arc::clone(&schema))?,
+            tokens: run.table("tokens", None, schema::tokens())?,
+            schema,
+        })
+    }
+
+    fn write(&mut self, first: usize, batch: &super::vectors::VectorBatch<'_>) -> Result<()> {
+        let n = batch.n();
+        let ids = || Int32Array::from_iter_values((first..first + n).map(|row| row as i32));
+        let text = |row| batch.texts.as_ref().and_then(|texts| texts[row].as_deref());
+        let texts: ArrayRef = Arc::new(StringArray::from_iter((0..n).map(text)));
+        let ones: ArrayRef = Arc::new(Int32Array::from(vec![1; n]));
+        let given = |values: Option<&[i64]>| -> ArrayRef {
+            let value = |row| values.map(|values: &[i64]| values[row]);
+            Arc::new(Int64Array::from_iter((0..n).map(value)))
+        };
+        let columns = vec![
+            Arc::new(ids()) as ArrayRef,
+            Arc::clone(&texts),
+            ones,
+            given(batch.doc_ids.as_deref()),
+            given(batch.pos.as_deref()),
+        ];
+        let rows = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+        self.documents.write(&rows)?;
+        let columns = vec![
+            Arc::new(ids()) as ArrayRef,
+            Arc::new(Int32Array::from(vec![0; n])),
+            Arc::new(Int32Array::from(vec![None; n])),
+            texts,
+        ];
+        let rows = RecordBatch::try_new(schema::tokens(), columns)?;
+        self.tokens.write(&rows)
+    }
+
+    fn finish(self) -> Result<()> {
+        self.documents.finish()?;
+        self.tokens.finish()
+    }
+}

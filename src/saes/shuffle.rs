@@ -1,0 +1,129 @@
+//! Rows of a stream in a random order and in batches, through a buffer of bounded size.
+//!
+//! The buffer is filled, shuffled and handed out, then filled anew: a row meets only the rows of its buffer. The order
+//! is a function of the seed, the epoch and the rows alone.
+
+use polysema_udfs::kernels::random::Random;
+
+/// A stream of rows that comes out in batches.
+pub(super) struct Shuffle {
+    d: usize,
+    batch_rows: usize,
+    /// Rows of a full buffer, a multiple of the batch.
+    capacity: usize,
+    rows: Vec<f32>,
+    order: Vec<u32>,
+    batch: Vec<f32>,
+    random: Random,
+}
+
+impl Shuffle {
+    /// An empty buffer of about `buffer_rows` rows of width `d`.
+    pub(super) fn new(
+        d: usize,
+        batch_rows: usize,
+        buffer_rows: usize,
+        seed: u64,
+        epoch: u64,
+    ) -> Self {
+        // Two seeds that are near each other give unrelated streams.
+        let mut seeds = Random::new(seed ^ epoch.wrapping_mul(0xa076_1d64_78bd_642f));
+        Self {
+            d,
+            batch_rows,
+            capacity: buffer_rows.div_ceil(batch_rows).max(1) * batch_rows,
+            rows: vec![],
+            order: vec![],
+            batch: vec![],
+            random: Random::new(seeds.bits()),
+        }
+    }
+
+    /// Adds rows `[n, d]`; whole batches go to `f` whenever the buffer is full.
+    pub(super) fn push<E>(
+        &mut self,
+        mut values: &[f32],
+        f: &mut dyn FnMut(&[f32]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        while !values.is_empty() {
+            let room = self.capacity * self.d - self.rows.len();
+            let (now, later) = values.split_at(room.min(values.len()));
+            self.rows.extend_from_slice(now);
+            values = later;
+            if self.rows.len() == self.capacity * self.d {
+                self.drain(f)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands out what is left; the last batch may be short.
+    pub(super) fn drain<E>(
+        &mut self,
+        f: &mut dyn FnMut(&[f32]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let n = self.rows.len() / self.d;
+        self.order.clear();
+        self.order.extend(0..n as u32);
+        self.random.shuffle(&mut self.order);
+        for rows in self.order.chunks(self.batch_rows) {
+            self.batch.clear();
+            for row in rows {
+                let row = *row as usize * self.d;
+                self.batch.extend_from_slice(&self.rows[row..row + self.d]);
+            }
+            f(&self.batch)?;
+        }
+        self.rows.clear();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+
+    /// The batches of rows 0, 1, .. of width 2, pushed `step` rows at a time.
+    fn batches(n: usize, buffer: usize, step: usize, seed: u64) -> Vec<Vec<f32>> {
+        let rows: Vec<f32> = (0..n).flat_map(|row| [row as f32, -(row as f32)]).collect();
+        let mut shuffle = Shuffle::new(2, 3, buffer, seed, 0);
+        let mut out = vec![];
+        let mut keep = |batch: &[f32]| {
+            out.push(batch.to_vec());
+            Ok::<_, Infallible>(())
+        };
+        for part in rows.chunks(2 * step) {
+            shuffle.push(part, &mut keep).unwrap();
+        }
+        shuffle.drain(&mut keep).unwrap();
+        out
+    }
+
+    #[test]
+    fn every_row_comes_once_and_whole() {
+        for buffer in [1, 3, 7, 100] {
+            let batches = batches(20, buffer, 4, 1);
+            let mut seen: Vec<i32> = vec![];
+            for batch in &batches {
+                for row in batch.chunks(2) {
+                    assert_eq!(row[0], -row[1]);
+                    seen.push(row[0] as i32);
+                }
+            }
+            assert!(batches[..batches.len() - 1].iter().all(|b| b.len() == 6));
+            assert_eq!(batches.last().map(Vec::len), Some(4));
+            seen.sort_unstable();
+            assert_eq!(seen, (0..20).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn the_order_depends_on_the_seed_and_not_on_how_rows_arrive() {
+        assert_eq!(batches(50, 12, 1, 7), batches(50, 12, 50, 7));
+        assert_ne!(batches(50, 12, 1, 7), batches(50, 12, 1, 8));
+        let sorted: Vec<f32> = (0..50).map(|row| row as f32).collect();
+        let first: Vec<f32> = batches(50, 50, 1, 7).concat().into_iter().step_by(2).collect();
+        assert_ne!(first, sorted);
+    }
+}
