@@ -19,7 +19,8 @@ fn avx2<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
-const LANES: usize = 16;
+/// Partial sums that run side by side.
+pub const LANES: usize = 16;
 
 /// `a . b`, equally long.
 #[inline(always)]
@@ -38,8 +39,9 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     total(sums)
 }
 
+/// The sum of partial sums, halves first.
 #[inline(always)]
-fn total(sums: [f32; LANES]) -> f32 {
+pub fn total(sums: [f32; LANES]) -> f32 {
     let mut width = LANES / 2;
     let mut sums = sums;
     while width > 0 {

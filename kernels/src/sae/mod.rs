@@ -10,8 +10,28 @@
 //! Source: Foote 2024, section 3.3.2; variants: Gao et al. 2024 (top-k), Bussmann et al. 2024 (batch top-k),
 //! Rajamanoharan et al. 2024 (gated; jump ReLU).
 
+mod adam;
+mod dead;
 mod encode;
 pub mod evaluation;
+mod forward;
+mod gradient;
+mod init;
+mod ne_loss;
+mod options;
+mod select;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod trainer;
+mod work;
+
+pub use init::Init;
+pub use options::{
+    DeadLatents, Decay, Diverged, InvalidOption, Reduction, StepLosses, Term, TrainOptions,
+};
+pub use snapshot::{Named, Values, WrongState};
+pub use trainer::Trainer;
 
 /// The parameters of one sparse autoencoder.
 #[derive(Debug, Clone, PartialEq)]
