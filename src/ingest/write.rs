@@ -13,11 +13,11 @@ use datafusion::error::Result;
 use polysema_udfs::kernels::activity::bucket_edges;
 
 use super::candidates::Candidate;
+use super::documents::Documents;
 use super::observe::Layer;
 use super::options::IngestOptions;
 use super::progress::Reporter;
 use super::spool::Spool;
-use super::tokenize::Documents;
 use crate::models::{LayerInfo, NeuronWeights};
 use crate::store::{RunWriter, schema};
 

@@ -328,7 +328,7 @@ pub(super) fn write_atomically(path: &Path, text: &[u8]) -> Result<()> {
 }
 
 /// A new name is on disk only once its folder is.
-fn sync_folder(folder: &Path) -> Result<()> {
+pub(super) fn sync_folder(folder: &Path) -> Result<()> {
     if cfg!(unix) {
         File::open(folder)
             .and_then(|f| f.sync_all())
@@ -360,7 +360,7 @@ pub(super) fn sweep(runs: &Path) -> Result<()> {
     Ok(())
 }
 
-fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     match fs::read_dir(folder) {
         Ok(entries) => entries
             .map(|entry| entry.map(|e| e.path()))
