@@ -1,7 +1,9 @@
 //! The SQL functions that need the store or a model; the rest are in `polysema-udfs`.
 
+mod activations;
 mod import_run;
 mod ingest;
+mod train_mlp;
 
 use std::sync::Arc;
 
@@ -14,5 +16,7 @@ pub fn functions(store: &Arc<Store>) -> Vec<Function> {
     vec![
         ingest::function(Arc::clone(store)),
         import_run::function(Arc::clone(store)),
+        activations::function(Arc::clone(store)),
+        train_mlp::function(Arc::clone(store)),
     ]
 }

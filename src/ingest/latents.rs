@@ -21,7 +21,7 @@ use super::reading::{Capture, CorpusReader, ReadBatch};
 use super::vectors::VectorSource;
 use super::write::{self, write_layer};
 use crate::models::{HookPoint, LayerInfo, NeuronWeights};
-use crate::store::{LayerRow, RunManifest, RunWriter, Source, Store, Table, Versions, schema};
+use crate::store::{LayerRow, RunManifest, RunWriter, Source, Store, Versions, schema};
 
 /// Kind of such a layer in the table `layers`.
 const KIND: &str = "sae";
@@ -146,10 +146,7 @@ pub fn add_to_run(
     let documents = &reader.documents;
     latents.write(&mut layer, rows, documents, &mut writer, &mut report)?;
     drop(layer);
-    facts.counts.layers = writer.rows(Table::Layers);
-    facts.counts.neurons = writer.rows(Table::Neurons);
-    facts.counts.examples = writer.rows(Table::Examples);
-    facts.counts.vectors = writer.rows(Table::Vectors);
+    facts.counts = writer.counts();
     report.tick()?;
     writer.commit(facts)?;
     Ok(number)
@@ -297,11 +294,11 @@ impl RowTables {
     fn write(&mut self, first: usize, batch: &super::vectors::VectorBatch<'_>) -> Result<()> {
         let n = batch.n();
         let ids = || Int32Array::from_iter_values((first..first + n).map(|row| row as i32));
-        let text = |row| batch.texts.as_ref().and_then(|texts| texts[row].as_deref());
+        let text = |row: usize| batch.texts.as_ref().and_then(|texts| texts[row].as_deref());
         let texts: ArrayRef = Arc::new(StringArray::from_iter((0..n).map(text)));
         let ones: ArrayRef = Arc::new(Int32Array::from(vec![1; n]));
         let given = |values: Option<&[i64]>| -> ArrayRef {
-            let value = |row| values.map(|values: &[i64]| values[row]);
+            let value = |row: usize| values.map(|values: &[i64]| values[row]);
             Arc::new(Int64Array::from_iter((0..n).map(value)))
         };
         let columns = vec![

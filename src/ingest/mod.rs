@@ -6,30 +6,42 @@
 
 mod candidates;
 mod corpus;
+mod documents;
 mod forward;
+mod idx;
+mod images;
 mod import;
 mod jsonl;
+mod latents;
 mod observe;
 mod options;
 mod progress;
+pub mod reading;
 mod segments;
 mod spool;
 mod tokenize;
+mod train;
+mod vectors;
 mod write;
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
-use datafusion::common::{exec_err, plan_err};
+use datafusion::common::plan_err;
 use datafusion::error::Result;
 
+pub use images::Split;
 pub use import::{ImportRequest, import_options, import_run};
+pub use latents::{Latents, add_to_run, make_run};
 pub use options::{IngestOptions, MaxActivations, OPTIONS, OptionDoc, Order, options_markdown};
 pub use progress::Progress;
+pub use reading::{ActivationBatch, CorpusOptions, CorpusReader, ReadBatch, in_name_of};
+pub use train::{TrainProgress, TrainRequest, train_mlp};
+pub use vectors::{ModelVectors, VectorBatch, VectorSource};
 
-use crate::models::{LoadedModel, Tokenizer, load};
+use crate::models::load;
 use crate::store::{Counts, RunManifest, Source, Store, Versions};
-use corpus::Corpus;
+use documents::Target;
 use observe::Layer;
 use progress::Reporter;
 
@@ -38,9 +50,9 @@ use progress::Reporter;
 pub struct IngestRequest {
     /// Name of the run.
     pub run: String,
-    /// Folder of the model.
+    /// Folder or file of the model, or the name of a stored one.
     pub model: PathBuf,
-    /// File of the corpus: `.txt`, `.jsonl` or `.parquet`.
+    /// The corpus: a `.txt`, `.jsonl` or `.parquet` file, or images in idx files.
     pub corpus: PathBuf,
     /// How.
     pub options: IngestOptions,
@@ -67,39 +79,42 @@ pub fn ingest(
     let mut run = store.begin(&request.run, options.replace)?;
     let message = format!("reading {}", request.corpus.display());
     report.begin("tokenize", None, message)?;
-    let loaded = load(&request.model)?;
-    let tokenizer = readable_model(&loaded, request)?;
-    let model = loaded.model.as_ref();
-    let mut layers = (model.layers().iter().enumerate())
+    let mut reader = CorpusReader::read(
+        load(&store.resolve_model(&request.model)?)?,
+        &request.corpus,
+        &options.corpus(),
+        Target::Run(&mut run),
+        &mut |documents, tokens| {
+            report.advance(documents, tokens);
+            report.tick()
+        },
+    )?;
+    // No window is wider than the longest document.
+    let options = &IngestOptions {
+        window: options.window.min(reader.model().n_ctx() - 1),
+        ..options.clone()
+    };
+    let mut layers = (reader.model().layers().iter().enumerate())
         .map(|(index, info)| Layer::new(index, info, options, run.scratch()))
         .collect::<Result<Vec<_>>>()?;
-    let mut corpus = Corpus::open(&request.corpus, &options.column, &mut || report.tick())?;
-    let mut documents = tokenize::tokenize(
-        &mut corpus,
-        &request.corpus,
-        tokenizer,
-        model.d_vocab(),
-        options,
-        &mut run,
-        &mut report,
-    )?;
-    let n_documents = documents.len() as u64;
+    let n_documents = reader.n_documents() as u64;
     let message = format!("running {}", request.model.display());
     report.begin("forward", Some(n_documents), message)?;
-    let most = forward::forward(model, &mut documents, &mut layers, options, &mut report)?;
+    let most = forward::forward(&mut reader, &mut layers, options, &mut report)?;
     let message = format!("writing run {}", request.run);
     report.begin("write", Some(n_documents), message)?;
+    let model = reader.model();
     write::write_layers(model.layers(), &mut run)?;
     let mut counts = Counts {
         documents: n_documents,
-        tokens: documents.total_tokens() as u64,
+        tokens: reader.n_tokens() as u64,
         layers: layers.len() as u64,
         ..Counts::default()
     };
     let context = write::Context {
         weights: &|layer| model.neuron_weights(layer, options.layer_norm),
         options,
-        documents: &documents,
+        documents: &reader.documents,
     };
     for layer in &mut layers {
         let written = write::write_layer(&context, layer, &mut run, &mut report)?;
@@ -111,15 +126,15 @@ pub fn ingest(
         run: request.run.clone(),
         model: Source {
             path: request.model.display().to_string(),
-            hash: loaded.hash.clone(),
+            hash: reader.model_hash().to_string(),
         },
         architecture: model.architecture().to_string(),
         corpus: Source {
             path: request.corpus.display().to_string(),
-            hash: corpus.hash,
+            hash: reader.corpus_hash().to_string(),
         },
         layer_norm: options::layer_norm_name(options.layer_norm).to_string(),
-        options: options.to_json(),
+        options: request.options.to_json(),
         versions: Versions::default(),
         counts,
         seconds: report.seconds(),
@@ -127,7 +142,7 @@ pub fn ingest(
     };
     report.tick()?;
     // The spool files must be closed before the scratch folder goes.
-    drop((layers, documents));
+    drop((layers, reader));
     run.commit(manifest.clone())?;
     report.finish(
         &counts,
@@ -137,27 +152,4 @@ pub fn ingest(
         ),
     );
     Ok(manifest)
-}
-
-/// The tokenizer, if the model can read this request's documents.
-fn readable_model<'a>(loaded: &'a LoadedModel, request: &IngestRequest) -> Result<&'a Tokenizer> {
-    let model = loaded.model.as_ref();
-    let folder = loaded.folder.display();
-    if model.d_vocab() == 0 {
-        return exec_err!(
-            "ingest: a model that reads token ids is required, got architecture {} in {folder}",
-            model.architecture()
-        );
-    }
-    let context = request.options.context;
-    if context > model.n_ctx() {
-        return plan_err!(
-            "ingest: context requires at most the model's {} positions, got {context}",
-            model.n_ctx()
-        );
-    }
-    match &loaded.tokenizer {
-        Some(tokenizer) => Ok(tokenizer),
-        None => exec_err!("ingest: a tokenizer is required, got no tokenizer.json in {folder}"),
-    }
 }

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use super::candidates::{Candidate, Candidates};
 use super::options::IngestOptions;
 use super::progress::Reporter;
+use super::reading::ReadBatch;
 use super::spool::Spool;
 use crate::models::{HookPoint, Hooks, LayerInfo, Site};
 
@@ -18,14 +19,6 @@ use crate::models::{HookPoint, Hooks, LayerInfo, Site};
 const TILE: usize = 64;
 /// No vector has been spooled for this position.
 const NONE: u32 = u32::MAX;
-
-/// A batch of documents as the model reads it: each padded at its end to `seq` tokens.
-pub(super) struct Batch {
-    /// Document and number of its tokens.
-    pub(super) documents: Vec<(u32, usize)>,
-    /// Positions of every document, padding included.
-    pub(super) seq: usize,
-}
 
 /// Activations of a batch. `[batch, seq, width]`
 struct Values<'a> {
@@ -98,7 +91,7 @@ impl Layer {
     /// Adds a batch: activations `[batch, seq, n_neurons]` and what the neurons received `[batch, seq, d_in]`.
     pub(super) fn observe(
         &mut self,
-        batch: &Batch,
+        batch: &ReadBatch,
         values: &[f32],
         received: &[f32],
     ) -> Result<()> {
@@ -138,7 +131,7 @@ impl Layer {
         Ok(())
     }
 
-    fn not_finite(&self, batch: &Batch, place: usize, values: &Values<'_>) -> Result<()> {
+    fn not_finite(&self, batch: &ReadBatch, place: usize, values: &Values<'_>) -> Result<()> {
         let (doc_id, n_tokens) = batch.documents[place];
         let start = place * batch.seq * values.width;
         let document = &values.values[start..][..n_tokens * values.width];
@@ -179,7 +172,7 @@ impl Layer {
 }
 
 impl Tile {
-    fn observe(&mut self, batch: &Batch, values: &Values<'_>, window: usize, skip: usize) {
+    fn observe(&mut self, batch: &ReadBatch, values: &Values<'_>, window: usize, skip: usize) {
         for (place, (_, n_tokens)) in batch.documents.iter().enumerate() {
             let document = &values.values[place * batch.seq * values.width..];
             let finite = self.activity.observe(
@@ -214,7 +207,7 @@ pub(super) struct Observer<'a, 'r> {
     pub(super) layers: &'a mut [Layer],
     /// Where each layer's vectors are read. `[n_layers]`
     pub(super) received_at: &'a [HookPoint],
-    pub(super) batch: &'a Batch,
+    pub(super) batch: &'a ReadBatch,
     pub(super) report: &'a mut Reporter<'r>,
     /// What the current layer's neurons received.
     pub(super) received: Option<Tensor>,
@@ -257,7 +250,7 @@ impl Hooks for Observer<'_, '_> {
 }
 
 /// The tensor as contiguous float32 in main memory; as good as free when it is that already.
-fn readable(hook: HookPoint, tensor: &Tensor) -> Result<Tensor> {
+pub(super) fn readable(hook: HookPoint, tensor: &Tensor) -> Result<Tensor> {
     tensor
         .to_device(&Device::Cpu)
         .and_then(|t| t.to_dtype(DType::F32))
@@ -265,7 +258,7 @@ fn readable(hook: HookPoint, tensor: &Tensor) -> Result<Tensor> {
         .map_err(|e| exec_datafusion_err!("ingest: {hook}: {e}"))
 }
 
-fn floats<'a>(
+pub(super) fn floats<'a>(
     storage: &'a Storage,
     layout: &candle_core::Layout,
     hook: HookPoint,
@@ -296,10 +289,11 @@ mod tests {
     }
 
     /// Two documents of 3 and 2 tokens, the second padded with a value that must not count.
-    fn batch() -> (Batch, Vec<f32>, Vec<f32>) {
-        let batch = Batch {
+    fn batch() -> (ReadBatch, Vec<f32>, Vec<f32>) {
+        let batch = ReadBatch {
             documents: vec![(7, 3), (8, 2)],
             seq: 3,
+            ends_block: true,
         };
         let mut values = vec![
             0.5, 2.0, -1.0, 4.0, 2.0, -1.0, 1.0, 1.0, -1.0, // document 7

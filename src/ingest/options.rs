@@ -11,6 +11,8 @@ use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
 use serde_json::{Map, Value, json};
 
+use super::images::Split;
+use super::reading::CorpusOptions;
 use crate::models::LayerNorm;
 
 /// What a user may know of one option; the SQL function, the shell and the README show these.
@@ -99,6 +101,12 @@ pub const OPTIONS: &[OptionDoc] = &[
         range: "name of a column",
         default: "text",
         meaning: "where .jsonl and .parquet hold the text; their other columns are kept in documents",
+    },
+    OptionDoc {
+        name: "split",
+        range: "'train', 'test' or 'all'",
+        default: "",
+        meaning: "which images of a folder are read: the training ones, the test ones, or the one after the other (when left out)",
     },
     OptionDoc {
         name: "replace",
@@ -228,6 +236,8 @@ pub struct IngestOptions {
     pub layer_norm: LayerNorm,
     /// The column that holds the text.
     pub column: String,
+    /// Which images of a folder are read.
+    pub split: Option<Split>,
     /// Whether a run of the same name is replaced.
     pub replace: bool,
     /// Name of the table of maxima, as given; whoever can read tables puts its rows into `max_activations`.
@@ -251,6 +261,7 @@ impl Default for IngestOptions {
             window: 10,
             layer_norm: LayerNorm::Folded,
             column: "text".to_string(),
+            split: None,
             replace: false,
             max_activations_table: None,
             max_activations: None,
@@ -316,6 +327,7 @@ impl IngestOptions {
                 self.layer_norm = word(name, value, &known.map(|n| (layer_norm_name(n), n)))?;
             }
             "column" => self.column = value.to_string(),
+            "split" => self.split = Some(word(name, value, &Split::NAMES)?),
             "replace" => self.replace = parse(name, value, |_| true)?,
             "max_activations" => self.max_activations_table = Some(value.to_string()),
             _ => {
@@ -371,6 +383,19 @@ impl IngestOptions {
         Ok(())
     }
 
+    /// Those of them that say how the corpus is read.
+    pub fn corpus(&self) -> CorpusOptions {
+        CorpusOptions {
+            context: self.context,
+            min_tokens: self.min_tokens,
+            max_documents: self.max_documents,
+            bos: self.bos,
+            column: self.column.clone(),
+            split: self.split,
+            batch_size: self.batch_size,
+        }
+    }
+
     /// Every option, given or default, for the manifest.
     pub fn to_json(&self) -> Map<String, Value> {
         let given = self.max_activations.as_ref().map(|_| "given");
@@ -388,6 +413,7 @@ impl IngestOptions {
             ("window", json!(self.window)),
             ("layer_norm", json!(layer_norm_name(self.layer_norm))),
             ("column", json!(self.column)),
+            ("split", json!(self.split.map(Split::name))),
             ("replace", json!(self.replace)),
             ("max_activations", json!(maxima)),
         ];
@@ -455,6 +481,7 @@ mod tests {
             ("order", "random"),
             ("layer_norm", "none"),
             ("window", "-1"),
+            ("split", "validation"),
         ] {
             let range = OPTIONS.iter().find(|o| o.name == name).unwrap().range;
             let expected =

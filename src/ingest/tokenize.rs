@@ -7,17 +7,17 @@ use datafusion::arrow::array::{
     ArrayRef, Int32Array, Int32Builder, RecordBatch, StringArray, StringBuilder, UInt32Array,
 };
 use datafusion::arrow::compute::take;
-use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::{exec_datafusion_err, exec_err};
 use datafusion::error::Result;
 use rayon::prelude::*;
 
-use super::IngestOptions;
 use super::corpus::{Corpus, TextBatch};
-use super::progress::Reporter;
+use super::documents::{Advance, Documents, Target};
+use super::reading::CorpusOptions;
 use super::segments::split_segment;
 use super::spool::Spool;
-use crate::models::Tokenizer;
+use crate::models::{LoadedModel, Tokenizer};
 use crate::store::{RunWriter, TableWriter, schema};
 
 /// Rows of a record batch of `tokens`.
@@ -25,38 +25,18 @@ const TOKEN_ROWS: usize = 16_384;
 /// Bytes of text encoded between two looks at the clock.
 const GROUP_BYTES: usize = 1 << 19;
 
-/// The documents of a run: token ids on disk, lengths in memory.
-pub(super) struct Documents {
-    /// Row of each document's first token in `tokens`, and the number of rows. `[n_documents + 1]`
-    pub(super) starts: Vec<u32>,
-    /// Token ids of all documents, one after the other.
-    pub(super) ids: Spool,
-}
-
-impl Documents {
-    pub(super) fn len(&self) -> usize {
-        self.starts.len() - 1
-    }
-
-    pub(super) fn n_tokens(&self, document: usize) -> usize {
-        (self.starts[document + 1] - self.starts[document]) as usize
-    }
-
-    pub(super) fn total_tokens(&self) -> usize {
-        self.starts[self.len()] as usize
-    }
-}
-
-/// Encodes a corpus into the tables `documents` and `tokens`.
+/// Encodes a corpus into documents and their token ids.
 pub(super) fn tokenize(
     corpus: &mut Corpus,
     path: &Path,
-    tokenizer: &Tokenizer,
-    d_vocab: usize,
-    options: &IngestOptions,
-    run: &mut RunWriter,
-    report: &mut Reporter<'_>,
-) -> Result<Documents> {
+    loaded: &LoadedModel,
+    options: &CorpusOptions,
+    target: &mut Target<'_>,
+    advance: &mut Advance<'_>,
+) -> Result<(Documents, Spool)> {
+    let Some(tokenizer) = &loaded.tokenizer else {
+        return exec_err!("ingest: a tokenizer is required, got none");
+    };
     let bos = match (options.bos, tokenizer.bos()) {
         (false, _) => None,
         (true, Some(id)) => Some(id),
@@ -66,9 +46,24 @@ pub(super) fn tokenize(
             );
         }
     };
-    let mut chunker = Chunker::new(tokenizer, d_vocab, bos, options, corpus, run)?;
+    let d_vocab = loaded.model.d_vocab();
+    let tables = match target {
+        Target::Run(run) => Some(Tables::new(&corpus.fields, run)?),
+        Target::Scratch(_) => None,
+    };
+    let mut chunker = Chunker {
+        tokenizer,
+        d_vocab,
+        bos,
+        options,
+        documents: Documents { starts: vec![0] },
+        ids: Spool::create(target.scratch(), "ids", 1)?,
+        rest: vec![],
+        pending: vec![],
+        tables,
+    };
     while let Some(batch) = corpus.next_batch()? {
-        encode_batch(&batch, tokenizer, &mut chunker, report)?;
+        encode_batch(&batch, tokenizer, &mut chunker, advance)?;
         if chunker.full() {
             break;
         }
@@ -87,7 +82,7 @@ fn encode_batch(
     batch: &TextBatch,
     tokenizer: &Tokenizer,
     chunker: &mut Chunker<'_>,
-    report: &mut Reporter<'_>,
+    advance: &mut Advance<'_>,
 ) -> Result<()> {
     let encode = |text: &str| tokenizer.encode(text);
     let mut group: Vec<(&str, usize, bool)> = vec![];
@@ -100,7 +95,7 @@ fn encode_batch(
             group.push((segment, row, rest.is_empty()));
             size_bytes += segment.len();
             if size_bytes >= GROUP_BYTES {
-                encode_group(&mut group, &batch.columns, tokenizer, chunker, report)?;
+                encode_group(&mut group, &batch.columns, tokenizer, chunker, advance)?;
                 size_bytes = 0;
                 if chunker.full() {
                     return Ok(());
@@ -108,7 +103,7 @@ fn encode_batch(
             }
         }
     }
-    encode_group(&mut group, &batch.columns, tokenizer, chunker, report)
+    encode_group(&mut group, &batch.columns, tokenizer, chunker, advance)
 }
 
 fn encode_group(
@@ -116,7 +111,7 @@ fn encode_group(
     columns: &[ArrayRef],
     tokenizer: &Tokenizer,
     chunker: &mut Chunker<'_>,
-    report: &mut Reporter<'_>,
+    advance: &mut Advance<'_>,
 ) -> Result<()> {
     let encoded = group.par_iter().map(|(text, ..)| tokenizer.encode(text));
     let encoded = encoded.collect::<Result<Vec<_>>>()?;
@@ -127,59 +122,26 @@ fn encode_group(
     chunker.write_documents(columns)?;
     let documents = chunker.documents.len() - before.0;
     let tokens = chunker.documents.total_tokens() - before.1;
-    report.advance(documents as u64, tokens as u64);
-    report.tick()
+    advance(documents as u64, tokens as u64)
 }
 
-/// Cuts the tokens of each text into documents and writes them.
+/// Cuts the tokens of each text into documents.
 struct Chunker<'a> {
     tokenizer: &'a Tokenizer,
     d_vocab: usize,
     bos: Option<u32>,
-    options: &'a IngestOptions,
+    options: &'a CorpusOptions,
     documents: Documents,
+    /// Token ids of all documents, one after the other.
+    ids: Spool,
     /// Tokens of a text that are in no document yet.
     rest: Vec<u32>,
     /// Ids and corpus row of the documents not yet written.
     pending: Vec<(Vec<u32>, u32)>,
-    tokens: TokenRows,
-    token_table: TableWriter,
-    document_table: TableWriter,
-    document_schema: SchemaRef,
+    tables: Option<Tables>,
 }
 
-impl<'a> Chunker<'a> {
-    fn new(
-        tokenizer: &'a Tokenizer,
-        d_vocab: usize,
-        bos: Option<u32>,
-        options: &'a IngestOptions,
-        corpus: &Corpus,
-        run: &mut RunWriter,
-    ) -> Result<Self> {
-        let own = schema::documents();
-        let own = own.fields().iter().map(|f| f.as_ref().clone());
-        let document_schema = Arc::new(Schema::new(
-            own.chain(corpus.fields.iter().cloned()).collect::<Vec<_>>(),
-        ));
-        Ok(Self {
-            tokenizer,
-            d_vocab,
-            bos,
-            options,
-            documents: Documents {
-                starts: vec![0],
-                ids: Spool::create(run.scratch(), "ids", 1)?,
-            },
-            rest: vec![],
-            pending: vec![],
-            tokens: TokenRows::default(),
-            token_table: run.table("tokens", None, schema::tokens())?,
-            document_table: run.table("documents", None, Arc::clone(&document_schema))?,
-            document_schema,
-        })
-    }
-
+impl Chunker<'_> {
     fn full(&self) -> bool {
         let most = self.options.max_documents;
         most.is_some_and(|most| self.documents.len() >= most)
@@ -221,23 +183,19 @@ impl<'a> Chunker<'a> {
         let doc_id = i32::try_from(doc_id).map_err(too_many)?;
         let end = u32::try_from(end).map_err(too_many)?;
         self.documents.starts.push(end);
-        self.documents.ids.append(&ids)?;
-        for (pos, id) in ids.iter().enumerate() {
-            self.tokens.doc_id.append_value(doc_id);
-            self.tokens.pos.append_value(pos as i32);
-            self.tokens.token_id.append_value(*id as i32);
-            let text = self.tokenizer.token_text(*id);
-            self.tokens.token.append_value(text);
+        self.ids.append(&ids)?;
+        if let Some(tables) = &mut self.tables {
+            tables.add_tokens(doc_id, &ids, self.tokenizer)?;
+            self.pending.push((ids, row as u32));
         }
-        if self.tokens.len() >= TOKEN_ROWS {
-            self.token_table.write(&self.tokens.take()?)?;
-        }
-        self.pending.push((ids, row as u32));
         Ok(())
     }
 
     /// Writes the pending documents, whose rows are rows of `columns`.
     fn write_documents(&mut self, columns: &[ArrayRef]) -> Result<()> {
+        let Some(tables) = &mut self.tables else {
+            return Ok(());
+        };
         let first = self.documents.len() - self.pending.len();
         let skip = usize::from(self.bos.is_some());
         let texts = self
@@ -256,17 +214,65 @@ impl<'a> Chunker<'a> {
         for column in columns {
             arrays.push(take(column, &rows, None)?);
         }
-        let batch = RecordBatch::try_new(Arc::clone(&self.document_schema), arrays)?;
         self.pending.clear();
-        self.document_table.write(&batch)
+        tables.write_documents(arrays)
     }
 
-    fn finish(mut self) -> Result<Documents> {
-        self.token_table.write(&self.tokens.take()?)?;
-        self.token_table.finish()?;
-        self.document_table.finish()?;
-        self.documents.ids.flush()?;
-        Ok(self.documents)
+    fn finish(mut self) -> Result<(Documents, Spool)> {
+        if let Some(tables) = self.tables {
+            tables.finish()?;
+        }
+        self.ids.flush()?;
+        Ok((self.documents, self.ids))
+    }
+}
+
+/// The tables `documents` and `tokens` being written.
+struct Tables {
+    rows: TokenRows,
+    tokens: TableWriter,
+    documents: TableWriter,
+    document_schema: SchemaRef,
+}
+
+impl Tables {
+    /// `fields` are the corpus's own columns.
+    fn new(fields: &[Field], run: &mut RunWriter) -> Result<Self> {
+        let own = schema::documents();
+        let own = own.fields().iter().map(|f| f.as_ref().clone());
+        let document_schema = Arc::new(Schema::new(
+            own.chain(fields.iter().cloned()).collect::<Vec<_>>(),
+        ));
+        Ok(Self {
+            rows: TokenRows::default(),
+            tokens: run.table("tokens", None, schema::tokens())?,
+            documents: run.table("documents", None, Arc::clone(&document_schema))?,
+            document_schema,
+        })
+    }
+
+    fn add_tokens(&mut self, doc_id: i32, ids: &[u32], tokenizer: &Tokenizer) -> Result<()> {
+        for (pos, id) in ids.iter().enumerate() {
+            self.rows.doc_id.append_value(doc_id);
+            self.rows.pos.append_value(pos as i32);
+            self.rows.token_id.append_value(*id as i32);
+            self.rows.token.append_value(tokenizer.token_text(*id));
+        }
+        if self.rows.len() >= TOKEN_ROWS {
+            self.tokens.write(&self.rows.take()?)?;
+        }
+        Ok(())
+    }
+
+    fn write_documents(&mut self, columns: Vec<ArrayRef>) -> Result<()> {
+        let batch = RecordBatch::try_new(Arc::clone(&self.document_schema), columns)?;
+        self.documents.write(&batch)
+    }
+
+    fn finish(mut self) -> Result<()> {
+        self.tokens.write(&self.rows.take()?)?;
+        self.tokens.finish()?;
+        self.documents.finish()
     }
 }
 

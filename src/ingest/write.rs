@@ -13,13 +13,13 @@ use datafusion::error::Result;
 use polysema_udfs::kernels::activity::bucket_edges;
 
 use super::candidates::Candidate;
+use super::documents::Documents;
 use super::observe::Layer;
 use super::options::IngestOptions;
 use super::progress::Reporter;
 use super::spool::Spool;
-use super::tokenize::Documents;
 use crate::models::{LayerInfo, NeuronWeights};
-use crate::store::{RunWriter, schema};
+use crate::store::{LayerRow, RunWriter, schema};
 
 /// Rows after which a record batch ends, at the next neuron. Chosen, not tuned.
 const BATCH_ROWS: usize = 8192;
@@ -41,24 +41,36 @@ pub(super) struct Written {
     pub(super) vectors: u64,
 }
 
-/// Writes the table `layers`.
+/// Writes the table `layers` of a model's own layers.
 pub(super) fn write_layers(layers: &[LayerInfo], run: &mut RunWriter) -> Result<()> {
-    let ints = |f: fn(&LayerInfo) -> usize| {
-        Arc::new(Int32Array::from_iter_values(
-            layers.iter().map(|l| f(l) as i32),
-        ))
+    let rows = layers.iter().enumerate().map(|(layer, info)| LayerRow {
+        layer: layer as i32,
+        name: info.name.clone(),
+        kind: "mlp".to_string(),
+        d_in: info.d_in as i32,
+        n_neurons: info.n_neurons as i32,
+        activation_function: info.activation_function.clone(),
+    });
+    write_layer_rows(&rows.collect::<Vec<_>>(), run)
+}
+
+/// Writes the table `layers`.
+pub(super) fn write_layer_rows(rows: &[LayerRow], run: &mut RunWriter) -> Result<()> {
+    let mut rows: Vec<_> = rows.iter().collect();
+    rows.sort_by_key(|row| row.layer);
+    let ints = |f: fn(&LayerRow) -> i32| -> ArrayRef {
+        Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| f(row))))
     };
-    let texts = |f: fn(&LayerInfo) -> &str| -> ArrayRef {
-        let texts = layers.iter().map(f);
-        Arc::new(StringArray::from_iter_values(texts))
+    let texts = |f: fn(&LayerRow) -> &str| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|row| f(row))))
     };
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(Int32Array::from_iter_values(0..layers.len() as i32)),
-        texts(|l| &l.name),
-        texts(|_| "mlp"),
-        ints(|l| l.d_in),
-        ints(|l| l.n_neurons),
-        texts(|l| &l.activation_function),
+    let columns = vec![
+        ints(|row| row.layer),
+        texts(|row| &row.name),
+        texts(|row| &row.kind),
+        ints(|row| row.d_in),
+        ints(|row| row.n_neurons),
+        texts(|row| &row.activation_function),
     ];
     let mut table = run.table("layers", None, schema::layers())?;
     table.write(&RecordBatch::try_new(schema::layers(), columns)?)?;

@@ -286,6 +286,23 @@ impl Model for Gpt2 {
         HookPoint { layer, site }
     }
 
+    fn sites(&self) -> &'static [Site] {
+        &[
+            Site::ResidPre,
+            Site::Ln1Out,
+            Site::AttnQkv,
+            Site::AttnZ,
+            Site::AttnOut,
+            Site::ResidMid,
+            Site::Normalized,
+            Site::Ln2Out,
+            Site::MlpPre,
+            Site::MlpPost,
+            Site::MlpOut,
+            Site::ResidPost,
+        ]
+    }
+
     fn forward(&self, input: Input<'_>, hooks: &mut dyn Hooks) -> Result<()> {
         let (ids, seq) = self.tokens(input)?;
         self.run(ids, &mut Pass::new(hooks, ids.len() / seq, seq))?;

@@ -191,6 +191,10 @@ impl Model for Mlp {
         }
     }
 
+    fn sites(&self) -> &'static [Site] {
+        &[Site::MlpIn, Site::MlpPre, Site::MlpPost]
+    }
+
     fn forward(&self, input: Input<'_>, hooks: &mut dyn Hooks) -> Result<()> {
         self.run(input, hooks)?;
         Ok(())

@@ -8,17 +8,19 @@
 
 mod error;
 mod gpt2;
+mod hooks;
 mod load;
 mod mlp;
 mod pass;
 mod tokenizer;
+mod train;
 mod weights;
 
+pub use hooks::{HookPoint, Hooks, Site};
 pub use load::{LoadedModel, load, set_threads, threads};
 pub use mlp::neuron_activations;
 pub use tokenizer::Tokenizer;
-
-use std::fmt;
+pub use train::{ClassifierTrainer, Random};
 
 use candle_core::Tensor;
 use datafusion::error::Result;
@@ -32,92 +34,6 @@ pub enum LayerNorm {
     Raw,
     /// As `Folded`, with each neuron's weights centred: what TransformerLens gives by default.
     TlFolded,
-}
-
-/// A place in a block where activations can be read or replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Site {
-    /// `ln2.normalized`: the vector before the layer norm's scale and bias. `[batch, seq, d_model]`
-    Normalized,
-    /// `ln2.out`: what the MLP receives. `[batch, seq, d_model]`
-    Ln2Out,
-    /// `mlp.pre`: before the nonlinearity. `[batch, seq, d_mlp]`
-    MlpPre,
-    /// `mlp.post`: after the nonlinearity, a neuron's activation. `[batch, seq, d_mlp]`
-    MlpPost,
-    /// `mlp.out`: what the MLP adds to the residual stream. `[batch, seq, d_model]`
-    MlpOut,
-    /// `resid.post`: the residual stream after the block. `[batch, seq, d_model]`
-    ResidPost,
-    /// `mlp.in`: what a layer without a layer norm before it receives. `[batch, seq, d_in]`
-    MlpIn,
-    /// `resid.pre`: the residual stream before the block; before the first, the embedding. `[batch, seq, d_model]`
-    ResidPre,
-    /// `ln1.out`: what the attention receives. `[batch, seq, d_model]`
-    Ln1Out,
-    /// `attn.qkv`: queries, keys and values side by side, each with its heads side by side. `[batch, seq, 3 d_model]`
-    AttnQkv,
-    /// `attn.scores`: scaled, before the mask. `[batch, n_heads, seq, seq]`
-    AttnScores,
-    /// `attn.pattern`: after mask and softmax. `[batch, n_heads, seq, seq]`
-    AttnPattern,
-    /// `attn.z`: values mixed by the pattern, heads side by side. `[batch, seq, d_model]`
-    AttnZ,
-    /// `attn.out`: what the attention adds to the residual stream. `[batch, seq, d_model]`
-    AttnOut,
-    /// `resid.mid`: the residual stream between attention and MLP. `[batch, seq, d_model]`
-    ResidMid,
-    /// `ln_final.out`: what the head receives; its layer is the last, and only `logits` gets there.
-    /// `[batch, seq, d_model]`
-    LnFinalOut,
-}
-
-/// One named place: `blocks.{layer}.{site}`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct HookPoint {
-    /// Block index.
-    pub layer: usize,
-    /// Place within the block.
-    pub site: Site,
-}
-
-impl fmt::Display for HookPoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let site = match self.site {
-            Site::Normalized => "ln2.normalized",
-            Site::Ln2Out => "ln2.out",
-            Site::MlpPre => "mlp.pre",
-            Site::MlpPost => "mlp.post",
-            Site::MlpOut => "mlp.out",
-            Site::ResidPost => "resid.post",
-            Site::MlpIn => "mlp.in",
-            Site::ResidPre => "resid.pre",
-            Site::Ln1Out => "ln1.out",
-            Site::AttnQkv => "attn.qkv",
-            Site::AttnScores => "attn.scores",
-            Site::AttnPattern => "attn.pattern",
-            Site::AttnZ => "attn.z",
-            Site::AttnOut => "attn.out",
-            Site::ResidMid => "resid.mid",
-            Site::LnFinalOut => return write!(f, "ln_final.out"),
-        };
-        write!(f, "blocks.{}.{site}", self.layer)
-    }
-}
-
-/// What reads or replaces activations during a forward pass.
-pub trait Hooks {
-    /// Whether this place is wanted; what nobody wants is not computed for its own sake.
-    fn wants(&self, hook: HookPoint) -> bool;
-
-    /// Called with the value at a wanted place; `Some` replaces it for the rest of the pass.
-    fn visit(&mut self, hook: HookPoint, value: &Tensor) -> Result<Option<Tensor>>;
-
-    /// Asked after every block: true ends the pass there (cancellation, or nothing deeper is wanted), which
-    /// [`Model::logits`] reports as an error.
-    fn done(&self) -> bool {
-        false
-    }
 }
 
 /// One layer of neurons as ingest and the `layers` table see it.
@@ -182,6 +98,9 @@ pub trait Model: Send + Sync {
 
     /// Where the vector `h` of [`Model::neuron_weights`] is read.
     fn received_at(&self, layer: usize, layer_norm: LayerNorm) -> HookPoint;
+
+    /// The places where each position has one vector and [`Model::forward`] offers it.
+    fn sites(&self) -> &'static [Site];
 
     /// Sends a batch through the blocks, calling `hooks` on the way.
     fn forward(&self, input: Input<'_>, hooks: &mut dyn Hooks) -> Result<()>;

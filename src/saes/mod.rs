@@ -2,9 +2,15 @@
 //!
 //! Arithmetic is in `polysema_udfs::kernels::sae`; here is what it needs of files, models and clocks.
 
+mod checkpoint;
 pub mod exchange;
 mod library;
+mod options;
+mod shuffle;
+mod train;
 mod weights;
 
 pub use library::{LoadedSae, SaeLibrary};
+pub use options::{SaeOptions, train_sae_options};
+pub use train::{TrainSaeProgress, TrainSaeRequest, Vectors, train_sae};
 pub use weights::{WEIGHTS, load};

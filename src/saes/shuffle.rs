@@ -58,10 +58,7 @@ impl Shuffle {
     }
 
     /// Hands out what is left; the last batch may be short.
-    pub(super) fn drain<E>(
-        &mut self,
-        f: &mut dyn FnMut(&[f32]) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub(super) fn drain<E>(&mut self, f: &mut dyn FnMut(&[f32]) -> Result<(), E>) -> Result<(), E> {
         let n = self.rows.len() / self.d;
         self.order.clear();
         self.order.extend(0..n as u32);
@@ -123,7 +120,11 @@ mod tests {
         assert_eq!(batches(50, 12, 1, 7), batches(50, 12, 50, 7));
         assert_ne!(batches(50, 12, 1, 7), batches(50, 12, 1, 8));
         let sorted: Vec<f32> = (0..50).map(|row| row as f32).collect();
-        let first: Vec<f32> = batches(50, 50, 1, 7).concat().into_iter().step_by(2).collect();
+        let first: Vec<f32> = batches(50, 50, 1, 7)
+            .concat()
+            .into_iter()
+            .step_by(2)
+            .collect();
         assert_ne!(first, sorted);
     }
 }

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub mod catalog;
 mod columns;
 mod file;
+mod folder;
 mod gather;
 pub mod info;
 mod kept;
@@ -34,10 +35,11 @@ mod table;
 mod writer;
 
 pub use catalog::StoreCatalog;
+pub use folder::FolderWriter;
 pub use kept::RunKeeper;
 pub use manifest::{Counts, FORMAT, RunManifest, Source, Versions};
 pub use provider::RunTable;
-pub use run::Run;
+pub use run::{LayerRow, Run};
 pub use saes::{SaeManifest, SaeWriter, StoredSae};
 pub use scan::RunScan;
 pub use table::Table;
@@ -45,6 +47,9 @@ pub use writer::{RunWriter, TableWriter};
 
 /// Names a run cannot have: the catalog's other schemas.
 const RESERVED: [&str; 3] = ["public", "info", "information_schema"];
+
+/// Folder of the stored models.
+const MODELS: &str = "models";
 
 #[derive(Serialize, Deserialize)]
 struct StoreFile {
@@ -105,7 +110,7 @@ impl Store {
         for entry in entries {
             let entry = entry.map_err(|e| io_error("read", &folder, e))?;
             if let Ok(name) = entry.file_name().into_string()
-                && check_name(&name).is_ok()
+                && check_name("run", &name).is_ok()
                 && manifest::path(&entry.path()).exists()
             {
                 names.push(name);
@@ -119,7 +124,7 @@ impl Store {
     pub fn run(&self, name: &str) -> Result<Arc<Run>> {
         let folder = self.run_folder(name);
         let path = manifest::path(&folder);
-        let text = match check_name(name).map(|()| fs::read(&path)) {
+        let text = match check_name("run", name).map(|()| fs::read(&path)) {
             Ok(Ok(text)) => text,
             Ok(Err(e)) if e.kind() != io::ErrorKind::NotFound => {
                 return Err(io_error("read", &path, e));
@@ -141,8 +146,8 @@ impl Store {
     ///
     /// Takes the store's write lock and removes what killed writers left behind.
     pub fn begin(&self, name: &str, replace: bool) -> Result<RunWriter> {
-        check_name(name)?;
-        let lock = self.lock()?;
+        check_name("run", name)?;
+        let lock = self.prepare()?;
         let folder = self.run_folder(name);
         if !replace && manifest::path(&folder).exists() {
             return plan_err!(
@@ -150,6 +155,7 @@ impl Store {
                 self.root.display()
             );
         }
+        self.mark()?;
         writer::sweep(&self.root.join("runs"))?;
         RunWriter::start(name, &folder, lock)
     }
@@ -159,7 +165,7 @@ impl Store {
     ///
     /// Takes the store's write lock and removes what killed writers left behind.
     pub fn extend(&self, name: &str, except: Option<i32>) -> Result<(RunWriter, RunManifest)> {
-        let lock = self.lock()?;
+        let lock = self.prepare()?;
         // Read under the lock: nobody replaces it meanwhile.
         let run = self.run(name)?;
         writer::sweep(&self.root.join("runs"))?;
@@ -173,24 +179,85 @@ impl Store {
         Ok((writer, run.manifest().clone()))
     }
 
-    /// The write lock of a store that is there; makes the folder if it is not.
-    fn lock(&self) -> Result<lock::WriteLock> {
+    /// Starts writing a model's folder; it becomes visible with [`FolderWriter::commit`]. Takes the store's write lock.
+    pub fn begin_model(&self, name: &str, replace: bool) -> Result<FolderWriter> {
+        check_name("model", name)?;
+        let lock = self.prepare()?;
+        if !replace && self.has_model(name) {
+            return plan_err!(
+                "store: a new model name is required, got '{name}', which exists in {}: pass replace: true to \
+                 replace it",
+                self.root.display()
+            );
+        }
+        self.mark()?;
+        FolderWriter::start(&self.root.join(MODELS), name, lock)
+    }
+
+    /// Whether a model of this name is stored.
+    pub fn has_model(&self, name: &str) -> bool {
+        check_name("model", name).is_ok() && self.model_folder(name).is_dir()
+    }
+
+    /// Names of the stored models, sorted.
+    pub fn models(&self) -> Result<Vec<String>> {
+        let mut names: Vec<String> = writer::entries(&self.root.join(MODELS))?
+            .iter()
+            .filter_map(|path| Some(path.file_name()?.to_str()?.to_string()))
+            .filter(|name| self.has_model(name))
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Where a model is: the path itself if something is there, else the stored model of that name.
+    pub fn resolve_model(&self, model: &Path) -> Result<PathBuf> {
+        if model.exists() {
+            return Ok(model.to_path_buf());
+        }
+        if let Some(name) = model.to_str()
+            && self.has_model(name)
+        {
+            return Ok(self.model_folder(name));
+        }
+        let known = match self.models()?.as_slice() {
+            [] => "it has none".to_string(),
+            names => format!("stored models: {}", names.join(", ")),
+        };
+        exec_err!(
+            "store: a model folder, a safetensors file or a model of {} is required, got '{}'; {known}",
+            self.root.display(),
+            model.display()
+        )
+    }
+
+    /// Makes the store's folder and takes its write lock.
+    fn prepare(&self) -> Result<lock::WriteLock> {
         fs::create_dir_all(&self.root).map_err(|e| io_error("create", &self.root, e))?;
         let lock = lock::acquire(&self.root)?;
         // Another process may have made the store since this one looked at it.
         Self::open(&self.root)?;
+        Ok(lock)
+    }
+
+    /// Writes the store's version into a new one. Only under the write lock.
+    fn mark(&self) -> Result<()> {
         let path = self.root.join("store.json");
         if !path.exists() {
             let text = serde_json::to_vec(&StoreFile { format: FORMAT })
                 .map_err(|e| exec_datafusion_err!("store: write {}: {e}", path.display()))?;
             writer::write_atomically(&path, &text)?;
         }
-        Ok(lock)
+        Ok(())
+    }
+
+    fn model_folder(&self, name: &str) -> PathBuf {
+        self.root.join(MODELS).join(name)
     }
 
     /// Whether a run of this name is committed, readable or not.
     pub fn has(&self, name: &str) -> bool {
-        check_name(name).is_ok() && manifest::path(&self.run_folder(name)).exists()
+        check_name("run", name).is_ok() && manifest::path(&self.run_folder(name)).exists()
     }
 
     fn run_folder(&self, name: &str) -> PathBuf {
@@ -211,18 +278,18 @@ impl Store {
     }
 }
 
-/// A run is a schema's name in SQL and a folder's name on disk.
-fn check_name(name: &str) -> Result<()> {
+/// A run is a schema's name in SQL, and everything a folder's name on disk.
+fn check_name(kind: &str, name: &str) -> Result<()> {
     let word = !name.is_empty()
         && name
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if !word {
         return plan_err!(
-            "store: a run name of letters, digits, '_' and '-' is required, got '{name}'"
+            "store: a {kind} name of letters, digits, '_' and '-' is required, got '{name}'"
         );
     }
-    if RESERVED.iter().any(|r| r.eq_ignore_ascii_case(name)) {
+    if kind == "run" && RESERVED.iter().any(|r| r.eq_ignore_ascii_case(name)) {
         return plan_err!(
             "store: a run name other than {} is required, got '{name}'",
             RESERVED.join(", ")

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::array::AsArray;
+use datafusion::arrow::datatypes::{Int32Type, SchemaRef};
 use datafusion::common::exec_datafusion_err;
 use datafusion::error::Result;
 
@@ -12,6 +13,23 @@ use super::file::TableFile;
 use super::gather::{TokenColumn, VectorColumn};
 use super::manifest::{FileEntry, Manifest, RunManifest};
 use super::table::Table;
+
+/// A row of the table `layers`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerRow {
+    /// Its number.
+    pub layer: i32,
+    /// Its name.
+    pub name: String,
+    /// `mlp` or `sae`.
+    pub kind: String,
+    /// Width of the vector a neuron receives.
+    pub d_in: i32,
+    /// Neurons in the layer.
+    pub n_neurons: i32,
+    /// `gelu_new`, `relu`, ...; of latents the variant.
+    pub activation_function: String,
+}
 
 /// A run as one generation of files; stays readable when the run is replaced, as far as its files are mapped.
 #[derive(Debug)]
@@ -70,6 +88,34 @@ impl Run {
     /// Rows of a table.
     pub fn rows(&self, table: Table) -> u64 {
         self.files(table).iter().map(|f| f.rows()).sum()
+    }
+
+    /// The rows of the table `layers`.
+    pub fn layers(&self) -> Result<Vec<LayerRow>> {
+        let file = self.map_one(Table::Layers, None)?;
+        let mut rows = vec![];
+        for batch in 0..file.rows().len() {
+            let batch = file.read(batch, &[0, 1, 2, 3, 4, 5])?;
+            let int = |column: usize, row: usize| {
+                batch.column(column).as_primitive::<Int32Type>().value(row)
+            };
+            let text = |column: usize, row: usize| {
+                batch
+                    .column(column)
+                    .as_string::<i32>()
+                    .value(row)
+                    .to_string()
+            };
+            rows.extend((0..batch.num_rows()).map(|row| LayerRow {
+                layer: int(0, row),
+                name: text(1, row),
+                kind: text(2, row),
+                d_in: int(3, row),
+                n_neurons: int(4, row),
+                activation_function: text(5, row),
+            }));
+        }
+        Ok(rows)
     }
 
     /// Columns of a table as SQL sees it.

@@ -108,14 +108,14 @@ impl Store {
 
     /// Whether a sparse autoencoder of this name is committed.
     pub fn has_sae(&self, name: &str) -> bool {
-        check_name(name).is_ok() && self.saes_folder().join(name).join(MANIFEST).exists()
+        check_name("sae", name).is_ok() && self.saes_folder().join(name).join(MANIFEST).exists()
     }
 
     /// A committed sparse autoencoder as it is now.
     pub fn sae(&self, name: &str) -> Result<StoredSae> {
         let folder = self.saes_folder().join(name);
         let path = folder.join(MANIFEST);
-        let text = match check_name(name).map(|()| fs::read(&path)) {
+        let text = match check_name("sae", name).map(|()| fs::read(&path)) {
             Ok(Ok(text)) => text,
             Ok(Err(e)) if e.kind() != io::ErrorKind::NotFound => {
                 return Err(io_error("read", &path, e));
@@ -149,7 +149,7 @@ impl Store {
     ///
     /// Errors: it exists and `replace` is false; another process is writing it.
     pub fn begin_sae(&self, name: &str, replace: bool) -> Result<SaeWriter> {
-        check_name(name)?;
+        check_name("sae", name)?;
         if !replace && self.has_sae(name) {
             return plan_err!(
                 "store: a new name of a sparse autoencoder is required, got '{name}', which exists in {}: pass \
@@ -157,7 +157,9 @@ impl Store {
                 self.root().display()
             );
         }
-        drop(self.lock()?);
+        let store = self.prepare()?;
+        self.mark()?;
+        drop(store);
         let folder = self.saes_folder().join(name);
         fs::create_dir_all(&folder).map_err(|e| io_error("create", &folder, e))?;
         let lock = lock::acquire(&folder)?;

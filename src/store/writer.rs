@@ -18,7 +18,7 @@ use datafusion::error::{DataFusionError, Result};
 use super::io_error;
 use super::keys::KeyOrder;
 use super::lock::WriteLock;
-use super::manifest::{self, BatchEntry, FORMAT, FileEntry, Head, Manifest, RunManifest};
+use super::manifest::{self, BatchEntry, Counts, FORMAT, FileEntry, Head, Manifest, RunManifest};
 use super::table::Table;
 
 const GENERATION: &str = "gen-";
@@ -93,6 +93,28 @@ impl RunWriter {
         files.begun.push(file.name.clone());
         files.finished.push(file.clone());
         Ok(())
+    }
+
+    /// Rows of a table's finished files.
+    pub fn rows(&self, table: Table) -> u64 {
+        let files = locked(&self.files);
+        let of_table = files
+            .finished
+            .iter()
+            .filter(|file| file.table == table.name());
+        of_table.map(FileEntry::rows).sum()
+    }
+
+    /// Rows of all finished files, for the manifest.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            documents: self.rows(Table::Documents),
+            tokens: self.rows(Table::Tokens),
+            layers: self.rows(Table::Layers),
+            neurons: self.rows(Table::Neurons),
+            examples: self.rows(Table::Examples),
+            vectors: self.rows(Table::Vectors),
+        }
     }
 
     /// Begins a stored table, or its file of one layer. Dictionary columns are stored unpacked.
@@ -378,7 +400,7 @@ pub(super) fn sweep(runs: &Path) -> Result<()> {
     Ok(())
 }
 
-fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     match fs::read_dir(folder) {
         Ok(entries) => entries
             .map(|entry| entry.map(|e| e.path()))

@@ -45,16 +45,15 @@ pub(super) fn auxiliary(
         _ => &sae.b_enc,
     };
     let gather = |w: &[f32]| -> Vec<f32> {
-        dead.iter().flat_map(|j| w[j * d..(j + 1) * d].to_vec()).collect()
+        dead.iter()
+            .flat_map(|j| w[j * d..(j + 1) * d].to_vec())
+            .collect()
     };
     let (w_enc, w_dec) = (gather(&sae.w_enc), gather(&sae.w_dec));
     let times = |lhs: Matrix<'_>, rhs: Matrix<'_>, out: &mut [f32]| {
         multiply(lhs, rhs, 1.0, Output::Replace, out, Parallelism::Rayon(0));
     };
-    let (rows, latents) = (
-        |x| Matrix::new(x, n, d, d),
-        |w| Matrix::new(w, m, d, d),
-    );
+    let (rows, latents) = (|x| Matrix::new(x, n, d, d), |w| Matrix::new(w, m, d, d));
     let mut z = vec![0.0; m * n]; // [n_dead, n]
     times(latents(&w_enc), rows(input).transposed(), &mut z);
     for (z, j) in z.chunks_exact_mut(n).zip(dead) {
@@ -63,7 +62,11 @@ pub(super) fn auxiliary(
     select::top_k(&mut z, n, k, f32::NEG_INFINITY);
 
     let mut error = vec![0.0; n * d];
-    times(Matrix::new(&z, m, n, n).transposed(), latents(&w_dec), &mut error);
+    times(
+        Matrix::new(&z, m, n, n).transposed(),
+        latents(&w_dec),
+        &mut error,
+    );
     // `dy` is the residual, negative and scaled.
     let half = 0.5 * (n * d) as f32;
     let scale = coefficient / half;
@@ -144,13 +147,22 @@ pub(super) fn resample(
     if total <= 0.0 || !total.is_finite() {
         return Vec::new();
     }
-    let alive = sae.w_enc.chunks_exact(d).zip(idle).filter(|(_, i)| **i == 0);
+    let alive = sae
+        .w_enc
+        .chunks_exact(d)
+        .zip(idle)
+        .filter(|(_, i)| **i == 0);
     let (mut norms, mut n_alive) = (0.0, 0);
     for (w, _) in alive {
         norms += wide(|| dot(w, w)).sqrt();
         n_alive += 1;
     }
-    let encoder_norm = NEW_NORM * if n_alive > 0 { norms / n_alive as f32 } else { 1.0 };
+    let encoder_norm = NEW_NORM
+        * if n_alive > 0 {
+            norms / n_alive as f32
+        } else {
+            1.0
+        };
     (0..n_new)
         .map(|_| {
             let at = random.uniform() * total;
@@ -167,5 +179,9 @@ pub(super) fn resample(
 
 /// Mean and variance of a batch as the losses report them.
 pub(super) fn explained(sums: &Reconstruction) -> f64 {
-    if sums.variance > 0.0 { 1.0 - sums.error / sums.variance } else { 0.0 }
+    if sums.variance > 0.0 {
+        1.0 - sums.error / sums.variance
+    } else {
+        0.0
+    }
 }

@@ -38,18 +38,21 @@ pub(super) fn encode(sae: &Sae, x: &[f32], work: &mut Work) {
         }
         Variant::JumpRelu { threshold } => {
             let pre = work.pre.par_chunks_mut(block * n);
-            codes.zip(pre).enumerate().for_each(|(i, ((a, stats), pre))| {
-                product(i, pre);
-                let rows = a.chunks_exact_mut(n).zip(pre.chunks_exact_mut(n));
-                for (r, ((a, z), stats)) in rows.zip(stats).enumerate() {
-                    let j = i * block + r;
-                    for (a, z) in a.iter_mut().zip(z) {
-                        *z += sae.b_enc[j];
-                        *a = above(*z, threshold[j]);
+            codes
+                .zip(pre)
+                .enumerate()
+                .for_each(|(i, ((a, stats), pre))| {
+                    product(i, pre);
+                    let rows = a.chunks_exact_mut(n).zip(pre.chunks_exact_mut(n));
+                    for (r, ((a, z), stats)) in rows.zip(stats).enumerate() {
+                        let j = i * block + r;
+                        for (a, z) in a.iter_mut().zip(z) {
+                            *z += sae.b_enc[j];
+                            *a = above(*z, threshold[j]);
+                        }
+                        *stats = summarise(a);
                     }
-                    *stats = summarise(a);
-                }
-            });
+                });
         }
         Variant::Gated {
             b_gate,
@@ -83,7 +86,8 @@ pub(super) fn encode(sae: &Sae, x: &[f32], work: &mut Work) {
         _ => return,
     }
     let rows = work.a.par_chunks_exact(n).with_min_len(16);
-    rows.zip(&mut work.stats).for_each(|(a, stats)| *stats = summarise(a));
+    rows.zip(&mut work.stats)
+        .for_each(|(a, stats)| *stats = summarise(a));
 }
 
 /// Sum and number of the positive values of a row without negative ones.

@@ -63,7 +63,9 @@ struct Direction {
 impl Direction {
     #[inline(always)]
     fn of(w: &[f32], average: &[f32], seen: bool, v: &mut [f32], p: &mut [f32]) -> Self {
-        let largest = w.iter().fold(0.0f32, |l, w| if w.abs() > l { w.abs() } else { l });
+        let largest = w
+            .iter()
+            .fold(0.0f32, |l, w| if w.abs() > l { w.abs() } else { l });
         if !seen || largest < LEAST_WEIGHT {
             v.fill(0.0);
             p.fill(0.0);
@@ -214,7 +216,12 @@ pub(super) struct Sums {
 
 impl Sums {
     fn resize(&mut self, d: usize) {
-        for buffer in [&mut self.v, &mut self.p, &mut self.by_h, &mut self.by_square] {
+        for buffer in [
+            &mut self.v,
+            &mut self.p,
+            &mut self.by_h,
+            &mut self.by_square,
+        ] {
             buffer.clear();
             buffer.resize(d, 0.0);
         }
@@ -272,7 +279,11 @@ pub(super) fn update_average(
         }
         left -= 1;
         let first = left == 0 && *seen == 0;
-        let factor = if first { share } else { share * (1.0 - momentum) };
+        let factor = if first {
+            share
+        } else {
+            share * (1.0 - momentum)
+        };
         terms.push(Term {
             row: b as u32,
             factor,

@@ -58,7 +58,11 @@ pub struct WrongState {
 
 impl fmt::Display for WrongState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} must be {}, got {}", self.name, self.required, self.got)
+        write!(
+            f,
+            "{} must be {}, got {}",
+            self.name, self.required, self.got
+        )
     }
 }
 
@@ -179,7 +183,11 @@ impl Trainer {
             }
             Variant::BatchTopK { threshold, .. } => {
                 vectors.push((B_ENC, &mut sae.b_enc, &mut first[0]));
-                add("threshold", &[1], Target::F32(std::slice::from_mut(threshold)));
+                add(
+                    "threshold",
+                    &[1],
+                    Target::F32(std::slice::from_mut(threshold)),
+                );
             }
             _ => vectors.push((B_ENC, &mut sae.b_enc, &mut first[0])),
         }
@@ -189,7 +197,11 @@ impl Trainer {
             add(names[2], &[m], Target::F32(&mut moments.v));
         }
         let averaged = self.averages.seen.len();
-        add("average_h", &[averaged, d], Target::F32(&mut self.averages.h));
+        add(
+            "average_h",
+            &[averaged, d],
+            Target::F32(&mut self.averages.h),
+        );
         add("seen", &[averaged], Target::U8(&mut self.averages.seen));
         add("idle_steps", &[m], Target::U64(&mut self.idle));
         add("counters", &[2], Target::U64(&mut self.counters));

@@ -139,7 +139,13 @@ impl Trainer {
         );
         let n = batch.len() / d;
         let step = self.counters[0];
-        let finite = |term, met: bool| if met { Ok(()) } else { Err(Diverged { step, term }) };
+        let finite = |term, met: bool| {
+            if met {
+                Ok(())
+            } else {
+                Err(Diverged { step, term })
+            }
+        };
         if let Some(i) = first_non_finite(batch) {
             finite(Term::Batch { row: i / d }, false)?;
         }
@@ -148,7 +154,11 @@ impl Trainer {
         work.resize(&self.sae, n, embeddings);
         prepare(&self.sae, &self.options, batch, work);
         let input = std::mem::take(&mut work.centred);
-        encode(&self.sae, if self.sae.centered { &input } else { batch }, work);
+        encode(
+            &self.sae,
+            if self.sae.centered { &input } else { batch },
+            work,
+        );
         work.centred = input;
 
         let sum = |of: &dyn Fn(&super::work::Stats) -> f64| work.stats.iter().map(of).sum::<f64>();
@@ -391,7 +401,11 @@ fn prepare(sae: &Sae, options: &TrainOptions, batch: &[f32], work: &mut Work) {
     if sae.centered {
         sae.centred(batch, &mut centred);
     }
-    let h = if options.ne_centered && sae.centered { &centred } else { batch };
+    let h = if options.ne_centered && sae.centered {
+        &centred
+    } else {
+        batch
+    };
     if !work.squares.is_empty() {
         wide(|| {
             for (square, h) in work.squares.iter_mut().zip(h) {

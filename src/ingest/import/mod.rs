@@ -17,10 +17,11 @@ use polysema_udfs::kernels::activation::Activation;
 use polysema_udfs::kernels::rows::first_non_finite;
 
 use super::corpus::file_error as ingest_file_error;
-use super::observe::{Batch, Layer};
+use super::documents::Documents;
+use super::observe::Layer;
 use super::options::{IngestOptions, OPTIONS, OptionDoc};
 use super::progress::{Progress, Reporter};
-use super::tokenize::Documents;
+use super::reading::{ReadBatch, in_name_of};
 use super::write::{self, write_layer, write_layers};
 use crate::models::{LayerInfo, NeuronWeights, neuron_activations};
 use crate::store::{Counts, RunManifest, Source, Store, Versions};
@@ -106,17 +107,8 @@ impl ImportRequest {
     }
 }
 
-/// What import shares with ingest speaks in ingest's name; here it is the other's.
 fn in_own_name(error: DataFusionError) -> DataFusionError {
-    let renamed = |message: String| match message.strip_prefix("ingest: ") {
-        Some(rest) => format!("import_run: {rest}"),
-        None => message,
-    };
-    match error {
-        DataFusionError::Plan(message) => DataFusionError::Plan(renamed(message)),
-        DataFusionError::Execution(message) => DataFusionError::Execution(renamed(message)),
-        other => other,
-    }
+    in_name_of("import_run", error)
 }
 
 fn file_error(act: &str, path: &Path, error: impl std::fmt::Display) -> DataFusionError {
@@ -194,8 +186,6 @@ fn import(
     }
     let manifest = manifest(request, [model_hash, data_hash], counts, report.seconds());
     report.tick()?;
-    // The spool file must be closed before the scratch folder goes.
-    drop(documents);
     run.commit(manifest.clone())?;
     report.finish(
         &counts,
@@ -326,9 +316,10 @@ fn observe(
             let seq = documents.n_tokens(from);
             let same = (from..end).take_while(|d| documents.n_tokens(*d) == seq);
             let to = from + same.count();
-            let batch = Batch {
+            let batch = ReadBatch {
                 documents: (from..to).map(|d| (d as u32, seq)).collect(),
                 seq,
+                ends_block: to == end,
             };
             let at = starts[from] as usize - rows.start..starts[to] as usize - rows.start;
             layer.observe(

@@ -12,9 +12,8 @@ use datafusion::error::Result;
 
 use super::file_error;
 use super::folder::Folder;
+use crate::ingest::documents::Documents;
 use crate::ingest::progress::Reporter;
-use crate::ingest::spool::Spool;
-use crate::ingest::tokenize::Documents;
 use crate::store::{RunWriter, schema};
 
 /// Rows of a record batch of `tokens`.
@@ -57,10 +56,7 @@ pub(super) fn write_rows(
         report,
     )?;
     write_documents(&starts, given.as_deref(), tokens.as_deref(), run)?;
-    Ok(Documents {
-        starts,
-        ids: Spool::create(run.scratch(), "ids", 1)?,
-    })
+    Ok(Documents { starts })
 }
 
 /// The first row of every document, and the number of rows. Without `doc_id` every row is a document.

@@ -93,10 +93,16 @@ fn nest(cfg: &mut Fields, metadata: &mut Fields) -> Result<()> {
         Some(version) => Some(version),
         None => metadata.take_text("sae_lens_version")?,
     };
-    let major = version.as_deref().and_then(|v| v.split('.').next()?.parse::<u32>().ok());
+    let major = version
+        .as_deref()
+        .and_then(|v| v.split('.').next()?.parse::<u32>().ok());
     if let Some(version) = version.filter(|v| v != VERSION) {
         // What is written is of our version, whoever trained it.
-        let key = if major < Some(6) { "sae_lens_training_version" } else { "sae_lens_version" };
+        let key = if major < Some(6) {
+            "sae_lens_training_version"
+        } else {
+            "sae_lens_version"
+        };
         metadata.map.entry(key).or_insert(version.into());
     }
     if major >= Some(6) {
@@ -128,17 +134,27 @@ fn nest(cfg: &mut Fields, metadata: &mut Fields) -> Result<()> {
     cfg.put_object("activation_fn_kwargs", arguments);
     cfg.map.entry("architecture").or_insert("standard".into());
     if let Some(Value::Bool(normalized)) = cfg.map.get("normalize_activations") {
-        let name = if *normalized { "expected_average_only_in" } else { "none" };
+        let name = if *normalized {
+            "expected_average_only_in"
+        } else {
+            "none"
+        };
         cfg.map.insert("normalize_activations".into(), name.into());
     }
     let hook = cfg.map.get("hook_name").and_then(Value::as_str);
     if hook.is_some_and(|hook| hook.contains("hook_z")) {
-        cfg.map.entry("reshape_activations").or_insert("hook_z".into());
+        cfg.map
+            .entry("reshape_activations")
+            .or_insert("hook_z".into());
     }
     cfg.map.entry("prepend_bos").or_insert(true.into());
     let flat = std::mem::take(&mut cfg.map);
     for (key, value) in flat {
-        let map = if FIELDS.contains(&key.as_str()) { &mut cfg.map } else { &mut metadata.map };
+        let map = if FIELDS.contains(&key.as_str()) {
+            &mut cfg.map
+        } else {
+            &mut metadata.map
+        };
         map.insert(key, value);
     }
     Ok(())
@@ -242,7 +258,9 @@ fn fold_activation_scale(path: &Path, cfg: &mut Fields, sae: &mut Sae) -> Result
     let scale = scaler.take_number("scaling_factor")?;
     let scale = scaler.require("scaling_factor", scale)?;
     if !(scale.is_finite() && scale > 0.0) {
-        return Err(scaler.invalid(&format!("a positive scaling_factor is required, got {scale}")));
+        return Err(scaler.invalid(&format!(
+            "a positive scaling_factor is required, got {scale}"
+        )));
     }
     let scaled = |values: &mut [f32], by: f64| {
         for value in values {
@@ -263,7 +281,11 @@ fn fold_norms(cfg: &mut Fields, sae: &mut Sae) -> Result<bool> {
     for latent in 0..sae.d_sae {
         let row = latent * sae.d_in..(latent + 1) * sae.d_in;
         let direction = &mut sae.w_dec[row.clone()];
-        let norm = direction.iter().map(|w| f64::from(*w).powi(2)).sum::<f64>().sqrt();
+        let norm = direction
+            .iter()
+            .map(|w| f64::from(*w).powi(2))
+            .sum::<f64>()
+            .sqrt();
         if norm == 0.0 {
             return Err(cfg.invalid(&format!(
                 "rescale_acts_by_decoder_norm: a direction in W_dec is required, got zeros for latent {latent}"
@@ -294,7 +316,11 @@ fn weights(folder: &Path, file: &SaeFile) -> Result<()> {
     let sae = &file.sae;
     let (d_in, d_sae) = (sae.d_in, sae.d_sae);
     let mut out = Written::new(folder.join(WEIGHTS), &file.config.dtype)?;
-    out.add("W_enc", &transposed(&sae.w_enc, d_sae, d_in), &[d_in, d_sae])?;
+    out.add(
+        "W_enc",
+        &transposed(&sae.w_enc, d_sae, d_in),
+        &[d_in, d_sae],
+    )?;
     out.add("W_dec", &sae.w_dec, &[d_sae, d_in])?;
     out.add("b_dec", &sae.b_dec, &[d_in])?;
     match &sae.variant {

@@ -36,7 +36,9 @@ impl Planted {
             for _ in 0..self.active {
                 let direction = &self.directions[self.random.index(self.directions.len())];
                 let factor = 0.5 + self.random.uniform() as f32;
-                row.iter_mut().zip(direction).for_each(|(x, y)| *x += factor * y);
+                row.iter_mut()
+                    .zip(direction)
+                    .for_each(|(x, y)| *x += factor * y);
             }
         }
         rows
@@ -99,7 +101,10 @@ fn finds_planted_directions() {
         let sae = Sae::init(24, 48, variant, true, Init::Tied, 5);
         let (cosine, first, last) = train(sae, options(l1), 1500);
         println!("{name}: {cosine} {last:?}");
-        assert!(cosine > least - 0.3, "{name}: mean largest cosine {cosine}, {last:?}");
+        assert!(
+            cosine > least - 0.3,
+            "{name}: mean largest cosine {cosine}, {last:?}"
+        );
         assert!(last.loss < 0.5 * first.loss, "{name}: {first:?} {last:?}");
         assert!(last.explained_variance > 0.8, "{name}: {last:?}");
     }
@@ -217,8 +222,11 @@ fn says_what_is_not_finite_and_updates_nothing() {
         (vec![1e30; 4], Term::Mse),
     ];
     for (row, term) in cases {
-        let mut trainer =
-            Trainer::new(untrained("relu", (4, 9), 0, true), TrainOptions::foote_mnist()).unwrap();
+        let mut trainer = Trainer::new(
+            untrained("relu", (4, 9), 0, true),
+            TrainOptions::foote_mnist(),
+        )
+        .unwrap();
         trainer.step(&normal(12, 0.0, 0)).unwrap();
         let before = state(&mut trainer);
         let mut batch = normal(12, 0.0, 1);
@@ -246,12 +254,18 @@ fn options_are_checked() {
         ne_momentum: 1.0,
         ..TrainOptions::default()
     };
-    assert_eq!(refuse(momentum), "ne_momentum must be a number in [0, 1), got 1");
+    assert_eq!(
+        refuse(momentum),
+        "ne_momentum must be a number in [0, 1), got 1"
+    );
     let every = TrainOptions {
         dead: DeadLatents::Resample { every: 0 },
         ..TrainOptions::default()
     };
-    assert_eq!(refuse(every), "resample_every must be a number of steps above 0, got 0");
+    assert_eq!(
+        refuse(every),
+        "resample_every must be a number of steps above 0, got 0"
+    );
 }
 
 #[test]
@@ -264,7 +278,9 @@ fn resampling_revives() {
         ..TrainOptions::default()
     };
     let mut trainer = Trainer::new(sae, options).unwrap();
-    let losses: Vec<_> = (0..6).map(|i| trainer.step(&normal(256, 0.0, i)).unwrap()).collect();
+    let losses: Vec<_> = (0..6)
+        .map(|i| trainer.step(&normal(256, 0.0, i)).unwrap())
+        .collect();
     assert!(losses[4].n_dead >= 12);
     assert!(losses[5].n_dead < 4, "{:?}", losses[5]);
 }

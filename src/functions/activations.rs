@@ -1,0 +1,164 @@
+//! `activations(model, corpus, hook)`: the vectors at one place of a model, streamed while the model reads a corpus.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use datafusion::arrow::array::{ArrayRef, Float32Array, Int32Array, ListArray, RecordBatch};
+use datafusion::arrow::buffer::OffsetBuffer;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
+use datafusion::common::{Result, exec_err, plan_err};
+use polysema_udfs::bridge::arguments::Arguments;
+use polysema_udfs::bridge::document::{
+    Function, FunctionDoc, Implementation, Parameter, TableFunction,
+};
+
+use crate::ingest::{ActivationBatch, CorpusOptions, CorpusReader, IngestOptions, in_name_of};
+use crate::jobs::{Job, Rows};
+use crate::models::HookPoint;
+use crate::store::Store;
+
+static PARAMETERS: LazyLock<Vec<Parameter>> = LazyLock::new(|| {
+    let options = CorpusOptions::docs().map(|option| Parameter {
+        name: option.name,
+        kind: option.range,
+        summary: option.meaning,
+    });
+    options.collect()
+});
+
+static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
+    name: "activations",
+    chapter: "model",
+    summary: "One row per token of a corpus: the vector at one place of a model that reads it. Nothing is stored.",
+    arguments: &[
+        Parameter {
+            name: "model",
+            kind: "text",
+            summary: "a model's folder or file, or the name of a stored model",
+        },
+        Parameter {
+            name: "corpus",
+            kind: "text",
+            summary: "a .txt, .jsonl or .parquet file, or images: a folder of idx files or one of them",
+        },
+        Parameter {
+            name: "hook",
+            kind: "text",
+            summary: "the place, blocks.LAYER.SITE as in blocks.2.mlp.out; SITE is one of resid.pre, ln1.out, attn.qkv, \
+                      attn.z, attn.out, resid.mid, ln2.normalized, ln2.out, mlp.pre, mlp.post, mlp.out, resid.post, or \
+                      of a classifier mlp.in, mlp.pre, mlp.post",
+        },
+    ],
+    required: 3,
+    options: &PARAMETERS,
+    returns: "doc_id, pos, vector; documents of similar length are read together, so rows need an ORDER BY",
+    example: "SELECT doc_id, pos, vector_norm(vector) FROM activations('tests/data/demo/model', \
+              'tests/data/demo/corpus.jsonl', 'blocks.2.mlp.out', {max_documents: 2}) ORDER BY doc_id, pos",
+    replaces: None,
+});
+
+/// The catalogue entry.
+pub(super) fn function(store: Arc<Store>) -> Function {
+    Function {
+        doc: &DOC,
+        implementation: Implementation::Table(Arc::new(Activations { store })),
+    }
+}
+
+fn item() -> FieldRef {
+    Arc::new(Field::new_list_field(DataType::Float32, true))
+}
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("doc_id", DataType::Int32, false),
+        Field::new("pos", DataType::Int32, false),
+        Field::new("vector", DataType::List(item()), false),
+    ]))
+}
+
+/// `[n, d]` vectors with their documents and positions as `n` rows.
+fn rows(batch: &ActivationBatch<'_>) -> Result<RecordBatch> {
+    let integers = |values: &[u32]| -> ArrayRef {
+        Arc::new(Int32Array::from_iter_values(
+            values.iter().map(|value| *value as i32),
+        ))
+    };
+    let vectors = ListArray::try_new(
+        item(),
+        OffsetBuffer::from_repeated_length(batch.d, batch.doc_ids.len()),
+        Arc::new(Float32Array::from(batch.values.to_vec())),
+        None,
+    )?;
+    let columns = vec![
+        integers(batch.doc_ids),
+        integers(batch.pos),
+        Arc::new(vectors) as ArrayRef,
+    ];
+    Ok(RecordBatch::try_new(schema(), columns)?)
+}
+
+#[derive(Debug)]
+struct Activations {
+    store: Arc<Store>,
+}
+
+impl TableFunction for Activations {
+    fn schema(&self, _: &Arguments) -> Result<SchemaRef> {
+        Ok(schema())
+    }
+
+    fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
+        let required = |name: &str| match arguments.text(name)? {
+            Some(text) => Ok(text),
+            None => plan_err!("activations: {name} must be text, got NULL"),
+        };
+        let (model, corpus) = (required("model")?, PathBuf::from(required("corpus")?));
+        let hook = HookPoint::parse(&required("hook")?)?;
+        let options = options(&arguments).map_err(|e| in_name_of(DOC.name, e))?;
+        let detail = format!("model={model}, corpus={}, hook={hook}", corpus.display());
+        let store = Arc::clone(&self.store);
+        let work = move |_: Option<&Rows>,
+                         cancelled: &AtomicBool,
+                         send: &mut dyn FnMut(Result<RecordBatch>)| {
+            let tick = || match cancelled.load(Ordering::Relaxed) {
+                false => Ok(()),
+                true => exec_err!("activations: a reader is required, got none any more"),
+            };
+            let model = store.resolve_model(model.as_ref())?;
+            CorpusReader::open(&model, &corpus, &options, &mut || tick())
+                .and_then(|mut reader| {
+                    reader.activations(hook, &mut |batch| {
+                        send(rows(batch));
+                        tick()
+                    })
+                })
+                .map_err(|e| in_name_of(DOC.name, e))
+        };
+        Ok(Arc::new(Job {
+            function: DOC.name,
+            operator: "ActivationsExec",
+            detail,
+            schema: schema(),
+            writes: false,
+            input: None,
+            work: Arc::new(work),
+        }))
+    }
+}
+
+fn options(arguments: &Arguments) -> Result<CorpusOptions> {
+    let mut options = IngestOptions::default();
+    for (name, value) in arguments.options() {
+        if !value.is_null() {
+            match value.try_as_str() {
+                Some(Some(text)) => options.set(name, text)?,
+                _ => options.set(name, &value.to_string())?,
+            }
+        }
+    }
+    options.check()?;
+    Ok(options.corpus())
+}

@@ -1,0 +1,153 @@
+//! Named places of a forward pass, and what reads or replaces the values there.
+
+use std::fmt;
+
+use candle_core::Tensor;
+use datafusion::common::plan_err;
+use datafusion::error::Result;
+
+/// A place in a block where activations can be read or replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Site {
+    /// `ln2.normalized`: the vector before the layer norm's scale and bias. `[batch, seq, d_model]`
+    Normalized,
+    /// `ln2.out`: what the MLP receives. `[batch, seq, d_model]`
+    Ln2Out,
+    /// `mlp.pre`: before the nonlinearity. `[batch, seq, d_mlp]`
+    MlpPre,
+    /// `mlp.post`: after the nonlinearity, a neuron's activation. `[batch, seq, d_mlp]`
+    MlpPost,
+    /// `mlp.out`: what the MLP adds to the residual stream. `[batch, seq, d_model]`
+    MlpOut,
+    /// `resid.post`: the residual stream after the block. `[batch, seq, d_model]`
+    ResidPost,
+    /// `mlp.in`: what a layer without a layer norm before it receives. `[batch, seq, d_in]`
+    MlpIn,
+    /// `resid.pre`: the residual stream before the block; before the first, the embedding. `[batch, seq, d_model]`
+    ResidPre,
+    /// `ln1.out`: what the attention receives. `[batch, seq, d_model]`
+    Ln1Out,
+    /// `attn.qkv`: queries, keys and values side by side, each with its heads side by side. `[batch, seq, 3 d_model]`
+    AttnQkv,
+    /// `attn.scores`: scaled, before the mask. `[batch, n_heads, seq, seq]`
+    AttnScores,
+    /// `attn.pattern`: after mask and softmax. `[batch, n_heads, seq, seq]`
+    AttnPattern,
+    /// `attn.z`: values mixed by the pattern, heads side by side. `[batch, seq, d_model]`
+    AttnZ,
+    /// `attn.out`: what the attention adds to the residual stream. `[batch, seq, d_model]`
+    AttnOut,
+    /// `resid.mid`: the residual stream between attention and MLP. `[batch, seq, d_model]`
+    ResidMid,
+    /// `ln_final.out`: what the head receives; its layer is the last, and only `logits` gets there.
+    /// `[batch, seq, d_model]`
+    LnFinalOut,
+}
+
+/// One named place: `blocks.{layer}.{site}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct HookPoint {
+    /// Block index.
+    pub layer: usize,
+    /// Place within the block.
+    pub site: Site,
+}
+
+/// The sites within a block under their names; `ln_final.out` lies in none.
+const SITES: [(Site, &str); 15] = [
+    (Site::ResidPre, "resid.pre"),
+    (Site::Ln1Out, "ln1.out"),
+    (Site::AttnQkv, "attn.qkv"),
+    (Site::AttnScores, "attn.scores"),
+    (Site::AttnPattern, "attn.pattern"),
+    (Site::AttnZ, "attn.z"),
+    (Site::AttnOut, "attn.out"),
+    (Site::ResidMid, "resid.mid"),
+    (Site::Normalized, "ln2.normalized"),
+    (Site::Ln2Out, "ln2.out"),
+    (Site::MlpIn, "mlp.in"),
+    (Site::MlpPre, "mlp.pre"),
+    (Site::MlpPost, "mlp.post"),
+    (Site::MlpOut, "mlp.out"),
+    (Site::ResidPost, "resid.post"),
+];
+
+impl Site {
+    /// Its name within a block, `mlp.out`; the final layer norm's is its whole name.
+    pub fn name(self) -> &'static str {
+        let found = SITES.iter().find(|(site, _)| *site == self);
+        found.map_or("ln_final.out", |(_, name)| name)
+    }
+}
+
+impl HookPoint {
+    /// The place within a block of this name, `blocks.2.mlp.out`.
+    pub fn parse(text: &str) -> Result<Self> {
+        let parts = text
+            .strip_prefix("blocks.")
+            .and_then(|rest| rest.split_once('.'));
+        if let Some((layer, site)) = parts
+            && let Ok(layer) = layer.parse()
+            && let Some((site, _)) = SITES.iter().find(|(_, name)| *name == site)
+        {
+            return Ok(Self { layer, site: *site });
+        }
+        let known = SITES.map(|(_, name)| name).join(", ");
+        plan_err!(
+            "models: a hook blocks.LAYER.SITE with a site of {known} is required, got '{text}'"
+        )
+    }
+}
+
+impl fmt::Display for HookPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.site {
+            Site::LnFinalOut => write!(f, "{}", self.site.name()),
+            site => write!(f, "blocks.{}.{}", self.layer, site.name()),
+        }
+    }
+}
+
+/// What reads or replaces activations during a forward pass.
+pub trait Hooks {
+    /// Whether this place is wanted; what nobody wants is not computed for its own sake.
+    fn wants(&self, hook: HookPoint) -> bool;
+
+    /// Called with the value at a wanted place; `Some` replaces it for the rest of the pass.
+    fn visit(&mut self, hook: HookPoint, value: &Tensor) -> Result<Option<Tensor>>;
+
+    /// Asked after every block: true ends the pass there (cancellation, or nothing deeper is wanted), which
+    /// [`Model::logits`] reports as an error.
+    fn done(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_parsed_as_they_are_shown() {
+        for (site, _) in SITES {
+            let hook = HookPoint { layer: 11, site };
+            assert_eq!(HookPoint::parse(&hook.to_string()).ok(), Some(hook));
+        }
+    }
+
+    #[test]
+    fn other_names_are_answered_with_the_sites() {
+        for text in [
+            "mlp.out",
+            "blocks.mlp.out",
+            "blocks.-1.mlp.out",
+            "blocks.1.mlp",
+            "ln_final.out",
+            "",
+        ] {
+            let message = HookPoint::parse(text).unwrap_err().strip_backtrace();
+            assert!(message.contains("resid.pre, ln1.out"), "{message}");
+            assert!(message.ends_with(&format!("got '{text}'")), "{message}");
+        }
+    }
+}

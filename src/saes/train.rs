@@ -1,0 +1,539 @@
+//! Training: rows of a source through a shuffling buffer into the trainer's steps, with progress, checkpoints and an
+//! end that is whole or not there.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
+use datafusion::error::{DataFusionError, Result};
+use polysema_udfs::kernels::sae::{Diverged, Sae, StepLosses, Trainer};
+use serde_json::{Value, json};
+
+use super::checkpoint::{Checkpoints, Progress};
+use super::options::SaeOptions;
+use super::shuffle::Shuffle;
+use super::weights;
+use crate::ingest::{Latents, ModelVectors, VectorSource, add_to_run, make_run};
+use crate::store::{RunManifest, SaeManifest, SaeWriter, Source, Store, Versions};
+
+/// Two of these fit into half a second, the longest a reader is left without news.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+/// What to train.
+#[derive(Debug, Clone)]
+pub struct TrainSaeRequest {
+    /// Name of the autoencoder.
+    pub name: String,
+    /// How.
+    pub options: SaeOptions,
+}
+
+/// One row of progress. Losses are those of the last step; none before the first and in phases without steps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainSaeProgress {
+    /// `train`, `observe` (the latents' dataset examples are found), `write` or, in the last row, `done`.
+    pub phase: &'static str,
+    /// Steps done.
+    pub step: u64,
+    /// Rows seen.
+    pub rows_seen: u64,
+    /// The last step's losses.
+    pub losses: Option<StepLosses>,
+    /// Number of latents, of which `losses.n_dead` are dead.
+    pub d_sae: usize,
+    /// Rows over seconds of this phase.
+    pub rows_per_second: f64,
+    /// Seconds since the beginning.
+    pub elapsed_seconds: f64,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// Where the vectors come from.
+pub enum Vectors<'a> {
+    /// A layer of a run: the run's model and corpus.
+    Layer {
+        /// The run.
+        run: String,
+        /// What the model gives.
+        vectors: Box<ModelVectors>,
+        /// The model.
+        model: Source,
+        /// The corpus.
+        corpus: Source,
+    },
+    /// Rows of a table or query.
+    Table(&'a mut dyn VectorSource),
+}
+
+impl Vectors<'_> {
+    fn source(&mut self) -> &mut dyn VectorSource {
+        match self {
+            Self::Layer { vectors, .. } => vectors.as_mut(),
+            Self::Table(source) => *source,
+        }
+    }
+
+    /// What tells this source from another.
+    fn identity(&mut self) -> Value {
+        match self {
+            Self::Layer {
+                vectors,
+                model,
+                corpus,
+                ..
+            } => json!({
+                "source": vectors.description,
+                "hook": vectors.hook.to_string(),
+                "model": model.hash,
+                "corpus": corpus.hash,
+            }),
+            Self::Table(source) => json!({"source": source.describe()}),
+        }
+    }
+}
+
+/// Trains an autoencoder, finds its latents' dataset examples, and commits both.
+///
+/// `progress` is called several times a second. Once `cancelled` is true the work ends within a second or two with an
+/// error; a checkpoint is then left, from which the same call goes on. After any error nothing is visible.
+pub fn train_sae(
+    store: &Store,
+    request: &TrainSaeRequest,
+    mut vectors: Vectors<'_>,
+    cancelled: &AtomicBool,
+    progress: &mut dyn FnMut(TrainSaeProgress),
+) -> Result<SaeManifest> {
+    let options = &request.options;
+    let writer = store.begin_sae(&request.name, options.replace)?;
+    let mut training = Training::begin(request, &mut vectors, &writer, cancelled, progress)?;
+    training.run(vectors.source())?;
+    let (sae, done) = training.finish()?;
+    publish(
+        store, request, sae, done, vectors, writer, cancelled, progress,
+    )
+}
+
+/// A training that is under way.
+struct Training<'a, 'p> {
+    request: &'a TrainSaeRequest,
+    of: Value,
+    checkpoints: Checkpoints,
+    /// What the last checkpoint says, if one is gone on from.
+    resumed: Option<Progress>,
+    trainer: Option<Trainer>,
+    steps: u64,
+    rows: u64,
+    /// Steps of the checkpoint, which the source is read past.
+    skip: u64,
+    losses: Option<StepLosses>,
+    started: Instant,
+    last: Instant,
+    cancelled: &'a AtomicBool,
+    progress: &'p mut dyn FnMut(TrainSaeProgress),
+}
+
+/// Why reading a source ended before its end.
+enum Ended {
+    /// All rows asked for were seen.
+    Enough,
+    Failed(DataFusionError),
+}
+
+impl From<DataFusionError> for Ended {
+    fn from(error: DataFusionError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl<'a, 'p> Training<'a, 'p> {
+    /// A new training, or the interrupted one of this name.
+    ///
+    /// Errors: the interrupted one has other options or another source.
+    fn begin(
+        request: &'a TrainSaeRequest,
+        vectors: &mut Vectors<'_>,
+        writer: &SaeWriter,
+        cancelled: &'a AtomicBool,
+        progress: &'p mut dyn FnMut(TrainSaeProgress),
+    ) -> Result<Self> {
+        let options = &request.options;
+        let of = json!({"options": options.to_json(), "vectors": vectors.identity()});
+        let checkpoints = Checkpoints::new(&writer.training());
+        if !options.resume {
+            checkpoints.remove()?;
+        }
+        let resumed = checkpoints.find()?;
+        if let Some(resumed) = &resumed
+            && resumed.of != of
+        {
+            return plan_err!(
+                "train_sae: the options and source of the interrupted training of '{}' are required, got other ones \
+                 ({}): pass resume: false to begin anew",
+                request.name,
+                difference(&resumed.of, &of)
+            );
+        }
+        let now = Instant::now();
+        Ok(Self {
+            request,
+            of,
+            checkpoints,
+            skip: resumed.as_ref().map_or(0, |resumed| resumed.steps),
+            resumed,
+            trainer: None,
+            steps: 0,
+            rows: 0,
+            losses: None,
+            started: now,
+            last: now,
+            cancelled,
+            progress,
+        })
+    }
+
+    /// Reads the source, epoch by epoch, and trains on it.
+    fn run(&mut self, source: &mut dyn VectorSource) -> Result<()> {
+        let options = &self.request.options;
+        if let Some(resumed) = self.resumed.clone() {
+            self.prepare(resumed.d_in)?;
+            if resumed.done {
+                (self.steps, self.rows) = (resumed.steps, resumed.rows);
+                return Ok(());
+            }
+        }
+        for epoch in 0..options.epochs {
+            let ended = self.epoch(source, epoch);
+            match ended {
+                Ok(()) => {}
+                Err(Ended::Enough) => break,
+                Err(Ended::Failed(error)) => return Err(error),
+            }
+        }
+        let n_rows = self.rows;
+        if n_rows < options.batch_size as u64 {
+            return exec_err!(
+                "train_sae: a source of at least batch_size, {}, rows is required, got {n_rows} rows of {}",
+                options.batch_size,
+                source.describe()
+            );
+        }
+        self.checkpoint(true)
+    }
+
+    fn epoch(&mut self, source: &mut dyn VectorSource, epoch: u64) -> Result<(), Ended> {
+        let options = &self.request.options;
+        let mut shuffle: Option<Shuffle> = None;
+        let mut ended = None;
+        let read = source.read(&mut |batch| {
+            if batch.n() == 0 {
+                return Ok(());
+            }
+            self.prepare(batch.d)?;
+            let shuffle = shuffle.get_or_insert_with(|| {
+                let (rows, buffer) = (options.batch_size, options.buffer);
+                Shuffle::new(batch.d, rows, buffer, options.seed, epoch)
+            });
+            self.tick()?;
+            let pushed = shuffle.push(&batch.values, &mut |rows| self.step(rows));
+            if let Err(reason) = pushed {
+                ended = Some(reason);
+                // Ends the reading; what it was is in `ended`.
+                return exec_err!("train_sae: ended");
+            }
+            Ok(())
+        });
+        if let Some(reason) = ended {
+            return Err(reason);
+        }
+        read?;
+        match shuffle {
+            Some(mut shuffle) => shuffle.drain(&mut |rows| self.step(rows)),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes the trainer once the vectors' width is known.
+    fn prepare(&mut self, d_in: usize) -> Result<()> {
+        if let Some(trainer) = &self.trainer {
+            let required = trainer.sae().d_in;
+            if required != d_in {
+                return exec_err!(
+                    "train_sae: vectors of one width, {required}, are required, got {d_in}"
+                );
+            }
+            return Ok(());
+        }
+        let (sae, options) = self.request.options.begin(d_in)?;
+        let trainer = Trainer::new(sae, options);
+        let mut trainer = trainer.map_err(|e| exec_datafusion_err!("train_sae: {e}"))?;
+        if self.resumed.is_some() {
+            self.checkpoints.restore(&mut trainer)?;
+        }
+        self.trainer = Some(trainer);
+        Ok(())
+    }
+
+    fn step(&mut self, rows: &[f32]) -> Result<(), Ended> {
+        let options = &self.request.options;
+        let Some(trainer) = &mut self.trainer else {
+            return Ok(());
+        };
+        let n = (rows.len() / trainer.sae().d_in) as u64;
+        if options.max_tokens.is_some_and(|most| self.rows + n > most) {
+            return Err(Ended::Enough);
+        }
+        self.steps += 1;
+        self.rows += n;
+        if self.steps <= self.skip {
+            self.tick()?;
+            return Ok(());
+        }
+        let losses = trainer.step(rows).map_err(|e| self.diverged(e))?;
+        self.losses = Some(losses);
+        if self.steps.is_multiple_of(options.checkpoint_every) {
+            self.checkpoint(false)?;
+        }
+        self.tick()?;
+        Ok(())
+    }
+
+    fn kept(&self) -> String {
+        match self.checkpoints.find() {
+            Ok(Some(kept)) => format!("the checkpoint of step {} is kept", kept.steps),
+            _ => "nothing was kept".to_string(),
+        }
+    }
+
+    fn diverged(&self, error: Diverged) -> Ended {
+        let kept = self.kept();
+        Ended::Failed(exec_datafusion_err!(
+            "train_sae: finite numbers are required, got NaN or infinity in {error} (a lower learning_rate, or \
+             clip_norm, may help); {kept}"
+        ))
+    }
+
+    fn checkpoint(&mut self, done: bool) -> Result<()> {
+        let seconds = self.seconds();
+        let Some(trainer) = &mut self.trainer else {
+            return Ok(());
+        };
+        let progress = Progress {
+            of: self.of.clone(),
+            d_in: trainer.sae().d_in,
+            steps: self.steps,
+            rows: self.rows,
+            seconds,
+            done,
+        };
+        self.checkpoints.write(trainer, &progress)
+    }
+
+    /// Called many times a second: sends a row when one is due, ends the work when nobody wants it.
+    fn tick(&mut self) -> Result<()> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            if self.steps > self.skip {
+                self.checkpoint(false)?;
+            }
+            return exec_err!(
+                "train_sae: an uncancelled training is required, got cancelled at step {}; {}",
+                self.steps,
+                self.kept()
+            );
+        }
+        if self.last.elapsed() >= INTERVAL {
+            self.send();
+        }
+        Ok(())
+    }
+
+    /// Seconds of this training, those before an interruption included.
+    fn seconds(&self) -> f64 {
+        let before = self.resumed.as_ref().map_or(0.0, |resumed| resumed.seconds);
+        before + self.started.elapsed().as_secs_f64()
+    }
+
+    fn send(&mut self) {
+        self.last = Instant::now();
+        let elapsed = self.started.elapsed().as_secs_f64();
+        let skipped = self.resumed.as_ref().map_or(0, |resumed| resumed.rows);
+        let message = match self.steps <= self.skip && self.skip > 0 {
+            true => format!("reading up to step {}, where it was interrupted", self.skip),
+            false => format!("training {}", self.request.name),
+        };
+        (self.progress)(TrainSaeProgress {
+            phase: "train",
+            step: self.steps,
+            rows_seen: self.rows,
+            losses: self.losses,
+            d_sae: self.trainer.as_ref().map_or(0, |t| t.sae().d_sae),
+            rows_per_second: self.rows.saturating_sub(skipped) as f64 / elapsed.max(1e-9),
+            elapsed_seconds: self.seconds(),
+            message,
+        });
+    }
+
+    fn finish(mut self) -> Result<(Sae, Done)> {
+        self.send();
+        let done = Done {
+            steps: self.steps,
+            rows: self.rows,
+            losses: self.losses,
+            seconds: self.seconds(),
+        };
+        match self.trainer {
+            Some(trainer) => Ok((trainer.into_sae(), done)),
+            None => exec_err!("train_sae: a source with rows is required, got none"),
+        }
+    }
+}
+
+/// What a finished training has come to.
+struct Done {
+    steps: u64,
+    rows: u64,
+    losses: Option<StepLosses>,
+    seconds: f64,
+}
+
+/// Finds the latents' dataset examples and makes everything visible.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts of one call, used once"
+)]
+fn publish(
+    store: &Store,
+    request: &TrainSaeRequest,
+    sae: Sae,
+    done: Done,
+    vectors: Vectors<'_>,
+    writer: SaeWriter,
+    cancelled: &AtomicBool,
+    progress: &mut dyn FnMut(TrainSaeProgress),
+) -> Result<SaeManifest> {
+    let options = &request.options;
+    let mut facts = SaeManifest {
+        name: request.name.clone(),
+        options: options.to_json(),
+        steps: done.steps,
+        rows: done.rows,
+        ..facts_of(&sae)
+    };
+    let started = Instant::now();
+    let mut row = TrainSaeProgress {
+        phase: "observe",
+        step: done.steps,
+        rows_seen: done.rows,
+        losses: done.losses,
+        d_sae: sae.d_sae,
+        rows_per_second: 0.0,
+        elapsed_seconds: done.seconds,
+        message: String::new(),
+    };
+    let mut forward = |seen: crate::ingest::Progress| {
+        if seen.phase == "done" {
+            return;
+        }
+        row.phase = seen.phase;
+        row.message = seen.message;
+        row.rows_per_second = seen.tokens_per_second;
+        row.elapsed_seconds = done.seconds + started.elapsed().as_secs_f64();
+        progress(row.clone());
+    };
+    attach(
+        store,
+        &sae,
+        &options.examples,
+        vectors,
+        &mut facts,
+        cancelled,
+        &mut forward,
+    )?;
+    facts.seconds = done.seconds + started.elapsed().as_secs_f64();
+    facts.created_at = RunManifest::now();
+    writer.commit(&facts, |folder| weights::save(folder, &sae))?;
+    row.phase = "done";
+    row.elapsed_seconds = facts.seconds;
+    row.rows_per_second = done.rows as f64 / done.seconds.max(1e-9);
+    row.message = format!(
+        "{}: {} latents, layer {} of run {}",
+        facts.name,
+        facts.d_sae,
+        facts.layer.unwrap_or_default(),
+        facts.run.as_deref().unwrap_or_default()
+    );
+    progress(row);
+    Ok(facts)
+}
+
+/// Makes the latents a layer, and writes down where.
+pub(super) fn attach(
+    store: &Store,
+    sae: &Sae,
+    examples: &crate::ingest::IngestOptions,
+    vectors: Vectors<'_>,
+    facts: &mut SaeManifest,
+    cancelled: &AtomicBool,
+    progress: &mut dyn FnMut(crate::ingest::Progress),
+) -> Result<()> {
+    let name = facts.name.clone();
+    let latents = Latents {
+        name: &name,
+        sae,
+        options: examples,
+    };
+    match vectors {
+        Vectors::Layer {
+            run,
+            mut vectors,
+            model,
+            corpus,
+        } => {
+            let (hook, reader) = (vectors.hook, &mut vectors.reader);
+            let layer = add_to_run(store, &run, latents, reader, hook, cancelled, progress)?;
+            facts.layer = Some(layer);
+            facts.run = Some(run);
+            facts.hook = Some(hook.to_string());
+            facts.source = vectors.description.clone();
+            (facts.model, facts.corpus) = (Some(model), Some(corpus));
+        }
+        Vectors::Table(source) => {
+            let replace = examples.replace;
+            facts.source = source.describe();
+            facts.layer = Some(make_run(
+                store, latents, source, replace, cancelled, progress,
+            )?);
+            facts.run = Some(name.clone());
+        }
+    }
+    Ok(())
+}
+
+/// What an autoencoder's parameters say of it.
+pub(super) fn facts_of(sae: &Sae) -> SaeManifest {
+    use polysema_udfs::kernels::sae::Variant;
+    SaeManifest {
+        d_in: sae.d_in,
+        d_sae: sae.d_sae,
+        variant: sae.variant.name().to_string(),
+        k: match sae.variant {
+            Variant::TopK { k } | Variant::BatchTopK { k, .. } => Some(k),
+            _ => None,
+        },
+        centered: sae.centered,
+        versions: Versions::default(),
+        ..SaeManifest::default()
+    }
+}
+
+/// The names of what differs between two trainings.
+fn difference(a: &Value, b: &Value) -> String {
+    let mut names = vec![];
+    for part in ["options", "vectors"] {
+        if let (Some(a), Some(b)) = (a[part].as_object(), b[part].as_object()) {
+            let changed = b.iter().filter(|(name, value)| a.get(*name) != Some(value));
+            names.extend(changed.map(|(name, _)| name.clone()));
+        }
+    }
+    names.join(", ")
+}
