@@ -6,6 +6,8 @@
 
 mod progress;
 mod rows;
+mod sources;
+mod vectors;
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,6 +33,8 @@ use tokio::runtime::Handle;
 
 pub use progress::{PROGRESS_COLUMNS, progress_row, progress_schema};
 pub use rows::{Batches, Rows};
+pub use sources::{LAYER_OR_ROWS, Resolved, Written, current_run};
+pub use vectors::RowVectors;
 
 /// Batches that wait for a slow reader. Few, since they may be large.
 const WAITING: usize = 2;

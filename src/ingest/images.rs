@@ -36,7 +36,7 @@ pub enum Split {
 
 impl Split {
     /// The option's words.
-    pub(super) const NAMES: [(&str, Split); 3] = [
+    pub const NAMES: [(&str, Split); 3] = [
         ("train", Self::Train),
         ("test", Self::Test),
         ("all", Self::All),

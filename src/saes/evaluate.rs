@@ -1,0 +1,333 @@
+//! How good an autoencoder is on rows it was not trained on, and what its reconstructions do to the model.
+//!
+//! The model is run with what it gives at the hook, with the reconstruction in its place and, for a language model,
+//! with zeros; the formulas of the rest are in `kernels::sae::evaluation`.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use candle_core::{Device, Tensor};
+use datafusion::common::{exec_datafusion_err, exec_err};
+use datafusion::error::Result;
+use polysema_udfs::kernels::sae::Sae;
+use polysema_udfs::kernels::sae::evaluation::{Evaluation, SaeMetrics};
+use rayon::prelude::*;
+
+use crate::ingest::{CorpusReader, ReadBatch, VectorSource};
+use crate::models::{HookPoint, Hooks, Input, Model};
+
+/// Rows of a batch in `l1_per_batch`: the authors'.
+const BATCH: usize = 128;
+/// Rows a latent that are compared: the paper's number of dataset examples.
+const MOST: usize = 100;
+
+/// One number with what it means.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// The number; none where it is undefined.
+    pub value: Option<f64>,
+    /// The formula.
+    pub definition: &'static str,
+}
+
+/// What the model makes of its inputs.
+#[derive(Debug, Default)]
+struct Effect {
+    /// Predictions made.
+    n: u64,
+    /// Right ones with the model's own vectors and with reconstructions.
+    right: [u64; 2],
+    /// Summed cross-entropy with the model's own vectors, reconstructions, zeros.
+    loss: [f64; 3],
+}
+
+/// The metrics of `sae` on the rows of a source.
+pub fn evaluate_rows(
+    sae: &Sae,
+    source: &mut dyn VectorSource,
+    cancelled: &AtomicBool,
+) -> Result<Vec<Metric>> {
+    let mut evaluation = Evaluation::new(sae, BATCH, MOST);
+    let (mut codes, mut decoded) = (vec![], vec![]);
+    source.read(&mut |batch| {
+        check(cancelled)?;
+        if batch.d != sae.d_in {
+            return exec_err!(
+                "sae_metrics: vectors of the autoencoder's width, {}, are required, got {}",
+                sae.d_in,
+                batch.d
+            );
+        }
+        sae.encode(&batch.values, &mut codes);
+        sae.decode(&codes, &mut decoded);
+        evaluation.add(&batch.values, &codes, &decoded);
+        Ok(())
+    })?;
+    finish(sae, &evaluation, None)
+}
+
+/// The metrics of `sae` on what a model gives at `hook` for the documents of a corpus, those of the model among them.
+pub fn evaluate_model(
+    sae: &Sae,
+    reader: &mut CorpusReader,
+    hook: HookPoint,
+    cancelled: &AtomicBool,
+) -> Result<Vec<Metric>> {
+    reader.check_hook(hook)?;
+    let labels = reader.labels().map(<[u32]>::to_vec);
+    if labels.is_none() && reader.model().d_vocab() == 0 {
+        return exec_err!("sae_metrics: images with labels are required, got none");
+    }
+    let mut evaluation = Evaluation::new(sae, BATCH, MOST);
+    let mut effect = Effect::default();
+    let skip = usize::from(reader.has_bos());
+    let mut rows = Rows::default();
+    reader.for_each_batch(&mut |model, batch, input| {
+        check(cancelled)?;
+        let mut given = Replace::new(hook, None);
+        let own = model.logits(input, &mut given)?;
+        let Some(x) = given.seen else {
+            return exec_err!("sae_metrics: a pass that reaches {hook} is required, got none");
+        };
+        rows.encode(sae, &x, batch, skip)?;
+        evaluation.add(&rows.x, &rows.codes, &rows.decoded);
+        let shape = x.dims().to_vec();
+        let replaced = rows.replaced(&x, batch, skip)?;
+        let with = |values: Vec<f32>| -> Result<Tensor> {
+            let tensor = Tensor::from_vec(values, shape.clone(), &Device::Cpu);
+            let tensor = tensor.map_err(|e| exec_datafusion_err!("sae_metrics: {hook}: {e}"))?;
+            model.logits(input, &mut Replace::new(hook, Some(tensor)))
+        };
+        let zeros = vec![0.0; replaced.len()];
+        let reconstructed = with(replaced)?;
+        match (input, &labels) {
+            (Input::Tokens { ids, .. }, _) => {
+                for (place, logits) in [own, reconstructed, with(zeros)?].iter().enumerate() {
+                    effect.loss[place] += cross_entropy(logits, batch, ids, skip)?;
+                }
+                effect.n += predictions(batch, skip);
+            }
+            (Input::Vectors { .. }, Some(labels)) => {
+                for (place, logits) in [own, reconstructed].iter().enumerate() {
+                    effect.right[place] += right(logits, batch, labels)?;
+                }
+                effect.n += batch.documents.len() as u64;
+            }
+            (Input::Vectors { .. }, None) => {}
+        }
+        Ok(())
+    })?;
+    let language = reader.model().d_vocab() > 0;
+    finish(sae, &evaluation, Some((effect, language)))
+}
+
+fn check(cancelled: &AtomicBool) -> Result<()> {
+    match cancelled.load(Ordering::Relaxed) {
+        false => Ok(()),
+        true => exec_err!("sae_metrics: a reader of its rows is required, got none any more"),
+    }
+}
+
+/// Sees the value at one place, and puts another there if it has one.
+struct Replace {
+    hook: HookPoint,
+    with: Option<Tensor>,
+    seen: Option<Tensor>,
+}
+
+impl Replace {
+    fn new(hook: HookPoint, with: Option<Tensor>) -> Self {
+        Self {
+            hook,
+            with,
+            seen: None,
+        }
+    }
+}
+
+impl Hooks for Replace {
+    fn wants(&self, hook: HookPoint) -> bool {
+        hook == self.hook
+    }
+
+    fn visit(&mut self, _: HookPoint, value: &Tensor) -> Result<Option<Tensor>> {
+        self.seen = Some(value.clone());
+        Ok(self.with.take())
+    }
+}
+
+/// The real rows of a batch with their codes and reconstructions.
+#[derive(Default)]
+struct Rows {
+    x: Vec<f32>,
+    codes: Vec<f32>,
+    decoded: Vec<f32>,
+}
+
+impl Rows {
+    fn encode(&mut self, sae: &Sae, x: &Tensor, batch: &ReadBatch, skip: usize) -> Result<()> {
+        let values = values(x)?;
+        let d = values.len() / (batch.documents.len() * batch.seq);
+        if d != sae.d_in {
+            return exec_err!(
+                "sae_metrics: vectors of the autoencoder's width, {}, are required, got {d}",
+                sae.d_in
+            );
+        }
+        self.x.clear();
+        for (place, (_, n_tokens)) in batch.documents.iter().enumerate() {
+            let first = place * batch.seq;
+            let rows = (first + skip) * d..(first + n_tokens) * d;
+            self.x.extend_from_slice(&values[rows]);
+        }
+        sae.encode(&self.x, &mut self.codes);
+        sae.decode(&self.codes, &mut self.decoded);
+        Ok(())
+    }
+
+    /// The values of `x` with the reconstructions in place of the real rows.
+    fn replaced(&self, x: &Tensor, batch: &ReadBatch, skip: usize) -> Result<Vec<f32>> {
+        let mut values = values(x)?;
+        let d = values.len() / (batch.documents.len() * batch.seq);
+        let mut from = 0;
+        for (place, (_, n_tokens)) in batch.documents.iter().enumerate() {
+            let first = place * batch.seq;
+            let out = &mut values[(first + skip) * d..(first + n_tokens) * d];
+            out.copy_from_slice(&self.decoded[from..from + out.len()]);
+            from += out.len();
+        }
+        Ok(values)
+    }
+}
+
+fn values(tensor: &Tensor) -> Result<Vec<f32>> {
+    tensor
+        .flatten_all()
+        .and_then(|tensor| tensor.to_vec1())
+        .map_err(|e| exec_datafusion_err!("sae_metrics: {e}"))
+}
+
+/// Predictions of a batch: every token but a document's first.
+fn predictions(batch: &ReadBatch, skip: usize) -> u64 {
+    let counts = batch.documents.iter();
+    counts.map(|(_, n)| n.saturating_sub(1 + skip) as u64).sum()
+}
+
+/// Summed cross-entropy in nats of each token given those before it; the first prediction is from the first token
+/// that is a document's own.
+fn cross_entropy(logits: &Tensor, batch: &ReadBatch, ids: &[u32], skip: usize) -> Result<f64> {
+    let values = values(logits)?;
+    let d_vocab = values.len() / ids.len();
+    let places = batch.documents.iter().enumerate().flat_map(|(place, (_, n))| {
+        let first = place * batch.seq;
+        first + skip..first + n.saturating_sub(1).max(skip)
+    });
+    let places: Vec<usize> = places.collect();
+    let loss = |place: &usize| {
+        let row = &values[place * d_vocab..(place + 1) * d_vocab];
+        let max = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        let sum: f64 = row.iter().map(|x| (f64::from(*x) - max).exp()).sum();
+        max + sum.ln() - f64::from(row[ids[place + 1] as usize])
+    };
+    let losses: Vec<f64> = places.par_iter().map(loss).collect();
+    // In order, so that the sum does not depend on threads.
+    Ok(losses.into_iter().sum())
+}
+
+/// Images whose largest logit is that of their label, the first on ties.
+fn right(logits: &Tensor, batch: &ReadBatch, labels: &[u32]) -> Result<u64> {
+    let values = values(logits)?;
+    let n_classes = values.len() / batch.documents.len();
+    let rows = values.chunks_exact(n_classes).zip(&batch.documents);
+    let mut right = 0;
+    for (row, (document, _)) in rows {
+        let best = (0..n_classes).reduce(|a, b| if row[b] > row[a] { b } else { a });
+        right += u64::from(best == Some(labels[*document as usize] as usize));
+    }
+    Ok(right)
+}
+
+fn finish(
+    sae: &Sae,
+    evaluation: &Evaluation,
+    effect: Option<(Effect, bool)>,
+) -> Result<Vec<Metric>> {
+    let found = evaluation.finish(sae).map_err(|latent| {
+        exec_datafusion_err!(
+            "sae_metrics: finite embeddings are required, got NaN or infinity in latent {latent}"
+        )
+    })?;
+    let Some(found) = found else {
+        return exec_err!("sae_metrics: rows are required, got none");
+    };
+    let mut metrics = of_rows(&found);
+    let (mut accuracy, mut with_sae, mut lost) = (None, None, None);
+    let (mut losses, mut score) = ([None; 3], None);
+    if let Some((effect, language)) = effect
+        && effect.n > 0
+    {
+        let n = effect.n as f64;
+        if language {
+            let [own, with_sae, zero] = effect.loss.map(|loss| loss / n);
+            losses = [Some(own), Some(with_sae), Some(zero)];
+            score = (zero != own).then(|| (zero - with_sae) / (zero - own));
+        } else {
+            let [own, replaced] = effect.right.map(|right| 100.0 * right as f64 / n);
+            (accuracy, with_sae, lost) = (Some(own), Some(replaced), Some(own - replaced));
+        }
+    }
+    let [ce, ce_sae, ce_zero] = losses;
+    let more = [
+        ("accuracy_percent", accuracy, "100 * share of images whose largest logit is their label's"),
+        ("accuracy_with_sae_percent", with_sae, "the same with reconstructions in place of the vectors"),
+        ("accuracy_loss_percent", lost, "accuracy_percent - accuracy_with_sae_percent"),
+        ("ce_loss", ce, "mean over tokens of -ln p(token), in nats"),
+        ("ce_loss_with_sae", ce_sae, "the same with reconstructions in place of the vectors"),
+        ("ce_loss_zero_ablation", ce_zero, "the same with zeros in place of the vectors"),
+        ("ce_loss_score", score, "(ce_loss_zero_ablation - ce_loss_with_sae) / (ce_loss_zero_ablation - ce_loss)"),
+    ];
+    metrics.extend(more.map(|(name, value, definition)| Metric {
+        name,
+        value,
+        definition,
+    }));
+    Ok(metrics)
+}
+
+fn of_rows(found: &SaeMetrics) -> Vec<Metric> {
+    let metrics = [
+        ("rows", Some(found.rows as f64), "rows measured"),
+        ("mse", Some(found.mse), "mean over rows and dimensions of (y - x)^2"),
+        ("sse_per_row", Some(found.sse_per_row), "mean over rows of the sum over dimensions of (y - x)^2"),
+        ("fvu", found.fvu, "sum of (y - x)^2 / sum of (x - mean x)^2, over rows and dimensions"),
+        ("explained_variance", found.fvu.map(|fvu| 1.0 - fvu), "1 - fvu"),
+        ("l0", Some(found.l0), "mean over rows of the number of latents with a > 0"),
+        ("l0_percent", Some(found.l0_percent), "100 * l0 / d_sae"),
+        ("l1_per_row", Some(found.l1_per_row), "mean over rows of the sum of a"),
+        ("l1_per_batch", Some(found.l1_per_batch), "mean over batches of 128 rows of the sum of a; the last one may be short"),
+        ("frac_alive", Some(found.frac_alive), "share of latents with a > 0 on some row"),
+        ("max_distance", found.max_distance, "largest cosine distance of x * w_enc over a latent's first 100 rows with a > 0; median over latents with 2 rows or more"),
+        ("mean_distance", found.mean_distance, "mean of these distances; median over the same latents"),
+        ("size", found.size, "number of rows with a > 0; median over latents with 2 rows or more"),
+    ];
+    let metrics = metrics.into_iter().map(|(name, value, definition)| Metric {
+        name,
+        value,
+        definition,
+    });
+    metrics.collect()
+}
+
+/// The share of latents, in percent, whose largest activation in training is below a threshold.
+pub fn dead(max_activations: &[f32], threshold: f64) -> Metric {
+    let n = max_activations.len() as f64;
+    let dead = max_activations
+        .iter()
+        .filter(|max| f64::from(**max) < threshold);
+    Metric {
+        name: "dead_percent",
+        value: (n > 0.0).then(|| 100.0 * dead.count() as f64 / n),
+        definition: "100 * share of latents whose largest activation over the training rows is below dead_threshold",
+    }
+}

@@ -1,0 +1,147 @@
+//! What the model of a run gives at a hook, from what the run's manifest says of model and corpus.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use datafusion::common::{exec_err, plan_err};
+use datafusion::error::Result;
+use serde_json::Value;
+
+use super::train::Vectors;
+use crate::ingest::{CorpusOptions, CorpusReader, IngestOptions, ModelVectors, Split, in_name_of};
+use crate::models::{HookPoint, Site};
+use crate::store::{LayerRow, RunManifest, SaeManifest, Source, Store};
+
+/// What is read in place of the run's own corpus.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct OtherCorpus {
+    /// Another file or folder.
+    pub corpus: Option<PathBuf>,
+    /// Other images of the folder.
+    pub split: Option<Split>,
+    /// Most documents.
+    pub max_documents: Option<usize>,
+}
+
+/// How a run's corpus was cut into documents.
+fn corpus_options(facts: &RunManifest) -> Result<CorpusOptions> {
+    let mut options = IngestOptions::default();
+    for (name, value) in &facts.options {
+        match value {
+            Value::Null => {}
+            // Maxima say nothing of documents.
+            _ if name == "max_activations" => {}
+            Value::String(text) => options.set(name, text)?,
+            other => options.set(name, &other.to_string())?,
+        }
+    }
+    Ok(options.corpus())
+}
+
+fn open(
+    function: &str,
+    store: &Store,
+    facts: &RunManifest,
+    corpus: &std::path::Path,
+    options: &CorpusOptions,
+    cancelled: &AtomicBool,
+) -> Result<CorpusReader> {
+    let tick = || match cancelled.load(Ordering::Relaxed) {
+        false => Ok(()),
+        true => exec_err!("{function}: a reader of its rows is required, got none any more"),
+    };
+    let model = store.resolve_model(facts.model.path.as_ref())?;
+    let reader = CorpusReader::open(&model, corpus, options, &mut || tick())
+        .map_err(|e| in_name_of(function, e))?;
+    if reader.model_hash() != facts.model.hash {
+        return exec_err!(
+            "{function}: the model that run '{}' was made with is required in {}, got another one",
+            facts.run,
+            model.display()
+        );
+    }
+    Ok(reader)
+}
+
+/// The vectors of a layer of a run: what its model gives at `site` of that block for its corpus.
+///
+/// Errors: the layer is not one of the model's; model or corpus are not where they were or not what they were.
+pub fn layer_vectors(
+    store: &Store,
+    facts: &RunManifest,
+    layer: &LayerRow,
+    site: Option<Site>,
+    cancelled: &AtomicBool,
+) -> Result<Vectors<'static>> {
+    if layer.kind != "mlp" {
+        return plan_err!(
+            "train_sae: a layer of the model is required, got '{}' of kind {}",
+            layer.name,
+            layer.kind
+        );
+    }
+    let options = corpus_options(facts)?;
+    let corpus = PathBuf::from(&facts.corpus.path);
+    let reader = open("train_sae", store, facts, &corpus, &options, cancelled)?;
+    if reader.corpus_hash() != facts.corpus.hash {
+        return exec_err!(
+            "train_sae: the corpus that run '{}' was made of is required in {}, got another one",
+            facts.run,
+            corpus.display()
+        );
+    }
+    let site = site.unwrap_or(match reader.model().d_vocab() {
+        0 => Site::MlpPost,
+        _ => Site::MlpOut,
+    });
+    let hook = HookPoint {
+        layer: layer.layer as usize,
+        site,
+    };
+    reader
+        .check_hook(hook)
+        .map_err(|e| in_name_of("train_sae", e))?;
+    let description = format!("{hook} of run {}", facts.run);
+    Ok(Vectors::Layer {
+        run: facts.run.clone(),
+        vectors: Box::new(ModelVectors {
+            reader,
+            hook,
+            description,
+        }),
+        model: facts.model.clone(),
+        corpus: Source {
+            path: facts.corpus.path.clone(),
+            hash: facts.corpus.hash.clone(),
+        },
+    })
+}
+
+/// The model an autoencoder reads, over its run's corpus or another one, and the hook.
+///
+/// Errors: it reads a table; model or corpus are not where they were.
+pub fn sae_reader(
+    function: &str,
+    store: &Store,
+    sae: &SaeManifest,
+    other: &OtherCorpus,
+    cancelled: &AtomicBool,
+) -> Result<(CorpusReader, HookPoint)> {
+    let (Some(run), Some(hook)) = (&sae.run, &sae.hook) else {
+        return plan_err!(
+            "{function}: rows are required for '{}', which was trained on {}, got none",
+            sae.name,
+            sae.source
+        );
+    };
+    let facts = store.run(run)?.manifest().clone();
+    let mut options = corpus_options(&facts)?;
+    options.split = other.split.or(options.split);
+    options.max_documents = other.max_documents.or(options.max_documents);
+    let corpus = match &other.corpus {
+        Some(corpus) => corpus.clone(),
+        None => PathBuf::from(&facts.corpus.path),
+    };
+    let reader = open(function, store, &facts, &corpus, &options, cancelled)?;
+    Ok((reader, HookPoint::parse(hook)?))
+}
