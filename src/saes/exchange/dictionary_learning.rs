@@ -217,7 +217,11 @@ fn weights(folder: &Path, file: &SaeFile) -> Result<()> {
     let (d_in, d_sae) = (sae.d_in, sae.d_sae);
     let mut out = Written::new(folder.join(SAFETENSORS), &file.config.dtype)?;
     if let Variant::JumpRelu { threshold } = &sae.variant {
-        out.add("W_enc", &transposed(&sae.w_enc, d_sae, d_in), &[d_in, d_sae])?;
+        out.add(
+            "W_enc",
+            &transposed(&sae.w_enc, d_sae, d_in),
+            &[d_in, d_sae],
+        )?;
         out.add("b_enc", &sae.b_enc, &[d_sae])?;
         out.add("W_dec", &sae.w_dec, &[d_sae, d_in])?;
         out.add("b_dec", &sae.b_dec, &[d_in])?;
@@ -225,7 +229,11 @@ fn weights(folder: &Path, file: &SaeFile) -> Result<()> {
         return out.finish();
     }
     out.add("encoder.weight", &sae.w_enc, &[d_sae, d_in])?;
-    out.add("decoder.weight", &transposed(&sae.w_dec, d_sae, d_in), &[d_in, d_sae])?;
+    out.add(
+        "decoder.weight",
+        &transposed(&sae.w_dec, d_sae, d_in),
+        &[d_in, d_sae],
+    )?;
     let bias = match &sae.variant {
         Variant::Gated {
             b_gate,
@@ -238,7 +246,11 @@ fn weights(folder: &Path, file: &SaeFile) -> Result<()> {
             "decoder_bias"
         }
         Variant::TopK { k } => {
-            let kept = file.config.rest.get(OURS).and_then(|ours| ours.get(TOP_K_THRESHOLD));
+            let kept = file
+                .config
+                .rest
+                .get(OURS)
+                .and_then(|ours| ours.get(TOP_K_THRESHOLD));
             let kept = kept.and_then(Value::as_f64).map(|t| t as f32);
             out.add_count("k", *k)?;
             out.add("threshold", &[kept.unwrap_or(UNSET)], &[])?;
@@ -267,7 +279,9 @@ fn configuration(class: &str, file: &SaeFile) -> Result<Map<String, Value>> {
             None => Map::new(),
             Some(Value::Object(map)) => map,
             Some(other) => {
-                return Err(invalid(format!("an object is required for {name}, got {other}")));
+                return Err(invalid(format!(
+                    "an object is required for {name}, got {other}"
+                )));
             }
         };
         for (key, value) in fields {
@@ -295,7 +309,13 @@ fn configuration(class: &str, file: &SaeFile) -> Result<Map<String, Value>> {
             ("submodule_name", config.hook_name.clone().map(Value::from)),
         ],
     )?;
-    put("buffer", vec![("ctx_len", config.context_size.map(Value::from))])?;
-    put(OURS, vec![("prepend_bos", config.prepend_bos.map(Value::from))])?;
+    put(
+        "buffer",
+        vec![("ctx_len", config.context_size.map(Value::from))],
+    )?;
+    put(
+        OURS,
+        vec![("prepend_bos", config.prepend_bos.map(Value::from))],
+    )?;
     Ok(out)
 }

@@ -134,12 +134,24 @@ mod tests {
         write(&folder, false, full).expect_err("a full disk");
         assert_eq!(entries(), 0);
 
-        write(&folder, false, |path| write_file(&path.join("cfg.json"), b"1")).expect("written");
+        write(&folder, false, |path| {
+            write_file(&path.join("cfg.json"), b"1")
+        })
+        .expect("written");
         write(&folder, false, |_| Ok(())).expect_err("it exists");
         write(&folder, true, full).expect_err("a full disk");
-        assert_eq!(fs::read(folder.join("cfg.json")).expect("the old file"), b"1");
-        write(&folder, true, |path| write_file(&path.join("cfg.json"), b"2")).expect("replaced");
-        assert_eq!(fs::read(folder.join("cfg.json")).expect("the new file"), b"2");
+        assert_eq!(
+            fs::read(folder.join("cfg.json")).expect("the old file"),
+            b"1"
+        );
+        write(&folder, true, |path| {
+            write_file(&path.join("cfg.json"), b"2")
+        })
+        .expect("replaced");
+        assert_eq!(
+            fs::read(folder.join("cfg.json")).expect("the new file"),
+            b"2"
+        );
         assert_eq!(entries(), 1);
 
         fs::write(folder.join("notes.txt"), "mine").expect("a file");

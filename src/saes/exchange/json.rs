@@ -24,7 +24,9 @@ impl Fields {
                 path: path.to_path_buf(),
                 map,
             }),
-            Ok(_) => Err(refused("a JSON object is required, got another value".into())),
+            Ok(_) => Err(refused(
+                "a JSON object is required, got another value".into(),
+            )),
             Err(e) => Err(refused(format!("JSON is required, got {e}"))),
         }
     }

@@ -16,6 +16,7 @@
 //! Its `AutoEncoder.from_pretrained` rescales latents to decoder rows of length 1 unless told otherwise; we keep them as stored.
 
 mod dictionary_learning;
+mod fold;
 mod folder;
 mod json;
 mod pickle;
@@ -96,7 +97,11 @@ pub fn read(path: &Path) -> Result<SaeFile> {
             path.display(),
             saelens::CONFIG,
             dictionary_learning::CONFIG,
-            if path.exists() { "none of them" } else { "no such path" }
+            if path.exists() {
+                "none of them"
+            } else {
+                "no such path"
+            }
         )));
     };
     check(&file.sae).map_err(|e| invalid(format!("{}: {e}", path.display())))?;
@@ -132,7 +137,9 @@ fn read_bare(path: &Path) -> Result<SaeFile> {
 fn check(sae: &Sae) -> std::result::Result<(), String> {
     let (d_in, d_sae) = (sae.d_in, sae.d_sae);
     if d_in == 0 || d_sae == 0 {
-        return Err(format!("widths of at least 1 are required, got d_in {d_in}, d_sae {d_sae}"));
+        return Err(format!(
+            "widths of at least 1 are required, got d_in {d_in}, d_sae {d_sae}"
+        ));
     }
     let mut parts = vec![
         ("w_enc", &sae.w_enc, d_sae * d_in),
@@ -160,17 +167,26 @@ fn check(sae: &Sae) -> std::result::Result<(), String> {
     }
     for (name, values, len) in parts {
         if values.len() != len {
-            return Err(format!("{name}: {len} values are required, got {}", values.len()));
+            return Err(format!(
+                "{name}: {len} values are required, got {}",
+                values.len()
+            ));
         }
         if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
             return Err(format!("{name}: finite values are required, got {bad}"));
         }
     }
-    match sae.variant {
-        Variant::BatchTopK { threshold, .. } if !threshold.is_finite() => {
-            Err(format!("threshold: a finite value is required, got {threshold}"))
-        }
-        _ => Ok(()),
+    // Below 0 a threshold would let negative codes through, which no format means.
+    let thresholds = match &sae.variant {
+        Variant::BatchTopK { threshold, .. } => std::slice::from_ref(threshold),
+        Variant::JumpRelu { threshold } => threshold.as_slice(),
+        _ => &[],
+    };
+    match thresholds.iter().find(|t| !(t.is_finite() && **t >= 0.0)) {
+        None => Ok(()),
+        Some(bad) => Err(format!(
+            "threshold: a finite value of at least 0 is required, got {bad}"
+        )),
     }
 }
 

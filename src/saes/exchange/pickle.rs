@@ -60,7 +60,11 @@ enum Node {
     Tuple(Vec<Id>),
     Dict(Vec<(Id, Id)>),
     Global(Global),
-    Storage { dtype: DType, key: Id, len: usize },
+    Storage {
+        dtype: DType,
+        key: Id,
+        len: usize,
+    },
     Tensor(TensorNode),
 }
 
@@ -352,9 +356,7 @@ impl<'a> Machine<'a> {
 
     fn size(&self, id: Id) -> Result<usize> {
         match &self.nodes[id] {
-            Node::Int(n) => {
-                usize::try_from(*n).map_err(|_| format!("a size is required, got {n}"))
-            }
+            Node::Int(n) => usize::try_from(*n).map_err(|_| format!("a size is required, got {n}")),
             _ => Err("a size is required, got another value".into()),
         }
     }

@@ -79,7 +79,10 @@ impl Tensors {
             .map_err(|e| self.invalid(name, e.to_string()))?;
         if let Some(i) = first_non_finite(&values) {
             let got = values[i];
-            return Err(self.invalid(name, format!("finite values are required, got {got} at {i}")));
+            return Err(self.invalid(
+                name,
+                format!("finite values are required, got {got} at {i}"),
+            ));
         }
         self.tensors.remove(name);
         Ok(values)
@@ -99,8 +102,11 @@ impl Tensors {
     /// Takes a single count out.
     pub(super) fn take_count(&mut self, name: &str) -> Result<usize> {
         let tensor = self.get(name)?;
-        let count = tensor.to_dtype(DType::I64).and_then(|t| t.to_scalar::<i64>());
-        let count = count.map_err(|e| self.invalid(name, format!("one integer is required, got {e}")))?;
+        let count = tensor
+            .to_dtype(DType::I64)
+            .and_then(|t| t.to_scalar::<i64>());
+        let count =
+            count.map_err(|e| self.invalid(name, format!("one integer is required, got {e}")))?;
         let count = usize::try_from(count)
             .map_err(|_| self.invalid(name, format!("a count is required, got {count}")))?;
         self.tensors.remove(name);
@@ -111,7 +117,9 @@ impl Tensors {
     pub(super) fn finish(self) -> Result<()> {
         match self.tensors.keys().min() {
             None => Ok(()),
-            Some(name) => Err(self.invalid(name, "no further tensor is required, got this one".into())),
+            Some(name) => {
+                Err(self.invalid(name, "no further tensor is required, got this one".into()))
+            }
         }
     }
 
@@ -130,7 +138,10 @@ impl Tensors {
 
     fn wrong_type(&self, name: &str, dtype: DType) -> DataFusionError {
         let known = DTYPES.map(|(name, _)| name).join(", ");
-        self.invalid(name, format!("type {known} is required, got {}", dtype.as_str()))
+        self.invalid(
+            name,
+            format!("type {known} is required, got {}", dtype.as_str()),
+        )
     }
 
     fn invalid(&self, name: &str, message: String) -> DataFusionError {
@@ -139,8 +150,12 @@ impl Tensors {
 }
 
 fn read_safetensors(path: &Path) -> Result<HashMap<String, Tensor>> {
-    let bytes = std::fs::read(path)
-        .map_err(|e| invalid(format!("{}: a readable file is required, got {e}", path.display())))?;
+    let bytes = std::fs::read(path).map_err(|e| {
+        invalid(format!(
+            "{}: a readable file is required, got {e}",
+            path.display()
+        ))
+    })?;
     candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|e| {
         invalid(format!(
             "{}: a whole safetensors file is required, got {} bytes: {e}",

@@ -18,21 +18,28 @@ const MAX_PICKLE: u64 = 1 << 20;
 /// Reads every tensor; nothing of the file is executed.
 pub(super) fn read(path: &Path) -> Result<HashMap<String, Tensor>> {
     let refused = |message: String| refuse(path, &message);
-    let file = File::open(path)
-        .map_err(|e| invalid(format!("{}: a readable file is required, got {e}", path.display())))?;
+    let file = File::open(path).map_err(|e| {
+        invalid(format!(
+            "{}: a readable file is required, got {e}",
+            path.display()
+        ))
+    })?;
     let file_len = file.metadata().map_err(|e| refused(e.to_string()))?.len();
     let mut archive = ZipArchive::new(BufReader::new(file))
         .map_err(|e| refused(format!("torch's zip container is required, got {e}")))?;
     let folder = folder_of(&mut archive).map_err(refused)?;
     let order = entry(&mut archive, &format!("{folder}byteorder"), 16);
     if order.is_ok_and(|order| order != b"little") {
-        return Err(refused("little-endian numbers are required, got others".into()));
+        return Err(refused(
+            "little-endian numbers are required, got others".into(),
+        ));
     }
     let pickle = entry(&mut archive, &format!("{folder}data.pkl"), MAX_PICKLE).map_err(refused)?;
     let mut total = 0_u64;
     let mut tensors = HashMap::new();
     for (name, stored) in pickle::state_dict(&pickle).map_err(refused)? {
-        let len = bytes_of(&stored).ok_or_else(|| refused(format!("tensor {name} is too large")))?;
+        let len =
+            bytes_of(&stored).ok_or_else(|| refused(format!("tensor {name} is too large")))?;
         // Each number of a state dict is in the file once; more would be a small file that fills the memory.
         total = total.saturating_add(len);
         if total > file_len {
@@ -66,7 +73,9 @@ fn entry(
     name: &str,
     limit: u64,
 ) -> std::result::Result<Vec<u8>, String> {
-    let entry = archive.by_name(name).map_err(|e| format!("entry {name}: {e}"))?;
+    let entry = archive
+        .by_name(name)
+        .map_err(|e| format!("entry {name}: {e}"))?;
     let mut bytes = vec![];
     entry
         .take(limit.saturating_add(1))
