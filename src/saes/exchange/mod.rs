@@ -16,6 +16,7 @@
 //! Its `AutoEncoder.from_pretrained` rescales latents to decoder rows of length 1 unless told otherwise; we keep them as stored.
 
 mod dictionary_learning;
+mod fold;
 mod folder;
 mod json;
 mod pickle;
@@ -175,11 +176,17 @@ fn check(sae: &Sae) -> std::result::Result<(), String> {
             return Err(format!("{name}: finite values are required, got {bad}"));
         }
     }
-    match sae.variant {
-        Variant::BatchTopK { threshold, .. } if !threshold.is_finite() => Err(format!(
-            "threshold: a finite value is required, got {threshold}"
+    // Below 0 a threshold would let negative codes through, which no format means.
+    let thresholds = match &sae.variant {
+        Variant::BatchTopK { threshold, .. } => std::slice::from_ref(threshold),
+        Variant::JumpRelu { threshold } => threshold.as_slice(),
+        _ => &[],
+    };
+    match thresholds.iter().find(|t| !(t.is_finite() && **t >= 0.0)) {
+        None => Ok(()),
+        Some(bad) => Err(format!(
+            "threshold: a finite value of at least 0 is required, got {bad}"
         )),
-        _ => Ok(()),
     }
 }
 

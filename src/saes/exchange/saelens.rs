@@ -9,14 +9,13 @@ use datafusion::error::Result;
 use polysema_udfs::kernels::sae::{Sae, Variant};
 use serde_json::{Map, Value, json};
 
+use super::fold;
 use super::json::Fields;
 use super::tensors::{Tensors, Written, dtype_name, transposed, wider};
 use super::{OURS, SaeConfig, SaeFile, check_written, folder};
 
 pub(super) const CONFIG: &str = "cfg.json";
 const WEIGHTS: &str = "sae_weights.safetensors";
-/// Beside a checkpoint whose vectors were scaled by a constant.
-const SCALER: &str = "activation_scaler.json";
 /// The oldest version with this layout of `cfg.json`.
 const VERSION: &str = "6.0.0";
 const ARCHITECTURES: [&str; 4] = ["standard", "topk", "jumprelu", "gated"];
@@ -69,7 +68,8 @@ pub(super) fn read(path: &Path) -> Result<SaeFile> {
     };
     drop_unit_scale(&cfg, &mut tensors, d_sae)?;
     tensors.finish()?;
-    let folded = fold_activation_scale(path, &mut cfg, &mut sae)? | fold_norms(&mut cfg, &mut sae)?;
+    let folded =
+        fold::activation_scale(path, &mut cfg, &mut sae)? | fold::norms(&mut cfg, &mut sae)?;
 
     let config = SaeConfig {
         architecture,
@@ -96,6 +96,9 @@ fn nest(cfg: &mut Fields, metadata: &mut Fields) -> Result<()> {
     let major = version
         .as_deref()
         .and_then(|v| v.split('.').next()?.parse::<u32>().ok());
+    if major < Some(6) {
+        nest_flat(cfg, metadata)?;
+    }
     if let Some(version) = version.filter(|v| v != VERSION) {
         // What is written is of our version, whoever trained it.
         let key = if major < Some(6) {
@@ -105,9 +108,10 @@ fn nest(cfg: &mut Fields, metadata: &mut Fields) -> Result<()> {
         };
         metadata.map.entry(key).or_insert(version.into());
     }
-    if major >= Some(6) {
-        return Ok(());
-    }
+    Ok(())
+}
+
+fn nest_flat(cfg: &mut Fields, metadata: &mut Fields) -> Result<()> {
     for (old, new) in [
         ("hook_point", "hook_name"),
         ("hook_point_head_index", "hook_head_index"),
@@ -149,7 +153,7 @@ fn nest(cfg: &mut Fields, metadata: &mut Fields) -> Result<()> {
     }
     cfg.map.entry("prepend_bos").or_insert(true.into());
     let flat = std::mem::take(&mut cfg.map);
-    for (key, value) in flat {
+    for (key, value) in flat.into_iter().filter(|(_, value)| !value.is_null()) {
         let map = if FIELDS.contains(&key.as_str()) {
             &mut cfg.map
         } else {
@@ -234,71 +238,6 @@ fn drop_unit_scale(cfg: &Fields, tensors: &mut Tensors, d_sae: usize) -> Result<
             "a scaling_factor of 1 is required, got {scale}: fold it with SAELens first"
         ))),
     }
-}
-
-/// Folds a constant scale of the vectors into the weights; true if there was one.
-fn fold_activation_scale(path: &Path, cfg: &mut Fields, sae: &mut Sae) -> Result<bool> {
-    let normalization = cfg.take_text("normalize_activations")?;
-    match normalization.as_deref() {
-        None | Some("none") => return Ok(false),
-        Some("expected_average_only_in") if path.join(SCALER).exists() => {}
-        Some("expected_average_only_in") => {
-            return Err(cfg.invalid(&format!(
-                "normalize_activations expected_average_only_in: a {SCALER} with the scale is required beside it, \
-                 got none: fold the scale with SAELens first"
-            )));
-        }
-        Some(other) => {
-            return Err(cfg.invalid(&format!(
-                "normalize_activations none is required, got {other}, which depends on every vector"
-            )));
-        }
-    }
-    let mut scaler = Fields::read(&path.join(SCALER))?;
-    let scale = scaler.take_number("scaling_factor")?;
-    let scale = scaler.require("scaling_factor", scale)?;
-    if !(scale.is_finite() && scale > 0.0) {
-        return Err(scaler.invalid(&format!(
-            "a positive scaling_factor is required, got {scale}"
-        )));
-    }
-    let scaled = |values: &mut [f32], by: f64| {
-        for value in values {
-            *value = (f64::from(*value) * by) as f32;
-        }
-    };
-    scaled(&mut sae.w_enc, scale);
-    scaled(&mut sae.w_dec, scale.recip());
-    scaled(&mut sae.b_dec, scale.recip());
-    Ok(true)
-}
-
-/// Folds the decoder's norms, by which some top-k's weigh their latents, into the weights; true if they do.
-fn fold_norms(cfg: &mut Fields, sae: &mut Sae) -> Result<bool> {
-    if cfg.take_bool("rescale_acts_by_decoder_norm")? != Some(true) {
-        return Ok(false);
-    }
-    for latent in 0..sae.d_sae {
-        let row = latent * sae.d_in..(latent + 1) * sae.d_in;
-        let direction = &mut sae.w_dec[row.clone()];
-        let norm = direction
-            .iter()
-            .map(|w| f64::from(*w).powi(2))
-            .sum::<f64>()
-            .sqrt();
-        if norm == 0.0 {
-            return Err(cfg.invalid(&format!(
-                "rescale_acts_by_decoder_norm: a direction in W_dec is required, got zeros for latent {latent}"
-            )));
-        }
-        for w in direction {
-            *w = (f64::from(*w) / norm) as f32;
-        }
-        for w in sae.w_enc[row].iter_mut().chain([&mut sae.b_enc[latent]]) {
-            *w = (f64::from(*w) * norm) as f32;
-        }
-    }
-    Ok(true)
 }
 
 /// Writes a folder that SAELens 6 and we read; `replace` puts it in the place of another.
