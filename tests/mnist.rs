@@ -3,6 +3,13 @@
 //!
 //! Numbers: tests/reference/mnist_tiny.py, Python 3 in double precision.
 
+#[path = "mnist/authors.rs"]
+mod authors;
+#[path = "mnist/bad_input.rs"]
+mod bad_input;
+#[path = "mnist/reader.rs"]
+mod reader;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +20,7 @@ use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::error::Result;
 use futures::TryStreamExt;
 use polysema::ingest::{CorpusOptions, CorpusReader, Split};
-use polysema::models::{HookPoint, Hooks, Input, Site};
+use polysema::models::{HookPoint, Hooks};
 use polysema::session::{Session, SessionOptions};
 
 /// Keeps the value at one place, if there is one it wants.
@@ -249,7 +256,9 @@ async fn pixels_are_normalised_and_streamed() {
         .iter()
         .filter_map(|x| x.as_f64())
         .collect();
-    assert_eq!(pixels, same);
+    // The reference is exact: every one of its numbers is a float32.
+    let as_f32 = |values: &[f64]| values.iter().map(|v| *v as f32).collect::<Vec<_>>();
+    assert!(as_f32(&pixels) == as_f32(&same), "784 normalised pixels");
     for (i, doc_id) in [0, 1, 2, 40, 41, 42].into_iter().enumerate() {
         for neuron in 0..6 {
             let pre = expected["pre"][i][neuron].as_f64().expect("a number");
@@ -274,12 +283,12 @@ async fn a_trained_classifier_is_a_model_of_the_store() {
     let db = Db::open().await;
     let train = |name: &str, options: &str| {
         format!(
-            "SELECT * FROM train_mlp('{name}', '{}', {{hidden: [16], epochs: 30, batch_size: 8{options}}})",
+            "SELECT * FROM train_mlp('{name}', '{}', {{hidden: [16], epochs: 30, batch_size: 8, learning_rate: 0.003{options}}})",
             tiny().display()
         )
     };
-    let learned = db.table(&format!("SELECT max(step) AS steps, count(accuracy) AS epochs, max(accuracy) > 0.7 AS learned FROM ({})", train("digits", ""))).await;
-    assert!(learned.contains("| 150   | 30     | true"), "{learned}");
+    let learned = db.table(&format!("SELECT max(step) AS steps, count(accuracy) AS epochs, max(loss) > 1 AND min(loss) < 0.3 AS learned, min(loss) FROM ({})", train("digits", ""))).await;
+    assert!(learned.contains("| 150   | 30     | true "), "{learned}");
     let refused = db.refused(&train("digits", "")).await;
     assert!(
         refused.contains("a new model name is required, got 'digits'"),
@@ -326,7 +335,12 @@ async fn a_trained_classifier_is_a_model_of_the_store() {
         unknown.contains("got 'digit'; stored models: again, digits, same"),
         "{unknown}"
     );
-    let diverged = db.refused(&train("bad", ", learning_rate: 1e30")).await;
+    let diverged = db
+        .refused(&format!(
+            "SELECT * FROM train_mlp('bad', '{}', {{learning_rate: 1e30, batch_size: 8}})",
+            tiny().display()
+        ))
+        .await;
     assert!(
         diverged.contains("train_mlp: a finite loss is required, got NaN at step"),
         "{diverged}"
@@ -356,370 +370,4 @@ async fn a_cancelled_training_leaves_nothing() {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     panic!("the training holds the store's lock five seconds after its reader is gone");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn bad_corpora_are_named() {
-    let db = Db::open().await;
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let fresh = || {
-        for entry in fs::read_dir(tiny()).expect("the folder") {
-            let path = entry.expect("a file").path();
-            fs::copy(&path, folder.path().join(path.file_name().expect("a name"))).expect("a copy");
-        }
-    };
-    let model = tiny().join("mlp.safetensors");
-    let corpus = folder.path().display().to_string();
-    let ingest = |corpus: &str, options: &str| {
-        format!(
-            "SELECT * FROM ingest('r', '{}', '{corpus}'{options})",
-            model.display()
-        )
-    };
-    let (images, labels) = (
-        folder.path().join("t10k-images-idx3-ubyte"),
-        folder.path().join("t10k-labels-idx1-ubyte"),
-    );
-    fresh();
-    fs::remove_file(&labels).expect("removed");
-    let missing = db.refused(&ingest(&corpus, "")).await;
-    assert!(
-        missing.contains(
-            "a file t10k-labels-idx1-ubyte or t10k-labels-idx1-ubyte.gz is required, got neither"
-        ),
-        "{missing}"
-    );
-    let unlabelled = db
-        .refused(&format!("SELECT * FROM train_mlp('m', '{corpus}')"))
-        .await;
-    assert!(
-        unlabelled.starts_with("Execution error: train_mlp:")
-            && unlabelled.contains("t10k-labels-idx1-ubyte"),
-        "{unlabelled}"
-    );
-    fresh();
-    fs::write(
-        &labels,
-        [&[0, 0, 8, 1, 0, 0, 0, 3][..], &[1, 2, 3]].concat(),
-    )
-    .expect("written");
-    let counts = db.refused(&ingest(&corpus, "")).await;
-    assert!(
-        counts.contains("a label for each of the 20 images of")
-            && counts.ends_with("is required, got 3"),
-        "{counts}"
-    );
-    fresh();
-    fs::write(
-        &images,
-        [
-            &[0, 0, 8, 3, 0, 0, 0, 20, 0, 0, 0, 14, 0, 0, 0, 14][..],
-            &vec![0; 20 * 196],
-        ]
-        .concat(),
-    )
-    .expect("written");
-    let widths = db.refused(&ingest(&corpus, "")).await;
-    assert!(widths.contains("t10k-images-idx3-ubyte: images of 784 pixels, as the other images, are required, got 196"), "{widths}");
-    let width = db.refused(&ingest(&corpus, ", {split: 'test'}")).await;
-    assert!(
-        width.contains("images of the 784 pixels that the model in")
-            && width.contains("reads are required, got 196 pixels in"),
-        "{width}"
-    );
-    fs::write(&images, b"not an idx file at all").expect("written");
-    assert!(
-        db.refused(&ingest(&corpus, ""))
-            .await
-            .contains("magic number 0x00000803, is required, got 0x6e6f7420")
-    );
-    for (options, expected) in [
-        (
-            "{context: 64}",
-            "ingest: context requires a corpus of texts, got images",
-        ),
-        (
-            "{bos: true}",
-            "ingest: bos requires a corpus of texts, got images",
-        ),
-        (
-            "{column: 'body'}",
-            "ingest: column requires a corpus of texts, got images",
-        ),
-    ] {
-        let message = db.refused(&ingest(&corpus, &format!(", {options}"))).await;
-        assert!(message.ends_with(expected), "{message}");
-    }
-    let texts = root("tests/data/demo/corpus.jsonl");
-    let texts = db.refused(&ingest(&texts.display().to_string(), "")).await;
-    assert!(
-        texts.contains("a model that reads token ids is required for")
-            && texts.contains("got architecture mlp"),
-        "{texts}"
-    );
-    let gpt2 = root("tests/data/demo/model");
-    let demo = format!(
-        "SELECT * FROM ingest('r', '{}', '{}')",
-        gpt2.display(),
-        tiny().display()
-    );
-    assert!(
-        db.refused(&demo)
-            .await
-            .contains("a model that reads vectors is required for the images of")
-    );
-    assert_eq!(
-        db.number("SELECT count(*) FROM polysema.info.runs").await,
-        0
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn one_file_of_images_is_a_corpus() {
-    let db = Db::open().await;
-    let (folder, model) = (
-        tempfile::tempdir().expect("a folder"),
-        tiny().join("mlp.safetensors"),
-    );
-    let alone = folder.path().join("digits.idx3-ubyte");
-    fs::copy(tiny().join("t10k-images-idx3-ubyte"), &alone).expect("a copy");
-    let count = |corpus: &Path| {
-        format!(
-            "SELECT count(*) FROM ingest('r', '{}', '{}', {{replace: true}})",
-            model.display(),
-            corpus.display()
-        )
-    };
-    db.query(&count(&alone)).await;
-    assert_eq!(db.number("SELECT count(*) FROM r.documents WHERE label IS NULL AND split IS NULL AND text IS NULL").await, 20);
-    assert_eq!(
-        db.number("SELECT count(*) FROM feature_clusters() WHERE token IS NULL")
-            .await,
-        db.number("SELECT count(*) FROM r.examples").await
-    );
-    db.query(&count(&tiny().join("train-images-idx3-ubyte.gz")))
-        .await;
-    assert_eq!(
-        db.number("SELECT count(*) FROM r.documents WHERE label IS NOT NULL AND split = 'train'")
-            .await,
-        40
-    );
-    let no_folder = db
-        .refused(&format!(
-            "SELECT * FROM train_mlp('m', '{}')",
-            alone.display()
-        ))
-        .await;
-    assert!(
-        no_folder.contains("train_mlp: a folder of idx files is required, got"),
-        "{no_folder}"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_authors_neurons_are_theirs() {
-    let (data, authors) = (shared("mnist"), shared("mnist-authors"));
-    if !data.exists() || !authors.exists() {
-        println!(
-            "left out: no {} or no {}",
-            data.display(),
-            authors.display()
-        );
-        return;
-    }
-    let (db, model) = (Db::open().await, authors.join("mlp.safetensors"));
-    let (share, _) = accuracy(&model, &data, Split::Test);
-    assert!((share - 0.9399).abs() < 1e-9, "test accuracy {share}");
-    db.query(&format!(
-        "SELECT * FROM ingest('a', '{}', '{}', {{split: 'train', min_activation: 4.0059}})",
-        model.display(),
-        data.display()
-    ))
-    .await;
-    for table in ["clusters", "neurons"] {
-        db.query(&format!(
-            "CREATE EXTERNAL TABLE their_{table} STORED AS PARQUET LOCATION '{}'",
-            authors.join(format!("{table}.parquet")).display()
-        ))
-        .await;
-    }
-    db.query("CREATE TABLE their AS SELECT CAST(neuron AS INT) AS neuron, CAST(example AS INT) AS example, train_index, cluster FROM their_clusters WHERE layer = 0").await;
-    assert_eq!(db.number("SELECT count(*) FROM their").await, 6100);
-    db.none(
-        "example lists",
-        "SELECT t.*, e.neuron, e.example, e.doc_id FROM their t FULL JOIN a.examples e ON e.neuron = t.neuron AND e.example = t.example
-         WHERE e.doc_id IS DISTINCT FROM t.train_index",
-    )
-    .await;
-    db.none(
-        "partitions",
-        "SELECT neuron, count(DISTINCT ours) AS ours, count(DISTINCT theirs) AS theirs, count(DISTINCT ours * 1000 + theirs) AS both
-         FROM (SELECT t.neuron, c.cluster AS ours, t.cluster AS theirs FROM their t
-               LEFT JOIN feature_clusters(0, NULL, {threshold: 0.2}) c ON c.neuron = t.neuron AND c.example = t.example)
-         GROUP BY neuron HAVING count(DISTINCT ours) <> count(DISTINCT theirs) OR count(DISTINCT ours) <> count(DISTINCT ours * 1000 + theirs)",
-    )
-    .await;
-    let differs = [
-        "max_distance",
-        "mean_distance",
-        "intra_cluster_distance",
-        "inter_cluster_distance",
-    ]
-    .map(|c| format!("(p.{c} IS NULL) <> (t.{c} IS NULL) OR abs(p.{c} - t.{c}) > 1e-6"));
-    db.none(
-        "metrics within 1e-6",
-        &format!(
-            "SELECT t.*, p.* FROM their_neurons t
-             LEFT JOIN neuron_polysemanticity(0, NULL, {{threshold: 0.2}}) p ON p.neuron = CAST(t.neuron AS INT)
-             WHERE t.layer = 0 AND t.n_examples > 0 AND (p.n_examples IS DISTINCT FROM CAST(t.n_examples AS INT)
-               OR p.n_clusters IS DISTINCT FROM CAST(t.n_clusters AS INT) OR {})",
-            differs.join(" OR ")
-        ),
-    )
-    .await;
-    println!(
-        "checked against mnist-authors: test accuracy 93.99 %, 6,100 examples, partitions and metrics of 61 neurons"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn three_epochs_classify_mnist() {
-    let data = shared("mnist");
-    if !data.exists() {
-        println!("left out: no {}", data.display());
-        return;
-    }
-    let db = Db::open().await;
-    let rows = db.table(&format!("SELECT step, epoch, loss, accuracy, elapsed_seconds, message FROM train_mlp('mnist', '{}') WHERE accuracy IS NOT NULL", data.display())).await;
-    println!("{rows}");
-    let model = db
-        .session
-        .store()
-        .resolve_model(Path::new("mnist"))
-        .expect("stored");
-    let (share, _) = accuracy(&model, &data, Split::Test);
-    assert!(share > 0.94, "test accuracy {share}");
-    assert!(
-        rows.contains(&format!(
-            "model mnist: epoch 3: test accuracy {:.2} %",
-            100.0 * share
-        )),
-        "{rows}"
-    );
-}
-
-/// The same place read by the reader and by a pass over one document.
-#[test]
-fn activations_are_those_of_a_pass_over_one_document() {
-    let (model, corpus) = (
-        root("tests/data/demo/model"),
-        root("tests/data/demo/corpus.jsonl"),
-    );
-    for (bos, site) in [(false, Site::MlpOut), (true, Site::ResidPost)] {
-        let options = CorpusOptions {
-            context: 48,
-            max_documents: Some(40),
-            bos,
-            batch_size: 7,
-            ..Default::default()
-        };
-        let mut reader =
-            CorpusReader::open(&model, &corpus, &options, &mut || Ok(())).expect("a reader");
-        let hook = HookPoint { layer: 1, site };
-        let mut seen = std::collections::BTreeMap::new();
-        reader
-            .activations(hook, &mut |batch| {
-                for (row, values) in batch.values.chunks(batch.d).enumerate() {
-                    let key = (batch.doc_ids[row], batch.pos[row]);
-                    assert!(seen.insert(key, values.to_vec()).is_none(), "{key:?} once");
-                }
-                Ok(())
-            })
-            .expect("activations");
-        assert_eq!(seen.len(), reader.n_rows());
-        assert_eq!(reader.n_documents(), 40);
-        for document in 0..reader.n_documents() {
-            let ids = reader
-                .token_ids(document..document + 1)
-                .expect("ids")
-                .expect("tokens");
-            let mut probe = Probe {
-                hook: Some(hook),
-                seen: vec![],
-            };
-            let input = Input::Tokens {
-                ids: &ids,
-                seq: ids.len(),
-            };
-            reader.model().forward(input, &mut probe).expect("a pass");
-            let whole = probe.seen;
-            let d = whole.len() / ids.len();
-            for pos in usize::from(bos)..ids.len() {
-                let values = &seen[&(document as u32, pos as u32)];
-                let off = values
-                    .iter()
-                    .zip(&whole[pos * d..])
-                    .map(|(a, b)| (a - b).abs());
-                assert!(
-                    off.fold(0.0, f32::max) < 1e-4,
-                    "document {document} position {pos}"
-                );
-            }
-            assert!(
-                !seen.contains_key(&(document as u32, ids.len() as u32)),
-                "no padding"
-            );
-            assert!(
-                !bos || !seen.contains_key(&(document as u32, 0)),
-                "no first token"
-            );
-        }
-    }
-}
-
-/// Every place a model lists is offered, and the others are refused.
-#[test]
-fn every_listed_site_has_vectors() {
-    for (model, corpus) in [
-        (
-            root("tests/data/demo/model"),
-            root("tests/data/demo/corpus.jsonl"),
-        ),
-        (tiny().join("mlp.safetensors"), tiny()),
-    ] {
-        let options = CorpusOptions {
-            max_documents: Some(2),
-            ..Default::default()
-        };
-        let mut reader =
-            CorpusReader::open(&model, &corpus, &options, &mut || Ok(())).expect("a reader");
-        for site in reader.model().sites() {
-            let mut rows = 0;
-            let hook = HookPoint {
-                layer: 0,
-                site: *site,
-            };
-            let counted = reader.activations(hook, &mut |batch| {
-                rows += batch.values.len() / batch.d;
-                Ok(())
-            });
-            counted.unwrap_or_else(|error| panic!("{hook}: {error}"));
-            assert_eq!(rows, reader.n_rows(), "{hook}");
-        }
-        for hook in [
-            HookPoint {
-                layer: 0,
-                site: Site::AttnScores,
-            },
-            HookPoint {
-                layer: 9,
-                site: Site::MlpPost,
-            },
-        ] {
-            let error = reader
-                .activations(hook, &mut |_| Ok(()))
-                .expect_err("refused");
-            assert!(error.strip_backtrace().contains("is required"), "{error}");
-        }
-    }
 }

@@ -116,7 +116,7 @@ impl TableFunction for Activations {
             None => plan_err!("activations: {name} must be text, got NULL"),
         };
         let (model, corpus) = (required("model")?, PathBuf::from(required("corpus")?));
-        let hook = HookPoint::parse(&required("hook")?)?;
+        let hook = HookPoint::parse(&required("hook")?).map_err(|e| in_name_of(DOC.name, e))?;
         let options = options(&arguments).map_err(|e| in_name_of(DOC.name, e))?;
         let detail = format!("model={model}, corpus={}, hook={hook}", corpus.display());
         let store = Arc::clone(&self.store);

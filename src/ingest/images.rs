@@ -14,7 +14,7 @@ use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
 use datafusion::error::Result;
 
 use super::idx::Idx;
-use super::reading::CorpusOptions;
+use super::readable::CorpusOptions;
 use crate::store::{RunWriter, schema};
 
 /// Mean and standard deviation of MNIST's training pixels, as its classifiers are commonly given them.

@@ -12,7 +12,7 @@ use datafusion::error::Result;
 use serde_json::{Map, Value, json};
 
 use super::images::Split;
-use super::reading::CorpusOptions;
+use super::readable::CorpusOptions;
 use crate::models::LayerNorm;
 
 /// What a user may know of one option; the SQL function, the shell and the README show these.

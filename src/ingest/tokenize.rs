@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 use super::corpus::{Corpus, TextBatch};
 use super::documents::{Advance, Documents, Target};
-use super::reading::CorpusOptions;
+use super::readable::CorpusOptions;
 use super::segments::split_segment;
 use super::spool::Spool;
 use crate::models::{LoadedModel, Tokenizer};

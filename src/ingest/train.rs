@@ -9,7 +9,7 @@ use datafusion::error::Result;
 use serde_json::json;
 
 use super::images::{Images, Split, are_images};
-use super::reading::{CorpusOptions, in_name_of};
+use super::readable::{CorpusOptions, in_name_of};
 use crate::models::{ClassifierTrainer, Random};
 use crate::store::Store;
 

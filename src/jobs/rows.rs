@@ -109,3 +109,60 @@ impl Iterator for Batches<'_> {
         self.advance().transpose()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use datafusion::arrow::array::{AsArray, Int64Array};
+    use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema};
+    use datafusion::prelude::SessionContext;
+
+    use super::*;
+    use crate::jobs::Job;
+
+    fn counts(n: i64) -> Result<RecordBatch> {
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
+        let column = Arc::new(Int64Array::from(vec![n]));
+        Ok(RecordBatch::try_new(schema, vec![column])?)
+    }
+
+    /// A job that sends the number of rows its relation has, twice.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_relation_is_read_from_the_start_each_time() -> Result<()> {
+        let context = SessionContext::new();
+        let relation = "SELECT v, count(*) FROM (VALUES (1), (2), (2)) AS a(v) JOIN (VALUES (1), (2)) AS b(w) ON v = w
+                        GROUP BY v UNION ALL SELECT 7, 7";
+        let relation = context.sql(relation).await?.into_unoptimized_plan();
+        let work =
+            |rows: Option<&Rows>, _: &AtomicBool, send: &mut dyn FnMut(Result<RecordBatch>)| {
+                for _ in 0..2 {
+                    let mut n = 0;
+                    for batch in rows.expect("a relation").read()? {
+                        n += batch?.num_rows();
+                    }
+                    send(counts(n as i64));
+                }
+                Ok(())
+            };
+        context.register_table(
+            "job",
+            Arc::new(Job {
+                function: "job",
+                operator: "JobExec",
+                detail: String::new(),
+                schema: counts(0)?.schema(),
+                writes: false,
+                input: Some(Arc::new(relation)),
+                work: Arc::new(work),
+            }),
+        )?;
+        let found = context.sql("SELECT n FROM job").await?.collect().await?;
+        let found: Vec<i64> = found
+            .iter()
+            .flat_map(|b| b.column(0).as_primitive::<Int64Type>().values().to_vec())
+            .collect();
+        assert_eq!(found, [3, 3]);
+        Ok(())
+    }
+}

@@ -103,3 +103,47 @@ fn sweep(folders: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    #[test]
+    fn a_folder_appears_whole_and_is_replaced_whole() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let store = Store::open(folder.path())?;
+        let write = |replace: bool, files: &[&str], commit: bool| -> Result<()> {
+            let writer = store.begin_model("m", replace)?;
+            for file in files {
+                writer.write(file, b"x")?;
+            }
+            if commit { writer.commit() } else { Ok(()) }
+        };
+        write(false, &["a"], false)?;
+        assert!(!store.has_model("m"), "invisible without a commit");
+        write(false, &["a", "b"], true)?;
+        assert!(write(false, &["c"], true).is_err(), "a name that exists");
+        write(true, &["c"], false)?;
+        assert!(folder.path().join("models/m/b").exists(), "untouched");
+        write(true, &["c"], true)?;
+        let files = entries(&folder.path().join("models/m"))?;
+        assert_eq!(files, [folder.path().join("models/m/c")]);
+        assert_eq!(store.models()?, ["m"]);
+        Ok(())
+    }
+
+    #[test]
+    fn what_killed_writers_leave_is_made_good() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let store = Store::open(folder.path())?;
+        let models = folder.path().join("models");
+        for left in [".next-a", ".replaced-b", ".replaced-c", "c"] {
+            fs::create_dir_all(models.join(left))?;
+        }
+        drop(store.begin_model("d", false)?);
+        assert_eq!(store.models()?, ["b", "c"]);
+        assert_eq!(entries(&models)?.len(), 2);
+        Ok(())
+    }
+}
