@@ -130,5 +130,7 @@ pub enum Resolved {
 
 /// The run that unqualified names mean, if one is selected.
 pub fn current_run(state: &dyn Session, store: &Store) -> Option<Arc<Run>> {
-    store.run(&state.config_options().catalog.default_schema).ok()
+    store
+        .run(&state.config_options().catalog.default_schema)
+        .ok()
 }

@@ -77,7 +77,12 @@ impl<'a> RowVectors<'a> {
     }
 
     /// The rows' vectors one after the other, checked to be of one width and finite.
-    fn gather(&self, column: &ArrayRef, first: usize, width: &mut Option<usize>) -> Result<Vec<f32>> {
+    fn gather(
+        &self,
+        column: &ArrayRef,
+        first: usize,
+        width: &mut Option<usize>,
+    ) -> Result<Vec<f32>> {
         let (function, written) = (self.function, &self.written);
         let vectors = VectorColumn::<Float32Type>::try_new(function, "vector", column)?;
         let mut values = vec![];

@@ -13,7 +13,7 @@ use polysema_udfs::kernels::sae::evaluation::{Evaluation, SaeMetrics};
 use rayon::prelude::*;
 
 use crate::ingest::{CorpusReader, ReadBatch, VectorSource};
-use crate::models::{HookPoint, Hooks, Input, Model};
+use crate::models::{HookPoint, Hooks, Input};
 
 /// Rows of a batch in `l1_per_batch`: the authors'.
 const BATCH: usize = 128;
@@ -219,10 +219,14 @@ fn predictions(batch: &ReadBatch, skip: usize) -> u64 {
 fn cross_entropy(logits: &Tensor, batch: &ReadBatch, ids: &[u32], skip: usize) -> Result<f64> {
     let values = values(logits)?;
     let d_vocab = values.len() / ids.len();
-    let places = batch.documents.iter().enumerate().flat_map(|(place, (_, n))| {
-        let first = place * batch.seq;
-        first + skip..first + n.saturating_sub(1).max(skip)
-    });
+    let places = batch
+        .documents
+        .iter()
+        .enumerate()
+        .flat_map(|(place, (_, n))| {
+            let first = place * batch.seq;
+            first + skip..first + n.saturating_sub(1).max(skip)
+        });
     let places: Vec<usize> = places.collect();
     let loss = |place: &usize| {
         let row = &values[place * d_vocab..(place + 1) * d_vocab];
@@ -279,13 +283,37 @@ fn finish(
     }
     let [ce, ce_sae, ce_zero] = losses;
     let more = [
-        ("accuracy_percent", accuracy, "100 * share of images whose largest logit is their label's"),
-        ("accuracy_with_sae_percent", with_sae, "the same with reconstructions in place of the vectors"),
-        ("accuracy_loss_percent", lost, "accuracy_percent - accuracy_with_sae_percent"),
+        (
+            "accuracy_percent",
+            accuracy,
+            "100 * share of images whose largest logit is their label's",
+        ),
+        (
+            "accuracy_with_sae_percent",
+            with_sae,
+            "the same with reconstructions in place of the vectors",
+        ),
+        (
+            "accuracy_loss_percent",
+            lost,
+            "accuracy_percent - accuracy_with_sae_percent",
+        ),
         ("ce_loss", ce, "mean over tokens of -ln p(token), in nats"),
-        ("ce_loss_with_sae", ce_sae, "the same with reconstructions in place of the vectors"),
-        ("ce_loss_zero_ablation", ce_zero, "the same with zeros in place of the vectors"),
-        ("ce_loss_score", score, "(ce_loss_zero_ablation - ce_loss_with_sae) / (ce_loss_zero_ablation - ce_loss)"),
+        (
+            "ce_loss_with_sae",
+            ce_sae,
+            "the same with reconstructions in place of the vectors",
+        ),
+        (
+            "ce_loss_zero_ablation",
+            ce_zero,
+            "the same with zeros in place of the vectors",
+        ),
+        (
+            "ce_loss_score",
+            score,
+            "(ce_loss_zero_ablation - ce_loss_with_sae) / (ce_loss_zero_ablation - ce_loss)",
+        ),
     ];
     metrics.extend(more.map(|(name, value, definition)| Metric {
         name,
@@ -298,18 +326,62 @@ fn finish(
 fn of_rows(found: &SaeMetrics) -> Vec<Metric> {
     let metrics = [
         ("rows", Some(found.rows as f64), "rows measured"),
-        ("mse", Some(found.mse), "mean over rows and dimensions of (y - x)^2"),
-        ("sse_per_row", Some(found.sse_per_row), "mean over rows of the sum over dimensions of (y - x)^2"),
-        ("fvu", found.fvu, "sum of (y - x)^2 / sum of (x - mean x)^2, over rows and dimensions"),
-        ("explained_variance", found.fvu.map(|fvu| 1.0 - fvu), "1 - fvu"),
-        ("l0", Some(found.l0), "mean over rows of the number of latents with a > 0"),
+        (
+            "mse",
+            Some(found.mse),
+            "mean over rows and dimensions of (y - x)^2",
+        ),
+        (
+            "sse_per_row",
+            Some(found.sse_per_row),
+            "mean over rows of the sum over dimensions of (y - x)^2",
+        ),
+        (
+            "fvu",
+            found.fvu,
+            "sum of (y - x)^2 / sum of (x - mean x)^2, over rows and dimensions",
+        ),
+        (
+            "explained_variance",
+            found.fvu.map(|fvu| 1.0 - fvu),
+            "1 - fvu",
+        ),
+        (
+            "l0",
+            Some(found.l0),
+            "mean over rows of the number of latents with a > 0",
+        ),
         ("l0_percent", Some(found.l0_percent), "100 * l0 / d_sae"),
-        ("l1_per_row", Some(found.l1_per_row), "mean over rows of the sum of a"),
-        ("l1_per_batch", Some(found.l1_per_batch), "mean over batches of 128 rows of the sum of a; the last one may be short"),
-        ("frac_alive", Some(found.frac_alive), "share of latents with a > 0 on some row"),
-        ("max_distance", found.max_distance, "largest cosine distance of x * w_enc over a latent's first 100 rows with a > 0; median over latents with 2 rows or more"),
-        ("mean_distance", found.mean_distance, "mean of these distances; median over the same latents"),
-        ("size", found.size, "number of rows with a > 0; median over latents with 2 rows or more"),
+        (
+            "l1_per_row",
+            Some(found.l1_per_row),
+            "mean over rows of the sum of a",
+        ),
+        (
+            "l1_per_batch",
+            Some(found.l1_per_batch),
+            "mean over batches of 128 rows of the sum of a; the last one may be short",
+        ),
+        (
+            "frac_alive",
+            Some(found.frac_alive),
+            "share of latents with a > 0 on some row",
+        ),
+        (
+            "max_distance",
+            found.max_distance,
+            "largest cosine distance of x * w_enc over a latent's first 100 rows with a > 0; median over latents with 2 rows or more",
+        ),
+        (
+            "mean_distance",
+            found.mean_distance,
+            "mean of these distances; median over the same latents",
+        ),
+        (
+            "size",
+            found.size,
+            "number of rows with a > 0; median over latents with 2 rows or more",
+        ),
     ];
     let metrics = metrics.into_iter().map(|(name, value, definition)| Metric {
         name,

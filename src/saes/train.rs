@@ -361,7 +361,7 @@ impl<'a, 'p> Training<'a, 'p> {
             true => format!("reading up to step {}, where it was interrupted", self.skip),
             false => format!("training {}", self.request.name),
         };
-        (self.progress)(TrainSaeProgress {
+        let row = TrainSaeProgress {
             phase: "train",
             step: self.steps,
             rows_seen: self.rows,
@@ -370,7 +370,8 @@ impl<'a, 'p> Training<'a, 'p> {
             rows_per_second: self.rows.saturating_sub(skipped) as f64 / elapsed.max(1e-9),
             elapsed_seconds: self.seconds(),
             message,
-        });
+        };
+        (self.progress)(row);
     }
 
     fn finish(mut self) -> Result<(Sae, Done)> {
