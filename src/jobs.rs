@@ -5,6 +5,7 @@
 //! where `polysema.allow_jobs` is false.
 
 mod progress;
+mod query;
 mod rows;
 mod sources;
 mod vectors;
@@ -18,7 +19,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{internal_err, plan_err};
+use datafusion::common::{ScalarValue, internal_err, plan_err};
 use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan, TableType};
@@ -32,6 +33,7 @@ use polysema_udfs::bridge::settings::PolysemaOptions;
 use tokio::runtime::Handle;
 
 pub use progress::{PROGRESS_COLUMNS, progress_row, progress_schema};
+pub use query::{Query, QueryTable};
 pub use rows::{Batches, Rows};
 pub use sources::{LAYER_OR_ROWS, Resolved, Written, current_run};
 pub use vectors::RowVectors;
@@ -205,5 +207,13 @@ struct CancelOnDrop(Arc<AtomicBool>);
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// An option's value as a parser of texts reads it.
+pub fn option_text(value: &ScalarValue) -> String {
+    match value.try_as_str() {
+        Some(Some(text)) => text.to_string(),
+        _ => value.to_string(),
     }
 }

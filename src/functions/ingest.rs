@@ -6,14 +6,14 @@ use std::sync::{Arc, LazyLock};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
-use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::common::{Result, plan_err};
 use polysema_udfs::bridge::arguments::Arguments;
 use polysema_udfs::bridge::document::{
     Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
 
 use crate::ingest::{IngestOptions, IngestRequest, MaxActivations, OPTIONS, Progress, ingest};
-use crate::jobs::{Job, PROGRESS_COLUMNS, Rows, progress_row, progress_schema};
+use crate::jobs::{Job, PROGRESS_COLUMNS, Rows, option_text, progress_row, progress_schema};
 use crate::store::Store;
 
 static PARAMETERS: LazyLock<Vec<Parameter>> = LazyLock::new(|| {
@@ -124,12 +124,5 @@ impl TableFunction for Ingest {
             input: maxima.map(|relation| Arc::clone(&relation.plan)),
             work: Arc::new(work),
         }))
-    }
-}
-
-fn option_text(value: &ScalarValue) -> String {
-    match value.try_as_str() {
-        Some(Some(text)) => text.to_string(),
-        _ => value.to_string(),
     }
 }

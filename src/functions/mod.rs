@@ -3,6 +3,7 @@
 mod activations;
 mod import_run;
 mod ingest;
+mod sae;
 mod train_mlp;
 
 use std::sync::Arc;
@@ -13,10 +14,12 @@ use crate::store::Store;
 
 /// The engine's functions over one store, in reading order.
 pub fn functions(store: &Arc<Store>) -> Vec<Function> {
-    vec![
+    let mut functions = vec![
         ingest::function(Arc::clone(store)),
         import_run::function(Arc::clone(store)),
         activations::function(Arc::clone(store)),
         train_mlp::function(Arc::clone(store)),
-    ]
+    ];
+    functions.extend(sae::functions(store));
+    functions
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use datafusion::common::plan_err;
 use datafusion::error::Result;
 use polysema_udfs::kernels::sae::Sae;
 
@@ -37,6 +38,20 @@ impl SaeLibrary {
     /// The store they are in.
     pub fn store(&self) -> &Arc<Store> {
         &self.store
+    }
+
+    /// The run that has the latents of one as a layer, and the layer.
+    ///
+    /// Errors: it has none.
+    pub fn layer(&self, function: &str, name: &str) -> Result<(String, i32)> {
+        let facts = self.store.sae(name)?.manifest;
+        match (facts.run, facts.layer) {
+            (Some(run), Some(layer)) if self.store.has(&run) => Ok((run, layer)),
+            (run, _) => plan_err!(
+                "{function}: the run with the latents of '{name}' is required, got {}",
+                run.map_or("none".to_string(), |run| format!("'{run}', which is gone"))
+            ),
+        }
     }
 
     /// The one of this name as it is now.

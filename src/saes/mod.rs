@@ -5,7 +5,9 @@
 mod checkpoint;
 mod evaluate;
 pub mod exchange;
+mod import;
 mod library;
+mod matches;
 mod options;
 mod shuffle;
 mod source;
@@ -13,7 +15,9 @@ mod train;
 mod weights;
 
 pub use evaluate::{Metric, dead, evaluate_model, evaluate_rows};
+pub use import::{Format, example_options, export_sae, import_sae, import_sae_options};
 pub use library::{LoadedSae, SaeLibrary};
+pub use matches::{Match, matches, weights_of};
 pub use options::{SaeOptions, train_sae_options};
 pub use source::{OtherCorpus, layer_vectors, sae_reader};
 pub use train::{TrainSaeProgress, TrainSaeRequest, Vectors, train_sae};

@@ -96,8 +96,8 @@ pub fn train_sae_options() -> Vec<OptionDoc> {
 /// The options of one training; [`train_sae_options`] says what each is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SaeOptions {
-    pub(super) hook: Option<Site>,
-    pub(super) column: Option<String>,
+    hook: Option<Site>,
+    column: Option<String>,
     d_sae: Option<usize>,
     expansion: usize,
     variant: &'static str,
@@ -197,6 +197,16 @@ impl SaeOptions {
         }
         options.examples.replace = options.replace;
         Ok(options)
+    }
+
+    /// The source's column of vectors, if it is named.
+    pub fn column(&self) -> Option<&str> {
+        self.column.as_deref()
+    }
+
+    /// The place in a layer, if it is named.
+    pub fn hook(&self) -> Option<Site> {
+        self.hook
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<()> {

@@ -63,14 +63,14 @@ pub enum Vectors<'a> {
         corpus: Source,
     },
     /// Rows of a table or query.
-    Table(&'a mut dyn VectorSource),
+    Table(Box<dyn VectorSource + 'a>),
 }
 
 impl Vectors<'_> {
-    fn source(&mut self) -> &mut dyn VectorSource {
+    fn source(&mut self) -> &mut (dyn VectorSource + '_) {
         match self {
             Self::Layer { vectors, .. } => vectors.as_mut(),
-            Self::Table(source) => *source,
+            Self::Table(source) => source.as_mut(),
         }
     }
 
@@ -498,8 +498,8 @@ pub(super) fn attach(
             facts.source = vectors.description.clone();
             (facts.model, facts.corpus) = (Some(model), Some(corpus));
         }
-        Vectors::Table(source) => {
-            let replace = examples.replace;
+        Vectors::Table(mut source) => {
+            let (replace, source) = (examples.replace, source.as_mut());
             facts.source = source.describe();
             facts.layer = Some(make_run(
                 store, latents, source, replace, cancelled, progress,

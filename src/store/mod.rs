@@ -39,7 +39,7 @@ pub use folder::FolderWriter;
 pub use kept::RunKeeper;
 pub use manifest::{Counts, FORMAT, RunManifest, Source, Versions};
 pub use provider::RunTable;
-pub use run::{LayerRow, Run};
+pub use run::{LayerRow, LayerWeights, Run};
 pub use saes::{SaeManifest, SaeWriter, StoredSae};
 pub use scan::RunScan;
 pub use table::Table;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use datafusion::arrow::array::AsArray;
-use datafusion::arrow::datatypes::{Int32Type, SchemaRef};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray};
+use datafusion::arrow::datatypes::{Float32Type, Int32Type, SchemaRef};
 use datafusion::common::exec_datafusion_err;
 use datafusion::error::Result;
 
@@ -29,6 +29,17 @@ pub struct LayerRow {
     pub n_neurons: i32,
     /// `gelu_new`, `relu`, ...; of latents the variant.
     pub activation_function: String,
+}
+
+/// The weights of a layer's neurons.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayerWeights {
+    /// Number of neurons.
+    pub n: usize,
+    /// `[n, d_in]`, row-major
+    pub w_in: Vec<f32>,
+    /// `[n, d_out]`, row-major; empty if they are not known
+    pub w_out: Vec<f32>,
 }
 
 /// A run as one generation of files; stays readable when the run is replaced, as far as its files are mapped.
@@ -116,6 +127,40 @@ impl Run {
             }));
         }
         Ok(rows)
+    }
+
+    /// The weights of a layer's neurons.
+    ///
+    /// Errors: there is no such layer.
+    pub fn layer_weights(&self, layer: i32) -> Result<LayerWeights> {
+        let file = self.map_one(Table::Neurons, Some(layer))?;
+        let (mut n, mut w_in, mut w_out) = (0, vec![], vec![]);
+        let append = |column: &ArrayRef, out: &mut Vec<f32>| {
+            let list = column.as_list::<i32>();
+            let (start, end) = (list.value_offsets()[0], list.value_offsets()[list.len()]);
+            let values = list.values().as_primitive::<Float32Type>();
+            out.extend_from_slice(&values.values()[start as usize..end as usize]);
+        };
+        for batch in 0..file.rows().len() {
+            let batch = file.read(batch, &[2, 4])?;
+            n += batch.num_rows();
+            append(batch.column(0), &mut w_in);
+            append(batch.column(1), &mut w_out);
+        }
+        Ok(LayerWeights { n, w_in, w_out })
+    }
+
+    /// The largest activation of each of a layer's neurons.
+    ///
+    /// Errors: there is no such layer.
+    pub fn max_activations(&self, layer: i32) -> Result<Vec<f32>> {
+        let file = self.map_one(Table::Neurons, Some(layer))?;
+        let mut max = vec![];
+        for batch in 0..file.rows().len() {
+            let batch = file.read(batch, &[5])?;
+            max.extend_from_slice(batch.column(0).as_primitive::<Float32Type>().values());
+        }
+        Ok(max)
     }
 
     /// Columns of a table as SQL sees it.

@@ -142,7 +142,9 @@ fn is_codes(data_type: &DataType) -> bool {
                 DataType::Null => true,
                 DataType::Struct(fields) => {
                     let number = |name| {
-                        fields.find(name).is_some_and(|(_, f)| f.data_type().is_numeric())
+                        fields
+                            .find(name)
+                            .is_some_and(|(_, f)| f.data_type().is_numeric())
                     };
                     number("latent") && number("activation")
                 }
@@ -273,7 +275,12 @@ fn encode(loaded: &LoadedSae, values: &ArrayRef) -> Result<ArrayRef> {
     let nulls = NullBuffer::from(valid);
     let nulls = (nulls.null_count() > 0).then_some(nulls);
     let offsets = OffsetBuffer::from_lengths(lengths);
-    Ok(Arc::new(ListArray::try_new(field, offsets, Arc::new(items), nulls)?))
+    Ok(Arc::new(ListArray::try_new(
+        field,
+        offsets,
+        Arc::new(items),
+        nulls,
+    )?))
 }
 
 fn decode(loaded: &LoadedSae, codes: &ArrayRef) -> Result<ArrayRef> {
@@ -306,7 +313,9 @@ fn decode(loaded: &LoadedSae, codes: &ArrayRef) -> Result<ArrayRef> {
                 .iter()
                 .zip(activations.as_primitive::<Float32Type>());
             for (latent, activation) in pairs {
-                let known = latent.and_then(|l| usize::try_from(l).ok()).filter(|l| *l < sae.d_sae);
+                let known = latent
+                    .and_then(|l| usize::try_from(l).ok())
+                    .filter(|l| *l < sae.d_sae);
                 let (Some(latent), Some(activation)) = (known, activation) else {
                     return exec_err!(
                         "sae_decode: a latent from 0 to {} and an activation are required, got {latent:?} and \
@@ -315,7 +324,10 @@ fn decode(loaded: &LoadedSae, codes: &ArrayRef) -> Result<ArrayRef> {
                     );
                 };
                 let written = &sae.w_dec[latent * sae.d_in..][..sae.d_in];
-                vector.iter_mut().zip(written).for_each(|(v, w)| *v += activation * w);
+                vector
+                    .iter_mut()
+                    .zip(written)
+                    .for_each(|(v, w)| *v += activation * w);
             }
         }
         out.append(&vector);

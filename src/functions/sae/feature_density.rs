@@ -1,0 +1,94 @@
+//! `feature_density(name)`: how often the latents of a sparse autoencoder are active, as a histogram.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{Result, plan_err};
+use polysema_udfs::bridge::arguments::Arguments;
+use polysema_udfs::bridge::document::{
+    Function, FunctionDoc, Implementation, Parameter, TableFunction,
+};
+
+use crate::jobs::{Query, QueryTable};
+use crate::saes::SaeLibrary;
+
+static DOC: FunctionDoc = FunctionDoc {
+    name: "feature_density",
+    chapter: "sae",
+    summary: "A histogram of how often the latents of a sparse autoencoder are active.",
+    arguments: &[Parameter {
+        name: "name",
+        kind: "text",
+        summary: "name of the autoencoder",
+    }],
+    required: 1,
+    options: &[Parameter {
+        name: "width",
+        kind: "number above 0",
+        summary: "width of a bucket in powers of ten; default 0.5",
+    }],
+    returns: "log10_lower, log10_upper (of the share of the training rows with a > 0; NULL for latents never active), \
+              n_latents; empty buckets are left out",
+    example: "SELECT * FROM feature_density('letters')",
+    replaces: None,
+};
+
+/// The catalogue entry.
+pub(super) fn function(saes: &Arc<SaeLibrary>) -> Function {
+    let saes = Arc::clone(saes);
+    Function {
+        doc: &DOC,
+        implementation: Implementation::Table(Arc::new(FeatureDensity { saes })),
+    }
+}
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("log10_lower", DataType::Float64, true),
+        Field::new("log10_upper", DataType::Float64, true),
+        Field::new("n_latents", DataType::Int64, false),
+    ]))
+}
+
+#[derive(Debug)]
+struct FeatureDensity {
+    saes: Arc<SaeLibrary>,
+}
+
+impl TableFunction for FeatureDensity {
+    fn schema(&self, _: &Arguments) -> Result<SchemaRef> {
+        Ok(schema())
+    }
+
+    fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
+        let Some(name) = arguments.text("name")? else {
+            return plan_err!("feature_density: name must be text, got NULL");
+        };
+        let width = match arguments.number("width")?.unwrap_or(0.5) {
+            width if width > 0.0 => width,
+            width => return plan_err!("feature_density: width must be above 0, got {width}"),
+        };
+        let saes = Arc::clone(&self.saes);
+        let ask = move |_: &dyn Session| {
+            let (run, layer) = saes.layer(DOC.name, &name)?;
+            let sql = format!(
+                "SELECT bucket * {width:?}, (bucket + 1) * {width:?}, count(*)
+                 FROM (
+                     SELECT CASE WHEN frac_active > 0
+                                 THEN floor(log10(CAST(frac_active AS DOUBLE)) / {width:?}) END AS bucket
+                     FROM neurons
+                     WHERE layer = {layer}
+                 )
+                 GROUP BY bucket
+                 ORDER BY bucket NULLS FIRST"
+            );
+            Ok(Query { run, sql })
+        };
+        Ok(Arc::new(QueryTable {
+            function: DOC.name,
+            schema: schema(),
+            ask: Arc::new(ask),
+        }))
+    }
+}

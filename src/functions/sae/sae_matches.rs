@@ -1,0 +1,182 @@
+//! `sae_matches(a, b)`: for each latent of one autoencoder the most similar latents or neurons of another layer.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use async_trait::async_trait;
+use datafusion::arrow::array::{ArrayRef, Float64Array, Int32Array, RecordBatch};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{Result, plan_err};
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use polysema_udfs::bridge::arguments::Arguments;
+use polysema_udfs::bridge::document::{
+    Function, FunctionDoc, Implementation, Parameter, TableFunction,
+};
+
+use crate::jobs::{Job, Resolved, Rows, Written};
+use crate::saes::{Match, SaeLibrary, matches, weights_of};
+
+static DOC: FunctionDoc = FunctionDoc {
+    name: "sae_matches",
+    chapter: "sae",
+    summary: "For each latent of a sparse autoencoder the latents or neurons of another layer whose weights are most similar.",
+    arguments: &[
+        Parameter {
+            name: "a",
+            kind: "text",
+            summary: "name of an autoencoder",
+        },
+        Parameter {
+            name: "b",
+            kind: "text, or a layer's number",
+            summary: "name of another autoencoder, or a layer of the current run",
+        },
+    ],
+    required: 2,
+    options: &[Parameter {
+        name: "k",
+        kind: "whole number from 1",
+        summary: "matches a latent; default 1",
+    }],
+    returns: "latent, rank (from 1), match (latent or neuron of b), decoder_cosine, encoder_cosine in [-1, 1], NULL for a \
+              zero vector or where widths differ; the most similar decoder first (encoder, where only these are as wide)",
+    example: "SELECT count(*) FROM sae_matches('letters', 'letters') WHERE match = latent",
+    replaces: None,
+};
+
+/// The catalogue entry.
+pub(super) fn function(saes: &Arc<SaeLibrary>) -> Function {
+    let saes = Arc::clone(saes);
+    Function {
+        doc: &DOC,
+        implementation: Implementation::Table(Arc::new(SaeMatches { saes })),
+    }
+}
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("latent", DataType::Int32, false),
+        Field::new("rank", DataType::Int32, false),
+        Field::new("match", DataType::Int32, false),
+        Field::new("decoder_cosine", DataType::Float64, true),
+        Field::new("encoder_cosine", DataType::Float64, true),
+    ]))
+}
+
+fn rows_of(found: &[Match]) -> Result<RecordBatch> {
+    let ints = |of: fn(&Match) -> usize| -> ArrayRef {
+        Arc::new(Int32Array::from_iter_values(
+            found.iter().map(|m| of(m) as i32),
+        ))
+    };
+    let numbers = |of: fn(&Match) -> Option<f64>| -> ArrayRef {
+        Arc::new(Float64Array::from_iter(found.iter().map(of)))
+    };
+    let columns = vec![
+        ints(|m| m.latent),
+        ints(|m| m.rank),
+        ints(|m| m.other),
+        numbers(|m| m.decoder_cosine),
+        numbers(|m| m.encoder_cosine),
+    ];
+    Ok(RecordBatch::try_new(schema(), columns)?)
+}
+
+#[derive(Debug)]
+struct SaeMatches {
+    saes: Arc<SaeLibrary>,
+}
+
+impl TableFunction for SaeMatches {
+    fn schema(&self, _: &Arguments) -> Result<SchemaRef> {
+        Ok(schema())
+    }
+
+    fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
+        let Some(a) = arguments.text("a")? else {
+            return plan_err!("sae_matches: a must be text, got NULL");
+        };
+        let Some(b) = Written::of(&arguments, "b")? else {
+            return plan_err!("sae_matches: b must be text or a layer's number, got NULL");
+        };
+        let k = match arguments.integer("k")?.unwrap_or(1) {
+            k if k >= 1 => k as usize,
+            k => return plan_err!("sae_matches: k must be at least 1, got {k}"),
+        };
+        let saes = Arc::clone(&self.saes);
+        Ok(Arc::new(Matching { saes, a, b, k }))
+    }
+}
+
+#[derive(Debug)]
+struct Matching {
+    saes: Arc<SaeLibrary>,
+    a: String,
+    b: Written,
+    k: usize,
+}
+
+#[async_trait]
+impl TableProvider for Matching {
+    fn schema(&self) -> SchemaRef {
+        schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Temporary
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let store = self.saes.store();
+        let layer = match &self.b {
+            Written::Name(name) if store.has_sae(name) => None,
+            b => match b.resolve(DOC.name, state, store).await? {
+                Resolved::Layer { run, layer } => Some((run, layer)),
+                Resolved::Rows { written, .. } => {
+                    return plan_err!(
+                        "sae_matches: b must be an autoencoder or a layer of the current run, got {written}"
+                    );
+                }
+            },
+        };
+        let (saes, a, b, k) = (
+            Arc::clone(&self.saes),
+            self.a.clone(),
+            self.b.clone(),
+            self.k,
+        );
+        let work =
+            move |_: Option<&Rows>, _: &AtomicBool, send: &mut dyn FnMut(Result<RecordBatch>)| {
+                let of_a = weights_of(&saes.get(&a)?.sae);
+                let of_b = match (&layer, &b) {
+                    (Some((run, layer)), _) => run.layer_weights(layer.layer)?,
+                    (None, Written::Name(name)) => weights_of(&saes.get(name)?.sae),
+                    (None, other) => {
+                        return plan_err!("sae_matches: b must be text, got {other:?}");
+                    }
+                };
+                matches(&of_a, &of_b, k, &mut |found| {
+                    send(rows_of(&found));
+                    Ok(())
+                })
+            };
+        let job = Job {
+            function: DOC.name,
+            operator: "SaeMatchesExec",
+            detail: format!("a={}", self.a),
+            schema: schema(),
+            writes: false,
+            input: None,
+            work: Arc::new(work),
+        };
+        job.scan(state, projection, filters, limit).await
+    }
+}

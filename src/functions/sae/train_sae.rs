@@ -1,0 +1,215 @@
+//! `train_sae(name, source)`: a sparse autoencoder of a layer's or a table's vectors, as a job whose rows are its progress.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, LazyLock};
+
+use async_trait::async_trait;
+use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{Result, plan_err};
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use polysema_udfs::bridge::arguments::Arguments;
+use polysema_udfs::bridge::document::{
+    Function, FunctionDoc, Implementation, Parameter, TableFunction,
+};
+use polysema_udfs::kernels::sae::StepLosses;
+
+use crate::jobs::{Job, LAYER_OR_ROWS, Resolved, RowVectors, Rows, Written, option_text};
+use crate::saes::{
+    SaeOptions, TrainSaeProgress, TrainSaeRequest, Vectors, layer_vectors, train_sae,
+    train_sae_options,
+};
+use crate::store::Store;
+
+static PARAMETERS: LazyLock<Vec<Parameter>> = LazyLock::new(|| {
+    let options = train_sae_options().into_iter();
+    let parameters = options.map(|option| Parameter {
+        name: option.name,
+        kind: option.range,
+        summary: option.meaning,
+    });
+    parameters.collect()
+});
+
+static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
+    name: "train_sae",
+    chapter: "sae",
+    summary: "Trains a sparse autoencoder, whose latents become a layer of neurons; its rows are its progress.",
+    arguments: &[
+        Parameter {
+            name: "name",
+            kind: "text",
+            summary: "name of the new autoencoder and of its latents' layer",
+        },
+        Parameter {
+            name: "source",
+            kind: LAYER_OR_ROWS,
+            summary: "a layer of the current run (its model reads its corpus again, and the run gets the latents as a \
+                      layer more), or rows with a column of vectors (the latents become a run of their own)",
+        },
+    ],
+    required: 2,
+    options: &PARAMETERS,
+    returns: "phase, step, rows_seen, loss, mse, l1, ne_loss, l0, dead_percent, explained_variance (of the last step), \
+              rows_per_second, elapsed_seconds, message; several rows a second",
+    example: "SELECT step, rows_seen FROM train_sae('letters', (SELECT vector FROM activations('tests/data/demo/model', \
+              'tests/data/demo/corpus.jsonl', 'blocks.2.mlp.out', {max_documents: 4})), {d_sae: 256, replace: true}) \
+              WHERE phase = 'done'",
+    replaces: None,
+});
+
+/// The catalogue entry.
+pub(super) fn function(store: &Arc<Store>) -> Function {
+    let store = Arc::clone(store);
+    Function {
+        doc: &DOC,
+        implementation: Implementation::Table(Arc::new(TrainSae { store })),
+    }
+}
+
+fn schema() -> SchemaRef {
+    let number = |name| Field::new(name, DataType::Float64, true);
+    Arc::new(Schema::new(vec![
+        Field::new("phase", DataType::Utf8, false),
+        Field::new("step", DataType::Int64, false),
+        Field::new("rows_seen", DataType::Int64, false),
+        number("loss"),
+        number("mse"),
+        number("l1"),
+        number("ne_loss"),
+        number("l0"),
+        number("dead_percent"),
+        number("explained_variance"),
+        number("rows_per_second"),
+        number("elapsed_seconds"),
+        Field::new("message", DataType::Utf8, false),
+    ]))
+}
+
+fn row(progress: &TrainSaeProgress) -> Result<RecordBatch> {
+    let one = |value: Option<f64>| -> ArrayRef { Arc::new(Float64Array::from(vec![value])) };
+    let loss = |of: fn(&StepLosses) -> f64| one(progress.losses.as_ref().map(of));
+    let dead = progress
+        .losses
+        .map(|losses| 100.0 * losses.n_dead as f64 / progress.d_sae as f64);
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from(vec![progress.phase])),
+        Arc::new(Int64Array::from(vec![progress.step as i64])),
+        Arc::new(Int64Array::from(vec![progress.rows_seen as i64])),
+        loss(|l| l.loss),
+        loss(|l| l.mse),
+        loss(|l| l.l1),
+        loss(|l| l.ne_loss),
+        loss(|l| l.l0),
+        one(dead),
+        loss(|l| l.explained_variance),
+        one(Some(progress.rows_per_second)),
+        one(Some(progress.elapsed_seconds)),
+        Arc::new(StringArray::from(vec![progress.message.as_str()])),
+    ];
+    Ok(RecordBatch::try_new(schema(), columns)?)
+}
+
+#[derive(Debug)]
+struct TrainSae {
+    store: Arc<Store>,
+}
+
+impl TableFunction for TrainSae {
+    fn schema(&self, _: &Arguments) -> Result<SchemaRef> {
+        Ok(schema())
+    }
+
+    fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
+        let Some(name) = arguments.text("name")? else {
+            return plan_err!("train_sae: name must be text, got NULL");
+        };
+        let Some(source) = Written::of(&arguments, "source")? else {
+            return plan_err!("train_sae: source must be a {LAYER_OR_ROWS}, got NULL");
+        };
+        let given = arguments
+            .options()
+            .iter()
+            .filter(|(_, value)| !value.is_null());
+        let texts: Vec<_> = given
+            .map(|(name, value)| (name, option_text(value)))
+            .collect();
+        let pairs = texts
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        let options = SaeOptions::from_pairs(pairs)?;
+        Ok(Arc::new(Training {
+            store: Arc::clone(&self.store),
+            request: TrainSaeRequest { name, options },
+            source,
+        }))
+    }
+}
+
+/// One call.
+#[derive(Debug)]
+struct Training {
+    store: Arc<Store>,
+    request: TrainSaeRequest,
+    source: Written,
+}
+
+#[async_trait]
+impl TableProvider for Training {
+    fn schema(&self) -> SchemaRef {
+        schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Temporary
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let resolved = self.source.resolve(DOC.name, state, &self.store).await?;
+        let (store, request) = (Arc::clone(&self.store), self.request.clone());
+        let (detail, input) = match &resolved {
+            Resolved::Layer { run, layer } => {
+                (format!("layer {} of run {}", layer.layer, run.name()), None)
+            }
+            Resolved::Rows { plan, written } => (written.clone(), Some(Arc::clone(plan))),
+        };
+        let work = move |rows: Option<&Rows>,
+                         cancelled: &AtomicBool,
+                         send: &mut dyn FnMut(Result<RecordBatch>)| {
+            let mut progress = |progress: TrainSaeProgress| send(row(&progress));
+            let vectors = match (&resolved, rows) {
+                (Resolved::Rows { written, .. }, Some(rows)) => {
+                    let column = request.options.column();
+                    let table = RowVectors::try_new(DOC.name, rows, column, written.clone())?;
+                    Vectors::Table(Box::new(table))
+                }
+                (Resolved::Layer { run, layer }, _) => {
+                    let site = request.options.hook();
+                    layer_vectors(&store, run.manifest(), layer, site, cancelled)?
+                }
+                (Resolved::Rows { written, .. }, None) => {
+                    return plan_err!("train_sae: rows of {written} are required, got none");
+                }
+            };
+            train_sae(&store, &request, vectors, cancelled, &mut progress).map(|_| ())
+        };
+        let job = Job {
+            function: DOC.name,
+            operator: "TrainSaeExec",
+            detail: format!("name={}, source={detail}", self.request.name),
+            schema: schema(),
+            writes: true,
+            input,
+            work: Arc::new(work),
+        };
+        job.scan(state, projection, filters, limit).await
+    }
+}
