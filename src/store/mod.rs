@@ -210,14 +210,15 @@ impl Store {
         Ok(names)
     }
 
-    /// Where a model is: the path itself if something is there, else the stored model of that name.
+    /// Where a model is: the stored model of that name if no file or folder is called so, else the path itself.
     pub fn resolve_model(&self, model: &Path) -> Result<PathBuf> {
-        if model.exists() {
+        let name = model
+            .to_str()
+            .filter(|name| check_name("model", name).is_ok());
+        let Some(name) = name.filter(|_| !model.exists()) else {
             return Ok(model.to_path_buf());
-        }
-        if let Some(name) = model.to_str()
-            && self.has_model(name)
-        {
+        };
+        if self.has_model(name) {
             return Ok(self.model_folder(name));
         }
         let known = match self.models()?.as_slice() {
@@ -225,9 +226,8 @@ impl Store {
             names => format!("stored models: {}", names.join(", ")),
         };
         exec_err!(
-            "store: a model folder, a safetensors file or a model of {} is required, got '{}'; {known}",
-            self.root.display(),
-            model.display()
+            "store: a model folder, a safetensors file or a model of {} is required, got '{name}'; {known}",
+            self.root.display()
         )
     }
 
