@@ -125,7 +125,10 @@ mod tests {
                 let t = t as i32 + 1;
                 let (m, v) = (m / (1.0 - 0.9f64.powi(t)), v / (1.0 - 0.999f64.powi(t)));
                 theta -= rate * m / (v.sqrt() + 1e-8);
-                assert!((f64::from(p[0]) - theta).abs() < 1e-6, "{decay:?}, step {t}");
+                assert!(
+                    (f64::from(p[0]) - theta).abs() < 1e-6,
+                    "{decay:?}, step {t}"
+                );
             }
         }
     }

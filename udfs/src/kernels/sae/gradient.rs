@@ -61,7 +61,11 @@ impl Step<'_> {
         }
         grads.b_dec.copy_from_slice(by_bias);
         if self.sae.centered {
-            grads.b_dec.iter_mut().zip(&sum.by_input).for_each(|(g, x)| *g -= x);
+            grads
+                .b_dec
+                .iter_mut()
+                .zip(&sum.by_input)
+                .for_each(|(g, x)| *g -= x);
         }
         work.grads = grads;
         sum
@@ -113,7 +117,11 @@ impl<'a> BlockView<'a> {
             step,
             first,
             n,
-            input: if step.sae.centered { &work.centred } else { step.x },
+            input: if step.sae.centered {
+                &work.centred
+            } else {
+                step.x
+            },
             dy: &work.dy,
             dy_gate: &work.dy_gate,
             squares: &work.squares,
@@ -167,7 +175,11 @@ impl<'a> BlockView<'a> {
         let latents = self.first..self.first + self.stats.len();
         let averages = self.step.averages?;
         Some(Block {
-            h: if self.step.options.ne_centered { self.input } else { self.step.x },
+            h: if self.step.options.ne_centered {
+                self.input
+            } else {
+                self.step.x
+            },
             squares: self.squares,
             a: self.a,
             w: self.w_enc,
@@ -197,7 +209,11 @@ impl<'a> BlockView<'a> {
         times(self.w_dec, dy.transposed(), da);
         let da_gate = fill(&mut scratch.da_gate, self.dy_gate.len() / d * m);
         if !da_gate.is_empty() {
-            times(self.w_dec, Matrix::new(self.dy_gate, n, d, d).transposed(), da_gate);
+            times(
+                self.w_dec,
+                Matrix::new(self.dy_gate, n, d, d).transposed(),
+                da_gate,
+            );
         }
         for (r, (da, latent)) in da.chunks_exact_mut(n).zip(&mut *latents).enumerate() {
             let at = r * n..(r + 1) * n;
@@ -205,7 +221,8 @@ impl<'a> BlockView<'a> {
             *latent = wide(|| self.through_activation(r, at, da, da_gate));
         }
         times(da, Matrix::new(self.input, n, d, d), w_enc);
-        self.embedding_loss().map_or(0.0, |loss| loss.dense(w_enc, scratch))
+        self.embedding_loss()
+            .map_or(0.0, |loss| loss.dense(w_enc, scratch))
     }
 
     /// By sums over the active entries, for variants whose others have no gradient.
@@ -291,7 +308,11 @@ impl<'a> BlockView<'a> {
                 let mut sum = 0.0;
                 for b in 0..a.len() {
                     let magnitude = if a[b] > 0.0 { da[b] } else { 0.0 };
-                    let gate = if pre[b] + bias > 0.0 { da_gate[b] + l1 } else { 0.0 };
+                    let gate = if pre[b] + bias > 0.0 {
+                        da_gate[b] + l1
+                    } else {
+                        0.0
+                    };
                     by[0] += gate;
                     by[1] += magnitude * scale * pre[b];
                     by[2] += magnitude;

@@ -121,8 +121,14 @@ mod tests {
             let largest = values.iter().fold(0.0f32, |l, x| l.max(x.abs()));
             assert!(largest <= bound && largest > 0.9 * bound);
         }
-        assert_eq!(sae, Sae::init(64, 256, Variant::Relu, true, Init::Uniform, 7));
-        assert_ne!(sae, Sae::init(64, 256, Variant::Relu, true, Init::Uniform, 8));
+        assert_eq!(
+            sae,
+            Sae::init(64, 256, Variant::Relu, true, Init::Uniform, 7)
+        );
+        assert_ne!(
+            sae,
+            Sae::init(64, 256, Variant::Relu, true, Init::Uniform, 8)
+        );
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod encode;
 mod forward;
 mod gradient;
 mod init;
+mod losses;
 mod ne_loss;
 mod options;
 mod select;
@@ -26,6 +27,7 @@ mod trainer;
 mod work;
 
 pub use init::Init;
+pub use losses::NamedGradients;
 pub use options::{
     DeadLatents, Decay, Diverged, InvalidOption, Reduction, StepLosses, Term, TrainOptions,
 };

@@ -63,7 +63,9 @@ struct Direction {
 impl Direction {
     #[inline(always)]
     fn of(w: &[f32], average: &[f32], seen: bool, v: &mut [f32], p: &mut [f32]) -> Self {
-        let largest = w.iter().fold(0.0f32, |l, w| if w.abs() > l { w.abs() } else { l });
+        let largest = w
+            .iter()
+            .fold(0.0f32, |l, w| if w.abs() > l { w.abs() } else { l });
         if !seen || largest < LEAST_WEIGHT {
             v.fill(0.0);
             p.fill(0.0);
@@ -214,7 +216,12 @@ pub(super) struct Sums {
 
 impl Sums {
     fn resize(&mut self, d: usize) {
-        for buffer in [&mut self.v, &mut self.p, &mut self.by_h, &mut self.by_square] {
+        for buffer in [
+            &mut self.v,
+            &mut self.p,
+            &mut self.by_h,
+            &mut self.by_square,
+        ] {
             buffer.clear();
             buffer.resize(d, 0.0);
         }
@@ -272,7 +279,11 @@ pub(super) fn update_average(
         }
         left -= 1;
         let first = left == 0 && *seen == 0;
-        let factor = if first { share } else { share * (1.0 - momentum) };
+        let factor = if first {
+            share
+        } else {
+            share * (1.0 - momentum)
+        };
         terms.push(Term {
             row: b as u32,
             factor,
@@ -287,4 +298,56 @@ pub(super) fn update_average(
         add_terms(terms, h, average);
     });
     *seen = 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::random::Random;
+
+    /// Row after row as equation 6 reads.
+    fn naive(a: &[f32], h: &[f32], m: f64, average: &mut [f64], seen: &mut bool) {
+        let d = average.len();
+        for (h, _) in h.chunks(d).zip(a).filter(|(_, a)| **a > 0.0) {
+            for (x, h) in average.iter_mut().zip(h) {
+                *x = if *seen {
+                    m * *x + (1.0 - m) * f64::from(*h)
+                } else {
+                    f64::from(*h)
+                };
+            }
+            *seen = true;
+        }
+    }
+
+    #[test]
+    fn averages_equal_the_loop() {
+        let (d, n) = (9, 700);
+        let mut random = Random::new(1);
+        for (momentum, density) in [
+            (0.9, 0.6),
+            (0.9, 0.01),
+            (0.0, 0.5),
+            (0.999, 1.0),
+            (0.5, 0.0),
+        ] {
+            let (mut average, mut seen) = (vec![0.0f32; d], 0u8);
+            let (mut expected, mut was_seen) = (vec![0.0; d], false);
+            for batch in 0..3 {
+                let h: Vec<f32> = (0..n * d).map(|_| random.normal() as f32).collect();
+                let a: Vec<f32> = (0..n)
+                    .map(|_| f32::from(u8::from(random.uniform() < density)))
+                    .collect();
+                let n_active = a.iter().filter(|a| **a > 0.0).count() as u32;
+                let to = (&mut average[..], &mut seen);
+                update_average(&a, n_active, &h, momentum, to, &mut Vec::new());
+                naive(&a, &h, f64::from(momentum), &mut expected, &mut was_seen);
+                assert_eq!(seen != 0, was_seen);
+                for (found, expected) in average.iter().zip(&expected) {
+                    let near = (f64::from(*found) - expected).abs() < 1e-5;
+                    assert!(near, "m {momentum}, density {density}, batch {batch}");
+                }
+            }
+        }
+    }
 }

@@ -187,7 +187,11 @@ pub struct InvalidOption {
 
 impl fmt::Display for InvalidOption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} must be {}, got {}", self.name, self.required, self.got)
+        write!(
+            f,
+            "{} must be {}, got {}",
+            self.name, self.required, self.got
+        )
     }
 }
 

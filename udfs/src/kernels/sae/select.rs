@@ -102,7 +102,10 @@ pub(super) fn top_k_of_all(a: &mut [f32], n: usize, k: usize) {
         a.len()
     } else {
         let mut equal = (0..a.len()).filter(|i| a[*i] == value);
-        n_equal.checked_sub(1).and_then(|i| equal.nth(i)).unwrap_or(0)
+        n_equal
+            .checked_sub(1)
+            .and_then(|i| equal.nth(i))
+            .unwrap_or(0)
     };
     let edge = match k {
         0 => Edge {
@@ -125,7 +128,9 @@ fn count(a: &[f32], bucket: impl Fn(f32) -> Option<usize> + Sync) -> Vec<u32> {
     let empty = || vec![0u32; 1 << 16];
     a.par_chunks(1 << 18)
         .fold(empty, |mut counts, a| {
-            a.iter().filter_map(|x| bucket(*x)).for_each(|i| counts[i] += 1);
+            a.iter()
+                .filter_map(|x| bucket(*x))
+                .for_each(|i| counts[i] += 1);
             counts
         })
         .reduce(empty, |mut a, b| {
@@ -154,7 +159,9 @@ mod tests {
     /// Few distinct values, so that there are ties.
     fn codes(n: usize, m: usize, seed: u64) -> Vec<f32> {
         let mut random = Random::new(seed);
-        (0..n * m).map(|_| (random.index(9) as f32 - 4.0).max(0.0)).collect()
+        (0..n * m)
+            .map(|_| (random.index(9) as f32 - 4.0).max(0.0))
+            .collect()
     }
 
     /// Keeps the first `k` of the places in order of falling value.
@@ -167,7 +174,13 @@ mod tests {
 
     #[test]
     fn keeps_what_sorting_keeps() {
-        for (n, m, k) in [(1, 5, 2), (40, 30, 7), (33, 17, 17), (5, 8, 0), (64, 100, 3)] {
+        for (n, m, k) in [
+            (1, 5, 2),
+            (40, 30, 7),
+            (33, 17, 17),
+            (5, 8, 0),
+            (64, 100, 3),
+        ] {
             let before = codes(n, m, n as u64);
             let mut rows = before.clone();
             top_k(&mut rows, n, k, 0.0);

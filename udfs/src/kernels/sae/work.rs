@@ -108,7 +108,8 @@ impl Work {
         self.grads.b_dec.resize(d, 0.0);
         self.grads.latents.resize(m, LatentGradient::default());
         let threads = rayon::current_num_threads().max(1);
-        self.scratch.resize_with(threads.max(self.scratch.len()), Mutex::default);
+        self.scratch
+            .resize_with(threads.max(self.scratch.len()), Mutex::default);
     }
 
     /// The scratch of this thread. A task takes it once and starts no other task while it holds it.
