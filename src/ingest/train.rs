@@ -10,8 +10,9 @@ use serde_json::json;
 
 use super::images::{Images, Split, are_images};
 use super::readable::{CorpusOptions, in_name_of};
-use crate::models::{ClassifierTrainer, Random};
+use crate::models::ClassifierTrainer;
 use crate::store::Store;
+use polysema_udfs::kernels::random::Random;
 
 /// Between two rows of progress.
 const INTERVAL: Duration = Duration::from_millis(200);

@@ -20,7 +20,7 @@ pub use hooks::{HookPoint, Hooks, Site};
 pub use load::{LoadedModel, load, set_threads, threads};
 pub use mlp::neuron_activations;
 pub use tokenizer::Tokenizer;
-pub use train::{ClassifierTrainer, Random};
+pub use train::ClassifierTrainer;
 
 use candle_core::Tensor;
 use datafusion::error::Result;

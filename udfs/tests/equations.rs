@@ -1,8 +1,9 @@
-//! Equations (1) to (3), clustering and metrics against the reference files in `../shared/data/golden/equations`,
+//! Equations (1) to (6), clustering and metrics against the reference files in `../shared/data/golden/equations`,
 //! made with NumPy and SciPy in float64. Without them the checks are left out, and the output says so.
 
 use std::path::PathBuf;
 
+use polysema_udfs::kernels::sae::{Sae, TrainOptions, Trainer, Values, Variant};
 use polysema_udfs::kernels::vector::{cosine_distance, product};
 use polysema_udfs::kernels::{
     CosineDistances, Linkage, Linker, Polysemanticity, flat_clusters, polysemanticity,
@@ -245,9 +246,145 @@ fn equations_1_to_3() {
         "eq_examples.json: embeddings, distances, merges, metrics of {} neurons",
         cases.len()
     );
-    println!(
-        "eq_examples.json: {n_distances} latent distances; losses and gradients are not read here"
-    );
+    println!("eq_examples.json: {n_distances} latent distances");
     assert_eq!(cases.len(), 3, "every case was seen");
     assert!(n_distances > 0, "some latents are active");
+}
+
+fn flat(value: &Value) -> Vec<f32> {
+    matrix(value).iter().flat_map(|row| float32(row)).collect()
+}
+
+/// `[d_in, d_sae]`, as torch's linear layers lie, to a row a latent.
+fn transposed(value: &Value) -> Vec<f32> {
+    let rows = matrix(value);
+    let columns = 0..rows[0].len();
+    columns
+        .flat_map(|j| rows.iter().map(move |row| row[j] as f32))
+        .collect()
+}
+
+fn assert_all_near(found: &[f32], expected: &[f32], what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let scale = f64::from(expected.abs().max(1.0));
+        let what = format!("{what}, {i}");
+        assert_near(f64::from(*found), f64::from(*expected), 1e-5 * scale, &what);
+    }
+}
+
+/// A training whose averages are the case's, with these weights of the loss's terms.
+fn trainer(case: &Value, l1: f32, ne_loss: f32) -> Trainer {
+    let inputs = &case["inputs"];
+    let size = |name: &str| case[name].as_u64().expect("a size") as usize;
+    let sae = Sae {
+        d_in: size("d_in"),
+        d_sae: size("d_sae"),
+        variant: Variant::Relu,
+        centered: true,
+        w_enc: flat(&inputs["W_enc"]),
+        b_enc: float32(&vector(&inputs["b_enc"])),
+        w_dec: transposed(&inputs["W_dec"]),
+        b_dec: float32(&vector(&inputs["b_dec"])),
+    };
+    let options = TrainOptions {
+        l1,
+        ne_loss,
+        ne_momentum: case["m"].as_f64().expect("a number") as f32,
+        ne_start_step: 0,
+        ne_centered: case["centered_h"].as_bool() == Some(true),
+        ..TrainOptions::default()
+    };
+    let mut trainer = Trainer::new(sae, options).expect("options in their ranges");
+    let average = flat(&inputs["h_avg"]);
+    let flags = list(&inputs["seen"]).iter();
+    let seen: Vec<u8> = flags.map(|x| u8::from(x.as_bool() == Some(true))).collect();
+    let saved: Vec<(&str, Vec<f32>, Vec<u64>)> = trainer
+        .state()
+        .into_iter()
+        .map(|named| match named.values {
+            Values::F32(x) => (named.name, x.to_vec(), vec![]),
+            Values::U64(x) => (named.name, vec![], x.to_vec()),
+            Values::U8(_) => (named.name, vec![], vec![]),
+        })
+        .collect();
+    let restored = trainer.restore(|name| match name {
+        "average_h" => Some(Values::F32(&average)),
+        "seen" => Some(Values::U8(&seen)),
+        name => {
+            let (_, floats, counters) = saved.iter().find(|(n, ..)| *n == name)?;
+            Some(match counters.is_empty() {
+                true => Values::F32(floats),
+                false => Values::U64(counters),
+            })
+        }
+    });
+    restored.expect("a state of its own");
+    trainer
+}
+
+#[test]
+fn equations_4_to_6() {
+    let Some(cases) = golden("eq_examples.json") else {
+        return;
+    };
+    for case in &cases {
+        let name = case["name"].as_str().expect("a name");
+        let x = flat(&case["inputs"]["a"]);
+        let weight = |name: &str| case[name].as_f64().expect("a number") as f32;
+        let mut whole = trainer(case, weight("lam1"), weight("lam2"));
+        let (forward, ema) = (&case["forward"], &case["ema"]);
+        let mut codes = Vec::new();
+        whole.sae().encode(&x, &mut codes);
+        assert_all_near(&codes, &flat(&forward["f"]), &format!("{name}, f"));
+        let mut back = Vec::new();
+        whole.sae().decode(&codes, &mut back);
+        assert_all_near(&back, &flat(&forward["recon"]), &format!("{name}, recon"));
+
+        let (losses, grads) = whole.losses_and_gradients(&x).expect("finite");
+        for (term, found) in [
+            ("total", losses.loss),
+            ("mse", losses.mse),
+            ("l1_batch_sum", losses.l1),
+            ("ne", losses.ne_loss),
+        ] {
+            let expected = forward[term].as_f64().expect("a number");
+            let what = format!("{name}, {term}");
+            assert_near(found, expected, 1e-5 * expected.abs().max(1.0), &what);
+        }
+        // The embedding loss alone is what its weight adds.
+        let mut others = trainer(case, weight("lam1"), 0.0);
+        let (_, without) = others.losses_and_gradients(&x).expect("finite");
+        for ((parameter, grad), (_, without)) in grads.iter().zip(without) {
+            let field = parameter.replace('w', "W");
+            let read = |value: &Value| match field.as_str() {
+                "W_dec" => transposed(value),
+                "W_enc" => flat(value),
+                _ => float32(&vector(value)),
+            };
+            let expected = read(&case["grad_total"][&field]);
+            assert_all_near(grad, &expected, &format!("{name}, gradient by {field}"));
+            let alone: Vec<f32> = grad.iter().zip(&without).map(|(g, w)| g - w).collect();
+            let mut expected = read(&case["grad_ne"][&field]);
+            expected.iter_mut().for_each(|g| *g *= weight("lam2"));
+            assert_all_near(&alone, &expected, &format!("{name}, eq. 4 by {field}"));
+        }
+        whole.step(&x).expect("finite");
+        let average = whole
+            .state()
+            .into_iter()
+            .find(|named| named.name == "average_h");
+        let Some(Values::F32(average)) = average.map(|named| named.values) else {
+            panic!("the averages are floats");
+        };
+        assert_all_near(
+            average,
+            &flat(&ema["sequential"]),
+            &format!("{name}, eq. 6"),
+        );
+    }
+    println!(
+        "eq_examples.json: codes, losses, gradients, averages of {} cases",
+        cases.len()
+    );
 }

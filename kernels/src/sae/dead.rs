@@ -2,7 +2,6 @@
 
 use rayon::prelude::*;
 
-use super::forward::Reconstruction;
 use super::options::TrainOptions;
 use super::select;
 use super::work::Work;
@@ -40,53 +39,31 @@ pub(super) fn auxiliary(
         return 0.0;
     }
     let input = if sae.centered { &work.centred } else { x };
+    let (w_enc, w_dec) = (gather(&sae.w_enc, dead, d), gather(&sae.w_dec, dead, d));
+    let rows = |x| Matrix::new(x, n, d, d);
+    let w_dec = Matrix::new(&w_dec, m, d, d);
+    let mut z = vec![0.0; m * n]; // [n_dead, n]
+    times(
+        Matrix::new(&w_enc, m, d, d),
+        rows(input).transposed(),
+        &mut z,
+    );
     let bias = match &sae.variant {
         Variant::Gated { b_gate, .. } => b_gate,
         _ => &sae.b_enc,
     };
-    let gather = |w: &[f32]| -> Vec<f32> {
-        dead.iter()
-            .flat_map(|j| w[j * d..(j + 1) * d].to_vec())
-            .collect()
-    };
-    let (w_enc, w_dec) = (gather(&sae.w_enc), gather(&sae.w_dec));
-    let times = |lhs: Matrix<'_>, rhs: Matrix<'_>, out: &mut [f32]| {
-        multiply(lhs, rhs, 1.0, Output::Replace, out, Parallelism::Rayon(0));
-    };
-    let (rows, latents) = (|x| Matrix::new(x, n, d, d), |w| Matrix::new(w, m, d, d));
-    let mut z = vec![0.0; m * n]; // [n_dead, n]
-    times(latents(&w_enc), rows(input).transposed(), &mut z);
     for (z, j) in z.chunks_exact_mut(n).zip(dead) {
         z.iter_mut().for_each(|z| *z += bias[*j]);
     }
     select::top_k(&mut z, n, k, f32::NEG_INFINITY);
 
+    let codes = Matrix::new(&z, m, n, n);
     let mut error = vec![0.0; n * d];
-    times(
-        Matrix::new(&z, m, n, n).transposed(),
-        latents(&w_dec),
-        &mut error,
-    );
-    // `dy` is the residual, negative and scaled.
-    let half = 0.5 * (n * d) as f32;
-    let scale = coefficient / half;
-    let parts: Vec<f64> = error
-        .par_chunks_mut(16 * d)
-        .zip(work.dy.par_chunks(16 * d))
-        .map(|(error, dy)| {
-            let mut square = 0.0;
-            for (error, dy) in error.iter_mut().zip(dy) {
-                *error += dy * half;
-                square += f64::from(*error).powi(2);
-                *error *= scale;
-            }
-            square
-        })
-        .collect();
-    let loss = f64::from(coefficient) * parts.iter().sum::<f64>() / (n * d) as f64;
+    times(codes.transposed(), w_dec, &mut error);
+    let loss = auxiliary_error(&work.dy, coefficient, &mut error);
 
     let mut dz = vec![0.0; m * n];
-    times(latents(&w_dec), rows(&error).transposed(), &mut dz);
+    times(w_dec, rows(&error).transposed(), &mut dz);
     for (dz, z) in dz.iter_mut().zip(&z) {
         if *z == 0.0 {
             *dz = 0.0;
@@ -94,10 +71,10 @@ pub(super) fn auxiliary(
     }
     let (mut by_enc, mut by_dec) = (vec![0.0; m * d], vec![0.0; m * d]);
     times(Matrix::new(&dz, m, n, n), rows(input), &mut by_enc);
-    times(Matrix::new(&z, m, n, n), rows(&error), &mut by_dec);
-    let grads = &mut work.grads;
+    times(codes, rows(&error), &mut by_dec);
     for (i, &j) in dead.iter().enumerate() {
         let (from, to) = (i * d..(i + 1) * d, j * d..(j + 1) * d);
+        let grads = &mut work.grads;
         add(&mut grads.w_enc[to.clone()], &by_enc[from.clone()]);
         add(&mut grads.w_dec[to.clone()], &by_dec[from]);
         let sum: f32 = dz[i * n..(i + 1) * n].iter().sum();
@@ -109,6 +86,38 @@ pub(super) fn auxiliary(
         }
     }
     loss
+}
+
+/// The rows of `w` of the dead latents.
+fn gather(w: &[f32], dead: &[usize], d: usize) -> Vec<f32> {
+    let rows = dead.iter().map(|j| &w[j * d..(j + 1) * d]);
+    rows.flatten().copied().collect()
+}
+
+fn times(lhs: Matrix<'_>, rhs: Matrix<'_>, out: &mut [f32]) {
+    multiply(lhs, rhs, 1.0, Output::Replace, out, Parallelism::Rayon(0));
+}
+
+/// The loss; `out`, the dead latents' reconstruction, becomes the loss's derivative by it.
+fn auxiliary_error(dy: &[f32], coefficient: f32, out: &mut [f32]) -> f64 {
+    const BLOCK: usize = 1 << 13;
+    // `dy` is the residual, negative and scaled.
+    let half = 0.5 * dy.len() as f32;
+    let scale = coefficient / half;
+    let parts: Vec<f64> = out
+        .par_chunks_mut(BLOCK)
+        .zip(dy.par_chunks(BLOCK))
+        .map(|(out, dy)| {
+            let mut square = 0.0;
+            for (out, dy) in out.iter_mut().zip(dy) {
+                *out += dy * half;
+                square += f64::from(*out).powi(2);
+                *out *= scale;
+            }
+            square
+        })
+        .collect();
+    f64::from(coefficient) * parts.iter().sum::<f64>() / dy.len() as f64
 }
 
 fn add(sum: &mut [f32], x: &[f32]) {
@@ -175,13 +184,4 @@ pub(super) fn resample(
             }
         })
         .collect()
-}
-
-/// Mean and variance of a batch as the losses report them.
-pub(super) fn explained(sums: &Reconstruction) -> f64 {
-    if sums.variance > 0.0 {
-        1.0 - sums.error / sums.variance
-    } else {
-        0.0
-    }
 }

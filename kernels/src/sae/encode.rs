@@ -182,3 +182,128 @@ pub(super) fn keep_largest(row: &mut [f32], k: usize, scratch: &mut Vec<f32>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+    use crate::sae::Init;
+
+    fn rows(n: usize, seed: u64) -> Vec<f32> {
+        let mut random = Random::new(seed);
+        (0..n).map(|_| random.normal() as f32).collect()
+    }
+
+    fn untrained(name: &str, centered: bool) -> Sae {
+        let mut variant = Variant::untrained(name, 40, 3).unwrap();
+        match &mut variant {
+            Variant::BatchTopK { threshold, .. } => *threshold = 0.4,
+            Variant::JumpRelu { threshold } => threshold.fill(0.3),
+            Variant::Gated { b_mag, .. } => b_mag.fill(0.2),
+            _ => {}
+        }
+        Sae::init(7, 40, variant, centered, Init::Uniform, 1)
+    }
+
+    /// The code of one row by the formulas of the variants, in float64.
+    fn naive(sae: &Sae, x: &[f32]) -> Vec<f64> {
+        let pre: Vec<f64> = sae
+            .w_enc
+            .chunks(7)
+            .map(|w| {
+                let centre = |k: usize| if sae.centered { sae.b_dec[k] } else { 0.0 };
+                let terms = (0..7).map(|k| f64::from(w[k]) * f64::from(x[k] - centre(k)));
+                terms.sum()
+            })
+            .collect();
+        let z = |j: usize| pre[j] + f64::from(sae.b_enc[j]);
+        let code = |j: usize| match &sae.variant {
+            Variant::Relu => z(j).max(0.0),
+            Variant::TopK { k } => {
+                let above = (0..40).filter(|i| z(*i) > z(j)).count();
+                if above < *k { z(j).max(0.0) } else { 0.0 }
+            }
+            Variant::BatchTopK { threshold, .. } => {
+                let t = f64::from(*threshold);
+                if z(j) > t { z(j) } else { 0.0 }
+            }
+            Variant::JumpRelu { threshold } => {
+                let t = f64::from(threshold[j]);
+                if z(j) > t { z(j) } else { 0.0 }
+            }
+            Variant::Gated {
+                b_gate,
+                r_mag,
+                b_mag,
+            } => {
+                let magnitude = f64::from(r_mag[j]).exp() * pre[j] + f64::from(b_mag[j]);
+                let open = pre[j] + f64::from(b_gate[j]) > 0.0;
+                if open { magnitude.max(0.0) } else { 0.0 }
+            }
+        };
+        (0..40).map(code).collect()
+    }
+
+    #[test]
+    fn equals_the_formulas() {
+        // More rows than one task takes, and a last task that is short.
+        let x = rows(7 * 300, 2);
+        for (name, centered) in Variant::NAMES.iter().flat_map(|n| [(n, true), (n, false)]) {
+            let sae = untrained(name, centered);
+            let (mut codes, mut back) = (vec![9.0], vec![9.0]);
+            sae.encode(&x, &mut codes);
+            sae.decode(&codes, &mut back);
+            assert_eq!((codes.len(), back.len()), (300 * 40, x.len()));
+            for (i, (x, code)) in x.chunks(7).zip(codes.chunks(40)).enumerate() {
+                for (found, expected) in code.iter().zip(naive(&sae, x)) {
+                    assert!(
+                        (f64::from(*found) - expected).abs() < 1e-6,
+                        "{name}, row {i}"
+                    );
+                }
+                for k in 0..7 {
+                    let sum: f64 = (0..40)
+                        .map(|j| f64::from(code[j]) * f64::from(sae.w_dec[j * 7 + k]))
+                        .sum();
+                    let expected = sum + f64::from(sae.b_dec[k]);
+                    assert!(
+                        (f64::from(back[i * 7 + k]) - expected).abs() < 1e-5,
+                        "{name}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn latent_bias_serves_the_vector_as_given() {
+        for name in ["relu", "gated"] {
+            let sae = untrained(name, true);
+            let x = rows(7, 3);
+            for (j, (w, bias)) in sae.w_enc.chunks(7).zip(sae.latent_bias()).enumerate() {
+                let sum: f32 = w.iter().zip(&x).map(|(w, x)| w * x).sum();
+                let centred: f32 = (0..7).map(|k| w[k] * (x[k] - sae.b_dec[k])).sum();
+                let own = match &sae.variant {
+                    Variant::Gated { b_gate, .. } => b_gate[j],
+                    _ => sae.b_enc[j],
+                };
+                assert!((sum + bias - centred - own).abs() < 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn the_lowest_of_equal_latents_stay() {
+        let mut scratch = Vec::new();
+        for (k, expected) in [
+            (0, [0.0; 5]),
+            (2, [1.0, 0.0, 2.0, 0.0, 0.0]),
+            (3, [1.0, 1.0, 2.0, 0.0, 0.0]),
+            (9, [1.0, 1.0, 2.0, 1.0, 0.0]),
+        ] {
+            let mut row = [1.0, 1.0, 2.0, 1.0, -3.0];
+            keep_largest(&mut row, k, &mut scratch);
+            assert_eq!(row, expected, "k {k}");
+        }
+    }
+}

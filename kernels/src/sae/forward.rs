@@ -7,7 +7,7 @@ use super::select;
 use super::work::{Stats, Work, latent_block, row_block};
 use super::{Sae, Variant};
 use crate::matmul::{Matrix, Output, Parallelism, multiply};
-use crate::simd::{LANES, total, wide};
+use crate::simd::{LANES, dot, total, wide};
 
 /// Below one active latent in so many, sums over the active ones cost less than products over all: measured on a
 /// product at 16 operations a cycle.
@@ -26,39 +26,7 @@ pub(super) fn encode(sae: &Sae, x: &[f32], work: &mut Work) {
     let (a, stats) = (&mut work.a, &mut work.stats);
     let codes = a.par_chunks_mut(block * n).zip(stats.par_chunks_mut(block));
     match &sae.variant {
-        Variant::Relu | Variant::TopK { .. } | Variant::BatchTopK { .. } => {
-            codes.enumerate().for_each(|(i, (a, stats))| {
-                product(i, a);
-                for (r, (a, stats)) in a.chunks_exact_mut(n).zip(stats).enumerate() {
-                    let bias = sae.b_enc[i * block + r];
-                    wide(|| a.iter_mut().for_each(|z| *z = (*z + bias).max(0.0)));
-                    *stats = summarise(a);
-                }
-            });
-        }
-        Variant::JumpRelu { threshold } => {
-            let pre = work.pre.par_chunks_mut(block * n);
-            codes
-                .zip(pre)
-                .enumerate()
-                .for_each(|(i, ((a, stats), pre))| {
-                    product(i, pre);
-                    let rows = a.chunks_exact_mut(n).zip(pre.chunks_exact_mut(n));
-                    for (r, ((a, z), stats)) in rows.zip(stats).enumerate() {
-                        let j = i * block + r;
-                        for (a, z) in a.iter_mut().zip(z) {
-                            *z += sae.b_enc[j];
-                            *a = above(*z, threshold[j]);
-                        }
-                        *stats = summarise(a);
-                    }
-                });
-        }
-        Variant::Gated {
-            b_gate,
-            r_mag,
-            b_mag,
-        } => {
+        Variant::Gated { .. } => {
             let pre = work.pre.par_chunks_mut(block * n);
             let gate = work.gate.par_chunks_mut(block * n);
             let blocks = codes.zip(pre).zip(gate).enumerate();
@@ -67,18 +35,35 @@ pub(super) fn encode(sae: &Sae, x: &[f32], work: &mut Work) {
                 let rows = a.chunks_exact_mut(n).zip(pre.chunks_exact(n));
                 let rows = rows.zip(gate.chunks_exact_mut(n)).zip(stats);
                 for (r, (((a, p), gate), stats)) in rows.enumerate() {
-                    let j = i * block + r;
-                    let scale = r_mag[j].exp();
-                    for ((a, p), gate) in a.iter_mut().zip(p).zip(gate.iter_mut()) {
-                        *gate = (p + b_gate[j]).max(0.0);
-                        let magnitude = (scale * p + b_mag[j]).max(0.0);
-                        *a = if *gate > 0.0 { magnitude } else { 0.0 };
-                    }
+                    open_gate(sae, i * block + r, p, a, gate);
                     *stats = summarise(a);
                     stats.gate = summarise(gate).sum;
                 }
             });
         }
+        Variant::JumpRelu { threshold } => {
+            let blocks = codes.zip(work.pre.par_chunks_mut(block * n)).enumerate();
+            blocks.for_each(|(i, ((a, stats), pre))| {
+                product(i, pre);
+                let rows = a.chunks_exact_mut(n).zip(pre.chunks_exact_mut(n));
+                for (r, ((a, z), stats)) in rows.zip(stats).enumerate() {
+                    let j = i * block + r;
+                    for (a, z) in a.iter_mut().zip(z) {
+                        *z += sae.b_enc[j];
+                        *a = above(*z, threshold[j]);
+                    }
+                    *stats = summarise(a);
+                }
+            });
+        }
+        _ => codes.enumerate().for_each(|(i, (a, stats))| {
+            product(i, a);
+            for (r, (a, stats)) in a.chunks_exact_mut(n).zip(stats).enumerate() {
+                let bias = sae.b_enc[i * block + r];
+                wide(|| a.iter_mut().for_each(|z| *z = (*z + bias).max(0.0)));
+                *stats = summarise(a);
+            }
+        }),
     }
     match sae.variant {
         Variant::TopK { k } => select::top_k(&mut work.a, n, k, 0.0),
@@ -88,6 +73,24 @@ pub(super) fn encode(sae: &Sae, x: &[f32], work: &mut Work) {
     let rows = work.a.par_chunks_exact(n).with_min_len(16);
     rows.zip(&mut work.stats)
         .for_each(|(a, stats)| *stats = summarise(a));
+}
+
+/// Activations and open gate of latent `j` of a gated one, from its row `p` of `W_enc x`.
+fn open_gate(sae: &Sae, j: usize, p: &[f32], a: &mut [f32], gate: &mut [f32]) {
+    let Variant::Gated {
+        b_gate,
+        r_mag,
+        b_mag,
+    } = &sae.variant
+    else {
+        return;
+    };
+    let scale = r_mag[j].exp();
+    for ((a, p), gate) in a.iter_mut().zip(p).zip(gate) {
+        *gate = (p + b_gate[j]).max(0.0);
+        let magnitude = (scale * p + b_mag[j]).max(0.0);
+        *a = if *gate > 0.0 { magnitude } else { 0.0 };
+    }
 }
 
 /// Sum and number of the positive values of a row without negative ones.
@@ -122,6 +125,17 @@ pub(super) struct Reconstruction {
     pub(super) variance: f64,
     /// Sum over the rows of the derivative of the error. `[d_in]`
     pub(super) by_bias: Vec<f32>,
+}
+
+impl Reconstruction {
+    /// Share of the variance that is explained; 0 where there is none.
+    pub(super) fn explained(&self) -> f64 {
+        if self.variance > 0.0 {
+            1.0 - self.error / self.variance
+        } else {
+            0.0
+        }
+    }
 }
 
 /// Reconstructs the rows `x` from the codes `a` `[d_sae, n]` and fills `dy` with the derivative of the mean squared
@@ -203,8 +217,8 @@ impl Part {
                 part.sums[k] += f64::from(x[k]);
                 y[k] -= x[k];
             }
-            part.error += f64::from(crate::simd::dot(y, y));
-            part.squares += f64::from(crate::simd::dot(x, x));
+            part.error += f64::from(dot(y, y));
+            part.squares += f64::from(dot(x, x));
             for (y, sum) in y.iter_mut().zip(&mut part.by_bias) {
                 *y *= scale;
                 *sum += *y;
@@ -223,10 +237,9 @@ fn total_of(parts: &[Part], n: usize, d: usize) -> Reconstruction {
     for part in parts {
         found.error += part.error;
         found.variance += part.squares;
-        for k in 0..d {
-            sums[k] += part.sums[k];
-            found.by_bias[k] += part.by_bias[k];
-        }
+        sums.iter_mut().zip(&part.sums).for_each(|(s, x)| *s += x);
+        let by_bias = found.by_bias.iter_mut().zip(&part.by_bias);
+        by_bias.for_each(|(s, x)| *s += x);
     }
     found.variance -= sums.iter().map(|s| s * s).sum::<f64>() / n as f64;
     found

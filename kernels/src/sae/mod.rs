@@ -17,6 +17,7 @@ pub mod evaluation;
 mod forward;
 mod gradient;
 mod init;
+mod losses;
 mod ne_loss;
 mod options;
 mod select;
@@ -27,6 +28,7 @@ mod trainer;
 mod work;
 
 pub use init::Init;
+pub use losses::NamedGradients;
 pub use options::{
     DeadLatents, Decay, Diverged, InvalidOption, Reduction, StepLosses, Term, TrainOptions,
 };

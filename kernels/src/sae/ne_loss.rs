@@ -299,3 +299,55 @@ pub(super) fn update_average(
     });
     *seen = 1;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+
+    /// Row after row as equation 6 reads.
+    fn naive(a: &[f32], h: &[f32], m: f64, average: &mut [f64], seen: &mut bool) {
+        let d = average.len();
+        for (h, _) in h.chunks(d).zip(a).filter(|(_, a)| **a > 0.0) {
+            for (x, h) in average.iter_mut().zip(h) {
+                *x = if *seen {
+                    m * *x + (1.0 - m) * f64::from(*h)
+                } else {
+                    f64::from(*h)
+                };
+            }
+            *seen = true;
+        }
+    }
+
+    #[test]
+    fn averages_equal_the_loop() {
+        let (d, n) = (9, 700);
+        let mut random = Random::new(1);
+        for (momentum, density) in [
+            (0.9, 0.6),
+            (0.9, 0.01),
+            (0.0, 0.5),
+            (0.999, 1.0),
+            (0.5, 0.0),
+        ] {
+            let (mut average, mut seen) = (vec![0.0f32; d], 0u8);
+            let (mut expected, mut was_seen) = (vec![0.0; d], false);
+            for batch in 0..3 {
+                let h: Vec<f32> = (0..n * d).map(|_| random.normal() as f32).collect();
+                let a: Vec<f32> = (0..n)
+                    .map(|_| f32::from(u8::from(random.uniform() < density)))
+                    .collect();
+                let n_active = a.iter().filter(|a| **a > 0.0).count() as u32;
+                let to = (&mut average[..], &mut seen);
+                update_average(&a, n_active, &h, momentum, to, &mut Vec::new());
+                naive(&a, &h, f64::from(momentum), &mut expected, &mut was_seen);
+                assert_eq!(seen != 0, was_seen);
+                for (found, expected) in average.iter().zip(&expected) {
+                    let near = (f64::from(*found) - expected).abs() < 1e-5;
+                    assert!(near, "m {momentum}, density {density}, batch {batch}");
+                }
+            }
+        }
+    }
+}

@@ -135,82 +135,63 @@ impl Trainer {
 
     fn targets(&mut self) -> Vec<(&'static str, Vec<usize>, Target<'_>)> {
         let (d, m) = (self.sae.d_in, self.sae.d_sae);
+        let averaged = self.averages.seen.len();
+        let sae = &mut self.sae;
         let mut found = Vec::new();
         let mut add = |name, dims: &[usize], target| found.push((name, dims.to_vec(), target));
-        let sae = &mut self.sae;
-        for (names, dims, values, moments) in [
-            (
-                ["w_enc", "mean.w_enc", "mean_square.w_enc"],
-                &[m, d][..],
-                &mut sae.w_enc,
-                &mut self.w_enc,
-            ),
-            (
-                ["w_dec", "mean.w_dec", "mean_square.w_dec"],
-                &[m, d],
-                &mut sae.w_dec,
-                &mut self.w_dec,
-            ),
-            (
-                ["b_dec", "mean.b_dec", "mean_square.b_dec"],
-                &[d],
-                &mut sae.b_dec,
-                &mut self.b_dec,
-            ),
-        ] {
-            add(names[0], dims, Target::F32(values));
-            add(names[1], dims, Target::F32(&mut moments.m));
-            add(names[2], dims, Target::F32(&mut moments.v));
-        }
-        let (first, more) = self.latents.split_at_mut(1);
-        let mut vectors = vec![];
+        let mut parameters = vec![
+            (W_ENC, vec![m, d], &mut sae.w_enc, &mut self.w_enc),
+            (W_DEC, vec![m, d], &mut sae.w_dec, &mut self.w_dec),
+            (B_DEC, vec![d], &mut sae.b_dec, &mut self.b_dec),
+        ];
+        let mut vectors = Vec::new();
         match &mut sae.variant {
             Variant::Gated {
                 b_gate,
                 r_mag,
                 b_mag,
             } => {
+                // Not trained.
                 add("b_enc", &[m], Target::F32(&mut sae.b_enc));
-                let (second, third) = more.split_at_mut(1);
-                vectors.push((GATE, b_gate, &mut first[0]));
-                vectors.push((R_MAG, r_mag, &mut second[0]));
-                vectors.push((B_MAG, b_mag, &mut third[0]));
+                vectors.extend([(B_GATE, b_gate), (R_MAG, r_mag), (B_MAG, b_mag)]);
             }
             Variant::JumpRelu { threshold } => {
-                vectors.push((B_ENC, &mut sae.b_enc, &mut first[0]));
                 add("threshold", &[m], Target::F32(threshold));
-                vectors.push((LOG_THRESHOLD, &mut self.log_threshold, &mut more[0]));
+                vectors.push((B_ENC, &mut sae.b_enc));
+                vectors.push((LOG_THRESHOLD, &mut self.log_threshold));
             }
             Variant::BatchTopK { threshold, .. } => {
-                vectors.push((B_ENC, &mut sae.b_enc, &mut first[0]));
                 add(
                     "threshold",
                     &[1],
                     Target::F32(std::slice::from_mut(threshold)),
                 );
+                vectors.push((B_ENC, &mut sae.b_enc));
             }
-            _ => vectors.push((B_ENC, &mut sae.b_enc, &mut first[0])),
+            _ => vectors.push((B_ENC, &mut sae.b_enc)),
         }
-        for (names, values, moments) in vectors {
-            add(names[0], &[m], Target::F32(values));
-            add(names[1], &[m], Target::F32(&mut moments.m));
-            add(names[2], &[m], Target::F32(&mut moments.v));
+        for ((names, values), moments) in vectors.into_iter().zip(&mut self.latents) {
+            parameters.push((names, vec![m], values, moments));
         }
-        let averaged = self.averages.seen.len();
-        add(
-            "average_h",
-            &[averaged, d],
-            Target::F32(&mut self.averages.h),
-        );
-        add("seen", &[averaged], Target::U8(&mut self.averages.seen));
+        for (names, dims, values, moments) in parameters {
+            add(names[0], &dims, Target::F32(values));
+            add(names[1], &dims, Target::F32(&mut moments.m));
+            add(names[2], &dims, Target::F32(&mut moments.v));
+        }
+        let averages = &mut self.averages;
+        add("average_h", &[averaged, d], Target::F32(&mut averages.h));
+        add("seen", &[averaged], Target::U8(&mut averages.seen));
         add("idle_steps", &[m], Target::U64(&mut self.idle));
         add("counters", &[2], Target::U64(&mut self.counters));
         found
     }
 }
 
+const W_ENC: [&str; 3] = ["w_enc", "mean.w_enc", "mean_square.w_enc"];
+const W_DEC: [&str; 3] = ["w_dec", "mean.w_dec", "mean_square.w_dec"];
+const B_DEC: [&str; 3] = ["b_dec", "mean.b_dec", "mean_square.b_dec"];
 const B_ENC: [&str; 3] = ["b_enc", "mean.b_enc", "mean_square.b_enc"];
-const GATE: [&str; 3] = ["b_gate", "mean.b_gate", "mean_square.b_gate"];
+const B_GATE: [&str; 3] = ["b_gate", "mean.b_gate", "mean_square.b_gate"];
 const R_MAG: [&str; 3] = ["r_mag", "mean.r_mag", "mean_square.r_mag"];
 const B_MAG: [&str; 3] = ["b_mag", "mean.b_mag", "mean_square.b_mag"];
 const LOG_THRESHOLD: [&str; 3] = [

@@ -4,15 +4,12 @@ use rayon::prelude::*;
 
 use super::adam::{Adam, Moments, learning_rate};
 use super::dead;
-use super::forward::{SPARSE, encode, reconstruct};
-use super::gradient::{Step, per_row};
 use super::init::normalise;
 use super::ne_loss::{Averages, update_average};
-use super::options::{DeadLatents, Diverged, InvalidOption, StepLosses, Term, TrainOptions};
+use super::options::{DeadLatents, Diverged, InvalidOption, StepLosses, TrainOptions};
 use super::work::{Work, latent_block};
 use super::{Sae, Variant};
 use crate::random::Random;
-use crate::rows::first_non_finite;
 use crate::simd::{dot, wide};
 
 /// An autoencoder in training: its parameters, the optimiser's moments, the latents' averages and counters.
@@ -32,7 +29,7 @@ pub struct Trainer {
     pub(super) idle: Vec<u64>,
     /// Steps done, state of the random numbers.
     pub(super) counters: [u64; 2],
-    work: Work,
+    pub(super) work: Work,
 }
 
 impl Trainer {
@@ -122,95 +119,12 @@ impl Trainer {
         }
         self.counters[0] += 1;
         losses.n_dead = dead::dead_latents(&self.idle, &self.options).len();
-        if let DeadLatents::Resample { every } = self.options.dead {
-            if self.counters[0].is_multiple_of(every) {
-                self.resample(batch);
-            }
+        if let DeadLatents::Resample { every } = self.options.dead
+            && self.counters[0].is_multiple_of(every)
+        {
+            self.resample(batch);
         }
         Ok(losses)
-    }
-
-    /// Fills the work's gradients and gives the losses.
-    fn gradients(&mut self, batch: &[f32]) -> Result<StepLosses, Diverged> {
-        let (d, m) = (self.sae.d_in, self.sae.d_sae);
-        assert!(
-            !batch.is_empty() && batch.len().is_multiple_of(d),
-            "a batch is rows of width d_in"
-        );
-        let n = batch.len() / d;
-        let step = self.counters[0];
-        let finite = |term, met: bool| {
-            if met {
-                Ok(())
-            } else {
-                Err(Diverged { step, term })
-            }
-        };
-        if let Some(i) = first_non_finite(batch) {
-            finite(Term::Batch { row: i / d }, false)?;
-        }
-        let embeddings = self.options.ne_loss > 0.0;
-        let work = &mut self.work;
-        work.resize(&self.sae, n, embeddings);
-        prepare(&self.sae, &self.options, batch, work);
-        let input = std::mem::take(&mut work.centred);
-        encode(
-            &self.sae,
-            if self.sae.centered { &input } else { batch },
-            work,
-        );
-        work.centred = input;
-
-        let sum = |of: &dyn Fn(&super::work::Stats) -> f64| work.stats.iter().map(of).sum::<f64>();
-        let n_active = sum(&|s| f64::from(s.n));
-        let l1 = sum(&|s| f64::from(s.sum));
-        let sparsity = match self.sae.variant {
-            Variant::JumpRelu { .. } => n_active,
-            Variant::Gated { .. } => sum(&|s| f64::from(s.gate)),
-            _ => l1,
-        };
-        let sparse = n_active * SPARSE as f64 <= (m * n) as f64;
-        let stats = sparse.then_some(&work.stats[..]);
-        let found = reconstruct(&self.sae, batch, &work.a, stats, &mut work.dy);
-        let mse = found.error / (n * d) as f64;
-        finite(Term::Mse, mse.is_finite())?;
-        finite(Term::L1, sparsity.is_finite() && l1.is_finite())?;
-        let mut auxiliary = 0.0;
-        if let Variant::Gated { .. } = self.sae.variant {
-            let found = reconstruct(&self.sae, batch, &work.gate, None, &mut work.dy_gate);
-            auxiliary = found.error / (n * d) as f64;
-        }
-
-        let on = embeddings && step >= self.options.ne_start_step;
-        let this = Step {
-            sae: &self.sae,
-            options: &self.options,
-            x: batch,
-            averages: on.then_some(&self.averages),
-        };
-        let totals = this.gradients(work, &found.by_bias);
-        finite(Term::NeLoss, totals.ne_loss.is_finite())?;
-        finite(Term::Gradient, totals.square.is_finite())?;
-        if let DeadLatents::Auxiliary { k, coefficient } = self.options.dead {
-            let dead = dead::dead_latents(&self.idle, &self.options);
-            auxiliary += dead::auxiliary(&self.sae, batch, &dead, (k, coefficient), work);
-        }
-        finite(Term::Auxiliary, auxiliary.is_finite())?;
-        let weigh = |weight, x: f64| f64::from(per_row(&self.options, weight, n)) * x;
-        Ok(StepLosses {
-            loss: mse
-                + weigh(self.options.l1, sparsity)
-                + weigh(self.options.ne_loss, totals.ne_loss)
-                + auxiliary,
-            mse,
-            l1,
-            sparsity,
-            ne_loss: totals.ne_loss,
-            auxiliary,
-            l0: n_active / n as f64,
-            explained_variance: dead::explained(&found),
-            ..StepLosses::default()
-        })
     }
 
     /// Both matrices and the averages, a block of latents a task.
@@ -368,52 +282,6 @@ impl Trainer {
             self.idle[j] = 0;
         }
     }
-
-    /// The losses of `batch` and their gradient by each parameter, without an update: what a step goes by.
-    ///
-    /// Errors: as [`Trainer::step`].
-    pub fn losses_and_gradients(
-        &mut self,
-        batch: &[f32],
-    ) -> Result<(StepLosses, Vec<(&'static str, Vec<f32>)>), Diverged> {
-        let losses = self.gradients(batch)?;
-        let grads = &self.work.grads;
-        let mut found = vec![
-            ("w_enc", grads.w_enc.clone()),
-            ("w_dec", grads.w_dec.clone()),
-            ("b_dec", grads.b_dec.clone()),
-        ];
-        let names: &[&str] = match self.sae.variant {
-            Variant::Gated { .. } => &["b_gate", "r_mag", "b_mag"],
-            Variant::JumpRelu { .. } => &["b_enc", "log_threshold"],
-            _ => &["b_enc"],
-        };
-        for (i, name) in names.iter().enumerate() {
-            found.push((name, grads.latents.iter().map(|l| l.by[i]).collect()));
-        }
-        Ok((losses, found))
-    }
-}
-
-/// The centred rows and the squares.
-fn prepare(sae: &Sae, options: &TrainOptions, batch: &[f32], work: &mut Work) {
-    let mut centred = std::mem::take(&mut work.centred);
-    if sae.centered {
-        sae.centred(batch, &mut centred);
-    }
-    let h = if options.ne_centered && sae.centered {
-        &centred
-    } else {
-        batch
-    };
-    if !work.squares.is_empty() {
-        wide(|| {
-            for (square, h) in work.squares.iter_mut().zip(h) {
-                *square = h * h;
-            }
-        });
-    }
-    work.centred = centred;
 }
 
 /// Takes off `g` what points along `p`, a row of norm 1.

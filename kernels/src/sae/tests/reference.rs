@@ -64,30 +64,33 @@ fn sae_of(case: &Value) -> Sae {
     }
 }
 
+fn options_of(case: &Value) -> TrainOptions {
+    TrainOptions {
+        learning_rate: 0.01,
+        weight_decay: 0.02,
+        decay: match case["decay"].as_str().unwrap() {
+            "coupled" => Decay::Coupled,
+            _ => Decay::Decoupled,
+        },
+        l1: 0.01,
+        ne_loss: 0.05,
+        ne_momentum: 0.8,
+        ne_start_step: 1,
+        bandwidth: 0.6,
+        reduction: match case["mean"].as_bool().unwrap() {
+            true => Reduction::Mean,
+            false => Reduction::Sum,
+        },
+        ..TrainOptions::default()
+    }
+}
+
 #[test]
 fn three_steps_equal_torch() {
     let text = include_str!("../../../../tests/reference/sae.json");
     let cases: Value = serde_json::from_str(text).unwrap();
     for (i, case) in cases.as_array().unwrap().iter().enumerate() {
-        let options = TrainOptions {
-            learning_rate: 0.01,
-            weight_decay: 0.02,
-            decay: match case["decay"].as_str().unwrap() {
-                "coupled" => Decay::Coupled,
-                _ => Decay::Decoupled,
-            },
-            l1: 0.01,
-            ne_loss: 0.05,
-            ne_momentum: 0.8,
-            ne_start_step: 1,
-            bandwidth: 0.6,
-            reduction: match case["mean"].as_bool().unwrap() {
-                true => Reduction::Mean,
-                false => Reduction::Sum,
-            },
-            ..TrainOptions::default()
-        };
-        let mut trainer = Trainer::new(sae_of(case), options).unwrap();
+        let mut trainer = Trainer::new(sae_of(case), options_of(case)).unwrap();
         for (t, step) in case["steps"].as_array().unwrap().iter().enumerate() {
             let what = |name: &str| format!("case {i}, {}, step {t}, {name}", case["variant"]);
             let x = float32(&step["x"]);

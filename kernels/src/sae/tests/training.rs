@@ -87,12 +87,12 @@ fn finds_planted_directions() {
         dead_after_steps: 100,
         ..TrainOptions::default()
     };
-    for (name, l1, least) in [
-        ("relu", 1e-2, 0.95),
-        ("topk", 0.0, 0.95),
-        ("batch_topk", 0.0, 0.95),
-        ("jump_relu", 2e-3, 0.9),
-        ("gated", 1e-2, 0.9),
+    for (name, l1) in [
+        ("relu", 1e-2),
+        ("topk", 0.0),
+        ("batch_topk", 0.0),
+        ("jump_relu", 2e-3),
+        ("gated", 3e-2),
     ] {
         let mut variant = Variant::untrained(name, 48, 3).unwrap();
         if let Variant::JumpRelu { threshold } = &mut variant {
@@ -100,9 +100,8 @@ fn finds_planted_directions() {
         }
         let sae = Sae::init(24, 48, variant, true, Init::Tied, 5);
         let (cosine, first, last) = train(sae, options(l1), 1500);
-        println!("{name}: {cosine} {last:?}");
         assert!(
-            cosine > least - 0.3,
+            cosine > 0.95,
             "{name}: mean largest cosine {cosine}, {last:?}"
         );
         assert!(last.loss < 0.5 * first.loss, "{name}: {first:?} {last:?}");
@@ -131,13 +130,19 @@ fn goes_on_to_the_same_bits() {
             let new = || Trainer::new(untrained(name, (8, 40), 3, true), options.clone()).unwrap();
             let batch = |i: u64| normal(16 * 8, 0.0, 100 + i);
             let mut whole = new();
-            (0..10).for_each(|i| drop(whole.step(&batch(i)).unwrap()));
+            (0..10).for_each(|i| {
+                whole.step(&batch(i)).unwrap();
+            });
             let mut first = new();
-            (0..5).for_each(|i| drop(first.step(&batch(i)).unwrap()));
+            (0..5).for_each(|i| {
+                first.step(&batch(i)).unwrap();
+            });
             let saved = state(&mut first);
             let mut second = new();
             restore(&mut second, &saved);
-            (5..10).for_each(|i| drop(second.step(&batch(i)).unwrap()));
+            (5..10).for_each(|i| {
+                second.step(&batch(i)).unwrap();
+            });
             assert_eq!(state(&mut second), state(&mut whole), "{name}, {dead:?}");
         }
     }
@@ -208,7 +213,9 @@ fn the_decoder_keeps_norm_1() {
     };
     let sae = Sae::init(8, 24, Variant::Relu, true, Init::Tied, 0);
     let mut trainer = Trainer::new(sae, options).unwrap();
-    (0..5).for_each(|i| drop(trainer.step(&normal(160, 0.1, i)).unwrap()));
+    (0..5).for_each(|i| {
+        trainer.step(&normal(160, 0.1, i)).unwrap();
+    });
     for row in trainer.sae().w_dec.chunks_exact(8) {
         let square: f32 = row.iter().map(|x| x * x).sum();
         assert!((square - 1.0).abs() < 1e-6);
