@@ -5,6 +5,8 @@
 
 #[path = "mnist/authors.rs"]
 mod authors;
+#[path = "mnist/authors_sae.rs"]
+mod authors_sae;
 #[path = "mnist/bad_input.rs"]
 mod bad_input;
 #[path = "mnist/reader.rs"]

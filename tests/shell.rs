@@ -481,9 +481,10 @@ fn reports_and_views(shell: &Shell) {
         1,
         "report: variables of table1 are run, n_clusters, got 'threshold'",
     );
-    shell.run(&["report", "table2"]).fails(
+    shell.run(&["report", "table4"]).fails(
         1,
-        "report: one of polysemantic_neurons, scc_agreement, senses, table1 is required, got 'table2'",
+        "report: one of polysemantic_neurons, sae_compare, sae_language_model, scc_agreement, senses, table1, table2, \
+         table3 is required, got 'table4'",
     );
     let sums = "SELECT (SELECT count(*) FROM polysemantic_neurons)
                      + (SELECT count(*) FROM monosemantic_neurons)

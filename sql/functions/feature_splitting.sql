@@ -1,48 +1,49 @@
 -- The query of feature_splitting: which latents of a small autoencoder fall into latents of a larger one?
 -- Inputs in braces: the layer of the small one's latents, options of its clusters, the large one's name, and the
--- least size and coverage. Outputs: see the function. Limits: examples are the first of the corpus, not all.
+-- least size and coverage. The word cluster is quoted: after a comma it would begin a clause. Outputs: see the function.
+-- Limits: examples are the first of the corpus, not all.
 WITH members AS (
-    SELECT c.neuron AS latent, c.cluster, c.example, e.pre_mlp
+    SELECT c.neuron AS latent, c."cluster", c.example, e.pre_mlp
     FROM feature_clusters({layer}{threshold}) c
     JOIN examples e ON e.layer = c.layer AND e.neuron = c.neuron AND e.example = c.example
-    WHERE c.cluster IS NOT NULL
+    WHERE c."cluster" IS NOT NULL
 ),
 sizes AS (
-    SELECT latent, cluster, count(*) AS size, sum(count(*)) OVER (PARTITION BY latent) AS latent_size
+    SELECT latent, "cluster", count(*) AS size, sum(count(*)) OVER (PARTITION BY latent) AS latent_size
     FROM members
-    GROUP BY latent, cluster
+    GROUP BY latent, "cluster"
 ),
 codes AS (
-    SELECT latent, cluster, unnest(sae_encode('{large}', pre_mlp)) AS code
+    SELECT latent, "cluster", unnest(sae_encode('{large}', pre_mlp)) AS code
     FROM members
 ),
 active AS (
-    SELECT latent, cluster, code['latent'] AS large_latent, count(*) AS n, avg(code['activation']) AS mean_activation
+    SELECT latent, "cluster", code['latent'] AS large_latent, count(*) AS n, avg(code['activation']) AS mean_activation
     FROM codes
-    GROUP BY latent, cluster, code['latent']
+    GROUP BY latent, "cluster", code['latent']
 ),
 shares AS (
-    SELECT a.latent, a.cluster, s.size, a.large_latent, a.mean_activation,
+    SELECT a.latent, a."cluster", s.size, a.large_latent, a.mean_activation,
            CAST(a.n AS DOUBLE) / s.size AS coverage,
            CASE WHEN s.latent_size > s.size
                 THEN CAST(sum(a.n) OVER (PARTITION BY a.latent, a.large_latent) - a.n AS DOUBLE)
                      / (s.latent_size - s.size)
            END AS other_coverage
     FROM active a
-    JOIN sizes s ON s.latent = a.latent AND s.cluster = a.cluster
+    JOIN sizes s ON s.latent = a.latent AND s."cluster" = a."cluster"
     WHERE s.size >= {min_size}
 ),
 ranked AS (
     SELECT *,
            row_number() OVER (
-               PARTITION BY latent, cluster
+               PARTITION BY latent, "cluster"
                ORDER BY coverage - coalesce(other_coverage, 0) DESC, mean_activation DESC, large_latent
            ) AS place
     FROM shares
     WHERE coverage >= {min_coverage} AND coverage > coalesce(other_coverage, 0)
 ),
 chosen AS (
-    SELECT latent, cluster, size, large_latent, coverage, other_coverage, mean_activation
+    SELECT latent, "cluster", size, large_latent, coverage, other_coverage, mean_activation
     FROM ranked
     WHERE place = 1
 ),
@@ -52,7 +53,7 @@ split AS (
     GROUP BY latent
     HAVING count(*) >= 2 AND count(DISTINCT large_latent) = count(*)
 )
-SELECT c.latent, c.cluster, c.size, c.large_latent, c.coverage, c.other_coverage, c.mean_activation
+SELECT c.latent, c."cluster", c.size, c.large_latent, c.coverage, c.other_coverage, c.mean_activation
 FROM chosen c
 JOIN split s ON s.latent = c.latent
-ORDER BY c.latent, c.cluster
+ORDER BY c.latent, c."cluster"

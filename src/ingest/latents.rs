@@ -107,7 +107,7 @@ pub fn add_to_run(
     let same = rows.iter().find(|row| row.name == latents.name);
     if let Some(row) = same.filter(|row| row.kind != KIND) {
         return exec_err!(
-            "train_sae: a name that no layer of run '{run}' has is required, got '{}' of layer {}",
+            "ingest: a name that no layer of run '{run}' has is required, got '{}' of layer {}",
             latents.name,
             row.layer
         );
@@ -119,7 +119,7 @@ pub fn add_to_run(
     let (mut writer, mut facts) = store.extend(run, replaced)?;
     if facts.counts.documents != reader.n_documents() as u64 {
         return exec_err!(
-            "train_sae: the {} documents of run '{run}' are required, got {}",
+            "ingest: the {} documents of run '{run}' are required, got {}",
             facts.counts.documents,
             reader.n_documents()
         );
@@ -166,7 +166,7 @@ fn observe_reader(
         let mut capture = Capture { hook, seen: None };
         model.forward(input, &mut capture)?;
         let Some(seen) = capture.seen else {
-            return exec_err!("train_sae: a pass that reaches {hook} is required, got none");
+            return exec_err!("ingest: a pass that reaches {hook} is required, got none");
         };
         let seen = readable(hook, &seen)?;
         let (storage, layout) = seen.storage_and_layout();
@@ -198,7 +198,12 @@ pub fn make_run(
 ) -> Result<i32> {
     let mut report = Reporter::new(progress, cancelled);
     let sae = latents.sae;
-    let mut run = store.begin(latents.name, replace)?;
+    // A kill between the two commits leaves a run without its autoencoder.
+    let orphan = !store.has_sae(latents.name)
+        && store
+            .run(latents.name)
+            .is_ok_and(|run| run.manifest().architecture == KIND);
+    let mut run = store.begin(latents.name, replace || orphan)?;
     let options = IngestOptions {
         window: 0,
         bos: false,
@@ -215,6 +220,13 @@ pub fn make_run(
     let (mut codes, mut n_rows) = (vec![], 0_usize);
     let mut hasher = blake3::Hasher::new();
     source.read(&mut |batch| {
+        if batch.d != sae.d_in {
+            return exec_err!(
+                "ingest: vectors of the autoencoder's width, {}, are required, got {}",
+                sae.d_in,
+                batch.d
+            );
+        }
         for first in (0..batch.n()).step_by(BLOCK_ROWS) {
             let end = batch.n().min(first + BLOCK_ROWS);
             let x = &batch.values[first * sae.d_in..end * sae.d_in];

@@ -13,7 +13,7 @@ use polysema_udfs::bridge::tables::table_by_reference;
 use crate::store::{LayerRow, Run, Store};
 
 /// Kind of such an argument.
-pub const LAYER_OR_ROWS: &str = "layer number or name, 'table', or (SELECT ...)";
+pub const LAYER_OR_ROWS: &str = "layer number or name, table, or (SELECT ...)";
 
 /// A source as it was written.
 #[derive(Debug, Clone, PartialEq)]

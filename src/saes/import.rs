@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::exchange::{self, SaeConfig, SaeFile};
 use super::library::LoadedSae;
 use super::options::{EXAMPLES, MIN_ACTIVATION};
-use super::train::{Vectors, attach, facts_of};
+use super::publish::{Vectors, attach, facts_of};
 use super::weights;
 use crate::ingest::{IngestOptions, OPTIONS, OptionDoc, Progress, in_name_of};
 use crate::store::{RunManifest, SaeManifest, Store};
@@ -68,7 +68,8 @@ pub fn import_sae(
     };
     attach(
         store, &file.sae, examples, vectors, &mut facts, cancelled, progress,
-    )?;
+    )
+    .map_err(|error| in_name_of("import_sae", error))?;
     facts.seconds = started.elapsed().as_secs_f64();
     facts.created_at = RunManifest::now();
     writer.commit(&facts, |folder| weights::save(folder, &file.sae))?;

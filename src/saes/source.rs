@@ -7,7 +7,7 @@ use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
 use serde_json::Value;
 
-use super::train::Vectors;
+use super::publish::Vectors;
 use crate::ingest::{CorpusOptions, CorpusReader, IngestOptions, ModelVectors, Split, in_name_of};
 use crate::models::{HookPoint, Site};
 use crate::store::{LayerRow, RunManifest, SaeManifest, Source, Store};

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use super::checkpoint::{Checkpoints, Progress};
 use super::options::SaeOptions;
+use super::publish::{Done, Vectors, publish};
 use super::shuffle::Shuffle;
-use super::weights;
-use crate::ingest::{Latents, ModelVectors, VectorSource, add_to_run, make_run};
-use crate::store::{RunManifest, SaeManifest, SaeWriter, Source, Store, Versions};
+use crate::ingest::VectorSource;
+use crate::store::{SaeManifest, SaeWriter, Store};
 
 /// Two of these fit into half a second, the longest a reader is left without news.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -47,50 +47,6 @@ pub struct TrainSaeProgress {
     pub elapsed_seconds: f64,
     /// A sentence for people.
     pub message: String,
-}
-
-/// Where the vectors come from.
-pub enum Vectors<'a> {
-    /// A layer of a run: the run's model and corpus.
-    Layer {
-        /// The run.
-        run: String,
-        /// What the model gives.
-        vectors: Box<ModelVectors>,
-        /// The model.
-        model: Source,
-        /// The corpus.
-        corpus: Source,
-    },
-    /// Rows of a table or query.
-    Table(Box<dyn VectorSource + 'a>),
-}
-
-impl Vectors<'_> {
-    fn source(&mut self) -> &mut (dyn VectorSource + '_) {
-        match self {
-            Self::Layer { vectors, .. } => vectors.as_mut(),
-            Self::Table(source) => source.as_mut(),
-        }
-    }
-
-    /// What tells this source from another.
-    fn identity(&mut self) -> Value {
-        match self {
-            Self::Layer {
-                vectors,
-                model,
-                corpus,
-                ..
-            } => json!({
-                "source": vectors.description,
-                "hook": vectors.hook.to_string(),
-                "model": model.hash,
-                "corpus": corpus.hash,
-            }),
-            Self::Table(source) => json!({"source": source.describe()}),
-        }
-    }
 }
 
 /// Trains an autoencoder, finds its latents' dataset examples, and commits both.
@@ -386,144 +342,6 @@ impl<'a, 'p> Training<'a, 'p> {
             Some(trainer) => Ok((trainer.into_sae(), done)),
             None => exec_err!("train_sae: a source with rows is required, got none"),
         }
-    }
-}
-
-/// What a finished training has come to.
-struct Done {
-    steps: u64,
-    rows: u64,
-    losses: Option<StepLosses>,
-    seconds: f64,
-}
-
-/// Finds the latents' dataset examples and makes everything visible.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the parts of one call, used once"
-)]
-fn publish(
-    store: &Store,
-    request: &TrainSaeRequest,
-    sae: Sae,
-    done: Done,
-    vectors: Vectors<'_>,
-    writer: SaeWriter,
-    cancelled: &AtomicBool,
-    progress: &mut dyn FnMut(TrainSaeProgress),
-) -> Result<SaeManifest> {
-    let options = &request.options;
-    let mut facts = SaeManifest {
-        name: request.name.clone(),
-        options: options.to_json(),
-        steps: done.steps,
-        rows: done.rows,
-        ..facts_of(&sae)
-    };
-    let started = Instant::now();
-    let mut row = TrainSaeProgress {
-        phase: "observe",
-        step: done.steps,
-        rows_seen: done.rows,
-        losses: done.losses,
-        d_sae: sae.d_sae,
-        rows_per_second: 0.0,
-        elapsed_seconds: done.seconds,
-        message: String::new(),
-    };
-    let mut forward = |seen: crate::ingest::Progress| {
-        if seen.phase == "done" {
-            return;
-        }
-        row.phase = seen.phase;
-        row.message = seen.message;
-        row.rows_per_second = seen.tokens_per_second;
-        row.elapsed_seconds = done.seconds + started.elapsed().as_secs_f64();
-        progress(row.clone());
-    };
-    attach(
-        store,
-        &sae,
-        &options.examples,
-        vectors,
-        &mut facts,
-        cancelled,
-        &mut forward,
-    )?;
-    facts.seconds = done.seconds + started.elapsed().as_secs_f64();
-    facts.created_at = RunManifest::now();
-    writer.commit(&facts, |folder| weights::save(folder, &sae))?;
-    row.phase = "done";
-    row.elapsed_seconds = facts.seconds;
-    row.rows_per_second = done.rows as f64 / done.seconds.max(1e-9);
-    row.message = format!(
-        "{}: {} latents, layer {} of run {}",
-        facts.name,
-        facts.d_sae,
-        facts.layer.unwrap_or_default(),
-        facts.run.as_deref().unwrap_or_default()
-    );
-    progress(row);
-    Ok(facts)
-}
-
-/// Makes the latents a layer, and writes down where.
-pub(super) fn attach(
-    store: &Store,
-    sae: &Sae,
-    examples: &crate::ingest::IngestOptions,
-    vectors: Vectors<'_>,
-    facts: &mut SaeManifest,
-    cancelled: &AtomicBool,
-    progress: &mut dyn FnMut(crate::ingest::Progress),
-) -> Result<()> {
-    let name = facts.name.clone();
-    let latents = Latents {
-        name: &name,
-        sae,
-        options: examples,
-    };
-    match vectors {
-        Vectors::Layer {
-            run,
-            mut vectors,
-            model,
-            corpus,
-        } => {
-            let (hook, reader) = (vectors.hook, &mut vectors.reader);
-            let layer = add_to_run(store, &run, latents, reader, hook, cancelled, progress)?;
-            facts.layer = Some(layer);
-            facts.run = Some(run);
-            facts.hook = Some(hook.to_string());
-            facts.source = vectors.description.clone();
-            (facts.model, facts.corpus) = (Some(model), Some(corpus));
-        }
-        Vectors::Table(mut source) => {
-            let (replace, source) = (examples.replace, source.as_mut());
-            facts.source = source.describe();
-            facts.layer = Some(make_run(
-                store, latents, source, replace, cancelled, progress,
-            )?);
-            facts.run = Some(name.clone());
-        }
-    }
-    Ok(())
-}
-
-/// What an autoencoder's parameters say of it.
-pub(super) fn facts_of(sae: &Sae) -> SaeManifest {
-    use polysema_udfs::kernels::sae::Variant;
-    SaeManifest {
-        d_in: sae.d_in,
-        d_sae: sae.d_sae,
-        variant: sae.variant.name().to_string(),
-        k: match sae.variant {
-            Variant::TopK { k } | Variant::BatchTopK { k, .. } => Some(k),
-            _ => None,
-        },
-        centered: sae.centered,
-        versions: Versions::default(),
-        ..SaeManifest::default()
     }
 }
 

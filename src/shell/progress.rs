@@ -10,34 +10,59 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// A query shorter than this shows nothing.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// Columns of a result that is the progress of long work.
-const PROGRESS_COLUMNS: [&str; 7] = [
-    "phase",
-    "documents",
-    "total_documents",
-    "tokens",
-    "tokens_per_second",
-    "elapsed_seconds",
-    "message",
+/// A kind of long work: the columns that tell how far it is, and what they count.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Work {
+    done: &'static str,
+    total: &'static str,
+    read: &'static str,
+    rate: &'static str,
+    units: [&'static str; 2],
+}
+
+/// Sending documents through something, and training.
+const WORKS: [Work; 2] = [
+    Work {
+        done: "documents",
+        total: "total_documents",
+        read: "tokens",
+        rate: "tokens_per_second",
+        units: ["documents", "tokens"],
+    },
+    Work {
+        done: "step",
+        total: "",
+        read: "rows_seen",
+        rate: "rows_per_second",
+        units: ["steps", "rows"],
+    },
 ];
+
+/// The kind of long work whose progress a result is, if it is one.
+fn work_of(schema: &Schema) -> Option<Work> {
+    let has = |name: &str| schema.index_of(name).is_ok();
+    let shared = has("elapsed_seconds") && has("message");
+    let kind = WORKS
+        .into_iter()
+        .find(|work| has(work.done) && has(work.rate));
+    kind.filter(|_| shared)
+}
 
 /// Whether a result is the progress of long work.
 pub fn is_progress(schema: &Schema) -> bool {
-    schema
-        .fields()
-        .iter()
-        .map(|field| field.name().as_str())
-        .eq(PROGRESS_COLUMNS)
+    work_of(schema).is_some()
 }
 
 /// The last reported state of long work.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct JobProgress {
+    work: Option<Work>,
     phase: String,
     documents: u64,
     total_documents: Option<u64>,
-    tokens: u64,
+    tokens: Option<u64>,
     tokens_per_second: f64,
+    loss: Option<f64>,
     elapsed_seconds: f64,
     message: String,
 }
@@ -67,25 +92,44 @@ impl JobProgress {
                 .is_valid(row)
                 .then(|| column.as_primitive::<Float64Type>().value(row))
         };
+        let Some(work) = work_of(&batch.schema()) else {
+            return;
+        };
         *self = JobProgress {
-            phase: text("phase").unwrap_or_default(),
-            documents: count("documents").unwrap_or(0),
-            total_documents: count("total_documents"),
-            tokens: count("tokens").unwrap_or(0),
-            tokens_per_second: number("tokens_per_second").unwrap_or(0.0),
+            work: Some(work),
+            phase: text("phase").unwrap_or_else(|| "train".to_string()),
+            documents: count(work.done).unwrap_or(0),
+            total_documents: count(work.total),
+            tokens: count(work.read),
+            tokens_per_second: number(work.rate).unwrap_or(0.0),
+            loss: number("loss"),
             elapsed_seconds: number("elapsed_seconds").unwrap_or(0.0),
             message: text("message").unwrap_or_default(),
         };
     }
 
+    fn units(&self) -> [&'static str; 2] {
+        self.work.map_or(WORKS[0].units, |work| work.units)
+    }
+
+    /// How fast it goes and how well.
+    fn rate(&self) -> String {
+        let [_, read] = self.units();
+        let rate = format!("{:.0} {read}/s", self.tokens_per_second);
+        match self.loss {
+            Some(loss) => format!("{rate}, loss {loss:.4}"),
+            None => rate,
+        }
+    }
+
     /// The state in one line, for the end.
     pub fn summary(&self) -> String {
-        let mut parts = vec![
-            format!("{} documents", self.documents),
-            format!("{} tokens", self.tokens),
-            format!("{:.0} tokens/s", self.tokens_per_second),
-            format!("{:.1} s", self.elapsed_seconds),
-        ];
+        let [done, read] = self.units();
+        let mut parts = vec![format!("{} {done}", self.documents)];
+        if let Some(tokens) = self.tokens {
+            parts.push(format!("{tokens} {read}"));
+        }
+        parts.extend([self.rate(), format!("{:.1} s", self.elapsed_seconds)]);
         if !self.message.is_empty() {
             parts.push(self.message.clone());
         }
@@ -129,21 +173,24 @@ impl Progress {
             return;
         }
         let bar = self.bar.get_or_insert_with(ProgressBar::no_length);
+        let [done, _] = job.units();
         match job.total_documents {
             Some(total) => {
                 bar.set_length(total);
                 // Before the first documents are done there is nothing to estimate from.
-                bar.set_style(style(match job.documents {
-                    0 => "{prefix} {wide_bar} {pos}/{len} documents",
-                    _ => "{prefix} {wide_bar} {pos}/{len} documents, {msg}, {eta} left",
+                bar.set_style(style(&match job.documents {
+                    0 => format!("{{prefix}} {{wide_bar}} {{pos}}/{{len}} {done}"),
+                    _ => format!(
+                        "{{prefix}} {{wide_bar}} {{pos}}/{{len}} {done}, {{msg}}, {{eta}} left"
+                    ),
                 }));
             }
-            None => bar.set_style(style(
-                "{spinner} {prefix} {pos} documents, {msg}, {elapsed}",
-            )),
+            None => bar.set_style(style(&format!(
+                "{{spinner}} {{prefix}} {{pos}} {done}, {{msg}}, {{elapsed}}"
+            ))),
         }
         bar.set_prefix(job.phase.clone());
-        bar.set_message(format!("{:.0} tokens/s", job.tokens_per_second));
+        bar.set_message(job.rate());
         bar.set_position(job.documents);
     }
 
@@ -202,8 +249,17 @@ mod tests {
             Arc::new(Float64Array::from(vec![1.0, 2.5])),
             Arc::new(StringArray::from(vec![None, Some("run 'a' is visible")])),
         ];
-        let batch = RecordBatch::try_from_iter(PROGRESS_COLUMNS.into_iter().zip(columns))
-            .expect("equal lengths");
+        let names = [
+            "phase",
+            "documents",
+            "total_documents",
+            "tokens",
+            "tokens_per_second",
+            "elapsed_seconds",
+            "message",
+        ];
+        let batch =
+            RecordBatch::try_from_iter(names.into_iter().zip(columns)).expect("equal lengths");
         assert!(is_progress(&batch.schema()));
         let mut job = JobProgress::default();
         job.update(&batch);
@@ -214,5 +270,30 @@ mod tests {
         );
         job.update(&batch.slice(0, 0));
         assert_eq!(job.documents, 2);
+    }
+
+    #[test]
+    fn training_counts_steps() {
+        let columns: [(&str, ArrayRef); 6] = [
+            ("step", Arc::new(Int64Array::from(vec![7]))),
+            ("rows_seen", Arc::new(Int64Array::from(vec![896]))),
+            ("loss", Arc::new(Float64Array::from(vec![0.25]))),
+            (
+                "rows_per_second",
+                Arc::new(Float64Array::from(vec![1000.0])),
+            ),
+            ("elapsed_seconds", Arc::new(Float64Array::from(vec![0.9]))),
+            ("message", Arc::new(StringArray::from(vec!["training s"]))),
+        ];
+        let batch = RecordBatch::try_from_iter(columns).expect("equal lengths");
+        let mut job = JobProgress::default();
+        job.update(&batch);
+        assert_eq!(
+            job.summary(),
+            "train: 7 steps, 896 rows, 1000 rows/s, loss 0.2500, 0.9 s, training s"
+        );
+        assert!(!is_progress(
+            &batch.project(&[0, 2]).expect("columns").schema()
+        ));
     }
 }

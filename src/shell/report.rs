@@ -12,10 +12,18 @@ struct Report {
     sql: &'static str,
 }
 
-const REPORTS: [Report; 4] = [
+const REPORTS: [Report; 8] = [
     Report {
         name: "polysemantic_neurons",
         sql: include_str!("../../sql/reports/polysemantic_neurons.sql"),
+    },
+    Report {
+        name: "sae_compare",
+        sql: include_str!("../../sql/reports/sae_compare.sql"),
+    },
+    Report {
+        name: "sae_language_model",
+        sql: include_str!("../../sql/reports/sae_language_model.sql"),
     },
     Report {
         name: "scc_agreement",
@@ -28,6 +36,14 @@ const REPORTS: [Report; 4] = [
     Report {
         name: "table1",
         sql: include_str!("../../sql/reports/table1.sql"),
+    },
+    Report {
+        name: "table2",
+        sql: include_str!("../../sql/reports/table2.sql"),
+    },
+    Report {
+        name: "table3",
+        sql: include_str!("../../sql/reports/table3.sql"),
     },
 ];
 
@@ -120,7 +136,9 @@ mod tests {
         for report in &REPORTS {
             assert!(report.question().contains('?'), "{}", report.name);
             for (name, _) in report.variables() {
-                assert!(report.sql.contains(&format!(":{name}")), "{name}");
+                let used = [format!(":{name}"), format!(":'{name}'")];
+                let is_used = used.iter().any(|text| report.sql.contains(text));
+                assert!(is_used, "{name}");
             }
         }
     }

@@ -47,7 +47,7 @@ static ENCODE: FunctionDoc = FunctionDoc {
     returns: "List<Struct{latent Int32, activation Float32}>, by latent, active ones only; NULL for a NULL vector or \
               element",
     example: "SELECT example, sae_encode('letters', pre_mlp) AS code FROM examples WHERE layer = 0 AND neuron = 1 \
-              AND example < 2 -- after train_sae('letters', ...)",
+              AND example < 2",
     replaces: None,
 };
 
@@ -66,7 +66,7 @@ static DECODE: FunctionDoc = FunctionDoc {
     required: 2,
     options: &[],
     returns: "List<Float32> [d_in], the sum of activation * w_dec[latent], plus b_dec; NULL for a NULL code",
-    example: "SELECT sae_decode('letters', [{latent: 3, activation: 0.5}]) -- after train_sae('letters', ...)",
+    example: "SELECT sae_decode('letters', [{latent: 3, activation: 0.5}])",
     replaces: None,
 };
 

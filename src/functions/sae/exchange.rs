@@ -76,7 +76,7 @@ static IMPORT: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     required: 3,
     options: &IMPORT_OPTIONS,
     returns: PROGRESS_COLUMNS,
-    example: "SELECT phase FROM import_sae('foreign', 'tests/data/sae/saelens/standard', (SELECT [1.0, 0.0, 0.0, 2.0, \
+    example: "SELECT phase FROM import_sae('foreign', 'tests/data/sae/saelens-standard', (SELECT [1.0, 0.0, 0.0, 2.0, \
               0.5, 0.25] AS vector), {replace: true}) WHERE phase = 'done'",
     replaces: None,
 });

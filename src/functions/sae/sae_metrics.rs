@@ -48,7 +48,7 @@ static DOC: FunctionDoc = FunctionDoc {
         Parameter {
             name: "corpus",
             kind: "text",
-            summary: "a file or folder in place of the run's corpus",
+            summary: "a file or folder in place of the run's corpus; empty is left out",
         },
         Parameter {
             name: "max_documents",
@@ -151,7 +151,10 @@ impl TableFunction for SaeMetrics {
         let call = Call {
             name,
             other: OtherCorpus {
-                corpus: arguments.text("corpus")?.map(PathBuf::from),
+                corpus: arguments
+                    .text("corpus")?
+                    .filter(|path| !path.is_empty())
+                    .map(PathBuf::from),
                 split,
                 max_documents,
             },

@@ -32,6 +32,11 @@ impl Parameter {
         self.kind.starts_with("table")
     }
 
+    /// Whether a word without quotes names a table, though text may mean something else.
+    pub fn takes_table_name(&self) -> bool {
+        self.takes_table() || (self.takes_query() && self.kind.contains("table"))
+    }
+
     /// Whether a query in parentheses is taken as it is, not for its one value.
     pub fn takes_query(&self) -> bool {
         self.kind.ends_with("(SELECT ...)")

@@ -203,10 +203,10 @@ fn value_of(
             };
             Ok(relation.into_expr())
         }
-        ast::Expr::Identifier(ident) if parameter.takes_table() => {
+        ast::Expr::Identifier(ident) if parameter.takes_table_name() => {
             named_table(function, vec![ident.clone()], context)
         }
-        ast::Expr::CompoundIdentifier(idents) if parameter.takes_table() => {
+        ast::Expr::CompoundIdentifier(idents) if parameter.takes_table_name() => {
             named_table(function, idents.clone(), context)
         }
         _ => context.sql_expr_to_logical_expr(value.clone(), &DFSchema::empty()),

@@ -1,0 +1,208 @@
+//! The end of a training or an import: the latents become a layer, then the autoencoder is committed.
+
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use datafusion::error::{DataFusionError, Result};
+use polysema_udfs::kernels::sae::{Sae, StepLosses, Variant};
+use serde_json::{Value, json};
+
+use super::train::{TrainSaeProgress, TrainSaeRequest};
+use super::weights;
+use crate::ingest::{
+    IngestOptions, Latents, ModelVectors, Progress, VectorSource, add_to_run, in_name_of, make_run,
+};
+use crate::store::{RunManifest, SaeManifest, SaeWriter, Source, Store, Versions};
+
+/// Where the vectors come from.
+pub enum Vectors<'a> {
+    /// A layer of a run: the run's model and corpus.
+    Layer {
+        /// The run.
+        run: String,
+        /// What the model gives.
+        vectors: Box<ModelVectors>,
+        /// The model.
+        model: Source,
+        /// The corpus.
+        corpus: Source,
+    },
+    /// Rows of a table or query.
+    Table(Box<dyn VectorSource + 'a>),
+}
+
+impl Vectors<'_> {
+    pub(super) fn source(&mut self) -> &mut (dyn VectorSource + '_) {
+        match self {
+            Self::Layer { vectors, .. } => vectors.as_mut(),
+            Self::Table(source) => source.as_mut(),
+        }
+    }
+
+    /// What tells this source from another.
+    pub(super) fn identity(&mut self) -> Value {
+        match self {
+            Self::Layer {
+                vectors,
+                model,
+                corpus,
+                ..
+            } => json!({
+                "source": vectors.description,
+                "hook": vectors.hook.to_string(),
+                "model": model.hash,
+                "corpus": corpus.hash,
+            }),
+            Self::Table(source) => json!({"source": source.describe()}),
+        }
+    }
+}
+
+/// What a finished training has come to.
+pub(super) struct Done {
+    pub(super) steps: u64,
+    pub(super) rows: u64,
+    pub(super) losses: Option<StepLosses>,
+    pub(super) seconds: f64,
+}
+
+/// Finds the latents' dataset examples and makes everything visible.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts of one call, used once"
+)]
+pub(super) fn publish(
+    store: &Store,
+    request: &TrainSaeRequest,
+    sae: Sae,
+    done: Done,
+    vectors: Vectors<'_>,
+    writer: SaeWriter,
+    cancelled: &AtomicBool,
+    progress: &mut dyn FnMut(TrainSaeProgress),
+) -> Result<SaeManifest> {
+    let options = &request.options;
+    let mut facts = SaeManifest {
+        name: request.name.clone(),
+        options: options.to_json(),
+        steps: done.steps,
+        rows: done.rows,
+        ..facts_of(&sae)
+    };
+    let started = Instant::now();
+    let mut row = TrainSaeProgress {
+        phase: "observe",
+        step: done.steps,
+        rows_seen: done.rows,
+        losses: done.losses,
+        d_sae: sae.d_sae,
+        rows_per_second: 0.0,
+        elapsed_seconds: done.seconds,
+        message: String::new(),
+    };
+    let mut forward = |seen: Progress| {
+        if seen.phase == "done" {
+            return;
+        }
+        row.phase = seen.phase;
+        row.message = seen.message;
+        row.rows_per_second = seen.tokens_per_second;
+        row.elapsed_seconds = done.seconds + started.elapsed().as_secs_f64();
+        progress(row.clone());
+    };
+    let attached = attach(
+        store,
+        &sae,
+        &options.examples,
+        vectors,
+        &mut facts,
+        cancelled,
+        &mut forward,
+    );
+    attached.map_err(|error| trained_is_kept(in_name_of("train_sae", error)))?;
+    facts.seconds = done.seconds + started.elapsed().as_secs_f64();
+    facts.created_at = RunManifest::now();
+    writer.commit(&facts, |folder| weights::save(folder, &sae))?;
+    row.phase = "done";
+    row.elapsed_seconds = facts.seconds;
+    row.rows_per_second = done.rows as f64 / done.seconds.max(1e-9);
+    row.message = format!(
+        "{}: {} latents, layer {} of run {}",
+        facts.name,
+        facts.d_sae,
+        facts.layer.unwrap_or_default(),
+        facts.run.as_deref().unwrap_or_default()
+    );
+    progress(row);
+    Ok(facts)
+}
+
+/// A cancelled run is not kept, the weights it was to show are: their checkpoint says that nothing is left to train.
+fn trained_is_kept(error: DataFusionError) -> DataFusionError {
+    match error {
+        DataFusionError::Execution(message) => DataFusionError::Execution(message.replace(
+            "; nothing was kept",
+            "; the trained weights are kept for the next call of this name",
+        )),
+        other => other,
+    }
+}
+
+/// Makes the latents a layer, and writes down where.
+pub(super) fn attach(
+    store: &Store,
+    sae: &Sae,
+    examples: &IngestOptions,
+    vectors: Vectors<'_>,
+    facts: &mut SaeManifest,
+    cancelled: &AtomicBool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<()> {
+    let name = facts.name.clone();
+    let latents = Latents {
+        name: &name,
+        sae,
+        options: examples,
+    };
+    match vectors {
+        Vectors::Layer {
+            run,
+            mut vectors,
+            model,
+            corpus,
+        } => {
+            let (hook, reader) = (vectors.hook, &mut vectors.reader);
+            let layer = add_to_run(store, &run, latents, reader, hook, cancelled, progress)?;
+            facts.layer = Some(layer);
+            facts.run = Some(run);
+            facts.hook = Some(hook.to_string());
+            facts.source = vectors.description.clone();
+            (facts.model, facts.corpus) = (Some(model), Some(corpus));
+        }
+        Vectors::Table(mut source) => {
+            let (replace, source) = (examples.replace, source.as_mut());
+            facts.source = source.describe();
+            facts.layer = Some(make_run(
+                store, latents, source, replace, cancelled, progress,
+            )?);
+            facts.run = Some(name.clone());
+        }
+    }
+    Ok(())
+}
+
+/// What an autoencoder's parameters say of it.
+pub(super) fn facts_of(sae: &Sae) -> SaeManifest {
+    SaeManifest {
+        d_in: sae.d_in,
+        d_sae: sae.d_sae,
+        variant: sae.variant.name().to_string(),
+        k: match sae.variant {
+            Variant::TopK { k } | Variant::BatchTopK { k, .. } => Some(k),
+            _ => None,
+        },
+        centered: sae.centered,
+        versions: Versions::default(),
+        ..SaeManifest::default()
+    }
+}

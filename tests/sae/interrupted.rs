@@ -1,0 +1,154 @@
+//! Trainings that were interrupted: they go on to the same bits, or say why not, and lose nothing.
+
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use datafusion::error::Result;
+use polysema::ingest::{VectorBatch, VectorSource};
+use polysema::saes::{SaeOptions, TrainSaeRequest, Vectors, load, train_sae};
+use polysema::store::Store;
+
+/// Rows that depend on their number alone.
+struct Waves(usize);
+
+impl VectorSource for Waves {
+    fn read(&mut self, f: &mut dyn FnMut(&VectorBatch<'_>) -> Result<()>) -> Result<()> {
+        for first in (0..self.0).step_by(100) {
+            let value = |i: usize| ((i * i) as f32 * 0.37).sin();
+            let values: Vec<f32> = (first * 6..(first + 100).min(self.0) * 6)
+                .map(value)
+                .collect();
+            f(&VectorBatch {
+                values: Cow::Owned(values),
+                d: 6,
+                ..VectorBatch::default()
+            })?;
+        }
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        "waves".to_string()
+    }
+}
+
+fn request(name: &str, pairs: &[(&str, &str)]) -> TrainSaeRequest {
+    let fixed = [
+        ("d_sae", "16"),
+        ("batch_size", "32"),
+        ("ne_loss", "0.01"),
+        ("ne_start_step", "3"),
+    ];
+    let pairs = fixed.iter().chain(pairs).copied();
+    TrainSaeRequest {
+        name: name.to_string(),
+        options: SaeOptions::from_pairs(pairs).expect("options"),
+    }
+}
+
+/// Trains until `stop` says so, which is asked at every row of progress.
+fn train(
+    store: &Store,
+    request: &TrainSaeRequest,
+    rows: usize,
+    stop: &mut dyn FnMut(u64) -> bool,
+) -> Result<()> {
+    let cancelled = AtomicBool::new(false);
+    let vectors = Vectors::Table(Box::new(Waves(rows)));
+    train_sae(store, request, vectors, &cancelled, &mut |row| {
+        if stop(row.step) {
+            cancelled.store(true, Ordering::Relaxed);
+        }
+    })
+    .map(|_| ())
+}
+
+#[test]
+fn an_interrupted_training_goes_on_to_the_same_bits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::open(folder.path()).expect("a store");
+    let options = [
+        ("epochs", "300"),
+        ("checkpoint_every", "50"),
+        ("buffer", "300"),
+        ("dead_latents", "resample"),
+        ("resample_every", "70"),
+        ("dead_after", "5"),
+    ];
+    train(&store, &request("whole", &options), 1000, &mut |_| false).expect("trained");
+    let whole = load(&store.sae("whole").expect("stored")).expect("weights");
+
+    let parts = request("parts", &options);
+    let mut interrupted = 0;
+    loop {
+        // At the first row of progress after a step of its own.
+        let ended = train(&store, &parts, 1000, &mut |step| {
+            step > 200 * (interrupted + 1)
+        });
+        match ended {
+            Ok(()) => break,
+            Err(error) => {
+                let message = error.strip_backtrace();
+                assert!(message.contains("train_sae: "), "{message}");
+                assert!(message.contains("got cancelled"), "{message}");
+                let kept = message.contains("the checkpoint of step")
+                    || message.contains("the trained weights are kept");
+                assert!(kept, "{message}");
+                assert!(!store.has_sae("parts"));
+                interrupted += 1;
+            }
+        }
+    }
+    println!("interrupted {interrupted} times");
+    let parts = load(&store.sae("parts").expect("stored")).expect("weights");
+    assert!(whole == parts, "the same weights, bit for bit");
+    assert_eq!(store.sae("parts").expect("stored").manifest.rows, 300_000);
+}
+
+#[test]
+fn a_checkpoint_of_other_options_is_not_gone_on_from() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::open(folder.path()).expect("a store");
+    let long = [("epochs", "1000000"), ("checkpoint_every", "10")];
+    let stopped = train(&store, &request("s", &long), 400, &mut |step| step > 20);
+    assert!(stopped.is_err(), "cancelled");
+    let other = [
+        ("epochs", "1000000"),
+        ("checkpoint_every", "10"),
+        ("l1", "0.1"),
+    ];
+    let error = train(&store, &request("s", &other), 400, &mut |_| true).expect_err("refused");
+    let message = error.strip_backtrace();
+    assert!(
+        message.contains("got other ones (l1): pass resume: false"),
+        "{message}"
+    );
+    let anew = [("epochs", "1"), ("l1", "0.1"), ("resume", "false")];
+    train(&store, &request("s", &anew), 400, &mut |_| false).expect("trained");
+    assert_eq!(store.sae("s").expect("stored").manifest.steps, 13);
+    // The checkpoints go with the training.
+    assert!(!folder.path().join("saes/s/training").exists());
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_leaves_the_last_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::open(folder.path()).expect("a store");
+    let long = [("epochs", "1000000"), ("checkpoint_every", "10")];
+    let stopped = train(&store, &request("s", &long), 400, &mut |step| step > 20);
+    assert!(stopped.is_err(), "cancelled");
+    // As on a full disk: the next one has no place.
+    let training = folder.path().join("saes/s/training");
+    std::fs::write(training.join("checkpoint.next"), "in the way").expect("writable");
+    let error = train(&store, &request("s", &long), 400, &mut |_| false).expect_err("no place");
+    let message = error.strip_backtrace();
+    assert!(message.contains("train_sae: create "), "{message}");
+    assert!(training.join("checkpoint/state.safetensors").exists());
+    assert!(!store.has_sae("s"));
+    // A damaged one is named.
+    std::fs::remove_file(training.join("checkpoint.next")).expect("removable");
+    std::fs::write(training.join("checkpoint/state.safetensors"), "cut").expect("writable");
+    let error = train(&store, &request("s", &long), 400, &mut |_| false).expect_err("damaged");
+    let message = error.strip_backtrace();
+    assert!(message.contains("state.safetensors"), "{message}");
+}
