@@ -296,6 +296,9 @@ fn trainer(case: &Value, l1: f32, ne_loss: f32) -> Trainer {
         ..TrainOptions::default()
     };
     let mut trainer = Trainer::new(sae, options).expect("options in their ranges");
+    if ne_loss == 0.0 {
+        return trainer;
+    }
     let average = flat(&inputs["h_avg"]);
     let flags = list(&inputs["seen"]).iter();
     let seen: Vec<u8> = flags.map(|x| u8::from(x.as_bool() == Some(true))).collect();

@@ -147,6 +147,8 @@ impl<'a> BlockView<'a> {
             self.step.sae.variant,
             Variant::JumpRelu { .. } | Variant::Gated { .. }
         );
+        scratch.by_centre.clear();
+        scratch.by_centre.resize(d, 0.0);
         let ne_loss = if !beside && active * SPARSE <= self.a.len() {
             self.sparse(w_enc, w_dec, latents, scratch)
         } else {
@@ -154,7 +156,7 @@ impl<'a> BlockView<'a> {
         };
         let mut totals = Totals {
             ne_loss,
-            by_input: vec![0.0; d],
+            by_input: scratch.by_centre.clone(),
             ..Totals::default()
         };
         wide(|| {
@@ -186,6 +188,7 @@ impl<'a> BlockView<'a> {
             averages: &averages.h[latents.start * d..latents.end * d],
             seen: &averages.seen[latents],
             weight: self.step.per_row(self.step.options.ne_loss),
+            centred: self.step.options.ne_centered && self.step.sae.centered,
         })
     }
 
@@ -266,7 +269,8 @@ impl<'a> BlockView<'a> {
             });
             latent.by[0] = latent.pre;
             if let Some(loss) = &loss {
-                ne_loss += loss.sparse(r, codes, w_enc, &mut scratch.sums);
+                ne_loss +=
+                    loss.sparse(r, codes, (w_enc, &mut scratch.by_centre), &mut scratch.sums);
             }
         }
         ne_loss

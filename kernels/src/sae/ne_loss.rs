@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Weight decay drives the weights of dead latents below 1e-15, whose squares float32 cannot hold: each row is scaled
-//! by its largest magnitude first, which the cosine does not see. `havg` and `h` are constants to the gradient.
+//! by its largest magnitude first, which the cosine does not see. `havg` and `h` are constants to the gradient;
+//! where embeddings are of `x - b_dec`, `b_dec` is not.
 //! Source: Foote 2024, equations 4 to 6.
 
 use super::work::{Scratch, fill};
@@ -49,6 +50,8 @@ pub(super) struct Block<'a> {
     pub(super) seen: &'a [u8],
     /// Weight of the loss in the gradient.
     pub(super) weight: f32,
+    /// Whether `h` is `x - b_dec`, of which `b_dec` is no constant.
+    pub(super) centred: bool,
 }
 
 /// A latent's squared, scaled weights, set up in `v` and, times its average, in `p`.
@@ -122,7 +125,8 @@ fn entry(active: bool, num: f32, q: f32, r: f32) -> (f32, f32, f32, f32) {
 }
 
 impl Block<'_> {
-    /// The loss of the block, with its gradient added to `grad` `[block, d_in]`: four products.
+    /// The loss of the block, with its gradient added to `grad` `[block, d_in]`, and to the scratch's `by_centre` if
+    /// centred: four products, or five.
     pub(super) fn dense(&self, grad: &mut [f32], scratch: &mut Scratch) -> f64 {
         let n_latents = self.seen.len();
         let d = self.w.len() / n_latents;
@@ -166,12 +170,27 @@ impl Block<'_> {
             let sums = (&by_h[at.clone()], &by_square[at.clone()], cosines[j]);
             wide(|| direction.add_gradient(vectors, sums, self.weight, &mut grad[at]));
         }
+        if self.centred {
+            times(q, h, n, by_h);
+            for j in 0..n_latents {
+                let at = j * d..(j + 1) * d;
+                let factors: f32 = num[j * n..(j + 1) * n].iter().sum();
+                let vectors = (&v[at.clone()], &p[at.clone()]);
+                self.add_by_centre(vectors, factors, &by_h[at], &mut scratch.by_centre);
+            }
+        }
         cost
     }
 
     /// The loss of latent `j` of the block, whose active rows are those of `active`, with its gradient added to
-    /// `grad` `[d_in]`.
-    pub(super) fn sparse(&self, j: usize, active: &[Term], grad: &mut [f32], s: &mut Sums) -> f64 {
+    /// `grad` `[d_in]`, and to `by_centre` `[d_in]` if centred.
+    pub(super) fn sparse(
+        &self,
+        j: usize,
+        active: &[Term],
+        (grad, by_centre): (&mut [f32], &mut [f32]),
+        s: &mut Sums,
+    ) -> f64 {
         let d = grad.len();
         let at = j * d..(j + 1) * d;
         let (w, average) = (&self.w[at.clone()], &self.averages[at]);
@@ -198,8 +217,28 @@ impl Block<'_> {
             add_terms(&s.square_terms, self.squares, &mut s.by_square);
             let sums = (&s.by_h[..], &s.by_square[..], cosines);
             direction.add_gradient((w, average), sums, self.weight, grad);
+            if self.centred {
+                s.by_h.fill(0.0);
+                add_terms(&s.square_terms, self.h, &mut s.by_h);
+                let factors = s.h_terms.iter().map(|term| term.factor).sum();
+                self.add_by_centre((&s.v, &s.p), factors, &s.by_h, by_centre);
+            }
             cost
         })
+    }
+
+    /// Adds the derivative by `h`, summed over the batch: `v sum h cos / q - havg v sum 1 / sqrt(q r)`, from the sums
+    /// `by_h` of `h cos / q` and `factors` of `1 / sqrt(q r)`.
+    fn add_by_centre(
+        &self,
+        (v, p): (&[f32], &[f32]),
+        factors: f32,
+        by_h: &[f32],
+        by_centre: &mut [f32],
+    ) {
+        for (k, sum) in by_centre.iter_mut().enumerate() {
+            *sum += self.weight * (v[k] * by_h[k] - p[k] * factors);
+        }
     }
 }
 

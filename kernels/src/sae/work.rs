@@ -82,6 +82,8 @@ pub(super) struct Scratch {
     pub(super) p: Vec<f32>,
     pub(super) by_h: Vec<f32>,
     pub(super) by_square: Vec<f32>,
+    /// Derivative by what the embedding loss is centred on. `[d_in]`
+    pub(super) by_centre: Vec<f32>,
     pub(super) terms: Vec<Term>,
     pub(super) more_terms: Vec<Term>,
     pub(super) sums: Sums,

@@ -116,7 +116,7 @@ impl Naive<'_> {
             for k in 0..d {
                 let w = p[0][j * d + k];
                 let centre = if self.options.ne_centered {
-                    self.frozen[2][k]
+                    p[2][k]
                 } else {
                     0.0
                 };
