@@ -3,6 +3,8 @@
 
 #[path = "sae/interrupted.rs"]
 mod interrupted;
+#[path = "sae/language_model.rs"]
+mod language_model;
 
 use std::path::{Path, PathBuf};
 
@@ -10,10 +12,8 @@ use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{Float64Type, Int64Type};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use futures::TryStreamExt;
-use polysema::saes::exchange::{SaeConfig, SaeFile, write_saelens};
 use polysema::saes::load;
 use polysema::session::{Session, SessionOptions};
-use polysema_udfs::kernels::sae::{Sae, Variant};
 
 fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -183,94 +183,6 @@ async fn latents_are_neurons_of_the_run() {
     assert!(message.contains("train_sae: a hook at "), "{message}");
     let message = db.refused("SELECT * FROM train_sae('u', 9)").await;
     assert!(message.contains("layers of run 'demo'"), "{message}");
-}
-
-/// An autoencoder that gives back what it gets: a latent for each side of each dimension.
-fn identity(d: usize) -> Sae {
-    let mut w = vec![0.0; 2 * d * d];
-    for k in 0..d {
-        w[k * d + k] = 1.0;
-        w[(d + k) * d + k] = -1.0;
-    }
-    Sae {
-        d_in: d,
-        d_sae: 2 * d,
-        variant: Variant::Relu,
-        centered: false,
-        w_enc: w.clone(),
-        b_enc: vec![0.0; 2 * d],
-        w_dec: w,
-        b_dec: vec![0.0; d],
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_reconstructions_do_to_a_language_model() {
-    let db = Db::with_demo().await;
-    let d = db.integer("SELECT d_in FROM layers WHERE layer = 2").await as usize;
-    let folder = db.folder.path().join("identity");
-    let file = SaeFile {
-        sae: identity(d),
-        config: SaeConfig::default(),
-    };
-    write_saelens(&folder, &file, false).expect("written");
-    db.query(&format!(
-        "SELECT * FROM import_sae('same', '{}', 2)",
-        folder.display()
-    ))
-    .await;
-    db.query("CREATE TABLE same AS SELECT * FROM sae_metrics('same')")
-        .await;
-    let same = |metric: &str| format!("SELECT value FROM same WHERE metric = '{metric}'");
-    // Nothing is lost: the loss is the model's own, which is what its logits say.
-    assert_eq!(db.number(&same("mse")).await, 0.0);
-    assert_eq!(db.number(&same("explained_variance")).await, 1.0);
-    let own = db.number(&same("ce_loss")).await;
-    assert!((own - db.number(&same("ce_loss_with_sae")).await).abs() < 1e-9);
-    assert!((db.number(&same("ce_loss_score")).await - 1.0).abs() < 1e-9);
-    let zero = db.number(&same("ce_loss_zero_ablation")).await;
-    assert!(own > 0.0 && zero > own, "{own} {zero}");
-    assert_eq!(
-        db.number(&same("rows")).await,
-        db.number("SELECT count(*) FROM tokens").await
-    );
-    let d_model = d as f64;
-    assert!((db.number(&same("l0")).await - d_model).abs() < 0.5);
-
-    // One that gives back nothing is the ablation with zeros.
-    let mut nothing = identity(d);
-    nothing.w_dec.fill(0.0);
-    let folder = db.folder.path().join("nothing");
-    let file = SaeFile {
-        sae: nothing,
-        config: SaeConfig::default(),
-    };
-    write_saelens(&folder, &file, false).expect("written");
-    db.query(&format!(
-        "SELECT * FROM import_sae('nothing', '{}', 2)",
-        folder.display()
-    ))
-    .await;
-    db.query("CREATE TABLE nothing AS SELECT * FROM sae_metrics('nothing', {max_documents: 10})")
-        .await;
-    let score = db
-        .number("SELECT value FROM nothing WHERE metric = 'ce_loss_score'")
-        .await;
-    assert!(score.abs() < 1e-9, "{score}");
-
-    // Another corpus, a missing one, and a store whose model is gone.
-    let corpus = db.folder.path().join("other.txt");
-    std::fs::write(&corpus, "The river bank was steep. She sat there all day.").expect("written");
-    let sql = format!(
-        "SELECT value FROM sae_metrics('same', {{corpus: '{}'}}) WHERE metric = 'rows'",
-        corpus.display()
-    );
-    let rows = db.number(&sql).await;
-    assert!(rows > 5.0 && rows < 60.0, "{rows}");
-    let message = db
-        .refused("SELECT * FROM sae_metrics('same', {corpus: 'nowhere.txt'})")
-        .await;
-    assert!(message.contains("nowhere.txt"), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

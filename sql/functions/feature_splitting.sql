@@ -5,13 +5,13 @@
 WITH members AS (
     SELECT c.neuron AS latent, c."cluster", c.example, e.pre_mlp
     FROM feature_clusters({layer}{threshold}) c
-    JOIN examples e ON e.layer = c.layer AND e.neuron = c.neuron AND e.example = c.example
+    JOIN examples e ON e.layer = {layer} AND e.neuron = c.neuron AND e.example = c.example
     WHERE c."cluster" IS NOT NULL
 ),
 sizes AS (
-    SELECT latent, "cluster", count(*) AS size, sum(count(*)) OVER (PARTITION BY latent) AS latent_size
-    FROM members
-    GROUP BY latent, "cluster"
+    SELECT latent, "cluster", size, sum(size) OVER (PARTITION BY latent) AS latent_size
+    FROM (SELECT latent, "cluster", count(*) AS size FROM members GROUP BY latent, "cluster")
+    WHERE size >= {min_size}
 ),
 codes AS (
     SELECT latent, "cluster", unnest(sae_encode('{large}', pre_mlp)) AS code
@@ -31,7 +31,6 @@ shares AS (
            END AS other_coverage
     FROM active a
     JOIN sizes s ON s.latent = a.latent AND s."cluster" = a."cluster"
-    WHERE s.size >= {min_size}
 ),
 ranked AS (
     SELECT *,
@@ -51,7 +50,7 @@ split AS (
     SELECT latent
     FROM chosen
     GROUP BY latent
-    HAVING count(*) >= 2 AND count(DISTINCT large_latent) = count(*)
+    HAVING count(DISTINCT large_latent) >= 2
 )
 SELECT c.latent, c."cluster", c.size, c.large_latent, c.coverage, c.other_coverage, c.mean_activation
 FROM chosen c

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use datafusion::arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
-use datafusion::common::exec_err;
+use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
 use polysema_udfs::kernels::sae::Sae;
 
@@ -21,7 +21,9 @@ use super::reading::{Capture, CorpusReader, ReadBatch};
 use super::vectors::VectorSource;
 use super::write::{self, write_layer};
 use crate::models::{HookPoint, LayerInfo, NeuronWeights};
-use crate::store::{LayerRow, RunManifest, RunWriter, Source, Store, Versions, schema};
+use crate::store::{
+    Counts, Extension, LayerRow, Run, RunManifest, RunWriter, Source, Store, Versions, schema,
+};
 
 /// Kind of such a layer in the table `layers`.
 const KIND: &str = "sae";
@@ -89,8 +91,38 @@ impl Latents<'_> {
     }
 }
 
+/// What the rows of a source showed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Attached {
+    /// The number of the latents' layer.
+    pub layer: i32,
+    /// Mean squared error of the reconstructions over rows and dimensions.
+    pub mse: f64,
+}
+
+/// Squared errors of reconstructions.
+#[derive(Default)]
+struct Errors {
+    decoded: Vec<f32>,
+    sum: f64,
+    n: usize,
+}
+
+impl Errors {
+    fn add(&mut self, sae: &Sae, vectors: &[f32], codes: &[f32]) {
+        sae.decode(codes, &mut self.decoded);
+        let pairs = vectors.iter().zip(&self.decoded);
+        let error = |(x, y): (&f32, &f32)| (f64::from(*y) - f64::from(*x)).powi(2);
+        self.sum += pairs.map(error).sum::<f64>();
+        self.n += vectors.len();
+    }
+
+    fn mean(&self) -> f64 {
+        self.sum / self.n.max(1) as f64
+    }
+}
+
 /// Adds the latents to the run whose documents `reader` reads, in place of a layer of the same name if it has one.
-/// The number of the layer.
 ///
 /// `progress` and `cancelled` as in [`super::ingest`]; after an error the run is as it was.
 pub fn add_to_run(
@@ -101,27 +133,18 @@ pub fn add_to_run(
     hook: HookPoint,
     cancelled: &AtomicBool,
     progress: &mut dyn FnMut(Progress),
-) -> Result<i32> {
+) -> Result<Attached> {
     let mut report = Reporter::new(progress, cancelled);
-    let mut rows = store.run(run)?.layers()?;
-    let same = rows.iter().find(|row| row.name == latents.name);
-    if let Some(row) = same.filter(|row| row.kind != KIND) {
+    let Extension {
+        mut writer,
+        mut facts,
+        layers,
+        number,
+    } = store.extend(run, latents.name, KIND)?;
+    let read = [reader.model_hash(), reader.corpus_hash()];
+    if read != [facts.model.hash.as_str(), facts.corpus.hash.as_str()] {
         return exec_err!(
-            "ingest: a name that no layer of run '{run}' has is required, got '{}' of layer {}",
-            latents.name,
-            row.layer
-        );
-    }
-    let replaced = same.map(|row| row.layer);
-    let next = rows.iter().map(|row| row.layer + 1).max().unwrap_or(0);
-    let number = replaced.unwrap_or(next);
-    rows.retain(|row| Some(row.layer) != replaced);
-    let (mut writer, mut facts) = store.extend(run, replaced)?;
-    if facts.counts.documents != reader.n_documents() as u64 {
-        return exec_err!(
-            "ingest: the {} documents of run '{run}' are required, got {}",
-            facts.counts.documents,
-            reader.n_documents()
+            "ingest: the model and corpus of run '{run}' are required, got other ones: was it replaced meanwhile?"
         );
     }
     let window = latents.options.window.min(reader.model().n_ctx() - 1);
@@ -141,15 +164,15 @@ pub fn add_to_run(
         Some(reader.n_documents() as u64),
         format!("looking at the latents of {}", latents.name),
     )?;
-    observe_reader(&mut layer, latents.sae, reader, hook, &mut report)?;
+    let mse = observe_reader(&mut layer, latents.sae, reader, hook, &mut report)?;
     report.begin("write", None, format!("writing layer {number} of {run}"))?;
     let documents = &reader.documents;
-    latents.write(&mut layer, rows, documents, &mut writer, &mut report)?;
+    latents.write(&mut layer, layers, documents, &mut writer, &mut report)?;
     drop(layer);
     facts.counts = writer.counts();
     report.tick()?;
     writer.commit(facts)?;
-    Ok(number)
+    Ok(Attached { layer: number, mse })
 }
 
 /// Shows the layer what the model gives at `hook` for every document.
@@ -159,9 +182,10 @@ fn observe_reader(
     reader: &mut CorpusReader,
     hook: HookPoint,
     report: &mut Reporter<'_>,
-) -> Result<()> {
+) -> Result<f64> {
     reader.check_hook(hook)?;
-    let mut codes = vec![];
+    let skip = usize::from(reader.has_bos());
+    let (mut codes, mut errors) = (vec![], Errors::default());
     reader.for_each_batch(&mut |model, batch, input| {
         let mut capture = Capture { hook, seen: None };
         model.forward(input, &mut capture)?;
@@ -171,8 +195,16 @@ fn observe_reader(
         let seen = readable(hook, &seen)?;
         let (storage, layout) = seen.storage_and_layout();
         let n_rows = batch.documents.len() * batch.seq;
-        let vectors = floats(&storage, layout, hook, n_rows * sae.d_in)?;
+        let d = seen.elem_count() / n_rows;
+        require_width(sae, d)?;
+        let vectors = floats(&storage, layout, hook, n_rows * d)?;
         sae.encode(vectors, &mut codes);
+        for (place, (_, n_tokens)) in batch.documents.iter().enumerate() {
+            let first = place * batch.seq;
+            let rows = first + skip..first + n_tokens;
+            let of_rows = &codes[rows.start * sae.d_sae..rows.end * sae.d_sae];
+            errors.add(sae, &vectors[rows.start * d..rows.end * d], of_rows);
+        }
         layer.observe(batch, &codes, vectors)?;
         if batch.ends_block {
             layer.end_block();
@@ -182,7 +214,30 @@ fn observe_reader(
         report.tick()
     })?;
     layer.vectors.flush()?;
-    layer.windows.flush()
+    layer.windows.flush()?;
+    Ok(errors.mean())
+}
+
+fn require_width(sae: &Sae, d: usize) -> Result<()> {
+    match d == sae.d_in {
+        true => Ok(()),
+        false => exec_err!(
+            "ingest: vectors of the autoencoder's width, {}, are required, got {d}",
+            sae.d_in
+        ),
+    }
+}
+
+/// Refuses to put a run of latents in the place of another kind of run.
+pub fn require_own_run(store: &Store, name: &str) -> Result<()> {
+    let is_own = |run: std::sync::Arc<Run>| run.manifest().architecture == KIND;
+    match store.has(name) && !store.run(name).is_ok_and(is_own) {
+        false => Ok(()),
+        true => plan_err!(
+            "ingest: a name that no run of a model has is required, got '{name}': latents of a table's rows become a \
+             run of their own"
+        ),
+    }
 }
 
 /// Makes a run of the rows of `source`, each a document, with the latents as its only layer.
@@ -192,18 +247,14 @@ pub fn make_run(
     store: &Store,
     latents: Latents<'_>,
     source: &mut dyn VectorSource,
-    replace: bool,
     cancelled: &AtomicBool,
     progress: &mut dyn FnMut(Progress),
-) -> Result<i32> {
+) -> Result<Attached> {
     let mut report = Reporter::new(progress, cancelled);
     let sae = latents.sae;
-    // A kill between the two commits leaves a run without its autoencoder.
-    let orphan = !store.has_sae(latents.name)
-        && store
-            .run(latents.name)
-            .is_ok_and(|run| run.manifest().architecture == KIND);
-    let mut run = store.begin(latents.name, replace || orphan)?;
+    require_own_run(store, latents.name)?;
+    // One of its own is replaced: an older one of this autoencoder's, or what a kill between two commits has left.
+    let mut run = store.begin(latents.name, true)?;
     let options = IngestOptions {
         window: 0,
         bos: false,
@@ -217,16 +268,10 @@ pub fn make_run(
     let message = format!("looking at the latents of {}", latents.name);
     report.begin("observe", None, message)?;
     let mut rows = RowTables::new(&mut run)?;
-    let (mut codes, mut n_rows) = (vec![], 0_usize);
+    let (mut codes, mut n_rows, mut errors) = (vec![], 0_usize, Errors::default());
     let mut hasher = blake3::Hasher::new();
     source.read(&mut |batch| {
-        if batch.d != sae.d_in {
-            return exec_err!(
-                "ingest: vectors of the autoencoder's width, {}, are required, got {}",
-                sae.d_in,
-                batch.d
-            );
-        }
+        require_width(sae, batch.d)?;
         for first in (0..batch.n()).step_by(BLOCK_ROWS) {
             let end = batch.n().min(first + BLOCK_ROWS);
             let x = &batch.values[first * sae.d_in..end * sae.d_in];
@@ -234,6 +279,7 @@ pub fn make_run(
                 hasher.update(&value.to_ne_bytes());
             });
             sae.encode(x, &mut codes);
+            errors.add(sae, x, &codes);
             let documents = (first..end).map(|row| ((n_rows + row) as u32, 1)).collect();
             let read = ReadBatch {
                 documents,
@@ -258,7 +304,23 @@ pub fn make_run(
     };
     latents.write(&mut layer, vec![], &documents, &mut run, &mut report)?;
     drop(layer);
-    let facts = RunManifest {
+    let facts = row_run(&latents, source.describe(), hasher, run.counts(), &report);
+    report.tick()?;
+    run.commit(facts)?;
+    Ok(Attached {
+        layer: 0,
+        mse: errors.mean(),
+    })
+}
+
+fn row_run(
+    latents: &Latents<'_>,
+    source: String,
+    hasher: blake3::Hasher,
+    counts: Counts,
+    report: &Reporter<'_>,
+) -> RunManifest {
+    RunManifest {
         run: latents.name.to_string(),
         model: Source {
             path: latents.name.to_string(),
@@ -266,19 +328,16 @@ pub fn make_run(
         },
         architecture: KIND.to_string(),
         corpus: Source {
-            path: source.describe(),
+            path: source,
             hash: hasher.finalize().to_hex().to_string(),
         },
         layer_norm: "given".to_string(),
-        options: options.to_json(),
+        options: latents.options.to_json(),
         versions: Versions::default(),
-        counts: run.counts(),
+        counts,
         seconds: report.seconds(),
         created_at: RunManifest::now(),
-    };
-    report.tick()?;
-    run.commit(facts)?;
-    Ok(0)
+    }
 }
 
 /// The tables `documents` and `tokens` of a run whose documents are rows.
@@ -309,8 +368,8 @@ impl RowTables {
         let text = |row: usize| batch.texts.as_ref().and_then(|texts| texts[row].as_deref());
         let texts: ArrayRef = Arc::new(StringArray::from_iter((0..n).map(text)));
         let ones: ArrayRef = Arc::new(Int32Array::from(vec![1; n]));
-        let given = |values: Option<&[i64]>| -> ArrayRef {
-            let value = |row: usize| values.map(|values: &[i64]| values[row]);
+        let given = |values: Option<&[Option<i64>]>| -> ArrayRef {
+            let value = |row: usize| values.and_then(|values| values[row]);
             Arc::new(Int64Array::from_iter((0..n).map(value)))
         };
         let columns = vec![

@@ -33,7 +33,7 @@ use datafusion::error::Result;
 
 pub use images::Split;
 pub use import::{ImportRequest, import_options, import_run};
-pub use latents::{Latents, add_to_run, make_run};
+pub use latents::{Attached, Latents, add_to_run, make_run, require_own_run};
 pub use options::{IngestOptions, MaxActivations, OPTIONS, OptionDoc, Order, options_markdown};
 pub use progress::Progress;
 pub use readable::{CorpusOptions, in_name_of};

@@ -13,9 +13,9 @@ pub struct VectorBatch<'a> {
     /// Width of a vector.
     pub d: usize,
     /// The document each row is from, if that is known. `[n]`
-    pub doc_ids: Option<Vec<i64>>,
+    pub doc_ids: Option<Vec<Option<i64>>>,
     /// Its position there, if that is known. `[n]`
-    pub pos: Option<Vec<i64>>,
+    pub pos: Option<Vec<Option<i64>>>,
     /// What people read of each row, if there is something. `[n]`
     pub texts: Option<Vec<Option<String>>>,
 }
@@ -49,7 +49,7 @@ pub struct ModelVectors {
 impl VectorSource for ModelVectors {
     fn read(&mut self, f: &mut dyn FnMut(&VectorBatch<'_>) -> Result<()>) -> Result<()> {
         self.reader.activations(self.hook, &mut |batch| {
-            let integers = |values: &[u32]| values.iter().map(|v| i64::from(*v)).collect();
+            let integers = |values: &[u32]| values.iter().map(|v| Some(i64::from(*v))).collect();
             f(&VectorBatch {
                 values: batch.values.into(),
                 d: batch.d,

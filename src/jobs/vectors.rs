@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float32Type, Int64Type};
 use datafusion::common::{exec_err, plan_err};
@@ -64,7 +64,11 @@ impl<'a> RowVectors<'a> {
             }
         };
         let integer = |name| place(name).filter(|i| schema.field(*i).data_type().is_integer());
-        let text = TEXTS.iter().find_map(|name| place(name));
+        let readable = |i: &usize| {
+            let kind = schema.field(*i).data_type();
+            kind.is_string() || kind.is_integer()
+        };
+        let text = TEXTS.iter().find_map(|name| place(name).filter(readable));
         Ok(Self {
             rows,
             function,
@@ -112,14 +116,12 @@ impl<'a> RowVectors<'a> {
     }
 }
 
-fn integers(batch: &RecordBatch, column: Option<usize>) -> Result<Option<Vec<i64>>> {
+fn integers(batch: &RecordBatch, column: Option<usize>) -> Result<Option<Vec<Option<i64>>>> {
     let Some(column) = column else {
         return Ok(None);
     };
     let values = cast(batch.column(column), &DataType::Int64)?;
-    let values = values.as_primitive::<Int64Type>();
-    // A row without a document of its own is of none: all of them are then counted.
-    Ok((values.null_count() == 0).then(|| values.values().to_vec()))
+    Ok(Some(values.as_primitive::<Int64Type>().iter().collect()))
 }
 
 fn texts(batch: &RecordBatch, column: Option<usize>) -> Result<Option<Vec<Option<String>>>> {

@@ -20,14 +20,16 @@ const PROGRESS: &str = "checkpoint.json";
 /// How far a training has come.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Progress {
-    /// Options and source.
-    pub(super) of: Value,
+    /// Options and source, as text: numbers are compared as they were written.
+    pub(super) of: String,
     /// Width of the vectors.
     pub(super) d_in: usize,
     /// Steps done.
     pub(super) steps: u64,
     /// Rows seen.
     pub(super) rows: u64,
+    /// blake3 of these rows in their order.
+    pub(super) seen: String,
     /// Seconds of training.
     pub(super) seconds: f64,
     /// Whether nothing is left to train.
@@ -121,6 +123,14 @@ impl Checkpoints {
         Ok(Some(progress))
     }
 
+    /// Removes what a training has left that was committed and killed before it could clean up.
+    pub(super) fn remove_done(&self) -> Result<()> {
+        match self.find()?.is_some_and(|progress| progress.done) {
+            true => self.remove(),
+            false => Ok(()),
+        }
+    }
+
     /// Removes every checkpoint.
     pub(super) fn remove(&self) -> Result<()> {
         match fs::remove_dir_all(&self.folder) {
@@ -169,4 +179,17 @@ impl Checkpoints {
         };
         trainer.restore(find).map_err(|e| failed("read", &path, e))
     }
+}
+
+/// The names of what differs between two trainings.
+pub(super) fn difference(a: &str, b: &str) -> String {
+    let [a, b] = [a, b].map(|text| serde_json::from_str::<Value>(text).unwrap_or_default());
+    let mut names = vec![];
+    for part in ["options", "vectors"] {
+        if let (Some(a), Some(b)) = (a[part].as_object(), b[part].as_object()) {
+            let changed = b.iter().filter(|(name, value)| a.get(*name) != Some(value));
+            names.extend(changed.map(|(name, _)| name.clone()));
+        }
+    }
+    names.join(", ")
 }

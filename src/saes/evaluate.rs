@@ -71,30 +71,35 @@ pub fn evaluate_model(
         };
         rows.encode(sae, &x, batch, skip)?;
         evaluation.add(&rows.x, &rows.codes, &rows.decoded);
-        let shape = x.dims().to_vec();
-        let replaced = rows.replaced(&x, batch, skip)?;
-        let with = |values: Vec<f32>| -> Result<Tensor> {
-            let tensor = Tensor::from_vec(values, shape.clone(), &Device::Cpu);
+        let mut score = |place: usize, logits: &Tensor| -> Result<()> {
+            match (input, &labels) {
+                (Input::Tokens { ids, .. }, _) => {
+                    effect.loss[place] += cross_entropy(logits, batch, ids, skip)?;
+                }
+                (Input::Vectors { .. }, Some(labels)) => {
+                    effect.right[place] += right(logits, batch, labels)?;
+                }
+                (Input::Vectors { .. }, None) => {}
+            }
+            Ok(())
+        };
+        // One after the other: the logits of a pass may be the largest thing in memory.
+        score(0, &own)?;
+        drop(own);
+        let with = |rows: Option<&[f32]>| -> Result<Tensor> {
+            let values = replaced(&x, rows, batch, skip)?;
+            let tensor = Tensor::from_vec(values, x.dims(), &Device::Cpu);
             let tensor = tensor.map_err(|e| exec_datafusion_err!("sae_metrics: {hook}: {e}"))?;
             model.logits(input, &mut Replace::new(hook, Some(tensor)))
         };
-        let zeros = vec![0.0; replaced.len()];
-        let reconstructed = with(replaced)?;
-        match (input, &labels) {
-            (Input::Tokens { ids, .. }, _) => {
-                for (place, logits) in [own, reconstructed, with(zeros)?].iter().enumerate() {
-                    effect.loss[place] += cross_entropy(logits, batch, ids, skip)?;
-                }
-                effect.n += predictions(batch, skip);
+        score(1, &with(Some(&rows.decoded))?)?;
+        effect.n += match input {
+            Input::Tokens { .. } => {
+                score(2, &with(None)?)?;
+                predictions(batch, skip)
             }
-            (Input::Vectors { .. }, Some(labels)) => {
-                for (place, logits) in [own, reconstructed].iter().enumerate() {
-                    effect.right[place] += right(logits, batch, labels)?;
-                }
-                effect.n += batch.documents.len() as u64;
-            }
-            (Input::Vectors { .. }, None) => {}
-        }
+            Input::Vectors { .. } => batch.documents.len() as u64,
+        };
         Ok(())
     })?;
     let language = reader.model().d_vocab() > 0;
@@ -164,20 +169,23 @@ impl Rows {
         sae.decode(&self.codes, &mut self.decoded);
         Ok(())
     }
+}
 
-    /// The values of `x` with the reconstructions in place of the real rows.
-    fn replaced(&self, x: &Tensor, batch: &ReadBatch, skip: usize) -> Result<Vec<f32>> {
-        let mut values = values(x)?;
-        let d = values.len() / (batch.documents.len() * batch.seq);
-        let mut from = 0;
-        for (place, (_, n_tokens)) in batch.documents.iter().enumerate() {
-            let first = place * batch.seq;
-            let out = &mut values[(first + skip) * d..(first + n_tokens) * d];
-            out.copy_from_slice(&self.decoded[from..from + out.len()]);
-            from += out.len();
+/// The values of `x` with others in place of the real rows, or with zeros.
+fn replaced(x: &Tensor, rows: Option<&[f32]>, batch: &ReadBatch, skip: usize) -> Result<Vec<f32>> {
+    let mut values = values(x)?;
+    let d = values.len() / (batch.documents.len() * batch.seq);
+    let mut from = 0;
+    for (place, (_, n_tokens)) in batch.documents.iter().enumerate() {
+        let first = place * batch.seq;
+        let out = &mut values[(first + skip) * d..(first + n_tokens) * d];
+        match rows {
+            Some(rows) => out.copy_from_slice(&rows[from..from + out.len()]),
+            None => out.fill(0.0),
         }
-        Ok(values)
+        from += out.len();
     }
+    Ok(values)
 }
 
 fn values(tensor: &Tensor) -> Result<Vec<f32>> {

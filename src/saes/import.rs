@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use datafusion::common::plan_err;
 use datafusion::error::{DataFusionError, Result};
 use serde_json::{Map, Value, json};
 
 use super::exchange::{self, SaeConfig, SaeFile};
 use super::library::LoadedSae;
 use super::options::{EXAMPLES, MIN_ACTIVATION};
-use super::publish::{Vectors, attach, facts_of};
+use super::publish::{Vectors, attach, check_place, facts_of};
 use super::weights;
 use crate::ingest::{IngestOptions, OPTIONS, OptionDoc, Progress, in_name_of};
 use crate::store::{RunManifest, SaeManifest, Store};
@@ -56,8 +57,17 @@ pub fn import_sae(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<SaeManifest> {
     let started = Instant::now();
-    let writer = store.begin_sae(name, examples.replace)?;
+    check_place(store, name, &vectors).map_err(|error| in_name_of("import_sae", error))?;
+    let mut writer = store.begin_sae(name, examples.replace)?;
+    if writer.training().exists() {
+        return plan_err!(
+            "import_sae: a name without an interrupted training is required, got '{name}': call its train_sae again to \
+             end it, or with resume: false to begin it anew"
+        );
+    }
     let file = exchange::read(path).map_err(|e| renamed("import_sae", e))?;
+    check_hook(&file.config, &vectors)?;
+    writer.stage(|folder| weights::save(folder, &file.sae))?;
     let mut facts = SaeManifest {
         name: name.to_string(),
         options: [("path".to_string(), json!(path.display().to_string()))]
@@ -72,8 +82,39 @@ pub fn import_sae(
     .map_err(|error| in_name_of("import_sae", error))?;
     facts.seconds = started.elapsed().as_secs_f64();
     facts.created_at = RunManifest::now();
-    writer.commit(&facts, |folder| weights::save(folder, &file.sae))?;
+    writer.commit(&facts)?;
+    progress(Progress {
+        phase: "done",
+        documents: 0,
+        total_documents: None,
+        tokens: 0,
+        tokens_per_second: 0.0,
+        elapsed_seconds: facts.seconds,
+        message: format!(
+            "{name}: {} latents, layer {} of run {}",
+            facts.d_sae,
+            facts.layer.unwrap_or_default(),
+            facts.run.as_deref().unwrap_or_default()
+        ),
+    });
     Ok(facts)
+}
+
+/// Refuses the vectors of another layer than the file says it was trained for.
+fn check_hook(config: &SaeConfig, vectors: &Vectors<'_>) -> Result<()> {
+    let (Some(name), Vectors::Layer { vectors, .. }) = (&config.hook_name, vectors) else {
+        return Ok(());
+    };
+    let layer = name
+        .strip_prefix("blocks.")
+        .and_then(|rest| rest.split_once('.')?.0.parse::<usize>().ok());
+    match layer.filter(|layer| *layer != vectors.hook.layer) {
+        None => Ok(()),
+        Some(layer) => plan_err!(
+            "import_sae: vectors of layer {layer} are required, since the file says {name}, got {}",
+            vectors.hook
+        ),
+    }
 }
 
 /// Writes an autoencoder of the store as a folder of the format.

@@ -8,7 +8,7 @@ use datafusion::error::Result;
 use polysema_udfs::kernels::sae::Sae;
 
 use super::weights;
-use crate::store::{Store, StoredSae};
+use crate::store::{LayerRow, Store, StoredSae};
 
 /// One of them with what is known of it.
 #[derive(Debug)]
@@ -45,11 +45,18 @@ impl SaeLibrary {
     /// Errors: it has none.
     pub fn layer(&self, function: &str, name: &str) -> Result<(String, i32)> {
         let facts = self.store.sae(name)?.manifest;
-        match (facts.run, facts.layer) {
-            (Some(run), Some(layer)) if self.store.has(&run) => Ok((run, layer)),
-            (run, _) => plan_err!(
-                "{function}: the run with the latents of '{name}' is required, got {}",
-                run.map_or("none".to_string(), |run| format!("'{run}', which is gone"))
+        let (Some(run), Some(layer)) = (&facts.run, facts.layer) else {
+            return plan_err!(
+                "{function}: a run with the latents of '{name}' is required, got none"
+            );
+        };
+        // A run that was made again has lost them, and may have given their number to others.
+        let has = |row: &LayerRow| row.layer == layer && row.name == name && row.kind == "sae";
+        match self.store.run(run).and_then(|run| run.layers()) {
+            Ok(rows) if rows.iter().any(has) => Ok((run.clone(), layer)),
+            _ => plan_err!(
+                "{function}: run '{run}' with the latents of '{name}' as layer {layer} is required, got it without \
+                 them: train or import it again"
             ),
         }
     }

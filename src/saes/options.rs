@@ -1,5 +1,4 @@
-//! The options of `train_sae`: one table that says what each is, one parser. Above 400 lines because the table, the
-//! fields and the parser are one list three times and are read side by side.
+//! The options of `train_sae`: one table that says what each is, one parser.
 
 use std::str::FromStr;
 
@@ -67,8 +66,8 @@ const OWN: &[OptionDoc] = &[
     option("aux_k", "integer from 1", "256", "dead latents a row that reconstruct what the others leave"),
     option("aux_coefficient", "number from 0", "0.03125", "weight of that reconstruction's error"),
     option("resample_every", "integer from 1", "2500", "steps between two resamplings of dead latents"),
-    option("batch_size", "integer from 1", "128", "rows of a step"),
-    option("epochs", "integer from 1", "1", "times the source is read"),
+    option("batch_size", "integer from 1 below 2^31", "128", "rows of a step"),
+    option("epochs", "integer from 1", "1", "times the source is read; with max_tokens alone, as often as it takes"),
     option("max_tokens", "integer from 1", "", "rows after which training ends"),
     option("buffer", "integer from 1", "65536", "rows that are shuffled together; memory is as many vectors"),
     option("seed", "integer from 0", "0", "seed of the first parameters and of the order of rows"),
@@ -196,6 +195,17 @@ impl SaeOptions {
             options.set(name, value)?;
         }
         options.examples.replace = options.replace;
+        if let Some(most) = options.max_tokens {
+            if most < options.batch_size as u64 {
+                return plan_err!(
+                    "train_sae: max_tokens requires at least batch_size, {}, got {most}",
+                    options.batch_size
+                );
+            }
+            if !given("epochs") {
+                options.epochs = u64::MAX;
+            }
+        }
         Ok(options)
     }
 
@@ -212,6 +222,8 @@ impl SaeOptions {
     fn set(&mut self, name: &str, value: &str) -> Result<()> {
         let count = || parse::<usize>(name, value, |&n| n >= 1);
         let steps = |least: u64| parse::<u64>(name, value, move |&n| n >= least);
+        // Rows are numbered in 32 bits.
+        let rows = || parse::<usize>(name, value, |&n| (1..1 << 31).contains(&n));
         let flag = || parse::<bool>(name, value, |_| true);
         let weight = || parse::<f32>(name, value, |&x| x >= 0.0 && x.is_finite());
         let positive = || parse::<f32>(name, value, |&x| x > 0.0 && x.is_finite());
@@ -260,10 +272,10 @@ impl SaeOptions {
             "aux_k" => self.aux.0 = count()?,
             "aux_coefficient" => self.aux.1 = weight()?,
             "resample_every" => self.resample_every = steps(1)?,
-            "batch_size" => self.batch_size = count()?,
+            "batch_size" => self.batch_size = rows()?,
             "epochs" => self.epochs = steps(1)?,
             "max_tokens" => self.max_tokens = Some(steps(1)?),
-            "buffer" => self.buffer = count()?,
+            "buffer" => self.buffer = rows()?,
             "seed" => self.seed = steps(0)?,
             "checkpoint_every" => self.checkpoint_every = steps(1)?,
             "resume" => self.resume = flag()?,

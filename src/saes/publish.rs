@@ -3,14 +3,16 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use datafusion::common::plan_err;
 use datafusion::error::{DataFusionError, Result};
 use polysema_udfs::kernels::sae::{Sae, StepLosses, Variant};
 use serde_json::{Value, json};
 
-use super::train::{TrainSaeProgress, TrainSaeRequest};
+use super::progress::{TrainSaeProgress, TrainSaeRequest};
 use super::weights;
 use crate::ingest::{
     IngestOptions, Latents, ModelVectors, Progress, VectorSource, add_to_run, in_name_of, make_run,
+    require_own_run,
 };
 use crate::store::{RunManifest, SaeManifest, SaeWriter, Source, Store, Versions};
 
@@ -77,7 +79,7 @@ pub(super) fn publish(
     sae: Sae,
     done: Done,
     vectors: Vectors<'_>,
-    writer: SaeWriter,
+    mut writer: SaeWriter,
     cancelled: &AtomicBool,
     progress: &mut dyn FnMut(TrainSaeProgress),
 ) -> Result<SaeManifest> {
@@ -110,6 +112,7 @@ pub(super) fn publish(
         row.elapsed_seconds = done.seconds + started.elapsed().as_secs_f64();
         progress(row.clone());
     };
+    writer.stage(|folder| weights::save(folder, &sae))?;
     let attached = attach(
         store,
         &sae,
@@ -122,7 +125,7 @@ pub(super) fn publish(
     attached.map_err(|error| trained_is_kept(in_name_of("train_sae", error)))?;
     facts.seconds = done.seconds + started.elapsed().as_secs_f64();
     facts.created_at = RunManifest::now();
-    writer.commit(&facts, |folder| weights::save(folder, &sae))?;
+    writer.commit(&facts)?;
     row.phase = "done";
     row.elapsed_seconds = facts.seconds;
     row.rows_per_second = done.rows as f64 / done.seconds.max(1e-9);
@@ -137,15 +140,41 @@ pub(super) fn publish(
     Ok(facts)
 }
 
-/// A cancelled run is not kept, the weights it was to show are: their checkpoint says that nothing is left to train.
+/// Their checkpoint says that nothing is left to train.
 fn trained_is_kept(error: DataFusionError) -> DataFusionError {
+    let kept = |message: String| {
+        let message = message.replace("; nothing was kept", "");
+        format!("{message}; the trained weights are kept for the next call of this name")
+    };
     match error {
-        DataFusionError::Execution(message) => DataFusionError::Execution(message.replace(
-            "; nothing was kept",
-            "; the trained weights are kept for the next call of this name",
-        )),
+        DataFusionError::Execution(message) => DataFusionError::Execution(kept(message)),
+        DataFusionError::Plan(message) => DataFusionError::Plan(kept(message)),
         other => other,
     }
+}
+
+/// Refuses, before anything is computed, what could not be made visible at the end.
+///
+/// Errors: a run of a model has the name that the latents' run would get; the autoencoder that is replaced has its
+/// latents in another run, where they would stay.
+pub(super) fn check_place(store: &Store, name: &str, vectors: &Vectors<'_>) -> Result<()> {
+    let run = match vectors {
+        Vectors::Layer { run, .. } => run.as_str(),
+        Vectors::Table(_) => {
+            require_own_run(store, name)?;
+            name
+        }
+    };
+    if store.has_sae(name)
+        && let Some(old) = store.sae(name)?.manifest.run
+        && old != run
+        && store.has(&old)
+    {
+        return plan_err!(
+            "ingest: the run '{old}', which has the latents of '{name}', is required to replace it, got '{run}'"
+        );
+    }
+    Ok(())
 }
 
 /// Makes the latents a layer, and writes down where.
@@ -172,19 +201,17 @@ pub(super) fn attach(
             corpus,
         } => {
             let (hook, reader) = (vectors.hook, &mut vectors.reader);
-            let layer = add_to_run(store, &run, latents, reader, hook, cancelled, progress)?;
-            facts.layer = Some(layer);
+            let attached = add_to_run(store, &run, latents, reader, hook, cancelled, progress)?;
+            (facts.layer, facts.mse) = (Some(attached.layer), Some(attached.mse));
             facts.run = Some(run);
             facts.hook = Some(hook.to_string());
             facts.source = vectors.description.clone();
             (facts.model, facts.corpus) = (Some(model), Some(corpus));
         }
         Vectors::Table(mut source) => {
-            let (replace, source) = (examples.replace, source.as_mut());
             facts.source = source.describe();
-            facts.layer = Some(make_run(
-                store, latents, source, replace, cancelled, progress,
-            )?);
+            let attached = make_run(store, latents, source.as_mut(), cancelled, progress)?;
+            (facts.layer, facts.mse) = (Some(attached.layer), Some(attached.mse));
             facts.run = Some(name.clone());
         }
     }

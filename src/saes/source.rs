@@ -12,9 +12,13 @@ use crate::ingest::{CorpusOptions, CorpusReader, IngestOptions, ModelVectors, Sp
 use crate::models::{HookPoint, Site};
 use crate::store::{LayerRow, RunManifest, SaeManifest, Source, Store};
 
-/// What is read in place of the run's own corpus.
+/// What is read in place of the run's own model and corpus.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct OtherCorpus {
+    /// A model's folder, file or name, for an autoencoder that was trained on a table.
+    pub model: Option<String>,
+    /// The place in it, `blocks.2.mlp.out`.
+    pub hook: Option<HookPoint>,
     /// Another file or folder.
     pub corpus: Option<PathBuf>,
     /// Other images of the folder.
@@ -127,9 +131,24 @@ pub fn sae_reader(
     other: &OtherCorpus,
     cancelled: &AtomicBool,
 ) -> Result<(CorpusReader, HookPoint)> {
-    let (Some(run), Some(hook)) = (&sae.run, &sae.hook) else {
+    let tick = || match cancelled.load(Ordering::Relaxed) {
+        false => Ok(()),
+        true => exec_err!("{function}: a reader of its rows is required, got none any more"),
+    };
+    if let (Some(model), Some(hook), Some(corpus)) = (&other.model, other.hook, &other.corpus) {
+        let options = CorpusOptions {
+            split: other.split,
+            max_documents: other.max_documents,
+            ..CorpusOptions::default()
+        };
+        let model = store.resolve_model(model.as_ref())?;
+        let reader = CorpusReader::open(&model, corpus, &options, &mut || tick());
+        return Ok((reader.map_err(|e| in_name_of(function, e))?, hook));
+    }
+    let (Some(run), Some(hook), None, None) = (&sae.run, &sae.hook, &other.model, other.hook)
+    else {
         return plan_err!(
-            "{function}: rows are required for '{}', which was trained on {}, got none",
+            "{function}: rows, or the options model, hook and corpus, are required for '{}', which was trained on {}",
             sae.name,
             sae.source
         );

@@ -6,48 +6,19 @@ use std::time::{Duration, Instant};
 
 use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
 use datafusion::error::{DataFusionError, Result};
-use polysema_udfs::kernels::sae::{Diverged, Sae, StepLosses, Trainer};
-use serde_json::{Value, json};
+use polysema_udfs::kernels::rows::first_non_finite;
+use polysema_udfs::kernels::sae::{Sae, StepLosses, Trainer, Values};
+use serde_json::json;
 
-use super::checkpoint::{Checkpoints, Progress};
-use super::options::SaeOptions;
-use super::publish::{Done, Vectors, publish};
+use super::checkpoint::{Checkpoints, Progress, difference};
+use super::progress::{TrainSaeProgress, TrainSaeRequest};
+use super::publish::{Done, Vectors, check_place, publish};
 use super::shuffle::Shuffle;
-use crate::ingest::VectorSource;
+use crate::ingest::{VectorSource, in_name_of};
 use crate::store::{SaeManifest, SaeWriter, Store};
 
 /// Two of these fit into half a second, the longest a reader is left without news.
 const INTERVAL: Duration = Duration::from_millis(200);
-
-/// What to train.
-#[derive(Debug, Clone)]
-pub struct TrainSaeRequest {
-    /// Name of the autoencoder.
-    pub name: String,
-    /// How.
-    pub options: SaeOptions,
-}
-
-/// One row of progress. Losses are those of the last step; none before the first and in phases without steps.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TrainSaeProgress {
-    /// `train`, `observe` (the latents' dataset examples are found), `write` or, in the last row, `done`.
-    pub phase: &'static str,
-    /// Steps done.
-    pub step: u64,
-    /// Rows seen.
-    pub rows_seen: u64,
-    /// The last step's losses.
-    pub losses: Option<StepLosses>,
-    /// Number of latents, of which `losses.n_dead` are dead.
-    pub d_sae: usize,
-    /// Rows over seconds of this phase.
-    pub rows_per_second: f64,
-    /// Seconds since the beginning.
-    pub elapsed_seconds: f64,
-    /// A sentence for people.
-    pub message: String,
-}
 
 /// Trains an autoencoder, finds its latents' dataset examples, and commits both.
 ///
@@ -61,7 +32,12 @@ pub fn train_sae(
     progress: &mut dyn FnMut(TrainSaeProgress),
 ) -> Result<SaeManifest> {
     let options = &request.options;
+    check_place(store, &request.name, &vectors).map_err(|error| in_name_of("train_sae", error))?;
+    let replaces = store.has_sae(&request.name);
     let writer = store.begin_sae(&request.name, options.replace)?;
+    if replaces {
+        Checkpoints::new(&writer.training()).remove_done()?;
+    }
     let mut training = Training::begin(request, &mut vectors, &writer, cancelled, progress)?;
     training.run(vectors.source())?;
     let (sae, done) = training.finish()?;
@@ -73,7 +49,10 @@ pub fn train_sae(
 /// A training that is under way.
 struct Training<'a, 'p> {
     request: &'a TrainSaeRequest,
-    of: Value,
+    /// What it is: options and source, as text.
+    of: String,
+    /// Of the rows seen.
+    hasher: blake3::Hasher,
     checkpoints: Checkpoints,
     /// What the last checkpoint says, if one is gone on from.
     resumed: Option<Progress>,
@@ -93,6 +72,8 @@ struct Training<'a, 'p> {
 enum Ended {
     /// All rows asked for were seen.
     Enough,
+    /// The rows up to the checkpoint are not those it was made of.
+    OtherRows,
     Failed(DataFusionError),
 }
 
@@ -114,7 +95,10 @@ impl<'a, 'p> Training<'a, 'p> {
         progress: &'p mut dyn FnMut(TrainSaeProgress),
     ) -> Result<Self> {
         let options = &request.options;
-        let of = json!({"options": options.to_json(), "vectors": vectors.identity()});
+        let mut told = options.to_json();
+        // What may be changed after a divergence.
+        told.retain(|name, _| name != "learning_rate" && name != "clip_norm");
+        let of = json!({"options": told, "vectors": vectors.identity()}).to_string();
         let checkpoints = Checkpoints::new(&writer.training());
         if !options.resume {
             checkpoints.remove()?;
@@ -134,6 +118,7 @@ impl<'a, 'p> Training<'a, 'p> {
         Ok(Self {
             request,
             of,
+            hasher: blake3::Hasher::new(),
             checkpoints,
             skip: resumed.as_ref().map_or(0, |resumed| resumed.steps),
             resumed,
@@ -159,22 +144,37 @@ impl<'a, 'p> Training<'a, 'p> {
             }
         }
         for epoch in 0..options.epochs {
-            let ended = self.epoch(source, epoch);
-            match ended {
-                Ok(()) => {}
-                Err(Ended::Enough) => break,
+            let enough = match self.epoch(source, epoch) {
+                Ok(()) => false,
+                Err(Ended::Enough) => true,
+                Err(Ended::OtherRows) => return self.other_rows(source),
                 Err(Ended::Failed(error)) => return Err(error),
+            };
+            let n_rows = self.rows;
+            if epoch == 0 && n_rows < options.batch_size as u64 {
+                return exec_err!(
+                    "train_sae: a source of at least batch_size, {}, rows is required, got {n_rows} rows of {}",
+                    options.batch_size,
+                    source.describe()
+                );
+            }
+            if enough {
+                break;
             }
         }
-        let n_rows = self.rows;
-        if n_rows < options.batch_size as u64 {
-            return exec_err!(
-                "train_sae: a source of at least batch_size, {}, rows is required, got {n_rows} rows of {}",
-                options.batch_size,
-                source.describe()
-            );
+        if self.steps < self.skip {
+            return self.other_rows(source);
         }
         self.checkpoint(true)
+    }
+
+    fn other_rows(&self, source: &dyn VectorSource) -> Result<()> {
+        plan_err!(
+            "train_sae: the rows that the interrupted training of '{}' has seen are required of {}, got other ones: pass \
+             resume: false to begin anew",
+            self.request.name,
+            source.describe()
+        )
     }
 
     fn epoch(&mut self, source: &mut dyn VectorSource, epoch: u64) -> Result<(), Ended> {
@@ -241,12 +241,30 @@ impl<'a, 'p> Training<'a, 'p> {
         }
         self.steps += 1;
         self.rows += n;
+        rows.iter().for_each(|value| {
+            self.hasher.update(&value.to_ne_bytes());
+        });
         if self.steps <= self.skip {
+            let seen = self.hasher.finalize().to_hex();
+            let is_last = self.steps == self.skip;
+            if is_last
+                && self
+                    .resumed
+                    .as_ref()
+                    .is_some_and(|r| r.seen != seen.as_str())
+            {
+                return Err(Ended::OtherRows);
+            }
             self.tick()?;
             return Ok(());
         }
-        let losses = trainer.step(rows).map_err(|e| self.diverged(e))?;
+        let losses = trainer
+            .step(rows)
+            .map_err(|e| self.diverged(&e.to_string()))?;
         self.losses = Some(losses);
+        if options.max_tokens == Some(self.rows) {
+            return Err(Ended::Enough);
+        }
         if self.steps.is_multiple_of(options.checkpoint_every) {
             self.checkpoint(false)?;
         }
@@ -261,16 +279,26 @@ impl<'a, 'p> Training<'a, 'p> {
         }
     }
 
-    fn diverged(&self, error: Diverged) -> Ended {
+    fn diverged(&self, place: &str) -> DataFusionError {
         let kept = self.kept();
-        Ended::Failed(exec_datafusion_err!(
-            "train_sae: finite numbers are required, got NaN or infinity in {error} (a lower learning_rate, or \
-             clip_norm, may help); {kept}"
-        ))
+        exec_datafusion_err!(
+            "train_sae: finite numbers are required, got NaN or infinity in {place} (a lower learning_rate, or \
+             clip_norm, may help, and may be changed to go on); {kept}"
+        )
     }
 
     fn checkpoint(&mut self, done: bool) -> Result<()> {
         let seconds = self.seconds();
+        let Some(trainer) = &mut self.trainer else {
+            return Ok(());
+        };
+        let bad = trainer.state().into_iter().find(|part| match part.values {
+            Values::F32(values) => first_non_finite(values).is_some(),
+            _ => false,
+        });
+        if let Some(name) = bad.map(|part| part.name) {
+            return Err(self.diverged(&format!("{name} after step {}", self.steps)));
+        }
         let Some(trainer) = &mut self.trainer else {
             return Ok(());
         };
@@ -279,6 +307,7 @@ impl<'a, 'p> Training<'a, 'p> {
             d_in: trainer.sae().d_in,
             steps: self.steps,
             rows: self.rows,
+            seen: self.hasher.finalize().to_hex().to_string(),
             seconds,
             done,
         };
@@ -343,16 +372,4 @@ impl<'a, 'p> Training<'a, 'p> {
             None => exec_err!("train_sae: a source with rows is required, got none"),
         }
     }
-}
-
-/// The names of what differs between two trainings.
-fn difference(a: &Value, b: &Value) -> String {
-    let mut names = vec![];
-    for part in ["options", "vectors"] {
-        if let (Some(a), Some(b)) = (a[part].as_object(), b[part].as_object()) {
-            let changed = b.iter().filter(|(name, value)| a.get(*name) != Some(value));
-            names.extend(changed.map(|(name, _)| name.clone()));
-        }
-    }
-    names.join(", ")
 }

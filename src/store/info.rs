@@ -98,6 +98,7 @@ impl InfoTable {
             )),
             int(|sae| Some(sae.steps as i64)),
             int(|sae| Some(sae.rows as i64)),
+            Arc::new(Float64Array::from_iter(saes.iter().map(|sae| sae.mse))),
             Arc::new(Float64Array::from_iter(
                 saes.iter().map(|sae| Some(sae.seconds)),
             )),
@@ -231,6 +232,7 @@ impl TableProvider for InfoTable {
                 ("options", text),
                 ("steps", int.clone()),
                 ("rows", int),
+                ("mse", float.clone()),
                 ("seconds", float),
                 ("created_at", time),
             ],

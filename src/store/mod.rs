@@ -59,6 +59,19 @@ struct StoreFile {
 /// A run with the manifest text it was opened from.
 type Opened = (Vec<u8>, Arc<Run>);
 
+/// A run that is getting a layer more.
+#[derive(Debug)]
+pub struct Extension {
+    /// Writes the new layer's files and the table `layers`.
+    pub writer: RunWriter,
+    /// The run's manifest so far.
+    pub facts: RunManifest,
+    /// The other layers.
+    pub layers: Vec<LayerRow>,
+    /// The new layer's number.
+    pub number: i32,
+}
+
 /// A folder of runs.
 #[derive(Debug)]
 pub struct Store {
@@ -160,23 +173,40 @@ impl Store {
         RunWriter::start(name, &folder, lock)
     }
 
-    /// Starts the next state of a run, which has the files of the present one but the table `layers` and the files of
-    /// layer `except`; the manifest of the present one comes beside it.
+    /// Starts the next state of a run, which has a layer of this name and kind more, or anew if it has one already. The
+    /// files of the other layers are taken over; the table `layers` is the caller's to write.
     ///
     /// Takes the store's write lock and removes what killed writers left behind.
-    pub fn extend(&self, name: &str, except: Option<i32>) -> Result<(RunWriter, RunManifest)> {
+    /// Errors: the run has a layer of that name of another kind.
+    pub fn extend(&self, name: &str, layer: &str, kind: &str) -> Result<Extension> {
         let lock = self.prepare()?;
         // Read under the lock: nobody replaces it meanwhile.
         let run = self.run(name)?;
+        let mut layers = run.layers()?;
+        let same = layers.iter().find(|row| row.name == layer);
+        if let Some(row) = same.filter(|row| row.kind != kind) {
+            return plan_err!(
+                "store: a name that no layer of run '{name}' has is required, got '{layer}' of layer {}",
+                row.layer
+            );
+        }
+        let replaced = same.map(|row| row.layer);
+        let next = layers.iter().map(|row| row.layer + 1).max().unwrap_or(0);
+        layers.retain(|row| Some(row.layer) != replaced);
         writer::sweep(&self.root.join("runs"))?;
         let mut writer = RunWriter::start(name, &self.run_folder(name), lock)?;
         let kept = |file: &&manifest::FileEntry| {
-            file.table != Table::Layers.name() && (file.layer.is_none() || file.layer != except)
+            file.table != Table::Layers.name() && (file.layer.is_none() || file.layer != replaced)
         };
         for file in run.entries().iter().filter(kept) {
             writer.adopt(run.folder(), file)?;
         }
-        Ok((writer, run.manifest().clone()))
+        Ok(Extension {
+            writer,
+            facts: run.manifest().clone(),
+            layers,
+            number: replaced.unwrap_or(next),
+        })
     }
 
     /// Starts writing a model's folder; it becomes visible with [`FolderWriter::commit`]. Takes the store's write lock.
@@ -289,9 +319,9 @@ fn check_name(kind: &str, name: &str) -> Result<()> {
             "store: a {kind} name of letters, digits, '_' and '-' is required, got '{name}'"
         );
     }
-    if kind == "run" && RESERVED.iter().any(|r| r.eq_ignore_ascii_case(name)) {
+    if kind != "model" && RESERVED.iter().any(|r| r.eq_ignore_ascii_case(name)) {
         return plan_err!(
-            "store: a run name other than {} is required, got '{name}'",
+            "store: a {kind} name other than {} is required, got '{name}'",
             RESERVED.join(", ")
         );
     }

@@ -55,6 +55,8 @@ pub struct SaeManifest {
     pub steps: u64,
     /// Rows seen in training.
     pub rows: u64,
+    /// Mean squared error over rows and dimensions of what it was trained on.
+    pub mse: Option<f64>,
     /// How long the training took.
     pub seconds: f64,
     /// Seconds since 1970, UTC.
@@ -150,24 +152,34 @@ impl Store {
     /// Errors: it exists and `replace` is false; another process is writing it.
     pub fn begin_sae(&self, name: &str, replace: bool) -> Result<SaeWriter> {
         check_name("sae", name)?;
-        if !replace && self.has_sae(name) {
-            return plan_err!(
-                "store: a new name of a sparse autoencoder is required, got '{name}', which exists in {}: pass \
-                 replace: true to replace it",
-                self.root().display()
-            );
-        }
+        self.require_new_sae(name, replace)?;
         let store = self.prepare()?;
         self.mark()?;
         drop(store);
         let folder = self.saes_folder().join(name);
         fs::create_dir_all(&folder).map_err(|e| io_error("create", &folder, e))?;
         let lock = lock::acquire(&folder)?;
+        // Another process may have committed it since.
+        self.require_new_sae(name, replace)?;
         Ok(SaeWriter {
             name: name.to_string(),
             folder,
+            staged: None,
             _lock: lock,
         })
+    }
+}
+
+impl Store {
+    fn require_new_sae(&self, name: &str, replace: bool) -> Result<()> {
+        match self.has_sae(name) && !replace {
+            false => Ok(()),
+            true => plan_err!(
+                "store: a new name of a sparse autoencoder is required, got '{name}', which exists in {}: pass \
+                 replace: true to replace it",
+                self.root().display()
+            ),
+        }
     }
 }
 
@@ -176,6 +188,8 @@ impl Store {
 pub struct SaeWriter {
     name: String,
     folder: PathBuf,
+    /// The folder of the weights, once they are written.
+    staged: Option<String>,
     _lock: WriteLock,
 }
 
@@ -185,12 +199,21 @@ impl SaeWriter {
         self.folder.join(TRAINING)
     }
 
-    /// Makes it visible: `write` fills the folder of its weights.
-    pub fn commit(
-        self,
-        facts: &SaeManifest,
-        write: impl FnOnce(&Path) -> Result<()>,
-    ) -> Result<()> {
+    /// Writes the weights: `write` fills their folder, which is seen by nobody before the commit.
+    pub fn stage(&mut self, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        let generation = (0..)
+            .map(|n| format!("gen-{n}"))
+            .find(|name| !self.folder.join(name).exists())
+            .unwrap_or_default();
+        let weights = self.folder.join(&generation);
+        fs::create_dir(&weights).map_err(|e| io_error("create", &weights, e))?;
+        self.staged = Some(generation);
+        write(&weights)?;
+        sync_folder(&weights)
+    }
+
+    /// Makes it visible, with the weights that were staged.
+    pub fn commit(mut self, facts: &SaeManifest) -> Result<()> {
         if facts.name != self.name {
             return plan_err!(
                 "store: commit requires the facts of '{}', got those of '{}'",
@@ -199,27 +222,22 @@ impl SaeWriter {
             );
         }
         let path = self.folder.join(MANIFEST);
+        let Some(generation) = self.staged.clone() else {
+            return plan_err!(
+                "store: commit of '{}' requires weights, got none",
+                self.name
+            );
+        };
         let invalid = |e| exec_datafusion_err!("store: write {}: {e}", path.display());
-        let generation = (0..)
-            .map(|n| format!("gen-{n}"))
-            .find(|name| !self.folder.join(name).exists())
-            .unwrap_or_default();
-        let weights = self.folder.join(&generation);
         let file = SaeFile {
             format: FORMAT,
             generation: generation.clone(),
             facts: serde_json::to_value(facts).map_err(invalid)?,
         };
         let text = serde_json::to_vec(&file).map_err(invalid)?;
-        fs::create_dir(&weights).map_err(|e| io_error("create", &weights, e))?;
-        let written = write(&weights)
-            .and_then(|()| sync_folder(&weights))
-            .and_then(|()| write_atomically(&path, &text))
-            .and_then(|()| sync_folder(&self.folder));
-        if written.is_err() {
-            let _ = fs::remove_dir_all(&weights);
-            return written;
-        }
+        write_atomically(&path, &text)?;
+        self.staged = None;
+        sync_folder(&self.folder)?;
         self.sweep(&generation);
         Ok(())
     }
@@ -239,11 +257,9 @@ impl SaeWriter {
 
 impl Drop for SaeWriter {
     fn drop(&mut self) {
-        // Only a folder in which nothing but the lock is left.
-        let left = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        if left.into_iter().all(|entry| entry.file_name() == "lock") {
-            let _ = fs::remove_file(self.folder.join("lock"));
-            let _ = fs::remove_dir(&self.folder);
+        if let Some(staged) = &self.staged {
+            // What cannot be removed is invisible, and swept by the next commit.
+            let _ = fs::remove_dir_all(self.folder.join(staged));
         }
     }
 }
@@ -278,14 +294,23 @@ mod tests {
                 .strip_backtrace()
                 .contains("which another writer holds")
         );
-        let failed = writer.commit(&facts("s"), |_| exec_err!("disk full"));
-        assert!(failed.is_err());
-        assert!(!folder.path().join("saes/s").exists());
+        let mut writer = writer;
+        assert!(writer.stage(|_| exec_err!("disk full")).is_err());
+        drop(writer);
+        assert!(!folder.path().join("saes/s/gen-0").exists());
+        let without = store.begin_sae("s", false).unwrap().commit(&facts("s"));
+        assert!(
+            without
+                .unwrap_err()
+                .strip_backtrace()
+                .ends_with("requires weights, got none")
+        );
 
         let commit = |text, replace| {
-            let writer = store.begin_sae("s", replace)?;
+            let mut writer = store.begin_sae("s", replace)?;
             fs::create_dir_all(writer.training())?;
-            writer.commit(&facts("s"), write(text))
+            writer.stage(write(text))?;
+            writer.commit(&facts("s"))
         };
         commit("one", false).unwrap();
         let error = commit("two", false).unwrap_err();
@@ -310,8 +335,9 @@ mod tests {
         let store = Store::open(folder.path()).unwrap();
         let error = store.sae("s").unwrap_err();
         assert!(error.strip_backtrace().ends_with("got 's'; it has none"));
-        let writer = store.begin_sae("other", false).unwrap();
-        writer.commit(&facts("other"), write("one")).unwrap();
+        let mut writer = store.begin_sae("other", false).unwrap();
+        writer.stage(write("one")).unwrap();
+        writer.commit(&facts("other")).unwrap();
         let error = store.sae("s").unwrap_err();
         assert!(error.strip_backtrace().ends_with("got 's'; known: other"));
     }

@@ -69,6 +69,8 @@ fn an_interrupted_training_goes_on_to_the_same_bits() {
     let store = Store::open(folder.path()).expect("a store");
     let options = [
         ("epochs", "300"),
+        // Not exact in binary: what is compared is what was written.
+        ("l1", "0.03"),
         ("checkpoint_every", "50"),
         ("buffer", "300"),
         ("dead_latents", "resample"),
@@ -121,6 +123,17 @@ fn a_checkpoint_of_other_options_is_not_gone_on_from() {
     let message = error.strip_backtrace();
     assert!(
         message.contains("got other ones (l1): pass resume: false"),
+        "{message}"
+    );
+    // Other rows behind the same words.
+    let other_rows = TrainSaeRequest {
+        options: request("s", &long).options,
+        name: "s".to_string(),
+    };
+    let error = train(&store, &other_rows, 401, &mut |_| false).expect_err("refused");
+    let message = error.strip_backtrace();
+    assert!(
+        message.contains("got other ones: pass resume: false"),
         "{message}"
     );
     let anew = [("epochs", "1"), ("l1", "0.1"), ("resume", "false")];

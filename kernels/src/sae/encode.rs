@@ -9,7 +9,7 @@ use crate::simd::{Term, add_terms, wide};
 /// Rows of one task: enough that packing the weights for each costs little.
 const ROWS: usize = 128;
 
-/// A code with at most one active latent in so many is decoded as a sum of rows: measured, a product reads all.
+/// A code with at most one active latent in so many is decoded as a sum of rows, since a product reads all. Chosen, not tuned.
 const SPARSE: usize = 12;
 
 impl Sae {

@@ -9,7 +9,7 @@ use super::{Sae, Variant};
 use crate::matmul::{Matrix, Output, Parallelism, multiply};
 use crate::simd::{LANES, dot, total, wide};
 
-/// Below one active latent in so many, sums over the active ones cost less than products over all: measured on a
+/// Below one active latent in so many, sums over the active ones cost less than products over all: estimated for a
 /// product at 16 operations a cycle.
 pub(super) const SPARSE: usize = 10;
 

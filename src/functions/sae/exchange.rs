@@ -117,18 +117,18 @@ static EXPORT: FunctionDoc = FunctionDoc {
 };
 
 /// The catalogue entries.
-pub(super) fn functions(store: &Arc<Store>) -> Vec<Function> {
+pub(super) fn functions(saes: &Arc<SaeLibrary>) -> Vec<Function> {
     vec![
         Function {
             doc: &IMPORT,
             implementation: Implementation::Table(Arc::new(Import {
-                store: Arc::clone(store),
+                store: Arc::clone(saes.store()),
             })),
         },
         Function {
             doc: &EXPORT,
             implementation: Implementation::Table(Arc::new(Export {
-                saes: Arc::new(SaeLibrary::new(Arc::clone(store))),
+                saes: Arc::clone(saes),
             })),
         },
     ]

@@ -47,7 +47,7 @@ fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("log10_lower", DataType::Float64, true),
         Field::new("log10_upper", DataType::Float64, true),
-        Field::new("n_latents", DataType::Int64, false),
+        Field::new("n_latents", DataType::Int64, true),
     ]))
 }
 

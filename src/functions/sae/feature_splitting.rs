@@ -2,7 +2,7 @@
 //!
 //! For every feature cluster of a latent of the small one: the latent of the large one that tells it best from the
 //! latent's other clusters, by the share of the cluster's examples it is active on less its share of the others.
-//! A latent is split when two of its clusters or more have such a latent, each another one.
+//! A latent is split when its clusters have two such latents or more.
 
 use std::sync::Arc;
 
@@ -69,10 +69,10 @@ pub(super) fn function(saes: &Arc<SaeLibrary>) -> Function {
 fn schema() -> SchemaRef {
     let number = |name| Field::new(name, DataType::Float64, true);
     Arc::new(Schema::new(vec![
-        Field::new("latent", DataType::Int32, false),
-        Field::new("cluster", DataType::Int32, false),
-        Field::new("size", DataType::Int64, false),
-        Field::new("large_latent", DataType::Int32, false),
+        Field::new("latent", DataType::Int32, true),
+        Field::new("cluster", DataType::Int32, true),
+        Field::new("size", DataType::Int64, true),
+        Field::new("large_latent", DataType::Int32, true),
         number("coverage"),
         number("other_coverage"),
         number("mean_activation"),

@@ -20,7 +20,7 @@ use crate::store::Store;
 pub(super) fn functions(store: &Arc<Store>) -> Vec<Function> {
     let saes = Arc::new(SaeLibrary::new(Arc::clone(store)));
     let mut functions = vec![train_sae::function(store)];
-    functions.extend(exchange::functions(store));
+    functions.extend(exchange::functions(&saes));
     functions.push(sae_metrics::function(&saes));
     functions.push(feature_density::function(&saes));
     functions.extend(codes::functions(&saes));

@@ -13,8 +13,9 @@ use polysema_udfs::bridge::document::{
     Function, FunctionDoc, Implementation, Parameter, RELATION, TableFunction,
 };
 
-use crate::ingest::Split;
+use crate::ingest::{Split, in_name_of};
 use crate::jobs::{Job, RowVectors, Rows};
+use crate::models::HookPoint;
 use crate::saes::{
     Metric, OtherCorpus, SaeLibrary, dead, evaluate_model, evaluate_rows, sae_reader,
 };
@@ -49,6 +50,16 @@ static DOC: FunctionDoc = FunctionDoc {
             name: "corpus",
             kind: "text",
             summary: "a file or folder in place of the run's corpus; empty is left out",
+        },
+        Parameter {
+            name: "model",
+            kind: "text",
+            summary: "with hook and corpus, for an autoencoder of a table's vectors: the model they are from",
+        },
+        Parameter {
+            name: "hook",
+            kind: "text",
+            summary: "the place in that model, as in blocks.2.mlp.out",
         },
         Parameter {
             name: "max_documents",
@@ -151,6 +162,14 @@ impl TableFunction for SaeMetrics {
         let call = Call {
             name,
             other: OtherCorpus {
+                model: arguments.text("model")?,
+                hook: match arguments.text("hook")? {
+                    Some(hook) => {
+                        let hook = HookPoint::parse(&hook);
+                        Some(hook.map_err(|e| in_name_of(DOC.name, e))?)
+                    }
+                    None => None,
+                },
                 corpus: arguments
                     .text("corpus")?
                     .filter(|path| !path.is_empty())
@@ -165,7 +184,7 @@ impl TableFunction for SaeMetrics {
         let given = relation.is_some();
         if given && call.other != OtherCorpus::default() {
             return plan_err!(
-                "sae_metrics: a source, or the options split, corpus, max_documents, is required, got both"
+                "sae_metrics: a source, or the options split, corpus, model, hook, max_documents, is required, got both"
             );
         }
         let saes = Arc::clone(&self.saes);
@@ -214,10 +233,16 @@ impl Call {
             }
             None => {
                 let mut other = self.other.clone();
-                let images = facts.corpus.as_ref().is_some_and(|corpus| {
-                    other.corpus.is_none() && PathBuf::from(&corpus.path).is_dir()
-                });
-                if images {
+                let own = facts
+                    .corpus
+                    .as_ref()
+                    .map(|corpus| PathBuf::from(&corpus.path));
+                if other
+                    .corpus
+                    .clone()
+                    .or(own)
+                    .is_some_and(|path| path.is_dir())
+                {
                     other.split = other.split.or(Some(Split::Test));
                 }
                 let (mut reader, hook) =
@@ -225,9 +250,8 @@ impl Call {
                 evaluate_model(sae, &mut reader, hook, cancelled)?
             }
         };
-        if let (Some(run), Some(layer)) = (&facts.run, facts.layer)
-            && let Ok(run) = saes.store().run(run)
-        {
+        if let Ok((run, layer)) = saes.layer(DOC.name, &self.name) {
+            let run = saes.store().run(&run)?;
             metrics.push(dead(&run.max_activations(layer)?, self.dead_threshold));
         }
         rows_of(&self.name, &metrics)

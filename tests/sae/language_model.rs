@@ -1,0 +1,180 @@
+//! What reconstructions do to a language model, and what is refused where a model, a corpus or a run is not there.
+
+use polysema::saes::exchange::{SaeConfig, SaeFile, write_saelens};
+use polysema_udfs::kernels::sae::{Sae, Variant};
+
+use super::{Db, root};
+
+/// An autoencoder that gives back what it gets: a latent for each side of each dimension.
+fn identity(d: usize) -> Sae {
+    let mut w = vec![0.0; 2 * d * d];
+    for k in 0..d {
+        w[k * d + k] = 1.0;
+        w[(d + k) * d + k] = -1.0;
+    }
+    Sae {
+        d_in: d,
+        d_sae: 2 * d,
+        variant: Variant::Relu,
+        centered: false,
+        w_enc: w.clone(),
+        b_enc: vec![0.0; 2 * d],
+        w_dec: w,
+        b_dec: vec![0.0; d],
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_reconstructions_do_to_a_language_model() {
+    let db = Db::with_demo().await;
+    let d = db.integer("SELECT d_in FROM layers WHERE layer = 2").await as usize;
+    let folder = db.folder.path().join("identity");
+    let file = SaeFile {
+        sae: identity(d),
+        config: SaeConfig::default(),
+    };
+    write_saelens(&folder, &file, false).expect("written");
+    db.query(&format!(
+        "SELECT * FROM import_sae('same', '{}', 2)",
+        folder.display()
+    ))
+    .await;
+    db.query("CREATE TABLE same AS SELECT * FROM sae_metrics('same')")
+        .await;
+    let same = |metric: &str| format!("SELECT value FROM same WHERE metric = '{metric}'");
+    // Nothing is lost: the loss is the model's own, which is what its logits say.
+    assert_eq!(db.number(&same("mse")).await, 0.0);
+    assert_eq!(db.number(&same("explained_variance")).await, 1.0);
+    let own = db.number(&same("ce_loss")).await;
+    assert!((own - db.number(&same("ce_loss_with_sae")).await).abs() < 1e-9);
+    assert!((db.number(&same("ce_loss_score")).await - 1.0).abs() < 1e-9);
+    let zero = db.number(&same("ce_loss_zero_ablation")).await;
+    assert!(own > 0.0 && zero > own, "{own} {zero}");
+    assert_eq!(
+        db.number(&same("rows")).await,
+        db.number("SELECT count(*) FROM tokens").await
+    );
+    let d_model = d as f64;
+    assert!((db.number(&same("l0")).await - d_model).abs() < 0.5);
+
+    // One that gives back nothing is the ablation with zeros.
+    let mut nothing = identity(d);
+    nothing.w_dec.fill(0.0);
+    let folder = db.folder.path().join("nothing");
+    let file = SaeFile {
+        sae: nothing,
+        config: SaeConfig::default(),
+    };
+    write_saelens(&folder, &file, false).expect("written");
+    db.query(&format!(
+        "SELECT * FROM import_sae('nothing', '{}', 2)",
+        folder.display()
+    ))
+    .await;
+    db.query("CREATE TABLE nothing AS SELECT * FROM sae_metrics('nothing', {max_documents: 10})")
+        .await;
+    let score = db
+        .number("SELECT value FROM nothing WHERE metric = 'ce_loss_score'")
+        .await;
+    assert!(score.abs() < 1e-9, "{score}");
+
+    // An autoencoder of a table's vectors, with the model they are from.
+    let (model, texts) = (
+        root("tests/data/demo/model"),
+        root("tests/data/demo/corpus.jsonl"),
+    );
+    db.query(&format!(
+        "SELECT * FROM import_sae('of_rows', '{}', (SELECT * FROM activations('{}', '{}', 'blocks.2.mlp.out', {{max_documents: 4}})))",
+        db.folder.path().join("identity").display(),
+        model.display(),
+        texts.display()
+    ))
+    .await;
+    let sql = format!(
+        "SELECT value FROM sae_metrics('of_rows', {{model: '{}', corpus: '{}', hook: 'blocks.2.mlp.out', max_documents: 4}})
+         WHERE metric = 'ce_loss_score'",
+        model.display(),
+        texts.display()
+    );
+    assert!((db.number(&sql).await - 1.0).abs() < 1e-9);
+    // What would take the place of a model's run, or leave latents behind in another.
+    let rows = "(SELECT [1.0, 2.0] AS v)";
+    let message = db
+        .refused(&format!(
+            "SELECT * FROM train_sae('demo', {rows}, {{replace: true}})"
+        ))
+        .await;
+    assert!(
+        message.contains("a name that no run of a model has is required, got 'demo'"),
+        "{message}"
+    );
+    let message = db
+        .refused(&format!(
+            "SELECT * FROM train_sae('same', {rows}, {{replace: true}})"
+        ))
+        .await;
+    assert!(
+        message.contains("the run 'demo', which has the latents of 'same'"),
+        "{message}"
+    );
+
+    // Another corpus, a missing one, and a model that is gone.
+    let corpus = db.folder.path().join("other.txt");
+    std::fs::write(&corpus, "The river bank was steep. She sat there all day.").expect("written");
+    let sql = format!(
+        "SELECT value FROM sae_metrics('same', {{corpus: '{}'}}) WHERE metric = 'rows'",
+        corpus.display()
+    );
+    let rows = db.number(&sql).await;
+    assert!(rows > 5.0 && rows < 60.0, "{rows}");
+    let message = db
+        .refused("SELECT * FROM sae_metrics('same', {corpus: 'nowhere.txt'})")
+        .await;
+    assert!(message.contains("nowhere.txt"), "{message}");
+    let copy = db.folder.path().join("model");
+    std::fs::create_dir(&copy).expect("a folder");
+    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+        std::fs::copy(model.join(file), copy.join(file)).expect("copied");
+    }
+    db.query(&format!(
+        "SELECT * FROM ingest('moved', '{}', '{}', {{max_documents: 4}})",
+        copy.display(),
+        texts.display()
+    ))
+    .await;
+    db.query("SET polysema.run = 'moved'").await;
+    db.query("SELECT * FROM train_sae('before', 1, {d_sae: 8})")
+        .await;
+    std::fs::rename(&copy, db.folder.path().join("elsewhere")).expect("moved");
+    for sql in [
+        "SELECT * FROM sae_metrics('before')",
+        "SELECT * FROM train_sae('after', 1, {d_sae: 8})",
+    ] {
+        let message = db.refused(sql).await;
+        assert!(
+            message.contains("config.json"),
+            "{message}"
+        );
+    }
+    // A run that was made again has lost the latents: what asks for them says so.
+    let message = db
+        .refused("SELECT * FROM import_sae('wide', 'tests/data/sae/bare.safetensors', 1)")
+        .await;
+    assert!(message.contains("config.json"), "{message}");
+    db.query("SET polysema.run = 'demo'").await;
+    let message = db
+        .refused("SELECT * FROM import_sae('wide', 'tests/data/sae/bare.safetensors', 1)")
+        .await;
+    assert!(
+        message.contains("vectors of the autoencoder's width, 6, are required"),
+        "{message}"
+    );
+    db.query(&format!(
+        "SELECT * FROM ingest('demo', '{}', '{}', {{max_documents: 4, replace: true}})",
+        model.display(),
+        texts.display()
+    ))
+    .await;
+    let message = db.refused("SELECT * FROM feature_density('same')").await;
+    assert!(message.contains("train or import it again"), "{message}");
+}
