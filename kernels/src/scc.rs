@@ -400,7 +400,7 @@ mod tests {
     /// Numbers: tests/reference/scc.py, NumPy 2 and scikit-learn 1.9.1.
     #[test]
     fn clusters_and_metrics_are_those_of_the_reference() {
-        let text = include_str!("../../../tests/reference/scc.json");
+        let text = include_str!("../../tests/reference/scc.json");
         let json: Value = serde_json::from_str(text).unwrap();
         let floats = |value: &Value| -> Vec<f32> {
             value

@@ -104,7 +104,7 @@ pub(super) struct ReferenceMethod {
 
 /// The cases of tests/reference/linkage.json.
 pub(super) fn reference_cases() -> Vec<ReferenceCase> {
-    let text = include_str!("../../../tests/reference/linkage.json");
+    let text = include_str!("../../tests/reference/linkage.json");
     let json: Value = serde_json::from_str(text).unwrap();
     let list = |value: &Value| value.as_array().unwrap().clone();
     let int = |value: &Value| value.as_u64().unwrap() as u32;

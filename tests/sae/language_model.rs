@@ -151,10 +151,7 @@ async fn what_reconstructions_do_to_a_language_model() {
         "SELECT * FROM train_sae('after', 1, {d_sae: 8})",
     ] {
         let message = db.refused(sql).await;
-        assert!(
-            message.contains("config.json"),
-            "{message}"
-        );
+        assert!(message.contains("config.json"), "{message}");
     }
     // A run that was made again has lost the latents: what asks for them says so.
     let message = db
