@@ -11,6 +11,8 @@ mod authors_sae;
 mod bad_input;
 #[path = "mnist/reader.rs"]
 mod reader;
+#[path = "mnist/reports.rs"]
+mod reports;
 
 use std::fs;
 use std::path::{Path, PathBuf};

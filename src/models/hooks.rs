@@ -117,7 +117,7 @@ pub trait Hooks {
     fn visit(&mut self, hook: HookPoint, value: &Tensor) -> Result<Option<Tensor>>;
 
     /// Asked after every block: true ends the pass there (cancellation, or nothing deeper is wanted), which
-    /// [`Model::logits`] reports as an error.
+    /// [`super::Model::logits`] reports as an error.
     fn done(&self) -> bool {
         false
     }
