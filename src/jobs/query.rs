@@ -11,6 +11,7 @@ use datafusion::error::Result;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlanBuilder, TableType, col};
 use datafusion::physical_plan::ExecutionPlan;
+use futures::future::BoxFuture;
 
 /// A query with the run it is asked of.
 pub struct Query {
@@ -56,28 +57,39 @@ impl TableProvider for QueryTable {
         _: &[Expr],
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        plan(self, state, projection).await
+    }
+}
+
+/// The plan of a call. Boxed outside of the trait: there the compiler would prove everything in it `Send` anew.
+fn plan<'a>(
+    table: &'a QueryTable,
+    state: &'a dyn Session,
+    projection: Option<&'a Vec<usize>>,
+) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>> {
+    Box::pin(async move {
         let Some(state) = state.as_any().downcast_ref::<SessionState>() else {
             return plan_err!(
                 "{}: a session that plans SQL is required, got another kind",
-                self.function
+                table.function
             );
         };
-        let query = (self.ask)(state)?;
+        let query = (table.ask)(state)?;
         let mut state = state.clone();
         state.config_mut().options_mut().catalog.default_schema = query.run;
         let plan = state.create_logical_plan(&query.sql).await?;
         let schema = Arc::clone(plan.schema());
-        if schema.fields().len() != self.schema.fields().len() {
+        if schema.fields().len() != table.schema.fields().len() {
             return internal_err!(
                 "{}: {} columns are required of its query, got {}",
-                self.function,
-                self.schema.fields().len(),
+                table.function,
+                table.schema.fields().len(),
                 schema.fields().len()
             );
         }
         let all: Vec<usize> = (0..schema.fields().len()).collect();
         let columns = projection.unwrap_or(&all).iter().map(|i| {
-            let wanted = self.schema.field(*i);
+            let wanted = table.schema.field(*i);
             let column = col(schema.columns()[*i].clone());
             Ok(column
                 .cast_to(wanted.data_type(), &schema)?
@@ -86,5 +98,5 @@ impl TableProvider for QueryTable {
         let columns = columns.collect::<Result<Vec<_>>>()?;
         let plan = LogicalPlanBuilder::from(plan).project(columns)?.build()?;
         state.create_physical_plan(&plan).await
-    }
+    })
 }
