@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use datafusion::arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
-use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, ToByteSlice};
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
 use polysema_udfs::kernels::sae::Sae;
@@ -275,9 +275,7 @@ pub fn make_run(
         for first in (0..batch.n()).step_by(BLOCK_ROWS) {
             let end = batch.n().min(first + BLOCK_ROWS);
             let x = &batch.values[first * sae.d_in..end * sae.d_in];
-            x.iter().for_each(|value| {
-                hasher.update(&value.to_ne_bytes());
-            });
+            hasher.update(x.to_byte_slice());
             sae.encode(x, &mut codes);
             errors.add(sae, x, &codes);
             let documents = (first..end).map(|row| ((n_rows + row) as u32, 1)).collect();

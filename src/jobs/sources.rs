@@ -1,6 +1,7 @@
 //! What an argument that may be a layer, a table or a query means in a session.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use datafusion::catalog::Session;
 use datafusion::common::{ScalarValue, TableReference, plan_err};
@@ -11,6 +12,9 @@ use futures::future::BoxFuture;
 use polysema_udfs::bridge::arguments::{Arguments, Relation};
 use polysema_udfs::bridge::tables::table_by_reference;
 
+use super::{RowVectors, Rows};
+use crate::models::Site;
+use crate::saes::{Vectors, layer_vectors};
 use crate::store::{LayerRow, Run, Store};
 
 /// Kind of such an argument.
@@ -143,4 +147,38 @@ pub fn current_run(state: &dyn Session, store: &Store) -> Option<Arc<Run>> {
     store
         .run(&state.config_options().catalog.default_schema)
         .ok()
+}
+
+impl Resolved {
+    /// The relation a job has to read for it.
+    pub fn input(&self) -> Option<Arc<LogicalPlan>> {
+        match self {
+            Self::Layer { .. } => None,
+            Self::Rows { plan, .. } => Some(Arc::clone(plan)),
+        }
+    }
+
+    /// Its vectors: of `column` of the rows, or at `site` of the layer.
+    pub fn vectors<'a>(
+        &self,
+        function: &'static str,
+        store: &Store,
+        rows: Option<&'a Rows>,
+        column: Option<&str>,
+        site: Option<Site>,
+        cancelled: &AtomicBool,
+    ) -> Result<Vectors<'a>> {
+        match (self, rows) {
+            (Self::Rows { written, .. }, Some(rows)) => {
+                let table = RowVectors::try_new(function, rows, column, written.clone())?;
+                Ok(Vectors::Table(Box::new(table)))
+            }
+            (Self::Layer { run, layer }, _) => {
+                layer_vectors(store, run.manifest(), layer, site, cancelled)
+            }
+            (Self::Rows { written, .. }, None) => {
+                plan_err!("{function}: rows of {written} are required, got none")
+            }
+        }
+    }
 }

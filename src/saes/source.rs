@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::publish::Vectors;
 use crate::ingest::{CorpusOptions, CorpusReader, IngestOptions, ModelVectors, Split, in_name_of};
 use crate::models::{HookPoint, Site};
-use crate::store::{LayerRow, RunManifest, SaeManifest, Source, Store};
+use crate::store::{LayerRow, RunManifest, SaeManifest, Store};
 
 /// What is read in place of the run's own model and corpus.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -114,10 +114,7 @@ pub fn layer_vectors(
             description,
         }),
         model: facts.model.clone(),
-        corpus: Source {
-            path: facts.corpus.path.clone(),
-            hash: facts.corpus.hash.clone(),
-        },
+        corpus: facts.corpus.clone(),
     })
 }
 

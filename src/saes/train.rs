@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use datafusion::arrow::datatypes::ToByteSlice;
 use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
 use datafusion::error::{DataFusionError, Result};
 use polysema_udfs::kernels::rows::first_non_finite;
@@ -241,17 +242,11 @@ impl<'a, 'p> Training<'a, 'p> {
         }
         self.steps += 1;
         self.rows += n;
-        rows.iter().for_each(|value| {
-            self.hasher.update(&value.to_ne_bytes());
-        });
+        self.hasher.update(rows.to_byte_slice());
         if self.steps <= self.skip {
-            let seen = self.hasher.finalize().to_hex();
-            let is_last = self.steps == self.skip;
-            if is_last
-                && self
-                    .resumed
-                    .as_ref()
-                    .is_some_and(|r| r.seen != seen.as_str())
+            if self.steps == self.skip
+                && let Some(resumed) = &self.resumed
+                && resumed.seen != self.hasher.finalize().to_hex().as_str()
             {
                 return Err(Ended::OtherRows);
             }

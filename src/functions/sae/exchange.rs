@@ -20,13 +20,11 @@ use polysema_udfs::bridge::document::{
 
 use crate::ingest::{IngestOptions, Progress};
 use crate::jobs::{
-    Job, LAYER_OR_ROWS, PROGRESS_COLUMNS, Resolved, RowVectors, Rows, Written, option_text,
-    progress_row, progress_schema,
+    Job, LAYER_OR_ROWS, PROGRESS_COLUMNS, Rows, Written, option_text, progress_row, progress_schema,
 };
 use crate::models::{HookPoint, Site};
 use crate::saes::{
-    Format, SaeLibrary, Vectors, example_options, export_sae, import_sae, import_sae_options,
-    layer_vectors,
+    Format, SaeLibrary, example_options, export_sae, import_sae, import_sae_options,
 };
 use crate::store::Store;
 
@@ -205,27 +203,14 @@ impl TableProvider for Importing {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let resolved = self.source.resolve(IMPORT.name, state, &self.store).await?;
-        let input = match &resolved {
-            Resolved::Layer { .. } => None,
-            Resolved::Rows { plan, .. } => Some(Arc::clone(plan)),
-        };
+        let input = resolved.input();
         let call = self.clone();
         let work = move |rows: Option<&Rows>,
                          cancelled: &AtomicBool,
                          send: &mut dyn FnMut(Result<RecordBatch>)| {
-            let vectors = match (&resolved, rows) {
-                (Resolved::Rows { written, .. }, Some(rows)) => {
-                    let (column, written) = (call.column.as_deref(), written.clone());
-                    let table = RowVectors::try_new(IMPORT.name, rows, column, written)?;
-                    Vectors::Table(Box::new(table))
-                }
-                (Resolved::Layer { run, layer }, _) => {
-                    layer_vectors(&call.store, run.manifest(), layer, call.hook, cancelled)?
-                }
-                (Resolved::Rows { written, .. }, None) => {
-                    return plan_err!("import_sae: rows of {written} are required, got none");
-                }
-            };
+            let (store, column) = (&call.store, call.column.as_deref());
+            let vectors =
+                resolved.vectors(IMPORT.name, store, rows, column, call.hook, cancelled)?;
             let mut progress = |progress: Progress| send(progress_row(&progress));
             import_sae(
                 &call.store,

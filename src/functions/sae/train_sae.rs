@@ -16,11 +16,8 @@ use polysema_udfs::bridge::document::{
 };
 use polysema_udfs::kernels::sae::StepLosses;
 
-use crate::jobs::{Job, LAYER_OR_ROWS, Resolved, RowVectors, Rows, Written, option_text};
-use crate::saes::{
-    SaeOptions, TrainSaeProgress, TrainSaeRequest, Vectors, layer_vectors, train_sae,
-    train_sae_options,
-};
+use crate::jobs::{Job, LAYER_OR_ROWS, Resolved, Rows, Written, option_text};
+use crate::saes::{SaeOptions, TrainSaeProgress, TrainSaeRequest, train_sae, train_sae_options};
 use crate::store::Store;
 
 static PARAMETERS: LazyLock<Vec<Parameter>> = LazyLock::new(|| {
@@ -175,30 +172,19 @@ impl TableProvider for Training {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let resolved = self.source.resolve(DOC.name, state, &self.store).await?;
         let (store, request) = (Arc::clone(&self.store), self.request.clone());
-        let (detail, input) = match &resolved {
+        let input = resolved.input();
+        let detail = match &resolved {
             Resolved::Layer { run, layer } => {
-                (format!("layer {} of run {}", layer.layer, run.name()), None)
+                format!("layer {} of run {}", layer.layer, run.name())
             }
-            Resolved::Rows { plan, written } => (written.clone(), Some(Arc::clone(plan))),
+            Resolved::Rows { written, .. } => written.clone(),
         };
         let work = move |rows: Option<&Rows>,
                          cancelled: &AtomicBool,
                          send: &mut dyn FnMut(Result<RecordBatch>)| {
             let mut progress = |progress: TrainSaeProgress| send(row(&progress));
-            let vectors = match (&resolved, rows) {
-                (Resolved::Rows { written, .. }, Some(rows)) => {
-                    let column = request.options.column();
-                    let table = RowVectors::try_new(DOC.name, rows, column, written.clone())?;
-                    Vectors::Table(Box::new(table))
-                }
-                (Resolved::Layer { run, layer }, _) => {
-                    let site = request.options.hook();
-                    layer_vectors(&store, run.manifest(), layer, site, cancelled)?
-                }
-                (Resolved::Rows { written, .. }, None) => {
-                    return plan_err!("train_sae: rows of {written} are required, got none");
-                }
-            };
+            let (column, site) = (request.options.column(), request.options.hook());
+            let vectors = resolved.vectors(DOC.name, &store, rows, column, site, cancelled)?;
             train_sae(&store, &request, vectors, cancelled, &mut progress).map(|_| ())
         };
         let job = Job {
