@@ -147,6 +147,56 @@ async fn examples_follow_the_definition() {
     );
 }
 
+#[tokio::test]
+async fn weighted_embeddings_follow_the_definition() {
+    let text_of_reference = include_str!("reference/import_run.json");
+    let reference: serde_json::Value = serde_json::from_str(text_of_reference).expect("JSON");
+    let expected = |part: &str| -> Vec<Vec<f64>> {
+        serde_json::from_value(reference[part].clone()).expect("rows of numbers")
+    };
+    let store = tempfile::tempdir().expect("a temporary folder");
+    let session = open(store.path()).await;
+    let folder = root().join("tests/data/import");
+    let options =
+        "activation_function: 'relu', activation_threshold: 0.2, window: 2, window_vectors: true";
+    let sql = format!(
+        "SELECT * FROM import_run('r', '{}', {{{options}}})",
+        folder.display()
+    );
+    query(&session, &sql).await;
+    let flat = |layer: usize, d: usize| {
+        let values: Vec<_> = (1..=d).map(|i| format!("weighted_pre_mlp[{i}]")).collect();
+        format!(
+            "SELECT layer, neuron, example, {} FROM examples WHERE layer = {layer} ORDER BY neuron, example",
+            values.join(", ")
+        )
+    };
+    let mut found = numbers(&session, &flat(0, 5)).await;
+    found.extend(numbers(&session, &flat(1, 4)).await);
+    let distances = "SELECT layer, neuron, example1, example2, distance
+                     FROM pairwise_distances({embedding: 'weighted'}) ORDER BY layer, neuron, example1, example2";
+    for (found, expected) in [
+        (found, expected("weighted")),
+        (
+            numbers(&session, distances).await,
+            expected("weighted_distances"),
+        ),
+    ] {
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(&expected) {
+            assert_eq!(found.len(), expected.len());
+            let close = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-5;
+            assert!(
+                found.iter().zip(expected).all(close),
+                "{found:?}, {expected:?}"
+            );
+        }
+    }
+    // Every vector is stored once, whether it is a key token's or stands before one.
+    let stored = numbers(&session, "SELECT vectors FROM polysema.info.runs").await;
+    assert_eq!(Some(stored[0][0]), reference["n_vectors"].as_f64());
+}
+
 /// Writes a `.npy` file of version 1.
 fn write_npy(path: &Path, descr: &str, shape: &[usize], bytes: &[u8]) {
     let dims: String = shape.iter().map(|d| format!("{d},")).collect();

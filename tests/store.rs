@@ -364,23 +364,22 @@ async fn other_versions_are_refused_by_name() -> Result<()> {
     let store = Store::open(dir.path())?;
     ingest(&store, "old", false, 0.0)?;
     let path = dir.path().join("runs/old/manifest.json");
-    let text = fs::read_to_string(&path)?.replacen("\"format\":1", "\"format\":9", 1);
+    let text =
+        fs::read_to_string(&path)?.replacen(&format!("\"format\":{FORMAT}"), "\"format\":9", 1);
     fs::write(&path, text)?;
     let ctx = session(dir.path(), 2)?;
     let error = message(query(&ctx, "SELECT * FROM old.examples").await);
-    let want = "run 'old' needs store version 1, got version 9: ingest it again";
-    assert!(error.contains(want), "{error}");
+    let want = format!("run 'old' needs store version {FORMAT}, got version 9: ingest it again");
+    assert!(error.contains(&want), "{error}");
     assert_eq!(count(&ctx, "SELECT * FROM demo.layers").await?, 3);
     // Listings survive, and say what is wrong.
     assert!(shown(&ctx, "SHOW TABLES").await?.contains("examples"));
     let runs = shown(&ctx, "SELECT run, problem FROM info.runs ORDER BY run").await?;
     assert!(runs.contains("got version 9"), "{runs}");
-    fs::write(dir.path().join("store.json"), "{\"format\":2}")?;
+    fs::write(dir.path().join("store.json"), "{\"format\":9}")?;
     let error = message(Store::open(dir.path()));
-    assert!(
-        error.contains("needs store version 1, got version 2"),
-        "{error}"
-    );
+    let want = format!("needs store version {FORMAT}, got version 9");
+    assert!(error.contains(&want), "{error}");
     Ok(())
 }
 

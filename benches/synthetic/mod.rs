@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{
     ArrayRef, FixedSizeListArray, Float32Array, Int32Array, ListArray, RecordBatch, StringArray,
-    UInt32Array,
+    UInt32Array, new_null_array,
 };
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{DataType, Field};
@@ -187,6 +187,7 @@ fn write_layer(writer: &mut RunWriter, layer: usize, shape: Shape) -> Result<()>
             lists(vec![1.0; total], 1),
             rows(place.iter().copied()),
             rows(place.iter().copied()),
+            new_null_array(schema.field(10).data_type(), total),
         ];
         table.write(&RecordBatch::try_new(Arc::clone(&schema), columns)?)?;
     }

@@ -3,7 +3,8 @@
 use datafusion::common::exec_err;
 use datafusion::error::Result;
 
-use super::observe::{Layer, Observer};
+use super::hooks::Observer;
+use super::observe::Layer;
 use super::options::IngestOptions;
 use super::progress::Reporter;
 use super::reading::CorpusReader;
@@ -50,8 +51,7 @@ pub(super) fn forward(
                 layer.index
             );
         }
-        layer.vectors.flush()?;
-        layer.windows.flush()?;
+        layer.flush()?;
     }
     Ok(most)
 }

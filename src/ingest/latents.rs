@@ -14,7 +14,8 @@ use datafusion::error::Result;
 use polysema_udfs::kernels::sae::Sae;
 
 use super::documents::Documents;
-use super::observe::{Layer, floats, readable};
+use super::hooks::{floats, readable};
+use super::observe::Layer;
 use super::options::IngestOptions;
 use super::progress::{Progress, Reporter};
 use super::reading::{Capture, CorpusReader, ReadBatch};
@@ -213,8 +214,7 @@ fn observe_reader(
         report.advance(batch.documents.len() as u64, n_tokens as u64);
         report.tick()
     })?;
-    layer.vectors.flush()?;
-    layer.windows.flush()?;
+    layer.flush()?;
     Ok(errors.mean())
 }
 
@@ -294,8 +294,7 @@ pub fn make_run(
         Ok(())
     })?;
     rows.finish()?;
-    layer.vectors.flush()?;
-    layer.windows.flush()?;
+    layer.flush()?;
     report.begin("write", None, format!("writing run {}", latents.name))?;
     let documents = Documents {
         starts: (0..=n_rows as u32).collect(),

@@ -8,6 +8,7 @@ mod candidates;
 mod corpus;
 mod documents;
 mod forward;
+mod hooks;
 mod idx;
 mod images;
 mod import;

@@ -1,23 +1,21 @@
-//! What ingest keeps of one layer while batches pass by, and the hooks that feed it.
+//! What ingest keeps of one layer while batches pass by.
 
 use std::path::Path;
 
-use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
-use datafusion::common::{exec_datafusion_err, exec_err};
+use datafusion::common::exec_err;
 use datafusion::error::Result;
 use polysema_udfs::kernels::activity::{Activity, Peak};
 use rayon::prelude::*;
 
 use super::candidates::{Candidate, Candidates};
 use super::options::IngestOptions;
-use super::progress::Reporter;
 use super::reading::ReadBatch;
 use super::spool::Spool;
-use crate::models::{HookPoint, Hooks, LayerInfo, Site};
+use crate::models::LayerInfo;
 
 /// Neurons that one task observes: four cache lines of a row of activations. Chosen, not tuned.
 const TILE: usize = 64;
-/// No vector has been spooled for this position.
+/// No vector is spooled for this position.
 const NONE: u32 = u32::MAX;
 
 /// Activations of a batch. `[batch, seq, width]`
@@ -50,6 +48,9 @@ pub(super) struct Layer {
     pub(super) vectors: Spool,
     /// Activations from `window_start` on. `[2 * window + 1]` each
     pub(super) windows: Spool,
+    /// Records of `vectors` before and at the key token, which stands last; [`NONE`] where the neuron is inactive.
+    /// `[window + 1]` each, in the order of `windows`; none where only the key token's is wanted
+    pub(super) window_vectors: Option<Spool>,
     tiles: Vec<Tile>,
     /// Width of a received vector.
     pub(super) d_in: usize,
@@ -82,6 +83,13 @@ impl Layer {
             tiles: tiles.collect::<Result<_>>()?,
             vectors: Spool::create(scratch, &format!("vectors-{index}"), info.d_in)?,
             windows: Spool::create(scratch, &format!("windows-{index}"), 2 * options.window + 1)?,
+            window_vectors: match options.window_vectors {
+                true => {
+                    let name = format!("window-vectors-{index}");
+                    Some(Spool::create(scratch, &name, options.window + 1)?)
+                }
+                false => None,
+            },
             d_in: info.d_in,
             window: options.window,
             skip: usize::from(options.bos),
@@ -107,22 +115,37 @@ impl Layer {
             return self.not_finite(batch, place, &values);
         }
         let mut spooled = vec![NONE; batch.documents.len() * batch.seq];
+        let vectors = &mut self.vectors;
+        let d_in = self.d_in;
+        let mut spool = |row: usize| -> Result<u32> {
+            if spooled[row] == NONE {
+                spooled[row] = vectors.len() as u32;
+                vectors.append(&received[row * d_in..][..d_in])?;
+            }
+            Ok(spooled[row])
+        };
+        let mut before = vec![NONE; window + 1];
         for tile in &mut self.tiles {
             let first_window = self.windows.len();
             self.windows.append(&tile.windows)?;
             tile.windows.clear();
             for (i, (neuron, place, peak)) in tile.fresh.drain(..).enumerate() {
                 let row = place * batch.seq + peak.pos as usize;
-                if spooled[row] == NONE {
-                    spooled[row] = self.vectors.len() as u32;
-                    self.vectors
-                        .append(&received[row * self.d_in..][..self.d_in])?;
+                if let Some(window_vectors) = &mut self.window_vectors {
+                    let column = tile.first + neuron;
+                    for (back, vector) in before.iter_mut().rev().enumerate() {
+                        let inside = back + skip <= peak.pos as usize;
+                        let active =
+                            inside && values.values[(row - back) * values.width + column] > 0.0;
+                        *vector = if active { spool(row - back)? } else { NONE };
+                    }
+                    window_vectors.append(&before)?;
                 }
                 let candidate = Candidate {
                     doc_id: batch.documents[place].0,
                     pos: peak.pos,
                     activation: peak.activation,
-                    vector: spooled[row],
+                    vector: spool(row)?,
                     window: (first_window + i) as u32,
                 };
                 tile.candidates.add(neuron, candidate);
@@ -143,6 +166,30 @@ impl Layer {
             at / values.width,
             at % values.width
         )
+    }
+
+    /// Ends observing: what is spooled can be read.
+    pub(super) fn flush(&mut self) -> Result<()> {
+        let spools = [&mut self.vectors, &mut self.windows];
+        let mut spools = spools.into_iter().chain(&mut self.window_vectors);
+        spools.try_for_each(Spool::flush)
+    }
+
+    /// Where the vectors of a candidate's window are spooled, as (position, record).
+    pub(super) fn window_vectors(&mut self, candidate: &Candidate) -> Result<Vec<(u32, u32)>> {
+        let Some(spool) = &mut self.window_vectors else {
+            return Ok(vec![]);
+        };
+        let mut records = vec![];
+        let (record, n) = (candidate.window as usize, self.window + 1);
+        spool.read(record, n, u32::from_ne_bytes, &mut records)?;
+        let backwards = records.into_iter().rev().zip(0..);
+        let mut found: Vec<_> = backwards
+            .filter(|(vector, _)| *vector != NONE)
+            .map(|(vector, back)| (candidate.pos - back, vector))
+            .collect();
+        found.reverse();
+        Ok(found)
     }
 
     /// Ends a block of consecutive documents.
@@ -202,78 +249,6 @@ impl Tile {
     }
 }
 
-/// Sends the activations of one batch to their layers.
-pub(super) struct Observer<'a, 'r> {
-    pub(super) layers: &'a mut [Layer],
-    /// Where each layer's vectors are read. `[n_layers]`
-    pub(super) received_at: &'a [HookPoint],
-    pub(super) batch: &'a ReadBatch,
-    pub(super) report: &'a mut Reporter<'r>,
-    /// What the current layer's neurons received.
-    pub(super) received: Option<Tensor>,
-}
-
-impl Hooks for Observer<'_, '_> {
-    fn wants(&self, hook: HookPoint) -> bool {
-        hook.layer < self.layers.len()
-            && (hook.site == Site::MlpPost || self.received_at[hook.layer] == hook)
-    }
-
-    fn visit(&mut self, hook: HookPoint, value: &Tensor) -> Result<Option<Tensor>> {
-        if hook.site != Site::MlpPost {
-            self.received = Some(readable(hook, value)?);
-            return Ok(None);
-        }
-        let Some(received) = self.received.take() else {
-            return exec_err!(
-                "ingest: {} is required before {hook}, got {hook} first",
-                self.received_at[hook.layer]
-            );
-        };
-        let value = readable(hook, value)?;
-        let layer = &mut self.layers[hook.layer];
-        let rows = self.batch.documents.len() * self.batch.seq;
-        let (storage, layout) = value.storage_and_layout();
-        let values = floats(&storage, layout, hook, rows * layer.n_neurons)?;
-        let (storage, layout) = received.storage_and_layout();
-        let vectors = floats(&storage, layout, hook, rows * layer.d_in)?;
-        layer.observe(self.batch, values, vectors)?;
-        if !self.done() {
-            self.report.tick()?;
-        }
-        Ok(None)
-    }
-
-    fn done(&self) -> bool {
-        self.report.cancelled()
-    }
-}
-
-/// The tensor as contiguous float32 in main memory; as good as free when it is that already.
-pub(super) fn readable(hook: HookPoint, tensor: &Tensor) -> Result<Tensor> {
-    tensor
-        .to_device(&Device::Cpu)
-        .and_then(|t| t.to_dtype(DType::F32))
-        .and_then(|t| t.contiguous())
-        .map_err(|e| exec_datafusion_err!("ingest: {hook}: {e}"))
-}
-
-pub(super) fn floats<'a>(
-    storage: &'a Storage,
-    layout: &candle_core::Layout,
-    hook: HookPoint,
-    len: usize,
-) -> Result<&'a [f32]> {
-    let (start, end) = layout.contiguous_offsets().unwrap_or_default();
-    match storage {
-        Storage::Cpu(CpuStorage::F32(values)) if end - start == len => Ok(&values[start..end]),
-        _ => exec_err!(
-            "ingest: {len} values are required at {hook}, got {}",
-            end - start
-        ),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -315,8 +290,7 @@ mod tests {
         let (batch, values, received) = batch();
         layer.observe(&batch, &values, &received).unwrap();
         layer.end_block();
-        layer.vectors.flush().unwrap();
-        layer.windows.flush().unwrap();
+        layer.flush().unwrap();
         let examples = layer.select();
         let keys = |neuron: usize| -> Vec<_> {
             let list = examples[neuron].iter();

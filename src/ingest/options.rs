@@ -91,6 +91,13 @@ pub const OPTIONS: &[OptionDoc] = &[
         meaning: "tokens kept before and after the key token, for display",
     },
     OptionDoc {
+        name: "window_vectors",
+        range: "true or false",
+        default: "false",
+        meaning: "keep what neurons received at the tokens before the key token too, for embedding: 'weighted'; \
+                  the store grows by up to every token's vector",
+    },
+    OptionDoc {
         name: "layer_norm",
         range: "'folded', 'raw' or 'tl_folded'",
         default: "folded",
@@ -232,6 +239,8 @@ pub struct IngestOptions {
     pub bos: bool,
     /// Tokens kept before and after the key token.
     pub window: usize,
+    /// Whether the vectors before the key token are kept, too.
+    pub window_vectors: bool,
     /// Where the layer norm's scale and bias are counted.
     pub layer_norm: LayerNorm,
     /// The column that holds the text.
@@ -259,6 +268,7 @@ impl Default for IngestOptions {
             max_documents: None,
             bos: false,
             window: 10,
+            window_vectors: false,
             layer_norm: LayerNorm::Folded,
             column: "text".to_string(),
             split: None,
@@ -322,6 +332,7 @@ impl IngestOptions {
             "max_documents" => self.max_documents = Some(count(value)?),
             "bos" => self.bos = parse(name, value, |_| true)?,
             "window" => self.window = parse(name, value, |_| true)?,
+            "window_vectors" => self.window_vectors = parse(name, value, |_| true)?,
             "layer_norm" => {
                 let known = [LayerNorm::Folded, LayerNorm::Raw, LayerNorm::TlFolded];
                 self.layer_norm = word(name, value, &known.map(|n| (layer_norm_name(n), n)))?;
@@ -411,6 +422,7 @@ impl IngestOptions {
             ("max_documents", json!(self.max_documents)),
             ("bos", json!(self.bos)),
             ("window", json!(self.window)),
+            ("window_vectors", json!(self.window_vectors)),
             ("layer_norm", json!(layer_norm_name(self.layer_norm))),
             ("column", json!(self.column)),
             ("split", json!(self.split.map(Split::name))),
@@ -481,6 +493,7 @@ mod tests {
             ("order", "random"),
             ("layer_norm", "none"),
             ("window", "-1"),
+            ("window_vectors", "yes"),
             ("split", "validation"),
         ] {
             let range = OPTIONS.iter().find(|o| o.name == name).unwrap().range;

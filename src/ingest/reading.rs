@@ -15,8 +15,8 @@ use tempfile::TempDir;
 
 use super::corpus::{Corpus, file_error};
 use super::documents::{Advance, Documents, Target};
+use super::hooks::{floats, readable};
 use super::images::{Images, are_images};
-use super::observe::{floats, readable};
 use super::readable::{CorpusOptions, check_tokens, check_vectors};
 use super::spool::Spool;
 use super::tokenize::tokenize;

@@ -201,8 +201,14 @@ fn write_vectors(
     run: &mut RunWriter,
     report: &mut Reporter<'_>,
 ) -> Result<Vec<(u32, u32)>> {
-    let all = examples.iter().flatten();
-    let mut places: Vec<_> = all.map(|c| (c.doc_id, c.pos, c.vector)).collect();
+    let all = || examples.iter().flatten();
+    let mut places: Vec<_> = all().map(|c| (c.doc_id, c.pos, c.vector)).collect();
+    if layer.window_vectors.is_some() {
+        for candidate in all() {
+            let found = layer.window_vectors(candidate)?.into_iter();
+            places.extend(found.map(|(pos, vector)| (candidate.doc_id, pos, vector)));
+        }
+    }
     places.sort_unstable();
     places.dedup_by_key(|place| (place.0, place.1));
     let d_in = layer.d_in;
@@ -262,6 +268,7 @@ struct ExampleRows {
     window_activations: ListBuilder<Float32Builder>,
     token_row: UInt32Builder,
     vector: UInt32Builder,
+    window_vectors: ListBuilder<UInt32Builder>,
     window: Vec<f32>,
 }
 
@@ -278,6 +285,7 @@ impl Default for ExampleRows {
             window_activations: ListBuilder::new(Float32Builder::new()),
             token_row: UInt32Builder::new(),
             vector: UInt32Builder::new(),
+            window_vectors: ListBuilder::new(UInt32Builder::new()),
             window: vec![],
         }
     }
@@ -293,10 +301,11 @@ impl ExampleRows {
         candidate: &Candidate,
     ) -> Result<()> {
         let &Candidate { doc_id, pos, .. } = candidate;
-        let Ok(vector) = vectors.binary_search(&(doc_id, pos)) else {
-            return exec_err!(
+        let vector_at = |pos: u32| match vectors.binary_search(&(doc_id, pos)) {
+            Ok(row) => Ok(row as u32),
+            Err(_) => exec_err!(
                 "ingest: a vector of every example is required, got none of document {doc_id} position {pos}"
-            );
+            ),
         };
         let size = context.options.window;
         let start = (pos as usize).saturating_sub(size);
@@ -317,7 +326,16 @@ impl ExampleRows {
         self.window_activations.append(true);
         let first = context.documents.starts[doc_id as usize];
         self.token_row.append_value(first + pos);
-        self.vector.append_value(vector as u32);
+        self.vector.append_value(vector_at(pos)?);
+        if layer.window_vectors.is_some() {
+            let mut kept = layer.window_vectors(candidate)?.into_iter().peekable();
+            for at in start as u32..=pos {
+                let row = kept.next_if(|(pos, _)| *pos == at);
+                let row = row.map(|(pos, _)| vector_at(pos)).transpose()?;
+                self.window_vectors.values().append_option(row);
+            }
+        }
+        self.window_vectors.append(layer.window_vectors.is_some());
         Ok(())
     }
 
@@ -334,6 +352,7 @@ impl ExampleRows {
             Arc::new(self.window_activations.finish()),
             Arc::new(self.token_row.finish()),
             Arc::new(self.vector.finish()),
+            Arc::new(self.window_vectors.finish()),
         ];
         Ok(RecordBatch::try_new(schema::stored_examples(), columns)?)
     }

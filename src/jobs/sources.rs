@@ -174,7 +174,7 @@ impl Resolved {
                 Ok(Vectors::Table(Box::new(table)))
             }
             (Self::Layer { run, layer }, _) => {
-                layer_vectors(store, run.manifest(), layer, site, cancelled)
+                layer_vectors(function, store, run.manifest(), layer, site, cancelled)
             }
             (Self::Rows { written, .. }, None) => {
                 plan_err!("{function}: rows of {written} are required, got none")

@@ -29,9 +29,13 @@ pub fn example_options<'a>(
     pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
 ) -> Result<IngestOptions> {
     let pairs: Vec<_> = pairs.into_iter().collect();
-    let share = pairs
-        .iter()
-        .any(|(name, _)| *name == "activation_threshold");
+    let given = |name: &str| pairs.iter().any(|(given, _)| *given == name);
+    let share = given("activation_threshold");
+    if share && given("min_activation") {
+        return plan_err!(
+            "import_sae: one of activation_threshold and min_activation is required, got both"
+        );
+    }
     let mut options = IngestOptions {
         min_activation: (!share).then_some(MIN_ACTIVATION),
         ..IngestOptions::default()

@@ -13,12 +13,13 @@ use crate::ingest::{IngestOptions, OPTIONS as INGEST_OPTIONS, OptionDoc, in_name
 use crate::models::{HookPoint, Site};
 
 /// Options that pick the latents' dataset examples, with ingest's meaning.
-pub(super) const EXAMPLES: [&str; 5] = [
+pub(super) const EXAMPLES: [&str; 6] = [
     "activation_threshold",
     "min_activation",
     "max_examples",
     "order",
     "window",
+    "window_vectors",
 ];
 /// Activation from which a document is an example of a latent: what Foote's MNIST page took.
 pub(super) const MIN_ACTIVATION: f64 = 0.005;

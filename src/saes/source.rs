@@ -71,6 +71,7 @@ fn open(
 ///
 /// Errors: the layer is not one of the model's; model or corpus are not where they were or not what they were.
 pub fn layer_vectors(
+    function: &str,
     store: &Store,
     facts: &RunManifest,
     layer: &LayerRow,
@@ -79,17 +80,17 @@ pub fn layer_vectors(
 ) -> Result<Vectors<'static>> {
     if layer.kind != "mlp" {
         return plan_err!(
-            "train_sae: a layer of the model is required, got '{}' of kind {}",
+            "{function}: a layer of the model is required, got '{}' of kind {}",
             layer.name,
             layer.kind
         );
     }
     let options = corpus_options(facts)?;
     let corpus = PathBuf::from(&facts.corpus.path);
-    let reader = open("train_sae", store, facts, &corpus, &options, cancelled)?;
+    let reader = open(function, store, facts, &corpus, &options, cancelled)?;
     if reader.corpus_hash() != facts.corpus.hash {
         return exec_err!(
-            "train_sae: the corpus that run '{}' was made of is required in {}, got another one",
+            "{function}: the corpus that run '{}' was made of is required in {}, got another one",
             facts.run,
             corpus.display()
         );
@@ -104,7 +105,7 @@ pub fn layer_vectors(
     };
     reader
         .check_hook(hook)
-        .map_err(|e| in_name_of("train_sae", e))?;
+        .map_err(|e| in_name_of(function, e))?;
     let description = format!("{hook} of run {}", facts.run);
     Ok(Vectors::Layer {
         run: facts.run.clone(),

@@ -19,6 +19,7 @@ pub(super) enum Output {
     PreMlp,
     /// As places in the mapped file.
     SharedPreMlp,
+    WeightedPreMlp,
 }
 
 /// Stored columns to decode and where each output column comes from.
@@ -44,6 +45,7 @@ pub(super) fn outputs(
             (Table::Examples, "token") => Output::Token,
             (Table::Examples, "window_tokens") => Output::WindowTokens,
             (Table::Examples, "pre_mlp") => Output::PreMlp,
+            (Table::Examples, "weighted_pre_mlp") => Output::WeightedPreMlp,
             (_, name) => Output::Stored(column(name)),
         };
         let needs: &[&str] = match output {
@@ -51,6 +53,7 @@ pub(super) fn outputs(
             Output::Token => &["token_row"],
             Output::WindowTokens => &["token_row", "pos", "window_start", "window_activations"],
             Output::PreMlp | Output::SharedPreMlp => &["vector"],
+            Output::WeightedPreMlp => &["window_vectors", "window_activations"],
         };
         for name in needs {
             column(name);

@@ -4,11 +4,11 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, Int32Array, LargeListViewArray,
-    ListArray, ListBuilder, StringArray, StringBuilder, UInt32Array,
+    Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, Float32Builder, Int32Array,
+    LargeListViewArray, ListArray, ListBuilder, StringArray, StringBuilder, UInt32Array,
 };
 use datafusion::arrow::buffer::{OffsetBuffer, ScalarBuffer};
-use datafusion::arrow::datatypes::{DataType, Field, Float32Type};
+use datafusion::arrow::datatypes::{DataType, Field, Float32Type, UInt32Type};
 use datafusion::common::cast::{as_fixed_size_list_array, as_string_array};
 use datafusion::common::{exec_datafusion_err, exec_err, internal_err};
 use datafusion::error::Result;
@@ -209,13 +209,17 @@ impl VectorColumn {
         )?))
     }
 
+    fn vector(&self, row: u32) -> Result<&[f32]> {
+        let (batch, row) = self.index.locate(u64::from(row), &self.file)?;
+        Ok(&self.batch(batch)?[row * self.d_in..(row + 1) * self.d_in])
+    }
+
     /// The vector of each example, copied. `[rows, d_in]`
     pub fn gather(&self, vector: &UInt32Array) -> Result<ArrayRef> {
         let d = self.d_in;
         let mut out: Vec<f32> = Vec::with_capacity(vector.len() * d);
         for row in vector.values() {
-            let (batch, row) = self.index.locate(u64::from(*row), &self.file)?;
-            out.extend_from_slice(&self.batch(batch)?[row * d..(row + 1) * d]);
+            out.extend_from_slice(self.vector(*row)?);
         }
         Ok(Arc::new(ListArray::try_new(
             Arc::new(Field::new_list_field(DataType::Float32, true)),
@@ -223,5 +227,42 @@ impl VectorColumn {
             Arc::new(Float32Array::from(out)),
             None,
         )?))
+    }
+
+    /// The mean of the vectors in each example's window, weighted by the activations that begin where they do; NULL
+    /// where no window was kept. `[rows, d_in]`
+    pub fn weighted(
+        &self,
+        window_vectors: &ListArray,
+        window_activations: &ListArray,
+    ) -> Result<ArrayRef> {
+        let mut out = ListBuilder::new(Float32Builder::new());
+        let mut mean = vec![0.0f64; self.d_in];
+        for example in 0..window_vectors.len() {
+            if window_vectors.is_null(example) {
+                out.append_null();
+                continue;
+            }
+            let (rows, activations) = (
+                window_vectors.value(example),
+                window_activations.value(example),
+            );
+            let activations = activations.as_primitive::<Float32Type>();
+            let weights = (rows.as_primitive::<UInt32Type>().iter()).zip(activations.values());
+            mean.fill(0.0);
+            let mut total = 0.0;
+            for (row, weight) in weights {
+                let Some(row) = row else { continue };
+                let weight = f64::from(*weight);
+                total += weight;
+                let sums = mean.iter_mut().zip(self.vector(row)?);
+                sums.for_each(|(sum, x)| *sum += weight * f64::from(*x));
+            }
+            for sum in &mean {
+                out.values().append_value((sum / total) as f32);
+            }
+            out.append(true);
+        }
+        Ok(Arc::new(out.finish()))
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::table::Table;
 
 /// Version of the files' layout; a store of another version is refused.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// A file or folder the run was made from.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -69,7 +69,7 @@ struct Read {
     layers: Vec<i32>,
     schema: SchemaRef,
     files: Vec<Arc<TableFile>>,
-    /// One per file where `pre_mlp` is asked for.
+    /// One per file where vectors are asked for.
     vectors: Vec<Arc<VectorColumn>>,
     tokens: Option<Arc<TokenColumn>>,
     /// Stored columns to decode.
@@ -120,7 +120,7 @@ impl RunScan {
             true if !files.is_empty() => Some(run.tokens()?),
             _ => None,
         };
-        let vectors = match has(Output::PreMlp) {
+        let vectors = match has(Output::PreMlp) || has(Output::WeightedPreMlp) {
             true => entries
                 .iter()
                 .filter_map(|entry| entry.layer)
@@ -518,7 +518,8 @@ impl Read {
 
     /// Most rows of an output batch: gathered vectors are copies.
     fn most_rows(&self, file: usize) -> usize {
-        if !self.columns.contains(&Output::PreMlp) {
+        let copied = [Output::PreMlp, Output::WeightedPreMlp];
+        if !copied.iter().any(|output| self.columns.contains(output)) {
             return usize::MAX;
         }
         self.vectors.get(file).map_or(usize::MAX, |vectors| {
@@ -560,6 +561,10 @@ impl Read {
                     let vector = self.column(rows, "vector")?.as_primitive::<UInt32Type>();
                     self.vectors[file].share(vector)?
                 }
+                (Output::WeightedPreMlp, _) => self.vectors[file].weighted(
+                    self.column(rows, "window_vectors")?.as_list(),
+                    self.column(rows, "window_activations")?.as_list(),
+                )?,
                 _ => return internal_err!("store: tokens are required, got none"),
             });
         }

@@ -69,7 +69,8 @@ pub fn tokens() -> SchemaRef {
 /// One row per dataset example, ordered by (layer, neuron, example).
 ///
 /// `window_tokens` and `window_activations` start at position `window_start` of the document; `pre_mlp` is the
-/// vector the neuron received at `pos`.
+/// vector the neuron received at `pos`, `weighted_pre_mlp` the mean of those from `window_start` to `pos`, weighted
+/// by the activations above 0; NULL where the run keeps the vectors of key tokens only.
 pub fn examples() -> SchemaRef {
     schema(&[
         ("layer", DataType::Int32),
@@ -83,6 +84,7 @@ pub fn examples() -> SchemaRef {
         ("window_tokens", list(DataType::Utf8)),
         ("window_activations", list(DataType::Float32)),
         ("pre_mlp", list(DataType::Float32)),
+        ("weighted_pre_mlp", list(DataType::Float32)),
     ])
 }
 
@@ -101,7 +103,9 @@ pub fn histograms() -> SchemaRef {
 /// The `examples` file of one layer as stored: what can be gathered is a row number instead.
 ///
 /// `token_row` is the row of (doc_id, pos) in `tokens`: `token` and `window_tokens` are read there (the window has
-/// as many tokens as `window_activations` has values). `vector` is a row of the layer's `vectors`.
+/// as many tokens as `window_activations` has values). `vector` is a row of the layer's `vectors`, and so are the
+/// values of `window_vectors`, one for each position from `window_start` to `pos`, NULL where the neuron is inactive;
+/// the whole list is NULL where the vectors of key tokens only are kept.
 pub fn stored_examples() -> SchemaRef {
     schema(&[
         ("layer", DataType::Int32),
@@ -114,6 +118,7 @@ pub fn stored_examples() -> SchemaRef {
         ("window_activations", list(DataType::Float32)),
         ("token_row", DataType::UInt32),
         ("vector", DataType::UInt32),
+        ("window_vectors", list(DataType::UInt32)),
     ])
 }
 

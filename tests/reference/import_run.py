@@ -57,6 +57,25 @@ def expected(number, a, skip=0.75, most=100):
     return neurons, examples
 
 
+def weighted(number, h, w, a, skip=0.2, window=2):
+    """Of each example: what the neuron received up to the key token, weighted by its activations; and the cosine distances
+    of the neuron embeddings made of these; and how many vectors that takes."""
+    vectors, distances, rows = [], [], set()
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    by_neuron = {}
+    for _, neuron, example, d, peak, _ in expected(number, a, skip)[1]:
+        at = np.arange(starts[d] + max(0, peak - window), starts[d] + peak + 1)
+        mean = np.average(h[at].astype(np.float64), axis=0, weights=a[at, neuron])
+        rows.update(at[a[at, neuron] > 0].tolist())
+        vectors.append([number, neuron, example, *mean.tolist()])
+        by_neuron.setdefault(neuron, []).append(mean * w[neuron])
+    for neuron, embeddings in by_neuron.items():
+        unit = np.array(embeddings) / np.linalg.norm(embeddings, axis=1, keepdims=True)
+        distance = 1 - unit @ unit.T
+        distances += [[number, neuron, i, j, distance[i, j]] for i in range(len(unit)) for j in range(i + 1, len(unit))]
+    return vectors, distances, len(rows)
+
+
 h0, w0, b0, a0 = layer(5, 7)
 h1, w1, b1, a1 = layer(4, 3)
 # A neuron that never fires.
@@ -75,8 +94,11 @@ safetensors(folder / "layer_1.safetensors", {
     "1.b_in": ("F32", b1), "1.w_out": ("F32", w_out),
 })
 parts = [expected(0, a0), expected(1, a1.astype(np.float64))]
+windows = [weighted(0, h0, w0, a0), weighted(1, h1, w1, a1.astype(np.float64))]
 print(sum(f.stat().st_size for f in folder.iterdir()), "bytes")
 (here / "import_run.json").write_text(json.dumps({
     "neurons": sum((p[0] for p in parts), []), "examples": sum((p[1] for p in parts), []),
+    "weighted": sum((p[0] for p in windows), []), "weighted_distances": sum((p[1] for p in windows), []),
+    "n_vectors": sum(p[2] for p in windows),
     "documents": [[i, 100 + 3 * i, int(n)] for i, n in enumerate(lengths)],
 }))

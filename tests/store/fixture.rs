@@ -6,7 +6,7 @@ pub use std::sync::Arc;
 
 pub use datafusion::arrow::array::{
     ArrayRef, AsArray, FixedSizeListArray, Float32Array, Int32Array, Int64Array, ListBuilder,
-    PrimitiveBuilder, RecordBatch, StringArray, UInt32Array,
+    PrimitiveBuilder, RecordBatch, StringArray, UInt32Array, new_null_array,
 };
 pub use datafusion::arrow::datatypes::{
     DataType, Field, Float32Type, Int32Type, Schema, SchemaRef,
@@ -15,7 +15,9 @@ pub use datafusion::arrow::util::pretty::pretty_format_batches;
 pub use datafusion::datasource::MemTable;
 pub use datafusion::error::Result;
 pub use datafusion::prelude::{SessionConfig, SessionContext};
-pub use polysema::store::{Counts, RunManifest, RunWriter, Source, Store, StoreCatalog, schema};
+pub use polysema::store::{
+    Counts, FORMAT, RunManifest, RunWriter, Source, Store, StoreCatalog, schema,
+};
 
 pub const LAYERS: i32 = 3;
 pub const NEURONS: i32 = 7;
@@ -80,6 +82,7 @@ pub fn examples_batch(layer: i32, neurons: &[i32]) -> Result<RecordBatch> {
             Arc::new(UInt32Array::from_iter_values(
                 rows.iter().map(|r| doc(*r) as u32),
             )),
+            new_null_array(schema::stored_examples().field(10).data_type(), rows.len()),
         ],
     )
     .map_err(Into::into)

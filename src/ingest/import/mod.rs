@@ -33,12 +33,13 @@ use folder::{Folder, LayerArrays};
 const BLOCK_NUMBERS: usize = 1 << 22;
 
 /// Options that are ingest's, with ingest's meaning.
-const SHARED: [&str; 7] = [
+const SHARED: [&str; 8] = [
     "activation_threshold",
     "max_examples",
     "order",
     "min_activation",
     "window",
+    "window_vectors",
     "replace",
     "max_activations",
 ];
@@ -336,6 +337,5 @@ fn observe(
         report.tick()?;
         first = end;
     }
-    layer.vectors.flush()?;
-    layer.windows.flush()
+    layer.flush()
 }

@@ -109,7 +109,7 @@ impl ExtensionOptions for PolysemaOptions {
             (
                 "polysema.embedding",
                 self.embedding.clone(),
-                "What is clustered: neuron (the neuron embedding) or pre_mlp (the received vector alone).",
+                "What is clustered: neuron (the neuron embedding), pre_mlp (the received vector alone) or weighted (the neuron embedding over several tokens).",
             ),
             (
                 "polysema.strict",

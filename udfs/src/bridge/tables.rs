@@ -40,7 +40,7 @@ fn column_type(name: &str) -> ColumnType {
         "token" | "name" => ColumnType::Text,
         "window_tokens" => ColumnType::Texts,
         "activation" => ColumnType::Number,
-        "pre_mlp" | "w_in" => ColumnType::Vector,
+        "pre_mlp" | "weighted_pre_mlp" | "w_in" => ColumnType::Vector,
         _ => ColumnType::Integer,
     }
 }

@@ -211,7 +211,7 @@ impl Scratch {
 
 fn weights(group: &Group, embedding: Embedding) -> Option<&[f32]> {
     match embedding {
-        Embedding::Neuron => group.weights.as_deref(),
+        Embedding::Neuron | Embedding::Weighted => group.weights.as_deref(),
         Embedding::PreMlp => None,
     }
 }

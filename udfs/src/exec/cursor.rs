@@ -10,7 +10,7 @@ use datafusion::common::{Result, exec_err};
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 
-use super::{Group, PRE_MLP};
+use super::{Group, Inputs};
 use crate::bridge::keys::KeyFilter;
 use crate::bridge::vectors::VectorColumn;
 
@@ -114,7 +114,7 @@ impl Side {
 
     /// Takes all rows of the current key, over as many batches as they span: the rows without their vectors, and the
     /// vectors as they come, since joining them would copy the buffer they may share with the rest of the table.
-    async fn take_run(&mut self) -> Result<(RecordBatch, Vec<ArrayRef>)> {
+    async fn take_run(&mut self, vector_column: &str) -> Result<(RecordBatch, Vec<ArrayRef>)> {
         let mut parts = Vec::with_capacity(1);
         let mut vectors = Vec::new();
         let key = self.key().await?;
@@ -122,7 +122,7 @@ impl Side {
             let keyed = self.current.as_mut().expect("a key was read");
             let end = keyed.run_end();
             let mut part = keyed.batch.slice(keyed.at, end - keyed.at);
-            if let Some((column, _)) = part.schema().column_with_name(PRE_MLP) {
+            if let Some((column, _)) = part.schema().column_with_name(vector_column) {
                 vectors.push(part.remove_column(column));
             }
             parts.push(part);
@@ -140,7 +140,7 @@ pub(super) struct GroupCursor {
     function: &'static str,
     neurons: Side,
     examples: Side,
-    weights: bool,
+    inputs: Inputs,
     /// Neurons that are wanted; the others are passed over.
     keys: Option<KeyFilter>,
     /// Which rows of the current batch of neurons are wanted.
@@ -153,14 +153,14 @@ impl GroupCursor {
         function: &'static str,
         examples: SendableRecordBatchStream,
         neurons: SendableRecordBatchStream,
-        weights: bool,
+        inputs: Inputs,
         keys: Option<KeyFilter>,
     ) -> Self {
         Self {
             function,
             neurons: Side::new(function, "neurons", neurons),
             examples: Side::new(function, "examples", examples),
-            weights,
+            inputs,
             keys,
             wanted: None,
             last: None,
@@ -194,8 +194,11 @@ impl GroupCursor {
         };
         let (layer, neuron) = key;
         let weights = self.take_weights(layer, neuron)?;
-        let (examples, pre_mlp) = match self.examples.key().await? {
-            Some(example_key) if example_key == key => self.examples.take_run().await?,
+        let vector_column = self.inputs.vectors.unwrap_or_default();
+        let (examples, vectors) = match self.examples.key().await? {
+            Some(example_key) if example_key == key => {
+                self.examples.take_run(vector_column).await?
+            }
             _ => (
                 RecordBatch::new_empty(Arc::clone(&self.examples.schema)),
                 vec![],
@@ -206,7 +209,8 @@ impl GroupCursor {
             layer,
             neuron,
             examples,
-            pre_mlp,
+            vector_column,
+            vectors,
             weights,
         }))
     }
@@ -247,7 +251,7 @@ impl GroupCursor {
         let keyed = self.neurons.current.as_mut().expect("a key was read");
         let row = keyed.batch.slice(keyed.at, 1);
         keyed.at += 1;
-        if !self.weights {
+        if !self.inputs.weights {
             return Ok(None);
         }
         let column = VectorColumn::<Float32Type>::try_new(function, "w_in", row.column(2))?;

@@ -8,7 +8,7 @@ use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::Result;
 
-use super::clustering::{ClusterOptions, Embedding, Scratch};
+use super::clustering::{ClusterOptions, Scratch};
 use super::{Group, Inputs, NeuronFunction, Wanted};
 use crate::bridge::context::contexts;
 use crate::bridge::vectors::{VectorBuilder, vector_type};
@@ -50,7 +50,7 @@ impl CentralExamples {
 
 impl NeuronFunction for CentralExamples {
     fn inputs(&self, wanted: &Wanted) -> Inputs {
-        let mut examples = vec!["pre_mlp"];
+        let mut examples = vec![];
         let context = wanted.column(CONTEXT_AT);
         examples.extend(
             COPIED
@@ -61,10 +61,7 @@ impl NeuronFunction for CentralExamples {
         if context {
             examples.extend(["window_tokens", "window_start"]);
         }
-        Inputs {
-            examples,
-            weights: self.0.embedding == Embedding::Neuron,
-        }
+        self.0.embedding.inputs(examples)
     }
 
     fn bytes(&self, n: usize, d: usize) -> usize {
@@ -138,10 +135,7 @@ impl Members {
 
 impl NeuronFunction for Members {
     fn inputs(&self, _: &Wanted) -> Inputs {
-        Inputs {
-            examples: vec!["pre_mlp", "doc_id", "pos"],
-            weights: self.0.embedding == Embedding::Neuron,
-        }
+        self.0.embedding.inputs(vec!["doc_id", "pos"])
     }
 
     fn bytes(&self, n: usize, d: usize) -> usize {

@@ -49,8 +49,10 @@ impl Wanted {
 /// What a function reads of each neuron.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inputs {
-    /// Columns of `examples` besides layer, neuron and example.
+    /// Columns of `examples` besides layer, neuron, example and the vectors.
     pub examples: Vec<&'static str>,
+    /// The column of `examples` that holds their vectors, where they are read.
+    pub vectors: Option<&'static str>,
     /// Whether the neuron's weights `w_in` are read.
     pub weights: bool,
 }
@@ -80,8 +82,10 @@ pub trait NeuronFunction: Debug + Send + Sync + 'static {
     fn describe(&self) -> String;
 }
 
-/// The column of received vectors in `examples`.
-pub const PRE_MLP: &str = "pre_mlp";
+/// The column of `examples` with what the neuron received at the key token.
+const PRE_MLP: &str = "pre_mlp";
+/// The column of `examples` with the mean of what it received up to the key token, weighted by its activations.
+const WEIGHTED_PRE_MLP: &str = "weighted_pre_mlp";
 
 /// One neuron with its examples, ordered by example id.
 #[derive(Debug)]
@@ -94,8 +98,10 @@ pub struct Group {
     pub neuron: i32,
     /// The example rows without their vectors; no rows when the neuron has none.
     pub examples: RecordBatch,
-    /// The received vectors where they were asked for, in as many pieces as they came.
-    pub(crate) pre_mlp: Vec<ArrayRef>,
+    /// The column of their vectors; empty where none was asked for.
+    pub(crate) vector_column: &'static str,
+    /// The vectors where they were asked for, in as many pieces as they came.
+    pub(crate) vectors: Vec<ArrayRef>,
     /// The neuron's input weights, where they were asked for. `[d]`
     pub weights: Option<Vec<f32>>,
 }
@@ -158,25 +164,30 @@ impl Group {
             .collect())
     }
 
-    /// The received vectors of the examples, checked to be of one width, that of the weights.
+    /// The vectors of the examples, checked to be of one width, that of the weights.
     pub fn vectors(&self) -> Result<Vectors> {
         let mut width = self.weights.as_ref().map(Vec::len);
-        let mut pieces = Vec::with_capacity(self.pre_mlp.len());
+        let name = self.vector_column;
+        let mut pieces = Vec::with_capacity(self.vectors.len());
         let mut first = 0;
-        for piece in &self.pre_mlp {
-            let column = VectorColumn::<Float32Type>::try_new(self.function, PRE_MLP, piece)?;
+        for piece in &self.vectors {
+            let column = VectorColumn::<Float32Type>::try_new(self.function, name, piece)?;
             for i in 0..column.len() {
                 let Some(row) = column.row(i) else {
                     return exec_err!(
-                        "{}: pre_mlp must be a vector without NULLs, got NULL in {}",
+                        "{}: {name} must be a vector without NULLs, got NULL in {}{}",
                         self.function,
-                        self.place_of(first + i)
+                        self.place_of(first + i),
+                        match name {
+                            WEIGHTED_PRE_MLP => " (ingest fills it with window_vectors: true)",
+                            _ => "",
+                        }
                     );
                 };
                 let required = *width.get_or_insert(row.len());
                 if row.len() != required {
                     return exec_err!(
-                        "{}: pre_mlp must have width {required}, got {} in {}",
+                        "{}: {name} must have width {required}, got {} in {}",
                         self.function,
                         row.len(),
                         self.place_of(first + i)
@@ -197,11 +208,12 @@ impl Group {
         if let Some(weights) = &self.weights {
             return Ok(weights.len());
         }
-        let Some(piece) = self.pre_mlp.iter().find(|piece| !piece.is_empty()) else {
+        let Some(piece) = self.vectors.iter().find(|piece| !piece.is_empty()) else {
             return Ok(0);
         };
+        let first = piece.slice(0, 1);
         let column =
-            VectorColumn::<Float32Type>::try_new(self.function, PRE_MLP, &piece.slice(0, 1))?;
+            VectorColumn::<Float32Type>::try_new(self.function, self.vector_column, &first)?;
         Ok(column.row(0).map_or(0, <[f32]>::len))
     }
 
@@ -225,7 +237,7 @@ impl Group {
     }
 }
 
-/// The received vectors of a group, all of one width.
+/// The vectors of a group, all of one width.
 #[derive(Debug)]
 pub struct Vectors {
     pieces: Vec<VectorColumn<Float32Type>>,

@@ -36,7 +36,7 @@ use futures::{StreamExt, stream};
 use super::clustering::Scratch;
 use super::cursor::GroupCursor;
 use super::worker::{Metrics, Output, Worker, drive};
-use super::{NeuronFunction, Wanted};
+use super::{Inputs, NeuronFunction, Wanted};
 use crate::bridge::keys::KeyFilter;
 
 /// See the module.
@@ -47,7 +47,7 @@ pub struct PerNeuronExec {
     wanted: Wanted,
     projection: Option<Vec<usize>>,
     schema: SchemaRef,
-    weights: bool,
+    inputs: Inputs,
     examples: Arc<dyn ExecutionPlan>,
     neurons: Arc<dyn ExecutionPlan>,
     /// Neurons that are wanted, as far as the inputs do not say it.
@@ -68,7 +68,7 @@ impl PerNeuronExec {
         neurons: Arc<dyn ExecutionPlan>,
     ) -> Result<Self> {
         let wanted = Wanted::new(schema.fields().len(), projection.as_ref());
-        let weights = function.inputs(&wanted).weights;
+        let inputs = function.inputs(&wanted);
         let properties = Arc::new(properties(&schema, projection.as_ref(), &examples)?);
         Ok(Self {
             name,
@@ -76,7 +76,7 @@ impl PerNeuronExec {
             wanted,
             projection,
             schema,
-            weights,
+            inputs,
             examples,
             neurons,
             keys: None,
@@ -307,7 +307,7 @@ impl ExecutionPlan for PerNeuronExec {
             self.name,
             self.examples.execute(partition, Arc::clone(&context))?,
             self.neurons.execute(partition, Arc::clone(&context))?,
-            self.weights,
+            self.inputs.clone(),
             self.keys.clone(),
         );
         let config = context.session_config();

@@ -4,28 +4,31 @@ use datafusion::catalog::Session;
 use datafusion::common::{Result, plan_err};
 
 use super::clustering::Scratch;
+use super::{Inputs, PRE_MLP, WEIGHTED_PRE_MLP};
 use crate::bridge::arguments::Arguments;
 use crate::bridge::document::Parameter;
 use crate::bridge::settings::PolysemaOptions;
 use crate::kernels::clusters::{flat_clusters, flat_clusters_at_most};
 use crate::kernels::{FlatClusters, Linkage, Step, SubClusters};
 
-/// What is compared: the neuron embedding or the received vector alone.
+/// What is compared of each example: its neuron embedding, or what that is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Embedding {
-    /// `h * w`, element by element.
+    /// `h * w`, element by element: the neuron embedding.
     Neuron,
-    /// `h`.
+    /// `h`: what the neuron received at the key token.
     PreMlp,
+    /// The neuron embedding of the key token and the tokens before it, weighted by their activations.
+    Weighted,
 }
 
 impl Embedding {
+    const ALL: [Self; 3] = [Self::Neuron, Self::PreMlp, Self::Weighted];
+
     fn parse(name: &str) -> Option<Self> {
-        match name {
-            "neuron" => Some(Self::Neuron),
-            "pre_mlp" => Some(Self::PreMlp),
-            _ => None,
-        }
+        Self::ALL
+            .into_iter()
+            .find(|embedding| embedding.name() == name)
     }
 
     /// Name in SQL.
@@ -33,6 +36,19 @@ impl Embedding {
         match self {
             Self::Neuron => "neuron",
             Self::PreMlp => "pre_mlp",
+            Self::Weighted => "weighted",
+        }
+    }
+
+    /// What a function of these embeddings reads, beside other columns of `examples`.
+    pub fn inputs(self, examples: Vec<&'static str>) -> Inputs {
+        Inputs {
+            examples,
+            vectors: Some(match self {
+                Self::Neuron | Self::PreMlp => PRE_MLP,
+                Self::Weighted => WEIGHTED_PRE_MLP,
+            }),
+            weights: self != Self::PreMlp,
         }
     }
 }
@@ -41,7 +57,9 @@ impl Embedding {
 pub const EMBEDDING: Parameter = Parameter {
     name: "embedding",
     kind: "text",
-    summary: "'neuron' (the neuron embedding h * w) or 'pre_mlp' (the received vector h); default polysema.embedding",
+    summary: "'neuron' (the neuron embedding h * w), 'pre_mlp' (the received vector h) or 'weighted' (h * w with the mean of h \
+              over the key token and the tokens before it in the window, weighted by the neuron's positive activations \
+              there: column weighted_pre_mlp, which ingest fills with window_vectors: true); default polysema.embedding",
 };
 
 /// How clusters are found.
@@ -209,7 +227,9 @@ impl ClusterOptions {
             .text("embedding")?
             .unwrap_or_else(|| settings.embedding.clone());
         let Some(embedding) = Embedding::parse(&embedding) else {
-            return plan_err!("{function}: embedding must be neuron or pre_mlp, got '{embedding}'");
+            return plan_err!(
+                "{function}: embedding must be neuron, pre_mlp or weighted, got '{embedding}'"
+            );
         };
         let strict = arguments.boolean("strict")?.unwrap_or(settings.strict);
         Ok(Self {

@@ -149,6 +149,7 @@ impl Bound {
         let wanted = Wanted::new(self.schema.fields().len(), projection);
         let inputs = self.function.inputs(&wanted);
         let mut columns = vec!["layer", "neuron", "example"];
+        columns.extend(inputs.vectors);
         columns.extend(inputs.examples);
         let examples = tables::scan(state, name, "examples", examples, &columns, filters).await?;
         let columns: &[&str] = if inputs.weights {

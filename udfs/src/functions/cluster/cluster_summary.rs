@@ -9,7 +9,7 @@ use datafusion::common::Result;
 use crate::bridge::document::{Function, FunctionDoc};
 use crate::bridge::tokens::{N_TOKENS, n_tokens, top_tokens, top_tokens_type};
 use crate::exec::clustering::{
-    ClusterOptions, EMBEDDING, Embedding, LINKAGE, METHOD, N_CLUSTERS, STRICT, Scratch, THRESHOLD,
+    ClusterOptions, EMBEDDING, LINKAGE, METHOD, N_CLUSTERS, STRICT, Scratch, THRESHOLD,
 };
 use crate::exec::{Group, Inputs, LAYER_NEURON, NeuronFunction, PerNeuron, Wanted, table_function};
 
@@ -71,11 +71,7 @@ struct ClusterSummary {
 
 impl NeuronFunction for ClusterSummary {
     fn inputs(&self, _: &Wanted) -> Inputs {
-        let weights = self.options.embedding == Embedding::Neuron;
-        Inputs {
-            examples: vec!["pre_mlp", "token", "activation"],
-            weights,
-        }
+        self.options.embedding.inputs(vec!["token", "activation"])
     }
 
     fn bytes(&self, n: usize, d: usize) -> usize {

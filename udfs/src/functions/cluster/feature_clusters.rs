@@ -19,7 +19,7 @@ use datafusion::common::Result;
 use crate::bridge::context::contexts;
 use crate::bridge::document::{Function, FunctionDoc};
 use crate::exec::clustering::{
-    ClusterOptions, EMBEDDING, Embedding, LINKAGE, METHOD, N_CLUSTERS, STRICT, Scratch, THRESHOLD,
+    ClusterOptions, EMBEDDING, LINKAGE, METHOD, N_CLUSTERS, STRICT, Scratch, THRESHOLD,
 };
 use crate::exec::{Group, Inputs, LAYER_NEURON, NeuronFunction, PerNeuron, Wanted, table_function};
 
@@ -77,7 +77,7 @@ struct FeatureClusters(ClusterOptions);
 
 impl NeuronFunction for FeatureClusters {
     fn inputs(&self, wanted: &Wanted) -> Inputs {
-        let mut examples = vec!["pre_mlp"];
+        let mut examples = vec![];
         let context = wanted.column(CONTEXT);
         examples.extend(
             COPIED
@@ -88,10 +88,7 @@ impl NeuronFunction for FeatureClusters {
         if context {
             examples.extend(["window_tokens", "window_start"]);
         }
-        Inputs {
-            examples,
-            weights: self.0.embedding == Embedding::Neuron,
-        }
+        self.0.embedding.inputs(examples)
     }
 
     fn bytes(&self, n: usize, d: usize) -> usize {

@@ -17,9 +17,7 @@ use crate::bridge::arguments::Arguments;
 use crate::bridge::document::{Function, FunctionDoc, Parameter};
 use crate::bridge::settings::PolysemaOptions;
 use crate::bridge::tokens::{N_TOKENS, n_tokens, top_tokens, top_tokens_type};
-use crate::exec::clustering::{
-    ClusterOptions, Cut, EMBEDDING, Embedding, LINKAGE, STRICT, Scratch,
-};
+use crate::exec::clustering::{ClusterOptions, Cut, EMBEDDING, LINKAGE, STRICT, Scratch};
 use crate::exec::{Group, Inputs, LAYER_NEURON, NeuronFunction, PerNeuron, Wanted, table_function};
 use crate::kernels::clusters::joining_heights;
 
@@ -130,14 +128,11 @@ impl FeatureSplits {
 
 impl NeuronFunction for FeatureSplits {
     fn inputs(&self, wanted: &Wanted) -> Inputs {
-        let mut examples = vec!["pre_mlp"];
+        let mut examples = vec![];
         if wanted.column(TOP_TOKENS) {
             examples.push("token");
         }
-        Inputs {
-            examples,
-            weights: self.options.embedding == Embedding::Neuron,
-        }
+        self.options.embedding.inputs(examples)
     }
 
     fn bytes(&self, n: usize, d: usize) -> usize {

@@ -11,7 +11,7 @@ use datafusion::common::{Result, internal_err};
 
 use crate::bridge::document::{Function, FunctionDoc};
 use crate::bridge::settings::PolysemaOptions;
-use crate::exec::clustering::{ClusterOptions, EMBEDDING, Embedding, LINKAGE, Scratch};
+use crate::exec::clustering::{ClusterOptions, EMBEDDING, LINKAGE, Scratch};
 use crate::exec::{Group, Inputs, LAYER_NEURON, NeuronFunction, PerNeuron, Wanted, table_function};
 
 static DOC: FunctionDoc = FunctionDoc {
@@ -61,10 +61,7 @@ struct Merges(ClusterOptions);
 
 impl NeuronFunction for Merges {
     fn inputs(&self, _: &Wanted) -> Inputs {
-        Inputs {
-            examples: vec!["pre_mlp"],
-            weights: self.0.embedding == Embedding::Neuron,
-        }
+        self.0.embedding.inputs(vec![])
     }
 
     fn bytes(&self, n: usize, d: usize) -> usize {

@@ -54,10 +54,7 @@ struct PairwiseDistances(Embedding);
 
 impl NeuronFunction for PairwiseDistances {
     fn inputs(&self, _: &Wanted) -> Inputs {
-        Inputs {
-            examples: vec!["pre_mlp"],
-            weights: self.0 == Embedding::Neuron,
-        }
+        self.0.inputs(vec![])
     }
 
     fn bytes(&self, n: usize, d: usize) -> usize {

@@ -12,7 +12,7 @@ use crate::bridge::arguments::Arguments;
 use crate::bridge::document::{Function, FunctionDoc, Parameter};
 use crate::bridge::tokens::{N_TOKENS, n_tokens, top_tokens, top_tokens_type};
 use crate::exec::clustering::{
-    ClusterOptions, EMBEDDING, Embedding, LINKAGE, METHOD, N_CLUSTERS, STRICT, Scratch, THRESHOLD,
+    ClusterOptions, EMBEDDING, LINKAGE, METHOD, N_CLUSTERS, STRICT, Scratch, THRESHOLD,
 };
 use crate::exec::{Group, Inputs, LAYER_NEURON, NeuronFunction, PerNeuron, Wanted, table_function};
 
@@ -130,14 +130,11 @@ struct RareFeatures {
 
 impl NeuronFunction for RareFeatures {
     fn inputs(&self, wanted: &Wanted) -> Inputs {
-        let mut examples = vec!["pre_mlp"];
+        let mut examples = vec![];
         if wanted.column(TOP_TOKENS) {
             examples.push("token");
         }
-        Inputs {
-            examples,
-            weights: self.options.embedding == Embedding::Neuron,
-        }
+        self.options.embedding.inputs(examples)
     }
 
     fn bytes(&self, n: usize, d: usize) -> usize {

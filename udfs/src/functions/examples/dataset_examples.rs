@@ -61,6 +61,7 @@ impl NeuronFunction for DatasetExamples {
         }
         Inputs {
             examples,
+            vectors: None,
             weights: false,
         }
     }

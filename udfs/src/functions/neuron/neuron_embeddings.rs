@@ -54,10 +54,7 @@ struct NeuronEmbeddings(Embedding);
 
 impl NeuronFunction for NeuronEmbeddings {
     fn inputs(&self, _: &Wanted) -> Inputs {
-        Inputs {
-            examples: vec!["pre_mlp"],
-            weights: self.0 == Embedding::Neuron,
-        }
+        self.0.inputs(vec![])
     }
 
     fn bytes(&self, n: usize, d: usize) -> usize {

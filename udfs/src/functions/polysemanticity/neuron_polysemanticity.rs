@@ -8,7 +8,7 @@ use datafusion::common::Result;
 
 use crate::bridge::document::{Function, FunctionDoc};
 use crate::exec::clustering::{
-    ClusterOptions, EMBEDDING, Embedding, LINKAGE, METHOD, N_CLUSTERS, STRICT, Scratch, THRESHOLD,
+    ClusterOptions, EMBEDDING, LINKAGE, METHOD, N_CLUSTERS, STRICT, Scratch, THRESHOLD,
 };
 use crate::exec::{Group, Inputs, LAYER_NEURON, NeuronFunction, PerNeuron, Wanted, table_function};
 
@@ -67,10 +67,7 @@ struct NeuronPolysemanticity(ClusterOptions);
 
 impl NeuronFunction for NeuronPolysemanticity {
     fn inputs(&self, _: &Wanted) -> Inputs {
-        Inputs {
-            examples: vec!["pre_mlp"],
-            weights: self.0.embedding == Embedding::Neuron,
-        }
+        self.0.embedding.inputs(vec![])
     }
 
     fn bytes(&self, n: usize, d: usize) -> usize {

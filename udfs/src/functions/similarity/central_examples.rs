@@ -18,7 +18,7 @@ static DOC: FunctionDoc = FunctionDoc {
     required: 0,
     options: &[THRESHOLD, N_CLUSTERS, METHOD, LINKAGE, EMBEDDING, STRICT],
     returns: "layer, neuron, cluster, size, example (the medoid), doc_id, pos, token, context (the key token between « \
-              and »), pre_mlp (the received vector)",
+              and »), pre_mlp (the received vector; under embedding 'weighted' the weighted one)",
     example: "SELECT cluster, size, token, context FROM central_examples(0, 1)",
     replaces: None,
 };
