@@ -14,7 +14,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
@@ -30,6 +29,7 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
 };
 use polysema_udfs::bridge::settings::PolysemaOptions;
+use polysema_udfs::scan_by_plan;
 use tokio::runtime::Handle;
 
 pub use progress::{PROGRESS_COLUMNS, progress_row, progress_schema};
@@ -71,17 +71,8 @@ impl fmt::Debug for Job {
     }
 }
 
-#[async_trait]
-impl TableProvider for Job {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Temporary
-    }
-
-    async fn scan(
+impl Job {
+    async fn plan(
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
@@ -115,6 +106,18 @@ impl TableProvider for Job {
             properties,
         }))
     }
+}
+
+impl TableProvider for Job {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Temporary
+    }
+
+    scan_by_plan!(Job);
 }
 
 #[derive(Debug)]

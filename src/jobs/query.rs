@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{internal_err, plan_err};
@@ -11,7 +10,7 @@ use datafusion::error::Result;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlanBuilder, TableType, col};
 use datafusion::physical_plan::ExecutionPlan;
-use futures::future::BoxFuture;
+use polysema_udfs::scan_by_plan;
 
 /// A query with the run it is asked of.
 pub struct Query {
@@ -40,7 +39,47 @@ impl fmt::Debug for QueryTable {
     }
 }
 
-#[async_trait]
+impl QueryTable {
+    async fn plan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _: &[Expr],
+        _: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let Some(state) = state.as_any().downcast_ref::<SessionState>() else {
+            return plan_err!(
+                "{}: a session that plans SQL is required, got another kind",
+                self.function
+            );
+        };
+        let query = (self.ask)(state)?;
+        let mut state = state.clone();
+        state.config_mut().options_mut().catalog.default_schema = query.run;
+        let plan = state.create_logical_plan(&query.sql).await?;
+        let schema = Arc::clone(plan.schema());
+        if schema.fields().len() != self.schema.fields().len() {
+            return internal_err!(
+                "{}: {} columns are required of its query, got {}",
+                self.function,
+                self.schema.fields().len(),
+                schema.fields().len()
+            );
+        }
+        let all: Vec<usize> = (0..schema.fields().len()).collect();
+        let columns = projection.unwrap_or(&all).iter().map(|i| {
+            let wanted = self.schema.field(*i);
+            let column = col(schema.columns()[*i].clone());
+            Ok(column
+                .cast_to(wanted.data_type(), &schema)?
+                .alias(wanted.name()))
+        });
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let plan = LogicalPlanBuilder::from(plan).project(columns)?.build()?;
+        state.create_physical_plan(&plan).await
+    }
+}
+
 impl TableProvider for QueryTable {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
@@ -50,53 +89,5 @@ impl TableProvider for QueryTable {
         TableType::Temporary
     }
 
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _: &[Expr],
-        _: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        plan(self, state, projection).await
-    }
-}
-
-/// The plan of a call. Boxed outside of the trait: there the compiler would prove everything in it `Send` anew.
-fn plan<'a>(
-    table: &'a QueryTable,
-    state: &'a dyn Session,
-    projection: Option<&'a Vec<usize>>,
-) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>> {
-    Box::pin(async move {
-        let Some(state) = state.as_any().downcast_ref::<SessionState>() else {
-            return plan_err!(
-                "{}: a session that plans SQL is required, got another kind",
-                table.function
-            );
-        };
-        let query = (table.ask)(state)?;
-        let mut state = state.clone();
-        state.config_mut().options_mut().catalog.default_schema = query.run;
-        let plan = state.create_logical_plan(&query.sql).await?;
-        let schema = Arc::clone(plan.schema());
-        if schema.fields().len() != table.schema.fields().len() {
-            return internal_err!(
-                "{}: {} columns are required of its query, got {}",
-                table.function,
-                table.schema.fields().len(),
-                schema.fields().len()
-            );
-        }
-        let all: Vec<usize> = (0..schema.fields().len()).collect();
-        let columns = projection.unwrap_or(&all).iter().map(|i| {
-            let wanted = table.schema.field(*i);
-            let column = col(schema.columns()[*i].clone());
-            Ok(column
-                .cast_to(wanted.data_type(), &schema)?
-                .alias(wanted.name()))
-        });
-        let columns = columns.collect::<Result<Vec<_>>>()?;
-        let plan = LogicalPlanBuilder::from(plan).project(columns)?.build()?;
-        state.create_physical_plan(&plan).await
-    })
+    scan_by_plan!(QueryTable);
 }

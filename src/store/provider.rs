@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
@@ -15,6 +14,7 @@ use super::run::Run;
 use super::scan::RunScan;
 use super::selection::Selection;
 use super::table::Table;
+use polysema_udfs::scan_by_plan;
 
 /// One canonical table of a run.
 #[derive(Debug)]
@@ -37,36 +37,8 @@ impl RunTable {
     }
 }
 
-#[async_trait]
-impl TableProvider for RunTable {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    fn supports_filters_pushdown(
-        &self,
-        filters: &[&Expr],
-    ) -> Result<Vec<TableProviderFilterPushDown>> {
-        let exact = |filter: &&Expr| self.table.by_neuron() && Selection::of(filter).is_some();
-        Ok(filters
-            .iter()
-            .map(|filter| match exact(filter) {
-                true => TableProviderFilterPushDown::Exact,
-                false => TableProviderFilterPushDown::Unsupported,
-            })
-            .collect())
-    }
-
-    fn statistics(&self) -> Option<Statistics> {
-        let rows = self.run.rows(self.table) as usize;
-        Some(Statistics::new_unknown(&self.schema).with_num_rows(Precision::Exact(rows)))
-    }
-
-    async fn scan(
+impl RunTable {
+    async fn plan(
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
@@ -97,4 +69,35 @@ impl TableProvider for RunTable {
         )?;
         Ok(Arc::new(scan.with_limit(limit)))
     }
+}
+
+impl TableProvider for RunTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        let exact = |filter: &&Expr| self.table.by_neuron() && Selection::of(filter).is_some();
+        Ok(filters
+            .iter()
+            .map(|filter| match exact(filter) {
+                true => TableProviderFilterPushDown::Exact,
+                false => TableProviderFilterPushDown::Unsupported,
+            })
+            .collect())
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        let rows = self.run.rows(self.table) as usize;
+        Some(Statistics::new_unknown(&self.schema).with_num_rows(Precision::Exact(rows)))
+    }
+
+    scan_by_plan!(RunTable);
 }

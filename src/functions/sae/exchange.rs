@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock};
 
-use async_trait::async_trait;
 use datafusion::arrow::array::{RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
@@ -27,6 +26,7 @@ use crate::saes::{
     Format, SaeLibrary, example_options, export_sae, import_sae, import_sae_options,
 };
 use crate::store::Store;
+use polysema_udfs::scan_by_plan;
 
 static IMPORT_OPTIONS: LazyLock<Vec<Parameter>> = LazyLock::new(|| {
     let own = [
@@ -185,17 +185,8 @@ struct Importing {
     examples: IngestOptions,
 }
 
-#[async_trait]
-impl TableProvider for Importing {
-    fn schema(&self) -> SchemaRef {
-        progress_schema()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Temporary
-    }
-
-    async fn scan(
+impl Importing {
+    async fn plan(
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
@@ -234,6 +225,18 @@ impl TableProvider for Importing {
         };
         job.scan(state, projection, filters, limit).await
     }
+}
+
+impl TableProvider for Importing {
+    fn schema(&self) -> SchemaRef {
+        progress_schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Temporary
+    }
+
+    scan_by_plan!(Importing);
 }
 
 #[derive(Debug)]

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use async_trait::async_trait;
 use datafusion::arrow::array::{ArrayRef, Float64Array, Int32Array, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
@@ -17,6 +16,7 @@ use polysema_udfs::bridge::document::{
 
 use crate::jobs::{Job, Resolved, Rows, Written};
 use crate::saes::{Match, SaeLibrary, matches, weights_of};
+use polysema_udfs::scan_by_plan;
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "sae_matches",
@@ -118,17 +118,8 @@ struct Matching {
     k: usize,
 }
 
-#[async_trait]
-impl TableProvider for Matching {
-    fn schema(&self) -> SchemaRef {
-        schema()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Temporary
-    }
-
-    async fn scan(
+impl Matching {
+    async fn plan(
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
@@ -179,4 +170,16 @@ impl TableProvider for Matching {
         };
         job.scan(state, projection, filters, limit).await
     }
+}
+
+impl TableProvider for Matching {
+    fn schema(&self) -> SchemaRef {
+        schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Temporary
+    }
+
+    scan_by_plan!(Matching);
 }

@@ -3,7 +3,6 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock};
 
-use async_trait::async_trait;
 use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
@@ -19,6 +18,7 @@ use polysema_udfs::kernels::sae::StepLosses;
 use crate::jobs::{Job, LAYER_OR_ROWS, Resolved, Rows, Written, option_text};
 use crate::saes::{SaeOptions, TrainSaeProgress, TrainSaeRequest, train_sae, train_sae_options};
 use crate::store::Store;
+use polysema_udfs::scan_by_plan;
 
 static PARAMETERS: LazyLock<Vec<Parameter>> = LazyLock::new(|| {
     let options = train_sae_options().into_iter();
@@ -153,17 +153,8 @@ struct Training {
     source: Written,
 }
 
-#[async_trait]
-impl TableProvider for Training {
-    fn schema(&self) -> SchemaRef {
-        schema()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Temporary
-    }
-
-    async fn scan(
+impl Training {
+    async fn plan(
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
@@ -198,4 +189,16 @@ impl TableProvider for Training {
         };
         job.scan(state, projection, filters, limit).await
     }
+}
+
+impl TableProvider for Training {
+    fn schema(&self) -> SchemaRef {
+        schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Temporary
+    }
+
+    scan_by_plan!(Training);
 }

@@ -6,6 +6,7 @@ pub mod context;
 pub mod document;
 pub mod kept;
 pub mod keys;
+pub mod provider;
 pub mod scalar;
 pub mod settings;
 pub mod tables;

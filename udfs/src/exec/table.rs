@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Result, ScalarValue, plan_err};
@@ -14,6 +13,7 @@ use super::{NeuronFunction, PerNeuronExec, Wanted};
 use crate::bridge::arguments::Arguments;
 use crate::bridge::document::{Function, FunctionDoc, Implementation, Parameter, TableFunction};
 use crate::bridge::tables;
+use crate::scan_by_plan;
 
 /// The arguments every per-neuron function takes.
 pub const LAYER_NEURON: &[Parameter] = &[
@@ -182,7 +182,31 @@ struct PerNeuronTable {
     asked: Asked,
 }
 
-#[async_trait]
+impl PerNeuronTable {
+    async fn plan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let name = self.function.doc.name;
+        let bound = Bound {
+            name,
+            function: (self.function.bind)(&self.arguments, state)?,
+            schema: Arc::clone(&self.schema),
+        };
+        let examples = tables::table(state, name, "examples").await?;
+        let neurons = tables::table(state, name, "neurons").await?;
+        let (layer, neuron) = self.asked.resolve(state, name, &neurons).await?;
+        let mut filters = filters.to_vec();
+        filters.extend(layer.map(|layer| only("layer", layer)));
+        filters.extend(neuron.map(|neuron| only("neuron", neuron)));
+        let tables = [&examples, &neurons];
+        bound.plan(state, tables, projection, &filters).await
+    }
+}
+
 impl TableProvider for PerNeuronTable {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
@@ -214,26 +238,5 @@ impl TableProvider for PerNeuronTable {
             .collect())
     }
 
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        _limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let name = self.function.doc.name;
-        let bound = Bound {
-            name,
-            function: (self.function.bind)(&self.arguments, state)?,
-            schema: Arc::clone(&self.schema),
-        };
-        let examples = tables::table(state, name, "examples").await?;
-        let neurons = tables::table(state, name, "neurons").await?;
-        let (layer, neuron) = self.asked.resolve(state, name, &neurons).await?;
-        let mut filters = filters.to_vec();
-        filters.extend(layer.map(|layer| only("layer", layer)));
-        filters.extend(neuron.map(|neuron| only("neuron", neuron)));
-        let tables = [&examples, &neurons];
-        bound.plan(state, tables, projection, &filters).await
-    }
+    scan_by_plan!(PerNeuronTable);
 }

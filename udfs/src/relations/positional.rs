@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::{Result, TableReference};
@@ -17,6 +16,7 @@ use super::Callable;
 use super::lookup::Lookup;
 use crate::bridge::arguments::{Arguments, Relation};
 use crate::bridge::written::{Written, sort};
+use crate::scan_by_plan;
 
 /// A table function of the catalogue as DataFusion calls one.
 #[derive(Debug)]
@@ -82,7 +82,18 @@ struct Called {
     plan: LogicalPlan,
 }
 
-#[async_trait]
+impl Called {
+    async fn plan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.table.scan(state, projection, filters, limit).await
+    }
+}
+
 impl TableProvider for Called {
     fn schema(&self) -> SchemaRef {
         self.table.schema()
@@ -103,13 +114,5 @@ impl TableProvider for Called {
         self.table.supports_filters_pushdown(filters)
     }
 
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        self.table.scan(state, projection, filters, limit).await
-    }
+    scan_by_plan!(Called);
 }

@@ -14,7 +14,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Result, plan_err};
@@ -30,6 +29,7 @@ use crate::exec::clustering::{
 use crate::exec::coactivation::{CoactivationExec, Pairs, schema};
 use crate::exec::features::Members;
 use crate::exec::{Asked, Bound, only};
+use crate::scan_by_plan;
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "coactivation",
@@ -119,17 +119,8 @@ struct CoactivationTable {
     min_lift: f64,
 }
 
-#[async_trait]
-impl TableProvider for CoactivationTable {
-    fn schema(&self) -> SchemaRef {
-        schema()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Temporary
-    }
-
-    async fn scan(
+impl CoactivationTable {
+    async fn plan(
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
@@ -166,4 +157,16 @@ impl TableProvider for CoactivationTable {
             name, pairs, members, projection,
         )?))
     }
+}
+
+impl TableProvider for CoactivationTable {
+    fn schema(&self) -> SchemaRef {
+        schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Temporary
+    }
+
+    scan_by_plan!(CoactivationTable);
 }

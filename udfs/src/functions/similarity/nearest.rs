@@ -9,7 +9,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Result, ScalarValue, plan_err};
@@ -23,6 +22,7 @@ use crate::bridge::document::{
 use crate::bridge::vectors::{is_vector, require_vectors};
 use crate::exec::nearest::{NearestExec, Target, query_of};
 use crate::exec::{SIMILARITY, Search, orders_ties, with_similarity};
+use crate::scan_by_plan;
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "nearest",
@@ -185,17 +185,8 @@ impl NearestTable {
     }
 }
 
-#[async_trait]
-impl TableProvider for NearestTable {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Temporary
-    }
-
-    async fn scan(
+impl NearestTable {
+    async fn plan(
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
@@ -235,4 +226,16 @@ impl TableProvider for NearestTable {
             search, target, rows, output,
         )?))
     }
+}
+
+impl TableProvider for NearestTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Temporary
+    }
+
+    scan_by_plan!(NearestTable);
 }

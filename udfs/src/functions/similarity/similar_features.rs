@@ -10,7 +10,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Result, plan_err};
@@ -26,6 +25,7 @@ use crate::exec::clustering::{
 use crate::exec::features::{CLUSTER, CentralExamples, LAYER, NEURON, PRE_MLP_AT};
 use crate::exec::nearest::{NearestExec, Target};
 use crate::exec::{Asked, Bound, SIMILARITY, Search, only};
+use crate::scan_by_plan;
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "similar_features",
@@ -151,17 +151,8 @@ struct SimilarTable {
     search: Search,
 }
 
-#[async_trait]
-impl TableProvider for SimilarTable {
-    fn schema(&self) -> SchemaRef {
-        schema()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Temporary
-    }
-
-    async fn scan(
+impl SimilarTable {
+    async fn plan(
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
@@ -218,6 +209,18 @@ impl TableProvider for SimilarTable {
             search, target, index, output,
         )?))
     }
+}
+
+impl TableProvider for SimilarTable {
+    fn schema(&self) -> SchemaRef {
+        schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Temporary
+    }
+
+    scan_by_plan!(SimilarTable);
 }
 
 /// The central examples' column behind a column of the result; none behind the similarity.
