@@ -1,35 +1,23 @@
 //! Tables from elsewhere: a run copied to Parquet and Arrow files and registered again answers every question as the
 //! run does, in the engine's session and in a plain one with the plugin.
 
+mod database;
+
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use database::Db;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::compute::{SortColumn, cast};
 use datafusion::arrow::compute::{concat_batches, lexsort_to_indices, take_record_batch};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::prelude::SessionContext;
-use futures::TryStreamExt;
 use polysema::ingest::{IngestOptions, IngestRequest, ingest};
-use polysema::session::{Session, SessionOptions};
 use polysema::store::Store;
 use polysema_udfs::bridge::document::Implementation;
 
 const TABLES: [&str; 3] = ["examples", "neurons", "layers"];
-
-async fn open(folder: &Path) -> Session {
-    let options = SessionOptions {
-        store: folder.to_path_buf(),
-        memory_limit: None,
-    };
-    Session::open(options).await.expect("a store")
-}
-
-async fn query(session: &Session, sql: &str) -> Vec<RecordBatch> {
-    let rows = async { session.query(sql).await?.try_collect::<Vec<_>>().await };
-    rows.await.unwrap_or_else(|error| panic!("{sql}: {error}"))
-}
 
 async fn plain(ctx: &SessionContext, sql: &str) -> Vec<RecordBatch> {
     let rows = async { ctx.sql(sql).await?.collect().await };
@@ -116,9 +104,9 @@ async fn a_run_and_its_copies_give_the_same_answers() {
         options: IngestOptions::from_pairs(options).expect("options"),
     };
     ingest(&store, &request, &AtomicBool::new(false), &mut |_| {}).expect("a run");
-    let session = open(store.root()).await;
+    let db = Db::open(store.root()).await;
     // Fewer neurons, so that the whole can be asked often.
-    query(&session, "SET polysema.run = 'demo'").await;
+    db.query("SET polysema.run = 'demo'").await;
     let small = "layer < 2 AND neuron < 60";
     for (table, condition) in [
         ("examples", small),
@@ -131,27 +119,28 @@ async fn a_run_and_its_copies_give_the_same_answers() {
                 "COPY (SELECT * FROM {table} WHERE {condition}) TO '{}' STORED AS {format}",
                 path.display()
             );
-            query(&session, &sql).await;
+            db.query(&sql).await;
         }
     }
     // The original, cut to the same neurons in memory.
-    let original = open(&folder.path().join("original")).await;
+    let original = Db::open(&folder.path().join("original")).await;
     for (table, condition) in [
         ("examples", small),
         ("neurons", small),
         ("layers", "layer < 2"),
     ] {
         let sql = format!("SELECT * FROM {table} WHERE {condition}");
-        let rows = query(&session, &sql).await;
+        let rows = db.query(&sql).await;
         let whole = concat_batches(&rows[0].schema(), &rows).expect("batches of one schema");
         original
+            .session
             .context()
             .register_batch(table, whole)
             .expect("a new table");
     }
     let mut expected = vec![];
     for sql in questions() {
-        let rows = shown(&query(&original, &sql).await);
+        let rows = shown(&original.query(&sql).await);
         // Neurons of six examples may have no cluster that splits, and none ten times another.
         let may_be_empty = sql.contains("feature_splits(") || sql.contains("rare_features(");
         assert!(rows.len() > 1 || may_be_empty, "{sql} has rows");
@@ -160,7 +149,7 @@ async fn a_run_and_its_copies_give_the_same_answers() {
     for format in ["parquet", "arrow"] {
         let path = |table: &str| folder.path().join(format!("{table}.{format}"));
         // The engine, with no run: the tables are those of the schema public.
-        let engine = open(&folder.path().join(format!("none_{format}"))).await;
+        let engine = Db::open(&folder.path().join(format!("none_{format}"))).await;
         let alone = SessionContext::new();
         polysema_udfs::register_all(&alone).expect("functions");
         for table in TABLES {
@@ -168,22 +157,22 @@ async fn a_run_and_its_copies_give_the_same_answers() {
                 "CREATE EXTERNAL TABLE {table} STORED AS {format} LOCATION '{}'",
                 path(table).display()
             );
-            query(&engine, &create).await;
+            engine.query(&create).await;
             plain(&alone, &create).await;
         }
         // The engine beside a run: one's own tables are chosen by name.
-        let beside = open(store.root()).await;
-        query(&beside, "SET polysema.run = 'public'").await;
+        let beside = Db::open(store.root()).await;
+        beside.query("SET polysema.run = 'public'").await;
         for table in TABLES {
             let create = format!(
                 "CREATE EXTERNAL TABLE {table} STORED AS {format} LOCATION '{}'",
                 path(table).display()
             );
-            query(&beside, &create).await;
+            beside.query(&create).await;
         }
         for (sql, expected) in &expected {
             assert!(
-                shown(&query(&engine, sql).await) == *expected,
+                shown(&engine.query(sql).await) == *expected,
                 "{format}, engine: {sql}"
             );
             assert!(
@@ -193,7 +182,7 @@ async fn a_run_and_its_copies_give_the_same_answers() {
         }
         for (sql, expected) in &expected[..4] {
             assert!(
-                shown(&query(&beside, sql).await) == *expected,
+                shown(&beside.query(sql).await) == *expected,
                 "{format}, beside a run: {sql}"
             );
         }

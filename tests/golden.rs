@@ -2,59 +2,25 @@
 //!
 //! Runs where the reference results lie beside the project; says so where they do not.
 
-use std::path::{Path, PathBuf};
+mod database;
+
 use std::sync::atomic::AtomicBool;
 
-use datafusion::arrow::array::{AsArray, RecordBatch};
+use database::{Db, shared};
+use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{Float64Type, Int64Type};
 use datafusion::arrow::util::pretty::pretty_format_batches;
-use futures::TryStreamExt;
 use polysema::ingest::{IngestOptions, IngestRequest, ingest};
-use polysema::session::{Session, SessionOptions};
 use polysema::store::Store;
 
 const NEURONS: i64 = 2048;
-
-fn shared(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../shared/data")
-        .join(path)
-}
-
-async fn query(session: &Session, sql: &str) -> Vec<RecordBatch> {
-    let stream = session
-        .query(sql)
-        .await
-        .unwrap_or_else(|error| panic!("{sql}\n{error}"));
-    stream
-        .try_collect()
-        .await
-        .unwrap_or_else(|error| panic!("{sql}\n{error}"))
-}
-
-async fn number(session: &Session, sql: &str) -> i64 {
-    let batches = query(session, sql).await;
-    batches[0].column(0).as_primitive::<Int64Type>().value(0)
-}
-
-/// Asserts that a query of mismatches finds none, showing those it found.
-async fn none(session: &Session, what: &str, sql: &str) {
-    let found = query(session, &format!("{sql} LIMIT 5")).await;
-    let rows: usize = found.iter().map(RecordBatch::num_rows).sum();
-    assert_eq!(
-        rows,
-        0,
-        "{what}:\n{}",
-        pretty_format_batches(&found).expect("printable")
-    );
-}
 
 /// `a` and `b` are both NULL or within `tolerance`, as SQL that is true for a mismatch.
 fn differs(a: &str, b: &str, tolerance: f64) -> String {
     format!("(({a} IS NULL) <> ({b} IS NULL) OR abs({a} - {b}) > {tolerance})")
 }
 
-async fn open(layer_norm: &str) -> Option<(tempfile::TempDir, Session)> {
+async fn open(layer_norm: &str) -> Option<(tempfile::TempDir, Db)> {
     let golden = shared(&format!("golden/lm-{layer_norm}"));
     if !golden.exists() {
         println!("left out: no {}", golden.display());
@@ -76,39 +42,23 @@ async fn open(layer_norm: &str) -> Option<(tempfile::TempDir, Session)> {
         options: IngestOptions::from_pairs(options).expect("valid options"),
     };
     ingest(&store, &request, &AtomicBool::new(false), &mut |_| {}).expect("the run");
-    let session = Session::open(SessionOptions {
-        store: folder.path().into(),
-        memory_limit: None,
-    })
-    .await
-    .expect("a session");
+    let db = Db::open(folder.path()).await;
     for table in ["neurons", "examples", "linkage"] {
         let file = golden.join(format!("{table}.parquet"));
         let sql = format!(
             "CREATE EXTERNAL TABLE golden_{table} STORED AS PARQUET LOCATION '{}'",
             file.display()
         );
-        query(&session, &sql).await;
+        db.query(&sql).await;
     }
-    Some((folder, session))
+    Some((folder, db))
 }
 
-async fn activations_and_examples(session: &Session) {
-    assert_eq!(
-        number(session, "SELECT count(*) FROM neurons").await,
-        NEURONS
-    );
-    assert_eq!(
-        number(session, "SELECT count(*) FROM documents").await,
-        2483
-    );
-    assert_eq!(
-        number(session, "SELECT count(*) FROM tokens").await,
-        317_824
-    );
-    none(
-        session,
-        "max_activation within 1e-4 relative",
+async fn activations_and_examples(db: &Db) {
+    assert_eq!(db.integer("SELECT count(*) FROM neurons").await, NEURONS);
+    assert_eq!(db.integer("SELECT count(*) FROM documents").await, 2483);
+    assert_eq!(db.integer("SELECT count(*) FROM tokens").await, 317_824);
+    db.none("max_activation within 1e-4 relative",
         "SELECT g.layer, g.neuron, n.max_activation, g.max_activation FROM golden_neurons g
          LEFT JOIN neurons n ON n.layer = g.layer AND n.neuron = g.neuron
          WHERE n.layer IS NULL OR abs(n.max_activation - g.max_activation) > 1e-4 * abs(g.max_activation)",
@@ -122,24 +72,22 @@ async fn activations_and_examples(session: &Session) {
          JOIN golden_neurons n ON n.layer = coalesce(g.layer, e.layer) AND n.neuron = coalesce(g.neuron, e.neuron)
          WHERE ((e.doc_id IS DISTINCT FROM g.doc_id) OR (e.pos IS DISTINCT FROM g.pos) OR (e.token_id IS DISTINCT FROM g.token_id)
                 OR abs(e.activation - g.activation) > 1e-4 * abs(g.activation))";
-    none(
-        session,
+    db.none(
         "example lists",
         &format!("SELECT g.*, e.* {mismatches} AND n.n_borderline = 0"),
     )
     .await;
-    query(
-        session,
-        &format!("CREATE TABLE differing AS SELECT DISTINCT n.layer, n.neuron {mismatches}"),
-    )
+    db.query(&format!(
+        "CREATE TABLE differing AS SELECT DISTINCT n.layer, n.neuron {mismatches}"
+    ))
     .await;
-    let exceptions = number(session, "SELECT count(*) FROM differing").await;
+    let exceptions = db.integer("SELECT count(*) FROM differing").await;
     println!(
         "  neurons whose example list differs (all with an example at the threshold): {exceptions} of {NEURONS}"
     );
 }
 
-async fn metrics_and_partitions(session: &Session, embedding: &str, suffix: &str) {
+async fn metrics_and_partitions(db: &Db, embedding: &str, suffix: &str) {
     let options = format!("NULL, NULL, {{embedding: '{embedding}'}}");
     let same_lists =
         "NOT EXISTS (SELECT 1 FROM differing d WHERE d.layer = g.layer AND d.neuron = g.neuron)";
@@ -149,9 +97,7 @@ async fn metrics_and_partitions(session: &Session, embedding: &str, suffix: &str
     );
     let distances = ["max_distance", "mean_distance"]
         .map(|c| differs(&format!("p.{c}"), &format!("g.{c}{suffix}"), 1e-5));
-    none(
-        session,
-        &format!("{embedding}: distances within 1e-5"),
+    db.none(&format!("{embedding}: distances within 1e-5"),
         &format!(
             "SELECT g.layer, g.neuron, p.n_examples, g.n_examples, p.max_distance, g.max_distance{suffix}, p.mean_distance,
                     g.mean_distance{suffix} {join}
@@ -162,9 +108,7 @@ async fn metrics_and_partitions(session: &Session, embedding: &str, suffix: &str
     .await;
     let clusters = ["intra_cluster_distance", "inter_cluster_distance"]
         .map(|c| differs(&format!("p.{c}"), &format!("g.{c}{suffix}"), 1e-5));
-    none(
-        session,
-        &format!("{embedding}: clusters and their distances within 1e-5"),
+    db.none(&format!("{embedding}: clusters and their distances within 1e-5"),
         &format!(
             "SELECT g.layer, g.neuron, p.*, g.n_clusters{suffix} {join}
              WHERE {cut} AND ((p.n_clusters IS DISTINCT FROM CAST(g.n_clusters{suffix} AS INT)) OR {})",
@@ -172,18 +116,16 @@ async fn metrics_and_partitions(session: &Session, embedding: &str, suffix: &str
         ),
     )
     .await;
-    let compared = number(
-        session,
-        &format!("SELECT count(*) FROM golden_neurons g WHERE {cut}"),
-    )
-    .await;
+    let compared = db
+        .integer(&format!(
+            "SELECT count(*) FROM golden_neurons g WHERE {cut}"
+        ))
+        .await;
     println!("  {embedding}: metrics compared for {compared} of {NEURONS} neurons");
 }
 
-async fn partitions(session: &Session) {
-    none(
-        session,
-        "cluster of every example",
+async fn partitions(db: &Db) {
+    db.none("cluster of every example",
         "SELECT g.layer, g.neuron, g.example, c.cluster, g.cluster FROM golden_examples g
          JOIN golden_neurons n ON n.layer = g.layer AND n.neuron = g.neuron
          LEFT JOIN feature_clusters() c ON c.layer = g.layer AND c.neuron = g.neuron AND c.example = g.example
@@ -194,11 +136,10 @@ async fn partitions(session: &Session) {
 }
 
 /// Five examples of one neuron have the same embedding: the order in which they merge, at distance 0, is anybody's.
-async fn merges(session: &Session) {
-    let compared = number(session, "SELECT count(*) FROM golden_linkage").await;
+async fn merges(db: &Db) {
+    let compared = db.integer("SELECT count(*) FROM golden_linkage").await;
     assert_eq!(compared, 999, "merges of the twelve neurons");
-    none(
-        session,
+    db.none(
         "merges of the twelve neurons",
         "SELECT g.*, l.* FROM golden_linkage g
          LEFT JOIN linkage() l ON l.layer = g.layer AND l.neuron = g.neuron AND l.step = g.step
@@ -209,21 +150,21 @@ async fn merges(session: &Session) {
 }
 
 /// Sum of the embedding plus the bias is the pre-activation: the activation follows from it by the model's `gelu_new`.
-async fn embeddings_sum_to_the_pre_activation(session: &Session) {
-    let stored = number(session, "SELECT count(*) FROM examples").await;
+async fn embeddings_sum_to_the_pre_activation(db: &Db) {
+    let stored = db.integer("SELECT count(*) FROM examples").await;
     let sql = "WITH pre AS (
            SELECT e.layer, e.neuron, e.example, e.activation, array_sum(neuron_embedding(e.pre_mlp, n.w_in)) + n.b_in AS x
            FROM examples e JOIN neurons n ON n.layer = e.layer AND n.neuron = e.neuron)
          SELECT * FROM pre
          WHERE x IS NULL OR abs(0.5 * x * (1 + tanh(sqrt(2 / pi()) * (x + 0.044715 * x * x * x))) - activation) > 1e-4 * greatest(1, abs(activation))";
-    none(session, "sum(e) + b is the pre-activation", sql).await;
+    db.none("sum(e) + b is the pre-activation", sql).await;
     println!("  sum(e) + b gives the stored activation on all {stored} examples");
 }
 
 /// Numbers: tests/reference/scc_agreement.py, NumPy 2, SciPy 1.17 and scikit-learn 1.9, in float64.
-async fn sub_cluster_components(session: &Session) {
+async fn sub_cluster_components(db: &Db) {
     let report = include_str!("../sql/reports/scc_agreement.sql");
-    let found = query(session, report).await;
+    let found = db.query(report).await;
     println!("{}", pretty_format_batches(&found).expect("printable"));
     assert_eq!(
         found[0].column(0).as_primitive::<Int64Type>().value(0),
@@ -251,16 +192,14 @@ async fn sub_cluster_components(session: &Session) {
 }
 
 /// Table 1 of the paper for this model, against summary.json: medians and means of every metric.
-async fn table1(session: &Session, layer_norm: &str) {
+async fn table1(db: &Db, layer_norm: &str) {
     let path = shared(&format!("golden/lm-{layer_norm}/summary.json"));
     let text = std::fs::read_to_string(path).expect("the reference summary");
     let summary: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let report = include_str!("../sql/reports/table1.sql").replace(":n_clusters", "5");
-    let found = query(
-        session,
-        &format!("SELECT * FROM ({report}) WHERE cut = 'threshold'"),
-    )
-    .await;
+    let found = db
+        .query(&format!("SELECT * FROM ({report}) WHERE cut = 'threshold'"))
+        .await;
     println!("{}", pretty_format_batches(&found).expect("printable"));
     let mut compared = 0;
     for batch in &found {
@@ -290,19 +229,19 @@ async fn table1(session: &Session, layer_norm: &str) {
 }
 
 async fn compare(layer_norm: &str) {
-    let Some((_folder, session)) = open(layer_norm).await else {
+    let Some((_folder, db)) = open(layer_norm).await else {
         return;
     };
     println!("checked against golden/lm-{layer_norm}:");
-    activations_and_examples(&session).await;
-    metrics_and_partitions(&session, "neuron", "").await;
-    metrics_and_partitions(&session, "pre_mlp", "_pre_mlp").await;
-    partitions(&session).await;
-    merges(&session).await;
-    embeddings_sum_to_the_pre_activation(&session).await;
-    table1(&session, layer_norm).await;
+    activations_and_examples(&db).await;
+    metrics_and_partitions(&db, "neuron", "").await;
+    metrics_and_partitions(&db, "pre_mlp", "_pre_mlp").await;
+    partitions(&db).await;
+    merges(&db).await;
+    embeddings_sum_to_the_pre_activation(&db).await;
+    table1(&db, layer_norm).await;
     if layer_norm == "folded" {
-        sub_cluster_components(&session).await;
+        sub_cluster_components(&db).await;
     }
 }
 

@@ -1,5 +1,6 @@
 //! Runs made of arrays: the same examples as by the definition in NumPy and as by ingest.
 
+mod database;
 #[path = "import_run/folders.rs"]
 mod folders;
 
@@ -8,54 +9,12 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use candle_core::Tensor;
-use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch};
-use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Float64Type};
-use datafusion::arrow::util::pretty::pretty_format_batches;
+use database::{Db, root};
+use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::error::Result;
-use futures::TryStreamExt;
 use polysema::ingest::{ImportRequest, IngestOptions, IngestRequest, Progress, import_run, ingest};
 use polysema::models::{HookPoint, Hooks, Input, LayerNorm, Site, load};
-use polysema::session::{Session, SessionOptions};
 use polysema::store::Store;
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-async fn open(folder: &Path) -> Session {
-    let options = SessionOptions {
-        store: folder.to_path_buf(),
-        memory_limit: None,
-    };
-    Session::open(options).await.expect("a store")
-}
-
-async fn query(session: &Session, sql: &str) -> Vec<RecordBatch> {
-    let rows = async { session.query(sql).await?.try_collect::<Vec<_>>().await };
-    rows.await.unwrap_or_else(|error| panic!("{sql}: {error}"))
-}
-
-async fn text(session: &Session, sql: &str) -> String {
-    let batches = query(session, sql).await;
-    pretty_format_batches(&batches)
-        .expect("rows that print")
-        .to_string()
-}
-
-/// Every row as numbers.
-async fn numbers(session: &Session, sql: &str) -> Vec<Vec<f64>> {
-    let mut rows = vec![];
-    for batch in query(session, sql).await {
-        let wide = |column: &ArrayRef| cast(column, &DataType::Float64).expect("a number");
-        let columns: Vec<_> = batch.columns().iter().map(wide).collect();
-        for row in 0..batch.num_rows() {
-            let cell = |c: &ArrayRef| c.as_primitive::<Float64Type>().value(row);
-            rows.push(columns.iter().map(cell).collect());
-        }
-    }
-    rows
-}
 
 #[tokio::test]
 async fn examples_follow_the_definition() {
@@ -65,13 +24,13 @@ async fn examples_follow_the_definition() {
         serde_json::from_value(reference[part].clone()).expect("rows of numbers")
     };
     let store = tempfile::tempdir().expect("a temporary folder");
-    let session = open(store.path()).await;
-    let folder = root().join("tests/data/import");
+    let db = Db::open(store.path()).await;
+    let folder = root("tests/data/import");
     let sql = format!(
         "SELECT * FROM import_run('r', '{}', {{activation_function: 'relu'}})",
         folder.display()
     );
-    query(&session, &sql).await;
+    db.query(&sql).await;
     for (part, sql) in [
         (
             "examples",
@@ -87,7 +46,7 @@ async fn examples_follow_the_definition() {
             "SELECT doc_id, corpus_doc_id, n_tokens FROM documents ORDER BY doc_id",
         ),
     ] {
-        let (found, expected) = (numbers(&session, sql).await, expected(part));
+        let (found, expected) = (db.numbers(sql).await, expected(part));
         assert_eq!(found.len(), expected.len(), "{part}");
         for (found, expected) in found.iter().zip(&expected) {
             let close = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-5;
@@ -100,19 +59,16 @@ async fn examples_follow_the_definition() {
     // The vector belongs to its row, the weights to their neuron: together they make the activation.
     let sum = "SELECT count(*) FROM examples e JOIN neurons n USING (layer, neuron)
                WHERE abs(array_sum(neuron_embedding(e.pre_mlp, n.w_in)) + n.b_in - e.activation) > 1e-5";
-    assert_eq!(numbers(&session, sum).await, [[0.0]]);
+    assert_eq!(db.numbers(sum).await, [[0.0]]);
     let counts = "SELECT (SELECT count(*) FROM examples) AS a, (SELECT count(*) FROM tokens) AS b,
                   (SELECT count(w_out) FROM neurons) AS c,
                   (SELECT count(*) FROM layers WHERE activation_function = 'relu') AS d";
     let n_examples = expected("examples").len() as f64;
     let n_tokens: f64 = expected("documents").iter().map(|d| d[2]).sum();
-    assert_eq!(
-        numbers(&session, counts).await,
-        [[n_examples, n_tokens, 3.0, 2.0]]
-    );
+    assert_eq!(db.numbers(counts).await, [[n_examples, n_tokens, 3.0, 2.0]]);
     let key = "SELECT count(*) FROM examples e JOIN tokens t USING (doc_id, pos)
                WHERE e.token <> t.token OR e.token IS NULL OR e.window_tokens[e.pos - e.window_start + 1] <> e.token";
-    assert_eq!(numbers(&session, key).await, [[0.0]]);
+    assert_eq!(db.numbers(key).await, [[0.0]]);
     // What works on a run works on this one.
     for sql in [
         "SELECT * FROM feature_clusters()",
@@ -123,16 +79,14 @@ async fn examples_follow_the_definition() {
         "SELECT * FROM feature_clusters('layer_1')",
     ] {
         let view = if sql.contains("nearest") {
-            query(
-                &session,
-                "CREATE VIEW own AS SELECT * FROM examples WHERE layer = 0",
-            )
-            .await;
+            db.query("CREATE VIEW own AS SELECT * FROM examples WHERE layer = 0")
+                .await;
             sql.replace("'examples'", "'own'")
         } else {
             sql.to_string()
         };
-        let rows: usize = query(&session, &view)
+        let rows: usize = db
+            .query(&view)
             .await
             .iter()
             .map(RecordBatch::num_rows)
@@ -141,7 +95,7 @@ async fn examples_follow_the_definition() {
     }
     let runs = "SELECT architecture, layer_norm, model_hash <> corpus_hash FROM polysema.info.runs";
     assert!(
-        text(&session, runs)
+        db.text(runs)
             .await
             .contains("| imported     | given      | true")
     );
@@ -155,15 +109,15 @@ async fn weighted_embeddings_follow_the_definition() {
         serde_json::from_value(reference[part].clone()).expect("rows of numbers")
     };
     let store = tempfile::tempdir().expect("a temporary folder");
-    let session = open(store.path()).await;
-    let folder = root().join("tests/data/import");
+    let db = Db::open(store.path()).await;
+    let folder = root("tests/data/import");
     let options =
         "activation_function: 'relu', activation_threshold: 0.2, window: 2, window_vectors: true";
     let sql = format!(
         "SELECT * FROM import_run('r', '{}', {{{options}}})",
         folder.display()
     );
-    query(&session, &sql).await;
+    db.query(&sql).await;
     let flat = |layer: usize, d: usize| {
         let values: Vec<_> = (1..=d).map(|i| format!("weighted_pre_mlp[{i}]")).collect();
         format!(
@@ -171,16 +125,13 @@ async fn weighted_embeddings_follow_the_definition() {
             values.join(", ")
         )
     };
-    let mut found = numbers(&session, &flat(0, 5)).await;
-    found.extend(numbers(&session, &flat(1, 4)).await);
+    let mut found = db.numbers(&flat(0, 5)).await;
+    found.extend(db.numbers(&flat(1, 4)).await);
     let distances = "SELECT layer, neuron, example1, example2, distance
                      FROM pairwise_distances({embedding: 'weighted'}) ORDER BY layer, neuron, example1, example2";
     for (found, expected) in [
         (found, expected("weighted")),
-        (
-            numbers(&session, distances).await,
-            expected("weighted_distances"),
-        ),
+        (db.numbers(distances).await, expected("weighted_distances")),
     ] {
         assert_eq!(found.len(), expected.len());
         for (found, expected) in found.iter().zip(&expected) {
@@ -193,7 +144,7 @@ async fn weighted_embeddings_follow_the_definition() {
         }
     }
     // Every vector is stored once, whether it is a key token's or stands before one.
-    let stored = numbers(&session, "SELECT vectors FROM polysema.info.runs").await;
+    let stored = db.numbers("SELECT vectors FROM polysema.info.runs").await;
     assert_eq!(Some(stored[0][0]), reference["n_vectors"].as_f64());
 }
 
@@ -245,7 +196,7 @@ impl Hooks for Recorder {
 }
 
 /// The arrays of a run, by sending its tokens through the model again.
-async fn dump(session: &Session, model: &Path, folder: &Path) {
+async fn dump(db: &Db, model: &Path, folder: &Path) {
     let loaded = load(model).expect("the demo's model");
     let model = loaded.model.as_ref();
     let n_layers = model.layers().len();
@@ -256,11 +207,9 @@ async fn dump(session: &Session, model: &Path, folder: &Path) {
         received: vec![vec![]; n_layers],
         values: vec![vec![]; n_layers],
     };
-    let tokens = numbers(
-        session,
-        "SELECT doc_id, pos, token_id FROM tokens ORDER BY doc_id, pos",
-    )
-    .await;
+    let tokens = db
+        .numbers("SELECT doc_id, pos, token_id FROM tokens ORDER BY doc_id, pos")
+        .await;
     for document in tokens.chunk_by(|a, b| a[0] == b[0]) {
         let ids: Vec<u32> = document.iter().map(|token| token[2] as u32).collect();
         let input = Input::Tokens {
@@ -274,7 +223,10 @@ async fn dump(session: &Session, model: &Path, folder: &Path) {
     write_integers(&folder.join("pos.npy"), &column(1));
     write_integers(&folder.join("token_id.npy"), &column(2));
     let mut lines = String::new();
-    for batch in query(session, "SELECT token FROM tokens ORDER BY doc_id, pos").await {
+    for batch in db
+        .query("SELECT token FROM tokens ORDER BY doc_id, pos")
+        .await
+    {
         for token in batch.column(0).as_string::<i32>().iter().flatten() {
             lines += &serde_json::to_string(token).expect("a string");
             lines.push('\n');
@@ -308,7 +260,7 @@ async fn dump(session: &Session, model: &Path, folder: &Path) {
 async fn an_ingested_run_imported_is_the_same_run() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = Store::open(&folder.path().join("store")).expect("an empty store");
-    let model = root().join("tests/data/demo/model");
+    let model = root("tests/data/demo/model");
     for (run, pairs) in [
         ("corpus", &[("max_examples", "5")][..]),
         (
@@ -330,15 +282,15 @@ async fn an_ingested_run_imported_is_the_same_run() {
         let request = IngestRequest {
             run: run.to_string(),
             model: model.clone(),
-            corpus: root().join("tests/data/demo/corpus.jsonl"),
+            corpus: root("tests/data/demo/corpus.jsonl"),
             options: IngestOptions::from_pairs(options).expect("options"),
         };
         ingest(&store, &request, &AtomicBool::new(false), &mut |_| {}).expect("a run");
-        let session = open(store.root()).await;
-        query(&session, &format!("SET polysema.run = '{run}'")).await;
+        let db = Db::open(store.root()).await;
+        db.query(&format!("SET polysema.run = '{run}'")).await;
         let arrays = folder.path().join(format!("arrays_{run}"));
         fs::create_dir(&arrays).expect("a writable folder");
-        dump(&session, &model, &arrays).await;
+        dump(&db, &model, &arrays).await;
         let mut request = ImportRequest::new(format!("{run}_imported"), &arrays);
         for (name, value) in pairs {
             request.set(name, value).expect("an option of both");
@@ -351,12 +303,13 @@ async fn an_ingested_run_imported_is_the_same_run() {
             "SELECT * FROM tokens ORDER BY doc_id, pos",
             "SELECT doc_id, text, n_tokens FROM documents ORDER BY doc_id",
         ] {
-            let ingested = text(&session, sql).await;
-            query(&session, &format!("SET polysema.run = '{run}_imported'")).await;
-            let imported = text(&session, sql).await;
+            let ingested = db.text(sql).await;
+            db.query(&format!("SET polysema.run = '{run}_imported'"))
+                .await;
+            let imported = db.text(sql).await;
             assert!(ingested == imported, "{run}: {sql}");
             assert!(ingested.lines().count() > 10, "{run}: {sql} has rows");
-            query(&session, &format!("SET polysema.run = '{run}'")).await;
+            db.query(&format!("SET polysema.run = '{run}'")).await;
         }
     }
 }
@@ -365,7 +318,7 @@ async fn an_ingested_run_imported_is_the_same_run() {
 async fn a_cancelled_import_leaves_nothing() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = Store::open(folder.path()).expect("an empty store");
-    let mut request = ImportRequest::new("r", root().join("tests/data/import"));
+    let mut request = ImportRequest::new("r", root("tests/data/import"));
     request
         .set("activation_function", "relu")
         .expect("an option");

@@ -9,6 +9,7 @@ mod authors;
 mod authors_sae;
 #[path = "mnist/bad_input.rs"]
 mod bad_input;
+mod database;
 #[path = "mnist/reader.rs"]
 mod reader;
 #[path = "mnist/reports.rs"]
@@ -18,14 +19,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
-use datafusion::arrow::array::{AsArray, RecordBatch};
+use database::{Db, root, shared};
+use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{Float64Type, Int64Type};
-use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::error::Result;
-use futures::TryStreamExt;
 use polysema::ingest::{CorpusOptions, CorpusReader, Split};
 use polysema::models::{HookPoint, Hooks};
-use polysema::session::{Session, SessionOptions};
 
 /// Keeps the value at one place, if there is one it wants.
 struct Probe {
@@ -45,78 +44,13 @@ impl Hooks for Probe {
     }
 }
 
-fn root(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
 fn tiny() -> PathBuf {
     root("tests/data/mnist-tiny")
-}
-
-fn shared(path: &str) -> PathBuf {
-    root("../shared/data").join(path)
 }
 
 fn reference() -> serde_json::Value {
     let text = include_str!("reference/mnist_tiny.json");
     serde_json::from_str(text).expect("JSON")
-}
-
-struct Db {
-    session: Session,
-    _folder: tempfile::TempDir,
-}
-
-impl Db {
-    async fn open() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let options = SessionOptions {
-            store: folder.path().join("s"),
-            memory_limit: None,
-        };
-        Self {
-            session: Session::open(options).await.expect("an empty store"),
-            _folder: folder,
-        }
-    }
-
-    async fn try_query(&self, sql: &str) -> Result<Vec<RecordBatch>> {
-        self.session.query(sql).await?.try_collect().await
-    }
-
-    async fn query(&self, sql: &str) -> Vec<RecordBatch> {
-        let rows = self.try_query(sql).await;
-        rows.unwrap_or_else(|error| panic!("{sql}\n{error}"))
-    }
-
-    async fn table(&self, sql: &str) -> String {
-        let rows = self.query(sql).await;
-        pretty_format_batches(&rows).expect("printable").to_string()
-    }
-
-    async fn number(&self, sql: &str) -> i64 {
-        let rows = self
-            .query(&format!("SELECT CAST(x AS BIGINT) FROM ({sql}) AS t(x)"))
-            .await;
-        rows[0].column(0).as_primitive::<Int64Type>().value(0)
-    }
-
-    /// Asserts that a query of mismatches finds none.
-    async fn none(&self, what: &str, sql: &str) {
-        let found = self.query(&format!("{sql} LIMIT 5")).await;
-        let rows: usize = found.iter().map(RecordBatch::num_rows).sum();
-        assert_eq!(
-            rows,
-            0,
-            "{what}:\n{}",
-            pretty_format_batches(&found).expect("printable")
-        );
-    }
-
-    async fn refused(&self, sql: &str) -> String {
-        let error = self.try_query(sql).await.expect_err(sql);
-        error.strip_backtrace()
-    }
 }
 
 /// Share of the documents whose label has the highest logit.
@@ -151,7 +85,7 @@ fn accuracy(model: &Path, corpus: &Path, split: Split) -> (f64, Vec<u32>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn images_become_documents_and_examples() {
-    let (db, expected) = (Db::open().await, reference());
+    let (db, expected) = (Db::new().await, reference());
     let (model, corpus) = (tiny().join("mlp.safetensors"), tiny());
     let ingest = |run: &str, options: &str| {
         format!(
@@ -163,7 +97,7 @@ async fn images_become_documents_and_examples() {
     db.query(&ingest("all", "")).await;
     db.query("SET polysema.run = 'all'").await;
     let documents = db
-        .table("SELECT split, count(*) AS n, min(doc_id) AS first, count(DISTINCT label) AS labels, sum(n_tokens) AS tokens, min(cardinality(pixels)) AS pixels, count(DISTINCT text) AS texts FROM documents GROUP BY split ORDER BY first")
+        .text("SELECT split, count(*) AS n, min(doc_id) AS first, count(DISTINCT label) AS labels, sum(n_tokens) AS tokens, min(cardinality(pixels)) AS pixels, count(DISTINCT text) AS texts FROM documents GROUP BY split ORDER BY first")
         .await;
     assert!(
         documents.contains("| train | 40 | 0     | 10     | 40     | 784    | 10    |"),
@@ -188,7 +122,7 @@ async fn images_become_documents_and_examples() {
         .collect();
     assert_eq!(found, labels);
     assert_eq!(
-        db.number("SELECT count(*) FROM tokens t JOIN documents d USING (doc_id) WHERE t.pos = 0 AND t.token_id = d.label AND t.token = CAST(d.label AS VARCHAR)").await,
+        db.integer("SELECT count(*) FROM tokens t JOIN documents d USING (doc_id) WHERE t.pos = 0 AND t.token_id = d.label AND t.token = CAST(d.label AS VARCHAR)").await,
         60
     );
     let mut compared = 0;
@@ -225,23 +159,23 @@ async fn images_become_documents_and_examples() {
     }
     assert_eq!(compared, 162);
     let context = db
-        .table("SELECT DISTINCT context FROM feature_clusters(0, 0) WHERE token = '7'")
+        .text("SELECT DISTINCT context FROM feature_clusters(0, 0) WHERE token = '7'")
         .await;
     assert!(context.contains("«7»"), "{context}");
     db.query(&ingest("test", ", split: 'test'")).await;
     assert_eq!(
-        db.number("SELECT count(*) FROM test.documents WHERE split = 'test'")
+        db.integer("SELECT count(*) FROM test.documents WHERE split = 'test'")
             .await,
         20
     );
     db.query(&ingest("few", ", split: 'train', max_documents: 7"))
         .await;
-    assert_eq!(db.number("SELECT count(*) FROM few.documents").await, 7);
+    assert_eq!(db.integer("SELECT count(*) FROM few.documents").await, 7);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pixels_are_normalised_and_streamed() {
-    let (db, expected) = (Db::open().await, reference());
+    let (db, expected) = (Db::new().await, reference());
     let rows = |hook: &str| {
         format!(
             "SELECT doc_id, pos, vector FROM activations('{}', '{}', '{hook}') ORDER BY doc_id",
@@ -284,14 +218,14 @@ async fn pixels_are_normalised_and_streamed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trained_classifier_is_a_model_of_the_store() {
-    let db = Db::open().await;
+    let db = Db::new().await;
     let train = |name: &str, options: &str| {
         format!(
             "SELECT * FROM train_mlp('{name}', '{}', {{hidden: [16], epochs: 30, batch_size: 8, learning_rate: 0.003{options}}})",
             tiny().display()
         )
     };
-    let learned = db.table(&format!("SELECT max(step) AS steps, count(accuracy) AS epochs, max(loss) > 1 AND min(loss) < 0.3 AS learned, min(loss) FROM ({})", train("digits", ""))).await;
+    let learned = db.text(&format!("SELECT max(step) AS steps, count(accuracy) AS epochs, max(loss) > 1 AND min(loss) < 0.3 AS learned, min(loss) FROM ({})", train("digits", ""))).await;
     assert!(learned.contains("| 150   | 30     | true "), "{learned}");
     let refused = db.refused(&train("digits", "")).await;
     assert!(
@@ -328,7 +262,7 @@ async fn a_trained_classifier_is_a_model_of_the_store() {
         tiny().display()
     ))
     .await;
-    assert_eq!(db.number("SELECT count(*) FROM r.neurons").await, 16);
+    assert_eq!(db.integer("SELECT count(*) FROM r.neurons").await, 16);
     let unknown = db
         .refused(&format!(
             "SELECT * FROM activations('digit', '{}', 'blocks.0.mlp.post')",
@@ -361,7 +295,7 @@ async fn a_trained_classifier_is_a_model_of_the_store() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_training_leaves_nothing() {
-    let db = Db::open().await;
+    let db = Db::new().await;
     let sql = format!(
         "SELECT step FROM train_mlp('m', '{}', {{epochs: 1000000}}) LIMIT 1",
         tiny().display()

@@ -1,91 +1,34 @@
 //! Sparse autoencoders from end to end: interrupted trainings go on to the same bits, latents are neurons of a run, and
 //! what they do to a language model is measured.
 
+mod database;
 #[path = "sae/interrupted.rs"]
 mod interrupted;
 #[path = "sae/language_model.rs"]
 mod language_model;
 
-use std::path::{Path, PathBuf};
-
-use datafusion::arrow::array::{AsArray, RecordBatch};
-use datafusion::arrow::datatypes::{Float64Type, Int64Type};
-use datafusion::arrow::util::pretty::pretty_format_batches;
-use futures::TryStreamExt;
+use database::{Db, root};
 use polysema::saes::load;
-use polysema::session::{Session, SessionOptions};
 
-fn root(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-struct Db {
-    session: Session,
-    folder: tempfile::TempDir,
-}
-
-impl Db {
-    /// A run of the demo's model over the first documents of its corpus.
-    async fn with_demo() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let options = SessionOptions {
-            store: folder.path().join("s"),
-            memory_limit: None,
-        };
-        let session = Session::open(options).await.expect("an empty store");
-        let db = Self { session, folder };
-        let (model, corpus) = (
-            root("tests/data/demo/model"),
-            root("tests/data/demo/corpus.jsonl"),
-        );
-        db.query(&format!(
-            "SELECT * FROM ingest('demo', '{}', '{}', {{max_documents: 40}})",
-            model.display(),
-            corpus.display()
-        ))
-        .await;
-        db
-    }
-
-    async fn query(&self, sql: &str) -> Vec<RecordBatch> {
-        let rows = match self.session.query(sql).await {
-            Ok(stream) => stream.try_collect().await,
-            Err(error) => Err(error),
-        };
-        rows.unwrap_or_else(|error| panic!("{sql}\n{error}"))
-    }
-
-    async fn refused(&self, sql: &str) -> String {
-        let error = match self.session.query(sql).await {
-            Ok(stream) => stream.try_collect::<Vec<_>>().await.expect_err(sql),
-            Err(error) => error,
-        };
-        error.strip_backtrace()
-    }
-
-    async fn integer(&self, sql: &str) -> i64 {
-        let rows = self
-            .query(&format!("SELECT CAST(x AS BIGINT) FROM ({sql}) AS t(x)"))
-            .await;
-        rows[0].column(0).as_primitive::<Int64Type>().value(0)
-    }
-
-    async fn number(&self, sql: &str) -> f64 {
-        let rows = self
-            .query(&format!("SELECT CAST(x AS DOUBLE) FROM ({sql}) AS t(x)"))
-            .await;
-        rows[0].column(0).as_primitive::<Float64Type>().value(0)
-    }
-
-    async fn text(&self, sql: &str) -> String {
-        let rows = self.query(sql).await;
-        pretty_format_batches(&rows).expect("printable").to_string()
-    }
+/// A run of the demo's model over the first documents of its corpus.
+async fn with_demo() -> Db {
+    let db = Db::new().await;
+    let (model, corpus) = (
+        root("tests/data/demo/model"),
+        root("tests/data/demo/corpus.jsonl"),
+    );
+    db.query(&format!(
+        "SELECT * FROM ingest('demo', '{}', '{}', {{max_documents: 40}})",
+        model.display(),
+        corpus.display()
+    ))
+    .await;
+    db
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn latents_are_neurons_of_the_run() {
-    let db = Db::with_demo().await;
+    let db = with_demo().await;
     let neurons = "SELECT * FROM neuron_polysemanticity() WHERE layer < 4 ORDER BY layer, neuron";
     let before = db.text(neurons).await;
     let d_model = db.integer("SELECT d_in FROM layers WHERE layer = 0").await;
@@ -187,11 +130,11 @@ async fn latents_are_neurons_of_the_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn export_and_import_are_inverse() {
-    let db = Db::with_demo().await;
+    let db = with_demo().await;
     db.query("SELECT * FROM train_sae('s', 2, {d_sae: 24})")
         .await;
     for format in ["saelens", "dictionary_learning"] {
-        let folder = db.folder.path().join(format);
+        let folder = db.folder().join(format);
         db.query(&format!(
             "SELECT * FROM export_sae('s', '{}', {{format: '{format}'}})",
             folder.display()

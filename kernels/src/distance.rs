@@ -77,7 +77,8 @@ impl CosineDistances {
             assert_eq!(h.len(), d, "row {row} is as wide as the first");
             let place = self.live.len();
             let quads = &mut self.quads[place / TILE * lines..][..lines];
-            match self.isa.embed(h, w, quads, place % TILE) {
+            let ahead = rows.get(row + 1).unwrap_or(h);
+            match self.isa.embed(h, ahead, w, quads, place % TILE) {
                 Embedded::Direction => self.live.push(row as u32),
                 Embedded::Zero => self.n_zero += 1,
                 Embedded::NonFinite => {

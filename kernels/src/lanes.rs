@@ -20,8 +20,9 @@ pub(super) const TILE: usize = 4;
 /// same-signed products, the worst case, below 1e-6 at any width.
 const BLOCK_LINES: usize = 48;
 
-/// Columns that stay in the first-level cache while rows pass by: 8 rows of 48 lines are 24 KiB.
-const GROUP_COLUMNS: usize = 8;
+/// Columns that stay in the first-level cache while rows pass by: 4 rows of 48 lines are 12 KiB, and so are the rows
+/// of a tile; 8 columns leave too little of 32 KiB to these.
+const GROUP_COLUMNS: usize = 4;
 
 /// Sums of magnitudes between which squares, their sums and the products of two reciprocal norms are normal numbers.
 const PLAIN: std::ops::Range<f32> = 1e-9..1e9;
@@ -92,10 +93,11 @@ impl Isa {
     }
 
     /// Writes `h ⊙ w` (or `h`) padded with zeros as row `lane` of `quads`, times a power of two where its squares
-    /// could leave float32's range.
+    /// could leave float32's range. `ahead`, the row that comes next, is fetched from memory on the way.
     pub(super) fn embed(
         self,
         h: &[f32],
+        ahead: &[f32],
         w: Option<&[f32]>,
         quads: &mut [Quad],
         lane: usize,
@@ -111,16 +113,16 @@ impl Isa {
         );
         assert!(lane < TILE, "a tile has {TILE} rows");
         let magnitude = match self.0 {
-            Kind::Portable => embed(h, w, quads, lane),
+            Kind::Portable => embed(h, ahead, w, quads, lane),
             // SAFETY: an `Isa` of this kind exists only where its features were detected.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => unsafe { embed_avx2(h, w, quads, lane) },
+            Kind::Avx2 => unsafe { embed_avx2(h, ahead, w, quads, lane) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 => unsafe { embed_avx512(h, w, quads, lane) },
+            Kind::Avx512 => unsafe { embed_avx512(h, ahead, w, quads, lane) },
             // Plain code already uses NEON there: it is part of the architecture's baseline.
             #[cfg(target_arch = "aarch64")]
-            Kind::Neon => embed(h, w, quads, lane),
+            Kind::Neon => embed(h, ahead, w, quads, lane),
         };
         match PLAIN.contains(&magnitude) {
             true => Embedded::Direction,
@@ -177,14 +179,20 @@ impl Isa {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn embed_avx2(h: &[f32], w: Option<&[f32]>, quads: &mut [Quad], lane: usize) -> f32 {
-    embed(h, w, quads, lane)
+fn embed_avx2(h: &[f32], ahead: &[f32], w: Option<&[f32]>, quads: &mut [Quad], lane: usize) -> f32 {
+    embed(h, ahead, w, quads, lane)
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-fn embed_avx512(h: &[f32], w: Option<&[f32]>, quads: &mut [Quad], lane: usize) -> f32 {
-    embed(h, w, quads, lane)
+fn embed_avx512(
+    h: &[f32],
+    ahead: &[f32],
+    w: Option<&[f32]>,
+    quads: &mut [Quad],
+    lane: usize,
+) -> f32 {
+    embed(h, ahead, w, quads, lane)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -222,7 +230,7 @@ fn gram_neon(quads: &[Quad], lines: usize, out: &mut [f32], squares: &mut [f32])
 
 /// Returns the sum of the row's magnitudes, which is not finite if an element is not.
 #[inline(always)]
-fn embed(h: &[f32], w: Option<&[f32]>, quads: &mut [Quad], lane: usize) -> f32 {
+fn embed(h: &[f32], ahead: &[f32], w: Option<&[f32]>, quads: &mut [Quad], lane: usize) -> f32 {
     let mut magnitudes = [0.0f32; WIDTH];
     let (whole, rest) = h.as_chunks::<WIDTH>();
     let n_whole = whole.len();
@@ -234,11 +242,13 @@ fn embed(h: &[f32], w: Option<&[f32]>, quads: &mut [Quad], lane: usize) -> f32 {
     };
     if let Some(w) = w {
         let weights = w.as_chunks::<WIDTH>().0;
-        for ((quad, h), w) in quads.iter_mut().zip(whole).zip(weights) {
+        for (k, ((quad, h), w)) in quads.iter_mut().zip(whole).zip(weights).enumerate() {
+            prefetch(ahead, k * WIDTH);
             put(quad, std::array::from_fn(|k| h[k] * w[k]), &mut magnitudes);
         }
     } else {
-        for (quad, h) in quads.iter_mut().zip(whole) {
+        for (k, (quad, h)) in quads.iter_mut().zip(whole).enumerate() {
+            prefetch(ahead, k * WIDTH);
             put(quad, *h, &mut magnitudes);
         }
     }
@@ -250,6 +260,19 @@ fn embed(h: &[f32], w: Option<&[f32]>, quads: &mut [Quad], lane: usize) -> f32 {
         put(&mut quads[n_whole], e, &mut magnitudes);
     }
     magnitudes.iter().sum()
+}
+
+/// Asks for the cache line of a float that will be read soon.
+#[inline(always)]
+fn prefetch(floats: &[f32], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing, wherever it points, and is part of the architecture's baseline.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(floats.as_ptr().wrapping_add(at).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (floats, at);
 }
 
 /// Multiplies a row by the power of two that makes its largest magnitude about one: exact, whatever it was.

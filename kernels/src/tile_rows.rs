@@ -73,7 +73,8 @@ impl TileRows {
             assert_eq!(h.len(), d, "row {row} is as wide as the first");
             let place = live.len();
             let quads = &mut self.quads[place / TILE * self.lines..][..self.lines];
-            match self.isa.embed(h, w, quads, place % TILE) {
+            let ahead = rows.get(row + 1).unwrap_or(h);
+            match self.isa.embed(h, ahead, w, quads, place % TILE) {
                 Embedded::Direction => {}
                 Embedded::Zero => continue,
                 Embedded::NonFinite => {

@@ -4,34 +4,26 @@ use std::fs;
 use std::path::PathBuf;
 
 use candle_core::Tensor;
-use futures::TryStreamExt;
-use polysema::session::Session;
 use tempfile::TempDir;
 
-use super::{open, query, text, write_floats, write_integers};
-
-async fn refused(session: &Session, sql: &str) -> String {
-    let rows = async { session.query(sql).await?.try_collect::<Vec<_>>().await };
-    rows.await.expect_err(sql).strip_backtrace()
-}
+use super::database::Db;
+use super::{write_floats, write_integers};
 
 /// A folder of two documents of two tokens, with one layer of two neurons.
 struct Desk {
     folder: TempDir,
-    session: Session,
+    db: Db,
 }
 
 impl Desk {
     async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a writable folder");
-        let session = open(&folder.path().join("store")).await;
-        let desk = Desk { folder, session };
+        let db = Db::open(&folder.path().join("store")).await;
+        let desk = Desk { folder, db };
         desk.reset();
-        query(
-            &desk.session,
-            &desk.sql("good", "{activation_function: 'relu'}"),
-        )
-        .await;
+        desk.db
+            .query(&desk.sql("good", "{activation_function: 'relu'}"))
+            .await;
         desk
     }
 
@@ -73,25 +65,21 @@ impl Desk {
     async fn refuses(&self, change: impl FnOnce(&Self), parts: &[&str]) {
         self.reset();
         change(self);
-        let before = text(&self.session, "SELECT * FROM good.examples").await;
+        let before = self.db.text("SELECT * FROM good.examples").await;
         for sql in [
             self.sql("bad", "{activation_function: 'relu'}"),
             self.sql("good", "{activation_function: 'relu', replace: true}"),
         ] {
-            let error = refused(&self.session, &sql).await;
+            let error = self.db.refused(&sql).await;
             for part in ["import_run: "].iter().chain(parts) {
                 assert!(error.contains(part), "{error:?} names {part:?}");
             }
         }
-        assert_eq!(
-            text(&self.session, "SELECT * FROM good.examples").await,
-            before
-        );
-        let runs = text(
-            &self.session,
-            "SELECT count(*) AS n FROM polysema.info.runs",
-        )
-        .await;
+        assert_eq!(self.db.text("SELECT * FROM good.examples").await, before);
+        let runs = self
+            .db
+            .text("SELECT count(*) AS n FROM polysema.info.runs")
+            .await;
         assert!(runs.contains("| 1 |"), "{runs}");
         let left = fs::read_dir(self.folder.path().join("store/runs")).expect("the store");
         assert_eq!(left.count(), 1, "nothing half-written");
@@ -101,7 +89,7 @@ impl Desk {
 #[tokio::test]
 async fn a_small_folder_is_read() {
     let desk = Desk::new().await;
-    query(&desk.session, "SET polysema.run = 'good'").await;
+    desk.db.query("SET polysema.run = 'good'").await;
     let sql = "SELECT neuron, example, doc_id, pos, token, activation, window_tokens, pre_mlp FROM examples ORDER BY 1, 2";
     let expected = "\
 +--------+---------+--------+-----+-------+------------+---------------+-----------------+
@@ -111,22 +99,20 @@ async fn a_small_folder_is_read() {
 | 0      | 1       | 1      | 1   |  d    | 1.0        | [c,  d]       | [1.0, 1.0, 1.0] |
 | 1      | 0       | 1      | 0   | c     | 3.5        | [c,  d]       | [0.0, 3.0, 1.0] |
 +--------+---------+--------+-----+-------+------------+---------------+-----------------+";
-    assert_eq!(text(&desk.session, sql).await, expected);
+    assert_eq!(desk.db.text(sql).await, expected);
 
     // Without doc_id and tokens every row is a document of its own, as with images.
     desk.reset();
     for name in ["doc_id.npy", "pos.npy", "tokens.txt"] {
         fs::remove_file(desk.path(name)).expect("the file");
     }
-    query(
-        &desk.session,
-        &desk.sql(
+    desk.db
+        .query(&desk.sql(
             "rows",
             "{activation_function: 'relu', activation_threshold: 0.1}",
-        ),
-    )
-    .await;
-    query(&desk.session, "SET polysema.run = 'rows'").await;
+        ))
+        .await;
+    desk.db.query("SET polysema.run = 'rows'").await;
     let sql = "SELECT neuron, doc_id, pos, activation, token FROM examples WHERE neuron = 0";
     let expected = "\
 +--------+--------+-----+------------+-------+
@@ -136,9 +122,10 @@ async fn a_small_folder_is_read() {
 | 0      | 1      | 0   | 1.0        |       |
 | 0      | 3      | 0   | 1.0        |       |
 +--------+--------+-----+------------+-------+";
-    assert_eq!(text(&desk.session, sql).await, expected);
+    assert_eq!(desk.db.text(sql).await, expected);
     assert!(
-        text(&desk.session, "SELECT context FROM feature_clusters(0, 0)")
+        desk.db
+            .text("SELECT context FROM feature_clusters(0, 0)")
             .await
             .contains("context")
     );
@@ -339,7 +326,7 @@ async fn wrong_folders_are_refused_by_name() {
 
     // The folder is right, and what is missing is the option.
     desk.reset();
-    let error = refused(&desk.session, &desk.sql("bad", "{window: 3}")).await;
+    let error = desk.db.refused(&desk.sql("bad", "{window: 3}")).await;
     let part =
         "an array 0.activations, or the option activation_function to compute it, is required";
     assert!(error.contains(part), "{error}");

@@ -18,7 +18,7 @@ async fn the_authors_neurons_are_theirs() {
         );
         return;
     }
-    let (db, model) = (Db::open().await, authors.join("mlp.safetensors"));
+    let (db, model) = (Db::new().await, authors.join("mlp.safetensors"));
     let (share, _) = accuracy(&model, &data, Split::Test);
     assert!((share - 0.9399).abs() < 1e-9, "test accuracy {share}");
     db.query(&format!(
@@ -35,7 +35,7 @@ async fn the_authors_neurons_are_theirs() {
         .await;
     }
     db.query("CREATE TABLE their AS SELECT CAST(neuron AS INT) AS neuron, CAST(example AS INT) AS example, train_index, cluster FROM their_clusters WHERE layer = 0").await;
-    assert_eq!(db.number("SELECT count(*) FROM their").await, 6100);
+    assert_eq!(db.integer("SELECT count(*) FROM their").await, 6100);
     db.none(
         "example lists",
         "SELECT t.*, e.neuron, e.example, e.doc_id FROM their t FULL JOIN a.examples e ON e.neuron = t.neuron AND e.example = t.example
@@ -80,8 +80,8 @@ async fn three_epochs_classify_mnist() {
         println!("left out: no {}", data.display());
         return;
     }
-    let db = Db::open().await;
-    let rows = db.table(&format!("SELECT step, epoch, loss, accuracy, elapsed_seconds, message FROM train_mlp('mnist', '{}') WHERE accuracy IS NOT NULL", data.display())).await;
+    let db = Db::new().await;
+    let rows = db.text(&format!("SELECT step, epoch, loss, accuracy, elapsed_seconds, message FROM train_mlp('mnist', '{}') WHERE accuracy IS NOT NULL", data.display())).await;
     println!("{rows}");
     let model = db
         .session

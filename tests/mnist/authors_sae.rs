@@ -14,7 +14,7 @@ async fn the_authors_latents_are_theirs() {
         );
         return;
     }
-    let db = Db::open().await;
+    let db = Db::new().await;
     db.query(&format!(
         "SELECT * FROM ingest('a', '{}', '{}', {{split: 'train', min_activation: 4.0059}})",
         authors.join("mlp.safetensors").display(),
@@ -45,7 +45,7 @@ async fn the_authors_latents_are_theirs() {
          FROM their_clusters WHERE layer = 1",
     )
     .await;
-    assert!(db.number("SELECT count(*) FROM their").await > 10_000);
+    assert!(db.integer("SELECT count(*) FROM their").await > 10_000);
     db.none(
         "example lists",
         "SELECT t.*, e.neuron, e.example, e.doc_id
@@ -109,7 +109,7 @@ async fn the_authors_latents_are_theirs() {
         )
         .await;
         let sql = format!("SELECT count(*) FROM found WHERE metric = '{metric}'");
-        assert_eq!(db.number(&sql).await, 1, "{metric}");
+        assert_eq!(db.integer(&sql).await, 1, "{metric}");
     }
     println!(
         "checked against mnist-authors: example lists, partitions and metrics of 390 latents, nine numbers of Table 2"

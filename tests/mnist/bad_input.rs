@@ -7,7 +7,7 @@ use super::{Db, root, tiny};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_corpora_are_named() {
-    let db = Db::open().await;
+    let db = Db::new().await;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let fresh = || {
         for entry in fs::read_dir(tiny()).expect("the folder") {
@@ -116,14 +116,14 @@ async fn bad_corpora_are_named() {
             .contains("a model that reads vectors is required for the images of")
     );
     assert_eq!(
-        db.number("SELECT count(*) FROM polysema.info.runs").await,
+        db.integer("SELECT count(*) FROM polysema.info.runs").await,
         0
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_file_of_images_is_a_corpus() {
-    let db = Db::open().await;
+    let db = Db::new().await;
     let (folder, model) = (
         tempfile::tempdir().expect("a folder"),
         tiny().join("mlp.safetensors"),
@@ -138,16 +138,16 @@ async fn one_file_of_images_is_a_corpus() {
         )
     };
     db.query(&count(&alone)).await;
-    assert_eq!(db.number("SELECT count(*) FROM r.documents WHERE label IS NULL AND split IS NULL AND text IS NULL").await, 20);
+    assert_eq!(db.integer("SELECT count(*) FROM r.documents WHERE label IS NULL AND split IS NULL AND text IS NULL").await, 20);
     assert_eq!(
-        db.number("SELECT count(*) FROM feature_clusters() WHERE token IS NULL")
+        db.integer("SELECT count(*) FROM feature_clusters() WHERE token IS NULL")
             .await,
-        db.number("SELECT count(*) FROM r.examples").await
+        db.integer("SELECT count(*) FROM r.examples").await
     );
     db.query(&count(&tiny().join("train-images-idx3-ubyte.gz")))
         .await;
     assert_eq!(
-        db.number("SELECT count(*) FROM r.documents WHERE label IS NOT NULL AND split = 'train'")
+        db.integer("SELECT count(*) FROM r.documents WHERE label IS NOT NULL AND split = 'train'")
             .await,
         40
     );

@@ -16,7 +16,7 @@ fn report(sql: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reports_compare_autoencoders() {
-    let db = Db::open().await;
+    let db = Db::new().await;
     let corpus = tiny();
     db.query(&format!(
         "SELECT * FROM train_mlp('digits', '{}', {{hidden: [16], epochs: 5, batch_size: 8}})",
@@ -63,15 +63,16 @@ async fn reports_compare_autoencoders() {
         "SELECT a FROM ({}) WHERE metric = 'accuracy_percent'",
         report(include_str!("../../sql/reports/table2.sql"))
     );
-    let accuracy = db.number(&sql).await;
+    let accuracy = db.integer(&sql).await;
     assert_eq!(
         accuracy,
-        db.number("SELECT round(value) FROM sae_metrics('ne') WHERE metric = 'accuracy_percent'")
+        db.integer("SELECT round(value) FROM sae_metrics('ne') WHERE metric = 'accuracy_percent'")
             .await
     );
     let compared = format!("({})", include_str!("../../sql/reports/sae_compare.sql"));
     assert_eq!(
-        db.number(&format!("SELECT count(*) FROM {compared}")).await,
+        db.integer(&format!("SELECT count(*) FROM {compared}"))
+            .await,
         2
     );
     // Where both measure the same: the mean number of active latents, here over the training images.

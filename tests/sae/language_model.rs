@@ -3,7 +3,7 @@
 use polysema::saes::exchange::{SaeConfig, SaeFile, write_saelens};
 use polysema_udfs::kernels::sae::{Sae, Variant};
 
-use super::{Db, root};
+use super::{root, with_demo};
 
 /// An autoencoder that gives back what it gets: a latent for each side of each dimension.
 fn identity(d: usize) -> Sae {
@@ -26,9 +26,9 @@ fn identity(d: usize) -> Sae {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_reconstructions_do_to_a_language_model() {
-    let db = Db::with_demo().await;
+    let db = with_demo().await;
     let d = db.integer("SELECT d_in FROM layers WHERE layer = 2").await as usize;
-    let folder = db.folder.path().join("identity");
+    let folder = db.folder().join("identity");
     let file = SaeFile {
         sae: identity(d),
         config: SaeConfig::default(),
@@ -60,7 +60,7 @@ async fn what_reconstructions_do_to_a_language_model() {
     // One that gives back nothing is the ablation with zeros.
     let mut nothing = identity(d);
     nothing.w_dec.fill(0.0);
-    let folder = db.folder.path().join("nothing");
+    let folder = db.folder().join("nothing");
     let file = SaeFile {
         sae: nothing,
         config: SaeConfig::default(),
@@ -85,7 +85,7 @@ async fn what_reconstructions_do_to_a_language_model() {
     );
     db.query(&format!(
         "SELECT * FROM import_sae('of_rows', '{}', (SELECT * FROM activations('{}', '{}', 'blocks.2.mlp.out', {{max_documents: 4}})))",
-        db.folder.path().join("identity").display(),
+        db.folder().join("identity").display(),
         model.display(),
         texts.display()
     ))
@@ -119,7 +119,7 @@ async fn what_reconstructions_do_to_a_language_model() {
     );
 
     // Another corpus, a missing one, and a model that is gone.
-    let corpus = db.folder.path().join("other.txt");
+    let corpus = db.folder().join("other.txt");
     std::fs::write(&corpus, "The river bank was steep. She sat there all day.").expect("written");
     let sql = format!(
         "SELECT value FROM sae_metrics('same', {{corpus: '{}'}}) WHERE metric = 'rows'",
@@ -131,7 +131,7 @@ async fn what_reconstructions_do_to_a_language_model() {
         .refused("SELECT * FROM sae_metrics('same', {corpus: 'nowhere.txt'})")
         .await;
     assert!(message.contains("nowhere.txt"), "{message}");
-    let copy = db.folder.path().join("model");
+    let copy = db.folder().join("model");
     std::fs::create_dir(&copy).expect("a folder");
     for file in ["config.json", "model.safetensors", "tokenizer.json"] {
         std::fs::copy(model.join(file), copy.join(file)).expect("copied");
@@ -145,7 +145,7 @@ async fn what_reconstructions_do_to_a_language_model() {
     db.query("SET polysema.run = 'moved'").await;
     db.query("SELECT * FROM train_sae('before', 1, {d_sae: 8})")
         .await;
-    std::fs::rename(&copy, db.folder.path().join("elsewhere")).expect("moved");
+    std::fs::rename(&copy, db.folder().join("elsewhere")).expect("moved");
     for sql in [
         "SELECT * FROM sae_metrics('before')",
         "SELECT * FROM train_sae('after', 1, {d_sae: 8})",
