@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use datafusion::physical_plan::common::collect;
 use polysema::session::{Session, SessionOptions};
-use polysema::store::Store;
+use polysema::store::{FORMAT, Store};
 use serde_json::json;
 use support::{Folder, TINY, gpt2};
 use tempfile::TempDir;
@@ -456,12 +456,14 @@ async fn runs_of_another_version() {
         .await;
     let manifest = desk.path("store/runs/other/manifest.json");
     let text = fs::read_to_string(&manifest).expect("a manifest");
-    assert!(text.contains("\"format\":1"));
-    let text = text.replacen("\"format\":1", "\"format\":9", 1);
+    let own = format!("\"format\":{FORMAT}");
+    assert!(text.contains(&own));
+    let text = text.replacen(&own, "\"format\":9", 1);
     fs::write(&manifest, text).expect("a writable store");
     desk.before = desk.runs();
-    let version =
-        "run 'other' needs store version 1, got version 9: ingest it again with replace: true";
+    let version = &*format!(
+        "run 'other' needs store version {FORMAT}, got version 9: ingest it again with replace: true"
+    );
     desk.refuses("SELECT * FROM other.examples", &[version])
         .await;
     desk.run("SET polysema.run = 'other'").await;

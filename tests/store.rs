@@ -205,7 +205,7 @@ fn what_is_not_committed_does_not_exist() -> Result<()> {
     drop(writer);
     assert!(!root.join("runs/demo").exists());
 
-    let mut writer = store.begin("demo", false)?;
+    let writer = store.begin("demo", false)?;
     let layers = writer.table("layers", None, schema::layers())?;
     let error = message(writer.commit(facts("demo")));
     assert!(error.contains("layers.arrow unfinished"), "{error}");
@@ -330,7 +330,7 @@ fn names_and_rows_are_checked() -> Result<()> {
     let error = message(store.run("b"));
     assert!(error.contains("got 'b'; known runs: a-1"), "{error}");
 
-    let mut writer = store.begin("b", false)?;
+    let writer = store.begin("b", false)?;
     let error = message(writer.table("nonsense", None, schema::layers()));
     assert!(error.contains("got table 'nonsense'"), "{error}");
     let error = message(writer.table("examples", None, schema::stored_examples()));

@@ -14,6 +14,8 @@
 
 use std::ops::Range;
 
+use crate::simd::wide;
+
 /// Buckets of a histogram.
 pub const N_BUCKETS: usize = 64;
 
@@ -101,6 +103,19 @@ impl Activity {
         let width = self.max.len();
         assert_eq!(peaks.len(), width, "one peak per neuron");
         assert!(first + width <= stride && positions.end * stride <= values.len());
+        wide(|| self.observe_all(values, stride, first, positions, peaks))
+    }
+
+    #[inline(always)]
+    fn observe_all(
+        &mut self,
+        values: &[f32],
+        stride: usize,
+        first: usize,
+        positions: Range<usize>,
+        peaks: &mut [Peak],
+    ) -> bool {
+        let width = self.max.len();
         let blocks = width - width % LANES;
         let mut finite = true;
         for at in (0..blocks).step_by(LANES) {
@@ -128,10 +143,8 @@ impl Activity {
         let mut max = [f32::NEG_INFINITY; L];
         let mut argmax = [0u32; L];
         let mut sum = [0f32; L];
-        let mut active = [0u32; L];
-        // Stays zero while everything is finite: 0 * inf and 0 * NaN are NaN.
-        let mut poison = [0f32; L];
-        for pos in positions {
+        let inactive: [u32; L] = std::array::from_fn(|lane| histogram[lane][0]);
+        for pos in positions.clone() {
             let start = pos * stride + first + at;
             let row: &[f32; L] = values[start..start + L]
                 .try_into()
@@ -143,8 +156,6 @@ impl Activity {
                 max[lane] = if higher { value } else { max[lane] };
                 argmax[lane] = if higher { pos as u32 } else { argmax[lane] };
                 sum[lane] += value;
-                active[lane] += u32::from(value > 0.0);
-                poison[lane] += value * 0.0;
                 bucket[lane] = bucket_of(value) as u32;
             }
             for lane in 0..L {
@@ -154,13 +165,18 @@ impl Activity {
         for lane in 0..L {
             self.max[at + lane] = self.max[at + lane].max(max[lane]);
             self.sum[at + lane] += f64::from(sum[lane]);
-            self.active[at + lane] += active[lane];
+            let inactive = histogram[lane][0] - inactive[lane];
+            self.active[at + lane] += positions.len() as u32 - inactive;
             peaks[at + lane] = Peak {
                 activation: max[lane],
                 pos: argmax[lane],
             };
         }
-        poison.iter().all(|&p| p == 0.0)
+        // What is not finite stays so in a sum; a sum may also overflow.
+        sum.iter().all(|sum| sum.is_finite())
+            || positions
+                .flat_map(|pos| &values[pos * stride + first + at..][..L])
+                .all(|value| value.is_finite())
     }
 }
 
@@ -259,5 +275,8 @@ mod tests {
                 assert!(!Activity::new(20).observe(&values, 20, 0, 0..2, &mut peaks));
             }
         }
+        // A sum that overflows is no such number.
+        let mut peaks = vec![Peak::NONE; 20];
+        assert!(Activity::new(20).observe(&[f32::MAX; 40], 20, 0, 0..2, &mut peaks));
     }
 }

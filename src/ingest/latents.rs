@@ -86,7 +86,7 @@ impl Latents<'_> {
             options: self.options,
             documents,
         };
-        write_layer(&context, layer, run, report)?;
+        write_layer(&context, layer, run, &mut || report.tick())?;
         rows.push(self.row(layer.index as i32));
         write::write_layer_rows(&rows, run)
     }

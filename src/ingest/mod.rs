@@ -107,7 +107,7 @@ pub fn ingest(
     let message = format!("writing run {}", request.run);
     report.begin("write", Some(n_documents), message)?;
     let model = reader.model();
-    write::write_layers(model.layers(), &mut run)?;
+    write::write_layers(model.layers(), &run)?;
     let mut counts = Counts {
         documents: n_documents,
         tokens: reader.n_tokens() as u64,
@@ -119,12 +119,10 @@ pub fn ingest(
         options,
         documents: &reader.documents,
     };
-    for layer in &mut layers {
-        let written = write::write_layer(&context, layer, &mut run, &mut report)?;
-        counts.neurons += layer.n_neurons as u64;
-        counts.examples += written.examples;
-        counts.vectors += written.vectors;
-    }
+    let written = write::write_all(&context, &layers, &run, &mut report)?;
+    counts.neurons = layers.iter().map(|layer| layer.n_neurons as u64).sum();
+    counts.examples = written.examples;
+    counts.vectors = written.vectors;
     let manifest = RunManifest {
         run: request.run.clone(),
         model: Source {

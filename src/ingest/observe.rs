@@ -176,8 +176,8 @@ impl Layer {
     }
 
     /// Where the vectors of a candidate's window are spooled, as (position, record).
-    pub(super) fn window_vectors(&mut self, candidate: &Candidate) -> Result<Vec<(u32, u32)>> {
-        let Some(spool) = &mut self.window_vectors else {
+    pub(super) fn window_vectors(&self, candidate: &Candidate) -> Result<Vec<(u32, u32)>> {
+        let Some(spool) = &self.window_vectors else {
             return Ok(vec![]);
         };
         let mut records = vec![];
@@ -299,10 +299,10 @@ mod tests {
         assert_eq!(keys(0), [(7, 1, 4.0), (8, 0, 4.0)]);
         assert_eq!(keys(1), [(7, 0, 2.0), (8, 1, 1.9)]);
         assert_eq!(keys(2), []);
-        let mut window = |c: &Candidate, n: usize| {
+        let window = |c: &Candidate, n: usize| {
             let mut out = vec![];
-            let windows = &mut layer.windows;
-            windows
+            layer
+                .windows
                 .read(c.window as usize, 3, f32::from_ne_bytes, &mut out)
                 .unwrap();
             out.truncate(n);

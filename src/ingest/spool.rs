@@ -1,12 +1,13 @@
 //! Files of fixed-width records for what does not stay in memory during ingest.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use datafusion::arrow::datatypes::ToByteSlice;
 use datafusion::common::exec_err;
 use datafusion::error::Result;
+use memmap2::Mmap;
 
 use super::corpus::file_error;
 
@@ -16,7 +17,8 @@ pub(super) struct Spool {
     width: usize,
     len: usize,
     writer: BufWriter<File>,
-    bytes: Vec<u8>,
+    /// All of it, once writing has ended.
+    map: Option<Mmap>,
 }
 
 impl Spool {
@@ -33,7 +35,7 @@ impl Spool {
             width,
             len: 0,
             writer: BufWriter::with_capacity(1 << 18, file),
-            bytes: vec![],
+            map: None,
         })
     }
 
@@ -60,28 +62,38 @@ impl Spool {
             .map_err(|e| file_error("write", &self.path, e))
     }
 
-    /// Ends writing.
+    /// Ends writing: the records can be read.
     pub(super) fn flush(&mut self) -> Result<()> {
         self.writer
             .flush()
-            .map_err(|e| file_error("write", &self.path, e))
+            .map_err(|e| file_error("write", &self.path, e))?;
+        // SAFETY: the file lies in a folder of this work's own, and nothing is written to it any more.
+        let map = unsafe { Mmap::map(self.writer.get_ref()) };
+        self.map = Some(map.map_err(|e| file_error("map", &self.path, e))?);
+        Ok(())
     }
 
-    /// Adds `n` numbers of the records from `record` on to `out`; nothing may be written after.
+    /// Adds `n` numbers of the records from `record` on to `out`.
     pub(super) fn read<T>(
-        &mut self,
+        &self,
         record: usize,
         n: usize,
         decode: fn([u8; 4]) -> T,
         out: &mut Vec<T>,
     ) -> Result<()> {
-        self.bytes.resize(n * 4, 0);
-        let file = self.writer.get_mut();
-        let offset = record as u64 * self.width as u64 * 4;
-        file.seek(SeekFrom::Start(offset))
-            .and_then(|_| file.read_exact(&mut self.bytes))
-            .map_err(|e| file_error("read", &self.path, e))?;
-        let (numbers, _) = self.bytes.as_chunks::<4>();
+        let start = record * self.width * 4;
+        let bytes = self
+            .map
+            .as_deref()
+            .and_then(|map| map.get(start..start + n * 4));
+        let Some(bytes) = bytes else {
+            return exec_err!(
+                "ingest: read {}: {n} numbers from record {record} on are required, got {} records",
+                self.path.display(),
+                self.len
+            );
+        };
+        let (numbers, _) = bytes.as_chunks::<4>();
         out.extend(numbers.iter().map(|bytes| decode(*bytes)));
         Ok(())
     }
@@ -111,7 +123,7 @@ mod tests {
         let nowhere = folder.path().join("nowhere");
         let error = Spool::create(&nowhere, "ids", 1).err().expect("refused");
         assert!(error.strip_backtrace().contains("ingest: create"));
-        let mut spool = Spool::create(folder.path(), "ids", 1).unwrap();
+        let spool = Spool::create(folder.path(), "ids", 1).unwrap();
         let error = spool.read(0, 1, u32::from_ne_bytes, &mut vec![]);
         assert!(
             error

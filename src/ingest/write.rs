@@ -1,6 +1,8 @@
 //! Writes what one layer has found: its neurons, histograms, examples and the vectors these point at.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use datafusion::arrow::array::{
     ArrayRef, FixedSizeListArray, Float32Array, Float32Builder, Int32Array, Int32Builder,
@@ -23,13 +25,18 @@ use crate::store::{LayerRow, RunWriter, schema};
 
 /// Rows after which a record batch ends, at the next neuron. Chosen, not tuned.
 const BATCH_ROWS: usize = 8192;
+/// Between two looks at whether the threads that write are done.
+const REPORT_EVERY: Duration = Duration::from_millis(5);
 /// Numbers of a record batch of vectors: 4 MiB.
 const BATCH_NUMBERS: usize = 1 << 20;
+
+/// Called many times a second; ends the work with its error.
+pub(super) type Tick<'a> = &'a mut dyn FnMut() -> Result<()>;
 
 /// What all layers are written with.
 pub(super) struct Context<'a> {
     /// The weights of a layer's neurons.
-    pub(super) weights: &'a dyn Fn(usize) -> Result<NeuronWeights>,
+    pub(super) weights: &'a (dyn Fn(usize) -> Result<NeuronWeights> + Sync),
     pub(super) options: &'a IngestOptions,
     pub(super) documents: &'a Documents,
 }
@@ -42,7 +49,7 @@ pub(super) struct Written {
 }
 
 /// Writes the table `layers` of a model's own layers.
-pub(super) fn write_layers(layers: &[LayerInfo], run: &mut RunWriter) -> Result<()> {
+pub(super) fn write_layers(layers: &[LayerInfo], run: &RunWriter) -> Result<()> {
     let rows = layers.iter().enumerate().map(|(layer, info)| LayerRow {
         layer: layer as i32,
         name: info.name.clone(),
@@ -55,7 +62,7 @@ pub(super) fn write_layers(layers: &[LayerInfo], run: &mut RunWriter) -> Result<
 }
 
 /// Writes the table `layers`.
-pub(super) fn write_layer_rows(rows: &[LayerRow], run: &mut RunWriter) -> Result<()> {
+pub(super) fn write_layer_rows(rows: &[LayerRow], run: &RunWriter) -> Result<()> {
     let mut rows: Vec<_> = rows.iter().collect();
     rows.sort_by_key(|row| row.layer);
     let ints = |f: fn(&LayerRow) -> i32| -> ArrayRef {
@@ -77,23 +84,72 @@ pub(super) fn write_layer_rows(rows: &[LayerRow], run: &mut RunWriter) -> Result
     table.finish()
 }
 
+/// Writes every layer, as many at a time as there are compute threads.
+pub(super) fn write_all(
+    context: &Context<'_>,
+    layers: &[Layer],
+    run: &RunWriter,
+    report: &mut Reporter<'_>,
+) -> Result<Written> {
+    let next = AtomicUsize::new(0);
+    let written = Mutex::new(Ok(Written::default()));
+    let stop = AtomicBool::new(false);
+    let fail = |error| {
+        let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
+        // The first error is the cause; those after it say that the others have stopped.
+        if written.is_ok() {
+            *written = Err(error);
+        }
+        stop.store(true, Ordering::Relaxed);
+    };
+    let write = || {
+        while let Some(layer) = layers.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let mut tick = || match stop.load(Ordering::Relaxed) {
+                true => exec_err!("ingest: all layers are required, got a stop"),
+                false => Ok(()),
+            };
+            match write_layer(context, layer, run, &mut tick) {
+                Ok(rows) => {
+                    let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
+                    if let Ok(sum) = written.as_mut() {
+                        sum.examples += rows.examples;
+                        sum.vectors += rows.vectors;
+                    }
+                }
+                Err(error) => return fail(error),
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads = rayon::current_num_threads().min(layers.len());
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(write)).collect();
+        while !threads.iter().all(|thread| thread.is_finished()) {
+            std::thread::sleep(REPORT_EVERY);
+            if let Err(error) = report.tick() {
+                fail(error);
+            }
+        }
+    });
+    written.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Writes every table of one layer.
 pub(super) fn write_layer(
     context: &Context<'_>,
-    layer: &mut Layer,
-    run: &mut RunWriter,
-    report: &mut Reporter<'_>,
+    layer: &Layer,
+    run: &RunWriter,
+    tick: Tick<'_>,
 ) -> Result<Written> {
     let examples = layer.select();
-    write_neurons(context, layer, &examples, run, report)?;
+    write_neurons(context, layer, &examples, run, tick)?;
     write_histograms(layer, run)?;
-    report.tick()?;
-    let rows = write_vectors(layer, &examples, run, report)?;
+    tick()?;
+    let rows = write_vectors(layer, &examples, run, tick)?;
     let written = Written {
         examples: examples.iter().map(|e| e.len() as u64).sum(),
         vectors: rows.len() as u64,
     };
-    write_examples(context, layer, &examples, &rows, run, report)?;
+    write_examples(context, layer, &examples, &rows, run, tick)?;
     Ok(written)
 }
 
@@ -109,8 +165,8 @@ fn write_neurons(
     context: &Context<'_>,
     layer: &Layer,
     examples: &[Vec<Candidate>],
-    run: &mut RunWriter,
-    report: &mut Reporter<'_>,
+    run: &RunWriter,
+    tick: Tick<'_>,
 ) -> Result<()> {
     let options = context.options;
     let weights = (context.weights)(layer.index)?;
@@ -154,12 +210,12 @@ fn write_neurons(
             Arc::new(Int32Array::from_iter_values(n_examples)),
         ];
         table.write(&RecordBatch::try_new(schema::neurons(), columns)?)?;
-        report.tick()?;
+        tick()?;
     }
     table.finish()
 }
 
-fn write_histograms(layer: &Layer, run: &mut RunWriter) -> Result<()> {
+fn write_histograms(layer: &Layer, run: &RunWriter) -> Result<()> {
     let mut table = run.table("histograms", Some(layer.index), schema::histograms())?;
     let mut rows = 0;
     let (mut neurons, mut buckets) = (Int32Builder::new(), Int32Builder::new());
@@ -196,10 +252,10 @@ fn write_histograms(layer: &Layer, run: &mut RunWriter) -> Result<()> {
 
 /// Copies the examples' vectors in order of (doc_id, pos), each once. The key of each row, in that order.
 fn write_vectors(
-    layer: &mut Layer,
+    layer: &Layer,
     examples: &[Vec<Candidate>],
-    run: &mut RunWriter,
-    report: &mut Reporter<'_>,
+    run: &RunWriter,
+    tick: Tick<'_>,
 ) -> Result<Vec<(u32, u32)>> {
     let all = || examples.iter().flatten();
     let mut places: Vec<_> = all().map(|c| (c.doc_id, c.pos, c.vector)).collect();
@@ -218,7 +274,7 @@ fn write_vectors(
     for part in places.chunks((BATCH_NUMBERS / d_in).max(1)) {
         let mut values = Vec::with_capacity(part.len() * d_in);
         for (_, _, vector) in part {
-            let spool: &mut Spool = &mut layer.vectors;
+            let spool: &Spool = &layer.vectors;
             spool.read(*vector as usize, d_in, f32::from_ne_bytes, &mut values)?;
         }
         let values = Arc::new(Float32Array::from(values));
@@ -227,7 +283,7 @@ fn write_vectors(
             Arc::clone(&schema),
             vec![Arc::new(h)],
         )?)?;
-        report.tick()?;
+        tick()?;
     }
     table.finish()?;
     Ok(places.into_iter().map(|p| (p.0, p.1)).collect())
@@ -235,11 +291,11 @@ fn write_vectors(
 
 fn write_examples(
     context: &Context<'_>,
-    layer: &mut Layer,
+    layer: &Layer,
     examples: &[Vec<Candidate>],
     vectors: &[(u32, u32)],
-    run: &mut RunWriter,
-    report: &mut Reporter<'_>,
+    run: &RunWriter,
+    tick: Tick<'_>,
 ) -> Result<()> {
     let stored = schema::stored_examples();
     let mut table = run.table("examples", Some(layer.index), stored)?;
@@ -250,7 +306,7 @@ fn write_examples(
         }
         if rows.n >= BATCH_ROWS || neuron + 1 == layer.n_neurons {
             table.write(&rows.take(layer.index)?)?;
-            report.tick()?;
+            tick()?;
         }
     }
     table.finish()
@@ -295,7 +351,7 @@ impl ExampleRows {
     fn add(
         &mut self,
         context: &Context<'_>,
-        layer: &mut Layer,
+        layer: &Layer,
         vectors: &[(u32, u32)],
         (neuron, example): (usize, usize),
         candidate: &Candidate,
@@ -312,7 +368,7 @@ impl ExampleRows {
         let end = (pos as usize + size + 1).min(context.documents.n_tokens(doc_id as usize));
         self.window.clear();
         let record = candidate.window as usize;
-        let windows = &mut layer.windows;
+        let windows = &layer.windows;
         windows.read(record, 2 * size + 1, f32::from_ne_bytes, &mut self.window)?;
         self.n += 1;
         self.neuron.append_value(neuron as i32);

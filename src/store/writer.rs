@@ -119,7 +119,7 @@ impl RunWriter {
 
     /// Begins a stored table, or its file of one layer. Dictionary columns are stored unpacked.
     pub fn table(
-        &mut self,
+        &self,
         table: &str,
         layer: Option<usize>,
         schema: SchemaRef,
@@ -158,7 +158,9 @@ impl RunWriter {
 
     /// Makes the run visible, in place of the one it replaces.
     pub fn commit(mut self, facts: RunManifest) -> Result<()> {
-        let files = std::mem::take(&mut *locked(&self.files));
+        let mut files = std::mem::take(&mut *locked(&self.files));
+        // Whatever order they were written in.
+        files.finished.sort_by(|a, b| a.name.cmp(&b.name));
         if let Some(open) = files
             .begun
             .iter()

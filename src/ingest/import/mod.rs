@@ -155,7 +155,7 @@ fn import(
             activation_function: function.to_string(),
         })
         .collect();
-    write_layers(&infos, &mut run)?;
+    write_layers(&infos, &run)?;
     let mut counts = Counts {
         documents: documents.len() as u64,
         tokens: documents.total_tokens() as u64,
@@ -181,7 +181,7 @@ fn import(
             options,
             documents: &documents,
         };
-        let written = write_layer(&context, &mut layer, &mut run, report)?;
+        let written = write_layer(&context, &layer, &run, &mut || report.tick())?;
         counts.neurons += info.n_neurons as u64;
         counts.examples += written.examples;
         counts.vectors += written.vectors;
