@@ -7,6 +7,7 @@
 mod candidates;
 mod corpus;
 mod documents;
+mod examples;
 mod forward;
 mod hooks;
 mod idx;
