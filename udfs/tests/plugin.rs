@@ -271,8 +271,8 @@ fn groups(plan: &Arc<dyn ExecutionPlan>) -> Option<usize> {
 async fn a_dropped_stream_ends_the_work() -> Result<()> {
     let config = SessionConfig::new()
         .with_target_partitions(1)
-        .with_batch_size(1);
-    let ctx = session(config, &large(400, 12, 4)?)?;
+        .with_batch_size(128);
+    let ctx = session(config, &large(2000, 12, 4)?)?;
     let plan = ctx
         .sql("SELECT example, \"cluster\" FROM feature_clusters()")
         .await?
@@ -287,8 +287,8 @@ async fn a_dropped_stream_ends_the_work() -> Result<()> {
     }
     let groups = groups(&plan);
     assert!(
-        groups.is_some_and(|groups| groups < 400),
-        "{groups:?} of 400 neurons were worked on"
+        groups.is_some_and(|groups| groups < 2000),
+        "{groups:?} of 2000 neurons were worked on"
     );
     Ok(())
 }
