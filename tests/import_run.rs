@@ -16,21 +16,43 @@ use polysema::ingest::{ImportRequest, IngestOptions, IngestRequest, Progress, im
 use polysema::models::{HookPoint, Hooks, Input, LayerNorm, Site, load};
 use polysema::store::Store;
 
+fn reference() -> serde_json::Value {
+    let text = include_str!("reference/import_run.json");
+    serde_json::from_str(text).expect("JSON")
+}
+
+fn expected(part: &str) -> Vec<Vec<f64>> {
+    serde_json::from_value(reference()[part].clone()).expect("rows of numbers")
+}
+
+/// The reference's folder as a run.
+async fn imported(options: &str) -> Db {
+    let db = Db::new().await;
+    let folder = root("tests/data/import");
+    db.query(&format!(
+        "SELECT * FROM import_run('r', '{}', {{activation_function: 'relu'{options}}})",
+        folder.display()
+    ))
+    .await;
+    db
+}
+
+fn assert_close(part: &str, found: &[Vec<f64>]) {
+    let expected = expected(part);
+    assert_eq!(found.len(), expected.len(), "{part}");
+    for (found, expected) in found.iter().zip(&expected) {
+        assert_eq!(found.len(), expected.len(), "{part}");
+        let close = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-5;
+        assert!(
+            found.iter().zip(expected).all(close),
+            "{part}: {found:?}, {expected:?}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn examples_follow_the_definition() {
-    let text_of_reference = include_str!("reference/import_run.json");
-    let reference: serde_json::Value = serde_json::from_str(text_of_reference).expect("JSON");
-    let expected = |part: &str| -> Vec<Vec<f64>> {
-        serde_json::from_value(reference[part].clone()).expect("rows of numbers")
-    };
-    let store = tempfile::tempdir().expect("a temporary folder");
-    let db = Db::open(store.path()).await;
-    let folder = root("tests/data/import");
-    let sql = format!(
-        "SELECT * FROM import_run('r', '{}', {{activation_function: 'relu'}})",
-        folder.display()
-    );
-    db.query(&sql).await;
+    let db = imported("").await;
     for (part, sql) in [
         (
             "examples",
@@ -46,15 +68,7 @@ async fn examples_follow_the_definition() {
             "SELECT doc_id, corpus_doc_id, n_tokens FROM documents ORDER BY doc_id",
         ),
     ] {
-        let (found, expected) = (db.numbers(sql).await, expected(part));
-        assert_eq!(found.len(), expected.len(), "{part}");
-        for (found, expected) in found.iter().zip(&expected) {
-            let close = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-5;
-            assert!(
-                found.iter().zip(expected).all(close),
-                "{part}: {found:?}, {expected:?}"
-            );
-        }
+        assert_close(part, &db.numbers(sql).await);
     }
     // The vector belongs to its row, the weights to their neuron: together they make the activation.
     let sum = "SELECT count(*) FROM examples e JOIN neurons n USING (layer, neuron)
@@ -103,21 +117,7 @@ async fn examples_follow_the_definition() {
 
 #[tokio::test]
 async fn weighted_embeddings_follow_the_definition() {
-    let text_of_reference = include_str!("reference/import_run.json");
-    let reference: serde_json::Value = serde_json::from_str(text_of_reference).expect("JSON");
-    let expected = |part: &str| -> Vec<Vec<f64>> {
-        serde_json::from_value(reference[part].clone()).expect("rows of numbers")
-    };
-    let store = tempfile::tempdir().expect("a temporary folder");
-    let db = Db::open(store.path()).await;
-    let folder = root("tests/data/import");
-    let options =
-        "activation_function: 'relu', activation_threshold: 0.2, window: 2, window_vectors: true";
-    let sql = format!(
-        "SELECT * FROM import_run('r', '{}', {{{options}}})",
-        folder.display()
-    );
-    db.query(&sql).await;
+    let db = imported(", activation_threshold: 0.2, window: 2, window_vectors: true").await;
     let flat = |layer: usize, d: usize| {
         let values: Vec<_> = (1..=d).map(|i| format!("weighted_pre_mlp[{i}]")).collect();
         format!(
@@ -129,23 +129,11 @@ async fn weighted_embeddings_follow_the_definition() {
     found.extend(db.numbers(&flat(1, 4)).await);
     let distances = "SELECT layer, neuron, example1, example2, distance
                      FROM pairwise_distances({embedding: 'weighted'}) ORDER BY layer, neuron, example1, example2";
-    for (found, expected) in [
-        (found, expected("weighted")),
-        (db.numbers(distances).await, expected("weighted_distances")),
-    ] {
-        assert_eq!(found.len(), expected.len());
-        for (found, expected) in found.iter().zip(&expected) {
-            assert_eq!(found.len(), expected.len());
-            let close = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-5;
-            assert!(
-                found.iter().zip(expected).all(close),
-                "{found:?}, {expected:?}"
-            );
-        }
-    }
+    assert_close("weighted", &found);
+    assert_close("weighted_distances", &db.numbers(distances).await);
     // Every vector is stored once, whether it is a key token's or stands before one.
     let stored = db.numbers("SELECT vectors FROM polysema.info.runs").await;
-    assert_eq!(Some(stored[0][0]), reference["n_vectors"].as_f64());
+    assert_eq!(Some(stored[0][0]), reference()["n_vectors"].as_f64());
 }
 
 /// Writes a `.npy` file of version 1.

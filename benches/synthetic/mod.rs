@@ -187,7 +187,7 @@ fn write_layer(writer: &mut RunWriter, layer: usize, shape: Shape) -> Result<()>
             lists(vec![1.0; total], 1),
             rows(place.iter().copied()),
             rows(place.iter().copied()),
-            new_null_array(schema.field(10).data_type(), total),
+            new_null_array(schema.field_with_name("window_vectors")?.data_type(), total),
         ];
         table.write(&RecordBatch::try_new(Arc::clone(&schema), columns)?)?;
     }

@@ -183,13 +183,13 @@ impl Layer {
         let mut records = vec![];
         let (record, n) = (candidate.window as usize, self.window + 1);
         spool.read(record, n, u32::from_ne_bytes, &mut records)?;
-        let backwards = records.into_iter().rev().zip(0..);
-        let mut found: Vec<_> = backwards
+        // The key token stands last.
+        let ahead = self.window as u32;
+        let found = records.into_iter().zip(candidate.pos..);
+        Ok(found
             .filter(|(vector, _)| *vector != NONE)
-            .map(|(vector, back)| (candidate.pos - back, vector))
-            .collect();
-        found.reverse();
-        Ok(found)
+            .map(|(vector, pos)| (pos - ahead, vector))
+            .collect())
     }
 
     /// Ends a block of consecutive documents.

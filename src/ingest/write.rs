@@ -20,7 +20,6 @@ use super::examples::write_examples;
 use super::observe::Layer;
 use super::options::IngestOptions;
 use super::progress::Reporter;
-use super::spool::Spool;
 use crate::models::{LayerInfo, NeuronWeights};
 use crate::store::{LayerRow, RunWriter, schema};
 
@@ -275,8 +274,9 @@ fn write_vectors(
     for part in places.chunks((BATCH_NUMBERS / d_in).max(1)) {
         let mut values = Vec::with_capacity(part.len() * d_in);
         for (_, _, vector) in part {
-            let spool: &Spool = &layer.vectors;
-            spool.read(*vector as usize, d_in, f32::from_ne_bytes, &mut values)?;
+            layer
+                .vectors
+                .read(*vector as usize, d_in, f32::from_ne_bytes, &mut values)?;
         }
         let values = Arc::new(Float32Array::from(values));
         let h = FixedSizeListArray::try_new(Arc::clone(&item), d_in as i32, values, None)?;

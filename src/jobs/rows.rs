@@ -13,24 +13,22 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::StreamExt;
-use futures::future::{BoxFuture, Either, select};
+use futures::future::{Either, select};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Sender;
 
 /// The plan of a job's relation, for one partition, so that its rows have one order wherever it runs.
-///
-/// Boxed here: whoever awaits it need not have the compiler prove the engine's futures `Send` once more.
-pub(super) fn plan<'a>(
-    state: &'a dyn Session,
-    relation: &'a LogicalPlan,
-) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>> {
+pub(super) async fn plan(
+    state: &dyn Session,
+    relation: &LogicalPlan,
+) -> Result<Arc<dyn ExecutionPlan>> {
     let Some(state) = state.as_any().downcast_ref::<SessionState>() else {
-        return Box::pin(state.create_physical_plan(relation));
+        return state.create_physical_plan(relation).await;
     };
     let mut state = state.clone();
     let options = state.config_mut().options_mut();
     options.execution.target_partitions = 1;
-    Box::pin(async move { state.create_physical_plan(relation).await })
+    state.create_physical_plan(relation).await
 }
 
 /// The rows of a job's relation, for its work, which blocks while it waits for them.

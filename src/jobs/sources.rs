@@ -8,7 +8,6 @@ use datafusion::common::{ScalarValue, TableReference, plan_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::Result;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
-use futures::future::BoxFuture;
 use polysema_udfs::bridge::arguments::{Arguments, Relation};
 use polysema_udfs::bridge::tables::table_by_reference;
 
@@ -57,16 +56,7 @@ impl Written {
     /// What it means now.
     ///
     /// Errors (planning): neither a layer of the current run nor a table; the layers are listed.
-    pub fn resolve<'a>(
-        &'a self,
-        function: &'static str,
-        state: &'a dyn Session,
-        store: &'a Store,
-    ) -> BoxFuture<'a, Result<Resolved>> {
-        Box::pin(self.meaning(function, state, store))
-    }
-
-    async fn meaning(
+    pub async fn resolve(
         &self,
         function: &'static str,
         state: &dyn Session,

@@ -9,12 +9,12 @@ use datafusion::common::{Statistics, internal_datafusion_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use polysema_udfs::scan_by_plan;
 
 use super::run::Run;
 use super::scan::RunScan;
 use super::selection::Selection;
 use super::table::Table;
-use polysema_udfs::scan_by_plan;
 
 /// One canonical table of a run.
 #[derive(Debug)]
@@ -35,9 +35,7 @@ impl RunTable {
     pub fn run(&self) -> &Arc<Run> {
         &self.run
     }
-}
 
-impl RunTable {
     async fn plan(
         &self,
         state: &dyn Session,

@@ -82,7 +82,12 @@ pub fn examples_batch(layer: i32, neurons: &[i32]) -> Result<RecordBatch> {
             Arc::new(UInt32Array::from_iter_values(
                 rows.iter().map(|r| doc(*r) as u32),
             )),
-            new_null_array(schema::stored_examples().field(10).data_type(), rows.len()),
+            new_null_array(
+                schema::stored_examples()
+                    .field_with_name("window_vectors")?
+                    .data_type(),
+                rows.len(),
+            ),
         ],
     )
     .map_err(Into::into)

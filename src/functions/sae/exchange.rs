@@ -16,6 +16,7 @@ use polysema_udfs::bridge::arguments::Arguments;
 use polysema_udfs::bridge::document::{
     Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
+use polysema_udfs::scan_by_plan;
 
 use crate::ingest::{IngestOptions, Progress};
 use crate::jobs::{
@@ -26,7 +27,6 @@ use crate::saes::{
     Format, SaeLibrary, example_options, export_sae, import_sae, import_sae_options,
 };
 use crate::store::Store;
-use polysema_udfs::scan_by_plan;
 
 static IMPORT_OPTIONS: LazyLock<Vec<Parameter>> = LazyLock::new(|| {
     let own = [

@@ -13,10 +13,10 @@ use polysema_udfs::bridge::arguments::Arguments;
 use polysema_udfs::bridge::document::{
     Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
+use polysema_udfs::scan_by_plan;
 
 use crate::jobs::{Job, Resolved, Rows, Written};
 use crate::saes::{Match, SaeLibrary, matches, weights_of};
-use polysema_udfs::scan_by_plan;
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "sae_matches",

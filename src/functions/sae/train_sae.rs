@@ -14,11 +14,11 @@ use polysema_udfs::bridge::document::{
     Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
 use polysema_udfs::kernels::sae::StepLosses;
+use polysema_udfs::scan_by_plan;
 
 use crate::jobs::{Job, LAYER_OR_ROWS, Resolved, Rows, Written, option_text};
 use crate::saes::{SaeOptions, TrainSaeProgress, TrainSaeRequest, train_sae, train_sae_options};
 use crate::store::Store;
-use polysema_udfs::scan_by_plan;
 
 static PARAMETERS: LazyLock<Vec<Parameter>> = LazyLock::new(|| {
     let options = train_sae_options().into_iter();

@@ -183,9 +183,7 @@ impl NearestTable {
         }
         Ok(())
     }
-}
 
-impl NearestTable {
     async fn plan(
         &self,
         state: &dyn Session,
