@@ -12,7 +12,10 @@
 //! direction: it is left out and counted. Cost: n² d / 2 multiplications.
 //! Source: Foote 2024, equations 1 and 3.
 
-use super::lanes::{Embedded, Isa, Quad, TILE, WIDTH, ZERO};
+use super::lanes::{Isa, Panels, Weighted};
+
+/// Squared norms between which squares, their sums and the products of two reciprocal norms are normal numbers.
+const PLAIN: std::ops::Range<f32> = 1e-18..1e18;
 
 /// An embedding holds a NaN or an infinity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,12 +28,13 @@ pub struct NonFinite {
 #[derive(Debug)]
 pub struct CosineDistances {
     isa: Isa,
-    /// Embeddings of the live rows, four by four, padded to whole tiles.
-    quads: Vec<Quad>,
+    panels: Panels,
     /// Squared norms of the live rows.
     squares: Vec<f32>,
     /// Their reciprocal norms, in float64: equal rows then lie at a distance of exactly zero.
     reciprocal_norms: Vec<f64>,
+    /// Factors of the rows where one leaves the plain range.
+    scales: Vec<f32>,
     live: Vec<u32>,
     n_zero: usize,
     condensed: Vec<f32>,
@@ -51,9 +55,10 @@ impl CosineDistances {
     pub(super) fn with_isa(isa: Isa) -> Self {
         Self {
             isa,
-            quads: Vec::new(),
+            panels: Panels::default(),
             squares: Vec::new(),
             reciprocal_norms: Vec::new(),
+            scales: Vec::new(),
             live: Vec::new(),
             n_zero: 0,
             condensed: Vec::new(),
@@ -65,45 +70,72 @@ impl CosineDistances {
     /// # Panics
     /// If a row or `w` differs in width from the first row.
     pub fn compute(&mut self, rows: &[&[f32]], w: Option<&[f32]>) -> Result<(), NonFinite> {
-        let (n, d) = (rows.len(), rows.first().map_or(0, |row| row.len()));
-        let lines = d.div_ceil(WIDTH);
-        self.live.clear();
-        self.condensed.clear();
-        self.n_zero = 0;
-        self.live.reserve_exact(n);
-        // Not cleared: every line of a live row is written, and what is left of the last tile is wiped below.
-        resize(&mut self.quads, n.div_ceil(TILE) * lines, ZERO);
+        let d = rows.first().map_or(0, |row| row.len());
         for (row, h) in rows.iter().enumerate() {
             assert_eq!(h.len(), d, "row {row} is as wide as the first");
-            let place = self.live.len();
-            let quads = &mut self.quads[place / TILE * lines..][..lines];
-            let ahead = rows.get(row + 1).unwrap_or(h);
-            match self.isa.embed(h, ahead, w, quads, place % TILE) {
-                Embedded::Direction => self.live.push(row as u32),
-                Embedded::Zero => self.n_zero += 1,
-                Embedded::NonFinite => {
-                    self.live.clear();
-                    self.n_zero = 0;
-                    return Err(NonFinite { row });
-                }
-            }
         }
-        let n = self.live.len();
-        self.quads.truncate(n.div_ceil(TILE) * lines);
-        if !n.is_multiple_of(TILE) {
-            for quad in &mut self.quads[n / TILE * lines..] {
-                quad[n % TILE..].copy_from_slice(&ZERO[n % TILE..]);
-            }
+        self.live.clear();
+        self.live.reserve_exact(rows.len());
+        self.live.extend(0..rows.len() as u32);
+        self.n_zero = 0;
+        self.multiply(Weighted {
+            rows,
+            weights: w,
+            scales: None,
+        });
+        if !self.squares.iter().all(|square| PLAIN.contains(square)) {
+            self.multiply_scaled(rows, w)?;
         }
-        resize(&mut self.squares, n, 0.0);
-        resize(&mut self.reciprocal_norms, n, 0.0);
-        resize(&mut self.condensed, n * n.saturating_sub(1) / 2, 0.0);
-        let (isa, condensed) = (self.isa, &mut self.condensed);
-        isa.gram(&self.quads, lines, condensed, &mut self.squares);
+        resize(&mut self.reciprocal_norms, self.squares.len(), 0.0);
         for (norm, &square) in self.reciprocal_norms.iter_mut().zip(&self.squares) {
             *norm = f64::from(square).sqrt().recip();
         }
-        isa.cosine_distances(condensed, &self.reciprocal_norms);
+        self.isa
+            .cosine_distances(&mut self.condensed, &self.reciprocal_norms);
+        Ok(())
+    }
+
+    /// Dot products in place of distances, and squared norms.
+    fn multiply(&mut self, weighted: Weighted<'_>) {
+        let n = weighted.rows.len();
+        resize(&mut self.squares, n, 0.0);
+        resize(&mut self.condensed, n * n.saturating_sub(1) / 2, 0.0);
+        let out = (&mut self.condensed[..], &mut self.squares[..]);
+        self.isa.gram(weighted, &mut self.panels, out.0, out.1);
+    }
+
+    /// The same where an embedding has no direction or leaves the range of its squares: every row is multiplied by
+    /// the power of two that makes its largest magnitude about one, which is exact.
+    #[cold]
+    fn multiply_scaled(&mut self, rows: &[&[f32]], w: Option<&[f32]>) -> Result<(), NonFinite> {
+        self.live.clear();
+        self.scales.clear();
+        self.scales.reserve_exact(rows.len());
+        let mut live_rows = Vec::with_capacity(rows.len());
+        for (row, h) in rows.iter().enumerate() {
+            let largest = match largest_magnitude(h, w) {
+                Some(0.0) => continue,
+                Some(largest) => largest,
+                None => {
+                    self.live.clear();
+                    self.condensed.clear();
+                    return Err(NonFinite { row });
+                }
+            };
+            let exponent = -largest.log2().floor();
+            // The least and the largest power whose reciprocal is one, too.
+            self.scales.push(exponent.clamp(-126.0, 126.0).exp2());
+            self.live.push(row as u32);
+            live_rows.push(*h);
+        }
+        self.n_zero = rows.len() - live_rows.len();
+        let scales = std::mem::take(&mut self.scales);
+        self.multiply(Weighted {
+            rows: &live_rows,
+            weights: w,
+            scales: Some(&scales),
+        });
+        self.scales = scales;
         Ok(())
     }
 
@@ -125,8 +157,9 @@ impl CosineDistances {
 
     /// Bytes held after `n` rows of width `d`.
     pub fn bytes(n: usize, d: usize) -> usize {
-        n.div_ceil(TILE) * d.div_ceil(WIDTH) * size_of::<Quad>()
-            + n * (size_of::<f32>() + size_of::<f64>() + size_of::<u32>())
+        let per_row = 2 * size_of::<f32>() + size_of::<f64>() + size_of::<u32>();
+        Panels::bytes(n, d)
+            + n * (per_row + size_of::<&[f32]>())
             + n * n.saturating_sub(1) / 2 * size_of::<f32>()
     }
 }
@@ -136,8 +169,21 @@ pub(super) fn condensed_row(n: usize, i: usize) -> usize {
     i * (2 * n - i - 1) / 2
 }
 
+/// The largest magnitude of `h ⊙ w` (or `h`); none if an element is not finite.
+fn largest_magnitude(h: &[f32], w: Option<&[f32]>) -> Option<f32> {
+    let mut largest = 0.0f32;
+    for (k, h) in h.iter().enumerate() {
+        let e = w.map_or(*h, |w| h * w[k]);
+        if !e.is_finite() {
+            return None;
+        }
+        largest = largest.max(e.abs());
+    }
+    Some(largest)
+}
+
 /// Sets the length without the spare room of amortised growth, so that [`CosineDistances::bytes`] holds.
-fn resize<T: Copy>(buffer: &mut Vec<T>, len: usize, value: T) {
+pub(super) fn resize<T: Copy>(buffer: &mut Vec<T>, len: usize, value: T) {
     buffer.reserve_exact(len.saturating_sub(buffer.len()));
     buffer.resize(len, value);
 }
@@ -170,8 +216,16 @@ mod tests {
         let mut random = Random(1);
         let units: Vec<Isa> = Isa::available().collect();
         println!("vector units of this machine: {units:?}");
-        for n in [0, 1, 2, 3, 4, 5, 8, 15, 17, 33] {
-            for d in [1, 3, 15, 16, 17, 64, 384, 385, 768, 1000] {
+        // Around whole registers, squares, tiles, stretches and spans; then around whole blocks.
+        let cases: [(&[usize], &[usize]); 2] = [
+            (
+                &[0, 1, 2, 3, 4, 5, 8, 15, 17, 33],
+                &[1, 3, 15, 16, 17, 64, 192, 193, 385, 768, 769, 1000],
+            ),
+            (&[127, 128, 129, 250, 257], &[1, 20, 200, 800]),
+        ];
+        for (ns, ds) in cases {
+            for (n, d) in ns.iter().flat_map(|n| ds.iter().map(|d| (*n, *d))) {
                 let (rows, w) = (random.rows(n, d), random.vector(d));
                 for w in [None, Some(w.as_slice())] {
                     let mut fused: Option<Vec<f32>> = None;
@@ -336,8 +390,7 @@ mod tests {
             reused.compute(&slices(&rows), None).unwrap();
             fresh.compute(&slices(&rows), None).unwrap();
             assert_eq!(reused.condensed(), fresh.condensed(), "n {n}, d {d}");
-            let held = size_of_val(fresh.quads.spare_capacity_mut())
-                + size_of_val(&fresh.quads[..])
+            let held = fresh.panels.held()
                 + fresh.squares.capacity() * size_of::<f32>()
                 + fresh.reciprocal_norms.capacity() * size_of::<f64>()
                 + fresh.live.capacity() * size_of::<u32>()

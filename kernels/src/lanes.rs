@@ -7,8 +7,11 @@
 //! Over 400 lines so that all unsafe code stands in one file.
 
 mod cross;
+mod gram;
 
-use crate::distance::condensed_row;
+pub(super) use gram::{Panels, Weighted};
+
+use gram::{Ahead, Tile};
 
 /// Floats in a [`Line`].
 pub(super) const WIDTH: usize = 16;
@@ -33,6 +36,20 @@ const PLAIN: std::ops::Range<f32> = 1e-9..1e9;
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub(super) struct Line([f32; WIDTH]);
+
+impl Line {
+    /// All floats of some lines.
+    fn flat(lines: &[Self]) -> &[f32] {
+        // SAFETY: a line is sixteen floats and nothing else.
+        unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * WIDTH) }
+    }
+
+    /// All floats of some lines, to be written.
+    fn flat_mut(lines: &mut [Self]) -> &mut [f32] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * WIDTH) }
+    }
+}
 
 /// One line of each of four rows. The rows of a tile lie interleaved, so that it reads two streams, not eight.
 pub(super) type Quad = [Line; TILE];
@@ -144,35 +161,6 @@ impl Isa {
             Kind::Neon => cosine_distances(condensed, reciprocal_norms),
         }
     }
-
-    /// Condensed dot products of the first rows of `quads`, each `lines` long, and the rows' squared norms: as many
-    /// rows as `squares` has places.
-    pub(super) fn gram(self, quads: &[Quad], lines: usize, out: &mut [f32], squares: &mut [f32]) {
-        let n = squares.len();
-        assert_eq!(
-            quads.len(),
-            n.div_ceil(TILE) * lines,
-            "rows are padded to whole tiles"
-        );
-        assert_eq!(
-            out.len(),
-            n * n.saturating_sub(1) / 2,
-            "one product per pair"
-        );
-        match self.0 {
-            // SAFETY: this vector type is plain Rust and needs no feature.
-            Kind::Portable => unsafe { gram::<[f32; 4], 2>(quads, lines, out, squares) },
-            // SAFETY: an `Isa` of this kind exists only where its features were detected.
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => unsafe { gram_avx2(quads, lines, out, squares) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 => unsafe { gram_avx512(quads, lines, out, squares) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "aarch64")]
-            Kind::Neon => unsafe { gram_neon(quads, lines, out, squares) },
-        }
-    }
 }
 
 // The same source compiled once per set of features: `inline(always)` bodies take the features of their caller.
@@ -205,27 +193,6 @@ fn cosine_distances_avx2(condensed: &mut [f32], reciprocal_norms: &[f64]) {
 #[target_feature(enable = "avx512f")]
 fn cosine_distances_avx512(condensed: &mut [f32], reciprocal_norms: &[f64]) {
     cosine_distances(condensed, reciprocal_norms);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn gram_avx2(quads: &[Quad], lines: usize, out: &mut [f32], squares: &mut [f32]) {
-    // SAFETY: this function is compiled with the features the vector type needs.
-    unsafe { gram::<std::arch::x86_64::__m256, 2>(quads, lines, out, squares) }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn gram_avx512(quads: &[Quad], lines: usize, out: &mut [f32], squares: &mut [f32]) {
-    // SAFETY: this function is compiled with the features the vector type needs.
-    unsafe { gram::<std::arch::x86_64::__m512, 4>(quads, lines, out, squares) }
-}
-
-#[cfg(target_arch = "aarch64")]
-#[target_feature(enable = "neon")]
-fn gram_neon(quads: &[Quad], lines: usize, out: &mut [f32], squares: &mut [f32]) {
-    // SAFETY: this function is compiled with the features the vector type needs.
-    unsafe { gram::<std::arch::aarch64::float32x4_t, 4>(quads, lines, out, squares) }
 }
 
 /// Returns the sum of the row's magnitudes, which is not finite if an element is not.
@@ -304,57 +271,6 @@ fn cosine_distances(condensed: &mut [f32], reciprocal_norms: &[f64]) {
             *x = (1.0 - (f64::from(*x) * (norm * other)) as f32).clamp(0.0, 2.0);
         }
         rest = below;
-    }
-}
-
-/// # Safety
-/// The caller is compiled with the features `V` needs, and the machine has them.
-#[inline(always)]
-unsafe fn gram<V: Vector, const M: usize>(
-    quads: &[Quad],
-    lines: usize,
-    out: &mut [f32],
-    squares: &mut [f32],
-) {
-    let n = squares.len();
-    out.fill(0.0);
-    squares.fill(0.0);
-    // Blocks of equal length: a short last one would pay for a tile's reduction with little work.
-    let block = lines.div_ceil(lines.div_ceil(BLOCK_LINES).max(1)).max(1);
-    for start in (0..lines).step_by(block) {
-        let end = lines.min(start + block);
-        let rows = |i: usize| &quads[i / TILE * lines..][start..end];
-        for group in (0..n).step_by(GROUP_COLUMNS) {
-            let group_end = n.min(group + GROUP_COLUMNS);
-            for i in (0..group_end).step_by(TILE) {
-                for j in (group.max(i)..group_end).step_by(TILE) {
-                    // SAFETY: the caller's promise.
-                    let dots = unsafe { tile::<V, M>(rows(i), rows(j)) };
-                    add_tile(&dots, i, j, n, out);
-                    if i == j {
-                        for (k, square) in squares[i..n.min(i + TILE)].iter_mut().enumerate() {
-                            *square += dots[k][k];
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Adds a tile's products to the pairs it holds above the diagonal and inside the `n` rows.
-#[inline(always)]
-fn add_tile(dots: &[[f32; TILE]; TILE], i: usize, j: usize, n: usize, out: &mut [f32]) {
-    for (i, dots) in (i..n).zip(dots) {
-        let skip = (i + 1).saturating_sub(j);
-        let keep = TILE.min(n - j);
-        if skip < keep {
-            let first = condensed_row(n, i) + (j + skip - i - 1);
-            let pairs = &mut out[first..first + keep - skip];
-            for (sum, dot) in pairs.iter_mut().zip(&dots[skip..keep]) {
-                *sum += dot;
-            }
-        }
     }
 }
 
@@ -440,8 +356,17 @@ trait Vector: Copy {
 
     unsafe fn zero() -> Self;
 
+    /// The same float in every lane.
+    unsafe fn splat(x: f32) -> Self;
+
     /// Lanes `part * LANES ..` of a line; `part` is below `WIDTH / LANES`.
     unsafe fn load(line: &Line, part: usize) -> Self;
+
+    /// The first `LANES` floats, of at least as many.
+    unsafe fn load_floats(floats: &[f32]) -> Self;
+
+    /// Overwrites the first `LANES` floats, of at least as many.
+    unsafe fn store(self, floats: &mut [f32]);
 
     /// `a * b + c`.
     unsafe fn mul_add(a: Self, b: Self, c: Self) -> Self;
@@ -450,6 +375,21 @@ trait Vector: Copy {
 
     /// The sum of each register's lanes: its halves are added, then theirs, down to one lane.
     unsafe fn total(four: [Self; 4]) -> [f32; 4];
+
+    /// `h ⊙ w` for eight rows, as eight columns.
+    #[inline(always)]
+    unsafe fn columns(h: [&[f32; 8]; 8], w: &[f32; 8]) -> [[f32; 8]; 8] {
+        let mut columns = [[0.0; 8]; 8];
+        for (i, h) in h.iter().enumerate() {
+            for (column, (h, w)) in columns.iter_mut().zip(h.iter().zip(w)) {
+                column[i] = h * w;
+            }
+        }
+        columns
+    }
+
+    /// [`gram::multiply`] for this register: a function of its own, so that its loop has all registers.
+    unsafe fn multiply<const L: usize>(tile: Tile<'_, L>, ahead: &mut Ahead<'_>);
 }
 
 impl Vector for [f32; 4] {
@@ -461,8 +401,23 @@ impl Vector for [f32; 4] {
     }
 
     #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        [x; 4]
+    }
+
+    #[inline(always)]
     unsafe fn load(line: &Line, part: usize) -> Self {
         line.0.as_chunks().0[part]
+    }
+
+    #[inline(always)]
+    unsafe fn load_floats(floats: &[f32]) -> Self {
+        floats.as_chunks().0[0]
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, floats: &mut [f32]) {
+        floats.as_chunks_mut().0[0] = self;
     }
 
     #[inline(always)]
@@ -478,6 +433,11 @@ impl Vector for [f32; 4] {
     #[inline(always)]
     unsafe fn total(four: [Self; 4]) -> [f32; 4] {
         four.map(|x| (x[0] + x[2]) + (x[1] + x[3]))
+    }
+
+    unsafe fn multiply<const L: usize>(tile: Tile<'_, L>, ahead: &mut Ahead<'_>) {
+        // SAFETY: the caller's promise.
+        unsafe { gram::multiply::<Self, L>(tile, ahead) }
     }
 }
 

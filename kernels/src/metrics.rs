@@ -11,6 +11,7 @@
 
 use super::clusters::FlatClusters;
 use super::distance::condensed_row;
+use super::simd::wide;
 
 /// Pairs taken at once.
 const LANES: usize = 8;
@@ -42,20 +43,7 @@ pub fn polysemanticity(condensed: &[f32], clusters: &FlatClusters) -> Polysemant
         n * n.saturating_sub(1) / 2,
         "one distance per pair"
     );
-    let mut sums = Sums::default();
-    for (i, &label) in labels.iter().enumerate() {
-        let row = &condensed[condensed_row(n, i)..][..n - i - 1];
-        let (lines, rest) = row.as_chunks::<LANES>();
-        let (others, last) = labels[i + 1..].as_chunks::<LANES>();
-        for (line, others) in lines.iter().zip(others) {
-            sums.add(line, others, label);
-        }
-        // Pairs of distance zero with a label that nobody has fill the last line.
-        let (mut line, mut others) = ([0.0; LANES], [u32::MAX; LANES]);
-        line[..rest.len()].copy_from_slice(rest);
-        others[..last.len()].copy_from_slice(last);
-        sums.add(&line, &others, label);
-    }
+    let sums = wide(|| Sums::of(condensed, labels));
     let pairs = condensed.len() as u64;
     let all = Sum {
         total: sums.all.iter().sum(),
@@ -89,6 +77,25 @@ struct Sums {
 }
 
 impl Sums {
+    #[inline(always)]
+    fn of(condensed: &[f32], labels: &[u32]) -> Self {
+        let mut sums = Self::default();
+        for (i, &label) in labels.iter().enumerate() {
+            let row = &condensed[condensed_row(labels.len(), i)..][..labels.len() - i - 1];
+            let (lines, rest) = row.as_chunks::<LANES>();
+            let (others, last) = labels[i + 1..].as_chunks::<LANES>();
+            for (line, others) in lines.iter().zip(others) {
+                sums.add(line, others, label);
+            }
+            // Pairs of distance zero with a label that nobody has fill the last line.
+            let (mut line, mut others) = ([0.0; LANES], [u32::MAX; LANES]);
+            line[..rest.len()].copy_from_slice(rest);
+            others[..last.len()].copy_from_slice(last);
+            sums.add(&line, &others, label);
+        }
+        sums
+    }
+
     /// Without a branch: whether two examples share a cluster is as good as random to the processor.
     #[inline(always)]
     fn add(&mut self, distances: &[f32; LANES], others: &[u32; LANES], label: u32) {

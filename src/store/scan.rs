@@ -19,7 +19,8 @@ use datafusion::physical_expr::{
     AcrossPartitions, ConstExpr, EquivalenceProperties, LexOrdering, Partitioning, PhysicalExpr,
     PhysicalSortExpr, RangePartitioning,
 };
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::coop::cooperative;
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
 use datafusion::physical_plan::filter_pushdown::{
     ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation,
 };
@@ -243,7 +244,9 @@ impl Read {
             partitioning,
             EmissionType::Incremental,
             Boundedness::Bounded,
-        ))
+        )
+        // Said here, so that no plan puts a node between this one and the operator that shares its vectors.
+        .with_scheduling_type(SchedulingType::Cooperative))
     }
 }
 
@@ -365,7 +368,8 @@ impl ExecutionPlan for RunScan {
         };
         let batches = stream::iter(reader);
         let schema = Arc::clone(&self.read.schema);
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
+        let batches = RecordBatchStreamAdapter::new(schema, batches);
+        Ok(Box::pin(cooperative(batches)))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {

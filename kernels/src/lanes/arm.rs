@@ -1,5 +1,6 @@
 //! The registers of aarch64: NEON.
 
+use super::gram::{self, Ahead, Tile};
 use super::{Line, Vector};
 use std::arch::aarch64::*;
 
@@ -13,9 +14,27 @@ impl Vector for float32x4_t {
     }
 
     #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        // SAFETY: the caller has the feature.
+        unsafe { vdupq_n_f32(x) }
+    }
+
+    #[inline(always)]
     unsafe fn load(line: &Line, part: usize) -> Self {
         // SAFETY: the part lies inside the line.
         unsafe { vld1q_f32(line.0.as_ptr().add(part * Self::LANES)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_floats(floats: &[f32]) -> Self {
+        // SAFETY: there are enough floats.
+        unsafe { vld1q_f32(floats.as_ptr()) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, floats: &mut [f32]) {
+        // SAFETY: there are enough floats.
+        unsafe { vst1q_f32(floats.as_mut_ptr(), self) }
     }
 
     #[inline(always)]
@@ -41,5 +60,11 @@ impl Vector for float32x4_t {
             }
             totals
         }
+    }
+
+    #[target_feature(enable = "neon")]
+    unsafe fn multiply<const L: usize>(tile: Tile<'_, L>, ahead: &mut Ahead<'_>) {
+        // SAFETY: the caller's promise.
+        unsafe { gram::multiply::<Self, L>(tile, ahead) }
     }
 }

@@ -1,5 +1,6 @@
 //! The registers of x86-64: AVX2 and AVX-512.
 
+use super::gram::{self, Ahead, Tile};
 use super::{Line, Vector};
 use std::arch::x86_64::*;
 
@@ -30,9 +31,27 @@ impl Vector for __m256 {
     }
 
     #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        // SAFETY: the caller has the feature.
+        unsafe { _mm256_set1_ps(x) }
+    }
+
+    #[inline(always)]
     unsafe fn load(line: &Line, part: usize) -> Self {
         // SAFETY: the part lies inside the line, whose alignment is 64.
         unsafe { _mm256_load_ps(line.0.as_ptr().add(part * Self::LANES)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_floats(floats: &[f32]) -> Self {
+        // SAFETY: there are enough floats.
+        unsafe { _mm256_loadu_ps(floats.as_ptr()) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, floats: &mut [f32]) {
+        // SAFETY: there are enough floats.
+        unsafe { _mm256_storeu_ps(floats.as_mut_ptr(), self) }
     }
 
     #[inline(always)]
@@ -58,6 +77,44 @@ impl Vector for __m256 {
             total(halves)
         }
     }
+
+    #[inline(always)]
+    unsafe fn columns(h: [&[f32; 8]; 8], w: &[f32; 8]) -> [[f32; 8]; 8] {
+        // SAFETY: the caller has the feature, and every array is as long as a register.
+        unsafe {
+            let w = Self::load_floats(w);
+            let mut rows = [Self::zero(); 8];
+            for (row, h) in rows.iter_mut().zip(h) {
+                *row = _mm256_mul_ps(Self::load_floats(h), w);
+            }
+            // Pairs of rows, then pairs of pairs, then halves.
+            let mut pairs = [Self::zero(); 8];
+            for i in 0..4 {
+                let [a, b] = [rows[2 * i], rows[2 * i + 1]];
+                pairs[2 * i] = _mm256_unpacklo_ps(a, b);
+                pairs[2 * i + 1] = _mm256_unpackhi_ps(a, b);
+            }
+            for i in [0, 1, 4, 5] {
+                let [a, b] = [pairs[i], pairs[i + 2]];
+                let first = i / 4 * 4 + i % 4 * 2;
+                rows[first] = _mm256_shuffle_ps::<0x44>(a, b);
+                rows[first + 1] = _mm256_shuffle_ps::<0xee>(a, b);
+            }
+            let mut columns = [[0.0; 8]; 8];
+            for i in 0..4 {
+                let [a, b] = [rows[i], rows[i + 4]];
+                _mm256_permute2f128_ps::<0x20>(a, b).store(&mut columns[i]);
+                _mm256_permute2f128_ps::<0x31>(a, b).store(&mut columns[i + 4]);
+            }
+            columns
+        }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn multiply<const L: usize>(tile: Tile<'_, L>, ahead: &mut Ahead<'_>) {
+        // SAFETY: the caller's promise.
+        unsafe { gram::multiply::<Self, L>(tile, ahead) }
+    }
 }
 
 impl Vector for __m512 {
@@ -70,9 +127,27 @@ impl Vector for __m512 {
     }
 
     #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        // SAFETY: the caller has the feature.
+        unsafe { _mm512_set1_ps(x) }
+    }
+
+    #[inline(always)]
     unsafe fn load(line: &Line, _part: usize) -> Self {
         // SAFETY: a line is one register wide, and its alignment is 64.
         unsafe { _mm512_load_ps(line.0.as_ptr()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_floats(floats: &[f32]) -> Self {
+        // SAFETY: there are enough floats.
+        unsafe { _mm512_loadu_ps(floats.as_ptr()) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, floats: &mut [f32]) {
+        // SAFETY: there are enough floats.
+        unsafe { _mm512_storeu_ps(floats.as_mut_ptr(), self) }
     }
 
     #[inline(always)]
@@ -98,5 +173,17 @@ impl Vector for __m512 {
             }
             <__m256 as Vector>::total(halves)
         }
+    }
+
+    #[inline(always)]
+    unsafe fn columns(h: [&[f32; 8]; 8], w: &[f32; 8]) -> [[f32; 8]; 8] {
+        // SAFETY: the caller has the feature, which includes AVX2.
+        unsafe { <__m256 as Vector>::columns(h, w) }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    unsafe fn multiply<const L: usize>(tile: Tile<'_, L>, ahead: &mut Ahead<'_>) {
+        // SAFETY: the caller's promise.
+        unsafe { gram::multiply::<Self, L>(tile, ahead) }
     }
 }
