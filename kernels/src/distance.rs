@@ -12,7 +12,7 @@
 //! direction: it is left out and counted. Cost: n² d / 2 multiplications.
 //! Source: Foote 2024, equations 1 and 3.
 
-use super::lanes::{Isa, Panels, Weighted};
+use super::lanes::{Isa, Products, Weighted};
 
 /// Squared norms between which squares, their sums and the products of two reciprocal norms are normal numbers.
 const PLAIN: std::ops::Range<f32> = 1e-18..1e18;
@@ -28,7 +28,7 @@ pub struct NonFinite {
 #[derive(Debug)]
 pub struct CosineDistances {
     isa: Isa,
-    panels: Panels,
+    products: Products,
     /// Squared norms of the live rows.
     squares: Vec<f32>,
     /// Their reciprocal norms, in float64: equal rows then lie at a distance of exactly zero.
@@ -55,7 +55,7 @@ impl CosineDistances {
     pub(super) fn with_isa(isa: Isa) -> Self {
         Self {
             isa,
-            panels: Panels::default(),
+            products: Products::with_isa(isa),
             squares: Vec::new(),
             reciprocal_norms: Vec::new(),
             scales: Vec::new(),
@@ -101,7 +101,7 @@ impl CosineDistances {
         resize(&mut self.squares, n, 0.0);
         resize(&mut self.condensed, n * n.saturating_sub(1) / 2, 0.0);
         let out = (&mut self.condensed[..], &mut self.squares[..]);
-        self.isa.gram(weighted, &mut self.panels, out.0, out.1);
+        self.products.gram(weighted, out.0, out.1);
     }
 
     /// The same where an embedding has no direction or leaves the range of its squares: every row is multiplied by
@@ -158,7 +158,7 @@ impl CosineDistances {
     /// Bytes held after `n` rows of width `d`.
     pub fn bytes(n: usize, d: usize) -> usize {
         let per_row = 2 * size_of::<f32>() + size_of::<f64>() + size_of::<u32>();
-        Panels::bytes(n, d)
+        Products::bytes(n, d)
             + n * (per_row + size_of::<&[f32]>())
             + n * n.saturating_sub(1) / 2 * size_of::<f32>()
     }
@@ -390,7 +390,7 @@ mod tests {
             reused.compute(&slices(&rows), None).unwrap();
             fresh.compute(&slices(&rows), None).unwrap();
             assert_eq!(reused.condensed(), fresh.condensed(), "n {n}, d {d}");
-            let held = fresh.panels.held()
+            let held = fresh.products.held()
                 + fresh.squares.capacity() * size_of::<f32>()
                 + fresh.reciprocal_norms.capacity() * size_of::<f64>()
                 + fresh.live.capacity() * size_of::<u32>()

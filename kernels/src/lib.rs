@@ -25,6 +25,7 @@ pub mod metrics;
 pub mod norm;
 pub mod quality;
 pub mod random;
+mod row_matrix;
 pub mod rows;
 pub mod sae;
 pub mod scc;
@@ -32,7 +33,6 @@ pub mod search;
 pub mod simd;
 #[cfg(test)]
 mod testing;
-mod tile_rows;
 pub mod unit_sums;
 pub mod vector;
 

@@ -11,9 +11,10 @@
 //! `metrics` and `quality`, which are the same numbers to float32 precision.
 
 use super::clusters::FlatClusters;
+use super::lanes::Products;
 use super::metrics::Polysemanticity;
 use super::quality::of_one;
-use super::tile_rows::TileRows;
+use super::row_matrix::RowMatrix;
 
 /// Clusters whose means are multiplied with all rows at once. Chosen, not tuned.
 const BLOCK: usize = 32;
@@ -21,7 +22,7 @@ const BLOCK: usize = 32;
 /// Unit vectors with their clusters.
 #[derive(Debug)]
 pub struct UnitSums<'a> {
-    units: &'a TileRows,
+    units: &'a RowMatrix,
     clusters: &'a FlatClusters,
     members: Vec<Vec<u32>>,
     /// For each observation, the sum of its distances to the others of its cluster.
@@ -29,7 +30,7 @@ pub struct UnitSums<'a> {
 }
 
 impl<'a> UnitSums<'a> {
-    pub(super) fn new(units: &'a TileRows, clusters: &'a FlatClusters) -> Self {
+    pub(super) fn new(units: &'a RowMatrix, clusters: &'a FlatClusters) -> Self {
         assert_eq!(units.len(), clusters.labels.len(), "one label a row");
         let members = clusters.members();
         let mut own = vec![0.0; units.len()];
@@ -119,22 +120,24 @@ impl<'a> UnitSums<'a> {
             return None;
         }
         let mut nearest = vec![f64::INFINITY; n];
-        let (mut means, mut block, mut products) =
-            (TileRows::default(), TileRows::default(), vec![]);
+        let (mut means, mut products) = (RowMatrix::default(), Products::default());
+        let mut similarities = Vec::with_capacity(BLOCK * BLOCK.min(self.members.len()));
         for (part, clusters) in self.members.chunks(BLOCK).enumerate() {
             means.reset(clusters.len(), self.units.width());
             for (place, members) in clusters.iter().enumerate() {
                 let sum = sum_of(self.units, members);
                 means.set_mean(place, &sum, members.len() as f64);
             }
+            let columns: Vec<&[f32]> = (0..means.len()).map(|i| means.row(i)).collect();
             for first in (0..n).step_by(BLOCK) {
                 let end = n.min(first + BLOCK);
-                block.reset(end - first, self.units.width());
-                (first..end).for_each(|i| block.copy(i - first, self.units, i));
-                block.products(&means, (0, clusters.len()), &mut products);
-                for (i, products) in (first..end).zip(products.chunks_exact(clusters.len())) {
+                let rows: Vec<&[f32]> = (first..end).map(|i| self.units.row(i)).collect();
+                similarities.resize(rows.len() * columns.len(), 0.0);
+                products.cross(&rows, &columns, &mut similarities);
+                for (i, similarities) in (first..end).zip(similarities.chunks_exact(clusters.len()))
+                {
                     let own = (self.clusters.labels[i] as usize).wrapping_sub(part * BLOCK);
-                    for (place, &dot) in products.iter().enumerate() {
+                    for (place, &dot) in similarities.iter().enumerate() {
                         if place != own {
                             nearest[i] = nearest[i].min(f64::from(1.0 - dot).max(0.0));
                         }
@@ -157,14 +160,15 @@ impl<'a> UnitSums<'a> {
     pub fn bytes(n: usize, d: usize) -> usize {
         let block = BLOCK.min(n);
         let per_row = 2 * size_of::<f64>() + size_of::<u32>() + size_of::<Vec<u32>>();
-        2 * TileRows::bytes(block, d)
-            + block * block * size_of::<f32>()
+        RowMatrix::bytes(block, d)
+            + Products::bytes(block, d)
+            + block * (block * size_of::<f32>() + 2 * size_of::<&[f32]>())
             + n * per_row
             + d * size_of::<f64>()
     }
 }
 
-fn sum_of(units: &TileRows, members: &[u32]) -> Vec<f64> {
+fn sum_of(units: &RowMatrix, members: &[u32]) -> Vec<f64> {
     let mut sum = vec![0.0; units.width()];
     for &i in members {
         units.add_to(i as usize, 1.0, &mut sum);
@@ -201,7 +205,7 @@ mod tests {
             (150, 150),
         ] {
             let rows = random.rows(n, 40);
-            let (mut units, mut live) = (TileRows::default(), vec![]);
+            let (mut units, mut live) = (RowMatrix::default(), vec![]);
             units.embed(&slices(&rows), None, &mut live).unwrap();
             let mut distances = CosineDistances::new();
             distances.compute(&slices(&rows), None).unwrap();
@@ -255,7 +259,7 @@ mod tests {
     #[test]
     fn equal_rows_are_no_distance_apart_and_the_first_is_central() {
         let rows = vec![vec![0.3f32, 0.1, 0.7]; 5];
-        let (mut units, mut live) = (TileRows::default(), vec![]);
+        let (mut units, mut live) = (RowMatrix::default(), vec![]);
         units.embed(&slices(&rows), None, &mut live).unwrap();
         let clusters = FlatClusters {
             labels: vec![0; 5],

@@ -1,7 +1,7 @@
 //! The registers of aarch64: NEON.
 
-use super::gram::{self, Ahead, Tile};
-use super::{Line, Vector};
+use super::Vector;
+use super::panels::{Ahead, Tile, multiply_tile};
 use std::arch::aarch64::*;
 
 impl Vector for float32x4_t {
@@ -20,13 +20,7 @@ impl Vector for float32x4_t {
     }
 
     #[inline(always)]
-    unsafe fn load(line: &Line, part: usize) -> Self {
-        // SAFETY: the part lies inside the line.
-        unsafe { vld1q_f32(line.0.as_ptr().add(part * Self::LANES)) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_floats(floats: &[f32]) -> Self {
+    unsafe fn load(floats: &[f32]) -> Self {
         // SAFETY: there are enough floats.
         unsafe { vld1q_f32(floats.as_ptr()) }
     }
@@ -49,22 +43,13 @@ impl Vector for float32x4_t {
         unsafe { vaddq_f32(a, b) }
     }
 
-    #[inline(always)]
-    unsafe fn total(four: [Self; 4]) -> [f32; 4] {
-        // SAFETY: the caller has the feature.
-        unsafe {
-            let mut totals = [0.0; 4];
-            for (total, x) in totals.iter_mut().zip(four) {
-                let halves = vadd_f32(vget_low_f32(x), vget_high_f32(x));
-                *total = vget_lane_f32::<0>(halves) + vget_lane_f32::<1>(halves);
-            }
-            totals
-        }
-    }
-
     #[target_feature(enable = "neon")]
-    unsafe fn multiply<const L: usize>(tile: Tile<'_, L>, ahead: &mut Ahead<'_>) {
+    unsafe fn multiply_tile<const L: usize>(
+        tile: Tile<'_>,
+        panels: [&[f32]; L],
+        ahead: &mut Ahead<'_>,
+    ) {
         // SAFETY: the caller's promise.
-        unsafe { gram::multiply::<Self, L>(tile, ahead) }
+        unsafe { multiply_tile::<Self, L>(tile, panels, ahead) }
     }
 }
