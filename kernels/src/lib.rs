@@ -15,6 +15,7 @@
 pub mod activation;
 pub mod activity;
 pub mod attention;
+mod chain;
 pub mod clusters;
 pub mod coactivation;
 pub mod distance;

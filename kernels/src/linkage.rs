@@ -1,8 +1,11 @@
 //! Condensed dissimilarities become the merges of a dendrogram.
 //!
-//! A thin layer over the crate kodama (Müllner 2011): buffers are reused, the caller's matrix survives, and
-//! merges carry SciPy's labels, `n + i` for the cluster that step `i` makes.
+//! A thin layer over the crate kodama (Müllner 2011) and, for average linkage of small groups, [`chain`](super::chain):
+//! buffers are reused, the caller's matrix survives, and merges carry SciPy's labels, `n + i` for the cluster that
+//! step `i` makes.
 //! Cost: n² for all but centroid and median linkage, which are n³ at worst.
+
+use super::chain::{Chain, MOST};
 
 /// How the dissimilarity of a merged cluster to another follows from its parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -82,6 +85,7 @@ pub struct Step {
 
 /// Merges one matrix after another in the same buffers.
 pub struct Linker {
+    chain: Chain,
     state: kodama::LinkageState<f32>,
     dendrogram: kodama::Dendrogram<f32>,
     matrix: Vec<f32>,
@@ -104,6 +108,7 @@ impl Linker {
     /// Empty buffers.
     pub fn new() -> Self {
         Self {
+            chain: Chain::default(),
             state: kodama::LinkageState::new(),
             dendrogram: kodama::Dendrogram::new(0),
             matrix: Vec::new(),
@@ -114,19 +119,35 @@ impl Linker {
     /// The `n - 1` merges of `n` observations, in the order they are made.
     ///
     /// # Panics
-    /// If `condensed` does not hold `n (n - 1) / 2` finite values.
+    /// If `condensed` does not hold `n (n - 1) / 2` finite values, none negative.
     pub fn link(&mut self, condensed: &[f32], n: usize, linkage: Linkage) -> &[Step] {
         assert_eq!(
             condensed.len(),
             n * n.saturating_sub(1) / 2,
             "one dissimilarity per pair"
         );
+        // Without an early exit, which would keep it from the vector unit.
+        let valid = |valid: bool, x: &f32| valid & (*x >= 0.0) & x.is_finite();
+        assert!(
+            condensed.iter().fold(true, valid),
+            "no dissimilarity is negative or not finite"
+        );
+        self.steps.clear();
+        self.steps.reserve_exact(n);
+        if linkage == Linkage::Average && n <= MOST {
+            self.chain.average(condensed, n, &mut self.steps);
+            return &self.steps;
+        }
+        self.by_kodama(condensed, n, linkage);
+        &self.steps
+    }
+
+    fn by_kodama(&mut self, condensed: &[f32], n: usize, linkage: Linkage) {
         self.matrix.clear();
         self.matrix.reserve_exact(condensed.len());
         self.matrix.extend_from_slice(condensed);
         let (state, matrix) = (&mut self.state, &mut self.matrix);
         kodama::linkage_with(state, matrix, n, linkage.method(), &mut self.dendrogram);
-        self.steps.clear();
         self.steps
             .extend(self.dendrogram.steps().iter().map(|step| Step {
                 cluster1: step.cluster1 as u32,
@@ -134,13 +155,16 @@ impl Linker {
                 dissimilarity: step.dissimilarity,
                 size: step.size as u32,
             }));
-        &self.steps
     }
 
-    /// Bytes held after `n` observations: the copy of the matrix, and at most this much per observation for
-    /// kodama's lists, its dendrogram and our steps.
+    /// Bytes held after `n` observations: a copy of the matrix, and at most this much per observation for kodama's
+    /// lists, its dendrogram and our steps.
     pub fn bytes(n: usize) -> usize {
-        n * n.saturating_sub(1) / 2 * size_of::<f32>() + n * 256
+        let copy = match n <= MOST {
+            true => Chain::bytes(n),
+            false => n * n.saturating_sub(1) / 2 * size_of::<f32>(),
+        };
+        copy + n * 256
     }
 }
 
@@ -219,6 +243,29 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Where many dissimilarities are equal, too, as between texts that repeat.
+    #[test]
+    fn chains_make_kodamas_merges() {
+        let mut random = Random(12);
+        let mut linker = Linker::new();
+        let sizes = (0..40).chain([63, 64, 65, 100, 257, MOST, MOST + 1]);
+        for (n, levels) in sizes.flat_map(|n| [1, 3, 20, 1 << 20].map(|levels| (n, levels))) {
+            let condensed: Vec<f32> = (0..n * n.max(1).saturating_sub(1) / 2)
+                .map(|_| random.index(levels) as f32 / levels as f32)
+                .collect();
+            let steps = linker.link(&condensed, n, Linkage::Average).to_vec();
+            linker.steps.clear();
+            linker.by_kodama(&condensed, n, Linkage::Average);
+            assert_eq!(steps, linker.steps, "n {n}, {levels} levels");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "no dissimilarity is negative or not finite")]
+    fn dissimilarities_that_are_no_numbers_are_refused() {
+        Linker::new().link(&[0.5, f32::NAN, 0.7], 3, Linkage::Average);
     }
 
     #[test]

@@ -2,21 +2,39 @@
 //!
 //! No fused multiply-add is used, so that a result has the same bits on every processor.
 
-/// Runs `f` in code compiled for AVX2 where the processor has it. What `f` calls must be inlined to profit.
+/// What [`wide`] runs: a closure that is small enough to be inlined, or a type of its own.
+pub trait Work {
+    /// What comes out.
+    type Output;
+
+    /// Does the work. To be marked `#[inline(always)]`, like all it calls: other code is compiled for the baseline.
+    fn run(self) -> Self::Output;
+}
+
+impl<R, F: FnOnce() -> R> Work for F {
+    type Output = R;
+
+    #[inline(always)]
+    fn run(self) -> R {
+        self()
+    }
+}
+
+/// Does the work in code compiled for AVX2 where the processor has it.
 #[inline]
-pub fn wide<R>(f: impl FnOnce() -> R) -> R {
+pub fn wide<W: Work>(work: W) -> W::Output {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has the instructions.
-        return unsafe { avx2(f) };
+        return unsafe { avx2(work) };
     }
-    f()
+    work.run()
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn avx2<R>(f: impl FnOnce() -> R) -> R {
-    f()
+fn avx2<W: Work>(work: W) -> W::Output {
+    work.run()
 }
 
 /// Partial sums that run side by side.

@@ -261,11 +261,12 @@ impl DisplayAs for RunScan {
                 read.selection.layers, read.selection.neurons
             )?;
         }
-        let names: Vec<_> = read
-            .schema
-            .fields()
-            .iter()
-            .map(|field| field.name().as_str())
+        let fields = read.schema.fields().iter().zip(&read.columns);
+        let names: Vec<_> = fields
+            .map(|(field, column)| match column {
+                Output::SharedPreMlp => format!("{} in place", field.name()),
+                _ => field.name().clone(),
+            })
             .collect();
         write!(f, ", projection=[{}]", names.join(", "))?;
         if let Some(keys) = &self.keys {
