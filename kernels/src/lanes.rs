@@ -1,5 +1,5 @@
-//! The vector units of processors, and all unsafe code of the kernels: each unsafe block is a load or store inside a
-//! slice that was checked, or a call of code compiled for features that were found at run time.
+//! The vector units of processors. Each unsafe block is a load or store inside a slice that was checked, or a call of
+//! code compiled for features that were found at run time.
 
 mod panels;
 mod products;

@@ -13,8 +13,8 @@ use crate::distance::resize;
 /// Rows of a tile: with two panels that is twelve sums, which sixteen registers hold beside their operands.
 pub(super) const ROWS: usize = 6;
 
-/// Places summed before the sum is added to that of others: short enough that the rounding of same-signed products, the worst case,
-/// stays below 1e-6 at any width.
+/// Places summed before the sum is added to that of others: short enough that the rounding of same-signed products, the
+/// worst case, stays below 1e-6 at any width.
 const CHAIN: usize = 64;
 
 /// Most places of a stretch, the part of every row that is in panels at a time.

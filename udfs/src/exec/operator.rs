@@ -320,8 +320,8 @@ impl ExecutionPlan for PerNeuronExec {
             pending: vec![],
         };
         let partitions = self.properties.output_partitioning().partition_count();
-        let workers = (config.target_partitions() / partitions.max(1)).max(1);
-        let workers = (0..workers)
+        let share = (config.target_partitions() / partitions.max(1)).max(1);
+        let workers = (0..share + 1)
             .map(|_| Worker {
                 name: self.name,
                 function: Arc::clone(&self.function),

@@ -25,6 +25,10 @@ use super::{Group, NeuronFunction, Wanted};
 /// 1024, 3 ms of work, that was a fifth of the time.
 const EXAMPLES_PER_HOP: usize = 8192;
 
+/// What a group may hold for a partition to have one more worker than its share of the cores. While one waits for a hop,
+/// or another partition is at its end, the spare one computes; large groups are worth their memory once only.
+const SPARE_BYTES: usize = 4 << 20;
+
 #[derive(Debug)]
 pub(super) struct Metrics {
     elapsed_compute: Time,
@@ -58,7 +62,7 @@ impl Drop for CancelOnDrop {
 }
 
 /// Collects groups into hops and sends their rows on until the input or the reader ends. While the workers compute,
-/// the next hop is read; one worker a partition is the rule, more spread an input of few partitions over the cores.
+/// the next hop is read. The last of the workers is the spare one.
 pub(super) async fn drive(
     mut idle: Vec<Worker>,
     mut cursor: GroupCursor,
@@ -66,6 +70,8 @@ pub(super) async fn drive(
 ) -> Result<()> {
     let _guard = CancelOnDrop(Arc::clone(&output.cancelled));
     let mut running = FuturesOrdered::new();
+    let share = idle.len() - 1;
+    let function = Arc::clone(&idle[0].function);
     loop {
         let (mut hop, mut examples) = (Vec::new(), 0);
         while examples < EXAMPLES_PER_HOP
@@ -75,7 +81,13 @@ pub(super) async fn drive(
             hop.push(group);
         }
         let last = hop.is_empty();
-        while (last || idle.is_empty())
+        let needed = |group: &Group| Ok(function.bytes(group.len(), group.width()?));
+        let needed = hop.iter().map(needed).collect::<Result<Vec<_>>>()?;
+        let most = match needed.into_iter().max() {
+            Some(bytes) if bytes > SPARE_BYTES => share,
+            _ => share + 1,
+        };
+        while (last || running.len() >= most)
             && let Some(done) = running.next().await
         {
             let (worker, batches): (Worker, Vec<RecordBatch>) = done?;
