@@ -1,8 +1,8 @@
 //! Condensed dissimilarities become the merges of a dendrogram.
 //!
-//! A thin layer over the crate kodama (Müllner 2011) and, for average linkage of small groups, [`chain`](super::chain):
-//! buffers are reused, the caller's matrix survives, and merges carry SciPy's labels, `n + i` for the cluster that
-//! step `i` makes.
+//! A thin layer over the crate kodama (Müllner 2011) and, for average linkage of small groups, the module
+//! `chain`: buffers are reused, the caller's matrix survives, and merges carry SciPy's labels, `n + i` for the cluster
+//! that step `i` makes.
 //! Cost: n² for all but centroid and median linkage, which are n³ at worst.
 
 use super::chain::{Chain, MOST};
