@@ -27,14 +27,11 @@ pub struct NonFinite {
 /// Cosine distances of one group of rows, with buffers that the next group reuses.
 #[derive(Debug)]
 pub struct CosineDistances {
-    isa: Isa,
     products: Products,
     /// Squared norms of the live rows.
     squares: Vec<f32>,
     /// Their reciprocal norms, in float64: equal rows then lie at a distance of exactly zero.
     reciprocal_norms: Vec<f64>,
-    /// Factors of the rows where one leaves the plain range.
-    scales: Vec<f32>,
     live: Vec<u32>,
     n_zero: usize,
     condensed: Vec<f32>,
@@ -54,11 +51,9 @@ impl CosineDistances {
 
     pub(super) fn with_isa(isa: Isa) -> Self {
         Self {
-            isa,
             products: Products::with_isa(isa),
             squares: Vec::new(),
             reciprocal_norms: Vec::new(),
-            scales: Vec::new(),
             live: Vec::new(),
             n_zero: 0,
             condensed: Vec::new(),
@@ -70,10 +65,6 @@ impl CosineDistances {
     /// # Panics
     /// If a row or `w` differs in width from the first row.
     pub fn compute(&mut self, rows: &[&[f32]], w: Option<&[f32]>) -> Result<(), NonFinite> {
-        let d = rows.first().map_or(0, |row| row.len());
-        for (row, h) in rows.iter().enumerate() {
-            assert_eq!(h.len(), d, "row {row} is as wide as the first");
-        }
         self.live.clear();
         self.live.reserve_exact(rows.len());
         self.live.extend(0..rows.len() as u32);
@@ -90,7 +81,8 @@ impl CosineDistances {
         for (norm, &square) in self.reciprocal_norms.iter_mut().zip(&self.squares) {
             *norm = f64::from(square).sqrt().recip();
         }
-        self.isa
+        self.products
+            .isa()
             .cosine_distances(&mut self.condensed, &self.reciprocal_norms);
         Ok(())
     }
@@ -109,9 +101,8 @@ impl CosineDistances {
     #[cold]
     fn multiply_scaled(&mut self, rows: &[&[f32]], w: Option<&[f32]>) -> Result<(), NonFinite> {
         self.live.clear();
-        self.scales.clear();
-        self.scales.reserve_exact(rows.len());
         let mut live_rows = Vec::with_capacity(rows.len());
+        let mut scales = Vec::with_capacity(rows.len());
         for (row, h) in rows.iter().enumerate() {
             let largest = match largest_magnitude(h, w) {
                 Some(0.0) => continue,
@@ -124,18 +115,16 @@ impl CosineDistances {
             };
             let exponent = -largest.log2().floor();
             // The least and the largest power whose reciprocal is one, too.
-            self.scales.push(exponent.clamp(-126.0, 126.0).exp2());
+            scales.push(exponent.clamp(-126.0, 126.0).exp2());
             self.live.push(row as u32);
             live_rows.push(*h);
         }
         self.n_zero = rows.len() - live_rows.len();
-        let scales = std::mem::take(&mut self.scales);
         self.multiply(Weighted {
             rows: &live_rows,
             weights: w,
             scales: Some(&scales),
         });
-        self.scales = scales;
         Ok(())
     }
 

@@ -136,8 +136,6 @@ fn cosine_distances(condensed: &mut [f32], reciprocal_norms: &[f64]) {
 trait Vector: Copy {
     const LANES: usize;
 
-    unsafe fn zero() -> Self;
-
     /// The same float in every lane.
     unsafe fn splat(x: f32) -> Self;
 
@@ -174,11 +172,6 @@ trait Vector: Copy {
 
 impl Vector for [f32; 4] {
     const LANES: usize = 4;
-
-    #[inline(always)]
-    unsafe fn zero() -> Self {
-        [0.0; 4]
-    }
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {

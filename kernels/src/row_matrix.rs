@@ -1,9 +1,9 @@
 //! Rows of equal width, and what the sum-based kernels do to them: sums, means and dot products.
 
-use super::distance::NonFinite;
+use std::ops::Range;
 
-/// Partial sums that run side by side.
-const LANES: usize = 8;
+use super::distance::NonFinite;
+use super::vector::dot;
 
 /// Rows one after another.
 #[derive(Debug, Default)]
@@ -46,6 +46,11 @@ impl RowMatrix {
     /// One row.
     pub(super) fn row(&self, i: usize) -> &[f32] {
         &self.floats[i * self.width..][..self.width]
+    }
+
+    /// Some rows.
+    pub(super) fn rows(&self, range: Range<usize>) -> Vec<&[f32]> {
+        range.map(|i| self.row(i)).collect()
     }
 
     fn row_mut(&mut self, i: usize) -> &mut [f32] {
@@ -119,29 +124,12 @@ impl RowMatrix {
 
     /// The dot product of a row with `other`, in float64.
     pub(super) fn dot(&self, i: usize, other: &[f64]) -> f64 {
-        let (x, rest) = self.row(i).as_chunks::<LANES>();
-        let (y, other_rest) = other.as_chunks::<LANES>();
-        let mut sums = [0.0; LANES];
-        for (x, y) in x.iter().zip(y) {
-            for k in 0..LANES {
-                sums[k] += f64::from(x[k]) * y[k];
-            }
-        }
-        let rest = rest.iter().zip(other_rest);
-        sums.iter().sum::<f64>() + rest.map(|(x, y)| f64::from(*x) * y).sum::<f64>()
+        dot(self.row(i), other)
     }
 
     /// The squared length of a row, in float64.
     pub(super) fn squares(&self, i: usize) -> f64 {
-        let (x, rest) = self.row(i).as_chunks::<LANES>();
-        let mut sums = [0.0; LANES];
-        for x in x {
-            for k in 0..LANES {
-                sums[k] += f64::from(x[k]) * f64::from(x[k]);
-            }
-        }
-        let rest = rest.iter().map(|x| f64::from(*x) * f64::from(*x));
-        sums.iter().sum::<f64>() + rest.sum::<f64>()
+        dot(self.row(i), self.row(i))
     }
 }
 

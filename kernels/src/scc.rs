@@ -249,7 +249,7 @@ impl SubClusters {
                 if end <= part[0] as usize && is_stale[first..end].iter().all(|&stale| stale) {
                     continue;
                 }
-                let rows: Vec<&[f32]> = (first..end).map(|b| self.rows.row(b)).collect();
+                let rows = self.rows.rows(first..end);
                 self.similarities.resize(rows.len() * part.len(), 0.0);
                 let similarities = &mut self.similarities[..];
                 self.products.cross(&rows, &columns, similarities);

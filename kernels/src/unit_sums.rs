@@ -128,10 +128,10 @@ impl<'a> UnitSums<'a> {
                 let sum = sum_of(self.units, members);
                 means.set_mean(place, &sum, members.len() as f64);
             }
-            let columns: Vec<&[f32]> = (0..means.len()).map(|i| means.row(i)).collect();
+            let columns = means.rows(0..means.len());
             for first in (0..n).step_by(BLOCK) {
                 let end = n.min(first + BLOCK);
-                let rows: Vec<&[f32]> = (first..end).map(|i| self.units.row(i)).collect();
+                let rows = self.units.rows(first..end);
                 similarities.resize(rows.len() * columns.len(), 0.0);
                 products.cross(&rows, &columns, &mut similarities);
                 for (i, similarities) in (first..end).zip(similarities.chunks_exact(clusters.len()))

@@ -8,12 +8,6 @@ impl Vector for float32x4_t {
     const LANES: usize = 4;
 
     #[inline(always)]
-    unsafe fn zero() -> Self {
-        // SAFETY: the caller has the feature.
-        unsafe { vdupq_n_f32(0.0) }
-    }
-
-    #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
         // SAFETY: the caller has the feature.
         unsafe { vdupq_n_f32(x) }

@@ -227,10 +227,10 @@ unsafe fn multiply_checked<V: Vector, const L: usize>(
     // SAFETY: the caller's promise.
     unsafe {
         for chain in (0..tile.n_places).step_by(CHAIN) {
-            let mut part = [[V::zero(); L]; ROWS];
+            let mut part = [[V::splat(0.0); L]; ROWS];
             for place in chain..tile.n_places.min(chain + CHAIN) {
                 let at = place * V::LANES;
-                let mut y = [V::zero(); L];
+                let mut y = [V::splat(0.0); L];
                 for (y, panel) in y.iter_mut().zip(&panels) {
                     *y = V::load(panel.get_unchecked(at..at + V::LANES));
                 }

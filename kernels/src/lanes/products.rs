@@ -62,6 +62,11 @@ impl Products {
         }
     }
 
+    /// The vector unit it multiplies on.
+    pub(crate) fn isa(&self) -> Isa {
+        self.isa
+    }
+
     /// Condensed dot products of the rows, and their squared norms.
     pub(crate) fn gram(&mut self, weighted: Weighted<'_>, out: &mut [f32], squares: &mut [f32]) {
         let n = weighted.rows.len();
@@ -97,10 +102,11 @@ impl Products {
     /// Hands sums to `take`; of the columns among themselves, where no rows are given, those of pairs in order at least.
     fn multiply(&mut self, rows: Option<&[&[f32]]>, columns: Weighted<'_>, take: &mut Take<'_>) {
         let (n, d) = (columns.rows.len(), columns.width());
-        let fits = |row: &&[f32]| row.len() == d;
-        assert!(columns.rows.iter().all(fits), "columns are equally wide");
+        for (i, row) in columns.rows.iter().enumerate() {
+            assert_eq!(row.len(), d, "row {i} is as wide as the first");
+        }
         if n > 0 {
-            let fit = rows.is_none_or(|rows| rows.iter().all(fits));
+            let fit = rows.is_none_or(|rows| rows.iter().all(|row| row.len() == d));
             assert!(fit, "rows are as wide as columns");
             let fit = columns.weights.is_none_or(|w| w.len() == d);
             assert!(fit, "one weight a place");

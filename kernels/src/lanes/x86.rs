@@ -8,12 +8,6 @@ impl Vector for __m256 {
     const LANES: usize = 8;
 
     #[inline(always)]
-    unsafe fn zero() -> Self {
-        // SAFETY: the caller has the feature.
-        unsafe { _mm256_setzero_ps() }
-    }
-
-    #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
         // SAFETY: the caller has the feature.
         unsafe { _mm256_set1_ps(x) }
@@ -48,12 +42,12 @@ impl Vector for __m256 {
         // SAFETY: the caller has the feature, and every array is as long as a register.
         unsafe {
             let w = Self::load(w);
-            let mut rows = [Self::zero(); 8];
+            let mut rows = [Self::splat(0.0); 8];
             for (row, h) in rows.iter_mut().zip(h) {
                 *row = _mm256_mul_ps(Self::load(h), w);
             }
             // Pairs of rows, then pairs of pairs, then halves.
-            let mut pairs = [Self::zero(); 8];
+            let mut pairs = [Self::splat(0.0); 8];
             for i in 0..4 {
                 let [a, b] = [rows[2 * i], rows[2 * i + 1]];
                 pairs[2 * i] = _mm256_unpacklo_ps(a, b);
@@ -88,12 +82,6 @@ impl Vector for __m256 {
 
 impl Vector for __m512 {
     const LANES: usize = 16;
-
-    #[inline(always)]
-    unsafe fn zero() -> Self {
-        // SAFETY: the caller has the feature.
-        unsafe { _mm512_setzero_ps() }
-    }
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {

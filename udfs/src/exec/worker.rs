@@ -73,20 +73,16 @@ pub(super) async fn drive(
     let share = idle.len() - 1;
     let function = Arc::clone(&idle[0].function);
     loop {
-        let (mut hop, mut examples) = (Vec::new(), 0);
+        let (mut hop, mut examples, mut largest) = (Vec::new(), 0, 0);
         while examples < EXAMPLES_PER_HOP
             && let Some(group) = cursor.next().await?
         {
             examples += group.len().max(1);
+            largest = largest.max(function.bytes(group.len(), group.width()?));
             hop.push(group);
         }
         let last = hop.is_empty();
-        let needed = |group: &Group| Ok(function.bytes(group.len(), group.width()?));
-        let needed = hop.iter().map(needed).collect::<Result<Vec<_>>>()?;
-        let most = match needed.into_iter().max() {
-            Some(bytes) if bytes > SPARE_BYTES => share,
-            _ => share + 1,
-        };
+        let most = share + usize::from(largest <= SPARE_BYTES);
         while (last || running.len() >= most)
             && let Some(done) = running.next().await
         {
