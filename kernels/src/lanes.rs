@@ -6,7 +6,7 @@ mod products;
 
 pub(super) use products::{Products, Weighted};
 
-use panels::{Ahead, Tile, multiply_tile};
+use panels::{Band, multiply_band};
 
 /// Floats in a [`Line`].
 const WIDTH: usize = 16;
@@ -162,12 +162,8 @@ trait Vector: Copy {
         columns
     }
 
-    /// [`multiply_tile`] for this register: a function of its own, so that its loop has all registers.
-    unsafe fn multiply_tile<const L: usize>(
-        tile: Tile<'_>,
-        panels: [&[f32]; L],
-        ahead: &mut Ahead<'_>,
-    );
+    /// [`multiply_band`] for this register: a function of its own, so that its loop has all registers.
+    unsafe fn multiply_band(band: Band<'_>);
 }
 
 impl Vector for [f32; 4] {
@@ -198,13 +194,9 @@ impl Vector for [f32; 4] {
         std::array::from_fn(|i| a[i] + b[i])
     }
 
-    unsafe fn multiply_tile<const L: usize>(
-        tile: Tile<'_>,
-        panels: [&[f32]; L],
-        ahead: &mut Ahead<'_>,
-    ) {
+    unsafe fn multiply_band(band: Band<'_>) {
         // SAFETY: the caller's promise.
-        unsafe { multiply_tile::<Self, L>(tile, panels, ahead) }
+        unsafe { multiply_band::<Self>(band) }
     }
 }
 

@@ -6,6 +6,7 @@
 //! Cost: n² for all but centroid and median linkage, which are n³ at worst.
 
 use super::chain::{Chain, MOST};
+use super::simd::wide;
 
 /// How the dissimilarity of a merged cluster to another follows from its parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -126,10 +127,10 @@ impl Linker {
             n * n.saturating_sub(1) / 2,
             "one dissimilarity per pair"
         );
-        // Without an early exit, which would keep it from the vector unit.
-        let valid = |valid: bool, x: &f32| valid & (*x >= 0.0) & x.is_finite();
+        // As whole numbers, all negative floats but -0, which the sum makes 0, and NaN are beyond infinity.
+        let bits = |x: &f32| (x + 0.0).to_bits();
         assert!(
-            condensed.iter().fold(true, valid),
+            wide(|| condensed.iter().map(bits).fold(0, u32::max)) < f32::INFINITY.to_bits(),
             "no dissimilarity is negative or not finite"
         );
         self.steps.clear();

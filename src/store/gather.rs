@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, Float32Builder, Int32Array,
-    LargeListViewArray, ListArray, ListBuilder, StringArray, StringBuilder, UInt32Array,
+    Array, ArrayRef, AsArray, Float32Array, Float32Builder, Int32Array, LargeListViewArray,
+    ListArray, ListBuilder, StringArray, StringBuilder, UInt32Array,
 };
 use datafusion::arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use datafusion::arrow::datatypes::{DataType, Field, Float32Type, UInt32Type};
@@ -44,7 +44,13 @@ impl RowIndex {
                 self.rows()
             );
         }
-        let batch = self.starts.partition_point(|start| *start <= row) - 1;
+        // All batches but the last are as long as the first in what we write.
+        let guess = (row / self.starts[1].max(1)) as usize;
+        let inside = |pair: &[u64]| pair[0] <= row && row < pair[1];
+        let batch = match self.starts.get(guess..guess + 2).is_some_and(inside) {
+            true => guess,
+            false => self.starts.partition_point(|start| *start <= row) - 1,
+        };
         Ok((batch, (row - self.starts[batch]) as usize))
     }
 }
@@ -136,7 +142,15 @@ pub(super) struct VectorColumn {
     file: Arc<TableFile>,
     index: RowIndex,
     d_in: usize,
-    batches: Vec<OnceLock<FixedSizeListArray>>,
+    batches: Vec<OnceLock<VectorBatch>>,
+}
+
+/// A decoded record batch.
+#[derive(Debug)]
+struct VectorBatch {
+    floats: ScalarBuffer<f32>,
+    /// Where they begin in the file, counted in floats from the file's start; none where decoding copied them.
+    place: Option<usize>,
 }
 
 impl VectorColumn {
@@ -158,34 +172,36 @@ impl VectorColumn {
         self.d_in
     }
 
-    fn batch(&self, batch: usize) -> Result<&[f32]> {
-        let vectors = match self.batches[batch].get() {
-            Some(vectors) => vectors,
-            None => {
-                let decoded = self.file.read(batch, &[0])?;
-                let vectors = as_fixed_size_list_array(decoded.column(0))?.clone();
-                self.batches[batch].get_or_init(|| vectors)
-            }
+    fn batch(&self, batch: usize) -> Result<&VectorBatch> {
+        if let Some(vectors) = self.batches[batch].get() {
+            return Ok(vectors);
+        }
+        let decoded = self.file.read(batch, &[0])?;
+        let vectors = as_fixed_size_list_array(decoded.column(0))?;
+        let floats = vectors.values().as_primitive::<Float32Type>().values();
+        // Record batches are decoded where they lie, so the distance of two pointers into one map is a place in it.
+        let file = self.file.bytes();
+        let bytes = (floats.as_ptr() as usize).wrapping_sub(file.as_ptr() as usize);
+        let end = bytes.checked_add(size_of_val::<[f32]>(floats));
+        let inside = end.is_some_and(|end| end <= file.len());
+        let vectors = VectorBatch {
+            floats: floats.clone(),
+            place: (inside && bytes.is_multiple_of(size_of::<f32>()))
+                .then_some(bytes / size_of::<f32>()),
         };
-        Ok(vectors.values().as_primitive::<Float32Type>().values())
+        Ok(self.batches[batch].get_or_init(|| vectors))
     }
 
     /// Where a vector begins in the file, counted in floats from the file's start.
     fn place(&self, row: u32) -> Result<usize> {
         let (batch, row) = self.index.locate(u64::from(row), &self.file)?;
-        let vectors = self.batch(batch)?;
-        // Record batches are decoded where they lie, so the distance of two pointers into one map is a place in it.
-        let bytes = (vectors.as_ptr() as usize).wrapping_sub(self.file.bytes().as_ptr() as usize);
-        let inside = bytes
-            .checked_add(size_of_val(vectors))
-            .is_some_and(|end| end <= self.file.bytes().len());
-        if !inside || !bytes.is_multiple_of(size_of::<f32>()) {
-            return exec_err!(
+        match self.batch(batch)?.place {
+            Some(place) => Ok(place + row * self.d_in),
+            None => exec_err!(
                 "store: vectors that can be read in place are required, got others in {}",
                 self.file.path().display()
-            );
+            ),
         }
-        Ok(bytes / size_of::<f32>() + row * self.d_in)
     }
 
     /// The vector of each example as a place in the mapped file: nothing is copied. `[rows, d_in]`
@@ -211,7 +227,7 @@ impl VectorColumn {
 
     fn vector(&self, row: u32) -> Result<&[f32]> {
         let (batch, row) = self.index.locate(u64::from(row), &self.file)?;
-        Ok(&self.batch(batch)?[row * self.d_in..(row + 1) * self.d_in])
+        Ok(&self.batch(batch)?.floats[row * self.d_in..(row + 1) * self.d_in])
     }
 
     /// The vector of each example, copied. `[rows, d_in]`

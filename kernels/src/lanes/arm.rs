@@ -1,7 +1,7 @@
 //! The registers of aarch64: NEON.
 
 use super::Vector;
-use super::panels::{Ahead, Tile, multiply_tile};
+use super::panels::{Band, multiply_band};
 use std::arch::aarch64::*;
 
 impl Vector for float32x4_t {
@@ -38,12 +38,8 @@ impl Vector for float32x4_t {
     }
 
     #[target_feature(enable = "neon")]
-    unsafe fn multiply_tile<const L: usize>(
-        tile: Tile<'_>,
-        panels: [&[f32]; L],
-        ahead: &mut Ahead<'_>,
-    ) {
+    unsafe fn multiply_band(band: Band<'_>) {
         // SAFETY: the caller's promise.
-        unsafe { multiply_tile::<Self, L>(tile, panels, ahead) }
+        unsafe { multiply_band::<Self>(band) }
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! Rows become panels: as many as a register has lanes lie side by side, place by place. A tile multiplies six rows
 //! with two panels: its twelve sums stay in registers and never cross lanes. The panels of a stretch of places fit the
-//! second-level cache; while they are multiplied the next stretch is fetched from memory.
+//! second-level cache. While eight rows are turned into panels the next eight are fetched from memory.
 
+use std::marker::PhantomData;
 use std::ops::Range;
+use std::slice::ChunksExactMut;
 
 use super::products::{Block, Products, Rows};
 use super::{Line, Vector, WIDTH, prefetch};
@@ -41,11 +43,6 @@ pub(super) unsafe fn add_stretch<V: Vector>(
     resize(&mut products.panels, lines, Line([0.0; WIDTH]));
     // SAFETY: the caller's promise.
     unsafe { fill::<V>(block, &places, Line::flat_mut(&mut products.panels)) };
-    let mut ahead = Ahead {
-        block,
-        places: places.end..block.width.min(places.end + depth),
-        next: 0,
-    };
     let panels = Line::flat(&products.panels);
     let sums = Line::flat_mut(&mut products.sums);
     let width = V::LANES * depth;
@@ -71,24 +68,17 @@ pub(super) unsafe fn add_stretch<V: Vector>(
             Rows::Panels(_) => (0, V::LANES),
             Rows::Plain(..) => (0, 1),
         };
-        let panel = |i: usize| &panels[i * width..][..width];
-        let odd = (n_panels - first) % 2;
-        for i in (first..first + odd).chain((first + odd..n_panels).step_by(2)) {
-            let tile = Tile {
-                rows,
-                step,
-                n_places: places.len(),
-                sums: &mut sums[first_row * stride + i * V::LANES..],
-                stride,
-            };
-            // SAFETY: the caller's promise.
-            unsafe {
-                match i < first + odd {
-                    true => V::multiply_tile(tile, [panel(i)], &mut ahead),
-                    false => V::multiply_tile(tile, [panel(i), panel(i + 1)], &mut ahead),
-                }
-            }
-        }
+        let band = Band {
+            rows,
+            step,
+            n_places: places.len(),
+            panels: &panels[first * width..n_panels * width],
+            width,
+            sums: &mut sums[first_row * stride + first * V::LANES..],
+            stride,
+        };
+        // SAFETY: the caller's promise.
+        unsafe { V::multiply_band(band) };
     }
 }
 
@@ -107,11 +97,18 @@ unsafe fn fill<V: Vector>(block: &Block<'_>, places: &Range<usize>, panels: &mut
     for first in (0..block.len()).step_by(SQUARE) {
         let rows = next;
         next = square(block, first + SQUARE, places);
-        let whole = rows.map(|row| &row.as_chunks().0[..whole_weights.len()]);
+        let mut whole = [whole_weights; SQUARE];
+        for (whole, row) in whole.iter_mut().zip(rows) {
+            *whole = &row.as_chunks().0[..whole_weights.len()];
+        }
+        let mut out = Strips::<V>::new(panels, first, depth);
         for (k, w) in whole_weights.iter().enumerate() {
+            let mut h = [w; SQUARE];
+            for (h, row) in h.iter_mut().zip(&whole) {
+                *h = &row[k];
+            }
             // SAFETY: the caller's promise.
-            let columns = unsafe { V::columns(whole.map(|row| &row[k]), w) };
-            put::<V>(&columns, first, k * SQUARE, depth, panels);
+            out.push(&unsafe { V::columns(h, w) });
             if k % (WIDTH / SQUARE) == 0 {
                 for row in next {
                     prefetch(row, k * SQUARE);
@@ -121,8 +118,7 @@ unsafe fn fill<V: Vector>(block: &Block<'_>, places: &Range<usize>, panels: &mut
         if !rest_weights.is_empty() {
             let rest = rows.map(|row| padded(row.as_chunks::<SQUARE>().1));
             // SAFETY: the caller's promise.
-            let columns = unsafe { V::columns(rest.each_ref(), &padded(rest_weights)) };
-            put::<V>(&columns, first, depth - SQUARE, depth, panels);
+            out.push(&unsafe { V::columns(rest.each_ref(), &padded(rest_weights)) });
         }
     }
     for place in 0..block.len() {
@@ -154,87 +150,130 @@ fn padded(floats: &[f32]) -> [f32; SQUARE] {
     padded
 }
 
-/// Writes columns of eight rows, whose first is `row`, to the rows' panels from `place` on.
-#[inline(always)]
-fn put<V: Vector>(
-    columns: &[[f32; SQUARE]; SQUARE],
-    row: usize,
-    place: usize,
-    depth: usize,
-    panels: &mut [f32],
-) {
-    // A square spans several panels of a narrow unit, and is half of a wide unit's panel.
-    let part = V::LANES.min(SQUARE);
-    for (i, row) in (row..row + SQUARE).step_by(part).enumerate() {
-        let start = (row / V::LANES * depth + place) * V::LANES + row % V::LANES;
-        let panel = &mut panels[start..][..(SQUARE - 1) * V::LANES + part];
-        for (place, column) in columns.iter().enumerate() {
-            panel[place * V::LANES..][..part].copy_from_slice(&column[i * part..][..part]);
+/// Where eight rows stand in the panels: two panels of a narrow unit, and half of a wide unit's.
+struct Strips<'a, V> {
+    upper: ChunksExactMut<'a, f32>,
+    /// Empty but for narrow units.
+    lower: ChunksExactMut<'a, f32>,
+    lane: usize,
+    unit: PhantomData<V>,
+}
+
+impl<'a, V: Vector> Strips<'a, V> {
+    /// Of the rows from `first` on.
+    #[inline(always)]
+    fn new(panels: &'a mut [f32], first: usize, depth: usize) -> Self {
+        let width = V::LANES * depth;
+        let (upper, rest) = panels[first / V::LANES * width..].split_at_mut(width);
+        let lower = if V::LANES < SQUARE { width } else { 0 };
+        Self {
+            upper: upper.chunks_exact_mut(SQUARE * V::LANES),
+            lower: rest[..lower].chunks_exact_mut(SQUARE * V::LANES),
+            lane: first % V::LANES,
+            unit: PhantomData,
+        }
+    }
+
+    /// Appends eight columns.
+    #[inline(always)]
+    fn push(&mut self, columns: &[[f32; SQUARE]; SQUARE]) {
+        let part = V::LANES.min(SQUARE);
+        if let Some(upper) = self.upper.next() {
+            for (place, column) in upper.chunks_exact_mut(V::LANES).zip(columns) {
+                place[self.lane..][..part].copy_from_slice(&column[..part]);
+            }
+        }
+        if let Some(lower) = self.lower.next() {
+            for (place, column) in lower.chunks_exact_mut(V::LANES).zip(columns) {
+                place[..SQUARE - part].copy_from_slice(&column[part..]);
+            }
         }
     }
 }
 
 /// Six rows to be multiplied with some panels.
-pub(super) struct Tile<'a> {
+pub(super) struct Band<'a> {
     /// Each from its first place on.
     rows: [&'a [f32]; ROWS],
     /// Floats from place to place of a row.
     step: usize,
     n_places: usize,
+    panels: &'a [f32],
+    /// Floats of a panel.
+    width: usize,
     /// Sums of the first row with the first panel, and what follows.
     sums: &'a mut [f32],
     /// Floats between the sums of a row and those of the next.
     stride: usize,
 }
 
-/// Adds the products of a tile with some panels to its sums.
+/// Adds the products of a band to its sums, tile by tile.
 ///
 /// # Safety
 /// The caller is compiled with the features `V` needs, and the machine has them.
 #[inline(always)]
-pub(super) unsafe fn multiply_tile<V: Vector, const L: usize>(
-    tile: Tile<'_>,
-    panels: [&[f32]; L],
-    ahead: &mut Ahead<'_>,
-) {
-    let last = tile.n_places.saturating_sub(1);
-    let reaches = |row: &&[f32]| row.len() > last * tile.step;
+pub(super) unsafe fn multiply_band<V: Vector>(band: Band<'_>) {
+    let last = band.n_places.saturating_sub(1);
+    let reaches = |row: &&[f32]| row.len() > last * band.step;
     assert!(
-        tile.rows.iter().all(reaches),
+        band.rows.iter().all(reaches),
         "rows reach to the last place"
     );
-    let reaches = |panel: &&[f32]| panel.len() >= tile.n_places * V::LANES;
-    assert!(panels.iter().all(reaches), "panels reach to the last place");
+    assert!(
+        band.n_places * V::LANES <= band.width,
+        "panels reach to the last place"
+    );
     // A loop for each step: where it is known, all registers are left to the sums.
     // SAFETY: rows and panels were checked; the features are the caller's promise.
     unsafe {
-        match tile.step {
-            1 => multiply_checked::<V, L>(tile, 1, panels, ahead),
-            _ => multiply_checked::<V, L>(tile, V::LANES, panels, ahead),
+        match band.step {
+            1 => multiply_checked::<V>(band, 1),
+            _ => multiply_checked::<V>(band, V::LANES),
         }
     }
 }
 
 /// # Safety
-/// As [`multiply_tile`]; every row, by this step, and every panel reaches to the last place.
+/// As [`multiply_band`]; every row, by this step, and every panel reaches to the last place.
 #[inline(always)]
-unsafe fn multiply_checked<V: Vector, const L: usize>(
-    tile: Tile<'_>,
+unsafe fn multiply_checked<V: Vector>(mut band: Band<'_>, step: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut panels = band.panels.chunks_exact(band.width);
+        let mut column = 0;
+        if panels.len() % 2 == 1
+            && let Some(panel) = panels.next()
+        {
+            multiply_tile::<V, 1>(&mut band, step, [panel], column);
+            column += V::LANES;
+        }
+        while let [Some(a), Some(b)] = [panels.next(), panels.next()] {
+            multiply_tile::<V, 2>(&mut band, step, [a, b], column);
+            column += 2 * V::LANES;
+        }
+    }
+}
+
+/// # Safety
+/// As [`multiply_checked`].
+#[inline(always)]
+unsafe fn multiply_tile<V: Vector, const L: usize>(
+    band: &mut Band<'_>,
     step: usize,
     panels: [&[f32]; L],
-    ahead: &mut Ahead<'_>,
+    column: usize,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        for chain in (0..tile.n_places).step_by(CHAIN) {
+        for chain in (0..band.n_places).step_by(CHAIN) {
             let mut part = [[V::splat(0.0); L]; ROWS];
-            for place in chain..tile.n_places.min(chain + CHAIN) {
+            for place in chain..band.n_places.min(chain + CHAIN) {
                 let at = place * V::LANES;
                 let mut y = [V::splat(0.0); L];
                 for (y, panel) in y.iter_mut().zip(&panels) {
                     *y = V::load(panel.get_unchecked(at..at + V::LANES));
                 }
-                for (part, row) in part.iter_mut().zip(&tile.rows) {
+                for (part, row) in part.iter_mut().zip(&band.rows) {
                     let x = V::splat(*row.get_unchecked(place * step));
                     for (sum, y) in part.iter_mut().zip(y) {
                         *sum = V::mul_add(x, y, *sum);
@@ -242,35 +281,11 @@ unsafe fn multiply_checked<V: Vector, const L: usize>(
                 }
             }
             for (i, part) in part.into_iter().enumerate() {
-                let sums = &mut tile.sums[i * tile.stride..][..L * V::LANES];
+                let sums = &mut band.sums[i * band.stride + column..][..L * V::LANES];
                 for (sums, part) in sums.chunks_exact_mut(V::LANES).zip(part) {
                     V::add(V::load(sums), part).store(sums);
                 }
             }
-            ahead.fetch();
         }
-    }
-}
-
-/// The stretch that comes next, asked for row by row: all at once would hold up the products.
-pub(super) struct Ahead<'a> {
-    block: &'a Block<'a>,
-    places: Range<usize>,
-    /// The row to be asked for, by its place in the panels.
-    next: usize,
-}
-
-impl Ahead<'_> {
-    #[inline(always)]
-    fn fetch(&mut self) {
-        if self.next == self.block.len() {
-            return;
-        }
-        if let Some((row, _)) = self.block.at(self.next) {
-            for place in self.places.clone().step_by(WIDTH) {
-                prefetch(row, place);
-            }
-        }
-        self.next += 1;
     }
 }

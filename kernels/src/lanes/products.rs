@@ -208,7 +208,6 @@ unsafe fn multiply<V: Vector>(products: &mut Products, job: Job<'_>, take: &mut 
                     None => Rows::Panels(job.side(first, len - n)),
                 },
                 weights: job.columns.weights,
-                width,
             };
             for span in (0..width).step_by(SPAN * stretch) {
                 products.sums.clear();
@@ -265,8 +264,6 @@ pub(super) struct Block<'a> {
     pub columns: Side<'a>,
     pub rows: Rows<'a>,
     pub weights: Option<&'a [f32]>,
-    /// Places of every row.
-    pub width: usize,
 }
 
 impl<'a> Block<'a> {

@@ -1,7 +1,7 @@
 //! The registers of x86-64: AVX2 and AVX-512.
 
 use super::Vector;
-use super::panels::{Ahead, Tile, multiply_tile};
+use super::panels::{Band, multiply_band};
 use std::arch::x86_64::*;
 
 impl Vector for __m256 {
@@ -70,13 +70,9 @@ impl Vector for __m256 {
     }
 
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn multiply_tile<const L: usize>(
-        tile: Tile<'_>,
-        panels: [&[f32]; L],
-        ahead: &mut Ahead<'_>,
-    ) {
+    unsafe fn multiply_band(band: Band<'_>) {
         // SAFETY: the caller's promise.
-        unsafe { multiply_tile::<Self, L>(tile, panels, ahead) }
+        unsafe { multiply_band::<Self>(band) }
     }
 }
 
@@ -120,12 +116,8 @@ impl Vector for __m512 {
     }
 
     #[target_feature(enable = "avx512f")]
-    unsafe fn multiply_tile<const L: usize>(
-        tile: Tile<'_>,
-        panels: [&[f32]; L],
-        ahead: &mut Ahead<'_>,
-    ) {
+    unsafe fn multiply_band(band: Band<'_>) {
         // SAFETY: the caller's promise.
-        unsafe { multiply_tile::<Self, L>(tile, panels, ahead) }
+        unsafe { multiply_band::<Self>(band) }
     }
 }
