@@ -3,12 +3,9 @@
 //! Every product is summed over the same places in the same order, so units that fuse give equal bits, and a product
 //! has the same bits in either order of its rows.
 
-use super::panels::{ROWS, SQUARE, STRETCH, add_stretch};
+use super::panels::{CHAIN, ROWS, SQUARE, STRETCH, add_stretch};
 use super::{Isa, Kind, Line, Vector, WIDTH};
 use crate::distance::{condensed_row, resize};
-
-/// Stretches summed before their sum goes to the result: one more level of sums, for wide rows.
-const SPAN: usize = 4;
 
 /// Rows whose panels are multiplied with one another before others are made.
 const BLOCK: usize = 128;
@@ -194,9 +191,9 @@ fn multiply_neon(products: &mut Products, job: Job<'_>, take: &mut Take<'_>) {
 unsafe fn multiply<V: Vector>(products: &mut Products, job: Job<'_>, take: &mut Take<'_>) {
     let (n, width) = (job.columns.rows.len(), job.columns.width());
     let len = n.next_multiple_of(V::LANES.max(SQUARE));
-    // Stretches of equal length: a short one would pay for a tile's sums with little work.
+    // Stretches of equal length, in whole chains: a short one would pay for a tile's sums with little work.
     let equal = width.div_ceil(width.div_ceil(STRETCH).max(1)).max(1);
-    let stretch = equal.next_multiple_of(SQUARE);
+    let stretch = equal.next_multiple_of(CHAIN);
     for second in (0..len).step_by(BLOCK) {
         let end = job.rows.map_or(second + 1, <[_]>::len);
         for first in (0..end).step_by(BLOCK) {
@@ -209,16 +206,14 @@ unsafe fn multiply<V: Vector>(products: &mut Products, job: Job<'_>, take: &mut 
                 },
                 weights: job.columns.weights,
             };
-            for span in (0..width).step_by(SPAN * stretch) {
+            // The sums of a stretch, then the sum of these: one more level, for wide rows.
+            for place in (0..width).step_by(stretch) {
                 products.sums.clear();
                 let lines = (block.n_rows() + ROWS) * block.stride() / WIDTH;
                 resize(&mut products.sums, lines, Line([0.0; WIDTH]));
-                let end = width.min(span + SPAN * stretch);
-                for place in (span..end).step_by(stretch) {
-                    let places = place..end.min(place + stretch);
-                    // SAFETY: the caller's promise.
-                    unsafe { add_stretch::<V>(&block, places, products) };
-                }
+                let places = place..width.min(place + stretch);
+                // SAFETY: the caller's promise.
+                unsafe { add_stretch::<V>(&block, places, products) };
                 block.take_sums(Line::flat(&products.sums), take);
             }
         }
