@@ -296,10 +296,10 @@ impl SaeOptions {
         Ok(())
     }
 
-    /// The autoencoder before training, and how it is trained.
+    /// Latents for vectors of this width.
     ///
-    /// Errors: k above the number of latents.
-    pub(super) fn begin(&self, d_in: usize) -> Result<(Sae, TrainOptions)> {
+    /// Errors: more than could be addressed.
+    pub(super) fn d_sae(&self, d_in: usize) -> Result<usize> {
         let d_sae = self.d_sae.unwrap_or(self.expansion.saturating_mul(d_in));
         // Two matrices with their gradients and moments must be addressable; more than that is a slip of the pen.
         if d_sae.checked_mul(d_in).is_none_or(|n| n > 1 << 36) {
@@ -307,6 +307,31 @@ impl SaeOptions {
                 "train_sae: d_sae times the vectors' width, {d_in}, requires at most 2^36, got d_sae {d_sae}"
             );
         }
+        Ok(d_sae)
+    }
+
+    /// How it is trained.
+    pub(super) fn train_options(&self) -> TrainOptions {
+        let (k, coefficient) = self.aux;
+        let dead = match self.dead_latents {
+            "auxiliary" => DeadLatents::Auxiliary { k, coefficient },
+            "resample" => DeadLatents::Resample {
+                every: self.resample_every,
+            },
+            _ => DeadLatents::Leave,
+        };
+        TrainOptions {
+            dead,
+            seed: self.seed,
+            ..self.train.clone()
+        }
+    }
+
+    /// The autoencoder before training, and how it is trained.
+    ///
+    /// Errors: k above the number of latents, more latents than could be addressed.
+    pub(super) fn begin(&self, d_in: usize) -> Result<(Sae, TrainOptions)> {
+        let d_sae = self.d_sae(d_in)?;
         let top_k = self.variant.ends_with("topk");
         if top_k && self.k > d_sae {
             return plan_err!(
@@ -322,20 +347,7 @@ impl SaeOptions {
             false => Init::Uniform,
         });
         let sae = Sae::init(d_in, d_sae, variant, self.centered, init, self.seed);
-        let (k, coefficient) = self.aux;
-        let dead = match self.dead_latents {
-            "auxiliary" => DeadLatents::Auxiliary { k, coefficient },
-            "resample" => DeadLatents::Resample {
-                every: self.resample_every,
-            },
-            _ => DeadLatents::Leave,
-        };
-        let train = TrainOptions {
-            dead,
-            seed: self.seed,
-            ..self.train.clone()
-        };
-        Ok((sae, train))
+        Ok((sae, self.train_options()))
     }
 
     /// Every option, given or default, for the manifest. What does not change the result is left out, so that two

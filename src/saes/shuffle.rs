@@ -31,11 +31,32 @@ impl Shuffle {
         Self {
             d,
             batch_rows,
-            capacity: buffer_rows.div_ceil(batch_rows).max(1) * batch_rows,
+            capacity: buffer_rows
+                .div_ceil(batch_rows)
+                .max(1)
+                .saturating_mul(batch_rows),
             rows: vec![],
             order: vec![],
             batch: vec![],
             random: Random::new(seeds.bits()),
+        }
+    }
+
+    /// Bytes it will hold once `n` more rows were added.
+    pub(super) fn bytes_with(&self, n: usize) -> usize {
+        let rows = self.grown(n.saturating_mul(self.d));
+        let batch = self.batch_rows.saturating_mul(self.d);
+        let order = rows / self.d.max(1);
+        (rows.saturating_add(batch).saturating_add(order)).saturating_mul(size_of::<f32>())
+    }
+
+    /// Floats to make room for when `n` more come: doubled, so that little is moved, but never beyond a full buffer.
+    fn grown(&self, n: usize) -> usize {
+        let full = self.capacity.saturating_mul(self.d);
+        let needed = self.rows.len().saturating_add(n).min(full);
+        match needed <= self.rows.capacity() {
+            true => self.rows.capacity(),
+            false => needed.max(2 * self.rows.capacity()).min(full),
         }
     }
 
@@ -45,12 +66,16 @@ impl Shuffle {
         mut values: &[f32],
         f: &mut dyn FnMut(&[f32]) -> Result<(), E>,
     ) -> Result<(), E> {
+        let grown = self.grown(values.len());
+        self.rows
+            .reserve_exact(grown.saturating_sub(self.rows.len()));
         while !values.is_empty() {
-            let room = self.capacity * self.d - self.rows.len();
+            let full = self.capacity.saturating_mul(self.d);
+            let room = full - self.rows.len();
             let (now, later) = values.split_at(room.min(values.len()));
             self.rows.extend_from_slice(now);
             values = later;
-            if self.rows.len() == self.capacity * self.d {
+            if self.rows.len() == full {
                 self.drain(f)?;
             }
         }

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use datafusion::arrow::datatypes::ToByteSlice;
 use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
 use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::memory_pool::MemoryReservation;
+use polysema_udfs::bridge::memory::refused;
 use polysema_udfs::kernels::rows::first_non_finite;
 use polysema_udfs::kernels::sae::{Sae, StepLosses, Trainer, Values};
 use serde_json::json;
@@ -24,11 +26,13 @@ const INTERVAL: Duration = Duration::from_millis(200);
 /// Trains an autoencoder, finds its latents' dataset examples, and commits both.
 ///
 /// `progress` is called several times a second. Once `cancelled` is true the work ends within a second or two with an
-/// error; a checkpoint is then left, from which the same call goes on. After any error nothing is visible.
+/// error; a checkpoint is then left, from which the same call goes on. After any error nothing is visible. What training
+/// holds is reserved in `memory` before it is allocated.
 pub fn train_sae(
     store: &Store,
     request: &TrainSaeRequest,
     mut vectors: Vectors<'_>,
+    memory: MemoryReservation,
     cancelled: &AtomicBool,
     progress: &mut dyn FnMut(TrainSaeProgress),
 ) -> Result<SaeManifest> {
@@ -39,7 +43,8 @@ pub fn train_sae(
     if replaces {
         Checkpoints::new(&writer.training()).remove_done()?;
     }
-    let mut training = Training::begin(request, &mut vectors, &writer, cancelled, progress)?;
+    let mut training =
+        Training::begin(request, &mut vectors, &writer, memory, cancelled, progress)?;
     training.run(vectors.source())?;
     let (sae, done) = training.finish()?;
     publish(
@@ -58,6 +63,8 @@ struct Training<'a, 'p> {
     /// What the last checkpoint says, if one is gone on from.
     resumed: Option<Progress>,
     trainer: Option<Trainer>,
+    /// Of the trainer and the buffer.
+    memory: MemoryReservation,
     steps: u64,
     rows: u64,
     /// Steps of the checkpoint, which the source is read past.
@@ -92,6 +99,7 @@ impl<'a, 'p> Training<'a, 'p> {
         request: &'a TrainSaeRequest,
         vectors: &mut Vectors<'_>,
         writer: &SaeWriter,
+        memory: MemoryReservation,
         cancelled: &'a AtomicBool,
         progress: &'p mut dyn FnMut(TrainSaeProgress),
     ) -> Result<Self> {
@@ -124,6 +132,7 @@ impl<'a, 'p> Training<'a, 'p> {
             skip: resumed.as_ref().map_or(0, |resumed| resumed.steps),
             resumed,
             trainer: None,
+            memory,
             steps: 0,
             rows: 0,
             losses: None,
@@ -192,6 +201,7 @@ impl<'a, 'p> Training<'a, 'p> {
                 Shuffle::new(batch.d, rows, buffer, options.seed, epoch)
             });
             self.tick()?;
+            self.reserve(batch.d, shuffle.bytes_with(batch.n()))?;
             let pushed = shuffle.push(&batch.values, &mut |rows| self.step(rows));
             if let Err(reason) = pushed {
                 ended = Some(reason);
@@ -221,6 +231,7 @@ impl<'a, 'p> Training<'a, 'p> {
             }
             return Ok(());
         }
+        self.reserve(d_in, 0)?;
         let (sae, options) = self.request.options.begin(d_in)?;
         let trainer = Trainer::new(sae, options);
         let mut trainer = trainer.map_err(|e| exec_datafusion_err!("train_sae: {e}"))?;
@@ -229,6 +240,24 @@ impl<'a, 'p> Training<'a, 'p> {
         }
         self.trainer = Some(trainer);
         Ok(())
+    }
+
+    /// Reserves what the trainer and a buffer of this size hold.
+    fn reserve(&mut self, d_in: usize, buffer: usize) -> Result<()> {
+        let options = &self.request.options;
+        let d_sae = options.d_sae(d_in)?;
+        let trainer = Trainer::bytes(d_in, d_sae, options.batch_size, &options.train_options());
+        let needed = trainer.saturating_add(buffer);
+        if needed == self.memory.size() {
+            return Ok(());
+        }
+        self.memory.try_resize(needed).map_err(|error| {
+            let needs = format!(
+                "train_sae: {needed} bytes are needed for {d_sae} latents of width {d_in} and the rows that are \
+                 shuffled together (a smaller d_sae, buffer or batch_size needs fewer)"
+            );
+            refused(needs, error)
+        })
     }
 
     fn step(&mut self, rows: &[f32]) -> Result<(), Ended> {

@@ -1,9 +1,13 @@
 //! Trainings that were interrupted: they go on to the same bits, or say why not, and lose nothing.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::memory_pool::{
+    GreedyMemoryPool, MemoryConsumer, MemoryPool, UnboundedMemoryPool,
+};
 use polysema::ingest::{VectorBatch, VectorSource};
 use polysema::saes::{SaeOptions, TrainSaeRequest, Vectors, load, train_sae};
 use polysema::store::Store;
@@ -53,9 +57,22 @@ fn train(
     rows: usize,
     stop: &mut dyn FnMut(u64) -> bool,
 ) -> Result<()> {
+    let pool = Arc::new(UnboundedMemoryPool::default());
+    train_within(pool, store, request, rows, stop)
+}
+
+/// The same with some memory.
+fn train_within(
+    pool: Arc<dyn MemoryPool>,
+    store: &Store,
+    request: &TrainSaeRequest,
+    rows: usize,
+    stop: &mut dyn FnMut(u64) -> bool,
+) -> Result<()> {
     let cancelled = AtomicBool::new(false);
     let vectors = Vectors::Table(Box::new(Waves(rows)));
-    train_sae(store, request, vectors, &cancelled, &mut |row| {
+    let memory = MemoryConsumer::new("test").register(&pool);
+    train_sae(store, request, vectors, memory, &cancelled, &mut |row| {
         if stop(row.step) {
             cancelled.store(true, Ordering::Relaxed);
         }
@@ -164,4 +181,35 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_last_one() {
     let error = train(&store, &request("s", &long), 400, &mut |_| false).expect_err("damaged");
     let message = error.strip_backtrace();
     assert!(message.contains("state.safetensors"), "{message}");
+}
+
+#[test]
+fn what_a_training_holds_is_reserved_before() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::open(folder.path()).expect("a store");
+    let request = request("s", &[]);
+    // Too few bytes for the latents, then for the rows behind the first hundreds; enough for both.
+    for (limit, rows, fits) in [
+        (10_000, 100, false),
+        (1 << 20, 100_000, false),
+        (1 << 20, 100, true),
+    ] {
+        let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(limit));
+        let trained = train_within(Arc::clone(&pool), &store, &request, rows, &mut |_| false);
+        match (trained, fits) {
+            (Ok(()), true) => assert!(store.has_sae("s")),
+            (Err(error), false) => {
+                let message = error.strip_backtrace();
+                assert!(
+                    matches!(error, DataFusionError::ResourcesExhausted(_)),
+                    "{error:?}"
+                );
+                let needed = "bytes are needed for 16 latents of width 6 and the rows that are shuffled together";
+                assert!(message.contains(needed), "{message}");
+                assert!(!store.has_sae("s"), "{limit}");
+            }
+            (other, _) => panic!("{limit} bytes, {rows} rows: {other:?}"),
+        }
+        assert_eq!(pool.reserved(), 0, "given back");
+    }
 }

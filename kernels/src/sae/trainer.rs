@@ -78,6 +78,31 @@ impl Trainer {
         })
     }
 
+    /// Most bytes held by a training of `d_sae` latents of width `d_in` with batches of `n` rows, whatever its variant;
+    /// saturating.
+    pub fn bytes(d_in: usize, d_sae: usize, n: usize, options: &TrainOptions) -> usize {
+        let auxiliary = matches!(options.dead, DeadLatents::Auxiliary { .. });
+        // Weights, both moments and gradients of two matrices, the averages, what the auxiliary loss gathers.
+        let matrices = 8 + usize::from(options.ne_loss > 0.0) + 4 * usize::from(auxiliary);
+        let matrices = d_sae.saturating_mul(d_in).saturating_mul(matrices);
+        let codes = d_sae
+            .saturating_mul(n)
+            .saturating_mul(3 + 2 * usize::from(auxiliary));
+        let rows = d_in.saturating_mul(n).saturating_mul(5);
+        // Three parameters, their moments and gradients, the counts.
+        let latents = d_sae.saturating_mul(32);
+        [
+            matrices,
+            codes,
+            rows,
+            latents,
+            Work::scratch_floats(d_in, d_sae, n),
+        ]
+        .into_iter()
+        .fold(0, usize::saturating_add)
+        .saturating_mul(size_of::<f32>())
+    }
+
     /// The autoencoder as it is now.
     pub fn sae(&self) -> &Sae {
         &self.sae

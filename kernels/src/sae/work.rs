@@ -114,6 +114,18 @@ impl Work {
             .resize_with(threads.max(self.scratch.len()), Mutex::default);
     }
 
+    /// Floats of all threads' scratch, terms counted as two.
+    pub(super) fn scratch_floats(d_in: usize, d_sae: usize, n: usize) -> usize {
+        let block = latent_block(d_sae);
+        let matrices = block
+            .saturating_mul(n.saturating_add(d_in))
+            .saturating_mul(4);
+        let vectors = d_in.saturating_mul(5).saturating_add(n.saturating_mul(8));
+        matrices
+            .saturating_add(vectors)
+            .saturating_mul(rayon::current_num_threads().max(1))
+    }
+
     /// The scratch of this thread. A task takes it once and starts no other task while it holds it.
     pub(super) fn scratch(&self) -> MutexGuard<'_, Scratch> {
         let thread = rayon::current_thread_index().unwrap_or(0);

@@ -7,6 +7,7 @@ use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Result, plan_err};
+use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use polysema_udfs::bridge::arguments::Arguments;
@@ -170,13 +171,15 @@ impl Training {
             }
             Resolved::Rows { written, .. } => written.clone(),
         };
+        let pool = Arc::clone(&state.runtime_env().memory_pool);
         let work = move |rows: Option<&Rows>,
                          cancelled: &AtomicBool,
                          send: &mut dyn FnMut(Result<RecordBatch>)| {
             let mut progress = |progress: TrainSaeProgress| send(row(&progress));
             let (column, site) = (request.options.column(), request.options.hook());
             let vectors = resolved.vectors(DOC.name, &store, rows, column, site, cancelled)?;
-            train_sae(&store, &request, vectors, cancelled, &mut progress).map(|_| ())
+            let memory = MemoryConsumer::new(DOC.name).register(&pool);
+            train_sae(&store, &request, vectors, memory, cancelled, &mut progress).map(|_| ())
         };
         let job = Job {
             function: DOC.name,

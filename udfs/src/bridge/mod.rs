@@ -6,6 +6,7 @@ pub mod context;
 pub mod document;
 pub mod kept;
 pub mod keys;
+pub mod memory;
 pub mod provider;
 pub mod scalar;
 pub mod settings;

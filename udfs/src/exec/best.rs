@@ -13,9 +13,10 @@ use datafusion::arrow::datatypes::{
 };
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::arrow::util::display::array_value_to_string;
-use datafusion::common::{DataFusionError, Result, exec_err, internal_datafusion_err};
+use datafusion::common::{Result, exec_err, internal_datafusion_err};
 use datafusion::execution::memory_pool::MemoryReservation;
 
+use crate::bridge::memory::refused;
 use crate::bridge::vectors::VectorColumn;
 use crate::kernels::search::Query;
 
@@ -235,12 +236,9 @@ impl Best {
         let taken = (bytes(batch)? / batch.num_rows().max(1) + size_of::<f64>()) * n;
         let needed = 2 * (taken + bytes(&self.rows)?) + batch.num_rows() * 2 * size_of::<f64>();
         self.reservation.try_resize(needed).map_err(|error| {
-            DataFusionError::ResourcesExhausted(format!(
-                "{}: {needed} bytes are needed for the {} nearest rows, got {}",
-                self.search.function,
-                self.search.k,
-                error.strip_backtrace()
-            ))
+            let (function, k) = (self.search.function, self.search.k);
+            let needs = format!("{function}: {needed} bytes are needed for the {k} nearest rows");
+            refused(needs, error)
         })
     }
 }

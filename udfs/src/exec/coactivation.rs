@@ -22,6 +22,7 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 
+use crate::bridge::memory::refused;
 use crate::kernels::coactivation::{Counts, Occurrences, expected};
 
 /// Which pairs are given.
@@ -338,12 +339,11 @@ impl Work {
     fn grow(&mut self, bytes: usize) -> Result<()> {
         let held = self.reservation.size();
         self.reservation.try_grow(bytes).map_err(|error| {
-            DataFusionError::ResourcesExhausted(format!(
-                "{}: {} bytes are needed, got {} (a higher min_count or min_lift gives fewer pairs)",
-                self.name,
-                held + bytes,
-                error.strip_backtrace()
-            ))
+            let (name, needed) = (self.name, held + bytes);
+            let needs = format!(
+                "{name}: {needed} bytes are needed (a higher min_count or min_lift gives fewer pairs)"
+            );
+            refused(needs, error)
         })
     }
 }
