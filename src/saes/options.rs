@@ -312,12 +312,10 @@ impl SaeOptions {
 
     /// How it is trained.
     pub(super) fn train_options(&self) -> TrainOptions {
-        let (k, coefficient) = self.aux;
+        let ((k, coefficient), every) = (self.aux, self.resample_every);
         let dead = match self.dead_latents {
             "auxiliary" => DeadLatents::Auxiliary { k, coefficient },
-            "resample" => DeadLatents::Resample {
-                every: self.resample_every,
-            },
+            "resample" => DeadLatents::Resample { every },
             _ => DeadLatents::Leave,
         };
         TrainOptions {
@@ -327,10 +325,10 @@ impl SaeOptions {
         }
     }
 
-    /// The autoencoder before training, and how it is trained.
+    /// The autoencoder before training.
     ///
     /// Errors: k above the number of latents, more latents than could be addressed.
-    pub(super) fn begin(&self, d_in: usize) -> Result<(Sae, TrainOptions)> {
+    pub(super) fn untrained(&self, d_in: usize) -> Result<Sae> {
         let d_sae = self.d_sae(d_in)?;
         let top_k = self.variant.ends_with("topk");
         if top_k && self.k > d_sae {
@@ -342,12 +340,10 @@ impl SaeOptions {
         let Some(variant) = Variant::untrained(self.variant, d_sae, self.k) else {
             return out_of_range("variant", self.variant);
         };
-        let init = self.init.unwrap_or(match top_k {
-            true => Init::Tied,
-            false => Init::Uniform,
-        });
-        let sae = Sae::init(d_in, d_sae, variant, self.centered, init, self.seed);
-        Ok((sae, self.train_options()))
+        let usual = if top_k { Init::Tied } else { Init::Uniform };
+        let init = self.init.unwrap_or(usual);
+        let (centered, seed) = (self.centered, self.seed);
+        Ok(Sae::init(d_in, d_sae, variant, centered, init, seed))
     }
 
     /// Every option, given or default, for the manifest. What does not change the result is left out, so that two

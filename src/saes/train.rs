@@ -232,8 +232,8 @@ impl<'a, 'p> Training<'a, 'p> {
             return Ok(());
         }
         self.reserve(d_in, 0)?;
-        let (sae, options) = self.request.options.begin(d_in)?;
-        let trainer = Trainer::new(sae, options);
+        let options = &self.request.options;
+        let trainer = Trainer::new(options.untrained(d_in)?, options.train_options());
         let mut trainer = trainer.map_err(|e| exec_datafusion_err!("train_sae: {e}"))?;
         if self.resumed.is_some() {
             self.checkpoints.restore(&mut trainer)?;
