@@ -3,6 +3,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Folders of everything that is compiled.
+const ALL: [&str; 8] = [
+    "src",
+    "kernels/src",
+    "kernels/tests",
+    "udfs/src",
+    "tests",
+    "udfs/tests",
+    "benches",
+    "udfs/benches",
+];
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -166,15 +178,7 @@ fn only_the_front_ends_print() {
 #[test]
 fn files_are_short_and_say_what_they_are() {
     let (mut long, mut nameless) = (Vec::new(), Vec::new());
-    for (path, text) in sources(&[
-        "src",
-        "kernels/src",
-        "udfs/src",
-        "tests",
-        "udfs/tests",
-        "benches",
-        "udfs/benches",
-    ]) {
+    for (path, text) in sources(&ALL) {
         let lines = text.lines().count();
         let doc: String = text
             .lines()
@@ -225,15 +229,7 @@ fn every_function_has_an_slt() {
 #[test]
 fn nothing_is_left_for_later() {
     let mut broken = Vec::new();
-    for (path, text) in sources(&[
-        "src",
-        "kernels/src",
-        "udfs/src",
-        "tests",
-        "udfs/tests",
-        "benches",
-        "udfs/benches",
-    ]) {
+    for (path, text) in sources(&ALL) {
         if path == "tests/tidy.rs" {
             continue;
         }
@@ -252,15 +248,7 @@ fn nothing_is_left_for_later() {
 #[test]
 fn no_path_of_a_machine() {
     let mut broken = Vec::new();
-    for (path, text) in sources(&[
-        "src",
-        "kernels/src",
-        "udfs/src",
-        "tests",
-        "udfs/tests",
-        "benches",
-        "udfs/benches",
-    ]) {
+    for (path, text) in sources(&ALL) {
         if path == "tests/tidy.rs" {
             continue;
         }

@@ -9,8 +9,8 @@ use polysema_udfs::kernels::random::Random;
 pub(super) struct Shuffle {
     d: usize,
     batch_rows: usize,
-    /// Rows of a full buffer, a multiple of the batch.
-    capacity: usize,
+    /// Floats of a full buffer, a multiple of the batch's.
+    full: usize,
     rows: Vec<f32>,
     order: Vec<u32>,
     batch: Vec<f32>,
@@ -31,10 +31,11 @@ impl Shuffle {
         Self {
             d,
             batch_rows,
-            capacity: buffer_rows
+            full: buffer_rows
                 .div_ceil(batch_rows)
                 .max(1)
-                .saturating_mul(batch_rows),
+                .saturating_mul(batch_rows)
+                .saturating_mul(d),
             rows: vec![],
             order: vec![],
             batch: vec![],
@@ -52,11 +53,10 @@ impl Shuffle {
 
     /// Floats to make room for when `n` more come: doubled, so that little is moved, but never beyond a full buffer.
     fn grown(&self, n: usize) -> usize {
-        let full = self.capacity.saturating_mul(self.d);
-        let needed = self.rows.len().saturating_add(n).min(full);
+        let needed = self.rows.len().saturating_add(n).min(self.full);
         match needed <= self.rows.capacity() {
             true => self.rows.capacity(),
-            false => needed.max(2 * self.rows.capacity()).min(full),
+            false => needed.max(2 * self.rows.capacity()).min(self.full),
         }
     }
 
@@ -70,12 +70,11 @@ impl Shuffle {
         self.rows
             .reserve_exact(grown.saturating_sub(self.rows.len()));
         while !values.is_empty() {
-            let full = self.capacity.saturating_mul(self.d);
-            let room = full - self.rows.len();
+            let room = self.full - self.rows.len();
             let (now, later) = values.split_at(room.min(values.len()));
             self.rows.extend_from_slice(now);
             values = later;
-            if self.rows.len() == full {
+            if self.rows.len() == self.full {
                 self.drain(f)?;
             }
         }

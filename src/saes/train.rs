@@ -248,9 +248,6 @@ impl<'a, 'p> Training<'a, 'p> {
         let d_sae = options.d_sae(d_in)?;
         let trainer = Trainer::bytes(d_in, d_sae, options.batch_size, &options.train_options());
         let needed = trainer.saturating_add(buffer);
-        if needed == self.memory.size() {
-            return Ok(());
-        }
         self.memory.try_resize(needed).map_err(|error| {
             let needs = format!(
                 "train_sae: {needed} bytes are needed for {d_sae} latents of width {d_in} and the rows that are \

@@ -44,13 +44,7 @@ impl RowIndex {
                 self.rows()
             );
         }
-        // All batches but the last are as long as the first in what we write.
-        let guess = (row / self.starts[1].max(1)) as usize;
-        let inside = |pair: &[u64]| pair[0] <= row && row < pair[1];
-        let batch = match self.starts.get(guess..guess + 2).is_some_and(inside) {
-            true => guess,
-            false => self.starts.partition_point(|start| *start <= row) - 1,
-        };
+        let batch = self.starts.partition_point(|start| *start <= row) - 1;
         Ok((batch, (row - self.starts[batch]) as usize))
     }
 }
