@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use candle_core::Tensor;
 use datafusion::error::Result;
-use polysema::ingest::{CorpusReader, IngestOptions, IngestRequest, ingest};
+use polysema::corpus::CorpusReader;
 use polysema::models::{HookPoint, Hooks};
+use polysema::runs::{IngestOptions, IngestRequest, ingest};
 use polysema::store::Store;
 
 /// Repetitions; odd, so that the median is one of them.
@@ -53,7 +54,7 @@ fn measure(title: &str, model: &Path, corpus: &Path) -> Result<()> {
             options: options.clone(),
         };
         let mut phases = vec![];
-        let mut progress = |p: polysema::ingest::Progress| {
+        let mut progress = |p: polysema::runs::Progress| {
             if phases.last().is_none_or(|(phase, _)| *phase != p.phase) {
                 phases.push((p.phase, p.elapsed_seconds));
             }

@@ -1,15 +1,18 @@
 //! polysema: SQL for polysemantic neurons. The engine over `polysema-udfs`:
 //!
 //! ```text
-//! store < models < ingest < saes < jobs < functions < session < shell      imports go down only
+//! files < store | models | jobs < corpus < classifiers | runs < saes < functions < session < shell      imports go down only
 //! ```
 
 #![deny(missing_docs)]
 
+pub mod classifiers;
+pub mod corpus;
+pub(crate) mod files;
 pub mod functions;
-pub mod ingest;
 pub mod jobs;
 pub mod models;
+pub mod runs;
 pub mod saes;
 pub mod session;
 pub mod shell;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
-use polysema::ingest::options_markdown;
+use polysema::runs::options_markdown;
 use polysema::session::{Session, SessionOptions};
 use polysema::store::Store;
 

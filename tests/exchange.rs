@@ -13,7 +13,7 @@ use datafusion::arrow::compute::{concat_batches, lexsort_to_indices, take_record
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::prelude::SessionContext;
-use polysema::ingest::{IngestOptions, IngestRequest, ingest};
+use polysema::runs::{IngestOptions, IngestRequest, ingest};
 use polysema::store::Store;
 use polysema_udfs::bridge::document::Implementation;
 

@@ -10,7 +10,7 @@ use database::{Db, shared};
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{Float64Type, Int64Type};
 use datafusion::arrow::util::pretty::pretty_format_batches;
-use polysema::ingest::{IngestOptions, IngestRequest, ingest};
+use polysema::runs::{IngestOptions, IngestRequest, ingest};
 use polysema::store::Store;
 
 const NEURONS: i64 = 2048;

@@ -12,8 +12,8 @@ use candle_core::Tensor;
 use database::{Db, root};
 use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::error::Result;
-use polysema::ingest::{ImportRequest, IngestOptions, IngestRequest, Progress, import_run, ingest};
 use polysema::models::{HookPoint, Hooks, Input, LayerNorm, Site, load};
+use polysema::runs::{ImportRequest, IngestOptions, IngestRequest, Progress, import_run, ingest};
 use polysema::store::Store;
 
 fn reference() -> serde_json::Value {

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ingest_support::*;
-use polysema::ingest::{IngestOptions, MaxActivations, Progress, ingest};
 use polysema::models::LayerNorm;
+use polysema::runs::{IngestOptions, MaxActivations, Progress, ingest};
 use polysema::store::Store;
 
 /// Examples of two sources agree: documents and positions exactly, activations to 1e-5.
@@ -76,7 +76,7 @@ fn examples_equal_the_definition_under_other_options() {
         ..Default::default()
     });
     check_against_brute_force(IngestOptions {
-        order: polysema::ingest::Order::Top,
+        order: polysema::runs::Order::Top,
         max_examples: 7,
         activation_threshold: 0.5,
         max_documents: Some(300),

@@ -23,7 +23,7 @@ use database::{Db, root, shared};
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{Float64Type, Int64Type};
 use datafusion::error::Result;
-use polysema::ingest::{CorpusOptions, CorpusReader, Split};
+use polysema::corpus::{CorpusOptions, CorpusReader, Split};
 use polysema::models::{HookPoint, Hooks};
 
 /// Keeps the value at one place, if there is one it wants.

@@ -90,11 +90,14 @@ fn imports_go_down_only() {
     let plugin = ["bridge", "exec", "functions", "relations", "catalog"];
     refuse(&upward_imports("udfs/src", &plugin), why);
     let engine = [
+        "files",
         "store",
         "models",
-        "ingest",
-        "saes",
         "jobs",
+        "corpus",
+        "classifiers",
+        "runs",
+        "saes",
         "functions",
         "session",
         "shell",

@@ -14,13 +14,14 @@ use polysema_udfs::bridge::document::{
     Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
 
-use crate::ingest::{ActivationBatch, CorpusOptions, CorpusReader, IngestOptions, in_name_of};
+use crate::corpus::{ActivationBatch, CorpusOptions, CorpusReader, in_name_of};
 use crate::jobs::{Job, Rows};
 use crate::models::HookPoint;
+use crate::runs::{IngestOptions, corpus_option_docs};
 use crate::store::Store;
 
 static PARAMETERS: LazyLock<Vec<Parameter>> = LazyLock::new(|| {
-    let options = CorpusOptions::docs().map(|option| Parameter {
+    let options = corpus_option_docs().map(|option| Parameter {
         name: option.name,
         kind: option.range,
         summary: option.meaning,

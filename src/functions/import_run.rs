@@ -12,8 +12,9 @@ use polysema_udfs::bridge::document::{
     Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
 
-use crate::ingest::{ImportRequest, MaxActivations, Progress, import_options, import_run};
-use crate::jobs::{Job, PROGRESS_COLUMNS, Rows, progress_row, progress_schema};
+use crate::functions::progress::{PROGRESS_COLUMNS, progress_row, progress_schema};
+use crate::jobs::{Job, Rows};
+use crate::runs::{ImportRequest, MaxActivations, Progress, import_options, import_run};
 use crate::store::Store;
 
 static PARAMETERS: LazyLock<Vec<Parameter>> = LazyLock::new(|| {

@@ -12,8 +12,9 @@ use polysema_udfs::bridge::document::{
     Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
 
-use crate::ingest::{IngestOptions, IngestRequest, MaxActivations, OPTIONS, Progress, ingest};
-use crate::jobs::{Job, PROGRESS_COLUMNS, Rows, option_text, progress_row, progress_schema};
+use crate::functions::progress::{PROGRESS_COLUMNS, progress_row, progress_schema};
+use crate::jobs::{Job, Rows, option_text};
+use crate::runs::{IngestOptions, IngestRequest, MaxActivations, OPTIONS, Progress, ingest};
 use crate::store::Store;
 
 static PARAMETERS: LazyLock<Vec<Parameter>> = LazyLock::new(|| {

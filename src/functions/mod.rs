@@ -3,7 +3,10 @@
 mod activations;
 mod import_run;
 mod ingest;
+mod progress;
+mod row_vectors;
 mod sae;
+mod sources;
 mod train_mlp;
 
 use std::sync::Arc;

@@ -14,7 +14,7 @@ use polysema_udfs::bridge::document::{
     Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
 
-use crate::ingest::{TrainProgress, TrainRequest, train_mlp};
+use crate::classifiers::{TrainProgress, TrainRequest, train_mlp};
 use crate::jobs::{Job, Rows};
 use crate::store::Store;
 

@@ -16,8 +16,8 @@ use polysema_udfs::kernels::rows;
 use serde::Deserialize;
 
 use self::block::{Block, Norm};
+use super::config::Config;
 use super::error::{from_candle, invalid};
-use super::load::Config;
 use super::pass::{Pass, Value, for_rows};
 use super::weights::Weights;
 use super::{HookPoint, Hooks, Input, LayerInfo, LayerNorm, Model, NeuronWeights, Site};

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use candle_core::Tensor;
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use datafusion::common::plan_err;
+use datafusion::common::{exec_datafusion_err, exec_err};
 use datafusion::error::Result;
 
 /// A place in a block where activations can be read or replaced.
@@ -120,6 +121,31 @@ pub trait Hooks {
     /// [`super::Model::logits`] reports as an error.
     fn done(&self) -> bool {
         false
+    }
+}
+
+/// The tensor as contiguous float32 in main memory; as good as free when it is that already.
+pub(crate) fn readable(hook: HookPoint, tensor: &Tensor) -> Result<Tensor> {
+    tensor
+        .to_device(&Device::Cpu)
+        .and_then(|t| t.to_dtype(DType::F32))
+        .and_then(|t| t.contiguous())
+        .map_err(|e| exec_datafusion_err!("ingest: {hook}: {e}"))
+}
+
+pub(crate) fn floats<'a>(
+    storage: &'a Storage,
+    layout: &candle_core::Layout,
+    hook: HookPoint,
+    len: usize,
+) -> Result<&'a [f32]> {
+    let (start, end) = layout.contiguous_offsets().unwrap_or_default();
+    match storage {
+        Storage::Cpu(CpuStorage::F32(values)) if end - start == len => Ok(&values[start..end]),
+        _ => exec_err!(
+            "ingest: {len} values are required at {hook}, got {}",
+            end - start
+        ),
     }
 }
 

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::error::{DataFusionError, Result};
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::config::Config;
 use super::error::invalid;
 use super::weights::{Weights, read_hashed};
 use super::{Model, Tokenizer, gpt2, mlp};
@@ -27,24 +27,6 @@ pub struct LoadedModel {
     pub hash: String,
     /// Where it was read.
     pub folder: PathBuf,
-}
-
-/// A `config.json` with the path that messages name.
-pub(super) struct Config {
-    pub(super) path: PathBuf,
-    json: Value,
-}
-
-impl Config {
-    /// The fields an architecture asks for.
-    pub(super) fn fields<T: DeserializeOwned>(&self) -> Result<T> {
-        T::deserialize(&self.json).map_err(|e| self.invalid(format!("{e}")))
-    }
-
-    /// An error about this file.
-    pub(super) fn invalid(&self, message: String) -> DataFusionError {
-        invalid(format!("models: {}: {message}", self.path.display()))
-    }
 }
 
 /// Loads a Hugging Face folder (`config.json`, weights in safetensors, `tokenizer.json` if it has one), or a bare

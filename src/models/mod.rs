@@ -6,6 +6,8 @@
 //!
 //! An architecture is one file beside this one and one line in `load.rs`.
 
+mod classifier;
+mod config;
 mod error;
 mod gpt2;
 mod hooks;
@@ -13,14 +15,14 @@ mod load;
 mod mlp;
 mod pass;
 mod tokenizer;
-mod train;
 mod weights;
 
+pub use classifier::ClassifierTrainer;
 pub use hooks::{HookPoint, Hooks, Site};
+pub(crate) use hooks::{floats, readable};
 pub use load::{LoadedModel, load, set_threads, threads};
 pub use mlp::neuron_activations;
 pub use tokenizer::Tokenizer;
-pub use train::ClassifierTrainer;
 
 use candle_core::Tensor;
 use datafusion::error::Result;

@@ -13,7 +13,7 @@ use polysema_udfs::kernels::sae::evaluation::Evaluation;
 use rayon::prelude::*;
 
 use super::metric::{Effect, Metric, finish};
-use crate::ingest::{CorpusReader, ReadBatch, VectorSource};
+use crate::corpus::{CorpusReader, ReadBatch, VectorSource};
 use crate::models::{HookPoint, Hooks, Input};
 
 /// Rows of a batch in `l1_per_batch`: the authors'.

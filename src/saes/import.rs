@@ -9,11 +9,12 @@ use datafusion::error::{DataFusionError, Result};
 use serde_json::{Map, Value, json};
 
 use super::exchange::{self, SaeConfig, SaeFile};
-use super::library::LoadedSae;
+use super::loaded::LoadedSae;
 use super::options::{EXAMPLES, MIN_ACTIVATION};
 use super::publish::{Vectors, attach, check_place, facts_of};
 use super::weights;
-use crate::ingest::{IngestOptions, OPTIONS, OptionDoc, Progress, in_name_of};
+use crate::corpus::{OptionDoc, in_name_of};
+use crate::runs::{IngestOptions, OPTIONS, Progress};
 use crate::store::{RunManifest, SaeManifest, Store};
 
 /// Every option of `import_sae` that picks the latents' dataset examples.

@@ -6,7 +6,7 @@ mod checkpoint;
 mod evaluate;
 pub mod exchange;
 mod import;
-mod library;
+mod loaded;
 mod matches;
 mod metric;
 mod options;
@@ -19,7 +19,7 @@ mod weights;
 
 pub use evaluate::{evaluate_model, evaluate_rows};
 pub use import::{Format, example_options, export_sae, import_sae, import_sae_options};
-pub use library::{LoadedSae, SaeLibrary};
+pub use loaded::{LoadedSae, SaeLibrary};
 pub use matches::{Match, matches, weights_of};
 pub use metric::{Metric, dead};
 pub use options::{SaeOptions, train_sae_options};

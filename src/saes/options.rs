@@ -9,8 +9,9 @@ use polysema_udfs::kernels::sae::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::ingest::{IngestOptions, OPTIONS as INGEST_OPTIONS, OptionDoc, in_name_of};
+use crate::corpus::{OptionDoc, in_name_of};
 use crate::models::{HookPoint, Site};
+use crate::runs::{IngestOptions, OPTIONS as INGEST_OPTIONS};
 
 /// Options that pick the latents' dataset examples, with ingest's meaning.
 pub(super) const EXAMPLES: [&str; 6] = [

@@ -10,10 +10,8 @@ use serde_json::{Value, json};
 
 use super::progress::{TrainSaeProgress, TrainSaeRequest};
 use super::weights;
-use crate::ingest::{
-    IngestOptions, Latents, ModelVectors, Progress, VectorSource, add_to_run, in_name_of, make_run,
-    require_own_run,
-};
+use crate::corpus::{ModelVectors, VectorSource, in_name_of};
+use crate::runs::{IngestOptions, Latents, Progress, add_to_run, make_run, require_own_run};
 use crate::store::{RunManifest, SaeManifest, SaeWriter, Source, Store, Versions};
 
 /// Where the vectors come from.

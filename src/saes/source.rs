@@ -8,8 +8,9 @@ use datafusion::error::Result;
 use serde_json::Value;
 
 use super::publish::Vectors;
-use crate::ingest::{CorpusOptions, CorpusReader, IngestOptions, ModelVectors, Split, in_name_of};
+use crate::corpus::{CorpusOptions, CorpusReader, ModelVectors, Split, in_name_of};
 use crate::models::{HookPoint, Site};
+use crate::runs::IngestOptions;
 use crate::store::{LayerRow, RunManifest, SaeManifest, Store};
 
 /// What is read in place of the run's own model and corpus.

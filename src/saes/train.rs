@@ -17,7 +17,7 @@ use super::checkpoint::{Checkpoints, Progress, difference};
 use super::progress::{TrainSaeProgress, TrainSaeRequest};
 use super::publish::{Done, Vectors, check_place, publish};
 use super::shuffle::Shuffle;
-use crate::ingest::{VectorSource, in_name_of};
+use crate::corpus::{VectorSource, in_name_of};
 use crate::store::{SaeManifest, SaeWriter, Store};
 
 /// Two of these fit into half a second, the longest a reader is left without news.

@@ -37,13 +37,13 @@ use futures::stream;
 use polysema_udfs::bridge::keys::KeyFilter;
 use polysema_udfs::bridge::vectors::shared_vector_type;
 
-use super::columns::{Output, outputs};
 use super::file::TableFile;
 use super::gather::{TokenColumn, VectorColumn};
-use super::narrow;
+use super::partitions::{self, Key, Piece};
+use super::pushdown;
 use super::run::Run;
+use super::scan_columns::{Output, outputs};
 use super::selection::Selection;
-use super::split::{self, Key, Piece};
 use super::table::Table;
 
 /// Bytes of vectors gathered for one output batch: chosen, not tuned.
@@ -94,12 +94,12 @@ impl RunScan {
         target: usize,
     ) -> Result<Self> {
         let (entries, partitions, points) = if table.by_neuron() {
-            let points = split::split_points(run, &selection, target);
-            let (entries, partitions) = split::by_neuron(run, table, &selection, &points);
+            let points = partitions::split_points(run, &selection, target);
+            let (entries, partitions) = partitions::by_neuron(run, table, &selection, &points);
             (entries, partitions, Some(points))
         } else {
             let entries = run.files(table);
-            let partitions = split::by_rows(&entries, target);
+            let partitions = partitions::by_rows(&entries, target);
             (entries, partitions, None)
         };
         let files = entries
@@ -310,7 +310,7 @@ impl ExecutionPlan for RunScan {
     ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
         let schema = &self.read.schema;
         let keys = match self.read.table.by_neuron() {
-            true => narrow::taken(self.keys.as_ref(), &result, schema)?,
+            true => pushdown::taken(self.keys.as_ref(), &result, schema)?,
             false => None,
         };
         // Whoever asked keeps the filter: it may become stricter after a batch was read.
@@ -482,7 +482,7 @@ impl PartitionReader {
                 return Ok(None);
             };
             self.piece += 1;
-            let Some(piece) = narrow::narrowed(piece, self.keys.as_ref())? else {
+            let Some(piece) = pushdown::narrowed(piece, self.keys.as_ref())? else {
                 self.metrics.pruned.add(1);
                 continue;
             };

@@ -16,7 +16,7 @@ use datafusion::common::{exec_datafusion_err, exec_err, plan_datafusion_err, pla
 use datafusion::error::{DataFusionError, Result};
 
 use super::io_error;
-use super::keys::KeyOrder;
+use super::key_order::KeyOrder;
 use super::lock::WriteLock;
 use super::manifest::{self, BatchEntry, Counts, FORMAT, FileEntry, Head, Manifest, RunManifest};
 use super::table::Table;

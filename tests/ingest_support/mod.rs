@@ -11,8 +11,8 @@ use datafusion::arrow::datatypes::{Float32Type, Int32Type};
 use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::error::Result;
 use datafusion::prelude::SessionContext;
-use polysema::ingest::{IngestOptions, IngestRequest, Order, Progress, ingest};
 use polysema::models::{HookPoint, Hooks, Input, Site, load};
+use polysema::runs::{IngestOptions, IngestRequest, Order, Progress, ingest};
 use polysema::store::{RunManifest, RunTable, Store, Table};
 
 pub fn demo_model() -> PathBuf {

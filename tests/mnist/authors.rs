@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use polysema::ingest::Split;
+use polysema::corpus::Split;
 
 use super::{Db, accuracy, shared};
 

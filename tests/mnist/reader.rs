@@ -1,6 +1,6 @@
 //! What the reading layer gives, without SQL.
 
-use polysema::ingest::{CorpusOptions, CorpusReader};
+use polysema::corpus::{CorpusOptions, CorpusReader};
 use polysema::models::{HookPoint, Input, Site};
 
 use super::{Probe, root, tiny};

@@ -8,7 +8,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{
     GreedyMemoryPool, MemoryConsumer, MemoryPool, UnboundedMemoryPool,
 };
-use polysema::ingest::{VectorBatch, VectorSource};
+use polysema::corpus::{VectorBatch, VectorSource};
 use polysema::saes::{SaeOptions, TrainSaeRequest, Vectors, load, train_sae};
 use polysema::store::Store;
 

@@ -18,11 +18,11 @@ use polysema_udfs::bridge::document::{
 };
 use polysema_udfs::scan_by_plan;
 
-use crate::ingest::{IngestOptions, Progress};
-use crate::jobs::{
-    Job, LAYER_OR_ROWS, PROGRESS_COLUMNS, Rows, Written, option_text, progress_row, progress_schema,
-};
+use crate::functions::progress::{PROGRESS_COLUMNS, progress_row, progress_schema};
+use crate::functions::sources::{LAYER_OR_ROWS, Written};
+use crate::jobs::{Job, Rows, option_text};
 use crate::models::{HookPoint, Site};
+use crate::runs::{IngestOptions, Progress};
 use crate::saes::{
     Format, SaeLibrary, example_options, export_sae, import_sae, import_sae_options,
 };

@@ -15,7 +15,8 @@ use polysema_udfs::bridge::document::{
 };
 use polysema_udfs::scan_by_plan;
 
-use crate::jobs::{Job, Resolved, Rows, Written};
+use crate::functions::sources::{Resolved, Written};
+use crate::jobs::{Job, Rows};
 use crate::saes::{Match, SaeLibrary, matches, weights_of};
 
 static DOC: FunctionDoc = FunctionDoc {

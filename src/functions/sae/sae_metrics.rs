@@ -13,8 +13,9 @@ use polysema_udfs::bridge::document::{
     Function, FunctionDoc, Implementation, Parameter, RELATION, TableFunction,
 };
 
-use crate::ingest::{Split, in_name_of};
-use crate::jobs::{Job, RowVectors, Rows};
+use crate::corpus::{Split, in_name_of};
+use crate::functions::row_vectors::RowVectors;
+use crate::jobs::{Job, Rows};
 use crate::models::HookPoint;
 use crate::saes::{
     Metric, OtherCorpus, SaeLibrary, dead, evaluate_model, evaluate_rows, sae_reader,

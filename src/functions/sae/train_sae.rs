@@ -17,7 +17,8 @@ use polysema_udfs::bridge::document::{
 use polysema_udfs::kernels::sae::StepLosses;
 use polysema_udfs::scan_by_plan;
 
-use crate::jobs::{Job, LAYER_OR_ROWS, Resolved, Rows, Written, option_text};
+use crate::functions::sources::{LAYER_OR_ROWS, Resolved, Written};
+use crate::jobs::{Job, Rows, option_text};
 use crate::saes::{SaeOptions, TrainSaeProgress, TrainSaeRequest, train_sae, train_sae_options};
 use crate::store::Store;
 

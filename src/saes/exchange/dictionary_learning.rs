@@ -11,8 +11,8 @@ use polysema_udfs::kernels::sae::{Sae, Variant};
 use serde_json::{Map, Value, json};
 
 use super::json::Fields;
-use super::tensors::{Tensors, Written, transposed};
 use super::{OURS, SaeConfig, SaeFile, check_written, folder, invalid};
+use crate::files::tensors::{Tensors, Written, transposed};
 
 pub(super) const CONFIG: &str = "config.json";
 const SAFETENSORS: &str = "ae.safetensors";

@@ -19,21 +19,19 @@ mod dictionary_learning;
 mod fold;
 mod folder;
 mod json;
-mod pickle;
 mod saelens;
-mod tensors;
-mod torch;
 
 use std::path::Path;
 
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use polysema_udfs::kernels::sae::{Sae, Variant};
 use serde_json::{Map, Value};
 
 pub use dictionary_learning::write_dictionary_learning;
 pub use saelens::write_saelens;
 
-use tensors::Tensors;
+use crate::files::invalid;
+use crate::files::tensors::Tensors;
 
 /// Key of the object in which we keep what a format has no word for.
 const OURS: &str = "polysema";
@@ -200,9 +198,4 @@ fn check_written(file: &SaeFile, folder: &Path) -> Result<()> {
             "normalize_activations none is required, got {other}"
         ))),
     }
-}
-
-/// Bad input: a file, a tensor, a number.
-fn invalid(message: String) -> DataFusionError {
-    DataFusionError::Execution(format!("saes: {message}"))
 }

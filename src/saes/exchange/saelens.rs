@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 
 use super::fold;
 use super::json::Fields;
-use super::tensors::{Tensors, Written, dtype_name, transposed, wider};
 use super::{OURS, SaeConfig, SaeFile, check_written, folder};
+use crate::files::tensors::{Tensors, Written, dtype_name, transposed, wider};
 
 pub(super) const CONFIG: &str = "cfg.json";
 const WEIGHTS: &str = "sae_weights.safetensors";

@@ -1,0 +1,303 @@
+//! Labelled images as a corpus: MNIST's four idx files in a folder, or one file of images.
+//!
+//! An image is a document of one position. The images stay in memory, a byte a pixel.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    ArrayRef, Int32Array, ListArray, RecordBatch, StringArray, UInt8Array,
+};
+use datafusion::arrow::buffer::OffsetBuffer;
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
+use datafusion::error::Result;
+
+use super::options::{CorpusOptions, Split};
+use crate::files::idx::Idx;
+use crate::store::{RunWriter, schema};
+
+/// Mean and standard deviation of MNIST's training pixels, as its classifiers are commonly given them.
+const MEAN: f32 = 0.1307;
+const DEVIATION: f32 = 0.3081;
+/// Rows of a record batch of `documents` or `tokens`.
+const BATCH_ROWS: usize = 4096;
+
+/// Images in memory.
+pub(crate) struct Images {
+    /// blake3 of the arrays, in hexadecimal digits.
+    pub(crate) hash: String,
+    /// Pixels of an image.
+    pub(crate) width: usize,
+    /// The digit of each image, where there are labels.
+    pub(crate) labels: Option<Vec<u32>>,
+    pixels: Vec<u8>,
+    /// How many images of which split, in order.
+    splits: Vec<(Option<Split>, usize)>,
+}
+
+/// Whether a corpus is images: a folder, or a file with idx in its name.
+pub(crate) fn are_images(corpus: &Path) -> bool {
+    let name = corpus.file_name().map(|name| name.to_string_lossy());
+    corpus.is_dir() || name.is_some_and(|name| name.contains("idx"))
+}
+
+impl Images {
+    /// Reads the images of one split, or of one file.
+    pub(crate) fn open(
+        corpus: &Path,
+        options: &CorpusOptions,
+        tick: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Self> {
+        check(options)?;
+        let most = options.max_documents.unwrap_or(usize::MAX);
+        let mut hasher = blake3::Hasher::new();
+        let mut parts = vec![];
+        if corpus.is_dir() {
+            for (split, prefix) in [(Split::Train, "train"), (Split::Test, "t10k")] {
+                if ![None, Some(Split::All), Some(split)].contains(&options.split) {
+                    continue;
+                }
+                let images = find(corpus, &format!("{prefix}-images"), 3)?;
+                let labels = find(corpus, &format!("{prefix}-labels"), 1)?;
+                parts.push(Part::read(
+                    Some(split),
+                    images,
+                    Some(labels),
+                    &mut hasher,
+                    tick,
+                )?);
+            }
+        } else {
+            parts.push(one_file(corpus, options, &mut hasher, tick)?);
+        }
+        let width = parts[0].width;
+        let mut all = Self {
+            hash: String::new(),
+            width,
+            labels: Some(vec![]),
+            pixels: vec![],
+            splits: vec![],
+        };
+        for part in parts {
+            if part.width != width {
+                return exec_err!(
+                    "ingest: {}: images of {width} pixels, as the other images, are required, got {}",
+                    part.path.display(),
+                    part.width
+                );
+            }
+            let n = part.n.min(most - all.len());
+            all.splits.push((part.split, n));
+            all.pixels.extend_from_slice(&part.pixels[..n * width]);
+            all.labels = match (all.labels, part.labels) {
+                (Some(mut labels), Some(more)) => {
+                    labels.extend(more[..n].iter().map(|label| u32::from(*label)));
+                    Some(labels)
+                }
+                _ => None,
+            };
+        }
+        if all.len() == 0 {
+            return exec_err!(
+                "ingest: {}: images are required, got none",
+                corpus.display()
+            );
+        }
+        if i32::try_from(all.len()).is_err() {
+            return exec_err!(
+                "ingest: {}: fewer than 2^31 images are required",
+                corpus.display()
+            );
+        }
+        all.hash = hasher.finalize().to_hex().to_string();
+        Ok(all)
+    }
+
+    /// Number of images.
+    pub(crate) fn len(&self) -> usize {
+        self.pixels.len() / self.width.max(1)
+    }
+
+    /// Number of images of one split.
+    pub(crate) fn count(&self, split: Split) -> usize {
+        let splits = self
+            .splits
+            .iter()
+            .filter(|(found, _)| *found == Some(split));
+        splits.map(|(_, n)| n).sum()
+    }
+
+    /// Adds an image's normalised pixels to `out`.
+    pub(crate) fn normalised(&self, image: usize, out: &mut Vec<f32>) {
+        let pixels = &self.pixels[image * self.width..][..self.width];
+        let normalised = |x: &u8| (f32::from(*x) / 255.0 - MEAN) / DEVIATION;
+        out.extend(pixels.iter().map(normalised));
+    }
+
+    /// Writes the tables `documents` and `tokens`; the token of an image is its label.
+    pub(crate) fn write(
+        &self,
+        run: &mut RunWriter,
+        advance: &mut super::documents::Advance<'_>,
+    ) -> Result<()> {
+        let byte = Arc::new(Field::new_list_field(DataType::UInt8, false));
+        let own = schema::documents();
+        let mut fields: Vec<Field> = own.fields().iter().map(|f| f.as_ref().clone()).collect();
+        fields.push(Field::new("label", DataType::Int32, true));
+        fields.push(Field::new("split", DataType::Utf8, true));
+        fields.push(Field::new(
+            "pixels",
+            DataType::List(Arc::clone(&byte)),
+            false,
+        ));
+        let fields = Arc::new(Schema::new(fields));
+        let mut documents = run.table("documents", None, Arc::clone(&fields))?;
+        let mut tokens = run.table("tokens", None, schema::tokens())?;
+        let splits = self.splits.iter();
+        let splits: Vec<_> = splits
+            .flat_map(|(split, n)| std::iter::repeat_n(split.map(Split::name), *n))
+            .collect();
+        for first in (0..self.len()).step_by(BATCH_ROWS) {
+            let rows = first..self.len().min(first + BATCH_ROWS);
+            let n = rows.len();
+            let label = |image: usize| self.labels.as_ref().map(|labels| labels[image]);
+            let ids: ArrayRef = Arc::new(Int32Array::from_iter_values(
+                rows.clone().map(|image| image as i32),
+            ));
+            let labels: ArrayRef = Arc::new(Int32Array::from_iter(
+                rows.clone().map(|image| label(image).map(|l| l as i32)),
+            ));
+            let texts: ArrayRef = Arc::new(StringArray::from_iter(
+                rows.clone()
+                    .map(|image| label(image).map(|l| l.to_string())),
+            ));
+            let pixels = &self.pixels[rows.start * self.width..rows.end * self.width];
+            let pixels = ListArray::try_new(
+                Arc::clone(&byte),
+                OffsetBuffer::from_repeated_length(self.width, n),
+                Arc::new(UInt8Array::from(pixels.to_vec())),
+                None,
+            )?;
+            let columns: Vec<ArrayRef> = vec![
+                Arc::clone(&ids),
+                Arc::clone(&texts),
+                Arc::new(Int32Array::from(vec![1; n])),
+                Arc::clone(&labels),
+                Arc::new(StringArray::from(splits[rows].to_vec())),
+                Arc::new(pixels),
+            ];
+            documents.write(&RecordBatch::try_new(Arc::clone(&fields), columns)?)?;
+            let columns: Vec<ArrayRef> =
+                vec![ids, Arc::new(Int32Array::from(vec![0; n])), labels, texts];
+            tokens.write(&RecordBatch::try_new(schema::tokens(), columns)?)?;
+            advance(n as u64, n as u64)?;
+        }
+        documents.finish()?;
+        tokens.finish()
+    }
+}
+
+/// Refuses options that say something of texts.
+fn check(options: &CorpusOptions) -> Result<()> {
+    let default = CorpusOptions::default();
+    let given = [
+        ("context", options.context != default.context),
+        ("min_tokens", options.min_tokens != default.min_tokens),
+        ("bos", options.bos != default.bos),
+        ("column", options.column != default.column),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        Some((name, _)) => plan_err!("ingest: {name} requires a corpus of texts, got images"),
+        None => Ok(()),
+    }
+}
+
+/// One array of images, with its labels if there are some.
+struct Part {
+    path: PathBuf,
+    split: Option<Split>,
+    n: usize,
+    width: usize,
+    pixels: Vec<u8>,
+    labels: Option<Vec<u8>>,
+}
+
+impl Part {
+    fn read(
+        split: Option<Split>,
+        path: PathBuf,
+        labels: Option<PathBuf>,
+        hasher: &mut blake3::Hasher,
+        tick: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Self> {
+        let images = Idx::read(&path, 3, hasher, tick)?;
+        let (n, width) = (images.dims[0], images.dims[1] * images.dims[2]);
+        let labels = match labels {
+            None => None,
+            Some(file) => {
+                let labels = Idx::read(&file, 1, hasher, tick)?;
+                if labels.dims[0] != n {
+                    return exec_err!(
+                        "ingest: {}: a label for each of the {n} images of {} is required, got {}",
+                        file.display(),
+                        path.display(),
+                        labels.dims[0]
+                    );
+                }
+                Some(labels.values)
+            }
+        };
+        Ok(Self {
+            path,
+            split,
+            n,
+            width,
+            pixels: images.values,
+            labels,
+        })
+    }
+}
+
+/// A file of images, and the file of labels beside it if there is one.
+fn one_file(
+    corpus: &Path,
+    options: &CorpusOptions,
+    hasher: &mut blake3::Hasher,
+    tick: &mut dyn FnMut() -> Result<()>,
+) -> Result<Part> {
+    let name = corpus.file_name().unwrap_or_default().to_string_lossy();
+    let split = match name.as_ref() {
+        name if name.starts_with("train-") => Some(Split::Train),
+        name if name.starts_with("t10k-") => Some(Split::Test),
+        _ => None,
+    };
+    if ![None, Some(Split::All), split].contains(&options.split) {
+        return plan_err!(
+            "ingest: split requires a folder of idx files, or a file of that split, got {}",
+            corpus.display()
+        );
+    }
+    let beside = name.replace("images", "labels").replace("idx3", "idx1");
+    let labels = corpus.with_file_name(&beside);
+    let labels = (beside != name && labels.exists()).then_some(labels);
+    Part::read(split, corpus.to_path_buf(), labels, hasher, tick)
+}
+
+/// A file of the folder by its canonical name, or with a dot in it, as some mirrors have it.
+fn find(folder: &Path, stem: &str, rank: usize) -> Result<PathBuf> {
+    let name = format!("{stem}-idx{rank}-ubyte");
+    let dotted = format!("{stem}.idx{rank}-ubyte");
+    for name in [&name, &dotted] {
+        for ending in ["", ".gz"] {
+            let path = folder.join(format!("{name}{ending}"));
+            if path.exists() {
+                return Ok(path);
+            }
+        }
+    }
+    Err(exec_datafusion_err!(
+        "ingest: {}: a file {name} or {name}.gz is required, got neither",
+        folder.display()
+    ))
+}

@@ -1,0 +1,361 @@
+//! A corpus through a model without a run: what ingest, training and measuring share.
+//!
+//! Documents come in an order that depends on the corpus and the options alone: block after block of consecutive
+//! documents, within a block the longest first, so that little is padded.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use candle_core::Tensor;
+use datafusion::common::{exec_err, plan_err};
+use datafusion::error::Result;
+use polysema_udfs::kernels::rows::first_non_finite;
+use tempfile::TempDir;
+
+use super::documents::{Advance, Documents, Target};
+use super::images::{Images, are_images};
+use super::options::{CorpusOptions, check_tokens, check_vectors};
+use super::text::Corpus;
+use super::tokenize::tokenize;
+use crate::files::file_error;
+use crate::files::spool::Spool;
+use crate::models::{HookPoint, Hooks, Input, LoadedModel, Model, load};
+use crate::models::{floats, readable};
+
+/// Tokens of a block of texts. Chosen: 512 documents of 128 tokens.
+const BLOCK_TOKENS: usize = 1 << 16;
+/// Images of a block: many have no padding to save, and ingest drops candidates at the end of a block.
+const BLOCK_IMAGES: usize = 1 << 10;
+
+/// A batch of documents as the model reads it: each padded at its end to `seq` tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReadBatch {
+    /// Document and number of its tokens: rows from there to `seq` are padding.
+    pub documents: Vec<(u32, usize)>,
+    /// Positions of every document, padding included.
+    pub seq: usize,
+    /// Whether all documents up to the last of this block have been read after this batch.
+    pub ends_block: bool,
+}
+
+/// The vectors at one place for the tokens of some documents, without padding.
+#[derive(Debug, Clone, Copy)]
+pub struct ActivationBatch<'a> {
+    /// Document of each row. `[n]`
+    pub doc_ids: &'a [u32],
+    /// Position of each row in its document. `[n]`
+    pub pos: &'a [u32],
+    /// `[n, d]`, row-major
+    pub values: &'a [f32],
+    /// Width of a vector.
+    pub d: usize,
+}
+
+/// A model and the documents of a corpus it reads.
+pub struct CorpusReader {
+    loaded: LoadedModel,
+    corpus_hash: String,
+    options: CorpusOptions,
+    pub(crate) documents: Documents,
+    content: Content,
+    /// Goes after the files in it are closed.
+    _scratch: Option<TempDir>,
+}
+
+enum Content {
+    /// Token ids of all documents, one after the other.
+    Tokens(Spool),
+    Images(Images),
+}
+
+impl CorpusReader {
+    /// Loads a model and reads a corpus for it: a `.txt`, `.jsonl` or `.parquet` file of texts for one that reads
+    /// tokens, a folder of idx files or one of them for one that reads vectors. `tick` is called often and may end
+    /// the work with an error. Token ids wait in a temporary folder.
+    pub fn open(
+        model: &Path,
+        corpus: &Path,
+        options: &CorpusOptions,
+        tick: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Self> {
+        let scratch = TempDir::new()
+            .map_err(|e| file_error("create a folder in", &std::env::temp_dir(), e))?;
+        let target = Target::Scratch(scratch.path());
+        let mut reader = Self::read(load(model)?, corpus, options, target, &mut |_, _| tick())?;
+        reader._scratch = Some(scratch);
+        Ok(reader)
+    }
+
+    /// As [`CorpusReader::open`], with a say in where the documents go.
+    pub(crate) fn read(
+        loaded: LoadedModel,
+        corpus: &Path,
+        options: &CorpusOptions,
+        mut target: Target<'_>,
+        advance: &mut Advance<'_>,
+    ) -> Result<Self> {
+        let (corpus_hash, documents, content) = if are_images(corpus) {
+            let images = Images::open(corpus, options, &mut || advance(0, 0))?;
+            check_vectors(&loaded, corpus, images.width)?;
+            if let Target::Run(run) = &mut target {
+                images.write(run, advance)?;
+            }
+            let starts = (0..=images.len() as u32).collect();
+            (
+                images.hash.clone(),
+                Documents { starts },
+                Content::Images(images),
+            )
+        } else {
+            check_tokens(&loaded, corpus, options)?;
+            let mut texts = Corpus::open(corpus, &options.column, &mut || advance(0, 0))?;
+            let (documents, ids) =
+                tokenize(&mut texts, corpus, &loaded, options, &mut target, advance)?;
+            (texts.hash, documents, Content::Tokens(ids))
+        };
+        Ok(Self {
+            loaded,
+            corpus_hash,
+            options: options.clone(),
+            documents,
+            content,
+            _scratch: None,
+        })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &dyn Model {
+        self.loaded.model.as_ref()
+    }
+
+    /// Number of documents.
+    pub fn n_documents(&self) -> usize {
+        self.documents.len()
+    }
+
+    /// Number of rows of all documents, the first tokens of `bos` included.
+    pub fn n_tokens(&self) -> usize {
+        self.documents.total_tokens()
+    }
+
+    /// Number of rows [`CorpusReader::activations`] gives.
+    pub fn n_rows(&self) -> usize {
+        self.n_tokens() - usize::from(self.options.bos) * self.n_documents()
+    }
+
+    /// Whether documents begin with a token that is no row of theirs.
+    pub fn has_bos(&self) -> bool {
+        self.options.bos
+    }
+
+    /// blake3 of the model, in hexadecimal digits.
+    pub fn model_hash(&self) -> &str {
+        &self.loaded.hash
+    }
+
+    /// blake3 of the corpus, in hexadecimal digits.
+    pub fn corpus_hash(&self) -> &str {
+        &self.corpus_hash
+    }
+
+    /// The class of every document, where the corpus is images with labels.
+    pub fn labels(&self) -> Option<&[u32]> {
+        match &self.content {
+            Content::Tokens(_) => None,
+            Content::Images(images) => images.labels.as_deref(),
+        }
+    }
+
+    /// Token ids of a range of documents, one after the other; none where the corpus is images.
+    pub fn token_ids(&mut self, documents: Range<usize>) -> Result<Option<Vec<u32>>> {
+        match &mut self.content {
+            Content::Images(_) => Ok(None),
+            Content::Tokens(ids) => {
+                let starts = &self.documents.starts;
+                let rows = starts[documents.start] as usize..starts[documents.end] as usize;
+                let mut out = Vec::with_capacity(rows.len());
+                ids.read(rows.start, rows.len(), u32::from_ne_bytes, &mut out)?;
+                Ok(Some(out))
+            }
+        }
+    }
+
+    /// Calls `f` with the model and every batch, in an order that depends on corpus and options alone.
+    pub fn for_each_batch(
+        &mut self,
+        f: &mut dyn FnMut(&dyn Model, &ReadBatch, Input<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let model = Arc::clone(&self.loaded.model);
+        let mut first = 0;
+        while first < self.documents.len() {
+            let end = self.block_end(first);
+            let block = self.token_ids(first..end)?;
+            let mut members: Vec<usize> = (first..end).collect();
+            members.sort_by_key(|d| std::cmp::Reverse(self.documents.n_tokens(*d)));
+            let batches = members.chunks(self.options.batch_size);
+            let last = batches.len() - 1;
+            for (i, members) in batches.enumerate() {
+                let lengths = members.iter().map(|d| self.documents.n_tokens(*d));
+                let batch = ReadBatch {
+                    seq: lengths.clone().max().unwrap_or(0),
+                    documents: members.iter().map(|d| *d as u32).zip(lengths).collect(),
+                    ends_block: i == last,
+                };
+                match &self.content {
+                    Content::Images(images) => {
+                        let mut values = Vec::with_capacity(members.len() * images.width);
+                        for image in members {
+                            images.normalised(*image, &mut values);
+                        }
+                        let width = images.width;
+                        let values = &values;
+                        f(model.as_ref(), &batch, Input::Vectors { values, width })?;
+                    }
+                    Content::Tokens(_) => {
+                        let start = self.documents.starts[first] as usize;
+                        let block = block.as_deref().unwrap_or_default();
+                        let ids = padded(&self.documents, &batch, block, start);
+                        let (ids, seq) = (&ids, batch.seq);
+                        f(model.as_ref(), &batch, Input::Tokens { ids, seq })?;
+                    }
+                }
+            }
+            first = end;
+        }
+        Ok(())
+    }
+
+    /// The document after the block that begins with `first`.
+    fn block_end(&self, first: usize) -> usize {
+        match &self.content {
+            Content::Images(_) => self.documents.len().min(first + BLOCK_IMAGES),
+            Content::Tokens(_) => block_end(&self.documents.starts, first),
+        }
+    }
+
+    /// Calls `f` with the vectors at a place, for every token of every document but the first ones of `bos`. Passes
+    /// end after the block of the place.
+    pub fn activations(
+        &mut self,
+        hook: HookPoint,
+        f: &mut dyn FnMut(&ActivationBatch<'_>) -> Result<()>,
+    ) -> Result<()> {
+        self.check_hook(hook)?;
+        let skip = usize::from(self.options.bos);
+        let (mut doc_ids, mut pos, mut gathered) = (vec![], vec![], vec![]);
+        self.for_each_batch(&mut |model, batch, input| {
+            let mut capture = Capture { hook, seen: None };
+            model.forward(input, &mut capture)?;
+            let Some(seen) = capture.seen else {
+                return exec_err!("ingest: a pass that reaches {hook} is required, got none");
+            };
+            let d = seen.elem_count() / (batch.documents.len() * batch.seq);
+            let seen = readable(hook, &seen)?;
+            let (storage, layout) = seen.storage_and_layout();
+            let values = floats(&storage, layout, hook, seen.elem_count())?;
+            doc_ids.clear();
+            pos.clear();
+            gathered.clear();
+            let whole = skip == 0 && batch.documents.iter().all(|(_, n)| *n == batch.seq);
+            for (place, (doc_id, n_tokens)) in batch.documents.iter().enumerate() {
+                let rows = skip..*n_tokens;
+                doc_ids.extend(rows.clone().map(|_| *doc_id));
+                pos.extend(rows.clone().map(|pos| pos as u32));
+                if !whole {
+                    let first = place * batch.seq;
+                    let rows = (first + rows.start) * d..(first + rows.end) * d;
+                    gathered.extend_from_slice(&values[rows]);
+                }
+            }
+            let values = if whole { values } else { &gathered };
+            if let Some(at) = first_non_finite(values) {
+                return exec_err!(
+                    "ingest: finite activations are required, got {} at {hook} in document {} position {}",
+                    values[at],
+                    doc_ids[at / d],
+                    pos[at / d]
+                );
+            }
+            f(&ActivationBatch {
+                doc_ids: &doc_ids,
+                pos: &pos,
+                values,
+                d,
+            })
+        })
+    }
+
+    /// Refuses a place the model does not have, or where a position has no vector.
+    pub fn check_hook(&self, hook: HookPoint) -> Result<()> {
+        let model = self.model();
+        let n_layers = model.layers().len();
+        if hook.layer >= n_layers {
+            return plan_err!(
+                "ingest: a hook in one of the model's {n_layers} blocks is required, got {hook}"
+            );
+        }
+        if !model.sites().contains(&hook.site) {
+            let known: Vec<_> = model.sites().iter().map(|site| site.name()).collect();
+            return plan_err!(
+                "ingest: a hook at {} is required of architecture {}, got {hook}",
+                known.join(", "),
+                model.architecture()
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Keeps the value at one place and ends the pass behind it.
+pub(crate) struct Capture {
+    pub(crate) hook: HookPoint,
+    pub(crate) seen: Option<Tensor>,
+}
+
+impl Hooks for Capture {
+    fn wants(&self, hook: HookPoint) -> bool {
+        hook == self.hook
+    }
+
+    fn visit(&mut self, _: HookPoint, value: &Tensor) -> Result<Option<Tensor>> {
+        self.seen = Some(value.clone());
+        Ok(None)
+    }
+
+    fn done(&self) -> bool {
+        self.seen.is_some()
+    }
+}
+
+/// The document after the block of texts that begins with `first`.
+fn block_end(starts: &[u32], first: usize) -> usize {
+    let limit = starts[first] as usize + BLOCK_TOKENS;
+    let end = starts.partition_point(|start| *start as usize <= limit);
+    (end - 1).max(first + 1)
+}
+
+/// The token ids of some documents, padded at the end, which a causal model never looks at from before. `block` holds
+/// the ids of the rows from `start` on.
+fn padded(documents: &Documents, batch: &ReadBatch, block: &[u32], start: usize) -> Vec<u32> {
+    let mut rows = vec![0; batch.documents.len() * batch.seq];
+    for (row, (document, n_tokens)) in rows.chunks_exact_mut(batch.seq).zip(&batch.documents) {
+        let at = documents.starts[*document as usize] as usize - start;
+        row[..*n_tokens].copy_from_slice(&block[at..at + n_tokens]);
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_end_at_documents_and_always_move_on() {
+        let big = BLOCK_TOKENS as u32;
+        assert_eq!(block_end(&[0, 10, 20], 0), 2);
+        assert_eq!(block_end(&[0, big, big + 1], 0), 1);
+        assert_eq!(block_end(&[0, 2 * big, 2 * big + 1], 0), 1);
+        assert_eq!(block_end(&[0, 10, 10 + big, 20 + big], 1), 2);
+    }
+}

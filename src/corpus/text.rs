@@ -1,0 +1,334 @@
+//! Corpus files as batches of texts beside their other columns: `.txt`, `.jsonl`, `.parquet`.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, SchemaRef};
+use datafusion::common::{exec_err, plan_err};
+use datafusion::error::Result;
+use datafusion::parquet::arrow::arrow_reader::{
+    ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+
+use super::jsonl::Jsonl;
+use crate::files::file_error;
+use crate::store::schema;
+
+/// Rows of a Parquet file read at once: books may be rows.
+const PARQUET_ROWS: usize = 256;
+
+/// Some rows of a corpus.
+#[derive(Debug)]
+pub(super) struct TextBatch {
+    /// The rows' texts.
+    pub(super) texts: Vec<String>,
+    /// The rows' other columns, as in [`Corpus::fields`].
+    pub(super) columns: Vec<ArrayRef>,
+}
+
+/// An opened corpus file.
+pub(super) struct Corpus {
+    /// blake3 of the file, in hexadecimal digits.
+    pub(super) hash: String,
+    /// Columns beside the text, under the names `documents` gives them.
+    pub(super) fields: Vec<Field>,
+    reader: Reader,
+}
+
+enum Reader {
+    Text(Option<String>),
+    Jsonl(Jsonl),
+    Parquet(Parquet),
+}
+
+impl Corpus {
+    /// Opens a file by its extension. `column` holds the text; `tick` is called now and then and may end the work.
+    pub(super) fn open(
+        path: &Path,
+        column: &str,
+        tick: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Self> {
+        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+        let extension = extension.as_deref();
+        if !matches!(extension, Some("txt" | "jsonl" | "parquet")) {
+            return plan_err!(
+                "ingest: a corpus of .txt, .jsonl or .parquet is required, got {}",
+                path.display()
+            );
+        }
+        let hash = hash(path, tick)?;
+        let (fields, reader) = match extension {
+            Some("txt") => (vec![], Reader::Text(Some(read_text(path)?))),
+            Some("jsonl") => {
+                let jsonl = Jsonl::open(path, column, tick)?;
+                (jsonl.fields(), Reader::Jsonl(jsonl))
+            }
+            _ => {
+                let parquet = Parquet::open(path, column)?;
+                (parquet.fields.clone(), Reader::Parquet(parquet))
+            }
+        };
+        Ok(Corpus {
+            hash,
+            fields: fields.into_iter().map(renamed).collect(),
+            reader,
+        })
+    }
+
+    /// The next rows, at least one; `None` after the last.
+    pub(super) fn next_batch(&mut self) -> Result<Option<TextBatch>> {
+        match &mut self.reader {
+            Reader::Text(text) => Ok(text.take().map(|text| TextBatch {
+                texts: vec![text],
+                columns: vec![],
+            })),
+            Reader::Jsonl(jsonl) => jsonl.next_batch(),
+            Reader::Parquet(parquet) => parquet.next_batch(),
+        }
+    }
+}
+
+/// A corpus column that `documents` has itself is kept as `corpus_<name>`.
+fn renamed(field: Field) -> Field {
+    let taken = schema::documents();
+    let clash = taken
+        .fields()
+        .iter()
+        .any(|f| f.name().eq_ignore_ascii_case(field.name()));
+    let name = match clash {
+        true => format!("corpus_{}", field.name()),
+        false => field.name().clone(),
+    };
+    field.with_name(name).with_nullable(true)
+}
+
+fn hash(path: &Path, tick: &mut dyn FnMut() -> Result<()>) -> Result<String> {
+    let mut file = File::open(path).map_err(|e| file_error("open", path, e))?;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let n = file
+            .read(&mut buffer)
+            .map_err(|e| file_error("read", path, e))?;
+        if n == 0 {
+            return Ok(hasher.finalize().to_hex().to_string());
+        }
+        hasher.update(&buffer[..n]);
+        tick()?;
+    }
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    let bytes = fs::read(path).map_err(|e| file_error("read", path, e))?;
+    String::from_utf8(bytes).map_err(|e| {
+        let offset = e.utf8_error().valid_up_to();
+        file_error(
+            "read",
+            path,
+            format!("UTF-8 text is required, got other bytes at offset {offset}"),
+        )
+    })
+}
+
+struct Parquet {
+    path: PathBuf,
+    column: String,
+    fields: Vec<Field>,
+    reader: ParquetRecordBatchReader,
+    row: usize,
+}
+
+impl Parquet {
+    fn open(path: &Path, column: &str) -> Result<Self> {
+        let file = File::open(path).map_err(|e| file_error("open", path, e))?;
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file)
+            .map_err(|e| file_error("read", path, e))?;
+        let schema: &SchemaRef = builder.schema();
+        let Ok(text) = schema.field_with_name(column) else {
+            let known: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+            return exec_err!(
+                "ingest: {} requires the text column '{column}', got the columns {}",
+                path.display(),
+                known.join(", ")
+            );
+        };
+        if !matches!(
+            unpacked(text.data_type()),
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+        ) {
+            return exec_err!(
+                "ingest: {} requires strings in column '{column}', got {}",
+                path.display(),
+                text.data_type()
+            );
+        }
+        let others = schema.fields().iter().filter(|f| f.name() != column);
+        let fields = others
+            .map(|f| Field::new(f.name(), unpacked(f.data_type()).clone(), true))
+            .collect();
+        let reader = builder
+            .with_batch_size(PARQUET_ROWS)
+            .build()
+            .map_err(|e| file_error("read", path, e))?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            column: column.to_string(),
+            fields,
+            reader,
+            row: 0,
+        })
+    }
+
+    fn next_batch(&mut self) -> Result<Option<TextBatch>> {
+        let Some(batch) = self.reader.next() else {
+            return Ok(None);
+        };
+        let batch = batch.map_err(|e| file_error("read", &self.path, e))?;
+        let mut texts = vec![];
+        let mut columns = vec![];
+        for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
+            if *field.name() == self.column {
+                texts = self.texts(array)?;
+            } else {
+                columns.push(match unpacked(array.data_type()) {
+                    kind if kind == array.data_type() => Arc::clone(array),
+                    kind => cast(array, kind)?,
+                });
+            }
+        }
+        self.row += batch.num_rows();
+        Ok(Some(TextBatch { texts, columns }))
+    }
+
+    fn texts(&self, array: &ArrayRef) -> Result<Vec<String>> {
+        let strings = cast(array, &DataType::Utf8)?;
+        let strings = strings.as_string::<i32>();
+        let rows = strings.iter().enumerate();
+        rows.map(|(row, text)| match text {
+            Some(text) => Ok(text.to_string()),
+            None => exec_err!(
+                "ingest: {} requires text in column '{}', got NULL in row {}",
+                self.path.display(),
+                self.column,
+                self.row + row + 1
+            ),
+        })
+        .collect()
+    }
+}
+
+/// What a dictionary holds: stored files have no dictionaries.
+fn unpacked(kind: &DataType) -> &DataType {
+    match kind {
+        DataType::Dictionary(_, values) => values,
+        _ => kind,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use datafusion::arrow::array::{Int64Array, RecordBatch, StringArray};
+    use datafusion::arrow::datatypes::Int64Type;
+    use datafusion::parquet::arrow::ArrowWriter;
+
+    use super::*;
+
+    fn open(path: &Path, column: &str) -> Result<Corpus> {
+        Corpus::open(path, column, &mut || Ok(()))
+    }
+
+    fn message(result: Result<Corpus>) -> String {
+        match result {
+            Ok(_) => "no error".to_string(),
+            Err(e) => e.strip_backtrace(),
+        }
+    }
+
+    fn parquet(path: &Path, texts: Vec<Option<&str>>) {
+        let n = texts.len() as i64;
+        let batch = RecordBatch::try_from_iter([
+            (
+                "n_tokens",
+                Arc::new(Int64Array::from_iter_values(0..n)) as _,
+            ),
+            ("body", Arc::new(StringArray::from(texts)) as ArrayRef),
+        ])
+        .unwrap();
+        let file = File::create(path).unwrap();
+        let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+    }
+
+    #[test]
+    fn a_text_file_is_one_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        fs::write(&path, "one\ntwo\n").unwrap();
+        let mut corpus = open(&path, "text").unwrap();
+        assert_eq!(corpus.hash, blake3::hash(b"one\ntwo\n").to_string());
+        assert_eq!(corpus.next_batch().unwrap().unwrap().texts, ["one\ntwo\n"]);
+        assert!(corpus.next_batch().unwrap().is_none());
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_named_by_offset() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        fs::write(&path, b"abc\xffdef").unwrap();
+        let message = message(open(&path, "text"));
+        assert!(message.contains("a.txt: UTF-8 text is required, got other bytes at offset 3"));
+    }
+
+    #[test]
+    fn unknown_extensions_and_missing_files_are_refused() {
+        let unknown = message(open(Path::new("corpus.csv"), "text"));
+        assert!(
+            unknown.contains("a corpus of .txt, .jsonl or .parquet is required, got corpus.csv")
+        );
+        let missing = message(open(Path::new("nowhere/corpus.txt"), "text"));
+        assert!(missing.contains("ingest: open nowhere/corpus.txt"));
+    }
+
+    #[test]
+    fn parquet_gives_the_text_and_the_other_columns() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.parquet");
+        let texts: Vec<String> = (0..300).map(|i| format!("text {i}")).collect();
+        parquet(&path, texts.iter().map(|t| Some(t.as_str())).collect());
+        let mut corpus = open(&path, "body").unwrap();
+        assert_eq!(corpus.fields.len(), 1);
+        assert_eq!(corpus.fields[0].name(), "corpus_n_tokens");
+        assert_eq!(corpus.fields[0].data_type(), &DataType::Int64);
+        let mut seen = 0;
+        while let Some(batch) = corpus.next_batch().unwrap() {
+            for (row, text) in batch.texts.iter().enumerate() {
+                assert_eq!(*text, texts[seen]);
+                let number = batch.columns[0].as_primitive::<Int64Type>().value(row);
+                assert_eq!(number as usize, seen);
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, 300);
+    }
+
+    #[test]
+    fn parquet_without_usable_text_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.parquet");
+        parquet(&path, vec![Some("a"), None]);
+        let missing = message(open(&path, "text"));
+        assert!(missing.contains("the text column 'text', got the columns n_tokens, body"));
+        let wrong = message(open(&path, "n_tokens"));
+        assert!(wrong.contains("requires strings in column 'n_tokens', got Int64"));
+        let mut corpus = open(&path, "body").unwrap();
+        let null = corpus.next_batch().unwrap_err().strip_backtrace();
+        assert!(null.contains("requires text in column 'body', got NULL in row 2"));
+    }
+}

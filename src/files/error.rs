@@ -1,0 +1,16 @@
+//! Errors of reading and writing files.
+
+use std::path::Path;
+
+use datafusion::common::exec_datafusion_err;
+use datafusion::error::DataFusionError;
+
+/// What the system says of an act on a file.
+pub fn file_error(act: &str, path: &Path, error: impl std::fmt::Display) -> DataFusionError {
+    exec_datafusion_err!("ingest: {act} {}: {error}", path.display())
+}
+
+/// Bad input: a file, a tensor, a number.
+pub fn invalid(message: String) -> DataFusionError {
+    DataFusionError::Execution(format!("saes: {message}"))
+}

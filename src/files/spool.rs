@@ -1,0 +1,135 @@
+//! Files of fixed-width records for what does not stay in memory during ingest.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use datafusion::arrow::datatypes::ToByteSlice;
+use datafusion::common::exec_err;
+use datafusion::error::Result;
+use memmap2::Mmap;
+
+use super::file_error;
+
+/// Records of `width` four-byte numbers, first all written, then read in any order.
+pub struct Spool {
+    path: PathBuf,
+    width: usize,
+    len: usize,
+    writer: BufWriter<File>,
+    /// All of it, once writing has ended.
+    map: Option<Mmap>,
+}
+
+impl Spool {
+    pub fn create(folder: &Path, name: &str, width: usize) -> Result<Self> {
+        let path = folder.join(name);
+        let file = OpenOptions::new()
+            .create_new(true)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(|e| file_error("create", &path, e))?;
+        Ok(Self {
+            path,
+            width,
+            len: 0,
+            writer: BufWriter::with_capacity(1 << 18, file),
+            map: None,
+        })
+    }
+
+    /// Number of records.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Appends whole records.
+    pub fn append<T>(&mut self, numbers: &[T]) -> Result<()>
+    where
+        [T]: ToByteSlice,
+    {
+        debug_assert!(numbers.len().is_multiple_of(self.width));
+        self.len += numbers.len() / self.width;
+        if u32::try_from(self.len).is_err() {
+            return exec_err!(
+                "ingest: {} requires fewer than 2^32 records, got more",
+                self.path.display()
+            );
+        }
+        self.writer
+            .write_all(numbers.to_byte_slice())
+            .map_err(|e| file_error("write", &self.path, e))
+    }
+
+    /// Ends writing: the records can be read.
+    pub fn flush(&mut self) -> Result<()> {
+        self.writer
+            .flush()
+            .map_err(|e| file_error("write", &self.path, e))?;
+        // SAFETY: the file lies in a folder of this work's own, and nothing is written to it any more.
+        let map = unsafe { Mmap::map(self.writer.get_ref()) };
+        self.map = Some(map.map_err(|e| file_error("map", &self.path, e))?);
+        Ok(())
+    }
+
+    /// Adds `n` numbers of the records from `record` on to `out`.
+    pub fn read<T>(
+        &self,
+        record: usize,
+        n: usize,
+        decode: fn([u8; 4]) -> T,
+        out: &mut Vec<T>,
+    ) -> Result<()> {
+        let start = record * self.width * 4;
+        let bytes = self
+            .map
+            .as_deref()
+            .and_then(|map| map.get(start..start + n * 4));
+        let Some(bytes) = bytes else {
+            return exec_err!(
+                "ingest: read {}: {n} numbers from record {record} on are required, got {} records",
+                self.path.display(),
+                self.len
+            );
+        };
+        let (numbers, _) = bytes.as_chunks::<4>();
+        out.extend(numbers.iter().map(|bytes| decode(*bytes)));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_come_back_from_any_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spool = Spool::create(folder.path(), "a", 2).unwrap();
+        spool.append(&[1.5f32, 2.5]).unwrap();
+        spool.append(&[3.5f32, 4.5, 5.5, 6.5]).unwrap();
+        spool.flush().unwrap();
+        assert_eq!(spool.len(), 3);
+        let mut out = vec![];
+        spool.read(2, 2, f32::from_ne_bytes, &mut out).unwrap();
+        spool.read(0, 3, f32::from_ne_bytes, &mut out).unwrap();
+        assert_eq!(out, [5.5, 6.5, 1.5, 2.5, 3.5]);
+    }
+
+    #[test]
+    fn a_missing_folder_and_missing_records_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let nowhere = folder.path().join("nowhere");
+        let error = Spool::create(&nowhere, "ids", 1).err().expect("refused");
+        assert!(error.strip_backtrace().contains("ingest: create"));
+        let spool = Spool::create(folder.path(), "ids", 1).unwrap();
+        let error = spool.read(0, 1, u32::from_ne_bytes, &mut vec![]);
+        assert!(
+            error
+                .unwrap_err()
+                .strip_backtrace()
+                .contains("ingest: read")
+        );
+    }
+}

@@ -1,0 +1,171 @@
+//! Tensors of a file that `torch.save` wrote: a zip container of one pickled state dict and the numbers of each storage.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use datafusion::error::{DataFusionError, Result};
+use zip::ZipArchive;
+
+use super::invalid;
+use super::pickle::{self, StoredTensor};
+
+/// A state dict of a hundred tensors takes 20 kB; chosen, not tuned.
+const MAX_PICKLE: u64 = 1 << 20;
+
+/// Reads every tensor; nothing of the file is executed.
+pub fn read(path: &Path) -> Result<HashMap<String, Tensor>> {
+    let refused = |message: String| refuse(path, &message);
+    let file = File::open(path).map_err(|e| {
+        invalid(format!(
+            "{}: a readable file is required, got {e}",
+            path.display()
+        ))
+    })?;
+    let file_len = file.metadata().map_err(|e| refused(e.to_string()))?.len();
+    let mut archive = ZipArchive::new(BufReader::new(file))
+        .map_err(|e| refused(format!("torch's zip container is required, got {e}")))?;
+    let folder = folder_of(&mut archive).map_err(refused)?;
+    let order = entry(&mut archive, &format!("{folder}byteorder"), 16);
+    if order.is_ok_and(|order| order != b"little") {
+        return Err(refused(
+            "little-endian numbers are required, got others".into(),
+        ));
+    }
+    let pickle = entry(&mut archive, &format!("{folder}data.pkl"), MAX_PICKLE).map_err(refused)?;
+    let mut total = 0_u64;
+    let mut tensors = HashMap::new();
+    for (name, stored) in pickle::state_dict(&pickle).map_err(refused)? {
+        let len =
+            bytes_of(&stored).ok_or_else(|| refused(format!("tensor {name} is too large")))?;
+        // Each number of a state dict is in the file once; more would be a small file that fills the memory.
+        total = total.saturating_add(len);
+        if total > file_len {
+            return Err(refused(format!(
+                "tensors of at most the file's {file_len} bytes are required, got {total} with {name}"
+            )));
+        }
+        let tensor = numbers(&mut archive, &folder, &stored)
+            .map_err(|e| refused(format!("tensor {name}: {e}")))?;
+        tensors.insert(name, tensor);
+    }
+    Ok(tensors)
+}
+
+/// The folder in the container, with its slash.
+fn folder_of(archive: &mut ZipArchive<BufReader<File>>) -> std::result::Result<String, String> {
+    for name in archive.file_names() {
+        let name = name.map_err(|e| e.to_string())?;
+        if let Some(folder) = name.strip_suffix("data.pkl")
+            && (folder.is_empty() || folder.ends_with('/'))
+        {
+            return Ok(folder.to_string());
+        }
+    }
+    Err("an entry data.pkl is required, got none".into())
+}
+
+/// An entry of at most `limit` bytes.
+fn entry(
+    archive: &mut ZipArchive<BufReader<File>>,
+    name: &str,
+    limit: u64,
+) -> std::result::Result<Vec<u8>, String> {
+    let entry = archive
+        .by_name(name)
+        .map_err(|e| format!("entry {name}: {e}"))?;
+    let mut bytes = vec![];
+    entry
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|e| format!("entry {name}: {e}"))?;
+    if bytes.len() as u64 > limit {
+        return Err(format!(
+            "entry {name}: at most {limit} bytes are required, got more"
+        ));
+    }
+    Ok(bytes)
+}
+
+fn bytes_of(stored: &StoredTensor) -> Option<u64> {
+    let mut len = stored.dtype.size_in_bytes();
+    for dim in &stored.dims {
+        len = len.checked_mul(*dim)?;
+    }
+    u64::try_from(len).ok()
+}
+
+/// Gathers a tensor from its storage: a transposed one is stored as it was before.
+fn numbers(
+    archive: &mut ZipArchive<BufReader<File>>,
+    folder: &str,
+    stored: &StoredTensor,
+) -> std::result::Result<Tensor, String> {
+    let width = stored.dtype.size_in_bytes();
+    if stored.strides.len() != stored.dims.len() {
+        return Err(format!(
+            "a stride for each of {} dimensions is required, got {}",
+            stored.dims.len(),
+            stored.strides.len()
+        ));
+    }
+    let outside = || {
+        format!(
+            "numbers within a storage of {} are required, got dims {:?}, strides {:?} from {}",
+            stored.storage_len, stored.dims, stored.strides, stored.offset
+        )
+    };
+    let len = stored.storage_len.checked_mul(width).ok_or_else(outside)? as u64;
+    let bytes = entry(archive, &format!("{folder}data/{}", stored.storage), len)?;
+    if bytes.len() as u64 != len {
+        return Err(format!("{len} bytes are required, got {}", bytes.len()));
+    }
+    let mut gathered = vec![];
+    if !stored.dims.contains(&0) {
+        let last = stored
+            .dims
+            .iter()
+            .zip(&stored.strides)
+            .try_fold(stored.offset, |last, (dim, stride)| {
+                last.checked_add((dim - 1).checked_mul(*stride)?)
+            });
+        if last.is_none_or(|last| last >= stored.storage_len) {
+            return Err(outside());
+        }
+        gather(stored, &bytes, width, stored.offset, 0, &mut gathered);
+    }
+    Tensor::from_raw_buffer(&gathered, stored.dtype, &stored.dims, &Device::Cpu)
+        .map_err(|e| e.to_string())
+}
+
+/// Appends the numbers below one index of the first `depth` dimensions; all lie within `bytes`.
+fn gather(
+    stored: &StoredTensor,
+    bytes: &[u8],
+    width: usize,
+    at: usize,
+    depth: usize,
+    gathered: &mut Vec<u8>,
+) {
+    let Some(dim) = stored.dims.get(depth) else {
+        gathered.extend_from_slice(&bytes[at * width..(at + 1) * width]);
+        return;
+    };
+    for i in 0..*dim {
+        let at = at + i * stored.strides[depth];
+        gather(stored, bytes, width, at, depth + 1, gathered);
+    }
+}
+
+/// What to do with a file that only torch can read belongs to the message.
+fn refuse(path: &Path, message: &str) -> DataFusionError {
+    let shown = path.display();
+    invalid(format!(
+        "{shown}: {message}; if you trust the file, convert it: python -c \"import torch, safetensors.torch as s; \
+         s.save_file({{k: v.contiguous() for k, v in torch.load('{shown}', map_location='cpu', \
+         weights_only=True).items()}}, '{}')\"",
+        path.with_extension("safetensors").display()
+    ))
+}

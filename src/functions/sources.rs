@@ -1,0 +1,175 @@
+//! What an argument that may be a layer, a table or a query means in a session.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use datafusion::catalog::Session;
+use datafusion::common::{ScalarValue, TableReference, plan_err};
+use datafusion::datasource::provider_as_source;
+use datafusion::error::Result;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use polysema_udfs::bridge::arguments::{Arguments, Relation};
+use polysema_udfs::bridge::tables::table_by_reference;
+
+use super::row_vectors::RowVectors;
+use crate::jobs::Rows;
+use crate::models::Site;
+use crate::saes::{Vectors, layer_vectors};
+use crate::store::{LayerRow, Run, Store};
+
+/// Kind of such an argument.
+pub const LAYER_OR_ROWS: &str = "layer number or name, table, or (SELECT ...)";
+
+/// A source as it was written.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Written {
+    /// A query or a table of the statement.
+    Relation(Relation),
+    /// A layer's number.
+    Number(i64),
+    /// A layer's or a table's name.
+    Name(String),
+}
+
+impl Written {
+    /// The argument called `name`; none if it was left out.
+    pub fn of(arguments: &Arguments, name: &str) -> Result<Option<Self>> {
+        if let Some(relation) = arguments.relation(name) {
+            return Ok(Some(Self::Relation(relation.clone())));
+        }
+        match arguments.get(name) {
+            None => Ok(None),
+            Some(value) if value.data_type().is_integer() => {
+                Ok(arguments.integer(name)?.map(Self::Number))
+            }
+            Some(
+                ScalarValue::Utf8(Some(text))
+                | ScalarValue::Utf8View(Some(text))
+                | ScalarValue::LargeUtf8(Some(text)),
+            ) => Ok(Some(Self::Name(text.clone()))),
+            Some(other) => plan_err!(
+                "{}: {name} must be a {LAYER_OR_ROWS}, got {other}",
+                arguments.function()
+            ),
+        }
+    }
+
+    /// What it means now.
+    ///
+    /// Errors (planning): neither a layer of the current run nor a table; the layers are listed.
+    pub async fn resolve(
+        &self,
+        function: &'static str,
+        state: &dyn Session,
+        store: &Store,
+    ) -> Result<Resolved> {
+        let run = current_run(state, store);
+        let layers = match &run {
+            Some(run) => run.layers()?,
+            None => vec![],
+        };
+        let (found, written) = match self {
+            Self::Relation(relation) => {
+                return Ok(Resolved::Rows {
+                    plan: Arc::clone(&relation.plan),
+                    written: relation.written.clone(),
+                });
+            }
+            Self::Number(number) => {
+                let found = layers.iter().find(|row| i64::from(row.layer) == *number);
+                (found, number.to_string())
+            }
+            Self::Name(name) => {
+                let found = layers.iter().find(|row| row.name == *name);
+                (found, format!("'{name}'"))
+            }
+        };
+        if let (Some(layer), Some(run)) = (found, &run) {
+            return Ok(Resolved::Layer {
+                run: Arc::clone(run),
+                layer: layer.clone(),
+            });
+        }
+        if let Self::Name(name) = self
+            && let Ok(table) = table_by_reference(state, function, name).await
+        {
+            let name = TableReference::from(name.as_str());
+            let written = name.to_quoted_string();
+            let plan = LogicalPlanBuilder::scan(name, provider_as_source(table), None)?.build()?;
+            return Ok(Resolved::Rows {
+                plan: Arc::new(plan),
+                written,
+            });
+        }
+        let known = match &run {
+            None => "no run is selected: SET polysema.run = 'name'".to_string(),
+            Some(run) => {
+                let names: Vec<_> = layers.iter().map(|row| row.name.as_str()).collect();
+                format!("layers of run '{}': {}", run.name(), names.join(", "))
+            }
+        };
+        plan_err!(
+            "{function}: a layer, a table or (SELECT ...) is required, got {written} ({known})"
+        )
+    }
+}
+
+/// What a source means in a session.
+#[derive(Debug, Clone)]
+pub enum Resolved {
+    /// A layer of the current run.
+    Layer {
+        /// The run.
+        run: Arc<Run>,
+        /// The layer.
+        layer: LayerRow,
+    },
+    /// Rows of a relation.
+    Rows {
+        /// The relation.
+        plan: Arc<LogicalPlan>,
+        /// As it was written.
+        written: String,
+    },
+}
+
+/// The run that unqualified names mean, if one is selected.
+pub fn current_run(state: &dyn Session, store: &Store) -> Option<Arc<Run>> {
+    store
+        .run(&state.config_options().catalog.default_schema)
+        .ok()
+}
+
+impl Resolved {
+    /// The relation a job has to read for it.
+    pub fn input(&self) -> Option<Arc<LogicalPlan>> {
+        match self {
+            Self::Layer { .. } => None,
+            Self::Rows { plan, .. } => Some(Arc::clone(plan)),
+        }
+    }
+
+    /// Its vectors: of `column` of the rows, or at `site` of the layer.
+    pub fn vectors<'a>(
+        &self,
+        function: &'static str,
+        store: &Store,
+        rows: Option<&'a Rows>,
+        column: Option<&str>,
+        site: Option<Site>,
+        cancelled: &AtomicBool,
+    ) -> Result<Vectors<'a>> {
+        match (self, rows) {
+            (Self::Rows { written, .. }, Some(rows)) => {
+                let table = RowVectors::try_new(function, rows, column, written.clone())?;
+                Ok(Vectors::Table(Box::new(table)))
+            }
+            (Self::Layer { run, layer }, _) => {
+                layer_vectors(function, store, run.manifest(), layer, site, cancelled)
+            }
+            (Self::Rows { written, .. }, None) => {
+                plan_err!("{function}: rows of {written} are required, got none")
+            }
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! Activations and weights that were made elsewhere, read from a folder of arrays into a run: the same rule that
+//! ingest follows picks the examples, and everything that works on an ingested run works on it.
+//!
+//! Memory: a block of rows of one layer, a histogram per neuron and the candidates of one layer's examples.
+
+mod folder;
+mod rows;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use datafusion::arrow::datatypes::ToByteSlice;
+use datafusion::common::plan_err;
+use datafusion::error::{DataFusionError, Result};
+use polysema_udfs::kernels::activation::Activation;
+use polysema_udfs::kernels::rows::first_non_finite;
+
+use super::context::Context;
+use super::layer::Layer;
+use super::options::{IngestOptions, OPTIONS};
+use super::progress::{Progress, Reporter};
+use super::write::{write_layer, write_layers};
+use crate::corpus::Documents;
+use crate::corpus::OptionDoc;
+use crate::corpus::ReadBatch;
+use crate::corpus::in_name_of;
+use crate::files::arrays::Array;
+use crate::files::file_error as ingest_file_error;
+use crate::models::{LayerInfo, NeuronWeights, neuron_activations};
+use crate::store::{Counts, RunManifest, Source, Store, Versions};
+use folder::{Folder, LayerArrays};
+
+/// Numbers of a block of activations, of which one is in memory: 16 MiB.
+const BLOCK_NUMBERS: usize = 1 << 22;
+
+/// Options that are ingest's, with ingest's meaning.
+const SHARED: [&str; 8] = [
+    "activation_threshold",
+    "max_examples",
+    "order",
+    "min_activation",
+    "window",
+    "window_vectors",
+    "replace",
+    "max_activations",
+];
+
+const ACTIVATION_FUNCTION: OptionDoc = OptionDoc {
+    name: "activation_function",
+    range: "gelu_new, gelu or relu",
+    default: "",
+    meaning: "the nonlinearity of every layer; where L.activations is missing it is applied to h * w_in + b_in",
+};
+
+/// Every option of an import.
+pub fn import_options() -> Vec<OptionDoc> {
+    let shared = OPTIONS
+        .iter()
+        .filter(|option| SHARED.contains(&option.name));
+    [ACTIVATION_FUNCTION]
+        .into_iter()
+        .chain(shared.copied())
+        .collect()
+}
+
+/// What to import.
+#[derive(Debug, Clone)]
+pub struct ImportRequest {
+    /// Name of the run.
+    pub run: String,
+    /// Folder of the arrays.
+    pub folder: PathBuf,
+    /// The nonlinearity, if it is known.
+    pub activation_function: Option<Activation>,
+    /// How examples are picked; options that are not ingest's and import's both are left as they are.
+    pub options: IngestOptions,
+}
+
+impl ImportRequest {
+    /// A request with the default options.
+    pub fn new(run: impl Into<String>, folder: impl Into<PathBuf>) -> Self {
+        Self {
+            run: run.into(),
+            folder: folder.into(),
+            activation_function: None,
+            options: IngestOptions::default(),
+        }
+    }
+
+    /// Sets one option from text.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
+        if name == ACTIVATION_FUNCTION.name {
+            self.activation_function = match Activation::parse(value) {
+                Some(activation) => Some(activation),
+                None => {
+                    return plan_err!(
+                        "import_run: {name} requires {}, got '{value}'",
+                        ACTIVATION_FUNCTION.range
+                    );
+                }
+            };
+            return Ok(());
+        }
+        self.options.set(name, value).map_err(in_own_name)
+    }
+
+    /// Refuses options that exclude each other.
+    pub fn check(&self) -> Result<()> {
+        self.options.check().map_err(in_own_name)
+    }
+}
+
+fn in_own_name(error: DataFusionError) -> DataFusionError {
+    in_name_of("import_run", error)
+}
+
+fn file_error(act: &str, path: &Path, error: impl std::fmt::Display) -> DataFusionError {
+    in_own_name(ingest_file_error(act, path, error))
+}
+
+/// Reads a folder of arrays and commits what its neurons respond to as a run.
+///
+/// `progress` is called several times a second. Once `cancelled` is true the work ends within a second or two, with
+/// an error; after any error there is no run, and one that was to be replaced is untouched.
+pub fn import_run(
+    store: &Store,
+    request: &ImportRequest,
+    cancelled: &AtomicBool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<RunManifest> {
+    request.check()?;
+    let mut report = Reporter::new(progress, cancelled);
+    import(store, request, &mut report).map_err(in_own_name)
+}
+
+fn import(
+    store: &Store,
+    request: &ImportRequest,
+    report: &mut Reporter<'_>,
+) -> Result<RunManifest> {
+    let options = &request.options;
+    let mut run = store.begin(&request.run, options.replace)?;
+    let message = format!("reading {}", request.folder.display());
+    report.begin("read", None, message)?;
+    let mut folder = Folder::open(&request.folder, request.activation_function.is_some())?;
+    let (mut model_hash, mut data_hash) = (blake3::Hasher::new(), blake3::Hasher::new());
+    let documents = rows::write_rows(&mut folder, &mut run, &mut data_hash, report)?;
+    let function = request
+        .activation_function
+        .map_or("unknown", Activation::name);
+    let infos: Vec<LayerInfo> = (folder.layers.iter().enumerate())
+        .map(|(layer, arrays)| LayerInfo {
+            name: format!("layer_{layer}"),
+            d_in: arrays.d_in(),
+            n_neurons: arrays.n_neurons(),
+            activation_function: function.to_string(),
+        })
+        .collect();
+    write_layers(&infos, &run)?;
+    let mut counts = Counts {
+        documents: documents.len() as u64,
+        tokens: documents.total_tokens() as u64,
+        layers: infos.len() as u64,
+        ..Counts::default()
+    };
+    for (index, (arrays, info)) in folder.layers.iter_mut().zip(&infos).enumerate() {
+        let message = format!("reading layer {index}");
+        report.begin("observe", Some(counts.documents), message)?;
+        let weights = weights(arrays, &mut model_hash)?;
+        let mut layer = Layer::new(index, info, options, run.scratch())?;
+        let mut activations = Activations {
+            arrays,
+            weights: &weights,
+            function: request.activation_function,
+            hasher: &mut data_hash,
+        };
+        observe(&mut layer, &mut activations, &documents, report)?;
+        let message = format!("writing layer {index}");
+        report.begin("write", Some(counts.documents), message)?;
+        let context = Context {
+            weights: &|_| Ok(weights.clone()),
+            options,
+            documents: &documents,
+        };
+        let written = write_layer(&context, &layer, &run, &mut || report.tick())?;
+        counts.neurons += info.n_neurons as u64;
+        counts.examples += written.examples;
+        counts.vectors += written.vectors;
+    }
+    let manifest = manifest(request, [model_hash, data_hash], counts, report.seconds());
+    report.tick()?;
+    run.commit(manifest.clone())?;
+    report.finish(
+        &counts,
+        format!(
+            "run {}: {} examples of {} neurons",
+            request.run, counts.examples, counts.neurons
+        ),
+    );
+    Ok(manifest)
+}
+
+fn manifest(
+    request: &ImportRequest,
+    hashes: [blake3::Hasher; 2],
+    counts: Counts,
+    seconds: f64,
+) -> RunManifest {
+    let [model, corpus] = hashes.map(|hasher| Source {
+        path: request.folder.display().to_string(),
+        hash: hasher.finalize().to_hex().to_string(),
+    });
+    let mut options = request.options.to_json();
+    options.retain(|name, _| SHARED.contains(&name.as_str()));
+    let function = request.activation_function.map(Activation::name);
+    options.insert(ACTIVATION_FUNCTION.name.to_string(), function.into());
+    RunManifest {
+        run: request.run.clone(),
+        model,
+        architecture: "imported".to_string(),
+        corpus,
+        layer_norm: "given".to_string(),
+        options,
+        versions: Versions::default(),
+        counts,
+        seconds,
+        created_at: RunManifest::now(),
+    }
+}
+
+/// A block of rows, finite, hashed.
+fn read(
+    array: &mut Array,
+    rows: std::ops::Range<usize>,
+    hasher: &mut blake3::Hasher,
+    out: &mut Vec<f32>,
+) -> Result<()> {
+    let first = rows.start;
+    array.floats(rows, out)?;
+    if let Some(at) = first_non_finite(out) {
+        let width = array.dims()[1..].iter().product::<usize>().max(1);
+        return Err(array.invalid(format!(
+            "finite values are required, got {} in row {}, column {}",
+            out[at],
+            first + at / width,
+            at % width
+        )));
+    }
+    hasher.update(out.to_byte_slice());
+    Ok(())
+}
+
+fn weights(arrays: &mut LayerArrays, hasher: &mut blake3::Hasher) -> Result<NeuronWeights> {
+    let n = arrays.n_neurons();
+    let mut all = |array: Option<&mut Array>| -> Result<Vec<f32>> {
+        let mut values = vec![];
+        if let Some(array) = array {
+            read(array, 0..n, hasher, &mut values)?;
+        }
+        Ok(values)
+    };
+    let w_in = all(Some(&mut arrays.w_in))?;
+    let mut b_in = all(arrays.b_in.as_mut())?;
+    // No bias is a bias of zero.
+    b_in.resize(n, 0.0);
+    let w_out = all(arrays.w_out.as_mut())?;
+    Ok(NeuronWeights { w_in, b_in, w_out })
+}
+
+/// Where a layer's activations come from.
+struct Activations<'a> {
+    arrays: &'a mut LayerArrays,
+    weights: &'a NeuronWeights,
+    function: Option<Activation>,
+    hasher: &'a mut blake3::Hasher,
+}
+
+impl Activations<'_> {
+    /// What the neurons received in some rows, and how they responded.
+    fn block(
+        &mut self,
+        rows: std::ops::Range<usize>,
+        received: &mut Vec<f32>,
+        values: &mut Vec<f32>,
+    ) -> Result<()> {
+        read(&mut self.arrays.h, rows.clone(), self.hasher, received)?;
+        match (&mut self.arrays.activations, self.function) {
+            (Some(array), _) => read(array, rows, self.hasher, values),
+            (None, Some(function)) => {
+                neuron_activations(self.weights, function, received, values);
+                Ok(())
+            }
+            (None, None) => Err(self.arrays.h.invalid("activations are required, got none")),
+        }
+    }
+}
+
+/// Shows a layer every document, some whole documents at a time.
+fn observe(
+    layer: &mut Layer,
+    activations: &mut Activations<'_>,
+    documents: &Documents,
+    report: &mut Reporter<'_>,
+) -> Result<()> {
+    let starts = &documents.starts;
+    let (d_in, n_neurons) = (layer.d_in, layer.n_neurons);
+    let most = (BLOCK_NUMBERS / d_in.max(n_neurons)).max(1);
+    let (mut received, mut values) = (vec![], vec![]);
+    let mut first = 0;
+    while first < documents.len() {
+        let limit = starts[first] as usize + most;
+        let end = starts.partition_point(|start| *start as usize <= limit);
+        let end = (end - 1).max(first + 1);
+        let rows = starts[first] as usize..starts[end] as usize;
+        activations.block(rows.clone(), &mut received, &mut values)?;
+        // Documents of one length lie in memory as a batch without padding.
+        let mut from = first;
+        while from < end {
+            let seq = documents.n_tokens(from);
+            let same = (from..end).take_while(|d| documents.n_tokens(*d) == seq);
+            let to = from + same.count();
+            let batch = ReadBatch {
+                documents: (from..to).map(|d| (d as u32, seq)).collect(),
+                seq,
+                ends_block: to == end,
+            };
+            let at = starts[from] as usize - rows.start..starts[to] as usize - rows.start;
+            layer.observe(
+                &batch,
+                &values[at.start * n_neurons..at.end * n_neurons],
+                &received[at.start * d_in..at.end * d_in],
+            )?;
+            report.tick()?;
+            from = to;
+        }
+        layer.end_block();
+        report.advance((end - first) as u64, rows.len() as u64);
+        report.tick()?;
+        first = end;
+    }
+    layer.flush()
+}

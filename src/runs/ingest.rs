@@ -1,0 +1,174 @@
+//! A corpus through a model into a run: dataset examples of every neuron, exact, in one pass.
+//!
+//! [`ingest`] blocks; whoever serves others calls it off their threads. Memory: a text file or a batch of rows, the
+//! documents' lengths, a histogram per neuron and the candidates of the examples; vectors, windows and token ids
+//! wait on disk.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+use datafusion::common::{exec_err, plan_err};
+use datafusion::error::Result;
+
+use super::context::Context;
+use super::layer::Layer;
+use super::observer::Observer;
+use super::options::{IngestOptions, layer_norm_name};
+use super::progress::{Progress, Reporter};
+use super::write;
+use crate::corpus::{CorpusReader, Target};
+use crate::models::{HookPoint, load};
+use crate::store::{Counts, RunManifest, Source, Store, Versions};
+
+/// What to ingest.
+#[derive(Debug, Clone)]
+pub struct IngestRequest {
+    /// Name of the run.
+    pub run: String,
+    /// Folder or file of the model, or the name of a stored one.
+    pub model: PathBuf,
+    /// The corpus: a `.txt`, `.jsonl` or `.parquet` file, or images in idx files.
+    pub corpus: PathBuf,
+    /// How.
+    pub options: IngestOptions,
+}
+
+/// Sends a corpus through a model and commits what its neurons respond to as a run.
+///
+/// `progress` is called several times a second. Once `cancelled` is true the work ends within a second or two, with
+/// an error; after any error there is no run, and one that was to be replaced is untouched.
+pub fn ingest(
+    store: &Store,
+    request: &IngestRequest,
+    cancelled: &AtomicBool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<RunManifest> {
+    let options = &request.options;
+    options.check()?;
+    if options.max_activations.is_none()
+        && let Some(table) = &options.max_activations_table
+    {
+        return plan_err!("ingest: the rows of max_activations are required, got '{table}' unread");
+    }
+    let mut report = Reporter::new(progress, cancelled);
+    let mut run = store.begin(&request.run, options.replace)?;
+    let message = format!("reading {}", request.corpus.display());
+    report.begin("tokenize", None, message)?;
+    let mut reader = CorpusReader::read(
+        load(&store.resolve_model(&request.model)?)?,
+        &request.corpus,
+        &options.corpus(),
+        Target::Run(&mut run),
+        &mut |documents, tokens| {
+            report.advance(documents, tokens);
+            report.tick()
+        },
+    )?;
+    // No window is wider than the longest document.
+    let options = &IngestOptions {
+        window: options.window.min(reader.model().n_ctx() - 1),
+        ..options.clone()
+    };
+    let mut layers = (reader.model().layers().iter().enumerate())
+        .map(|(index, info)| Layer::new(index, info, options, run.scratch()))
+        .collect::<Result<Vec<_>>>()?;
+    let n_documents = reader.n_documents() as u64;
+    let message = format!("running {}", request.model.display());
+    report.begin("forward", Some(n_documents), message)?;
+    let most = forward(&mut reader, &mut layers, options, &mut report)?;
+    let message = format!("writing run {}", request.run);
+    report.begin("write", Some(n_documents), message)?;
+    let model = reader.model();
+    write::write_layers(model.layers(), &run)?;
+    let mut counts = Counts {
+        documents: n_documents,
+        tokens: reader.n_tokens() as u64,
+        layers: layers.len() as u64,
+        ..Counts::default()
+    };
+    let context = Context {
+        weights: &|layer| model.neuron_weights(layer, options.layer_norm),
+        options,
+        documents: &reader.documents,
+    };
+    let written = write::write_all(&context, &layers, &run, &mut report)?;
+    counts.neurons = layers.iter().map(|layer| layer.n_neurons as u64).sum();
+    counts.examples = written.examples;
+    counts.vectors = written.vectors;
+    let manifest = RunManifest {
+        run: request.run.clone(),
+        model: Source {
+            path: request.model.display().to_string(),
+            hash: reader.model_hash().to_string(),
+        },
+        architecture: model.architecture().to_string(),
+        corpus: Source {
+            path: request.corpus.display().to_string(),
+            hash: reader.corpus_hash().to_string(),
+        },
+        layer_norm: layer_norm_name(options.layer_norm).to_string(),
+        options: request.options.to_json(),
+        versions: Versions::default(),
+        counts,
+        seconds: report.seconds(),
+        created_at: RunManifest::now(),
+    };
+    report.tick()?;
+    // The spool files must be closed before the scratch folder goes.
+    drop((layers, reader));
+    run.commit(manifest.clone())?;
+    report.finish(
+        &counts,
+        format!(
+            "run {}: {} examples of {} neurons, at most {most} candidates in memory",
+            request.run, counts.examples, counts.neurons
+        ),
+    );
+    Ok(manifest)
+}
+
+/// The most candidates that were in memory at once.
+fn forward(
+    reader: &mut CorpusReader,
+    layers: &mut [Layer],
+    options: &IngestOptions,
+    report: &mut Reporter<'_>,
+) -> Result<usize> {
+    let received_at: Vec<HookPoint> = (0..layers.len())
+        .map(|layer| reader.model().received_at(layer, options.layer_norm))
+        .collect();
+    let mut most = 0;
+    reader.for_each_batch(&mut |model, batch, input| {
+        let n_tokens: usize = batch.documents.iter().map(|(_, n)| n).sum();
+        let mut observer = Observer {
+            layers: &mut *layers,
+            received_at: &received_at,
+            batch,
+            report: &mut *report,
+            received: None,
+        };
+        model.forward(input, &mut observer)?;
+        report.advance(batch.documents.len() as u64, n_tokens as u64);
+        report.tick()?;
+        if batch.ends_block {
+            most = most.max(layers.iter().map(Layer::n_candidates).sum());
+            for layer in &mut *layers {
+                layer.end_block();
+            }
+        }
+        Ok(())
+    })?;
+    for layer in &mut *layers {
+        let (activity, _) = layer.activity(0);
+        let seen: u64 = activity.histogram[0].iter().map(|n| u64::from(*n)).sum();
+        let expected = reader.n_rows();
+        if seen != expected as u64 {
+            return exec_err!(
+                "ingest: {expected} activations of each neuron are required, got {seen} in layer {}",
+                layer.index
+            );
+        }
+        layer.flush()?;
+    }
+    Ok(most)
+}

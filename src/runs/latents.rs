@@ -1,0 +1,396 @@
+//! The latents of a sparse autoencoder as a layer of neurons: dataset examples of every latent, exact, in one pass.
+//!
+//! A latent's received vector is what the autoencoder is given (not less `b_dec`), its input weights the encoder's
+//! row, its output weights the decoder's; the bias makes their sum the pre-activation. Where the autoencoder reads a
+//! run's model, the run gets a layer more; where it reads a table, a run of its own is made, each row a document.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use datafusion::arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, ToByteSlice};
+use datafusion::common::{exec_err, plan_err};
+use datafusion::error::Result;
+use polysema_udfs::kernels::sae::Sae;
+
+use super::context::Context;
+use super::layer::Layer;
+use super::options::IngestOptions;
+use super::progress::{Progress, Reporter};
+use super::write::{self, write_layer};
+use crate::corpus::Documents;
+use crate::corpus::VectorSource;
+use crate::corpus::{Capture, CorpusReader, ReadBatch};
+use crate::models::{HookPoint, LayerInfo, NeuronWeights};
+use crate::models::{floats, readable};
+use crate::store::{
+    Counts, Extension, LayerRow, Run, RunManifest, RunWriter, Source, Store, Versions, schema,
+};
+
+/// Kind of such a layer in the table `layers`.
+const KIND: &str = "sae";
+/// Rows of a table that are observed between two prunings of candidates. Chosen, not tuned.
+const BLOCK_ROWS: usize = 1 << 10;
+
+/// An autoencoder whose latents become a layer.
+#[derive(Clone, Copy)]
+pub struct Latents<'a> {
+    /// Its name, which becomes the layer's.
+    pub name: &'a str,
+    /// Its parameters.
+    pub sae: &'a Sae,
+    /// How examples are picked; what is not about that is left aside.
+    pub options: &'a IngestOptions,
+}
+
+impl Latents<'_> {
+    fn info(&self) -> LayerInfo {
+        LayerInfo {
+            name: self.name.to_string(),
+            d_in: self.sae.d_in,
+            n_neurons: self.sae.d_sae,
+            activation_function: self.sae.variant.name().to_string(),
+        }
+    }
+
+    fn row(&self, layer: i32) -> LayerRow {
+        LayerRow {
+            layer,
+            kind: KIND.to_string(),
+            name: self.name.to_string(),
+            d_in: self.sae.d_in as i32,
+            n_neurons: self.sae.d_sae as i32,
+            activation_function: self.sae.variant.name().to_string(),
+        }
+    }
+
+    fn weights(&self) -> NeuronWeights {
+        NeuronWeights {
+            w_in: self.sae.w_enc.clone(),
+            b_in: self.sae.latent_bias(),
+            w_out: self.sae.w_dec.clone(),
+        }
+    }
+
+    /// Writes what the layer has found and the table `layers` with its row.
+    fn write(
+        &self,
+        layer: &mut Layer,
+        mut rows: Vec<LayerRow>,
+        documents: &Documents,
+        run: &mut RunWriter,
+        report: &mut Reporter<'_>,
+    ) -> Result<()> {
+        let weights = self.weights();
+        let context = Context {
+            weights: &|_| Ok(weights.clone()),
+            options: self.options,
+            documents,
+        };
+        write_layer(&context, layer, run, &mut || report.tick())?;
+        rows.push(self.row(layer.index as i32));
+        write::write_layer_rows(&rows, run)
+    }
+}
+
+/// What the rows of a source showed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Attached {
+    /// The number of the latents' layer.
+    pub layer: i32,
+    /// Mean squared error of the reconstructions over rows and dimensions.
+    pub mse: f64,
+}
+
+/// Squared errors of reconstructions.
+#[derive(Default)]
+struct Errors {
+    decoded: Vec<f32>,
+    sum: f64,
+    n: usize,
+}
+
+impl Errors {
+    fn add(&mut self, sae: &Sae, vectors: &[f32], codes: &[f32]) {
+        sae.decode(codes, &mut self.decoded);
+        let pairs = vectors.iter().zip(&self.decoded);
+        let error = |(x, y): (&f32, &f32)| (f64::from(*y) - f64::from(*x)).powi(2);
+        self.sum += pairs.map(error).sum::<f64>();
+        self.n += vectors.len();
+    }
+
+    fn mean(&self) -> f64 {
+        self.sum / self.n.max(1) as f64
+    }
+}
+
+/// Adds the latents to the run whose documents `reader` reads, in place of a layer of the same name if it has one.
+///
+/// `progress` and `cancelled` as in [`super::ingest`]; after an error the run is as it was.
+pub fn add_to_run(
+    store: &Store,
+    run: &str,
+    latents: Latents<'_>,
+    reader: &mut CorpusReader,
+    hook: HookPoint,
+    cancelled: &AtomicBool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Attached> {
+    let mut report = Reporter::new(progress, cancelled);
+    let Extension {
+        mut writer,
+        mut facts,
+        layers,
+        number,
+    } = store.extend(run, latents.name, KIND)?;
+    let read = [reader.model_hash(), reader.corpus_hash()];
+    if read != [facts.model.hash.as_str(), facts.corpus.hash.as_str()] {
+        return exec_err!(
+            "ingest: the model and corpus of run '{run}' are required, got other ones: was it replaced meanwhile?"
+        );
+    }
+    let window = latents.options.window.min(reader.model().n_ctx() - 1);
+    let options = IngestOptions {
+        window,
+        bos: reader.has_bos(),
+        ..latents.options.clone()
+    };
+    let latents = Latents {
+        options: &options,
+        ..latents
+    };
+    let info = latents.info();
+    let mut layer = Layer::new(number as usize, &info, &options, writer.scratch())?;
+    report.begin(
+        "observe",
+        Some(reader.n_documents() as u64),
+        format!("looking at the latents of {}", latents.name),
+    )?;
+    let mse = observe_reader(&mut layer, latents.sae, reader, hook, &mut report)?;
+    report.begin("write", None, format!("writing layer {number} of {run}"))?;
+    let documents = &reader.documents;
+    latents.write(&mut layer, layers, documents, &mut writer, &mut report)?;
+    drop(layer);
+    facts.counts = writer.counts();
+    report.tick()?;
+    writer.commit(facts)?;
+    Ok(Attached { layer: number, mse })
+}
+
+/// Shows the layer what the model gives at `hook` for every document.
+fn observe_reader(
+    layer: &mut Layer,
+    sae: &Sae,
+    reader: &mut CorpusReader,
+    hook: HookPoint,
+    report: &mut Reporter<'_>,
+) -> Result<f64> {
+    reader.check_hook(hook)?;
+    let skip = usize::from(reader.has_bos());
+    let (mut codes, mut errors) = (vec![], Errors::default());
+    reader.for_each_batch(&mut |model, batch, input| {
+        let mut capture = Capture { hook, seen: None };
+        model.forward(input, &mut capture)?;
+        let Some(seen) = capture.seen else {
+            return exec_err!("ingest: a pass that reaches {hook} is required, got none");
+        };
+        let seen = readable(hook, &seen)?;
+        let (storage, layout) = seen.storage_and_layout();
+        let n_rows = batch.documents.len() * batch.seq;
+        let d = seen.elem_count() / n_rows;
+        require_width(sae, d)?;
+        let vectors = floats(&storage, layout, hook, n_rows * d)?;
+        sae.encode(vectors, &mut codes);
+        for (place, (_, n_tokens)) in batch.documents.iter().enumerate() {
+            let first = place * batch.seq;
+            let rows = first + skip..first + n_tokens;
+            let of_rows = &codes[rows.start * sae.d_sae..rows.end * sae.d_sae];
+            errors.add(sae, &vectors[rows.start * d..rows.end * d], of_rows);
+        }
+        layer.observe(batch, &codes, vectors)?;
+        if batch.ends_block {
+            layer.end_block();
+        }
+        let n_tokens: usize = batch.documents.iter().map(|(_, n)| n).sum();
+        report.advance(batch.documents.len() as u64, n_tokens as u64);
+        report.tick()
+    })?;
+    layer.flush()?;
+    Ok(errors.mean())
+}
+
+fn require_width(sae: &Sae, d: usize) -> Result<()> {
+    match d == sae.d_in {
+        true => Ok(()),
+        false => exec_err!(
+            "ingest: vectors of the autoencoder's width, {}, are required, got {d}",
+            sae.d_in
+        ),
+    }
+}
+
+/// Refuses to put a run of latents in the place of another kind of run.
+pub fn require_own_run(store: &Store, name: &str) -> Result<()> {
+    let is_own = |run: std::sync::Arc<Run>| run.manifest().architecture == KIND;
+    match store.has(name) && !store.run(name).is_ok_and(is_own) {
+        false => Ok(()),
+        true => plan_err!(
+            "ingest: a name that no run of a model has is required, got '{name}': latents of a table's rows become a \
+             run of their own"
+        ),
+    }
+}
+
+/// Makes a run of the rows of `source`, each a document, with the latents as its only layer.
+///
+/// `progress` and `cancelled` as in [`super::ingest`]; after an error there is no run.
+pub fn make_run(
+    store: &Store,
+    latents: Latents<'_>,
+    source: &mut dyn VectorSource,
+    cancelled: &AtomicBool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Attached> {
+    let mut report = Reporter::new(progress, cancelled);
+    let sae = latents.sae;
+    require_own_run(store, latents.name)?;
+    // One of its own is replaced: an older one of this autoencoder's, or what a kill between two commits has left.
+    let mut run = store.begin(latents.name, true)?;
+    let options = IngestOptions {
+        window: 0,
+        bos: false,
+        ..latents.options.clone()
+    };
+    let latents = Latents {
+        options: &options,
+        ..latents
+    };
+    let mut layer = Layer::new(0, &latents.info(), &options, run.scratch())?;
+    let message = format!("looking at the latents of {}", latents.name);
+    report.begin("observe", None, message)?;
+    let mut rows = RowTables::new(&mut run)?;
+    let (mut codes, mut n_rows, mut errors) = (vec![], 0_usize, Errors::default());
+    let mut hasher = blake3::Hasher::new();
+    source.read(&mut |batch| {
+        require_width(sae, batch.d)?;
+        for first in (0..batch.n()).step_by(BLOCK_ROWS) {
+            let end = batch.n().min(first + BLOCK_ROWS);
+            let x = &batch.values[first * sae.d_in..end * sae.d_in];
+            hasher.update(x.to_byte_slice());
+            sae.encode(x, &mut codes);
+            errors.add(sae, x, &codes);
+            let documents = (first..end).map(|row| ((n_rows + row) as u32, 1)).collect();
+            let read = ReadBatch {
+                documents,
+                seq: 1,
+                ends_block: true,
+            };
+            layer.observe(&read, &codes, x)?;
+            layer.end_block();
+            report.advance((end - first) as u64, (end - first) as u64);
+            report.tick()?;
+        }
+        rows.write(n_rows, batch)?;
+        n_rows += batch.n();
+        Ok(())
+    })?;
+    rows.finish()?;
+    layer.flush()?;
+    report.begin("write", None, format!("writing run {}", latents.name))?;
+    let documents = Documents {
+        starts: (0..=n_rows as u32).collect(),
+    };
+    latents.write(&mut layer, vec![], &documents, &mut run, &mut report)?;
+    drop(layer);
+    let facts = row_run(&latents, source.describe(), hasher, run.counts(), &report);
+    report.tick()?;
+    run.commit(facts)?;
+    Ok(Attached {
+        layer: 0,
+        mse: errors.mean(),
+    })
+}
+
+fn row_run(
+    latents: &Latents<'_>,
+    source: String,
+    hasher: blake3::Hasher,
+    counts: Counts,
+    report: &Reporter<'_>,
+) -> RunManifest {
+    RunManifest {
+        run: latents.name.to_string(),
+        model: Source {
+            path: latents.name.to_string(),
+            hash: String::new(),
+        },
+        architecture: KIND.to_string(),
+        corpus: Source {
+            path: source,
+            hash: hasher.finalize().to_hex().to_string(),
+        },
+        layer_norm: "given".to_string(),
+        options: latents.options.to_json(),
+        versions: Versions::default(),
+        counts,
+        seconds: report.seconds(),
+        created_at: RunManifest::now(),
+    }
+}
+
+/// The tables `documents` and `tokens` of a run whose documents are rows.
+struct RowTables {
+    documents: crate::store::TableWriter,
+    tokens: crate::store::TableWriter,
+    schema: Arc<Schema>,
+}
+
+impl RowTables {
+    fn new(run: &mut RunWriter) -> Result<Self> {
+        let mut fields: Vec<Field> = (schema::documents().fields().iter())
+            .map(|field| field.as_ref().clone())
+            .collect();
+        fields.push(Field::new("corpus_doc_id", DataType::Int64, true));
+        fields.push(Field::new("corpus_pos", DataType::Int64, true));
+        let schema = Arc::new(Schema::new(fields));
+        Ok(Self {
+            documents: run.table("documents", None, Arc::clone(&schema))?,
+            tokens: run.table("tokens", None, schema::tokens())?,
+            schema,
+        })
+    }
+
+    fn write(&mut self, first: usize, batch: &crate::corpus::VectorBatch<'_>) -> Result<()> {
+        let n = batch.n();
+        let ids = || Int32Array::from_iter_values((first..first + n).map(|row| row as i32));
+        let text = |row: usize| batch.texts.as_ref().and_then(|texts| texts[row].as_deref());
+        let texts: ArrayRef = Arc::new(StringArray::from_iter((0..n).map(text)));
+        let ones: ArrayRef = Arc::new(Int32Array::from(vec![1; n]));
+        let given = |values: Option<&[Option<i64>]>| -> ArrayRef {
+            let value = |row: usize| values.and_then(|values| values[row]);
+            Arc::new(Int64Array::from_iter((0..n).map(value)))
+        };
+        let columns = vec![
+            Arc::new(ids()) as ArrayRef,
+            Arc::clone(&texts),
+            ones,
+            given(batch.doc_ids.as_deref()),
+            given(batch.pos.as_deref()),
+        ];
+        let rows = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+        self.documents.write(&rows)?;
+        let columns = vec![
+            Arc::new(ids()) as ArrayRef,
+            Arc::new(Int32Array::from(vec![0; n])),
+            Arc::new(Int32Array::from(vec![None; n])),
+            texts,
+        ];
+        let rows = RecordBatch::try_new(schema::tokens(), columns)?;
+        self.tokens.write(&rows)
+    }
+
+    fn finish(self) -> Result<()> {
+        self.documents.finish()?;
+        self.tokens.finish()
+    }
+}

@@ -1,0 +1,339 @@
+//! What ingest keeps of one layer while batches pass by.
+
+use std::path::Path;
+
+use datafusion::common::exec_err;
+use datafusion::error::Result;
+use polysema_udfs::kernels::activity::{Activity, Peak};
+use rayon::prelude::*;
+
+use super::candidates::{Candidate, Candidates};
+use super::options::IngestOptions;
+use crate::corpus::ReadBatch;
+use crate::files::spool::Spool;
+use crate::models::LayerInfo;
+
+/// Neurons that one task observes: four cache lines of a row of activations. Chosen, not tuned.
+const TILE: usize = 64;
+/// No vector is spooled for this position.
+const NONE: u32 = u32::MAX;
+
+/// Activations of a batch. `[batch, seq, width]`
+struct Values<'a> {
+    values: &'a [f32],
+    width: usize,
+}
+
+/// Statistics and candidates of a range of a layer's neurons.
+struct Tile {
+    first: usize,
+    activity: Activity,
+    candidates: Candidates,
+    peaks: Vec<Peak>,
+    /// Candidates of the current batch: neuron, place of its document in the batch, peak.
+    fresh: Vec<(usize, usize, Peak)>,
+    /// The activations around each of them, padded to whole records.
+    windows: Vec<f32>,
+    /// Place in the batch of the first document that is not finite.
+    not_finite: Option<usize>,
+}
+
+/// One layer of neurons.
+pub(super) struct Layer {
+    /// Block index.
+    pub(super) index: usize,
+    /// Number of neurons.
+    pub(super) n_neurons: usize,
+    /// Received vectors of candidates. `[d_in]` each
+    pub(super) vectors: Spool,
+    /// Activations from `window_start` on. `[2 * window + 1]` each
+    pub(super) windows: Spool,
+    /// Records of `vectors` before and at the key token, which stands last; [`NONE`] where the neuron is inactive.
+    /// `[window + 1]` each, in the order of `windows`; none where only the key token's is wanted
+    pub(super) window_vectors: Option<Spool>,
+    tiles: Vec<Tile>,
+    /// Width of a received vector.
+    pub(super) d_in: usize,
+    window: usize,
+    skip: usize,
+}
+
+impl Layer {
+    pub(super) fn new(
+        index: usize,
+        info: &LayerInfo,
+        options: &IngestOptions,
+        scratch: &Path,
+    ) -> Result<Self> {
+        let tiles = (0..info.n_neurons).step_by(TILE).map(|first| {
+            let width = TILE.min(info.n_neurons - first);
+            Ok(Tile {
+                first,
+                activity: Activity::new(width),
+                candidates: Candidates::new(index, first, width, options)?,
+                peaks: vec![Peak::NONE; width],
+                fresh: vec![],
+                windows: vec![],
+                not_finite: None,
+            })
+        });
+        Ok(Self {
+            index,
+            n_neurons: info.n_neurons,
+            tiles: tiles.collect::<Result<_>>()?,
+            vectors: Spool::create(scratch, &format!("vectors-{index}"), info.d_in)?,
+            windows: Spool::create(scratch, &format!("windows-{index}"), 2 * options.window + 1)?,
+            window_vectors: match options.window_vectors {
+                true => {
+                    let name = format!("window-vectors-{index}");
+                    Some(Spool::create(scratch, &name, options.window + 1)?)
+                }
+                false => None,
+            },
+            d_in: info.d_in,
+            window: options.window,
+            skip: usize::from(options.bos),
+        })
+    }
+
+    /// Adds a batch: activations `[batch, seq, n_neurons]` and what the neurons received `[batch, seq, d_in]`.
+    pub(super) fn observe(
+        &mut self,
+        batch: &ReadBatch,
+        values: &[f32],
+        received: &[f32],
+    ) -> Result<()> {
+        let (window, skip) = (self.window, self.skip);
+        let values = Values {
+            values,
+            width: self.n_neurons,
+        };
+        self.tiles
+            .par_iter_mut()
+            .for_each(|tile| tile.observe(batch, &values, window, skip));
+        if let Some(place) = self.tiles.iter().filter_map(|t| t.not_finite).min() {
+            return self.not_finite(batch, place, &values);
+        }
+        let mut spooled = vec![NONE; batch.documents.len() * batch.seq];
+        let vectors = &mut self.vectors;
+        let d_in = self.d_in;
+        let mut spool = |row: usize| -> Result<u32> {
+            if spooled[row] == NONE {
+                spooled[row] = vectors.len() as u32;
+                vectors.append(&received[row * d_in..][..d_in])?;
+            }
+            Ok(spooled[row])
+        };
+        let mut before = vec![NONE; window + 1];
+        for tile in &mut self.tiles {
+            let first_window = self.windows.len();
+            self.windows.append(&tile.windows)?;
+            tile.windows.clear();
+            for (i, (neuron, place, peak)) in tile.fresh.drain(..).enumerate() {
+                let row = place * batch.seq + peak.pos as usize;
+                if let Some(window_vectors) = &mut self.window_vectors {
+                    let column = tile.first + neuron;
+                    for (back, vector) in before.iter_mut().rev().enumerate() {
+                        let inside = back + skip <= peak.pos as usize;
+                        let active =
+                            inside && values.values[(row - back) * values.width + column] > 0.0;
+                        *vector = if active { spool(row - back)? } else { NONE };
+                    }
+                    window_vectors.append(&before)?;
+                }
+                let candidate = Candidate {
+                    doc_id: batch.documents[place].0,
+                    pos: peak.pos,
+                    activation: peak.activation,
+                    vector: spool(row)?,
+                    window: (first_window + i) as u32,
+                };
+                tile.candidates.add(neuron, candidate);
+            }
+        }
+        Ok(())
+    }
+
+    fn not_finite(&self, batch: &ReadBatch, place: usize, values: &Values<'_>) -> Result<()> {
+        let (doc_id, n_tokens) = batch.documents[place];
+        let start = place * batch.seq * values.width;
+        let document = &values.values[start..][..n_tokens * values.width];
+        let at = document.iter().position(|v| !v.is_finite()).unwrap_or(0);
+        exec_err!(
+            "ingest: finite activations are required, got {} in layer {} document {doc_id} position {} (neuron {})",
+            document[at],
+            self.index,
+            at / values.width,
+            at % values.width
+        )
+    }
+
+    /// Ends observing: what is spooled can be read.
+    pub(super) fn flush(&mut self) -> Result<()> {
+        let spools = [&mut self.vectors, &mut self.windows];
+        let mut spools = spools.into_iter().chain(&mut self.window_vectors);
+        spools.try_for_each(Spool::flush)
+    }
+
+    /// Where the vectors of a candidate's window are spooled, as (position, record).
+    pub(super) fn window_vectors(&self, candidate: &Candidate) -> Result<Vec<(u32, u32)>> {
+        let Some(spool) = &self.window_vectors else {
+            return Ok(vec![]);
+        };
+        let mut records = vec![];
+        let (record, n) = (candidate.window as usize, self.window + 1);
+        spool.read(record, n, u32::from_ne_bytes, &mut records)?;
+        // The key token stands last.
+        let ahead = self.window as u32;
+        let found = records.into_iter().zip(candidate.pos..);
+        Ok(found
+            .filter(|(vector, _)| *vector != NONE)
+            .map(|(vector, pos)| (pos - ahead, vector))
+            .collect())
+    }
+
+    /// Ends a block of consecutive documents.
+    pub(super) fn end_block(&mut self) {
+        let tiles = self.tiles.par_iter_mut();
+        tiles.for_each(|tile| tile.candidates.end_block(&tile.activity));
+    }
+
+    /// Number of candidates in memory.
+    pub(super) fn n_candidates(&self) -> usize {
+        self.tiles.iter().map(|t| t.candidates.len()).sum()
+    }
+
+    /// Statistics of a neuron, as a range and the place in it.
+    pub(super) fn activity(&self, neuron: usize) -> (&Activity, usize) {
+        (&self.tiles[neuron / TILE].activity, neuron % TILE)
+    }
+
+    /// The examples of every neuron, after the last block.
+    pub(super) fn select(&self) -> Vec<Vec<Candidate>> {
+        let tiles = self.tiles.par_iter().flat_map_iter(|tile| {
+            let neurons = 0..tile.peaks.len();
+            neurons.map(|neuron| tile.candidates.select(neuron, &tile.activity))
+        });
+        tiles.collect()
+    }
+}
+
+impl Tile {
+    fn observe(&mut self, batch: &ReadBatch, values: &Values<'_>, window: usize, skip: usize) {
+        for (place, (_, n_tokens)) in batch.documents.iter().enumerate() {
+            let document = &values.values[place * batch.seq * values.width..];
+            let finite = self.activity.observe(
+                document,
+                values.width,
+                self.first,
+                skip..*n_tokens,
+                &mut self.peaks,
+            );
+            if !finite {
+                self.not_finite = Some(place);
+                return;
+            }
+            for (neuron, peak) in self.peaks.iter().enumerate() {
+                if self.candidates.admits(neuron, *peak, &self.activity) {
+                    self.fresh.push((neuron, place, *peak));
+                    let record = self.windows.len() + 2 * window + 1;
+                    let start = (peak.pos as usize).saturating_sub(window);
+                    let end = (*n_tokens).min(peak.pos as usize + window + 1);
+                    let column = self.first + neuron;
+                    let around = (start..end).map(|pos| document[pos * values.width + column]);
+                    self.windows.extend(around);
+                    self.windows.resize(record, 0.0);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(options: &IngestOptions, scratch: &Path) -> Layer {
+        let info = LayerInfo {
+            name: "blocks.0.mlp".to_string(),
+            d_in: 2,
+            n_neurons: 3,
+            activation_function: "relu".to_string(),
+        };
+        Layer::new(0, &info, options, scratch).unwrap()
+    }
+
+    /// Two documents of 3 and 2 tokens, the second padded with a value that must not count.
+    fn batch() -> (ReadBatch, Vec<f32>, Vec<f32>) {
+        let batch = ReadBatch {
+            documents: vec![(7, 3), (8, 2)],
+            seq: 3,
+            ends_block: true,
+        };
+        let mut values = vec![
+            0.5, 2.0, -1.0, 4.0, 2.0, -1.0, 1.0, 1.0, -1.0, // document 7
+            4.0, 0.0, -1.0, 3.9, 1.9, -1.0, // document 8
+        ];
+        values.extend([99.0; 3]);
+        let received = (0..12).map(|v| v as f32).collect();
+        (batch, values, received)
+    }
+
+    #[test]
+    fn candidates_vectors_and_windows_belong_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = IngestOptions {
+            window: 1,
+            ..Default::default()
+        };
+        let mut layer = layer(&options, folder.path());
+        let (batch, values, received) = batch();
+        layer.observe(&batch, &values, &received).unwrap();
+        layer.end_block();
+        layer.flush().unwrap();
+        let examples = layer.select();
+        let keys = |neuron: usize| -> Vec<_> {
+            let list = examples[neuron].iter();
+            list.map(|c| (c.doc_id, c.pos, c.activation)).collect()
+        };
+        assert_eq!(keys(0), [(7, 1, 4.0), (8, 0, 4.0)]);
+        assert_eq!(keys(1), [(7, 0, 2.0), (8, 1, 1.9)]);
+        assert_eq!(keys(2), []);
+        let window = |c: &Candidate, n: usize| {
+            let mut out = vec![];
+            layer
+                .windows
+                .read(c.window as usize, 3, f32::from_ne_bytes, &mut out)
+                .unwrap();
+            out.truncate(n);
+            out
+        };
+        assert_eq!(window(&examples[0][0], 3), [0.5, 4.0, 1.0]);
+        assert_eq!(window(&examples[0][1], 2), [4.0, 3.9]);
+        assert_eq!(window(&examples[1][1], 2), [0.0, 1.9]);
+        let mut h = vec![];
+        let vector = examples[1][1].vector as usize;
+        layer
+            .vectors
+            .read(vector, 2, f32::from_ne_bytes, &mut h)
+            .unwrap();
+        assert_eq!(h, [8.0, 9.0]);
+        let (activity, at) = layer.activity(0);
+        assert_eq!((activity.max[at], activity.active[at]), (4.0, 5));
+    }
+
+    #[test]
+    fn activations_that_are_not_finite_are_named() {
+        for (bad, name) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf")] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut layer = layer(&IngestOptions::default(), folder.path());
+            let (batch, mut values, received) = batch();
+            values[13] = bad;
+            let error = layer.observe(&batch, &values, &received).unwrap_err();
+            let expected = format!(
+                "ingest: finite activations are required, got {name} in layer 0 document 8 position 1 (neuron 1)"
+            );
+            assert!(error.strip_backtrace().ends_with(&expected), "{error}");
+        }
+    }
+}

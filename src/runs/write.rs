@@ -1,0 +1,277 @@
+//! Writes what one layer has found: its neurons, histograms, examples and the vectors these point at.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use datafusion::arrow::array::{
+    ArrayRef, FixedSizeListArray, Float32Array, Float32Builder, Int32Array, Int32Builder,
+    Int64Builder, ListArray, RecordBatch, StringArray, new_null_array,
+};
+use datafusion::arrow::buffer::OffsetBuffer;
+use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::common::exec_err;
+use datafusion::error::Result;
+use polysema_udfs::kernels::activity::bucket_edges;
+
+use super::candidates::Candidate;
+use super::context::{BATCH_ROWS, Context, Tick};
+use super::examples::write_examples;
+use super::layer::Layer;
+use super::progress::Reporter;
+use crate::models::{LayerInfo, NeuronWeights};
+use crate::store::{LayerRow, RunWriter, schema};
+
+/// Between two looks at whether the threads that write are done.
+const REPORT_EVERY: Duration = Duration::from_millis(5);
+/// Numbers of a record batch of vectors: 4 MiB.
+const BATCH_NUMBERS: usize = 1 << 20;
+
+/// Rows a layer has added to the run.
+#[derive(Default)]
+pub(super) struct Written {
+    pub(super) examples: u64,
+    pub(super) vectors: u64,
+}
+
+/// Writes the table `layers` of a model's own layers.
+pub(super) fn write_layers(layers: &[LayerInfo], run: &RunWriter) -> Result<()> {
+    let rows = layers.iter().enumerate().map(|(layer, info)| LayerRow {
+        layer: layer as i32,
+        name: info.name.clone(),
+        kind: "mlp".to_string(),
+        d_in: info.d_in as i32,
+        n_neurons: info.n_neurons as i32,
+        activation_function: info.activation_function.clone(),
+    });
+    write_layer_rows(&rows.collect::<Vec<_>>(), run)
+}
+
+/// Writes the table `layers`.
+pub(super) fn write_layer_rows(rows: &[LayerRow], run: &RunWriter) -> Result<()> {
+    let mut rows: Vec<_> = rows.iter().collect();
+    rows.sort_by_key(|row| row.layer);
+    let ints = |f: fn(&LayerRow) -> i32| -> ArrayRef {
+        Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| f(row))))
+    };
+    let texts = |f: fn(&LayerRow) -> &str| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|row| f(row))))
+    };
+    let columns = vec![
+        ints(|row| row.layer),
+        texts(|row| &row.name),
+        texts(|row| &row.kind),
+        ints(|row| row.d_in),
+        ints(|row| row.n_neurons),
+        texts(|row| &row.activation_function),
+    ];
+    let mut table = run.table("layers", None, schema::layers())?;
+    table.write(&RecordBatch::try_new(schema::layers(), columns)?)?;
+    table.finish()
+}
+
+/// Writes every layer, as many at a time as there are compute threads.
+pub(super) fn write_all(
+    context: &Context<'_>,
+    layers: &[Layer],
+    run: &RunWriter,
+    report: &mut Reporter<'_>,
+) -> Result<Written> {
+    let next = AtomicUsize::new(0);
+    let written = Mutex::new(Ok(Written::default()));
+    let stop = AtomicBool::new(false);
+    let fail = |error| {
+        let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
+        // The first error is the cause; those after it say that the others have stopped.
+        if written.is_ok() {
+            *written = Err(error);
+        }
+        stop.store(true, Ordering::Relaxed);
+    };
+    let write = || {
+        while let Some(layer) = layers.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let mut tick = || match stop.load(Ordering::Relaxed) {
+                true => exec_err!("ingest: all layers are required, got a stop"),
+                false => Ok(()),
+            };
+            match write_layer(context, layer, run, &mut tick) {
+                Ok(rows) => {
+                    let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
+                    if let Ok(sum) = written.as_mut() {
+                        sum.examples += rows.examples;
+                        sum.vectors += rows.vectors;
+                    }
+                }
+                Err(error) => return fail(error),
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads = rayon::current_num_threads().min(layers.len());
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(write)).collect();
+        while !threads.iter().all(|thread| thread.is_finished()) {
+            std::thread::sleep(REPORT_EVERY);
+            if let Err(error) = report.tick() {
+                fail(error);
+            }
+        }
+    });
+    written.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Writes every table of one layer.
+pub(super) fn write_layer(
+    context: &Context<'_>,
+    layer: &Layer,
+    run: &RunWriter,
+    tick: Tick<'_>,
+) -> Result<Written> {
+    let examples = layer.select();
+    write_neurons(context, layer, &examples, run, tick)?;
+    write_histograms(layer, run)?;
+    tick()?;
+    let rows = write_vectors(layer, &examples, run, tick)?;
+    let written = Written {
+        examples: examples.iter().map(|e| e.len() as u64).sum(),
+        vectors: rows.len() as u64,
+    };
+    write_examples(context, layer, &examples, &rows, run, tick)?;
+    Ok(written)
+}
+
+fn list_of(item_width: usize, values: Vec<f32>) -> Result<ArrayRef> {
+    let n = values.len().checked_div(item_width).unwrap_or(0);
+    let field = Arc::new(Field::new_list_field(DataType::Float32, true));
+    let offsets = OffsetBuffer::from_repeated_length(item_width, n);
+    let values = Arc::new(Float32Array::from(values));
+    Ok(Arc::new(ListArray::try_new(field, offsets, values, None)?))
+}
+
+fn write_neurons(
+    context: &Context<'_>,
+    layer: &Layer,
+    examples: &[Vec<Candidate>],
+    run: &RunWriter,
+    tick: Tick<'_>,
+) -> Result<()> {
+    let options = context.options;
+    let weights = (context.weights)(layer.index)?;
+    let NeuronWeights { w_in, b_in, w_out } = weights;
+    let n = layer.n_neurons;
+    let (d_in, d_out) = (w_in.len() / n, w_out.len() / n);
+    let skipped = usize::from(options.bos) * context.documents.len();
+    let n_tokens = (context.documents.total_tokens() - skipped) as f64;
+    let mut table = run.table("neurons", Some(layer.index), schema::neurons())?;
+    let step = (BATCH_NUMBERS / (d_in + d_out)).max(1);
+    for first in (0..n).step_by(step) {
+        let neurons = first..n.min(first + step);
+        let rows = neurons.clone();
+        let mut max = vec![];
+        let mut mean = vec![];
+        let mut frac_active = vec![];
+        for neuron in neurons.clone() {
+            let (activity, at) = layer.activity(neuron);
+            max.push(match &options.max_activations {
+                Some(given) => given.get(layer.index, neuron)?,
+                None => activity.max[at],
+            });
+            mean.push((activity.sum[at] / n_tokens) as f32);
+            frac_active.push((f64::from(activity.active[at]) / n_tokens) as f32);
+        }
+        let n_examples = examples[rows.clone()].iter().map(|e| e.len() as i32);
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int32Array::from(vec![layer.index as i32; rows.len()])),
+            Arc::new(Int32Array::from_iter_values(
+                neurons.map(|neuron| neuron as i32),
+            )),
+            list_of(d_in, w_in[rows.start * d_in..rows.end * d_in].to_vec())?,
+            Arc::new(Float32Array::from(b_in[rows.clone()].to_vec())),
+            match d_out {
+                0 => new_null_array(schema::neurons().field(4).data_type(), rows.len()),
+                _ => list_of(d_out, w_out[rows.start * d_out..rows.end * d_out].to_vec())?,
+            },
+            Arc::new(Float32Array::from(max)),
+            Arc::new(Float32Array::from(mean)),
+            Arc::new(Float32Array::from(frac_active)),
+            Arc::new(Int32Array::from_iter_values(n_examples)),
+        ];
+        table.write(&RecordBatch::try_new(schema::neurons(), columns)?)?;
+        tick()?;
+    }
+    table.finish()
+}
+
+fn write_histograms(layer: &Layer, run: &RunWriter) -> Result<()> {
+    let mut table = run.table("histograms", Some(layer.index), schema::histograms())?;
+    let mut rows = 0;
+    let (mut neurons, mut buckets) = (Int32Builder::new(), Int32Builder::new());
+    let (mut lowers, mut uppers) = (Float32Builder::new(), Float32Builder::new());
+    let mut counts = Int64Builder::new();
+    for neuron in 0..layer.n_neurons {
+        let (activity, at) = layer.activity(neuron);
+        for (bucket, count) in activity.histogram[at].iter().enumerate() {
+            if *count > 0 {
+                let (lower, upper) = bucket_edges(bucket);
+                neurons.append_value(neuron as i32);
+                buckets.append_value(bucket as i32);
+                lowers.append_value(lower);
+                uppers.append_value(upper);
+                counts.append_value(i64::from(*count));
+                rows += 1;
+            }
+        }
+        if rows >= BATCH_ROWS || neuron + 1 == layer.n_neurons {
+            let columns: Vec<ArrayRef> = vec![
+                Arc::new(Int32Array::from(vec![layer.index as i32; rows])),
+                Arc::new(neurons.finish()),
+                Arc::new(buckets.finish()),
+                Arc::new(lowers.finish()),
+                Arc::new(uppers.finish()),
+                Arc::new(counts.finish()),
+            ];
+            table.write(&RecordBatch::try_new(schema::histograms(), columns)?)?;
+            rows = 0;
+        }
+    }
+    table.finish()
+}
+
+/// Copies the examples' vectors in order of (doc_id, pos), each once. The key of each row, in that order.
+fn write_vectors(
+    layer: &Layer,
+    examples: &[Vec<Candidate>],
+    run: &RunWriter,
+    tick: Tick<'_>,
+) -> Result<Vec<(u32, u32)>> {
+    let all = || examples.iter().flatten();
+    let mut places: Vec<_> = all().map(|c| (c.doc_id, c.pos, c.vector)).collect();
+    if layer.window_vectors.is_some() {
+        for candidate in all() {
+            let found = layer.window_vectors(candidate)?.into_iter();
+            places.extend(found.map(|(pos, vector)| (candidate.doc_id, pos, vector)));
+        }
+    }
+    places.sort_unstable();
+    places.dedup_by_key(|place| (place.0, place.1));
+    let d_in = layer.d_in;
+    let schema = schema::vectors(d_in);
+    let mut table = run.table("vectors", Some(layer.index), Arc::clone(&schema))?;
+    let item = Arc::new(Field::new_list_field(DataType::Float32, false));
+    for part in places.chunks((BATCH_NUMBERS / d_in).max(1)) {
+        let mut values = Vec::with_capacity(part.len() * d_in);
+        for (_, _, vector) in part {
+            layer
+                .vectors
+                .read(*vector as usize, d_in, f32::from_ne_bytes, &mut values)?;
+        }
+        let values = Arc::new(Float32Array::from(values));
+        let h = FixedSizeListArray::try_new(Arc::clone(&item), d_in as i32, values, None)?;
+        table.write(&RecordBatch::try_new(
+            Arc::clone(&schema),
+            vec![Arc::new(h)],
+        )?)?;
+        tick()?;
+    }
+    table.finish()?;
+    Ok(places.into_iter().map(|p| (p.0, p.1)).collect())
+}

@@ -1,0 +1,56 @@
+//! Leaves out neurons that a join or a subquery turned out not to want, batch by batch as a scan gets to them.
+
+use datafusion::arrow::array::Int32Array;
+use datafusion::arrow::datatypes::Schema;
+use datafusion::error::Result;
+use datafusion::physical_plan::filter_pushdown::ChildPushdownResult;
+use polysema_udfs::bridge::keys::KeyFilter;
+
+use super::partitions::Piece;
+use super::selection::IntSet;
+
+/// The offered filters that are on the key, with those known; `None` when there is none of them.
+pub(super) fn taken(
+    known: Option<&KeyFilter>,
+    offered: &ChildPushdownResult,
+    schema: &Schema,
+) -> Result<Option<KeyFilter>> {
+    let filters = offered.parent_filters.iter().map(|result| &result.filter);
+    let fitting: Vec<_> = filters
+        .filter(|filter| KeyFilter::fits(filter, schema))
+        .cloned()
+        .collect();
+    match fitting.is_empty() {
+        true => Ok(None),
+        false => KeyFilter::and(known, fitting).map(Some),
+    }
+}
+
+/// What of a piece the filter lets pass by now; `None` when nothing is.
+pub(super) fn narrowed(piece: &Piece, filter: Option<&KeyFilter>) -> Result<Option<Piece>> {
+    let Some(filter) = filter else {
+        return Ok(Some(piece.clone()));
+    };
+    let all = IntSet::range(i64::from(piece.first), i64::from(piece.last));
+    let neurons = match &piece.keep {
+        None => all,
+        Some(keep) => keep.intersect(&all),
+    };
+    // Within the piece's bounds, so every neuron is 32 bits wide.
+    let neurons = neurons.ranges().iter();
+    let neurons = neurons.flat_map(|(first, last)| *first as i32..=*last as i32);
+    let neurons: Int32Array = neurons.collect();
+    let layers = Int32Array::from_value(piece.layer, neurons.len());
+    let passed = filter.keeps(&layers, &neurons)?;
+    if passed.false_count() == 0 {
+        return Ok(Some(piece.clone()));
+    }
+    if passed.true_count() == 0 {
+        return Ok(None);
+    }
+    let kept = passed.values().set_indices().map(|i| neurons.value(i));
+    Ok(Some(Piece {
+        keep: Some(IntSet::of_ascending(kept)),
+        ..piece.clone()
+    }))
+}
