@@ -128,6 +128,9 @@ fn kernels_know_only_numbers() {
     );
 }
 
+/// Files of the engine's functions that are no function: the meaning of an argument, the rows of a job.
+const SHARED: [&str; 3] = ["sources", "row_vectors", "progress"];
+
 #[test]
 fn functions_do_not_lean_on_each_other() {
     let mut broken = Vec::new();
@@ -139,8 +142,13 @@ fn functions_do_not_lean_on_each_other() {
             .lines()
             .filter(|line| line.contains("crate::functions::") || line.contains("use super::"))
         {
+            let shared = SHARED.iter().any(|file| {
+                line.contains(&format!("functions::{file}::"))
+                    || path.starts_with("src/functions/")
+                        && line.contains(&format!("super::{file}::"))
+            });
             // Unit tests name their own file's items through `super`.
-            if line.trim() != "use super::*;" {
+            if !shared && line.trim() != "use super::*;" {
                 broken.push(format!("{path}: {}", line.trim()));
             }
         }
