@@ -4,7 +4,8 @@
 //! files < store | models | jobs < corpus < classifiers | runs < saes < functions < session < shell      imports go down only
 //! ```
 
-#![deny(missing_docs)]
+// A panic must not reach a user, and only front ends print.
+#![warn(clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used)]
 
 pub mod classifiers;
 pub mod corpus;

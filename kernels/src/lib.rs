@@ -10,7 +10,8 @@
 //!
 //! A condensed matrix holds the pairs (0,1), (0,2), .. (0,n-1), (1,2), .. as SciPy's `pdist` does.
 
-#![deny(missing_docs)]
+// A panic must not reach a user, and only front ends print.
+#![warn(clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used)]
 
 pub mod activation;
 pub mod activity;

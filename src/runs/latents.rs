@@ -231,7 +231,7 @@ fn require_width(sae: &Sae, d: usize) -> Result<()> {
 
 /// Refuses to put a run of latents in the place of another kind of run.
 pub fn require_own_run(store: &Store, name: &str) -> Result<()> {
-    let is_own = |run: std::sync::Arc<Run>| run.manifest().architecture == KIND;
+    let is_own = |run: Arc<Run>| run.manifest().architecture == KIND;
     match store.has(name) && !store.run(name).is_ok_and(is_own) {
         false => Ok(()),
         true => plan_err!(
