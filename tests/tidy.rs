@@ -91,6 +91,7 @@ fn imports_go_down_only() {
     refuse(&upward_imports("udfs/src", &plugin), why);
     let engine = [
         "files",
+        "policy",
         "store",
         "models",
         "jobs",

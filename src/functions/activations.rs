@@ -17,6 +17,7 @@ use polysema_udfs::bridge::document::{
 use crate::corpus::{ActivationBatch, CorpusOptions, CorpusReader, in_name_of};
 use crate::jobs::{Job, Rows};
 use crate::models::HookPoint;
+use crate::policy::Access;
 use crate::runs::{IngestOptions, corpus_option_docs};
 use crate::store::Store;
 
@@ -143,7 +144,7 @@ impl TableFunction for Activations {
             operator: "ActivationsExec",
             detail,
             schema: schema(),
-            writes: false,
+            needs: &[Access::ReadFiles],
             input: None,
             work: Arc::new(work),
         }))

@@ -14,6 +14,7 @@ use polysema_udfs::bridge::document::{
 
 use crate::functions::progress::{PROGRESS_COLUMNS, progress_row, progress_schema};
 use crate::jobs::{Job, Rows};
+use crate::policy::Access;
 use crate::runs::{ImportRequest, MaxActivations, Progress, import_options, import_run};
 use crate::store::Store;
 
@@ -110,7 +111,7 @@ impl TableFunction for ImportRun {
             operator: "ImportRunExec",
             detail,
             schema: progress_schema(),
-            writes: true,
+            needs: &[Access::RunJobs, Access::ReadFiles],
             input,
             work: Arc::new(work),
         }))

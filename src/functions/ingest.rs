@@ -14,6 +14,7 @@ use polysema_udfs::bridge::document::{
 
 use crate::functions::progress::{PROGRESS_COLUMNS, progress_row, progress_schema};
 use crate::jobs::{Job, Rows, option_text};
+use crate::policy::Access;
 use crate::runs::{IngestOptions, IngestRequest, MaxActivations, OPTIONS, Progress, ingest};
 use crate::store::Store;
 
@@ -121,7 +122,7 @@ impl TableFunction for Ingest {
             operator: "IngestExec",
             detail,
             schema: progress_schema(),
-            writes: true,
+            needs: &[Access::RunJobs, Access::ReadFiles],
             input: maxima.map(|relation| Arc::clone(&relation.plan)),
             work: Arc::new(work),
         }))

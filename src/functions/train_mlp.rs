@@ -16,6 +16,7 @@ use polysema_udfs::bridge::document::{
 
 use crate::classifiers::{TrainProgress, TrainRequest, train_mlp};
 use crate::jobs::{Job, Rows};
+use crate::policy::Access;
 use crate::store::Store;
 
 static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
@@ -138,7 +139,7 @@ impl TableFunction for TrainMlp {
             operator: "TrainMlpExec",
             detail,
             schema: schema(),
-            writes: true,
+            needs: &[Access::RunJobs, Access::ReadFiles],
             input: None,
             work: Arc::new(work),
         }))

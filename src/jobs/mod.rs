@@ -2,7 +2,7 @@
 //!
 //! Nothing happens at planning or EXPLAIN. The work runs on the blocking pool and waits where its rows are not read;
 //! dropping the stream cancels it, and a cancelled or failed job leaves nothing behind. Work that writes is refused
-//! where `polysema.allow_jobs` is false.
+//! where the session's policy, or its setting `polysema.allow_jobs`, says so.
 
 mod query;
 mod rows;
@@ -15,7 +15,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{ScalarValue, internal_err, plan_err};
+use datafusion::common::{ScalarValue, internal_err};
 use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan, TableType};
@@ -25,9 +25,10 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
 };
-use polysema_udfs::bridge::settings::PolysemaOptions;
 use polysema_udfs::scan_by_plan;
 use tokio::runtime::Handle;
+
+use crate::policy::{self, Access};
 
 pub use query::{Query, QueryTable};
 pub use rows::{Batches, Rows};
@@ -51,8 +52,8 @@ pub struct Job {
     pub detail: String,
     /// The columns of its rows.
     pub schema: SchemaRef,
-    /// Whether it leaves something behind, which `polysema.allow_jobs` may forbid.
-    pub writes: bool,
+    /// What the session must be allowed for it.
+    pub needs: &'static [Access],
     /// A relation whose rows the work reads.
     pub input: Option<Arc<LogicalPlan>>,
     /// The work. It sends rows of all the columns of `schema`.
@@ -73,12 +74,7 @@ impl Job {
         _: &[Expr],
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        if self.writes && !PolysemaOptions::of(state.config_options()).allow_jobs {
-            return plan_err!(
-                "{}: polysema.allow_jobs must be true, got false",
-                self.function
-            );
-        }
+        policy::require(state, self.function, self.needs)?;
         let input = match &self.input {
             None => None,
             Some(relation) => Some(rows::plan(state, relation).await?),

@@ -152,7 +152,7 @@ mod tests {
                 operator: "JobExec",
                 detail: String::new(),
                 schema: counts(0)?.schema(),
-                writes: false,
+                needs: &[],
                 input: Some(Arc::new(relation)),
                 work: Arc::new(work),
             }),

@@ -28,7 +28,8 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, stream};
 use polysema_udfs::bridge::kept::{Keeper, Place};
-use polysema_udfs::bridge::settings::PolysemaOptions;
+
+use crate::policy::{self, Access};
 
 use super::file::TableFile;
 use super::io_error;
@@ -65,7 +66,7 @@ impl Keeper for RunKeeper {
         Ok(Some(Box::new(KeptPlace {
             run: Arc::clone(run),
             key: format!("{key}, polysema {version}"),
-            may_write: PolysemaOptions::of(state.config_options()).allow_jobs,
+            may_write: policy::require(state, "kept rows", &[Access::RunJobs]).is_ok(),
         })))
     }
 }

@@ -22,6 +22,7 @@ use crate::functions::progress::{PROGRESS_COLUMNS, progress_row, progress_schema
 use crate::functions::sources::{LAYER_OR_ROWS, Written};
 use crate::jobs::{Job, Rows, option_text};
 use crate::models::{HookPoint, Site};
+use crate::policy::Access;
 use crate::runs::{IngestOptions, Progress};
 use crate::saes::{
     Format, SaeLibrary, example_options, export_sae, import_sae, import_sae_options,
@@ -219,7 +220,7 @@ impl Importing {
             operator: "ImportSaeExec",
             detail: format!("name={}, path={}", self.name, self.path.display()),
             schema: progress_schema(),
-            writes: true,
+            needs: &[Access::RunJobs, Access::ReadFiles],
             input,
             work: Arc::new(work),
         };
@@ -283,7 +284,7 @@ impl TableFunction for Export {
             operator: "ExportSaeExec",
             detail,
             schema: export_schema(),
-            writes: true,
+            needs: &[Access::RunJobs, Access::WriteFiles],
             input: None,
             work: Arc::new(work),
         }))

@@ -165,7 +165,7 @@ impl Matching {
             operator: "SaeMatchesExec",
             detail: format!("a={}", self.a),
             schema: schema(),
-            writes: false,
+            needs: &[],
             input: None,
             work: Arc::new(work),
         };

@@ -17,6 +17,7 @@ use crate::corpus::{Split, in_name_of};
 use crate::functions::row_vectors::RowVectors;
 use crate::jobs::{Job, Rows};
 use crate::models::HookPoint;
+use crate::policy::Access;
 use crate::saes::{
     Metric, OtherCorpus, SaeLibrary, dead, evaluate_model, evaluate_rows, sae_reader,
 };
@@ -201,7 +202,11 @@ impl TableFunction for SaeMetrics {
             operator: "SaeMetricsExec",
             detail,
             schema: schema(),
-            writes: false,
+            needs: match given {
+                true => &[],
+                // The corpus and the model of its run.
+                false => &[Access::ReadFiles],
+            },
             input: relation.map(|relation| Arc::clone(&relation.plan)),
             work: Arc::new(work),
         }))

@@ -19,6 +19,7 @@ use polysema_udfs::scan_by_plan;
 
 use crate::functions::sources::{LAYER_OR_ROWS, Resolved, Written};
 use crate::jobs::{Job, Rows, option_text};
+use crate::policy::Access;
 use crate::saes::{SaeOptions, TrainSaeProgress, TrainSaeRequest, train_sae, train_sae_options};
 use crate::store::Store;
 
@@ -187,7 +188,11 @@ impl Training {
             operator: "TrainSaeExec",
             detail: format!("name={}, source={detail}", self.request.name),
             schema: schema(),
-            writes: true,
+            needs: match &input {
+                Some(_) => &[Access::RunJobs],
+                // A layer's corpus and model are read again.
+                None => &[Access::RunJobs, Access::ReadFiles],
+            },
             input,
             work: Arc::new(work),
         };
