@@ -1,11 +1,14 @@
 //! What lies in a file: formats read and written, with no knowledge of a store, a model or SQL.
 
 pub mod arrays;
+pub mod disk;
 mod error;
 pub mod idx;
 pub mod pickle;
+pub mod scratch;
 pub mod spool;
 pub mod tensors;
 pub mod torch;
+pub mod whole;
 
 pub use error::{file_error, invalid};
