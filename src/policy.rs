@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::catalog::Session;
 use datafusion::common::plan_err;
 use datafusion::error::Result;
-use polysema_udfs::bridge::settings::PolysemaOptions;
+use polysema_udfs::calls::settings::PolysemaOptions;
 
 /// What a statement does beside reading the store and the session's tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

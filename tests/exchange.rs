@@ -15,7 +15,7 @@ use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::prelude::SessionContext;
 use polysema::runs::{IngestOptions, IngestRequest, ingest};
 use polysema::store::Store;
-use polysema_udfs::bridge::document::Implementation;
+use polysema_udfs::calls::Implementation;
 
 const TABLES: [&str; 3] = ["examples", "neurons", "layers"];
 

@@ -7,9 +7,8 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::common::{Result, plan_err};
-use polysema_udfs::bridge::arguments::Arguments;
-use polysema_udfs::bridge::document::{
-    Function, FunctionDoc, Implementation, Parameter, TableFunction,
+use polysema_udfs::calls::{
+    Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
 
 use crate::functions::progress::{PROGRESS_COLUMNS, progress_row, progress_schema};

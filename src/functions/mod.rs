@@ -11,7 +11,7 @@ mod train_mlp;
 
 use std::sync::Arc;
 
-use polysema_udfs::bridge::document::Function;
+use polysema_udfs::calls::Function;
 
 use crate::store::Store;
 

@@ -7,7 +7,7 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float32Type, Int64Type};
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
-use polysema_udfs::bridge::vectors::{VectorColumn, is_vector};
+use polysema_udfs::arrow::vectors::{VectorColumn, is_vector};
 
 use crate::corpus::{VectorBatch, VectorSource};
 use crate::jobs::Rows;

@@ -8,8 +8,8 @@ use datafusion::common::{ScalarValue, TableReference, plan_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::Result;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
-use polysema_udfs::bridge::arguments::{Arguments, Relation};
-use polysema_udfs::bridge::tables::table_by_reference;
+use polysema_udfs::arrow::tables::table_by_reference;
+use polysema_udfs::calls::{Arguments, Relation};
 
 use super::row_vectors::RowVectors;
 use crate::jobs::Rows;

@@ -9,9 +9,8 @@ use datafusion::arrow::array::{
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::{Result, ScalarValue, plan_err};
-use polysema_udfs::bridge::arguments::Arguments;
-use polysema_udfs::bridge::document::{
-    Function, FunctionDoc, Implementation, Parameter, TableFunction,
+use polysema_udfs::calls::{
+    Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
 
 use crate::classifiers::{TrainProgress, TrainRequest, train_mlp};

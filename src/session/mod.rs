@@ -21,13 +21,13 @@ use datafusion::logical_expr::{LogicalPlan, SetVariable, Statement};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast;
-use polysema_udfs::bridge::document::Function;
-use polysema_udfs::bridge::kept::SessionKeeper;
-use polysema_udfs::bridge::settings::PolysemaOptions;
-use polysema_udfs::exec::clustering::ClusterOptions;
+use polysema_udfs::arrow::cache::SessionCache;
+use polysema_udfs::calls::Function;
+use polysema_udfs::calls::settings::PolysemaOptions;
+use polysema_udfs::per_neuron::ClusterOptions;
 
 use crate::functions;
-use crate::store::{RunKeeper, Store, StoreCatalog, Table};
+use crate::store::{RunCache, Store, StoreCatalog, Table};
 use shared_vectors::SharedVectors;
 use yielding_joins::YieldingJoins;
 
@@ -106,7 +106,7 @@ impl Session {
             .with_create_default_catalog_and_schema(false)
             .with_default_catalog_and_schema(CATALOG, NO_RUN)
             .with_option_extension(PolysemaOptions::default())
-            .with_extension(Arc::new(SessionKeeper(Arc::new(RunKeeper))));
+            .with_extension(Arc::new(SessionCache(Arc::new(RunCache))));
         let mut runtime = RuntimeEnvBuilder::new();
         if let Some(bytes) = options.memory_limit {
             runtime = runtime.with_memory_limit(bytes, 1.0);

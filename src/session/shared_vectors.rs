@@ -9,7 +9,7 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::Result;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
-use polysema_udfs::exec::PerNeuronExec;
+use polysema_udfs::per_neuron::PerNeuronExec;
 
 use crate::store::RunScan;
 

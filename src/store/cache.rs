@@ -27,7 +27,7 @@ use datafusion::physical_plan::{
     Partitioning, PlanProperties,
 };
 use futures::{StreamExt, stream};
-use polysema_udfs::bridge::kept::{Keeper, Place};
+use polysema_udfs::arrow::cache::{CacheEntry, RelationCache};
 
 use crate::policy::{self, Access};
 
@@ -43,15 +43,15 @@ const LOCK: &str = "kept.lock";
 
 /// Keeps relations beside the runs they were made from.
 #[derive(Debug)]
-pub struct RunKeeper;
+pub struct RunCache;
 
-impl Keeper for RunKeeper {
-    fn place(
+impl RelationCache for RunCache {
+    fn entry(
         &self,
         state: &dyn Session,
         tables: &[&Arc<dyn TableProvider>],
         key: &str,
-    ) -> Result<Option<Box<dyn Place>>> {
+    ) -> Result<Option<Box<dyn CacheEntry>>> {
         let runs: Option<Vec<_>> = tables
             .iter()
             .map(|table| table.downcast_ref::<RunTable>().map(RunTable::run))
@@ -63,7 +63,7 @@ impl Keeper for RunKeeper {
             return Ok(None);
         }
         let version = env!("CARGO_PKG_VERSION");
-        Ok(Some(Box::new(KeptPlace {
+        Ok(Some(Box::new(KeptEntry {
             run: Arc::clone(run),
             key: format!("{key}, polysema {version}"),
             may_write: policy::require(state, "kept rows", &[Access::RunJobs]).is_ok(),
@@ -73,13 +73,13 @@ impl Keeper for RunKeeper {
 
 /// One relation of one generation of a run.
 #[derive(Debug, Clone)]
-struct KeptPlace {
+struct KeptEntry {
     run: Arc<Run>,
     key: String,
     may_write: bool,
 }
 
-impl KeptPlace {
+impl KeptEntry {
     fn path(&self) -> PathBuf {
         let hash = blake3::hash(self.key.as_bytes()).to_hex();
         self.run
@@ -88,7 +88,7 @@ impl KeptPlace {
     }
 }
 
-impl Place for KeptPlace {
+impl CacheEntry for KeptEntry {
     fn read(
         &self,
         projection: &[usize],
@@ -163,14 +163,14 @@ impl PartitionStream for KeptPart {
 /// Passes rows on and writes them down on the way.
 #[derive(Debug)]
 struct KeepExec {
-    place: KeptPlace,
+    place: KeptEntry,
     input: Arc<dyn ExecutionPlan>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
 
 impl KeepExec {
-    fn new(place: KeptPlace, input: Arc<dyn ExecutionPlan>) -> Self {
+    fn new(place: KeptEntry, input: Arc<dyn ExecutionPlan>) -> Self {
         let properties = Arc::new(PlanProperties::new(
             EquivalenceProperties::new(input.schema()),
             Partitioning::UnknownPartitioning(1),
@@ -279,7 +279,7 @@ struct KeptWriter {
 }
 
 impl KeptWriter {
-    fn start(place: &KeptPlace, schema: &Schema) -> Result<Self> {
+    fn start(place: &KeptEntry, schema: &Schema) -> Result<Self> {
         let lock_path = place.run.folder().join(LOCK);
         let lock = OpenOptions::new()
             .create(true)

@@ -12,7 +12,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Float32Type, UInt32Type};
 use datafusion::common::cast::{as_fixed_size_list_array, as_string_array};
 use datafusion::common::{exec_datafusion_err, exec_err, internal_err};
 use datafusion::error::Result;
-use polysema_udfs::bridge::vectors::shared_vector_type;
+use polysema_udfs::arrow::vectors::shared_vector_type;
 
 use super::file::TableFile;
 

@@ -34,7 +34,7 @@ mod selection;
 mod table;
 mod writer;
 
-pub use cache::RunKeeper;
+pub use cache::RunCache;
 pub use catalog::StoreCatalog;
 pub use folder::FolderWriter;
 pub use manifest::{Counts, FORMAT, RunManifest, Source, Versions};

@@ -4,7 +4,7 @@ use datafusion::arrow::array::Int32Array;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::error::Result;
 use datafusion::physical_plan::filter_pushdown::ChildPushdownResult;
-use polysema_udfs::bridge::keys::KeyFilter;
+use polysema_udfs::arrow::key_filter::KeyFilter;
 
 use super::partitions::Piece;
 use super::selection::IntSet;

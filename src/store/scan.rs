@@ -34,8 +34,8 @@ use datafusion::physical_plan::{
     ReplaceChildrenOptions,
 };
 use futures::stream;
-use polysema_udfs::bridge::keys::KeyFilter;
-use polysema_udfs::bridge::vectors::shared_vector_type;
+use polysema_udfs::arrow::key_filter::KeyFilter;
+use polysema_udfs::arrow::vectors::shared_vector_type;
 
 use super::file::TableFile;
 use super::gather::{TokenColumn, VectorColumn};

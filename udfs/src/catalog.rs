@@ -5,10 +5,9 @@ use std::sync::Arc;
 use datafusion::common::Result;
 use datafusion::execution::context::SessionContext;
 
-use crate::bridge::document::{Function, Implementation};
-use crate::bridge::settings::PolysemaOptions;
+use crate::calls::settings::PolysemaOptions;
+use crate::calls::{self, Callable, Function, Implementation};
 use crate::functions::{cluster, examples, neuron, polysemanticity, similarity, vector};
-use crate::relations::{self, Callable};
 
 /// All functions, chapter by chapter in reading order.
 pub fn functions() -> Vec<Function> {
@@ -48,7 +47,7 @@ pub fn register(ctx: &SessionContext, functions: &[Function]) -> Result<()> {
             }),
         }
     }
-    relations::register(ctx, calls)
+    calls::register(ctx, calls)
 }
 
 /// The functions as a Markdown table: how each is called and what it gives.

@@ -1,7 +1,7 @@
 //! SQL functions on neuron embeddings for any DataFusion session that has the tables `examples` and `neurons`.
 //!
 //! ```text
-//! kernels < bridge < exec < functions < relations < catalog      imports go down only
+//! kernels < arrow < calls < per_neuron < similarity < functions < catalog      imports go down only
 //! ```
 //!
 //! [`register_all`] is the way in. The plugin knows no files, no models and no store.
@@ -9,11 +9,12 @@
 // A panic must not reach a user, and only front ends print.
 #![warn(clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used)]
 
-pub mod bridge;
+pub mod arrow;
+pub mod calls;
 pub mod catalog;
-pub mod exec;
 pub mod functions;
-pub mod relations;
+pub mod per_neuron;
+pub mod similarity;
 
 pub use catalog::register_all;
 /// The mathematics, a crate of its own that knows no engine and is built before one.

@@ -11,9 +11,8 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableType, col, lit};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
-use polysema_udfs::bridge::arguments::Arguments;
-use polysema_udfs::bridge::document::{
-    Function, FunctionDoc, Implementation, Parameter, RELATION, TableFunction,
+use polysema_udfs::calls::{
+    Arguments, Function, FunctionDoc, Implementation, Parameter, RELATION, TableFunction,
 };
 
 static DOC: FunctionDoc = FunctionDoc {

@@ -16,8 +16,8 @@ use datafusion::logical_expr::{
     ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility,
 };
-use polysema_udfs::bridge::document::{Function, FunctionDoc, Implementation, Parameter};
-use polysema_udfs::bridge::vectors::{VectorBuilder, VectorColumn, is_vector, vector_type};
+use polysema_udfs::arrow::vectors::{VectorBuilder, VectorColumn, is_vector, vector_type};
+use polysema_udfs::calls::{Function, FunctionDoc, Implementation, Parameter};
 
 use crate::saes::{LoadedSae, SaeLibrary};
 

@@ -9,9 +9,8 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
-use polysema_udfs::bridge::arguments::Arguments;
-use polysema_udfs::bridge::document::{
-    Function, FunctionDoc, Implementation, Parameter, TableFunction,
+use polysema_udfs::calls::{
+    Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
 use polysema_udfs::scan_by_plan;
 

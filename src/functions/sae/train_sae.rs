@@ -10,9 +10,8 @@ use datafusion::common::{Result, plan_err};
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
-use polysema_udfs::bridge::arguments::Arguments;
-use polysema_udfs::bridge::document::{
-    Function, FunctionDoc, Implementation, Parameter, TableFunction,
+use polysema_udfs::calls::{
+    Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
 use polysema_udfs::kernels::sae::StepLosses;
 use polysema_udfs::scan_by_plan;

@@ -6,12 +6,13 @@ use datafusion::arrow::array::{ArrayRef, Float64Array, Int32Array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::Result;
 
-use crate::bridge::document::{Function, FunctionDoc};
-use crate::bridge::tokens::{N_TOKENS, n_tokens, top_tokens, top_tokens_type};
-use crate::exec::clustering::{
-    ClusterOptions, EMBEDDING, LINKAGE, METHOD, N_CLUSTERS, STRICT, Scratch, THRESHOLD,
+use crate::arrow::tokens::{top_tokens, top_tokens_type};
+use crate::calls::{Function, FunctionDoc};
+use crate::per_neuron::{
+    ClusterOptions, EMBEDDING, Group, InputColumns, LAYER_NEURON, LINKAGE, METHOD, N_CLUSTERS,
+    N_TOKENS, NeuronFunction, OutputColumns, PerNeuron, STRICT, Scratch, THRESHOLD, n_tokens,
+    table_function,
 };
-use crate::exec::{Group, Inputs, LAYER_NEURON, NeuronFunction, PerNeuron, Wanted, table_function};
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "cluster_summary",
@@ -70,7 +71,7 @@ struct ClusterSummary {
 }
 
 impl NeuronFunction for ClusterSummary {
-    fn inputs(&self, _: &Wanted) -> Inputs {
+    fn inputs(&self, _: &OutputColumns) -> InputColumns {
         self.options.embedding.inputs(vec!["token", "activation"])
     }
 
@@ -82,7 +83,12 @@ impl NeuronFunction for ClusterSummary {
         self.options.advice(n, d)
     }
 
-    fn rows(&self, group: &Group, _: &Wanted, scratch: &mut Scratch) -> Result<Vec<ArrayRef>> {
+    fn rows(
+        &self,
+        group: &Group,
+        _: &OutputColumns,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<ArrayRef>> {
         let ids = group.ids()?;
         let activations = group.numbers("activation")?;
         let clustering = scratch.cluster(group, &self.options)?;

@@ -16,12 +16,12 @@ use datafusion::arrow::compute::take_record_batch;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::Result;
 
-use crate::bridge::context::contexts;
-use crate::bridge::document::{Function, FunctionDoc};
-use crate::exec::clustering::{
-    ClusterOptions, EMBEDDING, LINKAGE, METHOD, N_CLUSTERS, STRICT, Scratch, THRESHOLD,
+use crate::arrow::context::contexts;
+use crate::calls::{Function, FunctionDoc};
+use crate::per_neuron::{
+    ClusterOptions, EMBEDDING, Group, InputColumns, LAYER_NEURON, LINKAGE, METHOD, N_CLUSTERS,
+    NeuronFunction, OutputColumns, PerNeuron, STRICT, Scratch, THRESHOLD, table_function,
 };
-use crate::exec::{Group, Inputs, LAYER_NEURON, NeuronFunction, PerNeuron, Wanted, table_function};
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "feature_clusters",
@@ -76,7 +76,7 @@ const IS_CENTRAL: usize = 9;
 struct FeatureClusters(ClusterOptions);
 
 impl NeuronFunction for FeatureClusters {
-    fn inputs(&self, wanted: &Wanted) -> Inputs {
+    fn inputs(&self, wanted: &OutputColumns) -> InputColumns {
         let mut examples = vec![];
         let context = wanted.column(CONTEXT);
         examples.extend(
@@ -99,7 +99,12 @@ impl NeuronFunction for FeatureClusters {
         self.0.advice(n, d)
     }
 
-    fn rows(&self, group: &Group, wanted: &Wanted, scratch: &mut Scratch) -> Result<Vec<ArrayRef>> {
+    fn rows(
+        &self,
+        group: &Group,
+        wanted: &OutputColumns,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<ArrayRef>> {
         let n = group.len();
         let clustering = scratch.cluster(group, &self.0)?;
         let labels = clustering.labels(n);

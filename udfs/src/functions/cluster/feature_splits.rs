@@ -13,13 +13,14 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::{Result, internal_err, plan_err};
 
-use crate::bridge::arguments::Arguments;
-use crate::bridge::document::{Function, FunctionDoc, Parameter};
-use crate::bridge::settings::PolysemaOptions;
-use crate::bridge::tokens::{N_TOKENS, n_tokens, top_tokens, top_tokens_type};
-use crate::exec::clustering::{ClusterOptions, Cut, EMBEDDING, LINKAGE, STRICT, Scratch};
-use crate::exec::{Group, Inputs, LAYER_NEURON, NeuronFunction, PerNeuron, Wanted, table_function};
+use crate::arrow::tokens::{top_tokens, top_tokens_type};
+use crate::calls::settings::PolysemaOptions;
+use crate::calls::{Arguments, Function, FunctionDoc, Parameter};
 use crate::kernels::clusters::joining_heights;
+use crate::per_neuron::{
+    ClusterOptions, Cut, EMBEDDING, Group, InputColumns, LAYER_NEURON, LINKAGE, N_TOKENS,
+    NeuronFunction, OutputColumns, PerNeuron, STRICT, Scratch, hac_bytes, n_tokens, table_function,
+};
 
 /// The lower threshold as a share of the upper; see the module for why.
 const LOWER: f64 = 0.8;
@@ -127,7 +128,7 @@ impl FeatureSplits {
 }
 
 impl NeuronFunction for FeatureSplits {
-    fn inputs(&self, wanted: &Wanted) -> Inputs {
+    fn inputs(&self, wanted: &OutputColumns) -> InputColumns {
         let mut examples = vec![];
         if wanted.column(TOP_TOKENS) {
             examples.push("token");
@@ -136,14 +137,19 @@ impl NeuronFunction for FeatureSplits {
     }
 
     fn bytes(&self, n: usize, d: usize) -> usize {
-        Scratch::bytes(n, d)
+        hac_bytes(n, d)
     }
 
     fn advice(&self, _: usize, _: usize) -> Option<String> {
         Some("merges are made from the distances of all pairs".to_string())
     }
 
-    fn rows(&self, group: &Group, wanted: &Wanted, scratch: &mut Scratch) -> Result<Vec<ArrayRef>> {
+    fn rows(
+        &self,
+        group: &Group,
+        wanted: &OutputColumns,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<ArrayRef>> {
         let ids = group.ids()?;
         let clustering = scratch.cluster(group, &self.options)?;
         let Some(steps) = clustering.steps() else {

@@ -9,10 +9,12 @@ use datafusion::arrow::array::{ArrayRef, Float32Array, Int32Array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Result, internal_err};
 
-use crate::bridge::document::{Function, FunctionDoc};
-use crate::bridge::settings::PolysemaOptions;
-use crate::exec::clustering::{ClusterOptions, EMBEDDING, LINKAGE, Scratch};
-use crate::exec::{Group, Inputs, LAYER_NEURON, NeuronFunction, PerNeuron, Wanted, table_function};
+use crate::calls::settings::PolysemaOptions;
+use crate::calls::{Function, FunctionDoc};
+use crate::per_neuron::{
+    ClusterOptions, EMBEDDING, Group, InputColumns, LAYER_NEURON, LINKAGE, NeuronFunction,
+    OutputColumns, PerNeuron, Scratch, hac_bytes, table_function,
+};
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "linkage",
@@ -60,19 +62,24 @@ fn schema() -> SchemaRef {
 struct Merges(ClusterOptions);
 
 impl NeuronFunction for Merges {
-    fn inputs(&self, _: &Wanted) -> Inputs {
+    fn inputs(&self, _: &OutputColumns) -> InputColumns {
         self.0.embedding.inputs(vec![])
     }
 
     fn bytes(&self, n: usize, d: usize) -> usize {
-        Scratch::bytes(n, d)
+        hac_bytes(n, d)
     }
 
     fn advice(&self, _: usize, _: usize) -> Option<String> {
         Some("merges are made from the distances of all pairs".to_string())
     }
 
-    fn rows(&self, group: &Group, _: &Wanted, scratch: &mut Scratch) -> Result<Vec<ArrayRef>> {
+    fn rows(
+        &self,
+        group: &Group,
+        _: &OutputColumns,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<ArrayRef>> {
         let clustering = scratch.cluster(group, &self.0)?;
         let Some(steps) = clustering.steps() else {
             return internal_err!("{}: hierarchical clustering makes merges", DOC.name);

@@ -1,6 +1,6 @@
 //! Feature clusters: the separate behaviours of a neuron. A zero vector belongs to no cluster (NULL).
 
-use crate::bridge::document::Function;
+use crate::calls::Function;
 
 mod cluster_summary;
 mod feature_clusters;

@@ -6,9 +6,11 @@ use datafusion::arrow::array::{ArrayRef, Float32Array, Int32Array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::Result;
 
-use crate::bridge::document::{Function, FunctionDoc};
-use crate::exec::clustering::{ClusterOptions, EMBEDDING, Embedding, Scratch};
-use crate::exec::{Group, Inputs, LAYER_NEURON, NeuronFunction, PerNeuron, Wanted, table_function};
+use crate::calls::{Function, FunctionDoc};
+use crate::per_neuron::{
+    ClusterOptions, EMBEDDING, Embedding, Group, InputColumns, LAYER_NEURON, NeuronFunction,
+    OutputColumns, PerNeuron, Scratch, hac_bytes, table_function,
+};
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "pairwise_distances",
@@ -53,19 +55,24 @@ fn schema() -> SchemaRef {
 struct PairwiseDistances(Embedding);
 
 impl NeuronFunction for PairwiseDistances {
-    fn inputs(&self, _: &Wanted) -> Inputs {
+    fn inputs(&self, _: &OutputColumns) -> InputColumns {
         self.0.inputs(vec![])
     }
 
     fn bytes(&self, n: usize, d: usize) -> usize {
-        Scratch::bytes(n, d) + n * n * size_of::<[f32; 3]>()
+        hac_bytes(n, d) + n * n * size_of::<[f32; 3]>()
     }
 
     fn advice(&self, _: usize, _: usize) -> Option<String> {
         Some("all pairs of a neuron are held at once".to_string())
     }
 
-    fn rows(&self, group: &Group, _: &Wanted, scratch: &mut Scratch) -> Result<Vec<ArrayRef>> {
+    fn rows(
+        &self,
+        group: &Group,
+        _: &OutputColumns,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<ArrayRef>> {
         let ids = group.ids()?;
         let (live, condensed) = scratch.distances(group, self.0)?;
         let mut is_live = vec![false; ids.len()];

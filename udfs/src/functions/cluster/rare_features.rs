@@ -8,13 +8,13 @@ use datafusion::arrow::array::{ArrayRef, Float64Array, Int32Array, new_null_arra
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Result, plan_err};
 
-use crate::bridge::arguments::Arguments;
-use crate::bridge::document::{Function, FunctionDoc, Parameter};
-use crate::bridge::tokens::{N_TOKENS, n_tokens, top_tokens, top_tokens_type};
-use crate::exec::clustering::{
-    ClusterOptions, EMBEDDING, LINKAGE, METHOD, N_CLUSTERS, STRICT, Scratch, THRESHOLD,
+use crate::arrow::tokens::{top_tokens, top_tokens_type};
+use crate::calls::{Arguments, Function, FunctionDoc, Parameter};
+use crate::per_neuron::{
+    ClusterOptions, EMBEDDING, Group, InputColumns, LAYER_NEURON, LINKAGE, METHOD, N_CLUSTERS,
+    N_TOKENS, NeuronFunction, OutputColumns, PerNeuron, STRICT, Scratch, THRESHOLD, n_tokens,
+    table_function,
 };
-use crate::exec::{Group, Inputs, LAYER_NEURON, NeuronFunction, PerNeuron, Wanted, table_function};
 
 /// Chosen, not tuned.
 const MIN_RATIO: f64 = 10.0;
@@ -129,7 +129,7 @@ struct RareFeatures {
 }
 
 impl NeuronFunction for RareFeatures {
-    fn inputs(&self, wanted: &Wanted) -> Inputs {
+    fn inputs(&self, wanted: &OutputColumns) -> InputColumns {
         let mut examples = vec![];
         if wanted.column(TOP_TOKENS) {
             examples.push("token");
@@ -145,7 +145,12 @@ impl NeuronFunction for RareFeatures {
         self.options.advice(n, d)
     }
 
-    fn rows(&self, group: &Group, wanted: &Wanted, scratch: &mut Scratch) -> Result<Vec<ArrayRef>> {
+    fn rows(
+        &self,
+        group: &Group,
+        wanted: &OutputColumns,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<ArrayRef>> {
         let ids = group.ids()?;
         let clustering = scratch.cluster(group, &self.options)?;
         let sizes = &clustering.clusters.sizes;

@@ -6,10 +6,12 @@ use datafusion::arrow::array::{ArrayRef, new_null_array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::Result;
 
-use crate::bridge::context::contexts;
-use crate::bridge::document::{Function, FunctionDoc};
-use crate::exec::clustering::Scratch;
-use crate::exec::{Group, Inputs, LAYER_NEURON, NeuronFunction, PerNeuron, Wanted, table_function};
+use crate::arrow::context::contexts;
+use crate::calls::{Function, FunctionDoc};
+use crate::per_neuron::{
+    Group, InputColumns, LAYER_NEURON, NeuronFunction, OutputColumns, PerNeuron, Scratch,
+    table_function,
+};
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "dataset_examples",
@@ -54,12 +56,12 @@ const CONTEXT: usize = 7;
 struct DatasetExamples;
 
 impl NeuronFunction for DatasetExamples {
-    fn inputs(&self, wanted: &Wanted) -> Inputs {
+    fn inputs(&self, wanted: &OutputColumns) -> InputColumns {
         let mut examples = vec!["doc_id", "pos", "token", "activation"];
         if wanted.column(CONTEXT) {
             examples.extend(["window_tokens", "window_start"]);
         }
-        Inputs {
+        InputColumns {
             examples,
             vectors: None,
             weights: false,
@@ -70,7 +72,12 @@ impl NeuronFunction for DatasetExamples {
         0
     }
 
-    fn rows(&self, group: &Group, wanted: &Wanted, _: &mut Scratch) -> Result<Vec<ArrayRef>> {
+    fn rows(
+        &self,
+        group: &Group,
+        wanted: &OutputColumns,
+        _: &mut Scratch,
+    ) -> Result<Vec<ArrayRef>> {
         let mut columns = group.key_columns(group.len()).to_vec();
         for name in ["example", "doc_id", "pos", "token", "activation"] {
             columns.push(Arc::clone(group.column(name)?));

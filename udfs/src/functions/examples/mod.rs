@@ -1,6 +1,6 @@
 //! Dataset examples: the documents that make a neuron fire.
 
-use crate::bridge::document::Function;
+use crate::calls::Function;
 
 mod dataset_examples;
 

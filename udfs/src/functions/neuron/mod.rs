@@ -1,6 +1,6 @@
 //! Neuron embeddings: what a neuron receives times what it looks for.
 
-use crate::bridge::document::Function;
+use crate::calls::Function;
 
 mod neuron_embedding;
 mod neuron_embeddings;

@@ -1,7 +1,7 @@
 //! Neuron embedding of one received vector: `e = h * w`, element by element, equations 1 and 2 of the paper.
 
-use crate::bridge::document::{Function, FunctionDoc, Parameter};
-use crate::bridge::scalar::{Arithmetic, vector_function};
+use crate::calls::scalar::{Arithmetic, vector_function};
+use crate::calls::{Function, FunctionDoc, Parameter};
 use crate::kernels::vector;
 
 static DOC: FunctionDoc = FunctionDoc {

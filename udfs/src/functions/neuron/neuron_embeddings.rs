@@ -6,11 +6,13 @@ use datafusion::arrow::array::{ArrayRef, Int32Array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::Result;
 
-use crate::bridge::document::{Function, FunctionDoc};
-use crate::bridge::vectors::{VectorBuilder, vector_type};
-use crate::exec::clustering::{ClusterOptions, EMBEDDING, Embedding, Scratch};
-use crate::exec::{Group, Inputs, LAYER_NEURON, NeuronFunction, PerNeuron, Wanted, table_function};
+use crate::arrow::vectors::{VectorBuilder, vector_type};
+use crate::calls::{Function, FunctionDoc};
 use crate::kernels::vector::product;
+use crate::per_neuron::{
+    ClusterOptions, EMBEDDING, Embedding, Group, InputColumns, LAYER_NEURON, NeuronFunction,
+    OutputColumns, PerNeuron, Scratch, table_function,
+};
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "neuron_embeddings",
@@ -53,7 +55,7 @@ fn schema() -> SchemaRef {
 struct NeuronEmbeddings(Embedding);
 
 impl NeuronFunction for NeuronEmbeddings {
-    fn inputs(&self, _: &Wanted) -> Inputs {
+    fn inputs(&self, _: &OutputColumns) -> InputColumns {
         self.0.inputs(vec![])
     }
 
@@ -61,7 +63,7 @@ impl NeuronFunction for NeuronEmbeddings {
         n * d * size_of::<f32>()
     }
 
-    fn rows(&self, group: &Group, _: &Wanted, _: &mut Scratch) -> Result<Vec<ArrayRef>> {
+    fn rows(&self, group: &Group, _: &OutputColumns, _: &mut Scratch) -> Result<Vec<ArrayRef>> {
         let vectors = group.vectors()?;
         let mut embeddings = VectorBuilder::new();
         for h in vectors.rows() {

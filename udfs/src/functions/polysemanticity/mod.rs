@@ -1,6 +1,6 @@
 //! How many things a neuron does, in numbers. An undefined metric is NULL.
 
-use crate::bridge::document::Function;
+use crate::calls::Function;
 
 mod neuron_polysemanticity;
 mod neuron_profile;

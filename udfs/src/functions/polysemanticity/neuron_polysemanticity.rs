@@ -6,11 +6,11 @@ use datafusion::arrow::array::{ArrayRef, Float64Array, Int32Array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::Result;
 
-use crate::bridge::document::{Function, FunctionDoc};
-use crate::exec::clustering::{
-    ClusterOptions, EMBEDDING, LINKAGE, METHOD, N_CLUSTERS, STRICT, Scratch, THRESHOLD,
+use crate::calls::{Function, FunctionDoc};
+use crate::per_neuron::{
+    ClusterOptions, EMBEDDING, Group, InputColumns, LAYER_NEURON, LINKAGE, METHOD, N_CLUSTERS,
+    NeuronFunction, OutputColumns, PerNeuron, STRICT, Scratch, THRESHOLD, table_function,
 };
-use crate::exec::{Group, Inputs, LAYER_NEURON, NeuronFunction, PerNeuron, Wanted, table_function};
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "neuron_polysemanticity",
@@ -66,7 +66,7 @@ const COPHENETIC_CORRELATION: usize = 9;
 struct NeuronPolysemanticity(ClusterOptions);
 
 impl NeuronFunction for NeuronPolysemanticity {
-    fn inputs(&self, _: &Wanted) -> Inputs {
+    fn inputs(&self, _: &OutputColumns) -> InputColumns {
         self.0.embedding.inputs(vec![])
     }
 
@@ -78,7 +78,12 @@ impl NeuronFunction for NeuronPolysemanticity {
         self.0.advice(n, d)
     }
 
-    fn rows(&self, group: &Group, wanted: &Wanted, scratch: &mut Scratch) -> Result<Vec<ArrayRef>> {
+    fn rows(
+        &self,
+        group: &Group,
+        wanted: &OutputColumns,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<ArrayRef>> {
         let clustering = scratch.cluster(group, &self.0)?;
         let metrics = clustering.polysemanticity();
         // These two are as much work as the others together: only where they are read.

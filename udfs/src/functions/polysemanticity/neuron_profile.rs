@@ -15,11 +15,12 @@ use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use datafusion::common::Result;
 
-use crate::bridge::document::{Function, FunctionDoc};
-use crate::exec::clustering::{
-    ClusterOptions, Clustering, EMBEDDING, LINKAGE, METHOD, N_CLUSTERS, STRICT, Scratch, THRESHOLD,
+use crate::calls::{Function, FunctionDoc};
+use crate::per_neuron::{
+    ClusterOptions, Clustering, EMBEDDING, Group, InputColumns, LAYER_NEURON, LINKAGE, METHOD,
+    N_CLUSTERS, NeuronFunction, OutputColumns, PerNeuron, STRICT, Scratch, THRESHOLD,
+    table_function,
 };
-use crate::exec::{Group, Inputs, LAYER_NEURON, NeuronFunction, PerNeuron, Wanted, table_function};
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "neuron_profile",
@@ -134,7 +135,7 @@ fn ints(values: impl IntoIterator<Item = i32>) -> ArrayRef {
 struct NeuronProfile(ClusterOptions);
 
 impl NeuronFunction for NeuronProfile {
-    fn inputs(&self, _: &Wanted) -> Inputs {
+    fn inputs(&self, _: &OutputColumns) -> InputColumns {
         self.0.embedding.inputs(vec![])
     }
 
@@ -150,7 +151,12 @@ impl NeuronFunction for NeuronProfile {
         true
     }
 
-    fn rows(&self, group: &Group, wanted: &Wanted, scratch: &mut Scratch) -> Result<Vec<ArrayRef>> {
+    fn rows(
+        &self,
+        group: &Group,
+        wanted: &OutputColumns,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<ArrayRef>> {
         let clustering = scratch.cluster(group, &self.0)?;
         let metrics = clustering.polysemanticity();
         let [layer, neuron] = group.key_columns(1);

@@ -16,15 +16,15 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, ColumnarValue};
 use datafusion::physical_expr::expressions::Literal;
 
-use crate::bridge::aggregate::{VectorAggregate, aggregate_function};
-use crate::bridge::document::{Function, FunctionDoc, Parameter};
-use crate::bridge::vectors::VectorColumn;
-use crate::exec::clustering::require_threshold;
+use crate::arrow::vectors::VectorColumn;
+use crate::calls::aggregate::{VectorAggregate, aggregate_function};
+use crate::calls::{Function, FunctionDoc, Parameter};
 use crate::kernels::clusters::flat_clusters;
 use crate::kernels::distance::CosineDistances;
 use crate::kernels::linkage::{Linkage, Linker};
 use crate::kernels::metrics;
 use crate::kernels::quality::{cophenetic_correlation, silhouette};
+use crate::per_neuron::require_threshold;
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "polysemanticity",
@@ -107,7 +107,7 @@ fn accumulator(args: &AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
             .unwrap_or(threshold);
         require_threshold(DOC.name, threshold)?;
     }
-    Ok(Box::new(Vectors {
+    Ok(Box::new(VectorSet {
         threshold,
         values: Vec::new(),
         count: 0,
@@ -116,13 +116,13 @@ fn accumulator(args: &AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
 
 /// The group's vectors, one after another.
 #[derive(Debug)]
-struct Vectors {
+struct VectorSet {
     threshold: f64,
     values: Vec<f32>,
     count: usize,
 }
 
-impl Vectors {
+impl VectorSet {
     fn width(&self) -> Option<usize> {
         self.values.len().checked_div(self.count)
     }
@@ -156,7 +156,7 @@ impl Vectors {
     }
 }
 
-impl Accumulator for Vectors {
+impl Accumulator for VectorSet {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let column = VectorColumn::<Float32Type>::try_new(DOC.name, "v", &values[0])?;
         for vector in (0..column.len()).filter_map(|i| column.row(i)) {

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use crate::bridge::document::{Function, FunctionDoc};
-use crate::exec::clustering::{
-    ClusterOptions, EMBEDDING, LINKAGE, METHOD, N_CLUSTERS, STRICT, THRESHOLD,
+use crate::calls::{Function, FunctionDoc};
+use crate::per_neuron::{
+    ClusterOptions, EMBEDDING, LAYER_NEURON, LINKAGE, METHOD, N_CLUSTERS, PerNeuron, STRICT,
+    THRESHOLD, table_function,
 };
-use crate::exec::features::CentralExamples;
-use crate::exec::{LAYER_NEURON, PerNeuron, table_function};
+use crate::similarity::central_examples::CentralExamples;
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "central_examples",

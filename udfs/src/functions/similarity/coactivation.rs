@@ -20,16 +20,15 @@ use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
-use crate::bridge::arguments::Arguments;
-use crate::bridge::document::{Function, FunctionDoc, Implementation, Parameter, TableFunction};
-use crate::bridge::tables;
-use crate::exec::clustering::{
-    ClusterOptions, EMBEDDING, LINKAGE, METHOD, N_CLUSTERS, STRICT, THRESHOLD,
+use crate::arrow::tables;
+use crate::calls::{Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction};
+use crate::per_neuron::{
+    BoundFunction, ClusterOptions, EMBEDDING, KeyArguments, LINKAGE, METHOD, N_CLUSTERS, STRICT,
+    THRESHOLD, only,
 };
-use crate::exec::coactivation::{CoactivationExec, Pairs, schema};
-use crate::exec::features::Members;
-use crate::exec::{Asked, Bound, only};
 use crate::scan_by_plan;
+use crate::similarity::coactivation::{CoactivationExec, Pairs, schema};
+use crate::similarity::members::Members;
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "coactivation",
@@ -101,7 +100,7 @@ impl TableFunction for Coactivation {
             lift => return plan_err!("{}: min_lift must be from 0, got {lift}", DOC.name),
         };
         Ok(Arc::new(CoactivationTable {
-            asked: Asked::new(&arguments)?,
+            asked: KeyArguments::new(&arguments)?,
             with_layer: arguments.integer("with_layer")?,
             min_count,
             min_lift,
@@ -113,7 +112,7 @@ impl TableFunction for Coactivation {
 #[derive(Debug, Clone)]
 struct CoactivationTable {
     arguments: Arguments,
-    asked: Asked,
+    asked: KeyArguments,
     with_layer: Option<i64>,
     min_count: u32,
     min_lift: f64,
@@ -136,7 +135,7 @@ impl CoactivationTable {
         };
         tables::require_neuron(state, name, &neurons, self.with_layer, None).await?;
         let other = self.with_layer.unwrap_or(layer);
-        let members = Bound {
+        let members = BoundFunction {
             name,
             function: Arc::new(Members(options)),
             schema: Members::schema(),

@@ -7,7 +7,7 @@ mod coactivation;
 mod nearest;
 mod similar_features;
 
-use crate::bridge::document::Function;
+use crate::calls::Function;
 
 /// The chapter, in reading order.
 pub fn functions() -> Vec<Function> {

@@ -15,14 +15,13 @@ use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
-use crate::bridge::arguments::{Arguments, Relation};
-use crate::bridge::document::{
-    Function, FunctionDoc, Implementation, Parameter, RELATION, TableFunction,
+use crate::arrow::vectors::{is_vector, require_vectors};
+use crate::calls::{
+    Arguments, Function, FunctionDoc, Implementation, Parameter, RELATION, Relation, TableFunction,
 };
-use crate::bridge::vectors::{is_vector, require_vectors};
-use crate::exec::nearest::{NearestExec, Target, query_of};
-use crate::exec::{SIMILARITY, Search, orders_ties, with_similarity};
 use crate::scan_by_plan;
+use crate::similarity::nearest::{NearestExec, Target, query_of};
+use crate::similarity::{SIMILARITY, Search, orders_ties, with_similarity};
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "nearest",

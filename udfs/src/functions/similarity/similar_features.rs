@@ -16,16 +16,16 @@ use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
-use crate::bridge::arguments::Arguments;
-use crate::bridge::document::{Function, FunctionDoc, Implementation, Parameter, TableFunction};
-use crate::bridge::{kept, tables};
-use crate::exec::clustering::{
-    ClusterOptions, EMBEDDING, LINKAGE, METHOD, N_CLUSTERS, STRICT, THRESHOLD,
+use crate::arrow::{cache, tables};
+use crate::calls::{Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction};
+use crate::per_neuron::{
+    BoundFunction, ClusterOptions, EMBEDDING, KeyArguments, LINKAGE, METHOD, N_CLUSTERS, STRICT,
+    THRESHOLD, only,
 };
-use crate::exec::features::{CLUSTER, CentralExamples, LAYER, NEURON, PRE_MLP_AT};
-use crate::exec::nearest::{NearestExec, Target};
-use crate::exec::{Asked, Bound, SIMILARITY, Search, only};
 use crate::scan_by_plan;
+use crate::similarity::central_examples::{CLUSTER, CentralExamples, LAYER, NEURON, PRE_MLP_AT};
+use crate::similarity::nearest::{NearestExec, Target};
+use crate::similarity::{SIMILARITY, Search};
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "similar_features",
@@ -127,7 +127,7 @@ impl TableFunction for SimilarFeatures {
             }
         };
         Ok(Arc::new(SimilarTable {
-            asked: Asked::new(&arguments)?,
+            asked: KeyArguments::new(&arguments)?,
             // No neuron has as many clusters.
             cluster: i32::try_from(at_least("cluster", 0, 0)?).unwrap_or(i32::MAX),
             search: Search {
@@ -146,7 +146,7 @@ impl TableFunction for SimilarFeatures {
 #[derive(Debug, Clone)]
 struct SimilarTable {
     arguments: Arguments,
-    asked: Asked,
+    asked: KeyArguments,
     cluster: i32,
     search: Search,
 }
@@ -161,7 +161,7 @@ impl SimilarTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let name = DOC.name;
         let options = ClusterOptions::resolve(&self.arguments, state)?;
-        let features = Bound {
+        let features = BoundFunction {
             name,
             function: Arc::new(CentralExamples(options)),
             schema: CentralExamples::schema(),
@@ -181,18 +181,18 @@ impl SimilarTable {
         let wanted = projection.unwrap_or(&all);
         let needed = needed_columns(wanted);
         let key = format!("central_examples({})", options.describe());
-        let place = kept::place(state, &tables, &key)?;
+        let entry = cache::entry(state, &tables, &key)?;
         let partitions = state.config().target_partitions();
-        let read = match &place {
-            Some(place) => place.read(&needed, partitions)?,
+        let read = match &entry {
+            Some(entry) => entry.read(&needed, partitions)?,
             None => None,
         };
-        // What is kept is kept whole; what is not kept has only what this query reads.
-        let (index, places) = match (read, place) {
+        // What is cached is cached whole; what is not has only what this query reads.
+        let (index, places) = match (read, entry) {
             (Some(index), _) => (index, needed),
-            (None, Some(place)) => {
+            (None, Some(entry)) => {
                 let plan = features.plan(state, tables, None, &[]).await?;
-                (place.write(plan)?, (0..=PRE_MLP_AT).collect())
+                (entry.write(plan)?, (0..=PRE_MLP_AT).collect())
             }
             (None, None) => {
                 let plan = features.plan(state, tables, Some(&needed), &[]).await?;

@@ -1,7 +1,7 @@
 //! Cosine distance of two vectors: `1 - <a, b> / (|a| |b|)`, equation 3 of the paper.
 
-use crate::bridge::document::{Function, FunctionDoc, Parameter};
-use crate::bridge::scalar::{Arithmetic, vector_function};
+use crate::calls::scalar::{Arithmetic, vector_function};
+use crate::calls::{Function, FunctionDoc, Parameter};
 use crate::kernels::vector;
 
 static DOC: FunctionDoc = FunctionDoc {

@@ -1,6 +1,6 @@
 //! Vectors of any table. A NULL row or element gives NULL, a zero vector has no direction (NULL), unequal widths are errors.
 
-use crate::bridge::document::Function;
+use crate::calls::Function;
 
 mod cosine_distance;
 mod cosine_similarity;

@@ -8,9 +8,9 @@ use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::logical_expr::Accumulator;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 
-use crate::bridge::aggregate::{VectorAggregate, aggregate_function};
-use crate::bridge::document::{Function, FunctionDoc, Parameter};
-use crate::bridge::vectors::{VectorBuilder, VectorColumn, vector_type};
+use crate::arrow::vectors::{VectorBuilder, VectorColumn, vector_type};
+use crate::calls::aggregate::{VectorAggregate, aggregate_function};
+use crate::calls::{Function, FunctionDoc, Parameter};
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "vector_mean",

@@ -1,7 +1,7 @@
 //! Euclidean norm of a vector: `sqrt(<v, v>)`.
 
-use crate::bridge::document::{Function, FunctionDoc, Parameter};
-use crate::bridge::scalar::{Arithmetic, vector_function};
+use crate::calls::scalar::{Arithmetic, vector_function};
+use crate::calls::{Function, FunctionDoc, Parameter};
 use crate::kernels::vector;
 
 static DOC: FunctionDoc = FunctionDoc {

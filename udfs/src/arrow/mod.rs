@@ -1,0 +1,10 @@
+//! What a session's tables hold and how it is read: vector columns as slices, canonical tables, windows as text.
+
+pub mod cache;
+pub mod context;
+pub mod key_filter;
+pub mod memory;
+pub mod provider;
+pub mod tables;
+pub mod tokens;
+pub mod vectors;

@@ -1,0 +1,176 @@
+//! Arguments as they are written: by position, by name, options in one struct. Each is brought to the place it is meant
+//! for in the function's document.
+
+use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::logical_expr::Expr;
+
+use super::arguments::{Values, shown};
+use super::document::{FunctionDoc, Parameter};
+
+/// One argument as it was written.
+#[derive(Debug, Clone)]
+pub struct WrittenArgument {
+    /// The name before `=>`, in lower case unless it was quoted.
+    pub name: Option<String>,
+    /// What stands there; a table or a query is carried as its `into_expr` makes it.
+    pub value: Expr,
+}
+
+impl WrittenArgument {
+    /// An argument known by its position.
+    pub fn unnamed(value: Expr) -> Self {
+        Self { name: None, value }
+    }
+}
+
+/// Finds the argument or option each value is meant for.
+///
+/// Errors (planning): too few or too many, an unknown name, a name given twice, an unnamed value after a named one.
+pub fn bind(doc: &'static FunctionDoc, written: Vec<WrittenArgument>) -> Result<Values> {
+    let (function, n_written) = (doc.name, written.len());
+    let mut bound = BoundValues {
+        doc,
+        arguments: vec![None; doc.arguments.len()],
+        options: Vec::new(),
+    };
+    let last_unnamed = written.iter().rposition(|w| w.name.is_none());
+    let mut named = None;
+    let mut position = 0;
+    for (i, WrittenArgument { name, value }) in written.into_iter().enumerate() {
+        match name {
+            Some(name) => {
+                bound.put_named(&name, value)?;
+                named = Some(name);
+            }
+            None if last_unnamed == Some(i)
+                && let Some(fields) = struct_fields(&value)?
+                && !doc.options.is_empty() =>
+            {
+                for (name, value) in fields {
+                    bound.put_option(&name.to_ascii_lowercase(), value)?;
+                }
+            }
+            None => {
+                if let Some(name) = named {
+                    return plan_err!(
+                        "{function}: values without a name must stand before those with one, got {} after '{name}'",
+                        shown(&value)
+                    );
+                }
+                match bound.arguments.get_mut(position) {
+                    Some(place) => *place = Some(value),
+                    None => {
+                        return plan_err!(
+                            "{function}: usage is {}, got {n_written} arguments",
+                            doc.signature()
+                        );
+                    }
+                }
+                position += 1;
+            }
+        }
+    }
+    if let Some(missing) = bound.arguments[..doc.required]
+        .iter()
+        .position(Option::is_none)
+    {
+        let came = match named {
+            None => format!("{n_written} arguments"),
+            Some(_) => format!("no {}", doc.arguments[missing].name),
+        };
+        return plan_err!("{function}: usage is {}, got {came}", doc.signature());
+    }
+    let arguments = doc.arguments.iter().zip(bound.arguments);
+    let arguments = arguments.filter_map(|(parameter, value)| Some((parameter, value?)));
+    Ok(arguments.chain(bound.options).collect())
+}
+
+/// What has been given so far.
+struct BoundValues {
+    doc: &'static FunctionDoc,
+    arguments: Vec<Option<Expr>>,
+    options: Values,
+}
+
+impl BoundValues {
+    fn put_named(&mut self, name: &str, value: Expr) -> Result<()> {
+        let doc = self.doc;
+        let Some(position) = doc.arguments.iter().position(|a| a.name == name) else {
+            if doc.options.iter().any(|o| o.name == name) {
+                return self.put_option(name, value);
+            }
+            let mut known = Vec::new();
+            if !doc.arguments.is_empty() {
+                known.push(format!("arguments are {}", names(doc.arguments)));
+            }
+            match (doc.arguments.is_empty(), doc.options.is_empty()) {
+                (_, true) => {}
+                (true, false) => known.push(format!("options are {}", names(doc.options))),
+                (false, false) => known.push(format!("options {}", names(doc.options))),
+            }
+            return plan_err!("{}: {}, got '{name}'", doc.name, known.join(" and "));
+        };
+        if self.arguments[position].is_some() {
+            return plan_err!(
+                "{}: arguments are each given once, got two of '{name}'",
+                doc.name
+            );
+        }
+        self.arguments[position] = Some(value);
+        Ok(())
+    }
+
+    fn put_option(&mut self, name: &str, value: Expr) -> Result<()> {
+        let doc = self.doc;
+        let Some(option) = doc.options.iter().find(|option| option.name == name) else {
+            return plan_err!(
+                "{}: options are {}, got '{name}'",
+                doc.name,
+                names(doc.options)
+            );
+        };
+        if self.options.iter().any(|(known, _)| known.name == name) {
+            return plan_err!(
+                "{}: options are each given once, got two of '{name}'",
+                doc.name
+            );
+        }
+        self.options.push((option, value));
+        Ok(())
+    }
+}
+
+/// Names and values of a struct, written out or already a literal.
+fn struct_fields(value: &Expr) -> Result<Option<Vec<(String, Expr)>>> {
+    match value {
+        Expr::Alias(alias) => struct_fields(&alias.expr),
+        Expr::Literal(ScalarValue::Struct(row), _) => {
+            let fields = row.fields().iter().zip(row.columns());
+            let fields = fields.map(|(field, column)| {
+                let value = ScalarValue::try_from_array(column, 0)?;
+                Ok((field.name().clone(), Expr::Literal(value, None)))
+            });
+            Ok(Some(fields.collect::<Result<_>>()?))
+        }
+        Expr::ScalarFunction(call) if call.name() == "named_struct" => {
+            let fields = call.args.chunks(2).map(|pair| match pair {
+                [Expr::Literal(name, _), value] => {
+                    let name = name.try_as_str().flatten()?;
+                    Some((name.to_string(), value.clone()))
+                }
+                _ => None,
+            });
+            Ok(fields.collect())
+        }
+        _ => Ok(None),
+    }
+}
+
+/// `a, b and c` for messages.
+pub fn names(parameters: &[Parameter]) -> String {
+    parameters
+        .iter()
+        .map(|p| p.name)
+        .collect::<Vec<_>>()
+        .join(", ")
+}

@@ -1,0 +1,40 @@
+//! What a per-neuron function must be able to do.
+
+use std::fmt::Debug;
+
+use datafusion::arrow::array::ArrayRef;
+use datafusion::common::Result;
+
+use super::clustering::Scratch;
+use super::columns::{InputColumns, OutputColumns};
+use super::group::Group;
+
+/// One function of a neuron and its examples, with its options bound.
+pub trait NeuronFunction: Debug + Send + Sync + 'static {
+    /// What it reads to make the wanted columns.
+    fn inputs(&self, wanted: &OutputColumns) -> InputColumns;
+
+    /// Bytes it will hold for `n` examples of width `d`, reserved before it runs.
+    fn bytes(&self, n: usize, d: usize) -> usize;
+
+    /// Where these bytes are refused: what would need fewer, or why nothing does.
+    fn advice(&self, _n: usize, _d: usize) -> Option<String> {
+        None
+    }
+
+    /// The rows of one neuron, all columns of the schema; the unwanted may hold NULLs.
+    fn rows(
+        &self,
+        group: &Group,
+        wanted: &OutputColumns,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<ArrayRef>>;
+
+    /// Whether it gives one row a neuron; else it is taken to give about as many rows as there are examples.
+    fn one_row(&self) -> bool {
+        false
+    }
+
+    /// The options as EXPLAIN shows them.
+    fn describe(&self) -> String;
+}

@@ -1,0 +1,356 @@
+//! The per-neuron operator: examples and neurons come in by (layer, neuron), one group at a time goes through a
+//! function, rows stream out.
+//!
+//! Partitions hold whole neurons (the inputs are co-partitioned by key), so a model spreads over cores without
+//! affecting results: each group is ordered by example id before the function sees it.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Result, internal_err};
+use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{
+    EquivalenceProperties, LexRequirement, OrderingRequirements, PhysicalExpr, PhysicalSortExpr,
+    PhysicalSortRequirement,
+};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::filter_pushdown::{
+    ChildFilterDescription, ChildFilterPushdownResult, ChildPushdownResult, FilterDescription,
+    FilterPushdownPhase, FilterPushdownPropagation, PushedDown,
+};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::statistics::StatisticsArgs;
+use datafusion::physical_plan::stream::{RecordBatchReceiverStream, RecordBatchStreamAdapter};
+use datafusion::physical_plan::{
+    ChildStats, DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, ExecutionPlanProperties,
+    InputDistributionRequirements, Partitioning, PlanProperties, Statistics,
+};
+use futures::{StreamExt, stream};
+
+use super::clustering::Scratch;
+use super::columns::{InputColumns, OutputColumns};
+use super::cursor::GroupCursor;
+use super::function::NeuronFunction;
+use super::worker::{Metrics, RowSender, Worker, drive};
+use crate::arrow::key_filter::KeyFilter;
+
+/// See the module.
+#[derive(Debug)]
+pub struct PerNeuronExec {
+    name: &'static str,
+    function: Arc<dyn NeuronFunction>,
+    wanted: OutputColumns,
+    projection: Option<Vec<usize>>,
+    schema: SchemaRef,
+    inputs: InputColumns,
+    examples: Arc<dyn ExecutionPlan>,
+    neurons: Arc<dyn ExecutionPlan>,
+    /// Neurons that are wanted, as far as the inputs do not say it.
+    keys: Option<KeyFilter>,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl PerNeuronExec {
+    /// `examples` begins with (layer, neuron, example), `neurons` with (layer, neuron) and, if the function reads
+    /// weights, `w_in`; `schema` is the function's, of which `projection` is kept.
+    pub fn try_new(
+        name: &'static str,
+        function: Arc<dyn NeuronFunction>,
+        schema: SchemaRef,
+        projection: Option<Vec<usize>>,
+        examples: Arc<dyn ExecutionPlan>,
+        neurons: Arc<dyn ExecutionPlan>,
+    ) -> Result<Self> {
+        let wanted = OutputColumns::new(schema.fields().len(), projection.as_ref());
+        let inputs = function.inputs(&wanted);
+        let properties = Arc::new(properties(&schema, projection.as_ref(), &examples)?);
+        Ok(Self {
+            name,
+            function,
+            wanted,
+            projection,
+            schema,
+            inputs,
+            examples,
+            neurons,
+            keys: None,
+            properties,
+            metrics: ExecutionPlanMetricsSet::new(),
+        })
+    }
+
+    /// The same operator over other inputs and for other keys.
+    fn with(
+        &self,
+        examples: Arc<dyn ExecutionPlan>,
+        neurons: Arc<dyn ExecutionPlan>,
+        keys: Option<KeyFilter>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let operator = Self::try_new(
+            self.name,
+            Arc::clone(&self.function),
+            Arc::clone(&self.schema),
+            self.projection.clone(),
+            examples,
+            neurons,
+        )?;
+        Ok(Arc::new(Self { keys, ..operator }))
+    }
+}
+
+fn projected(schema: &SchemaRef, projection: Option<&Vec<usize>>) -> Result<SchemaRef> {
+    Ok(match projection {
+        Some(projection) => Arc::new(schema.project(projection)?),
+        None => Arc::clone(schema),
+    })
+}
+
+fn column(schema: &Schema, name: &str) -> Option<Arc<dyn PhysicalExpr>> {
+    let index = schema.index_of(name).ok()?;
+    Some(Arc::new(Column::new(name, index)))
+}
+
+/// Output is ordered by (layer, neuron) and partitioned as the examples are, as far as the columns are kept.
+fn properties(
+    schema: &SchemaRef,
+    projection: Option<&Vec<usize>>,
+    examples: &Arc<dyn ExecutionPlan>,
+) -> Result<PlanProperties> {
+    let schema = projected(schema, projection)?;
+    let mut equivalence = EquivalenceProperties::new(Arc::clone(&schema));
+    let ordering = ["layer", "neuron"]
+        .iter()
+        .map_while(|name| column(&schema, name))
+        .map(PhysicalSortExpr::new_default);
+    equivalence.add_ordering(ordering);
+    let partitions = examples.output_partitioning().partition_count();
+    Ok(PlanProperties::new(
+        equivalence,
+        Partitioning::UnknownPartitioning(partitions),
+        EmissionType::Incremental,
+        Boundedness::Bounded,
+    ))
+}
+
+fn ordering_requirement(schema: &Schema, names: &[&str]) -> Option<OrderingRequirements> {
+    let required = names
+        .iter()
+        .filter_map(|name| column(schema, name))
+        .map(|expr| PhysicalSortRequirement::from(PhysicalSortExpr::new_default(expr)));
+    LexRequirement::new(required).map(OrderingRequirements::new)
+}
+
+impl DisplayAs for PerNeuronExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        let columns: Vec<_> = self
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect();
+        write!(f, "PerNeuronExec: function={}, ", self.name)?;
+        let options = self.function.describe();
+        if !options.is_empty() {
+            write!(f, "{options}, ")?;
+        }
+        write!(f, "columns=[{}]", columns.join(", "))?;
+        match &self.keys {
+            Some(keys) => write!(f, ", predicate={keys}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ExecutionPlan for PerNeuronExec {
+    fn name(&self) -> &str {
+        "PerNeuronExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.examples, &self.neurons]
+    }
+
+    fn apply_expressions(
+        &self,
+        visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        match &self.keys {
+            Some(keys) => visit(keys.predicate()),
+            None => Ok(TreeNodeRecursion::Continue),
+        }
+    }
+
+    fn input_distribution_requirements(&self) -> InputDistributionRequirements {
+        let keys = |plan: &Arc<dyn ExecutionPlan>| {
+            let schema = plan.schema();
+            ["layer", "neuron"]
+                .iter()
+                .filter_map(|name| column(&schema, name))
+                .collect()
+        };
+        InputDistributionRequirements::co_partitioned(vec![
+            Distribution::KeyPartitioned(keys(&self.examples)),
+            Distribution::KeyPartitioned(keys(&self.neurons)),
+        ])
+    }
+
+    fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
+        vec![
+            ordering_requirement(&self.examples.schema(), &["layer", "neuron", "example"]),
+            ordering_requirement(&self.neurons.schema(), &["layer", "neuron"]),
+        ]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        // Ranges of neurons that already lie apart are worth more than an even shuffle, and one partition is spread
+        // over the cores here, in its order.
+        vec![false, false]
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let (Some(neurons), Some(examples), None) =
+            (children.pop(), children.pop(), children.pop())
+        else {
+            return internal_err!("PerNeuronExec has two children");
+        };
+        self.with(examples, neurons, self.keys.clone())
+    }
+
+    fn gather_filters_for_pushdown(
+        &self,
+        _: FilterPushdownPhase,
+        filters: Vec<Arc<dyn PhysicalExpr>>,
+        _: &ConfigOptions,
+    ) -> Result<FilterDescription> {
+        // Only a filter on the key leaves a neuron's examples together.
+        let schema = ExecutionPlan::schema(self);
+        let keys = ["layer", "neuron"].iter();
+        let keys: HashSet<_> = keys.filter_map(|key| schema.index_of(key).ok()).collect();
+        let mut description = FilterDescription::new();
+        for child in self.children() {
+            let child = ChildFilterDescription::from_child_with_allowed_indices(
+                &filters,
+                keys.clone(),
+                child,
+            )?;
+            description = description.with_child(child);
+        }
+        Ok(description)
+    }
+
+    fn handle_child_pushdown_result(
+        &self,
+        _: FilterPushdownPhase,
+        result: ChildPushdownResult,
+        _: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
+        let schema = ExecutionPlan::schema(self);
+        let (mut answers, mut fitting) = (Vec::new(), Vec::new());
+        for ChildFilterPushdownResult { filter, .. } in result.parent_filters {
+            // What the inputs let through is tested again, whatever they say.
+            answers.push(match KeyFilter::fits(&filter, &schema) {
+                true => PushedDown::Yes,
+                false => PushedDown::No,
+            });
+            fitting.extend(KeyFilter::fits(&filter, &schema).then_some(filter));
+        }
+        let answer = FilterPushdownPropagation::with_parent_pushdown_result(answers);
+        if fitting.is_empty() {
+            return Ok(answer);
+        }
+        let keys = KeyFilter::and(self.keys.as_ref(), fitting)?;
+        let (examples, neurons) = (Arc::clone(&self.examples), Arc::clone(&self.neurons));
+        Ok(answer.with_updated_node(self.with(examples, neurons, Some(keys))?))
+    }
+
+    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
+        vec![ChildStats::At(partition); 2]
+    }
+
+    fn statistics_from_inputs(
+        &self,
+        inputs: &[Arc<Statistics>],
+        _: &StatisticsArgs,
+    ) -> Result<Arc<Statistics>> {
+        let [examples, neurons] = inputs else {
+            return internal_err!("PerNeuronExec has two children");
+        };
+        let rows = match self.function.one_row() {
+            true => neurons.num_rows,
+            false => examples.num_rows,
+        };
+        let unknown = Statistics::new_unknown(&ExecutionPlan::schema(self));
+        Ok(Arc::new(unknown.with_num_rows(rows.to_inexact())))
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let schema = ExecutionPlan::schema(self);
+        let mut builder = RecordBatchReceiverStream::builder(Arc::clone(&schema), 2);
+        let cursor = GroupCursor::new(
+            self.name,
+            self.examples.execute(partition, Arc::clone(&context))?,
+            self.neurons.execute(partition, Arc::clone(&context))?,
+            self.inputs.clone(),
+            self.keys.clone(),
+        );
+        let config = context.session_config();
+        let output = RowSender {
+            tx: builder.tx(),
+            schema,
+            batch_size: config.batch_size().max(1),
+            baseline: BaselineMetrics::new(&self.metrics, partition),
+            cancelled: Arc::default(),
+            pending: vec![],
+        };
+        let partitions = self.properties.output_partitioning().partition_count();
+        let share = (config.target_partitions() / partitions.max(1)).max(1);
+        let workers = (0..share + 1)
+            .map(|_| Worker {
+                name: self.name,
+                function: Arc::clone(&self.function),
+                wanted: self.wanted.clone(),
+                projection: self.projection.clone(),
+                function_schema: Arc::clone(&self.schema),
+                reservation: MemoryConsumer::new(format!("PerNeuronExec[{partition}]"))
+                    .register(context.memory_pool()),
+                pool: Arc::clone(context.memory_pool()),
+                metrics: Metrics::new(&self.metrics, partition),
+                scratch: Scratch::default(),
+                cancelled: Arc::clone(&output.cancelled),
+            })
+            .collect();
+        let begin = move || {
+            builder.spawn(drive(workers, cursor, output));
+            builder.build()
+        };
+        if self.keys.is_none() {
+            return Ok(begin());
+        }
+        // A join asks for a first row when it knows its keys; work begun before would be for nothing.
+        let rows = stream::once(async move { begin() }).flatten();
+        let schema = ExecutionPlan::schema(self);
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+}

@@ -1,0 +1,303 @@
+//! The options every clustering function shares: of the call, else of the session's settings, checked in one place.
+
+use datafusion::catalog::Session;
+use datafusion::common::{Result, plan_err};
+
+use super::columns::{InputColumns, PRE_MLP, WEIGHTED_PRE_MLP};
+use crate::calls::settings::PolysemaOptions;
+use crate::calls::{Arguments, Parameter};
+use crate::kernels::clusters::{flat_clusters, flat_clusters_at_most};
+use crate::kernels::{CosineDistances, FlatClusters, Linkage, Linker, Step, SubClusters};
+
+/// What is compared of each example: its neuron embedding, or what that is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Embedding {
+    /// `h * w`, element by element: the neuron embedding.
+    Neuron,
+    /// `h`: what the neuron received at the key token.
+    PreMlp,
+    /// The neuron embedding of the key token and the tokens before it, weighted by their activations.
+    Weighted,
+}
+
+impl Embedding {
+    const ALL: [Self; 3] = [Self::Neuron, Self::PreMlp, Self::Weighted];
+
+    fn parse(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|embedding| embedding.name() == name)
+    }
+
+    /// Name in SQL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Neuron => "neuron",
+            Self::PreMlp => "pre_mlp",
+            Self::Weighted => "weighted",
+        }
+    }
+
+    /// What a function of these embeddings reads, beside other columns of `examples`.
+    pub fn inputs(self, examples: Vec<&'static str>) -> InputColumns {
+        InputColumns {
+            examples,
+            vectors: Some(match self {
+                Self::Neuron | Self::PreMlp => PRE_MLP,
+                Self::Weighted => WEIGHTED_PRE_MLP,
+            }),
+            weights: self != Self::PreMlp,
+        }
+    }
+}
+
+/// The option `embedding`, which functions of distances take.
+pub const EMBEDDING: Parameter = Parameter {
+    name: "embedding",
+    kind: "text",
+    summary: "'neuron' (the neuron embedding h * w), 'pre_mlp' (the received vector h) or 'weighted' (h * w with the mean of h \
+              over the key token and the tokens before it in the window, weighted by the neuron's positive activations \
+              there: column weighted_pre_mlp, which ingest fills with window_vectors: true); default polysema.embedding",
+};
+
+/// How clusters are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// Hierarchical clustering of the matrix of distances.
+    Hac,
+    /// Sub-cluster components, which need no matrix.
+    Scc,
+}
+
+impl Method {
+    fn parse(name: &str) -> Option<Self> {
+        match name {
+            "hac" => Some(Self::Hac),
+            "scc" => Some(Self::Scc),
+            _ => None,
+        }
+    }
+}
+
+/// The option `method`.
+pub const METHOD: Parameter = Parameter {
+    name: "method",
+    kind: "text",
+    summary: "'hac' (hierarchical, n^2 memory) or 'scc' (sub-cluster components, near average linkage's clusters in n * d \
+              memory, for neurons of very many examples); default polysema.method",
+};
+
+/// The option `linkage`.
+pub const LINKAGE: Parameter = Parameter {
+    name: "linkage",
+    kind: "text",
+    summary: "average, single, complete, weighted, ward, centroid or median; default polysema.linkage. The last three take \
+              cosine distances for Euclidean ones, as SciPy does with any matrix: their heights are no mean cosine \
+              distances, ward's may exceed 2 (cut it by n_clusters), centroid's and median's may fall from merge to merge",
+};
+
+/// The option `threshold`.
+pub const THRESHOLD: Parameter = Parameter {
+    name: "threshold",
+    kind: "number in [0, 2]",
+    summary: "largest merge height inside a cluster; default polysema.threshold",
+};
+
+/// The option `n_clusters`.
+pub const N_CLUSTERS: Parameter = Parameter {
+    name: "n_clusters",
+    kind: "whole number, at least 1",
+    summary: "in place of a threshold: the cut with at most this many clusters, fewer where merges tie",
+};
+
+/// The option `strict`.
+pub const STRICT: Parameter = Parameter {
+    name: "strict",
+    kind: "boolean",
+    summary: "join only below the threshold, not at it; default polysema.strict",
+};
+
+/// Where a dendrogram is cut.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Cut {
+    /// At this merge height, the largest inside a cluster.
+    Threshold(f64),
+    /// At the least merge height that leaves at most this many clusters.
+    AtMost(usize),
+}
+
+impl Cut {
+    /// The flat clusters of a dendrogram of `n` observations.
+    pub fn flat(self, steps: &[Step], n: usize, strict: bool) -> FlatClusters {
+        match self {
+            Self::Threshold(threshold) => flat_clusters(steps, n, threshold, strict),
+            Self::AtMost(n_clusters) => flat_clusters_at_most(steps, n, n_clusters),
+        }
+    }
+
+    /// Of the call, else the setting's threshold.
+    fn bind(arguments: &Arguments, settings: &PolysemaOptions) -> Result<Self> {
+        let function = arguments.function();
+        let threshold = arguments.number("threshold")?;
+        let Some(n_clusters) = arguments.integer("n_clusters")? else {
+            let threshold = threshold.unwrap_or(settings.threshold);
+            require_threshold(function, threshold)?;
+            return Ok(Self::Threshold(threshold));
+        };
+        if let Some(threshold) = threshold {
+            return plan_err!(
+                "{function}: either threshold or n_clusters is required, got both {threshold} and {n_clusters}"
+            );
+        }
+        match usize::try_from(n_clusters) {
+            Ok(n_clusters) if n_clusters >= 1 => Ok(Self::AtMost(n_clusters)),
+            _ => plan_err!("{function}: n_clusters must be at least 1, got {n_clusters}"),
+        }
+    }
+}
+
+/// Bound options of a clustering function.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ClusterOptions {
+    /// Where the dendrogram is cut.
+    pub cut: Cut,
+    /// How clusters are found.
+    pub method: Method,
+    /// How clusters are joined.
+    pub linkage: Linkage,
+    /// What is compared.
+    pub embedding: Embedding,
+    /// Join below the threshold only.
+    pub strict: bool,
+}
+
+impl ClusterOptions {
+    /// Checks what was written in the call, before any table is touched.
+    pub fn check(arguments: &Arguments) -> Result<()> {
+        Self::bind(arguments, &PolysemaOptions::default()).map(|_| ())
+    }
+
+    /// The call's options over the session's settings.
+    pub fn resolve(arguments: &Arguments, state: &dyn Session) -> Result<Self> {
+        Self::bind(arguments, &PolysemaOptions::of(state.config_options()))
+    }
+
+    /// The call's options over the session's settings, for a function of the merges, which only one method makes.
+    pub fn hierarchical(arguments: &Arguments, settings: &PolysemaOptions) -> Result<Self> {
+        let method = PolysemaOptions::default().method;
+        Self::bind(
+            arguments,
+            &PolysemaOptions {
+                method,
+                ..settings.clone()
+            },
+        )
+    }
+
+    /// The session's settings alone, checked.
+    pub fn from_settings(function: &'static str, settings: &PolysemaOptions) -> Result<Self> {
+        Self::bind(&Arguments::none(function), settings)
+    }
+
+    fn bind(arguments: &Arguments, settings: &PolysemaOptions) -> Result<Self> {
+        let function = arguments.function();
+        let cut = Cut::bind(arguments, settings)?;
+        let method = arguments
+            .text("method")?
+            .unwrap_or_else(|| settings.method.clone());
+        let Some(method) = Method::parse(&method) else {
+            return plan_err!("{function}: method must be hac or scc, got '{method}'");
+        };
+        let linkage = arguments
+            .text("linkage")?
+            .unwrap_or_else(|| settings.linkage.clone());
+        let Some(linkage) = Linkage::parse(&linkage) else {
+            let known = Linkage::ALL.map(Linkage::name).join(", ");
+            return plan_err!("{function}: linkage must be one of {known}, got '{linkage}'");
+        };
+        if method == Method::Scc && linkage != Linkage::Average {
+            return plan_err!(
+                "{function}: linkage must be average with method 'scc', got '{}'",
+                linkage.name()
+            );
+        }
+        let embedding = arguments
+            .text("embedding")?
+            .unwrap_or_else(|| settings.embedding.clone());
+        let Some(embedding) = Embedding::parse(&embedding) else {
+            return plan_err!(
+                "{function}: embedding must be neuron, pre_mlp or weighted, got '{embedding}'"
+            );
+        };
+        let strict = arguments.boolean("strict")?.unwrap_or(settings.strict);
+        Ok(Self {
+            cut,
+            method,
+            linkage,
+            embedding,
+            strict,
+        })
+    }
+
+    /// Bytes a clustering of `n` examples of width `d` holds.
+    pub fn bytes(&self, n: usize, d: usize) -> usize {
+        match self.method {
+            Method::Hac => hac_bytes(n, d),
+            Method::Scc => SubClusters::bytes(n, d),
+        }
+    }
+
+    /// Where the bytes are refused: the method that needs fewer.
+    pub fn advice(&self, n: usize, d: usize) -> Option<String> {
+        let fewer = SubClusters::bytes(n, d);
+        (fewer < self.bytes(n, d)).then(|| format!("method: 'scc' needs {fewer}"))
+    }
+
+    /// As EXPLAIN shows them.
+    pub fn describe(&self) -> String {
+        let cut = match self.cut {
+            Cut::Threshold(threshold) => format!("threshold={threshold}"),
+            Cut::AtMost(n_clusters) => format!("n_clusters={n_clusters}"),
+        };
+        let method = match self.method {
+            Method::Hac => format!("linkage={}", self.linkage.name()),
+            Method::Scc => "method=scc".to_string(),
+        };
+        format!(
+            "{cut}, {method}, embedding={}{}",
+            self.embedding.name(),
+            if self.strict { ", strict" } else { "" }
+        )
+    }
+}
+
+/// Bytes held for `n` examples of width `d` where all distances are.
+pub fn hac_bytes(n: usize, d: usize) -> usize {
+    CosineDistances::bytes(n, d) + Linker::bytes(n)
+}
+
+/// Checks a cluster threshold.
+pub fn require_threshold(function: &str, threshold: f64) -> Result<()> {
+    if (0.0..=2.0).contains(&threshold) {
+        return Ok(());
+    }
+    plan_err!("{function}: threshold must be in [0, 2], got {threshold}")
+}
+
+/// The option `n_tokens` of functions with a column `top_tokens`.
+pub const N_TOKENS: Parameter = Parameter {
+    name: "n_tokens",
+    kind: "whole number, at least 1",
+    summary: "most tokens in top_tokens; default 5",
+};
+
+/// The bound option `n_tokens`.
+pub fn n_tokens(arguments: &Arguments) -> Result<usize> {
+    match arguments.integer("n_tokens")?.unwrap_or(5) {
+        n if n >= 1 => Ok(n as usize),
+        n => plan_err!(
+            "{}: n_tokens must be at least 1, got {n}",
+            arguments.function()
+        ),
+    }
+}
