@@ -27,7 +27,7 @@ pub use tokenizer::Tokenizer;
 use candle_core::Tensor;
 use datafusion::error::Result;
 
-/// Where the layer norm's scale and bias are counted, `definitions` section 1 of the README.
+/// Where the layer norm's scale and bias are counted, `docs/definitions.md` section 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LayerNorm {
     /// The neuron receives the normalised vector before scale and bias; `w_in` carries the scale.

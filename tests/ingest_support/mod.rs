@@ -239,7 +239,7 @@ fn chunks(model: &Path, texts: &[String], options: &IngestOptions) -> Vec<Vec<u3
     chunks
 }
 
-/// Section 3 of the definitions, with every activation in memory.
+/// `docs/definitions.md` section 3, with every activation in memory.
 pub fn brute_force(model: &Path, texts: &[String], options: &IngestOptions) -> Brute {
     let chunks = chunks(model, texts, options);
     let loaded = load(model).unwrap();

@@ -87,7 +87,7 @@ async fn the_authors_latents_are_theirs() {
         ),
     )
     .await;
-    // The paper's Table 2, definitions section 6, to the digits given there.
+    // The paper's Table 2, `docs/definitions.md` section 6, to the digits given there.
     db.query("CREATE TABLE found AS SELECT * FROM sae_metrics('standard')")
         .await;
     for (metric, expected, within) in [

@@ -114,7 +114,7 @@ fn check_case(case: &Value, rows: &[Vec<f32>], w: Option<&[f32]>, name: &str) {
         inter_cluster_distance,
     } = polysemanticity(distances.condensed(), &clusters);
     let metrics = &case["metrics"];
-    // Section 2 of the definitions makes the number of clusters of nothing NULL, the file makes it 0.
+    // Section 5 of `docs/definitions.md` makes the number of clusters of nothing NULL, the file makes it 0.
     let expected = metrics["n_clusters"].as_u64().filter(|_| n > 0);
     assert_eq!(n_clusters.map(u64::from), expected, "{name}: n_clusters");
     assert_same(

@@ -187,7 +187,7 @@ impl Block {
         Ok(Value::Owned(sum))
     }
 
-    /// Weights of the block's neurons, `definitions` section 1.
+    /// Weights of the block's neurons, `docs/definitions.md` section 1.
     pub(super) fn neuron_weights(&self, layer_norm: LayerNorm) -> NeuronWeights {
         let (d, n) = (self.d_model, self.d_mlp);
         let mut w_in = vec![0.0; n * d];

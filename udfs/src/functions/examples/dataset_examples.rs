@@ -1,4 +1,4 @@
-//! The dataset examples of a neuron with their text, section 3 of the definitions.
+//! The dataset examples of a neuron with their text, `docs/definitions.md` section 3.
 
 use std::sync::Arc;
 
