@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::corpus::{CorpusOptions, Images, Split, are_images, in_name_of};
 use crate::models::ClassifierTrainer;
-use crate::store::Store;
+use crate::store::{ModelWriter, Source, Store};
 use polysema_udfs::kernels::random::Random;
 
 /// Between two rows of progress.
@@ -201,14 +201,14 @@ fn save(
     request: &TrainRequest,
     trainer: &ClassifierTrainer,
     last: &TrainProgress,
-    writer: &crate::store::FolderWriter,
+    writer: &ModelWriter,
 ) -> Result<()> {
     let config = json!({
         "kind": "mlp",
         "activation_function": "relu",
         "hidden": request.hidden,
         "training": {
-            "corpus": request.corpus.display().to_string(),
+            "corpus": Source::of(&request.corpus, "")?.path,
             "epochs": request.epochs,
             "batch_size": request.batch_size,
             "learning_rate": request.learning_rate,

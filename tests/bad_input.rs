@@ -481,24 +481,34 @@ async fn runs_of_another_version() {
 async fn a_store_that_another_process_writes() {
     let desk = Desk::new().await;
     let root: &Path = &desk.path("store");
-    let lock = fs::File::options().write(true).open(root.join("lock"));
-    let lock = lock.expect("the store's lock");
     // The lock belongs to the open file, so a second handle is as good as a second process.
-    lock.lock().expect("a free lock");
+    let locks = ["bad", "good"].map(|run| {
+        let path = root.join(format!("locks/run-{run}"));
+        let lock = fs::File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path);
+        let lock = lock.expect("the run's lock");
+        lock.lock().expect("a free lock");
+        lock
+    });
     let parts = [
-        "a store that nobody writes is required",
+        "a run that nobody writes is required",
         "store, which another writer holds",
     ];
     desk.refuses_ingest("model", "corpus.txt", OPTIONS, &parts)
         .await;
     assert!(desk.run("SELECT * FROM examples").await > 0);
-    lock.unlock().expect("a held lock");
+    drop(locks);
 
+    // A run that is being written keeps nobody from another.
     let writer = Store::open(root).expect("a store").begin("half", false);
-    let sql = desk.ingest("bad", "model", "corpus.txt", OPTIONS);
-    let error = desk.result(&sql).await.expect_err("a held store");
+    let sql = desk.ingest("half", "model", "corpus.txt", OPTIONS);
+    let error = desk.result(&sql).await.expect_err("a held run");
     assert!(error.contains(parts[0]), "{error}");
+    desk.run(&desk.ingest("bad", "model", "corpus.txt", OPTIONS))
+        .await;
     drop(writer);
-    desk.run(&sql).await;
     assert_eq!(desk.run("SELECT run FROM info.runs").await, 2);
 }

@@ -236,14 +236,8 @@ async fn a_trained_classifier_is_a_model_of_the_store() {
     db.query(&train("digits", ", replace: true, seed: 1")).await;
     db.query(&train("same", ", seed: 1")).await;
     let weights = |name: &str| {
-        let path = db
-            .session
-            .store()
-            .root()
-            .join("models")
-            .join(name)
-            .join("model.safetensors");
-        fs::read(path).expect("weights")
+        let model = db.session.store().resolve_model(Path::new(name));
+        fs::read(model.expect("stored").join("model.safetensors")).expect("weights")
     };
     assert!(
         weights("digits") == weights("same"),

@@ -15,7 +15,7 @@ use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::error::Result;
 use normal::Normal;
-use polysema::store::{RunManifest, RunWriter, Store, schema};
+use polysema::store::{RunManifest, RunWriter, Store, Table, schema};
 
 const N_TOPICS: usize = 10;
 const NOISE: f64 = 0.7;
@@ -100,12 +100,12 @@ fn write_corpus(writer: &mut RunWriter, shape: Shape) -> Result<()> {
         ints(vec![7; n]),
         text("word", n),
     ];
-    for (name, schema, columns) in [
-        ("layers", schema::layers(), layers),
-        ("documents", schema::documents(), documents),
-        ("tokens", schema::tokens(), tokens),
+    for (table, schema, columns) in [
+        (Table::Layers, schema::layers(), layers),
+        (Table::Documents, schema::documents(), documents),
+        (Table::Tokens, schema::tokens(), tokens),
     ] {
-        let mut table = writer.table(name, None, Arc::clone(&schema))?;
+        let mut table = writer.table(table, None, Arc::clone(&schema))?;
         table.write(&RecordBatch::try_new(schema, columns)?)?;
         table.finish()?;
     }
@@ -124,7 +124,7 @@ fn write_layer(writer: &mut RunWriter, layer: usize, shape: Shape) -> Result<()>
     let topics: Vec<Vec<f64>> = (0..N_TOPICS).map(|_| normal.vector(d)).collect();
 
     let schema = schema::vectors(d);
-    let mut table = writer.table("vectors", Some(layer), Arc::clone(&schema))?;
+    let mut table = writer.table(Table::Vectors, Some(layer), Arc::clone(&schema))?;
     let batch = (BATCH_FLOATS / d).max(1);
     for start in (0..positions).step_by(batch) {
         let n = batch.min(positions - start);
@@ -144,7 +144,7 @@ fn write_layer(writer: &mut RunWriter, layer: usize, shape: Shape) -> Result<()>
     table.finish()?;
 
     let schema = schema::neurons();
-    let mut table = writer.table("neurons", Some(layer), Arc::clone(&schema))?;
+    let mut table = writer.table(Table::Neurons, Some(layer), Arc::clone(&schema))?;
     for start in (0..neurons).step_by(batch) {
         let n = batch.min(neurons - start);
         let mut weights = || lists(normal.vector(n * d).iter().map(|&x| x as f32).collect(), d);
@@ -164,7 +164,7 @@ fn write_layer(writer: &mut RunWriter, layer: usize, shape: Shape) -> Result<()>
     table.finish()?;
 
     let schema = schema::stored_examples();
-    let mut table = writer.table("examples", Some(layer), Arc::clone(&schema))?;
+    let mut table = writer.table(Table::Examples, Some(layer), Arc::clone(&schema))?;
     let batch = (BATCH_ROWS / examples).max(1);
     for start in (0..neurons).step_by(batch) {
         let n = batch.min(neurons - start);

@@ -15,7 +15,7 @@ use datafusion::error::Result;
 
 use super::options::{CorpusOptions, Split};
 use crate::files::idx::Idx;
-use crate::store::{RunWriter, schema};
+use crate::store::{RunWriter, Table, schema};
 
 /// Mean and standard deviation of MNIST's training pixels, as its classifiers are commonly given them.
 const MEAN: f32 = 0.1307;
@@ -152,8 +152,8 @@ impl Images {
             false,
         ));
         let fields = Arc::new(Schema::new(fields));
-        let mut documents = run.table("documents", None, Arc::clone(&fields))?;
-        let mut tokens = run.table("tokens", None, schema::tokens())?;
+        let mut documents = run.table(Table::Documents, None, Arc::clone(&fields))?;
+        let mut tokens = run.table(Table::Tokens, None, schema::tokens())?;
         let splits = self.splits.iter();
         let splits: Vec<_> = splits
             .flat_map(|(split, n)| std::iter::repeat_n(split.map(Split::name), *n))

@@ -11,14 +11,13 @@ use candle_core::Tensor;
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
 use polysema_udfs::kernels::rows::first_non_finite;
-use tempfile::TempDir;
 
 use super::documents::{Advance, Documents, Target};
 use super::images::{Images, are_images};
 use super::options::{CorpusOptions, check_tokens, check_vectors};
 use super::text::Corpus;
 use super::tokenize::tokenize;
-use crate::files::file_error;
+use crate::files::scratch::Scratch;
 use crate::files::spool::Spool;
 use crate::models::{HookPoint, Hooks, Input, LoadedModel, Model, load};
 use crate::models::{floats, readable};
@@ -60,7 +59,7 @@ pub struct CorpusReader {
     pub(crate) documents: Documents,
     content: Content,
     /// Goes after the files in it are closed.
-    _scratch: Option<TempDir>,
+    _scratch: Option<Scratch>,
 }
 
 enum Content {
@@ -79,8 +78,7 @@ impl CorpusReader {
         options: &CorpusOptions,
         tick: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Self> {
-        let scratch = TempDir::new()
-            .map_err(|e| file_error("create a folder in", &std::env::temp_dir(), e))?;
+        let scratch = Scratch::new()?;
         let target = Target::Scratch(scratch.path());
         let mut reader = Self::read(load(model)?, corpus, options, target, &mut |_, _| tick())?;
         reader._scratch = Some(scratch);

@@ -18,7 +18,7 @@ use super::text::{Corpus, TextBatch};
 use super::text_cuts::split_segment;
 use crate::files::spool::Spool;
 use crate::models::{LoadedModel, Tokenizer};
-use crate::store::{RunWriter, TableWriter, schema};
+use crate::store::{RunWriter, Table, TableWriter, schema};
 
 /// Rows of a record batch of `tokens`.
 const TOKEN_ROWS: usize = 16_384;
@@ -245,8 +245,8 @@ impl Tables {
         ));
         Ok(Self {
             rows: TokenRows::default(),
-            tokens: run.table("tokens", None, schema::tokens())?,
-            documents: run.table("documents", None, Arc::clone(&document_schema))?,
+            tokens: run.table(Table::Tokens, None, schema::tokens())?,
+            documents: run.table(Table::Documents, None, Arc::clone(&document_schema))?,
             document_schema,
         })
     }

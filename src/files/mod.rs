@@ -3,6 +3,9 @@
 pub mod arrays;
 pub mod disk;
 mod error;
+#[cfg(test)]
+pub(crate) mod faults;
+pub mod generations;
 pub mod idx;
 pub mod pickle;
 pub mod scratch;

@@ -13,21 +13,16 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use datafusion::common::exec_err;
 use datafusion::error::Result;
-use serde::{Deserialize, Serialize};
 
 use super::disk::{self, DiskFile, Held, failed, hold};
-
-/// How often a reader looks again while what it opens is replaced.
-const TRIES: usize = 1000;
 
 /// Distinguishes what one process writes at the same time.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-fn parent(place: &Path) -> &Path {
+pub(super) fn parent(place: &Path) -> &Path {
     match place.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -35,7 +30,7 @@ fn parent(place: &Path) -> &Path {
 }
 
 /// How the hidden names of what is written beside a place begin.
-fn hidden(place: &Path) -> OsString {
+pub(super) fn hidden(place: &Path) -> OsString {
     let mut name = OsString::from(".");
     name.push(place.file_name().unwrap_or_default());
     name.push(".polysema-");
@@ -50,7 +45,7 @@ fn beside(place: &Path, what: &str) -> PathBuf {
     parent(place).join(name)
 }
 
-fn begins_with(name: &OsStr, beginning: &OsStr) -> bool {
+pub(super) fn begins_with(name: &OsStr, beginning: &OsStr) -> bool {
     let (name, beginning) = (name.as_encoded_bytes(), beginning.as_encoded_bytes());
     name.starts_with(beginning)
 }
@@ -106,11 +101,6 @@ impl NewFile {
                 });
             }
         }
-    }
-
-    /// Where it is written until then, for those who write by name.
-    pub fn path(&self) -> &Path {
-        &self.next
     }
 
     /// Puts it into its place, on disk; its size in bytes.
@@ -244,302 +234,11 @@ impl Drop for NewFolder {
 }
 
 /// Waits until a folder's files, and their names, are on disk.
-fn sync_files(folder: &Path) -> Result<()> {
+pub(super) fn sync_files(folder: &Path) -> Result<()> {
     for path in disk::entries(folder)? {
         disk::sync(&path).map_err(|e| failed("write", &path, e))?;
     }
     disk::sync(folder).map_err(|e| failed("write", folder, e))
-}
-
-/// The name of a generation's folder: it is read from files, so that it is checked wherever it comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct GenerationName(String);
-
-impl TryFrom<String> for GenerationName {
-    type Error = String;
-
-    fn try_from(name: String) -> std::result::Result<Self, String> {
-        let number = name.strip_prefix("gen-").unwrap_or_default();
-        let digits = number
-            .bytes()
-            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        match digits && !number.is_empty() {
-            true => Ok(Self(name)),
-            false => Err(format!(
-                "a generation gen-N of hexadecimal digits is required, got '{name}'"
-            )),
-        }
-    }
-}
-
-impl From<GenerationName> for String {
-    fn from(name: GenerationName) -> Self {
-        name.0
-    }
-}
-
-/// What every pointer file says.
-#[derive(Deserialize)]
-struct Pointer {
-    generation: GenerationName,
-}
-
-/// A folder of generations, of which the JSON of a pointer file names the one that counts.
-#[derive(Debug, Clone)]
-pub struct Generations {
-    folder: PathBuf,
-    pointer: &'static str,
-}
-
-/// A generation as it is read: nobody removes it while this lives.
-#[derive(Debug)]
-pub struct Snapshot {
-    path: PathBuf,
-    _held: Held,
-}
-
-impl Snapshot {
-    /// The folder of its files.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Generations {
-    /// Those of a folder, which need not be there.
-    pub fn new(folder: PathBuf, pointer: &'static str) -> Self {
-        Self { folder, pointer }
-    }
-
-    /// The pointer file.
-    pub fn pointer(&self) -> PathBuf {
-        self.folder.join(self.pointer)
-    }
-
-    /// Whether a generation is named, readable or not.
-    pub fn exists(&self) -> bool {
-        disk::is_folder(&self.folder).is_ok_and(|is| is)
-            && self.pointer().symlink_metadata().is_ok()
-    }
-
-    /// What the pointer file says; nothing if there is none.
-    pub fn text(&self) -> Result<Option<Vec<u8>>> {
-        self.require_folders()?;
-        let pointer = self.pointer();
-        match disk::read(&pointer) {
-            Ok(text) => Ok(Some(text)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(failed("read", &pointer, e)),
-        }
-    }
-
-    fn require_folders(&self) -> Result<()> {
-        disk::require_folder(parent(&self.folder))?;
-        disk::require_folder(&self.folder)
-    }
-
-    fn current(&self) -> Result<Option<GenerationName>> {
-        let Some(text) = self.text()? else {
-            return Ok(None);
-        };
-        let pointer = serde_json::from_slice::<Pointer>(&text);
-        let pointer = pointer.map_err(|e| failed("read", &self.pointer(), e))?;
-        Ok(Some(pointer.generation))
-    }
-
-    /// What the pointer file says, and the generation it names, held for reading; nothing if there is none.
-    pub fn open<T>(
-        &self,
-        parse: impl Fn(&[u8]) -> Result<(T, GenerationName)>,
-    ) -> Result<Option<(Vec<u8>, T, Snapshot)>> {
-        let mut refused = None;
-        for _ in 0..TRIES {
-            let Some(text) = self.text()? else {
-                return Ok(None);
-            };
-            // It was not replaced in between, or else once more.
-            if let Some((last, error)) = refused
-                && last == text
-            {
-                return Err(error);
-            }
-            let (parsed, generation) = parse(&text)?;
-            let path = self.folder.join(&generation.0);
-            let held = disk::require_folder(&path)
-                .and_then(|()| hold(&path, false).map_err(|e| failed("open", &path, e)));
-            refused = match held {
-                Ok(Some(held)) if self.text()?.as_ref() == Some(&text) => {
-                    let snapshot = Snapshot { path, _held: held };
-                    return Ok(Some((text, parsed, snapshot)));
-                }
-                Ok(_) => None,
-                Err(error) => Some((text, error)),
-            };
-        }
-        exec_err!(
-            "a state that stays while it is opened is required, got {TRIES} replacements of {}",
-            self.folder.display()
-        )
-    }
-
-    /// Begins a generation, after what killed writers left is removed. One writer at a time.
-    pub fn begin(&self) -> Result<NewGeneration> {
-        self.require_folders()?;
-        self.sweep()?;
-        let refused = |e| failed("create", &self.folder, e);
-        disk::create_folders(&self.folder).map_err(refused)?;
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let mut number = since.map_or(0, |since| since.as_nanos());
-        loop {
-            let name = GenerationName(format!("gen-{number:x}"));
-            let path = self.folder.join(&name.0);
-            match disk::create_folder(&path) {
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => number += 1,
-                Err(e) => {
-                    let _ = disk::remove_folder(&self.folder);
-                    return Err(failed("create", &path, e));
-                }
-                Ok(()) => {
-                    return Ok(NewGeneration {
-                        of: self.clone(),
-                        name,
-                        path,
-                        state: State::Begun,
-                    });
-                }
-            }
-        }
-    }
-
-    /// Removes every generation but the one that counts and those that are being read. Only by the one writer.
-    ///
-    /// A pointer file that cannot be read names a generation nobody knows: everything is left.
-    pub fn sweep(&self) -> Result<()> {
-        let Ok(current) = self.current() else {
-            return Ok(());
-        };
-        let entries = disk::entries(&self.folder)?;
-        let stale: Vec<_> = (entries.iter())
-            .filter(|p| self.is_stale(p, &current))
-            .collect();
-        if !stale.is_empty() {
-            // Until the pointer is on disk, what it replaced may be needed.
-            disk::sync(&self.folder).map_err(|e| failed("write", &self.folder, e))?;
-        }
-        for path in stale {
-            if path.is_symlink() {
-                disk::remove_file(path).map_err(|e| failed("remove", path, e))?;
-            } else if let Ok(Some(_held)) = hold(path, true) {
-                disk::remove_all(path).map_err(|e| failed("remove", path, e))?;
-            }
-        }
-        if current.is_none() && disk::is_folder(&self.folder).is_ok_and(|is| is) {
-            // Fails, as it should, where someone keeps other files or reads.
-            let _ = disk::remove_folder(&self.folder);
-        }
-        Ok(())
-    }
-
-    fn is_stale(&self, path: &Path, current: &Option<GenerationName>) -> bool {
-        let Some(name) = path.file_name() else {
-            return false;
-        };
-        let generation = name
-            .to_str()
-            .map(|name| GenerationName::try_from(name.to_string()));
-        match generation {
-            Some(Ok(generation)) => current.as_ref() != Some(&generation),
-            _ => begins_with(name, &hidden(&self.pointer())),
-        }
-    }
-
-    /// Removes it all: the pointer first, then the generations that nobody reads. The bytes that were in it.
-    pub fn remove(&self) -> Result<u64> {
-        self.require_folders()?;
-        let bytes = disk::size_of(&self.folder)?;
-        let pointer = self.pointer();
-        match disk::remove_file(&pointer) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed("remove", &pointer, e)),
-            _ => {
-                self.sweep()?;
-                Ok(bytes)
-            }
-        }
-    }
-}
-
-/// How far a generation has come.
-#[derive(Debug, PartialEq)]
-enum State {
-    Begun,
-    /// The pointer may name it.
-    Unconfirmed,
-    Committed,
-}
-
-/// A generation being filled; invisible until [`NewGeneration::commit`], gone when dropped without it.
-#[derive(Debug)]
-pub struct NewGeneration {
-    of: Generations,
-    name: GenerationName,
-    path: PathBuf,
-    state: State,
-}
-
-impl NewGeneration {
-    /// The folder to fill.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Its name, which the pointer file has to say.
-    pub fn name(&self) -> &GenerationName {
-        &self.name
-    }
-
-    /// The generations it is one of.
-    pub fn of(&self) -> &Generations {
-        &self.of
-    }
-
-    /// Waits until its files are on disk.
-    pub fn sync(&self) -> Result<()> {
-        sync_files(&self.path)?;
-        let folder = &self.of.folder;
-        disk::sync(folder).map_err(|e| failed("write", folder, e))
-    }
-
-    /// Makes it the generation that counts: `text` is what the pointer file then says.
-    ///
-    /// An error after the pointer took its place says so; both generations are then kept.
-    pub fn commit(mut self, text: &[u8]) -> Result<()> {
-        self.sync()?;
-        self.state = State::Unconfirmed;
-        write_file(&self.of.pointer(), text)?;
-        self.state = State::Committed;
-        Ok(())
-    }
-}
-
-impl Drop for NewGeneration {
-    fn drop(&mut self) {
-        // What cannot be removed is invisible, and swept by the next writer.
-        match self.state {
-            State::Committed => {
-                let _ = self.of.sweep();
-            }
-            State::Unconfirmed
-                if !self
-                    .of
-                    .current()
-                    .is_ok_and(|it| it.as_ref() != Some(&self.name)) => {}
-            _ => {
-                let _ = disk::remove_all(&self.path);
-                let _ = disk::remove_folder(&self.of.folder);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use datafusion::error::Result;
 use super::candidates::Candidate;
 use super::context::{BATCH_ROWS, Context, Tick};
 use super::layer::Layer;
-use crate::store::{RunWriter, schema};
+use crate::store::{RunWriter, Table, schema};
 
 /// Copies the examples of every neuron; `vectors` are the keys of the layer's rows of vectors.
 pub(super) fn write_examples(
@@ -23,7 +23,7 @@ pub(super) fn write_examples(
     tick: Tick<'_>,
 ) -> Result<()> {
     let stored = schema::stored_examples();
-    let mut table = run.table("examples", Some(layer.index), stored)?;
+    let mut table = run.table(Table::Examples, Some(layer.index), stored)?;
     let mut rows = ExampleRows::default();
     for (neuron, examples) in examples.iter().enumerate() {
         for (example, candidate) in examples.iter().enumerate() {

@@ -54,8 +54,9 @@ pub fn ingest(
     let mut run = store.begin(&request.run, options.replace)?;
     let message = format!("reading {}", request.corpus.display());
     report.begin("tokenize", None, message)?;
+    let model_path = store.resolve_model(&request.model)?;
     let mut reader = CorpusReader::read(
-        load(&store.resolve_model(&request.model)?)?,
+        load(&model_path)?,
         &request.corpus,
         &options.corpus(),
         Target::Run(&mut run),
@@ -97,15 +98,9 @@ pub fn ingest(
     counts.vectors = written.vectors;
     let manifest = RunManifest {
         run: request.run.clone(),
-        model: Source {
-            path: request.model.display().to_string(),
-            hash: reader.model_hash().to_string(),
-        },
+        model: model_path.source(reader.model_hash())?,
         architecture: model.architecture().to_string(),
-        corpus: Source {
-            path: request.corpus.display().to_string(),
-            hash: reader.corpus_hash().to_string(),
-        },
+        corpus: Source::of(&request.corpus, reader.corpus_hash())?,
         layer_norm: layer_norm_name(options.layer_norm).to_string(),
         options: request.options.to_json(),
         versions: Versions::default(),

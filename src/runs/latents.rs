@@ -24,7 +24,8 @@ use crate::corpus::{Capture, CorpusReader, ReadBatch};
 use crate::models::{HookPoint, LayerInfo, NeuronWeights};
 use crate::models::{floats, readable};
 use crate::store::{
-    Counts, Extension, LayerRow, Run, RunManifest, RunWriter, Source, Store, Versions, schema,
+    Counts, Extension, LayerRow, Run, RunManifest, RunWriter, Source, Store, Table, Versions,
+    schema,
 };
 
 /// Kind of such a layer in the table `layers`.
@@ -93,13 +94,17 @@ impl Latents<'_> {
     }
 }
 
-/// What the rows of a source showed.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// Latents that are a layer of a run, which is still to be committed: with its autoencoder.
+#[derive(Debug)]
 pub struct Attached {
     /// The number of the latents' layer.
     pub layer: i32,
     /// Mean squared error of the reconstructions over rows and dimensions.
     pub mse: f64,
+    /// The run with that layer.
+    pub run: RunWriter,
+    /// What is said of it at the commit.
+    pub facts: RunManifest,
 }
 
 /// Squared errors of reconstructions.
@@ -142,7 +147,7 @@ pub fn add_to_run(
         mut facts,
         layers,
         number,
-    } = store.extend(run, latents.name, KIND)?;
+    } = store.extend(run, latents.name, KIND, &mut |held| report.wait(held))?;
     let read = [reader.model_hash(), reader.corpus_hash()];
     if read != [facts.model.hash.as_str(), facts.corpus.hash.as_str()] {
         return exec_err!(
@@ -173,8 +178,12 @@ pub fn add_to_run(
     drop(layer);
     facts.counts = writer.counts();
     report.tick()?;
-    writer.commit(facts)?;
-    Ok(Attached { layer: number, mse })
+    Ok(Attached {
+        layer: number,
+        mse,
+        run: writer,
+        facts,
+    })
 }
 
 /// Shows the layer what the model gives at `hook` for every document.
@@ -254,7 +263,7 @@ pub fn make_run(
     let mut report = Reporter::new(progress, cancelled);
     let sae = latents.sae;
     require_own_run(store, latents.name)?;
-    // One of its own is replaced: an older one of this autoencoder's, or what a kill between two commits has left.
+    // One of its own is replaced: an older one of this autoencoder's.
     let mut run = store.begin(latents.name, true)?;
     let options = IngestOptions {
         window: 0,
@@ -304,10 +313,11 @@ pub fn make_run(
     drop(layer);
     let facts = row_run(&latents, source.describe(), hasher, run.counts(), &report);
     report.tick()?;
-    run.commit(facts)?;
     Ok(Attached {
         layer: 0,
         mse: errors.mean(),
+        run,
+        facts,
     })
 }
 
@@ -354,8 +364,8 @@ impl RowTables {
         fields.push(Field::new("corpus_pos", DataType::Int64, true));
         let schema = Arc::new(Schema::new(fields));
         Ok(Self {
-            documents: run.table("documents", None, Arc::clone(&schema))?,
-            tokens: run.table("tokens", None, schema::tokens())?,
+            documents: run.table(Table::Documents, None, Arc::clone(&schema))?,
+            tokens: run.table(Table::Tokens, None, schema::tokens())?,
             schema,
         })
     }

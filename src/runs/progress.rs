@@ -96,6 +96,13 @@ impl<'a> Reporter<'a> {
         Ok(())
     }
 
+    /// Says who is waited for.
+    pub(super) fn wait(&mut self, held: &str) -> Result<()> {
+        self.row.phase = "wait";
+        self.row.message = held.to_string();
+        self.tick()
+    }
+
     /// Sends the last row.
     pub(super) fn finish(&mut self, counts: &Counts, message: String) {
         self.row.phase = "done";

@@ -20,7 +20,7 @@ use super::examples::write_examples;
 use super::layer::Layer;
 use super::progress::Reporter;
 use crate::models::{LayerInfo, NeuronWeights};
-use crate::store::{LayerRow, RunWriter, schema};
+use crate::store::{LayerRow, RunWriter, Table, schema};
 
 /// Between two looks at whether the threads that write are done.
 const REPORT_EVERY: Duration = Duration::from_millis(5);
@@ -65,7 +65,7 @@ pub(super) fn write_layer_rows(rows: &[LayerRow], run: &RunWriter) -> Result<()>
         ints(|row| row.n_neurons),
         texts(|row| &row.activation_function),
     ];
-    let mut table = run.table("layers", None, schema::layers())?;
+    let mut table = run.table(Table::Layers, None, schema::layers())?;
     table.write(&RecordBatch::try_new(schema::layers(), columns)?)?;
     table.finish()
 }
@@ -161,7 +161,7 @@ fn write_neurons(
     let (d_in, d_out) = (w_in.len() / n, w_out.len() / n);
     let skipped = usize::from(options.bos) * context.documents.len();
     let n_tokens = (context.documents.total_tokens() - skipped) as f64;
-    let mut table = run.table("neurons", Some(layer.index), schema::neurons())?;
+    let mut table = run.table(Table::Neurons, Some(layer.index), schema::neurons())?;
     let step = (BATCH_NUMBERS / (d_in + d_out)).max(1);
     for first in (0..n).step_by(step) {
         let neurons = first..n.min(first + step);
@@ -202,7 +202,7 @@ fn write_neurons(
 }
 
 fn write_histograms(layer: &Layer, run: &RunWriter) -> Result<()> {
-    let mut table = run.table("histograms", Some(layer.index), schema::histograms())?;
+    let mut table = run.table(Table::Histograms, Some(layer.index), schema::histograms())?;
     let mut rows = 0;
     let (mut neurons, mut buckets) = (Int32Builder::new(), Int32Builder::new());
     let (mut lowers, mut uppers) = (Float32Builder::new(), Float32Builder::new());
@@ -255,7 +255,7 @@ fn write_vectors(
     places.dedup_by_key(|place| (place.0, place.1));
     let d_in = layer.d_in;
     let schema = schema::vectors(d_in);
-    let mut table = run.table("vectors", Some(layer.index), Arc::clone(&schema))?;
+    let mut table = run.table(Table::Vectors, Some(layer.index), Arc::clone(&schema))?;
     let item = Arc::new(Field::new_list_field(DataType::Float32, false));
     for part in places.chunks((BATCH_NUMBERS / d_in).max(1)) {
         let mut values = Vec::with_capacity(part.len() * d_in);

@@ -1,11 +1,10 @@
 //! The whole state of a training on disk, so that one that was killed goes on to the same bits.
 //!
-//! `training/checkpoint` is a folder of `state.safetensors` and `checkpoint.json`; a new one is written beside it and
-//! takes its place by renaming. What it belongs to, options and source, is written down in full and compared.
+//! `checkpoint.json` names the generation that has `state.safetensors`. What the training is, options and source, is
+//! written down in full and compared.
 
 use std::collections::HashMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::{DType, Device, Tensor, safetensors};
 use datafusion::common::{exec_datafusion_err, exec_err};
@@ -14,8 +13,10 @@ use polysema_udfs::kernels::sae::{Trainer, Values};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::files::disk;
+use crate::files::generations::{GenerationName, Generations};
+
 const STATE: &str = "state.safetensors";
-const PROGRESS: &str = "checkpoint.json";
 
 /// How far a training has come.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,10 +37,17 @@ pub(super) struct Progress {
     pub(super) done: bool,
 }
 
+/// `checkpoint.json`.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    generation: GenerationName,
+    progress: Progress,
+}
+
 /// The checkpoints of one training.
 #[derive(Debug)]
 pub(super) struct Checkpoints {
-    folder: PathBuf,
+    of: Generations,
 }
 
 fn failed(act: &str, path: &Path, error: impl std::fmt::Display) -> DataFusionError {
@@ -47,39 +55,15 @@ fn failed(act: &str, path: &Path, error: impl std::fmt::Display) -> DataFusionEr
 }
 
 impl Checkpoints {
-    /// Those in a folder, which need not be there.
-    pub(super) fn new(training: &Path) -> Self {
-        Self {
-            folder: training.to_path_buf(),
-        }
-    }
-
-    fn current(&self) -> PathBuf {
-        self.folder.join("checkpoint")
+    /// Those of a folder, which need not be there.
+    pub(super) fn new(of: &Generations) -> Self {
+        Self { of: of.clone() }
     }
 
     /// Writes a checkpoint in place of the last one, which stays if this one cannot be written.
     pub(super) fn write(&self, trainer: &mut Trainer, progress: &Progress) -> Result<()> {
-        let next = self.folder.join("checkpoint.next");
-        let written = self.write_into(&next, trainer, progress);
-        if written.is_err() {
-            let _ = fs::remove_dir_all(&next);
-            return written;
-        }
-        let (current, old) = (self.current(), self.folder.join("checkpoint.old"));
-        let _ = fs::remove_dir_all(&old);
-        if current.exists() {
-            fs::rename(&current, &old).map_err(|e| failed("rename", &current, e))?;
-        }
-        fs::rename(&next, &current).map_err(|e| failed("rename", &next, e))?;
-        let _ = fs::remove_dir_all(&old);
-        Ok(())
-    }
-
-    fn write_into(&self, next: &Path, trainer: &mut Trainer, progress: &Progress) -> Result<()> {
-        let _ = fs::remove_dir_all(next);
-        fs::create_dir_all(next).map_err(|e| failed("create", next, e))?;
-        let path = next.join(STATE);
+        let next = self.of.begin()?;
+        let path = next.path().join(STATE);
         let invalid = |e: candle_core::Error| failed("write", &path, e);
         let mut tensors = HashMap::new();
         for part in trainer.state() {
@@ -95,32 +79,31 @@ impl Checkpoints {
             tensors.insert(part.name.to_string(), tensor.map_err(invalid)?);
         }
         safetensors::save(&tensors, &path).map_err(invalid)?;
-        let text = serde_json::to_vec(progress).map_err(|e| failed("write", &path, e))?;
-        let facts = next.join(PROGRESS);
-        fs::write(&facts, text).map_err(|e| failed("write", &facts, e))?;
-        for path in [&path, &facts] {
-            fs::File::open(path)
-                .and_then(|file| file.sync_all())
-                .map_err(|e| failed("write", path, e))?;
-        }
-        Ok(())
+        let saved = Saved {
+            generation: next.name().clone(),
+            progress: progress.clone(),
+        };
+        let text = serde_json::to_vec(&saved).map_err(|e| failed("write", &path, e))?;
+        next.commit(&text)
     }
 
-    /// The last whole checkpoint, if there is one.
+    fn parse(&self, text: &[u8]) -> Result<(Progress, GenerationName)> {
+        let saved: Saved =
+            serde_json::from_slice(text).map_err(|e| self.unreadable(&self.of.pointer(), e))?;
+        Ok((saved.progress, saved.generation))
+    }
+
+    fn unreadable(&self, path: &Path, error: impl std::fmt::Display) -> DataFusionError {
+        let error = failed("read", path, error).strip_backtrace();
+        exec_datafusion_err!("{error} (pass resume: false to begin anew)")
+    }
+
+    /// The last checkpoint, if there is one.
     pub(super) fn find(&self) -> Result<Option<Progress>> {
-        // A kill between the two renames leaves the old one under its other name.
-        let old = self.folder.join("checkpoint.old");
-        if !self.current().exists() && old.exists() {
-            fs::rename(&old, self.current()).map_err(|e| failed("rename", &old, e))?;
+        match self.of.text()? {
+            Some(text) => Ok(Some(self.parse(&text)?.0)),
+            None => Ok(None),
         }
-        let path = self.current().join(PROGRESS);
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(failed("read", &path, e)),
-        };
-        let progress = serde_json::from_slice(&text).map_err(|e| failed("read", &path, e))?;
-        Ok(Some(progress))
     }
 
     /// Removes what a training has left that was committed and killed before it could clean up.
@@ -131,25 +114,24 @@ impl Checkpoints {
         }
     }
 
-    /// Removes every checkpoint.
+    /// Removes every checkpoint, readable or not.
     pub(super) fn remove(&self) -> Result<()> {
-        match fs::remove_dir_all(&self.folder) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(failed("remove", &self.folder, e))
-            }
-            _ => Ok(()),
-        }
+        self.of.remove().map(|_| ())
     }
 
     /// Gives a new trainer of the same options the state of the last checkpoint.
     pub(super) fn restore(&self, trainer: &mut Trainer) -> Result<()> {
-        let path = self.current().join(STATE);
+        let Some((_, _, generation)) = self.of.open(|text| self.parse(text))? else {
+            return exec_err!("train_sae: a checkpoint is required, got none");
+        };
+        let path = generation.path().join(STATE);
+        disk::open(&path).map_err(|e| self.unreadable(&path, e))?;
         let tensors =
-            safetensors::load(&path, &Device::Cpu).map_err(|e| failed("read", &path, e))?;
+            safetensors::load(&path, &Device::Cpu).map_err(|e| self.unreadable(&path, e))?;
         let (mut floats, mut counters, mut flags) =
             (HashMap::new(), HashMap::new(), HashMap::new());
         for (name, tensor) in tensors {
-            let invalid = |e: candle_core::Error| failed("read", &path, e);
+            let invalid = |e: candle_core::Error| self.unreadable(&path, e);
             let flat = tensor.flatten_all().map_err(invalid)?;
             match tensor.dtype() {
                 DType::F32 => {
@@ -177,7 +159,7 @@ impl Checkpoints {
             let flags = || flags.get(name).map(|v| Values::U8(v));
             floats.or_else(counters).or_else(flags)
         };
-        trainer.restore(find).map_err(|e| failed("read", &path, e))
+        trainer.restore(find).map_err(|e| self.unreadable(&path, e))
     }
 }
 
@@ -192,4 +174,91 @@ pub(super) fn difference(a: &str, b: &str) -> String {
         }
     }
     names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::faults::each;
+    use crate::saes::SaeOptions;
+
+    fn trainer() -> Trainer {
+        let options =
+            SaeOptions::from_pairs([("d_sae", "8"), ("batch_size", "4")]).expect("options");
+        let sae = options.untrained(4).expect("an autoencoder");
+        Trainer::new(sae, options.train_options()).expect("a trainer")
+    }
+
+    fn progress(steps: u64) -> Progress {
+        Progress {
+            of: "{}".to_string(),
+            d_in: 4,
+            steps,
+            rows: 4 * steps,
+            seen: String::new(),
+            seconds: 0.0,
+            done: false,
+        }
+    }
+
+    /// A trainer after some steps, whose weights tell how many.
+    fn after(steps: u64) -> Trainer {
+        let mut trainer = trainer();
+        for step in 0..steps {
+            let rows: Vec<f32> = (0..16).map(|i| (i as f32 + step as f32).sin()).collect();
+            trainer.step(&rows).expect("a step");
+        }
+        trainer
+    }
+
+    #[test]
+    fn a_checkpoint_is_the_old_or_the_new_whatever_fails() {
+        let weights = [1, 2].map(|steps| after(steps).into_sae().w_enc);
+        let begin = || {
+            let folder = tempfile::tempdir().expect("a folder");
+            let of = Generations::new(folder.path().join("s"), "checkpoint.json");
+            let checkpoints = Checkpoints::new(&of);
+            checkpoints
+                .write(&mut after(1), &progress(1))
+                .expect("written");
+            (folder, checkpoints)
+        };
+        let work =
+            |(_, checkpoints): &(_, Checkpoints)| checkpoints.write(&mut after(2), &progress(2));
+        let steps = each(begin, work, |(folder, checkpoints), done, fault| {
+            let found = checkpoints
+                .find()
+                .expect(fault)
+                .expect("a checkpoint")
+                .steps;
+            assert!(done.is_err() || found == 2, "{fault}");
+            let mut restored = trainer();
+            checkpoints.restore(&mut restored).expect(fault);
+            assert!(
+                restored.into_sae().w_enc == weights[found as usize - 1],
+                "{fault}: {found}"
+            );
+            checkpoints.remove().expect(fault);
+            assert!(!folder.path().join("s").exists(), "{fault}");
+        });
+        assert!(steps > 8, "{steps} changes");
+    }
+
+    #[test]
+    fn one_that_cannot_be_read_can_be_removed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let of = Generations::new(folder.path().join("s"), "checkpoint.json");
+        let checkpoints = Checkpoints::new(&of);
+        checkpoints
+            .write(&mut after(1), &progress(1))
+            .expect("written");
+        std::fs::write(of.pointer(), "{").expect("a file");
+        let error = checkpoints.find().expect_err("damaged").to_string();
+        assert!(
+            error.contains("pass resume: false to begin anew"),
+            "{error}"
+        );
+        checkpoints.remove().expect("removed");
+        assert!(checkpoints.find().expect("none").is_none());
+    }
 }

@@ -11,11 +11,10 @@ use serde_json::{Map, Value, json};
 use super::exchange::{self, SaeConfig, SaeFile};
 use super::loaded::LoadedSae;
 use super::options::{EXAMPLES, MIN_ACTIVATION};
-use super::publish::{Vectors, attach, check_place, facts_of};
-use super::weights;
+use super::publish::{Vectors, attach, check_place, commit, facts_of};
 use crate::corpus::{OptionDoc, in_name_of};
 use crate::runs::{IngestOptions, OPTIONS, Progress};
-use crate::store::{RunManifest, SaeManifest, Store};
+use crate::store::{SaeManifest, Source, Store};
 
 /// Every option of `import_sae` that picks the latents' dataset examples.
 pub fn import_sae_options() -> Vec<OptionDoc> {
@@ -63,7 +62,7 @@ pub fn import_sae(
 ) -> Result<SaeManifest> {
     let started = Instant::now();
     check_place(store, name, &vectors).map_err(|error| in_name_of("import_sae", error))?;
-    let mut writer = store.begin_sae(name, examples.replace)?;
+    let writer = store.begin_sae(name, examples.replace)?;
     if writer.training().exists() {
         return plan_err!(
             "import_sae: a name without an interrupted training is required, got '{name}': call its train_sae again to \
@@ -72,22 +71,20 @@ pub fn import_sae(
     }
     let file = exchange::read(path).map_err(|e| renamed("import_sae", e))?;
     check_hook(&file.config, &vectors)?;
-    writer.stage(|folder| weights::save(folder, &file.sae))?;
     let mut facts = SaeManifest {
         name: name.to_string(),
-        options: [("path".to_string(), json!(path.display().to_string()))]
+        options: [("path".to_string(), json!(Source::of(path, "")?.path))]
             .into_iter()
             .collect(),
         foreign: foreign(&file.config),
         ..facts_of(&file.sae)
     };
-    attach(
+    let attached = attach(
         store, &file.sae, examples, vectors, &mut facts, cancelled, progress,
     )
     .map_err(|error| in_name_of("import_sae", error))?;
     facts.seconds = started.elapsed().as_secs_f64();
-    facts.created_at = RunManifest::now();
-    writer.commit(&facts)?;
+    commit(attached, &mut facts, &file.sae)?;
     progress(Progress {
         phase: "done",
         documents: 0,

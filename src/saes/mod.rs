@@ -27,4 +27,4 @@ pub use progress::{TrainSaeProgress, TrainSaeRequest};
 pub use publish::Vectors;
 pub use source::{OtherCorpus, layer_vectors, sae_reader};
 pub use train::train_sae;
-pub use weights::{WEIGHTS, load};
+pub use weights::load;

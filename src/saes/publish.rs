@@ -1,4 +1,4 @@
-//! The end of a training or an import: the latents become a layer, then the autoencoder is committed.
+//! The end of a training or an import: the latents become a layer of a run, which is committed with their autoencoder.
 
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use super::progress::{TrainSaeProgress, TrainSaeRequest};
 use super::weights;
 use crate::corpus::{ModelVectors, VectorSource, in_name_of};
-use crate::runs::{IngestOptions, Latents, Progress, add_to_run, make_run, require_own_run};
+use crate::runs::{
+    Attached, IngestOptions, Latents, Progress, add_to_run, make_run, require_own_run,
+};
 use crate::store::{RunManifest, SaeManifest, SaeWriter, Source, Store, Versions};
 
 /// Where the vectors come from.
@@ -77,7 +79,7 @@ pub(super) fn publish(
     sae: Sae,
     done: Done,
     vectors: Vectors<'_>,
-    mut writer: SaeWriter,
+    writer: SaeWriter,
     cancelled: &AtomicBool,
     progress: &mut dyn FnMut(TrainSaeProgress),
 ) -> Result<SaeManifest> {
@@ -110,7 +112,6 @@ pub(super) fn publish(
         row.elapsed_seconds = done.seconds + started.elapsed().as_secs_f64();
         progress(row.clone());
     };
-    writer.stage(|folder| weights::save(folder, &sae))?;
     let attached = attach(
         store,
         &sae,
@@ -120,10 +121,11 @@ pub(super) fn publish(
         cancelled,
         &mut forward,
     );
-    attached.map_err(|error| trained_is_kept(in_name_of("train_sae", error)))?;
+    let attached = attached.map_err(|error| trained_is_kept(in_name_of("train_sae", error)))?;
     facts.seconds = done.seconds + started.elapsed().as_secs_f64();
-    facts.created_at = RunManifest::now();
-    writer.commit(&facts)?;
+    commit(attached, &mut facts, &sae).map_err(trained_is_kept)?;
+    // What cannot be removed says that nothing is left to train, and goes with the next training of this name.
+    let _ = writer.training().remove();
     row.phase = "done";
     row.elapsed_seconds = facts.seconds;
     row.rows_per_second = done.rows as f64 / done.seconds.max(1e-9);
@@ -175,7 +177,19 @@ pub(super) fn check_place(store: &Store, name: &str, vectors: &Vectors<'_>) -> R
     Ok(())
 }
 
-/// Makes the latents a layer, and writes down where.
+/// Makes a run with the latents' layer visible, and their autoencoder in it.
+pub(super) fn commit(attached: Attached, facts: &mut SaeManifest, sae: &Sae) -> Result<()> {
+    facts.created_at = RunManifest::now();
+    let Attached {
+        mut run,
+        facts: of_run,
+        ..
+    } = attached;
+    run.add_sae(facts.clone(), |path| weights::save(path, sae))?;
+    run.commit(of_run)
+}
+
+/// Makes the latents a layer of a run that is still to be committed, and writes down where.
 pub(super) fn attach(
     store: &Store,
     sae: &Sae,
@@ -184,14 +198,14 @@ pub(super) fn attach(
     facts: &mut SaeManifest,
     cancelled: &AtomicBool,
     progress: &mut dyn FnMut(Progress),
-) -> Result<()> {
+) -> Result<Attached> {
     let name = facts.name.clone();
     let latents = Latents {
         name: &name,
         sae,
         options: examples,
     };
-    match vectors {
+    let attached = match vectors {
         Vectors::Layer {
             run,
             mut vectors,
@@ -200,20 +214,21 @@ pub(super) fn attach(
         } => {
             let (hook, reader) = (vectors.hook, &mut vectors.reader);
             let attached = add_to_run(store, &run, latents, reader, hook, cancelled, progress)?;
-            (facts.layer, facts.mse) = (Some(attached.layer), Some(attached.mse));
             facts.run = Some(run);
             facts.hook = Some(hook.to_string());
             facts.source = vectors.description.clone();
             (facts.model, facts.corpus) = (Some(model), Some(corpus));
+            attached
         }
         Vectors::Table(mut source) => {
             facts.source = source.describe();
             let attached = make_run(store, latents, source.as_mut(), cancelled, progress)?;
-            (facts.layer, facts.mse) = (Some(attached.layer), Some(attached.mse));
             facts.run = Some(name.clone());
+            attached
         }
-    }
-    Ok(())
+    };
+    (facts.layer, facts.mse) = (Some(attached.layer), Some(attached.mse));
+    Ok(attached)
 }
 
 /// What an autoencoder's parameters say of it.

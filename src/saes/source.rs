@@ -55,7 +55,7 @@ fn open(
         false => Ok(()),
         true => exec_err!("{function}: a reader of its rows is required, got none any more"),
     };
-    let model = store.resolve_model(facts.model.path.as_ref())?;
+    let model = store.model_of(&facts.model)?;
     let reader = CorpusReader::open(&model, corpus, options, &mut || tick())
         .map_err(|e| in_name_of(function, e))?;
     if reader.model_hash() != facts.model.hash {

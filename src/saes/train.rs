@@ -40,8 +40,11 @@ pub fn train_sae(
     check_place(store, &request.name, &vectors).map_err(|error| in_name_of("train_sae", error))?;
     let replaces = store.has_sae(&request.name);
     let writer = store.begin_sae(&request.name, options.replace)?;
-    if replaces {
-        Checkpoints::new(&writer.training()).remove_done()?;
+    let checkpoints = Checkpoints::new(writer.training());
+    if !options.resume {
+        checkpoints.remove()?;
+    } else if replaces {
+        checkpoints.remove_done()?;
     }
     let mut training =
         Training::begin(request, &mut vectors, &writer, memory, cancelled, progress)?;
@@ -108,10 +111,7 @@ impl<'a, 'p> Training<'a, 'p> {
         // What may be changed after a divergence.
         told.retain(|name, _| name != "learning_rate" && name != "clip_norm");
         let of = json!({"options": told, "vectors": vectors.identity()}).to_string();
-        let checkpoints = Checkpoints::new(&writer.training());
-        if !options.resume {
-            checkpoints.remove()?;
-        }
+        let checkpoints = Checkpoints::new(writer.training());
         let resumed = checkpoints.find()?;
         if let Some(resumed) = &resumed
             && resumed.of != of

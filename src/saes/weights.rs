@@ -1,4 +1,4 @@
-//! The parameters of a sparse autoencoder on disk: one safetensors file, a row a latent, beside its `sae.json`.
+//! The parameters of a sparse autoencoder on disk: one safetensors file, a row a latent, in its run.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,11 +11,8 @@ use polysema_udfs::kernels::sae::{Sae, Variant};
 
 use crate::store::StoredSae;
 
-/// Name of the file.
-pub const WEIGHTS: &str = "weights.safetensors";
-
-/// Writes the parameters into a folder and waits until they are on disk.
-pub(super) fn save(folder: &Path, sae: &Sae) -> Result<()> {
+/// Writes the parameters as a file and waits until they are on disk.
+pub(super) fn save(path: &Path, sae: &Sae) -> Result<()> {
     let (n, d) = (sae.d_sae, sae.d_in);
     let matrix = [n, d];
     let mut parts: Vec<(&str, &[f32], &[usize])> = vec![
@@ -42,7 +39,7 @@ pub(super) fn save(folder: &Path, sae: &Sae) -> Result<()> {
             parts.push(("b_mag", b_mag, &matrix[..1]));
         }
     }
-    write_tensors(&folder.join(WEIGHTS), &parts)
+    write_tensors(path, &parts)
 }
 
 /// Writes named arrays as one safetensors file and waits until it is on disk.
@@ -109,8 +106,7 @@ impl<'a> Tensors<'a> {
 /// Errors: the file is missing, cut or changed; a tensor is missing, of another shape or not finite.
 pub fn load(stored: &StoredSae) -> Result<Sae> {
     let facts = &stored.manifest;
-    let path = stored.folder.join(WEIGHTS);
-    let mut tensors = Tensors::read(&path)?;
+    let mut tensors = Tensors::read(stored.weights()?)?;
     let (n, d) = (facts.d_sae, facts.d_in);
     let variant = match (facts.variant.as_str(), facts.k) {
         ("relu", _) => Variant::Relu,

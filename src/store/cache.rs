@@ -4,9 +4,8 @@
 //! whole file into place; who cannot write (another writer, a full or read-only disk) computes and keeps nothing.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
 use std::io::BufWriter;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
@@ -35,6 +34,8 @@ use super::file::TableFile;
 use super::io_error;
 use super::provider::RunTable;
 use super::run::Run;
+use crate::files::disk::{self, Held, hold};
+use crate::files::whole::NewFile;
 
 /// Where a kept file's schema says what the file holds.
 const KEY: &str = "polysema.kept";
@@ -238,7 +239,8 @@ impl ExecutionPlan for KeepExec {
         let size_bytes = MetricBuilder::new(&self.metrics).counter("kept_bytes", 0);
         let (place, tx) = (self.place.clone(), builder.tx());
         builder.spawn(async move {
-            let mut writer = blocking(move || KeptWriter::start(&place, &schema).ok()).await?;
+            let mut writer =
+                blocking(move || KeptWriter::start(&place, &schema).ok().flatten()).await?;
             while let Some(batch) = input.next().await {
                 let batch = batch?;
                 let written = batch.clone();
@@ -272,69 +274,43 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 /// A file being written; gone when dropped without [`KeptWriter::finish`].
 struct KeptWriter {
     path: PathBuf,
-    next: PathBuf,
     schema: SchemaRef,
-    writer: Option<FileWriter<BufWriter<File>>>,
-    _lock: File,
+    writer: FileWriter<BufWriter<NewFile>>,
+    _lock: Held,
 }
 
 impl KeptWriter {
-    fn start(place: &KeptEntry, schema: &Schema) -> Result<Self> {
-        let lock_path = place.run.folder().join(LOCK);
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock_path)
-            .map_err(|e| io_error("open", &lock_path, e))?;
-        lock.try_lock()
-            .map_err(|e| io_error("lock", &lock_path, e.into()))?;
+    /// Nothing if another one is being written.
+    fn start(place: &KeptEntry, schema: &Schema) -> Result<Option<Self>> {
+        // What is written here is seen by nobody who holds the folder to read.
+        let lock = place.run.folder().join(LOCK);
+        disk::open_lock(&lock).map_err(|e| io_error("open", &lock, e))?;
+        let Some(held) = hold(&lock, true).map_err(|e| io_error("lock", &lock, e))? else {
+            return Ok(None);
+        };
         let path = place.path();
-        let next = path.with_extension("next");
-        let file = File::create(&next).map_err(|e| io_error("create", &next, e))?;
+        let file = NewFile::create(&path)?;
         let metadata = [(KEY.to_string(), place.key.clone())].into();
         let schema = Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata));
-        let mut started = Self {
+        Ok(Some(Self {
             path,
-            next,
-            writer: None,
-            _lock: lock,
-            schema: Arc::clone(&schema),
-        };
-        started.writer = Some(FileWriter::try_new(BufWriter::new(file), &schema)?);
-        Ok(started)
+            writer: FileWriter::try_new(BufWriter::new(file), &schema)?,
+            schema,
+            _lock: held,
+        }))
     }
 
     fn write(mut self, batch: &RecordBatch) -> Result<Self> {
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), batch.columns().to_vec())?;
-        if let Some(writer) = &mut self.writer {
-            writer.write(&batch)?;
-        }
+        self.writer.write(&batch)?;
         Ok(self)
     }
 
     /// Puts the whole file into its place; its size.
     fn finish(mut self) -> Result<usize> {
-        let Some(mut writer) = self.writer.take() else {
-            return internal_err!("store: a kept file is finished once");
-        };
-        writer.finish()?;
-        let buffer = writer.into_inner()?;
-        let file = buffer
-            .into_inner()
-            .map_err(|e| io_error("write", &self.next, e.into_error()))?;
-        file.sync_all()
-            .map_err(|e| io_error("write", &self.next, e))?;
-        let size_of = |path: &Path| fs::metadata(path).map(|data| data.len() as usize);
-        let size = size_of(&self.next).map_err(|e| io_error("read", &self.next, e))?;
-        fs::rename(&self.next, &self.path).map_err(|e| io_error("write", &self.path, e))?;
-        Ok(size)
-    }
-}
-
-impl Drop for KeptWriter {
-    fn drop(&mut self) {
-        // Renamed if it was finished; what cannot be removed is overwritten by the next writer.
-        let _ = fs::remove_file(&self.next);
+        self.writer.finish()?;
+        let file = (self.writer.into_inner()?.into_inner())
+            .map_err(|e| io_error("write", &self.path, e.into_error()))?;
+        Ok(file.commit()? as usize)
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::buffer::Buffer;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::ipc::convert::fb_to_schema;
@@ -19,6 +19,7 @@ use memmap2::Mmap;
 use super::io_error;
 use super::manifest::FileEntry;
 use super::table::Table;
+use crate::files::disk;
 
 /// Footer length and magic at a file's end.
 const TRAILER: usize = 10;
@@ -38,7 +39,7 @@ pub(super) struct TableFile {
 
 impl TableFile {
     pub fn open(path: &Path, table: Table, entry: &FileEntry) -> Result<Self> {
-        let file = File::open(path).map_err(|e| io_error("open", path, e))?;
+        let file = disk::open(path).map_err(|e| io_error("open", path, e))?;
         let size = file
             .metadata()
             .map_err(|e| io_error("read", path, e))?
@@ -77,7 +78,7 @@ impl TableFile {
 
     /// Opens a file that no manifest describes; its schema carries what it needs.
     pub fn open_alone(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|e| io_error("open", path, e))?;
+        let file = disk::open(path).map_err(|e| io_error("open", path, e))?;
         let bytes = map(path, &file)?;
         let (schema, version, blocks) = guarded(path, || footer(&bytes))?;
         let rows = guarded(path, || {
@@ -135,18 +136,27 @@ impl TableFile {
         }
         Ok(decoded)
     }
+
+    /// Columns of a record batch by name, in that order.
+    pub fn columns<const N: usize>(&self, batch: usize, names: [&str; N]) -> Result<[ArrayRef; N]> {
+        let places = names.iter().map(|name| self.schema.index_of(name));
+        let places = places.collect::<std::result::Result<Vec<_>, _>>()?;
+        let decoded = self.read(batch, &places)?;
+        Ok(std::array::from_fn(|place| {
+            Arc::clone(decoded.column(place))
+        }))
+    }
 }
 
 fn map(path: &Path, file: &File) -> Result<Buffer> {
     // SAFETY: files of a committed generation are never written again, only unlinked or replaced by another file, and
-    // an unlinked file stays as it is while mapped. The buffer owns the map.
-    unsafe {
-        let map = Mmap::map(file).map_err(|e| io_error("map", path, e))?;
-        let start = NonNull::new(map.as_ptr().cast_mut())
-            .ok_or_else(|| exec_datafusion_err!("store: map {}: no address", path.display()))?;
-        let len = map.len();
-        Ok(Buffer::from_custom_allocation(start, len, Arc::new(map)))
-    }
+    // an unlinked file stays as it is while mapped. Who cuts it by other means ends this process with SIGBUS.
+    let map = unsafe { Mmap::map(file) }.map_err(|e| io_error("map", path, e))?;
+    let start = NonNull::new(map.as_ptr().cast_mut())
+        .ok_or_else(|| exec_datafusion_err!("store: map {}: no address", path.display()))?;
+    let (len, map) = (map.len(), Arc::new(map));
+    // SAFETY: `len` bytes from `start` on are the map's, and the buffer owns the map.
+    Ok(unsafe { Buffer::from_custom_allocation(start, len, map) })
 }
 
 type Footer = (SchemaRef, MetadataVersion, Vec<Block>);

@@ -70,9 +70,9 @@ impl InfoTable {
 
     /// One row per sparse autoencoder.
     fn saes(&self) -> Result<RecordBatch> {
-        let saes = (self.store.saes()?.iter())
-            .map(|name| Ok(self.store.sae(name)?.manifest))
-            .collect::<Result<Vec<_>>>()?;
+        let saes: Vec<_> = (self.store.stored_saes()?.into_values())
+            .map(|sae| sae.manifest)
+            .collect();
         let text = |of: fn(&SaeManifest) -> Option<&str>| -> ArrayRef {
             Arc::new(StringArray::from_iter(saes.iter().map(of)))
         };

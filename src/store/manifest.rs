@@ -1,17 +1,21 @@
 //! A run's manifest: what was done to make it, and which files hold it.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use datafusion::common::{exec_datafusion_err, exec_err};
 use datafusion::error::Result;
 use serde::{Deserialize, Serialize};
 
+use super::saes::SaeEntry;
 use super::table::Table;
+use crate::files::generations::GenerationName;
 
 /// Version of the files' layout; a store of another version is refused.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
+
+/// Name of a run's manifest.
+pub(super) const MANIFEST: &str = "manifest.json";
 
 /// A file or folder the run was made from.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -20,6 +24,26 @@ pub struct Source {
     pub path: String,
     /// Hash of its content.
     pub hash: String,
+}
+
+impl Source {
+    /// Where something is, from whatever folder it is looked for later.
+    ///
+    /// Errors: the path is no text.
+    pub fn of(path: &Path, hash: &str) -> Result<Self> {
+        let absolute = std::path::absolute(path)
+            .map_err(|e| exec_datafusion_err!("store: find {}: {e}", path.display()))?;
+        match absolute.to_str() {
+            Some(path) => Ok(Self {
+                path: path.to_string(),
+                hash: hash.to_string(),
+            }),
+            None => exec_err!(
+                "store: a path of UTF-8 text is required, got {}",
+                absolute.display()
+            ),
+        }
+    }
 }
 
 /// What wrote the run.
@@ -89,10 +113,14 @@ pub struct RunManifest {
 impl RunManifest {
     /// The present for [`RunManifest::created_at`].
     pub fn now() -> i64 {
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs() as i64)
+        now()
     }
+}
+
+/// Seconds since 1970, UTC.
+pub(super) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs() as i64)
 }
 
 /// A record batch of a file: what a reader must know to leave it out.
@@ -144,27 +172,24 @@ impl FileEntry {
 /// `manifest.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Manifest {
-    #[serde(flatten)]
-    pub head: Head,
+    pub format: u32,
+    pub generation: GenerationName,
     pub facts: RunManifest,
     pub files: Vec<FileEntry>,
+    /// The autoencoders that read its model or made it: their weights lie beside its tables.
+    #[serde(default)]
+    pub saes: Vec<SaeEntry>,
 }
 
-/// The part of a manifest every version has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Head {
-    pub format: u32,
-    pub generation: String,
-}
-
-pub(super) fn path(folder: &Path) -> PathBuf {
-    folder.join("manifest.json")
+/// What a manifest of every version says.
+#[derive(Deserialize)]
+struct Head {
+    format: u32,
 }
 
 impl Manifest {
-    /// Reads the text of `folder`'s manifest.
-    pub fn parse(run: &str, folder: &Path, text: &[u8]) -> Result<Self> {
-        let path = path(folder);
+    /// Reads the text of a manifest. What it says of names is checked: the store may be someone else's.
+    pub fn parse(run: &str, path: &Path, text: &[u8]) -> Result<Self> {
         let unreadable = |e| exec_datafusion_err!("store: read {}: {e}", path.display());
         let head: Head = serde_json::from_slice(text).map_err(unreadable)?;
         if head.format != FORMAT {
@@ -174,7 +199,7 @@ impl Manifest {
                 head.format
             );
         }
-        let manifest: Self = serde_json::from_slice(text).map_err(unreadable)?;
+        let mut manifest: Self = serde_json::from_slice(text).map_err(unreadable)?;
         for file in &manifest.files {
             let table = Table::stored(&file.table);
             if table.is_none_or(|t| file.name != FileEntry::name_for(t, file.layer)) {
@@ -185,15 +210,12 @@ impl Manifest {
                 );
             }
         }
+        for sae in &mut manifest.saes {
+            sae.check(path)?;
+            sae.facts.run = Some(run.to_string());
+        }
+        // A folder that was given another name is another run.
+        manifest.facts.run = run.to_string();
         Ok(manifest)
-    }
-}
-
-/// The generation a run folder's manifest names; `None` without a manifest, an error when it cannot be read.
-pub(super) fn generation(folder: &Path) -> std::io::Result<Option<String>> {
-    match fs::read(path(folder)) {
-        Ok(text) => Ok(Some(serde_json::from_slice::<Head>(&text)?.generation)),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e),
     }
 }

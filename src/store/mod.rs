@@ -4,10 +4,9 @@
 //! rename a new manifest over the old one, so a reader sees the whole old run or the whole new one.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
 use datafusion::error::{DataFusionError, Result};
@@ -16,12 +15,12 @@ use serde::{Deserialize, Serialize};
 mod cache;
 pub mod catalog;
 mod file;
-mod folder;
 mod gather;
 pub mod info;
 mod key_order;
 mod lock;
 mod manifest;
+mod models;
 mod partitions;
 mod provider;
 mod pushdown;
@@ -34,10 +33,17 @@ mod selection;
 mod table;
 mod writer;
 
+use crate::files::disk;
+use crate::files::generations::Generations;
+use crate::files::whole::write_file;
+use lock::Name;
+use manifest::{MANIFEST, Manifest};
+
 pub use cache::RunCache;
 pub use catalog::StoreCatalog;
-pub use folder::FolderWriter;
+pub use lock::Waiting;
 pub use manifest::{Counts, FORMAT, RunManifest, Source, Versions};
+pub use models::{ModelPath, ModelWriter};
 pub use provider::RunTable;
 pub use run::{LayerRow, LayerWeights, Run};
 pub use saes::{SaeManifest, SaeWriter, StoredSae};
@@ -48,16 +54,33 @@ pub use writer::{RunWriter, TableWriter};
 /// Names a run cannot have: the catalog's other schemas.
 const RESERVED: [&str; 3] = ["public", "info", "information_schema"];
 
-/// Folder of the stored models.
-const MODELS: &str = "models";
-
 #[derive(Serialize, Deserialize)]
 struct StoreFile {
     format: u32,
 }
 
-/// A run with the manifest text it was opened from.
-type Opened = (Vec<u8>, Arc<Run>);
+/// The runs of a store that were opened, by name, with the manifest text they were opened from.
+#[derive(Debug, Default)]
+struct OpenedRuns(Mutex<HashMap<String, (Vec<u8>, Arc<Run>)>>);
+
+impl OpenedRuns {
+    fn get(&self, name: &str, text: &[u8]) -> Option<Arc<Run>> {
+        let runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (seen, run) = runs.get(name)?;
+        (seen == text).then(|| Arc::clone(run))
+    }
+
+    fn set(&self, name: &str, text: Vec<u8>, run: &Arc<Run>) {
+        let mut runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        runs.insert(name.to_string(), (text, Arc::clone(run)));
+    }
+
+    /// Those who read it go on; it is opened anew for the next.
+    fn forget(&self, name: &str) {
+        let mut runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        runs.remove(name);
+    }
+}
 
 /// A run that is getting a layer more.
 #[derive(Debug)]
@@ -76,22 +99,23 @@ pub struct Extension {
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
-    /// Runs already opened.
-    opened: Mutex<HashMap<String, Opened>>,
+    opened: Arc<OpenedRuns>,
+    /// The run each autoencoder was found in last.
+    sae_runs: Mutex<HashMap<String, String>>,
 }
 
 impl Store {
     /// Looks at a folder without changing it; a missing one is an empty store.
     pub fn open(root: &Path) -> Result<Self> {
         let path = root.join("store.json");
-        match fs::read(&path) {
+        match disk::read(&path) {
             Ok(text) => {
                 let found: StoreFile = serde_json::from_slice(&text)
                     .map_err(|e| exec_datafusion_err!("store: read {}: {e}", path.display()))?;
                 if found.format != FORMAT {
                     return exec_err!(
-                        "store: {} needs store version {FORMAT}, got version {}: open it with the polysema that \
-                         made it, or choose another store folder",
+                        "store: {} needs store version {FORMAT}, got version {}: choose another store folder and ingest \
+                         into it again, or open this one with the polysema that made it",
                         root.display(),
                         found.format
                     );
@@ -102,7 +126,8 @@ impl Store {
         }
         Ok(Self {
             root: root.to_path_buf(),
-            opened: Mutex::default(),
+            opened: Arc::default(),
+            sae_runs: Mutex::default(),
         })
     }
 
@@ -113,73 +138,82 @@ impl Store {
 
     /// Names of the committed runs, sorted.
     pub fn runs(&self) -> Result<Vec<String>> {
-        let folder = self.root.join("runs");
-        let entries = match fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
-            Err(e) => return Err(io_error("read", &folder, e)),
-        };
-        let mut names = vec![];
-        for entry in entries {
-            let entry = entry.map_err(|e| io_error("read", &folder, e))?;
-            if let Ok(name) = entry.file_name().into_string()
-                && check_name("run", &name).is_ok()
-                && manifest::path(&entry.path()).exists()
-            {
-                names.push(name);
-            }
-        }
+        let entries = disk::entries(&self.root.join("runs"))?;
+        let names = entries.iter().filter_map(|path| path.file_name()?.to_str());
+        let mut names: Vec<_> = names
+            .filter(|name| self.has(name))
+            .map(str::to_string)
+            .collect();
         names.sort();
         Ok(names)
     }
 
-    /// A committed run as it is now; the same [`Run`] until it is replaced.
+    /// A committed run as it is now; the same [`Run`] until it is replaced. It stays readable while it lives.
     pub fn run(&self, name: &str) -> Result<Arc<Run>> {
-        let folder = self.run_folder(name);
-        let path = manifest::path(&folder);
-        let text = match check_name("run", name).map(|()| fs::read(&path)) {
-            Ok(Ok(text)) => text,
-            Ok(Err(e)) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(io_error("read", &path, e));
-            }
-            _ => return self.unknown_run(name),
-        };
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((seen, run)) = opened.get(name)
-            && *seen == text
-        {
-            return Ok(Arc::clone(run));
+        if check_name("run", name).is_err() {
+            return self.unknown_run(name);
         }
-        let run = Arc::new(Run::open(name, &folder, &text)?);
-        opened.insert(name.to_string(), (text, Arc::clone(&run)));
+        let of = self.generations(name);
+        if let Some(text) = of.text()?
+            && let Some(run) = self.opened.get(name, &text)
+        {
+            return Ok(run);
+        }
+        let opened = of.open(|text| {
+            let manifest = Manifest::parse(name, &of.pointer(), text)?;
+            let generation = manifest.generation.clone();
+            Ok((manifest, generation))
+        })?;
+        let Some((text, manifest, generation)) = opened else {
+            return self.unknown_run(name);
+        };
+        let run = Arc::new(Run::new(name, manifest, generation));
+        self.opened.set(name, text, &run);
         Ok(run)
     }
 
-    /// Starts writing a run; it becomes visible with [`RunWriter::commit`].
+    /// Starts writing a run; it becomes visible with [`RunWriter::commit`]. Autoencoders of a run that is replaced are
+    /// taken over, without their layers.
     ///
-    /// Takes the store's write lock and removes what killed writers left behind.
+    /// Holds the run's name, and removes what killed writers left behind.
     pub fn begin(&self, name: &str, replace: bool) -> Result<RunWriter> {
         check_name("run", name)?;
-        let lock = self.prepare()?;
-        let folder = self.run_folder(name);
-        if !replace && manifest::path(&folder).exists() {
+        self.prepare()?;
+        self.sweep()?;
+        let lock = lock::acquire(&self.root, Name { kind: "run", name }, "writing it", None)?;
+        if !replace && self.has(name) {
             return plan_err!(
                 "store: a new run name is required, got '{name}', which exists in {}: pass replace: true to replace it",
                 self.root.display()
             );
         }
-        self.mark()?;
-        writer::sweep(&self.root.join("runs"))?;
-        RunWriter::start(name, &folder, lock)
+        // One that cannot be read has nothing to take over.
+        let replaced = self.has(name).then(|| self.run(name).ok()).flatten();
+        let mut writer = RunWriter::start(self, name, lock)?;
+        if let Some(run) = replaced {
+            for sae in run.saes() {
+                writer.adopt_sae(&run, sae, None)?;
+            }
+        }
+        Ok(writer)
     }
 
     /// Starts the next state of a run, which has a layer of this name and kind more, or anew if it has one already. The
-    /// files of the other layers are taken over; the table `layers` is the caller's to write.
+    /// other layers and autoencoders are taken over; the table `layers` is the caller's to write.
     ///
-    /// Takes the store's write lock and removes what killed writers left behind.
+    /// Waits for who holds the run's name, for as long as `waiting` allows.
     /// Errors: the run has a layer of that name of another kind.
-    pub fn extend(&self, name: &str, layer: &str, kind: &str) -> Result<Extension> {
-        let lock = self.prepare()?;
+    pub fn extend(
+        &self,
+        name: &str,
+        layer: &str,
+        kind: &str,
+        waiting: Waiting<'_>,
+    ) -> Result<Extension> {
+        self.prepare()?;
+        let of = Name { kind: "run", name };
+        check_name("run", name)?;
+        let lock = lock::acquire(&self.root, of, "adding a layer to it", Some(waiting))?;
         // Read under the lock: nobody replaces it meanwhile.
         let run = self.run(name)?;
         let mut layers = run.layers()?;
@@ -193,13 +227,15 @@ impl Store {
         let replaced = same.map(|row| row.layer);
         let next = layers.iter().map(|row| row.layer + 1).max().unwrap_or(0);
         layers.retain(|row| Some(row.layer) != replaced);
-        writer::sweep(&self.root.join("runs"))?;
-        let mut writer = RunWriter::start(name, &self.run_folder(name), lock)?;
+        let mut writer = RunWriter::start(self, name, lock)?;
         let kept = |file: &&manifest::FileEntry| {
             file.table != Table::Layers.name() && (file.layer.is_none() || file.layer != replaced)
         };
         for file in run.entries().iter().filter(kept) {
-            writer.adopt(run.folder(), file)?;
+            writer.adopt(&run, file)?;
+        }
+        for sae in run.saes().iter().filter(|sae| sae.facts.name != layer) {
+            writer.adopt_sae(&run, sae, sae.facts.layer)?;
         }
         Ok(Extension {
             writer,
@@ -209,89 +245,50 @@ impl Store {
         })
     }
 
-    /// Starts writing a model's folder; it becomes visible with [`FolderWriter::commit`]. Takes the store's write lock.
-    pub fn begin_model(&self, name: &str, replace: bool) -> Result<FolderWriter> {
-        check_name("model", name)?;
-        let lock = self.prepare()?;
-        if !replace && self.has_model(name) {
-            return plan_err!(
-                "store: a new model name is required, got '{name}', which exists in {}: pass replace: true to \
-                 replace it",
-                self.root.display()
-            );
-        }
-        self.mark()?;
-        FolderWriter::start(&self.root.join(MODELS), name, lock)
-    }
-
-    /// Whether a model of this name is stored.
-    pub fn has_model(&self, name: &str) -> bool {
-        check_name("model", name).is_ok() && self.model_folder(name).is_dir()
-    }
-
-    /// Names of the stored models, sorted.
-    pub fn models(&self) -> Result<Vec<String>> {
-        let mut names: Vec<String> = writer::entries(&self.root.join(MODELS))?
-            .iter()
-            .filter_map(|path| Some(path.file_name()?.to_str()?.to_string()))
-            .filter(|name| self.has_model(name))
-            .collect();
-        names.sort();
-        Ok(names)
-    }
-
-    /// Where a model is: the stored model of that name if no file or folder is called so, else the path itself.
-    pub fn resolve_model(&self, model: &Path) -> Result<PathBuf> {
-        let name = model
-            .to_str()
-            .filter(|name| check_name("model", name).is_ok());
-        let Some(name) = name.filter(|_| !model.exists()) else {
-            return Ok(model.to_path_buf());
-        };
-        if self.has_model(name) {
-            return Ok(self.model_folder(name));
-        }
-        let known = match self.models()?.as_slice() {
-            [] => "it has none".to_string(),
-            names => format!("stored models: {}", names.join(", ")),
-        };
-        exec_err!(
-            "store: a model folder, a safetensors file or a model of {} is required, got '{name}'; {known}",
-            self.root.display()
-        )
-    }
-
-    /// Makes the store's folder and takes its write lock.
-    fn prepare(&self) -> Result<lock::WriteLock> {
-        fs::create_dir_all(&self.root).map_err(|e| io_error("create", &self.root, e))?;
-        let lock = lock::acquire(&self.root)?;
+    /// Makes the store's folder, of this version. Only what writes needs it.
+    fn prepare(&self) -> Result<()> {
+        disk::create_folders(&self.root).map_err(|e| io_error("create", &self.root, e))?;
+        let _lock = lock::store(&self.root)?;
         // Another process may have made the store since this one looked at it.
         Self::open(&self.root)?;
-        Ok(lock)
+        let path = self.root.join("store.json");
+        if path.exists() {
+            return Ok(());
+        }
+        let text = serde_json::to_vec(&StoreFile { format: FORMAT })
+            .map_err(|e| exec_datafusion_err!("store: write {}: {e}", path.display()))?;
+        write_file(&path, &text)
     }
 
-    /// Writes the store's version into a new one. Only under the write lock.
-    fn mark(&self) -> Result<()> {
-        let path = self.root.join("store.json");
-        if !path.exists() {
-            let text = serde_json::to_vec(&StoreFile { format: FORMAT })
-                .map_err(|e| exec_datafusion_err!("store: write {}: {e}", path.display()))?;
-            writer::write_atomically(&path, &text)?;
+    /// Removes what killed writers left in the runs that nobody writes.
+    fn sweep(&self) -> Result<()> {
+        for path in disk::entries(&self.root.join("runs"))? {
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_str()
+                .unwrap_or_default();
+            let of = Name { kind: "run", name };
+            if check_name("run", name).is_ok()
+                && let Ok(_lock) = lock::acquire(&self.root, of, "cleaning it up", None)
+            {
+                self.generations(name).sweep()?;
+            }
         }
         Ok(())
     }
 
-    fn model_folder(&self, name: &str) -> PathBuf {
-        self.root.join(MODELS).join(name)
-    }
-
     /// Whether a run of this name is committed, readable or not.
     pub fn has(&self, name: &str) -> bool {
-        check_name("run", name).is_ok() && manifest::path(&self.run_folder(name)).exists()
+        check_name("run", name).is_ok() && self.generations(name).exists()
     }
 
-    fn run_folder(&self, name: &str) -> PathBuf {
-        self.root.join("runs").join(name)
+    fn generations(&self, run: &str) -> Generations {
+        Generations::new(self.root.join("runs").join(run), MANIFEST)
+    }
+
+    fn sae_runs(&self) -> MutexGuard<'_, HashMap<String, String>> {
+        self.sae_runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn unknown_run<T>(&self, name: &str) -> Result<T> {
@@ -332,3 +329,7 @@ fn check_name(kind: &str, name: &str) -> Result<()> {
 fn io_error(action: &str, path: &Path, error: io::Error) -> DataFusionError {
     exec_datafusion_err!("store: {action} {}: {error}", path.display())
 }
+
+#[cfg(test)]
+#[path = "commit_tests.rs"]
+mod tests;

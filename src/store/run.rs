@@ -1,7 +1,7 @@
 //! One committed run: its manifest, and its files mapped when a query first needs them.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
@@ -12,7 +12,9 @@ use datafusion::error::Result;
 use super::file::TableFile;
 use super::gather::{TokenColumn, VectorColumn};
 use super::manifest::{FileEntry, Manifest, RunManifest};
+use super::saes::SaeEntry;
 use super::table::Table;
+use crate::files::generations::Snapshot;
 
 /// A row of the table `layers`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,26 +44,25 @@ pub struct LayerWeights {
     pub w_out: Vec<f32>,
 }
 
-/// A run as one generation of files; stays readable when the run is replaced, as far as its files are mapped.
+/// A run as one generation of files; stays readable when the run is replaced or removed.
 #[derive(Debug)]
 pub struct Run {
     name: String,
-    folder: PathBuf,
+    generation: Snapshot,
     manifest: Manifest,
     mapped: Mutex<HashMap<String, Arc<TableFile>>>,
     tokens: Mutex<Option<Arc<TokenColumn>>>,
 }
 
 impl Run {
-    pub(super) fn open(name: &str, folder: &Path, text: &[u8]) -> Result<Self> {
-        let manifest = Manifest::parse(name, folder, text)?;
-        Ok(Self {
+    pub(super) fn new(name: &str, manifest: Manifest, generation: Snapshot) -> Self {
+        Self {
             name: name.to_string(),
-            folder: folder.join(&manifest.head.generation),
+            generation,
             manifest,
             mapped: Mutex::default(),
             tokens: Mutex::default(),
-        })
+        }
     }
 
     /// The run's name.
@@ -71,7 +72,7 @@ impl Run {
 
     /// The folder of this generation's files.
     pub(super) fn folder(&self) -> &Path {
-        &self.folder
+        self.generation.path()
     }
 
     /// What was done to make it.
@@ -82,6 +83,11 @@ impl Run {
     /// Every file of it.
     pub(super) fn entries(&self) -> &[FileEntry] {
         &self.manifest.files
+    }
+
+    /// The autoencoders that belong to it.
+    pub(super) fn saes(&self) -> &[SaeEntry] {
+        &self.manifest.saes
     }
 
     /// The files of a table, by layer.
@@ -105,25 +111,26 @@ impl Run {
     pub fn layers(&self) -> Result<Vec<LayerRow>> {
         let file = self.map_one(Table::Layers, None)?;
         let mut rows = vec![];
+        let names = [
+            "layer",
+            "d_in",
+            "n_neurons",
+            "name",
+            "kind",
+            "activation_function",
+        ];
         for batch in 0..file.rows().len() {
-            let batch = file.read(batch, &[0, 1, 2, 3, 4, 5])?;
-            let int = |column: usize, row: usize| {
-                batch.column(column).as_primitive::<Int32Type>().value(row)
-            };
-            let text = |column: usize, row: usize| {
-                batch
-                    .column(column)
-                    .as_string::<i32>()
-                    .value(row)
-                    .to_string()
-            };
-            rows.extend((0..batch.num_rows()).map(|row| LayerRow {
-                layer: int(0, row),
-                name: text(1, row),
-                kind: text(2, row),
-                d_in: int(3, row),
-                n_neurons: int(4, row),
-                activation_function: text(5, row),
+            let columns = file.columns(batch, names)?;
+            let [layer, d_in, n_neurons, name, kind, function] = &columns;
+            let int = |column: &ArrayRef, row| column.as_primitive::<Int32Type>().value(row);
+            let text = |column: &ArrayRef, row| column.as_string::<i32>().value(row).to_string();
+            rows.extend((0..layer.len()).map(|row| LayerRow {
+                layer: int(layer, row),
+                name: text(name, row),
+                kind: text(kind, row),
+                d_in: int(d_in, row),
+                n_neurons: int(n_neurons, row),
+                activation_function: text(function, row),
             }));
         }
         Ok(rows)
@@ -142,10 +149,10 @@ impl Run {
             out.extend_from_slice(&values.values()[start as usize..end as usize]);
         };
         for batch in 0..file.rows().len() {
-            let batch = file.read(batch, &[2, 4])?;
-            n += batch.num_rows();
-            append(batch.column(0), &mut w_in);
-            append(batch.column(1), &mut w_out);
+            let [received, written] = file.columns(batch, ["w_in", "w_out"])?;
+            n += received.len();
+            append(&received, &mut w_in);
+            append(&written, &mut w_out);
         }
         Ok(LayerWeights { n, w_in, w_out })
     }
@@ -157,8 +164,8 @@ impl Run {
         let file = self.map_one(Table::Neurons, Some(layer))?;
         let mut max = vec![];
         for batch in 0..file.rows().len() {
-            let batch = file.read(batch, &[5])?;
-            max.extend_from_slice(batch.column(0).as_primitive::<Float32Type>().values());
+            let [column] = file.columns(batch, ["max_activation"])?;
+            max.extend_from_slice(column.as_primitive::<Float32Type>().values());
         }
         Ok(max)
     }
@@ -177,7 +184,7 @@ impl Run {
         if let Some(file) = mapped.get(&entry.name) {
             return Ok(Arc::clone(file));
         }
-        let path = self.folder.join(&entry.name);
+        let path = self.folder().join(&entry.name);
         let file = Arc::new(TableFile::open(&path, table, entry)?);
         mapped.insert(entry.name.clone(), Arc::clone(&file));
         Ok(file)

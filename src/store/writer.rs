@@ -1,11 +1,9 @@
 //! Writes a run: files into a new generation, then one rename that makes them the run.
 //! Over 400 lines with its tests, which need its insides: what a crash leaves behind is only seen here.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::compute::cast;
@@ -15,24 +13,27 @@ use datafusion::arrow::ipc::writer::FileWriter;
 use datafusion::common::{exec_datafusion_err, exec_err, plan_datafusion_err, plan_err};
 use datafusion::error::{DataFusionError, Result};
 
-use super::io_error;
 use super::key_order::KeyOrder;
-use super::lock::WriteLock;
-use super::manifest::{self, BatchEntry, Counts, FORMAT, FileEntry, Head, Manifest, RunManifest};
+use super::lock::{self, WriteLock};
+use super::manifest::{BatchEntry, Counts, FORMAT, FileEntry, Manifest, RunManifest};
+use super::run::Run;
+use super::saes::{SaeEntry, SaeManifest};
 use super::table::Table;
-
-const GENERATION: &str = "gen-";
+use super::{OpenedRuns, Store, check_name, io_error};
+use crate::files::disk::{self, DiskFile};
+use crate::files::generations::NewGeneration;
 
 /// A run being written; invisible until [`RunWriter::commit`], gone when dropped without it.
 #[derive(Debug)]
 pub struct RunWriter {
     name: String,
-    folder: PathBuf,
-    generation: PathBuf,
+    root: PathBuf,
+    generation: NewGeneration,
     scratch: PathBuf,
     files: Arc<Mutex<Files>>,
-    committed: bool,
-    _lock: WriteLock,
+    saes: Vec<SaeEntry>,
+    opened: Arc<OpenedRuns>,
+    lock: WriteLock,
 }
 
 #[derive(Debug, Default)]
@@ -47,24 +48,20 @@ fn locked(files: &Mutex<Files>) -> MutexGuard<'_, Files> {
 }
 
 impl RunWriter {
-    pub(super) fn start(name: &str, folder: &Path, lock: WriteLock) -> Result<Self> {
-        let stamp = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_nanos());
-        let generation = folder.join(format!("{GENERATION}{stamp:x}"));
-        let scratch = generation.join("scratch");
-        // Made before the folders, so that a failure below cleans up after itself.
-        let writer = Self {
+    pub(super) fn start(store: &Store, name: &str, lock: WriteLock) -> Result<Self> {
+        let generation = store.generations(name).begin()?;
+        let scratch = generation.path().join("scratch");
+        disk::create_folder(&scratch).map_err(|e| io_error("create", &scratch, e))?;
+        Ok(Self {
             name: name.to_string(),
-            folder: folder.to_path_buf(),
+            root: store.root().to_path_buf(),
             generation,
             scratch,
             files: Arc::default(),
-            committed: false,
-            _lock: lock,
-        };
-        fs::create_dir_all(&writer.scratch).map_err(|e| io_error("create", &writer.scratch, e))?;
-        Ok(writer)
+            saes: vec![],
+            opened: Arc::clone(&store.opened),
+            lock,
+        })
     }
 
     /// The run's name.
@@ -78,20 +75,51 @@ impl RunWriter {
     }
 
     /// Takes over a finished file of another generation of the run, without copying it where the disk allows.
-    pub(super) fn adopt(&mut self, generation: &Path, file: &FileEntry) -> Result<()> {
-        let (from, to) = (
-            generation.join(&file.name),
-            self.generation.join(&file.name),
-        );
-        if fs::hard_link(&from, &to).is_err() {
-            fs::copy(&from, &to).map_err(|e| io_error("copy", &from, e))?;
-            File::open(&to)
-                .and_then(|copy| copy.sync_all())
-                .map_err(|e| io_error("write", &to, e))?;
-        }
+    pub(super) fn adopt(&mut self, run: &Run, file: &FileEntry) -> Result<()> {
+        self.link(run, &file.name)?;
         let mut files = locked(&self.files);
         files.begun.push(file.name.clone());
         files.finished.push(file.clone());
+        Ok(())
+    }
+
+    /// Takes over an autoencoder of another generation of the run, with its layer if that is taken over too.
+    pub(super) fn adopt_sae(
+        &mut self,
+        run: &Run,
+        sae: &SaeEntry,
+        layer: Option<i32>,
+    ) -> Result<()> {
+        self.link(run, &SaeEntry::file_name(&sae.facts.name))?;
+        let mut sae = sae.clone();
+        sae.facts.layer = layer;
+        self.saes.push(sae);
+        Ok(())
+    }
+
+    fn link(&self, run: &Run, name: &str) -> Result<()> {
+        let (from, to) = (run.folder().join(name), self.generation.path().join(name));
+        // What is no file has no place in a store.
+        disk::open(&from).map_err(|e| io_error("open", &from, e))?;
+        disk::link(&from, &to).map_err(|e| io_error("copy", &from, e))
+    }
+
+    /// Adds an autoencoder, or replaces the one of its name: `write` writes its weights as a file.
+    pub fn add_sae(
+        &mut self,
+        facts: SaeManifest,
+        write: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
+        check_name("sae", &facts.name)?;
+        let generation = self.generation.path();
+        let path = generation.join(SaeEntry::file_name(&facts.name));
+        if path.exists() {
+            // It may be another name of the last generation's file.
+            disk::remove_file(&path).map_err(|e| io_error("remove", &path, e))?;
+        }
+        self.saes.retain(|sae| sae.facts.name != facts.name);
+        write(&path)?;
+        self.saes.push(SaeEntry::of(facts, generation)?);
         Ok(())
     }
 
@@ -120,14 +148,10 @@ impl RunWriter {
     /// Begins a stored table, or its file of one layer. Dictionary columns are stored unpacked.
     pub fn table(
         &self,
-        table: &str,
+        table: Table,
         layer: Option<usize>,
         schema: SchemaRef,
     ) -> Result<TableWriter> {
-        let table = Table::stored(table).ok_or_else(|| {
-            let known = Table::CANONICAL.map(Table::name).join(", ");
-            plan_datafusion_err!("store: one of {known}, vectors is required, got table '{table}'")
-        })?;
         if table.per_layer() != layer.is_some() {
             return plan_err!(
                 "store: {table} requires {}, got {}",
@@ -148,7 +172,8 @@ impl RunWriter {
         if files.begun.contains(&name) {
             return plan_err!("store: {name} requires one writer, got a second");
         }
-        let writer = TableWriter::create(&self.generation.join(&name), table, layer, &schema)?;
+        let writer =
+            TableWriter::create(&self.generation.path().join(&name), table, layer, &schema)?;
         files.begun.push(name);
         Ok(TableWriter {
             files: Some(Arc::clone(&self.files)),
@@ -156,8 +181,8 @@ impl RunWriter {
         })
     }
 
-    /// Makes the run visible, in place of the one it replaces.
-    pub fn commit(mut self, facts: RunManifest) -> Result<()> {
+    /// Makes the run visible with its autoencoders, in place of the one it replaces.
+    pub fn commit(self, facts: RunManifest) -> Result<()> {
         let mut files = std::mem::take(&mut *locked(&self.files));
         // Whatever order they were written in.
         files.finished.sort_by(|a, b| a.name.cmp(&b.name));
@@ -175,46 +200,25 @@ impl RunWriter {
                 facts.run
             );
         }
-        fs::remove_dir_all(&self.scratch).map_err(|e| io_error("remove", &self.scratch, e))?;
-        sync_folder(&self.generation)?;
-        let generation = self
-            .generation
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
+        disk::remove_all(&self.scratch).map_err(|e| io_error("remove", &self.scratch, e))?;
+        let path = self.generation.of().pointer();
         let manifest = Manifest {
-            head: Head {
-                format: FORMAT,
-                generation,
-            },
+            format: FORMAT,
+            generation: self.generation.name().clone(),
             facts,
             files: files.finished,
+            saes: self.saes,
         };
-        let path = manifest::path(&self.folder);
         let text = serde_json::to_vec(&manifest)
             .map_err(|e| exec_datafusion_err!("store: write {}: {e}", path.display()))?;
-        // Unreadable means of an unknown version: its files are then swept by nobody, as its owner may want them.
-        let replaced = manifest::generation(&self.folder).ok().flatten();
-        write_atomically(&path, &text)?;
-        self.committed = true;
-        if let Some(folder) = self.folder.parent() {
-            sync_folder(folder)?;
-        }
-        if let Some(replaced) = replaced {
-            // Readers keep their memory maps; what cannot be removed now is swept by the next writer.
-            let _ = fs::remove_dir_all(self.folder.join(replaced));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for RunWriter {
-    fn drop(&mut self) {
-        if !self.committed {
-            // What cannot be removed is invisible, and swept by the next writer.
-            let _ = fs::remove_dir_all(&self.generation);
-            let _ = fs::remove_dir(&self.folder);
-        }
+        // Before the store's lock, which others wait for.
+        self.generation.sync()?;
+        let commit = lock::store(&self.root)?;
+        // What this store keeps open of the replaced run would keep its files.
+        self.opened.forget(&self.name);
+        let committed = self.generation.commit(&text);
+        drop((commit, self.lock));
+        committed
     }
 }
 
@@ -225,7 +229,7 @@ pub struct TableWriter {
     layer: Option<i32>,
     schema: SchemaRef,
     order: KeyOrder,
-    writer: FileWriter<BufWriter<File>>,
+    writer: FileWriter<BufWriter<DiskFile>>,
     batches: Vec<BatchEntry>,
     files: Option<Arc<Mutex<Files>>>,
 }
@@ -233,7 +237,17 @@ pub struct TableWriter {
 impl TableWriter {
     fn create(path: &Path, table: Table, layer: Option<i32>, schema: &Schema) -> Result<Self> {
         let schema = Arc::new(unpacked(schema)?);
-        let file = File::create(path).map_err(|e| io_error("create", path, e))?;
+        let file = disk::create_new(path).map_err(|e| io_error("create", path, e))?;
+        Self::within(path, file, table, layer, schema)
+    }
+
+    fn within(
+        path: &Path,
+        file: DiskFile,
+        table: Table,
+        layer: Option<i32>,
+        schema: SchemaRef,
+    ) -> Result<Self> {
         let writer =
             FileWriter::try_new(BufWriter::new(file), &schema).map_err(|e| write_error(path, e))?;
         Ok(Self {
@@ -270,11 +284,7 @@ impl TableWriter {
         let file = buffer
             .into_inner()
             .map_err(|e| io_error("write", path, e.into_error()))?;
-        file.sync_all().map_err(|e| io_error("write", path, e))?;
-        let size_bytes = file
-            .metadata()
-            .map_err(|e| io_error("read", path, e))?
-            .len();
+        let size_bytes = file.sync().map_err(|e| io_error("write", path, e))?;
         if let Some(files) = self.files {
             locked(&files).finished.push(FileEntry {
                 table: self.table.name().to_string(),
@@ -353,73 +363,6 @@ fn unpacked(schema: &Schema) -> Result<Schema> {
     Ok(Schema::new(fields))
 }
 
-/// Replaces a small file by a whole new one.
-pub(super) fn write_atomically(path: &Path, text: &[u8]) -> Result<()> {
-    let next = path.with_extension("json.next");
-    let written = File::create(&next)
-        .and_then(|mut file| {
-            file.write_all(text)?;
-            file.sync_all()
-        })
-        .and_then(|()| fs::rename(&next, path));
-    if let Err(e) = written {
-        let _ = fs::remove_file(&next);
-        return Err(io_error("write", path, e));
-    }
-    path.parent().map_or(Ok(()), sync_folder)
-}
-
-/// A new name is on disk only once its folder is.
-pub(super) fn sync_folder(folder: &Path) -> Result<()> {
-    if cfg!(unix) {
-        File::open(folder)
-            .and_then(|f| f.sync_all())
-            .map_err(|e| io_error("write", folder, e))?;
-    }
-    Ok(())
-}
-
-/// Removes what killed writers left in `runs`. Only under the write lock.
-pub(super) fn sweep(runs: &Path) -> Result<()> {
-    for folder in entries(runs)? {
-        // A manifest that cannot be read names a generation nobody knows: leave everything.
-        let Ok(current) = manifest::generation(&folder) else {
-            continue;
-        };
-        for path in entries(&folder)? {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if name.starts_with(GENERATION) && current.as_deref() != Some(&*name) {
-                fs::remove_dir_all(&path).map_err(|e| io_error("remove", &path, e))?;
-            } else if name.ends_with(".json.next") {
-                fs::remove_file(&path).map_err(|e| io_error("remove", &path, e))?;
-            }
-        }
-        if current.is_none() {
-            // Fails, as it should, where someone keeps other files.
-            let _ = fs::remove_dir(&folder);
-        }
-    }
-    Ok(())
-}
-
-pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
-    match fs::read_dir(folder) {
-        Ok(entries) => entries
-            .map(|entry| entry.map(|e| e.path()))
-            .collect::<io::Result<_>>()
-            .map_err(|e| io_error("read", folder, e)),
-        Err(e)
-            if matches!(
-                e.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            Ok(vec![])
-        }
-        Err(e) => Err(io_error("read", folder, e)),
-    }
-}
-
 fn write_error(path: &Path, error: ArrowError) -> DataFusionError {
     match error {
         ArrowError::IoError(_, e) => io_error("write", path, e),
@@ -440,7 +383,8 @@ mod tests {
             return Ok(());
         }
         let schema = super::super::schema::layers();
-        let mut writer = TableWriter::create(full, Table::Layers, None, &schema)?;
+        let file = DiskFile::of(std::fs::File::options().write(true).open(full)?);
+        let mut writer = TableWriter::within(full, file, Table::Layers, None, Arc::clone(&schema))?;
         let columns = schema
             .fields()
             .iter()

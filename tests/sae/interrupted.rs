@@ -157,30 +157,40 @@ fn a_checkpoint_of_other_options_is_not_gone_on_from() {
     train(&store, &request("s", &anew), 400, &mut |_| false).expect("trained");
     assert_eq!(store.sae("s").expect("stored").manifest.steps, 13);
     // The checkpoints go with the training.
-    assert!(!folder.path().join("saes/s/training").exists());
+    assert!(!folder.path().join("training/s").exists());
 }
 
 #[test]
-fn a_checkpoint_that_cannot_be_written_leaves_the_last_one() {
+fn a_damaged_checkpoint_is_named_and_begun_anew() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Store::open(folder.path()).expect("a store");
     let long = [("epochs", "1000000"), ("checkpoint_every", "10")];
     let stopped = train(&store, &request("s", &long), 400, &mut |step| step > 20);
     assert!(stopped.is_err(), "cancelled");
-    // As on a full disk: the next one has no place.
-    let training = folder.path().join("saes/s/training");
-    std::fs::write(training.join("checkpoint.next"), "in the way").expect("writable");
-    let error = train(&store, &request("s", &long), 400, &mut |_| false).expect_err("no place");
-    let message = error.strip_backtrace();
-    assert!(message.contains("train_sae: create "), "{message}");
-    assert!(training.join("checkpoint/state.safetensors").exists());
-    assert!(!store.has_sae("s"));
-    // A damaged one is named.
-    std::fs::remove_file(training.join("checkpoint.next")).expect("removable");
-    std::fs::write(training.join("checkpoint/state.safetensors"), "cut").expect("writable");
-    let error = train(&store, &request("s", &long), 400, &mut |_| false).expect_err("damaged");
-    let message = error.strip_backtrace();
-    assert!(message.contains("state.safetensors"), "{message}");
+    let pointer = folder.path().join("training/s/checkpoint.json");
+    let text = std::fs::read_to_string(&pointer).expect("a checkpoint");
+    let saved: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let generation = saved["generation"].as_str().expect("a generation");
+    let state = pointer.with_file_name(generation).join("state.safetensors");
+    std::fs::write(state, "cut").expect("writable");
+    let refused = |part: &str| {
+        let error = train(&store, &request("s", &long), 400, &mut |_| false).expect_err("damaged");
+        let message = error.strip_backtrace();
+        assert!(
+            message.contains(part) && message.contains("pass resume: false"),
+            "{message}"
+        );
+        assert!(!store.has_sae("s"));
+    };
+    refused("state.safetensors");
+    std::fs::write(&pointer, "{").expect("writable");
+    refused("checkpoint.json");
+    let anew = [("epochs", "1"), ("resume", "false"), ("replace", "true")];
+    train(&store, &request("s", &anew), 400, &mut |_| false).expect("trained");
+    // Nor does it keep one that is there from being replaced.
+    std::fs::create_dir_all(folder.path().join("training/s")).expect("writable");
+    std::fs::write(&pointer, "{").expect("writable");
+    train(&store, &request("s", &anew), 400, &mut |_| false).expect("replaced");
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub use datafusion::datasource::MemTable;
 pub use datafusion::error::Result;
 pub use datafusion::prelude::{SessionConfig, SessionContext};
 pub use polysema::store::{
-    Counts, FORMAT, RunManifest, RunWriter, Source, Store, StoreCatalog, schema,
+    Counts, FORMAT, RunManifest, RunWriter, Source, Store, StoreCatalog, Table, schema,
 };
 
 pub const LAYERS: i32 = 3;
@@ -95,7 +95,7 @@ pub fn examples_batch(layer: i32, neurons: &[i32]) -> Result<RecordBatch> {
 
 pub fn write(
     writer: &mut RunWriter,
-    table: &str,
+    table: Table,
     layer: Option<i32>,
     batches: &[RecordBatch],
 ) -> Result<()> {
@@ -119,7 +119,7 @@ pub fn fill(writer: &mut RunWriter, salt: f32) -> Result<()> {
             text((0..LAYERS).map(|_| "relu".to_string())),
         ],
     )?;
-    write(writer, "layers", None, &[layers])?;
+    write(writer, Table::Layers, None, &[layers])?;
     let mut fields = schema::documents().fields().to_vec();
     fields.push(Arc::new(Field::new("split", DataType::Utf8, true)));
     let documents = RecordBatch::try_new(
@@ -131,7 +131,7 @@ pub fn fill(writer: &mut RunWriter, salt: f32) -> Result<()> {
             text((0..DOCUMENTS).map(|d| format!("part {}", d % 2))),
         ],
     )?;
-    write(writer, "documents", None, &[documents])?;
+    write(writer, Table::Documents, None, &[documents])?;
     // Batches of four tokens, so that windows cross them.
     let rows = DOCUMENTS * TOKENS;
     let tokens = RecordBatch::try_new(
@@ -147,7 +147,7 @@ pub fn fill(writer: &mut RunWriter, salt: f32) -> Result<()> {
         .step_by(4)
         .map(|r| tokens.slice(r, 4.min(rows as usize - r)))
         .collect();
-    write(writer, "tokens", None, &tokens)?;
+    write(writer, Table::Tokens, None, &tokens)?;
     for layer in 0..LAYERS {
         let neurons = RecordBatch::try_new(
             schema::neurons(),
@@ -165,7 +165,7 @@ pub fn fill(writer: &mut RunWriter, salt: f32) -> Result<()> {
         )?;
         write(
             writer,
-            "neurons",
+            Table::Neurons,
             Some(layer),
             &[neurons.slice(0, 3), neurons.slice(3, 4)],
         )?;
@@ -175,7 +175,7 @@ pub fn fill(writer: &mut RunWriter, salt: f32) -> Result<()> {
             examples_batch(layer, &[5])?,
             examples_batch(layer, &[6])?,
         ];
-        write(writer, "examples", Some(layer), &batches)?;
+        write(writer, Table::Examples, Some(layer), &batches)?;
         let histograms = RecordBatch::try_new(
             schema::histograms(),
             vec![
@@ -189,7 +189,7 @@ pub fn fill(writer: &mut RunWriter, salt: f32) -> Result<()> {
                 )),
             ],
         )?;
-        write(writer, "histograms", Some(layer), &[histograms])?;
+        write(writer, Table::Histograms, Some(layer), &[histograms])?;
         let values = (0..DOCUMENTS).flat_map(|d| vector(layer, d, salt));
         let vectors = FixedSizeListArray::try_new(
             Arc::new(Field::new_list_field(DataType::Float32, false)),
@@ -201,7 +201,7 @@ pub fn fill(writer: &mut RunWriter, salt: f32) -> Result<()> {
             RecordBatch::try_new(schema::vectors(D_IN as usize), vec![Arc::new(vectors)])?;
         write(
             writer,
-            "vectors",
+            Table::Vectors,
             Some(layer),
             &[vectors.slice(0, 2), vectors.slice(2, 3)],
         )?;
@@ -261,14 +261,17 @@ pub fn demo() -> Result<tempfile::TempDir> {
     Ok(dir)
 }
 
+/// The generation folders of a run.
+pub fn generations(root: &Path, run: &str) -> Vec<PathBuf> {
+    let folder = root.join("runs").join(run);
+    let entries = fs::read_dir(folder).expect("the run's folder");
+    let paths = entries.map(|e| e.expect("an entry").path());
+    paths.filter(|p| p.is_dir()).collect()
+}
+
 /// The only generation folder of a run.
 pub fn generation(root: &Path, run: &str) -> PathBuf {
-    let folder = root.join("runs").join(run);
-    let mut found: Vec<_> = fs::read_dir(folder)
-        .expect("the run's folder")
-        .map(|e| e.expect("an entry").path())
-        .filter(|p| p.is_dir())
-        .collect();
+    let mut found = generations(root, run);
     assert_eq!(found.len(), 1, "one generation");
     found.remove(0)
 }

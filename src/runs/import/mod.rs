@@ -187,7 +187,7 @@ fn import(
         counts.examples += written.examples;
         counts.vectors += written.vectors;
     }
-    let manifest = manifest(request, [model_hash, data_hash], counts, report.seconds());
+    let manifest = manifest(request, [model_hash, data_hash], counts, report.seconds())?;
     report.tick()?;
     run.commit(manifest.clone())?;
     report.finish(
@@ -205,27 +205,25 @@ fn manifest(
     hashes: [blake3::Hasher; 2],
     counts: Counts,
     seconds: f64,
-) -> RunManifest {
-    let [model, corpus] = hashes.map(|hasher| Source {
-        path: request.folder.display().to_string(),
-        hash: hasher.finalize().to_hex().to_string(),
-    });
+) -> Result<RunManifest> {
+    let [model, corpus] =
+        hashes.map(|hasher| Source::of(&request.folder, hasher.finalize().to_hex().as_str()));
     let mut options = request.options.to_json();
     options.retain(|name, _| SHARED.contains(&name.as_str()));
     let function = request.activation_function.map(Activation::name);
     options.insert(ACTIVATION_FUNCTION.name.to_string(), function.into());
-    RunManifest {
+    Ok(RunManifest {
         run: request.run.clone(),
-        model,
+        model: model?,
         architecture: "imported".to_string(),
-        corpus,
+        corpus: corpus?,
         layer_norm: "given".to_string(),
         options,
         versions: Versions::default(),
         counts,
         seconds,
         created_at: RunManifest::now(),
-    }
+    })
 }
 
 /// A block of rows, finite, hashed.

@@ -14,7 +14,7 @@ use super::file_error;
 use super::folder::Folder;
 use crate::corpus::Documents;
 use crate::runs::progress::Reporter;
-use crate::store::{RunWriter, schema};
+use crate::store::{RunWriter, Table, schema};
 
 /// Rows of a record batch of `tokens`.
 const TOKEN_ROWS: usize = 16_384;
@@ -141,7 +141,7 @@ fn write_tokens(
     run: &mut RunWriter,
     report: &mut Reporter<'_>,
 ) -> Result<()> {
-    let mut table = run.table("tokens", None, schema::tokens())?;
+    let mut table = run.table(Table::Tokens, None, schema::tokens())?;
     let n_rows = starts[starts.len() - 1] as usize;
     let mut document = 0;
     for first in (0..n_rows).step_by(TOKEN_ROWS) {
@@ -196,7 +196,7 @@ fn write_documents(
         columns.push(Arc::new(Int64Array::from_iter_values(ids)));
     }
     let schema = Arc::new(Schema::new(fields));
-    let mut table = run.table("documents", None, Arc::clone(&schema))?;
+    let mut table = run.table(Table::Documents, None, Arc::clone(&schema))?;
     table.write(&RecordBatch::try_new(schema, columns)?)?;
     table.finish()
 }

@@ -1,13 +1,14 @@
-//! A folder that is there whole or not at all: written beside its place, brought to the disk, renamed.
+//! A folder in another tool's format, there whole or not at all.
 
-use std::fs::{self, File};
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::fs;
+use std::io::Write;
+use std::path::Path;
 
 use datafusion::error::{DataFusionError, Result};
 
 use super::invalid;
+use crate::files::disk;
+use crate::files::whole::NewFolder;
 
 /// What may lie in a folder that is replaced, so that nothing else is lost with it.
 const REPLACEABLE: [&str; 6] = [
@@ -19,59 +20,23 @@ const REPLACEABLE: [&str; 6] = [
     "ae.pt",
 ];
 
-/// Distinguishes folders written at the same time by one process.
-static NEXT: AtomicU64 = AtomicU64::new(0);
-
 /// Lets `fill` write the files of a new folder. An error leaves what was there before.
 pub(super) fn write(
     folder: &Path,
     replace: bool,
     fill: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<()> {
-    let Some(name) = folder.file_name() else {
-        return Err(invalid(format!(
-            "{}: a folder with a name is required",
-            folder.display()
-        )));
-    };
-    let exists = fs::symlink_metadata(folder).is_ok();
-    if exists {
+    if fs::symlink_metadata(folder).is_ok() {
         check_replaceable(folder, replace)?;
     }
-    let parent = match folder.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let beside = |what: &str| {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let process = std::process::id();
-        parent.join(format!(".{}.{process}-{number}.{what}", name.display()))
-    };
-    let next = Unfinished(beside("next"));
-    fs::create_dir(&next.0).map_err(|e| io_error("create", &next.0, e))?;
-    fill(&next.0)?;
-    sync(&next.0)?;
-    if exists {
-        let old = beside("old");
-        fs::rename(folder, &old).map_err(|e| io_error("replace", folder, e))?;
-        if let Err(e) = fs::rename(&next.0, folder) {
-            let _ = fs::rename(&old, folder);
-            return Err(io_error("replace", folder, e));
-        }
-        sync(parent)?;
-        fs::remove_dir_all(&old).map_err(|e| io_error("remove", &old, e))
-    } else {
-        fs::rename(&next.0, folder).map_err(|e| io_error("create", folder, e))?;
-        sync(parent)
-    }
+    let next = NewFolder::create(folder)?;
+    fill(next.path())?;
+    next.commit(|old| check_replaceable(old, replace))
 }
 
-/// Writes a small file, down to the disk.
+/// Writes a small file.
 pub(super) fn write_file(path: &Path, text: &[u8]) -> Result<()> {
-    let written = File::create(path).and_then(|mut file| {
-        io::Write::write_all(&mut file, text)?;
-        file.sync_all()
-    });
+    let written = disk::create_new(path).and_then(|mut file| file.write_all(text));
     written.map_err(|e| io_error("write", path, e))
 }
 
@@ -82,12 +47,14 @@ fn check_replaceable(folder: &Path, replace: bool) -> Result<()> {
             "{shown}: a new folder is required, got one that exists: pass replace: true to replace it"
         )));
     }
-    let entries = fs::read_dir(folder).map_err(|e| io_error("read", folder, e))?;
-    for entry in entries {
-        let name = entry.map_err(|e| io_error("read", folder, e))?.file_name();
-        if !REPLACEABLE.iter().any(|known| name == *known) {
+    disk::require_folder(folder)?;
+    for path in disk::entries(folder)? {
+        let name = path.file_name().unwrap_or_default();
+        let known = REPLACEABLE.iter().any(|known| name == *known);
+        // A folder or link of that name is someone else's.
+        if !known || disk::open(&path).is_err() {
             return Err(invalid(format!(
-                "{shown}: a folder of a sparse autoencoder alone is required to replace it, got one with {}",
+                "{shown}: a folder of a sparse autoencoder's files alone is required to replace it, got one with {}",
                 name.display()
             )));
         }
@@ -95,26 +62,7 @@ fn check_replaceable(folder: &Path, replace: bool) -> Result<()> {
     Ok(())
 }
 
-/// A folder that is removed unless it was renamed.
-struct Unfinished(PathBuf);
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A new name is on disk only once its folder is.
-fn sync(folder: &Path) -> Result<()> {
-    if cfg!(unix) {
-        File::open(folder)
-            .and_then(|f| f.sync_all())
-            .map_err(|e| io_error("write", folder, e))?;
-    }
-    Ok(())
-}
-
-fn io_error(action: &str, path: &Path, error: io::Error) -> DataFusionError {
+fn io_error(action: &str, path: &Path, error: std::io::Error) -> DataFusionError {
     invalid(format!("{action} {}: {error}", path.display()))
 }
 
@@ -157,5 +105,32 @@ mod tests {
         fs::write(folder.join("notes.txt"), "mine").expect("a file");
         let error = write(&folder, true, |_| Ok(())).expect_err("someone's file");
         assert!(error.to_string().contains("notes.txt"), "{error}");
+        fs::remove_file(folder.join("notes.txt")).expect("removed");
+
+        fs::create_dir_all(folder.join("config.json/mine")).expect("a folder");
+        let error = write(&folder, true, |_| Ok(())).expect_err("someone's folder");
+        assert!(error.to_string().contains("config.json"), "{error}");
+        assert!(folder.join("config.json/mine").exists());
+    }
+
+    #[test]
+    fn what_is_put_into_it_meanwhile_is_kept() {
+        let parent = tempfile::tempdir().expect("a temporary folder");
+        let folder = parent.path().join("sae");
+        write(&folder, false, |path| {
+            write_file(&path.join("cfg.json"), b"1")
+        })
+        .expect("written");
+        let error = write(&folder, true, |path| {
+            fs::write(folder.join("notes.txt"), "mine").expect("a file");
+            write_file(&path.join("cfg.json"), b"2")
+        });
+        assert!(error.is_err());
+        assert!(folder.join("notes.txt").exists());
+        assert_eq!(
+            fs::read(folder.join("cfg.json")).expect("the old file"),
+            b"1"
+        );
+        assert_eq!(fs::read_dir(parent.path()).expect("a folder").count(), 1);
     }
 }

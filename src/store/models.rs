@@ -1,0 +1,288 @@
+//! Models of a store: `models/NAME/model.json` names the generation of files a model is loaded from.
+
+use std::io::Write;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+
+use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
+use datafusion::error::Result;
+use serde::{Deserialize, Serialize};
+
+use super::lock::{self, Name, WriteLock};
+use super::manifest::{FORMAT, Source};
+use super::{Store, check_name, io_error};
+use crate::files::disk;
+use crate::files::generations::{GenerationName, Generations, NewGeneration, Snapshot};
+
+/// Folder of the stored models.
+const MODELS: &str = "models";
+
+#[derive(Serialize, Deserialize)]
+struct ModelFile {
+    format: u32,
+    generation: GenerationName,
+}
+
+/// Where a model is read; one of the store stays as it is while this lives.
+#[derive(Debug)]
+pub struct ModelPath {
+    path: PathBuf,
+    /// Its name, if it is one of the store.
+    name: Option<String>,
+    _generation: Option<Snapshot>,
+}
+
+impl Deref for ModelPath {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl ModelPath {
+    /// What a manifest says of it.
+    pub fn source(&self, hash: &str) -> Result<Source> {
+        match &self.name {
+            Some(name) => Ok(Source {
+                path: name.clone(),
+                hash: hash.to_string(),
+            }),
+            None => Source::of(&self.path, hash),
+        }
+    }
+}
+
+impl Store {
+    /// Starts writing a model's folder; it becomes visible with [`ModelWriter::commit`].
+    ///
+    /// Errors: it exists and `replace` is false; another process is making it.
+    pub fn begin_model(&self, name: &str, replace: bool) -> Result<ModelWriter> {
+        check_name("model", name)?;
+        self.prepare()?;
+        let lock = lock::acquire(
+            self.root(),
+            Name {
+                kind: "model",
+                name,
+            },
+            "making it",
+            None,
+        )?;
+        if !replace && self.has_model(name) {
+            return plan_err!(
+                "store: a new model name is required, got '{name}', which exists in {}: pass replace: true to \
+                 replace it",
+                self.root().display()
+            );
+        }
+        Ok(ModelWriter {
+            root: self.root().to_path_buf(),
+            generation: self.model(name).begin()?,
+            lock,
+        })
+    }
+
+    /// Whether a model of this name is stored.
+    pub fn has_model(&self, name: &str) -> bool {
+        check_name("model", name).is_ok() && self.model(name).exists()
+    }
+
+    /// Names of the stored models, sorted.
+    pub fn models(&self) -> Result<Vec<String>> {
+        let entries = disk::entries(&self.root().join(MODELS))?;
+        let names = entries.iter().filter_map(|path| path.file_name()?.to_str());
+        let mut names: Vec<_> = names
+            .filter(|name| self.has_model(name))
+            .map(str::to_string)
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Where a model is: the stored model of that name if no file or folder is called so, else the path itself.
+    pub fn resolve_model(&self, model: &Path) -> Result<ModelPath> {
+        let name = model
+            .to_str()
+            .filter(|name| check_name("model", name).is_ok());
+        match name.filter(|_| !model.exists()) {
+            Some(name) => self.stored_model(name),
+            None => Ok(ModelPath {
+                path: model.to_path_buf(),
+                name: None,
+                _generation: None,
+            }),
+        }
+    }
+
+    /// Where the model of a manifest is.
+    pub fn model_of(&self, source: &Source) -> Result<ModelPath> {
+        let path = Path::new(&source.path);
+        match path.is_absolute() {
+            true => self.resolve_model(path),
+            false => self.stored_model(&source.path),
+        }
+    }
+
+    fn stored_model(&self, name: &str) -> Result<ModelPath> {
+        check_name("model", name)?;
+        let place = self.model(name);
+        let Some((_, _, generation)) = place.open(|text| parse(&place.pointer(), text))? else {
+            let known = match self.models()?.as_slice() {
+                [] => "it has none".to_string(),
+                names => format!("stored models: {}", names.join(", ")),
+            };
+            return exec_err!(
+                "store: a model folder, a safetensors file or a model of {} is required, got '{name}'; {known}",
+                self.root().display()
+            );
+        };
+        for path in disk::entries(generation.path())? {
+            disk::open(&path).map_err(|e| io_error("open", &path, e))?;
+        }
+        Ok(ModelPath {
+            path: generation.path().to_path_buf(),
+            name: Some(name.to_string()),
+            _generation: Some(generation),
+        })
+    }
+
+    pub(super) fn model(&self, name: &str) -> Generations {
+        Generations::new(self.root().join(MODELS).join(name), "model.json")
+    }
+}
+
+fn parse(path: &Path, text: &[u8]) -> Result<((), GenerationName)> {
+    let file: ModelFile = serde_json::from_slice(text)
+        .map_err(|e| exec_datafusion_err!("store: read {}: {e}", path.display()))?;
+    match file.format == FORMAT {
+        true => Ok(((), file.generation)),
+        false => exec_err!(
+            "store: {} needs store version {FORMAT}, got version {}: make the model again with replace: true",
+            path.display(),
+            file.format
+        ),
+    }
+}
+
+/// A model's folder being filled; invisible until [`ModelWriter::commit`], gone when dropped without it.
+#[derive(Debug)]
+pub struct ModelWriter {
+    root: PathBuf,
+    generation: NewGeneration,
+    lock: WriteLock,
+}
+
+impl ModelWriter {
+    /// The folder to fill.
+    pub fn folder(&self) -> &Path {
+        self.generation.path()
+    }
+
+    /// Writes one file of it.
+    pub fn write(&self, name: &str, content: &[u8]) -> Result<()> {
+        let path = self.folder().join(name);
+        let written = disk::create_new(&path).and_then(|mut file| file.write_all(content));
+        written.map_err(|e| io_error("write", &path, e))
+    }
+
+    /// Makes it the model of its name.
+    pub fn commit(self) -> Result<()> {
+        let file = ModelFile {
+            format: FORMAT,
+            generation: self.generation.name().clone(),
+        };
+        let path = self.generation.of().pointer();
+        let text = serde_json::to_vec(&file)
+            .map_err(|e| exec_datafusion_err!("store: write {}: {e}", path.display()))?;
+        self.generation.sync()?;
+        let commit = lock::store(&self.root)?;
+        let committed = self.generation.commit(&text);
+        drop((commit, self.lock));
+        committed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::faults::each;
+
+    fn write(store: &Store, replace: bool, content: &str) -> Result<()> {
+        let writer = store.begin_model("m", replace)?;
+        writer.write("config.json", content.as_bytes())?;
+        writer.write("model.safetensors", content.as_bytes())?;
+        writer.commit()
+    }
+
+    fn read(store: &Store, name: &str) -> Result<String> {
+        let model = store.resolve_model(Path::new(name))?;
+        let [config, weights] =
+            ["config.json", "model.safetensors"].map(|name| disk::read(&model.join(name)));
+        let config = config?;
+        assert_eq!(config, weights?);
+        Ok(String::from_utf8_lossy(&config).into_owned())
+    }
+
+    #[test]
+    fn a_model_is_the_old_or_the_new_whatever_fails() {
+        let begin = || {
+            let folder = tempfile::tempdir().expect("a folder");
+            let store = Store::open(folder.path()).expect("a store");
+            write(&store, false, "old").expect("written");
+            (folder, store)
+        };
+        let steps = each(
+            begin,
+            |(_, store)| write(store, true, "new"),
+            |(folder, _), done, fault| {
+                let store = Store::open(folder.path()).expect("a store");
+                let found = read(&store, "m").expect(fault);
+                assert!(
+                    found == "new" || done.is_err() && found == "old",
+                    "{fault}: {found}"
+                );
+                write(&store, true, "next").expect(fault);
+                assert_eq!(read(&store, "m").expect(fault), "next");
+                assert_eq!(
+                    disk::entries(&folder.path().join("models/m"))
+                        .expect(fault)
+                        .len(),
+                    2
+                );
+            },
+        );
+        assert!(steps > 12, "{steps} changes");
+    }
+
+    #[test]
+    fn a_model_that_is_read_stays_while_it_is_replaced() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let store = Store::open(folder.path())?;
+        write(&store, false, "old")?;
+        let model = store.resolve_model(Path::new("m"))?;
+        write(&store, true, "new")?;
+        assert_eq!(disk::read(&model.join("config.json"))?, b"old");
+        assert_eq!(read(&store, "m")?, "new");
+        Ok(())
+    }
+
+    #[test]
+    fn a_link_in_a_model_is_not_read() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let store = Store::open(folder.path())?;
+        write(&store, false, "old")?;
+        let model = store.resolve_model(Path::new("m"))?.to_path_buf();
+        std::fs::remove_file(model.join("config.json"))?;
+        std::os::unix::fs::symlink("/etc/hostname", model.join("config.json"))?;
+        let error = store
+            .resolve_model(Path::new("m"))
+            .expect_err("a link")
+            .to_string();
+        assert!(
+            error.contains("config.json: a file is required, got a symbolic link"),
+            "{error}"
+        );
+        Ok(())
+    }
+}
