@@ -2,12 +2,12 @@
 //! batches. Not criterion: one run takes seconds, and the figure wanted is a ratio of two medians.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use candle_core::Tensor;
 use datafusion::error::Result;
 use polysema::corpus::CorpusReader;
+use polysema::jobs::JobContext;
 use polysema::models::{HookPoint, Hooks};
 use polysema::runs::{IngestOptions, IngestRequest, ingest};
 use polysema::store::Store;
@@ -59,7 +59,7 @@ fn measure(title: &str, model: &Path, corpus: &Path) -> Result<()> {
                 phases.push((p.phase, p.elapsed_seconds));
             }
         };
-        let manifest = ingest(&store, &request, &AtomicBool::new(false), &mut progress)?;
+        let manifest = ingest(&store, &request, &JobContext::default(), &mut progress)?;
         whole.push(manifest.seconds);
         forward.push(phases[2].1 - phases[1].1);
         std::fs::remove_dir_all(&folder)?;

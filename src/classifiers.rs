@@ -1,14 +1,14 @@
 //! Labelled images into a classifier of the store.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
 use serde_json::json;
 
-use crate::corpus::{CorpusOptions, Images, Split, are_images, in_name_of};
+use crate::corpus::{CorpusOptions, Images, Split, are_images};
+use crate::jobs::JobContext;
 use crate::models::ClassifierTrainer;
 use crate::store::{ModelWriter, Source, Store};
 use polysema_udfs::kernels::random::Random;
@@ -61,24 +61,24 @@ impl TrainRequest {
     pub fn check(&self) -> Result<()> {
         if self.hidden.is_empty() || self.hidden.contains(&0) {
             return plan_err!(
-                "train_mlp: hidden must be a list of one or more whole numbers from 1, got {:?}",
+                "hidden must be a list of one or more whole numbers from 1, got {:?}",
                 self.hidden
             );
         }
         for (name, value) in [("epochs", self.epochs), ("batch_size", self.batch_size)] {
             if value == 0 {
-                return plan_err!("train_mlp: {name} must be a whole number from 1, got 0");
+                return plan_err!("{name} must be a whole number from 1, got 0");
             }
         }
         if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
             return plan_err!(
-                "train_mlp: learning_rate must be a number above 0, got {}",
+                "learning_rate must be a number above 0, got {}",
                 self.learning_rate
             );
         }
         if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
             return plan_err!(
-                "train_mlp: weight_decay must be a number from 0, got {}",
+                "weight_decay must be a number from 0, got {}",
                 self.weight_decay
             );
         }
@@ -107,17 +107,17 @@ pub struct TrainProgress {
 
 /// Trains a classifier on a folder's training images and stores it as a model.
 ///
-/// `progress` is called several times a second and at the end of every epoch. Once `cancelled` is true the work ends
+/// `progress` is called several times a second and at the end of every epoch. Once `context` is cancelled the work ends
 /// with an error; after any error there is no model, and one that was to be replaced is untouched.
 pub fn train_mlp(
     store: &Store,
     request: &TrainRequest,
-    cancelled: &AtomicBool,
+    context: &JobContext,
     progress: &mut dyn FnMut(TrainProgress),
 ) -> Result<()> {
     request.check()?;
     let writer = store.begin_model(&request.name, request.replace)?;
-    let set = Labelled::open(request, &mut || tick(cancelled))?;
+    let set = Labelled::open(request, &mut || context.tick())?;
     let n_classes = set
         .labels
         .iter()
@@ -146,13 +146,13 @@ pub fn train_mlp(
         let batches = order.chunks(request.batch_size);
         let last = batches.len() - 1;
         for (i, batch) in batches.enumerate() {
-            tick(cancelled)?;
+            context.tick()?;
             let (rows, classes) = set.rows(batch.iter().copied());
             let loss = trainer.step(rows, &classes)?;
             row.step += 1;
             if !loss.is_finite() {
                 return exec_err!(
-                    "train_mlp: a finite loss is required, got {loss} at step {}; a learning_rate below {rate} may help",
+                    "a finite loss is required, got {loss} at step {}; a learning_rate below {rate} may help",
                     row.step
                 );
             }
@@ -174,7 +174,7 @@ pub fn train_mlp(
             }
             if i == last && epoch == request.epochs as u64 {
                 save(request, &trainer, &row, &writer)?;
-                tick(cancelled)?;
+                context.tick()?;
                 break;
             }
             progress(row.clone());
@@ -186,15 +186,6 @@ pub fn train_mlp(
     row.message = format!("model {}: {}", request.name, row.message);
     progress(row);
     Ok(())
-}
-
-fn tick(cancelled: &AtomicBool) -> Result<()> {
-    match cancelled.load(Ordering::Relaxed) {
-        false => Ok(()),
-        true => exec_err!(
-            "train_mlp: an uncancelled training is required, got cancelled; nothing was kept"
-        ),
-    }
 }
 
 fn save(
@@ -233,17 +224,16 @@ impl Labelled {
         let corpus = &request.corpus;
         if !are_images(corpus) || corpus.is_file() {
             return plan_err!(
-                "train_mlp: a folder of idx files is required, got {}",
+                "a folder of idx files is required, got {}",
                 corpus.display()
             );
         }
-        let images = Images::open(corpus, &CorpusOptions::default(), tick);
-        let mut images = images.map_err(|e| in_name_of("train_mlp", e))?;
+        let mut images = Images::open(corpus, &CorpusOptions::default(), tick)?;
         let n_train = images.count(Split::Train);
         let (Some(labels), true) = (images.labels.take(), (1..images.len()).contains(&n_train))
         else {
             return exec_err!(
-                "train_mlp: labelled images to train on and to test with are required, got {n_train} and {} in {}",
+                "labelled images to train on and to test with are required, got {n_train} and {} in {}",
                 images.count(Split::Test),
                 corpus.display()
             );

@@ -4,7 +4,6 @@
 mod database;
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use database::Db;
 use datafusion::arrow::array::RecordBatch;
@@ -13,6 +12,7 @@ use datafusion::arrow::compute::{concat_batches, lexsort_to_indices, take_record
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::prelude::SessionContext;
+use polysema::jobs::JobContext;
 use polysema::runs::{IngestOptions, IngestRequest, ingest};
 use polysema::store::Store;
 use polysema_udfs::calls::Implementation;
@@ -103,7 +103,7 @@ async fn a_run_and_its_copies_give_the_same_answers() {
         corpus: root.join("tests/data/demo/corpus.jsonl"),
         options: IngestOptions::from_pairs(options).expect("options"),
     };
-    ingest(&store, &request, &AtomicBool::new(false), &mut |_| {}).expect("a run");
+    ingest(&store, &request, &JobContext::default(), &mut |_| {}).expect("a run");
     let db = Db::open(store.root()).await;
     // Fewer neurons, so that the whole can be asked often.
     db.query("SET polysema.run = 'demo'").await;

@@ -4,12 +4,11 @@
 
 mod database;
 
-use std::sync::atomic::AtomicBool;
-
 use database::{Db, shared};
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{Float64Type, Int64Type};
 use datafusion::arrow::util::pretty::pretty_format_batches;
+use polysema::jobs::JobContext;
 use polysema::runs::{IngestOptions, IngestRequest, ingest};
 use polysema::store::Store;
 
@@ -41,7 +40,7 @@ async fn open(layer_norm: &str) -> Option<(tempfile::TempDir, Db)> {
         corpus: shared("wikitext-2/valid.txt"),
         options: IngestOptions::from_pairs(options).expect("valid options"),
     };
-    ingest(&store, &request, &AtomicBool::new(false), &mut |_| {}).expect("the run");
+    ingest(&store, &request, &JobContext::default(), &mut |_| {}).expect("the run");
     let db = Db::open(folder.path()).await;
     for table in ["neurons", "examples", "linkage"] {
         let file = golden.join(format!("{table}.parquet"));

@@ -6,12 +6,12 @@ mod folders;
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use candle_core::Tensor;
 use database::{Db, root};
 use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::error::Result;
+use polysema::jobs::JobContext;
 use polysema::models::{HookPoint, Hooks, Input, LayerNorm, Site, load};
 use polysema::runs::{ImportRequest, IngestOptions, IngestRequest, Progress, import_run, ingest};
 use polysema::store::Store;
@@ -273,7 +273,7 @@ async fn an_ingested_run_imported_is_the_same_run() {
             corpus: root("tests/data/demo/corpus.jsonl"),
             options: IngestOptions::from_pairs(options).expect("options"),
         };
-        ingest(&store, &request, &AtomicBool::new(false), &mut |_| {}).expect("a run");
+        ingest(&store, &request, &JobContext::default(), &mut |_| {}).expect("a run");
         let db = Db::open(store.root()).await;
         db.query(&format!("SET polysema.run = '{run}'")).await;
         let arrays = folder.path().join(format!("arrays_{run}"));
@@ -283,7 +283,7 @@ async fn an_ingested_run_imported_is_the_same_run() {
         for (name, value) in pairs {
             request.set(name, value).expect("an option of both");
         }
-        import_run(&store, &request, &AtomicBool::new(false), &mut |_| {}).expect("a run");
+        import_run(&store, &request, &JobContext::default(), &mut |_| {}).expect("a run");
         for sql in [
             "SELECT * FROM examples WHERE layer IN (0, 3) ORDER BY layer, neuron, example",
             "SELECT * FROM neurons WHERE layer IN (0, 3) ORDER BY layer, neuron",
@@ -310,28 +310,27 @@ async fn a_cancelled_import_leaves_nothing() {
     request
         .set("activation_function", "relu")
         .expect("an option");
-    let cancelled = AtomicBool::new(false);
     for phase in ["read", "observe", "write"] {
+        let cancelled = JobContext::default();
         let mut cancel = |progress: Progress| {
             if progress.phase == phase {
-                cancelled.store(true, std::sync::atomic::Ordering::Relaxed);
+                cancelled.cancel();
             }
         };
         let error =
             import_run(&store, &request, &cancelled, &mut cancel).expect_err("a cancelled import");
         let message = error.strip_backtrace();
-        assert!(
-            message.contains("import_run: ") && message.contains(phase),
-            "{message}"
-        );
+        assert!(message.contains(phase), "{message}");
         assert_eq!(
             store.runs().expect("a readable store"),
             Vec::<String>::new()
         );
-        cancelled.store(false, std::sync::atomic::Ordering::Relaxed);
     }
     let mut phases = vec![];
-    import_run(&store, &request, &cancelled, &mut |p| phases.push(p.phase)).expect("a run");
+    import_run(&store, &request, &JobContext::default(), &mut |p| {
+        phases.push(p.phase)
+    })
+    .expect("a run");
     phases.dedup();
     assert_eq!(
         phases,

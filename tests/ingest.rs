@@ -5,9 +5,9 @@ mod ingest_support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use ingest_support::*;
+use polysema::jobs::JobContext;
 use polysema::models::LayerNorm;
 use polysema::runs::{IngestOptions, MaxActivations, Progress, ingest};
 use polysema::store::Store;
@@ -202,13 +202,17 @@ fn a_cancelled_ingest_leaves_no_run_and_keeps_the_old_one() {
         ..Default::default()
     };
     for (name, phase) in [("new", "tokenize"), ("new", "forward"), ("new", "write")] {
-        let cancelled = AtomicBool::new(false);
-        let mut stop = |p: Progress| cancelled.store(p.phase == phase, Ordering::Relaxed);
+        let cancelled = JobContext::default();
+        let mut stop = |p: Progress| {
+            if p.phase == phase {
+                cancelled.cancel();
+            }
+        };
         let error = ingest(&store, &request(name, few.clone()), &cancelled, &mut stop).unwrap_err();
         assert!(error.strip_backtrace().contains("got cancelled in phase"));
         assert!(store.runs().unwrap().is_empty());
     }
-    let go = AtomicBool::new(false);
+    let go = JobContext::default();
     ingest(&store, &request("old", few.clone()), &go, &mut |_| {}).unwrap();
     let again = ingest(&store, &request("old", few.clone()), &go, &mut |_| {}).unwrap_err();
     assert!(again.strip_backtrace().contains("which exists in"));
@@ -217,7 +221,8 @@ fn a_cancelled_ingest_leaves_no_run_and_keeps_the_old_one() {
         max_documents: Some(6),
         ..Default::default()
     };
-    let stopped = AtomicBool::new(true);
+    let stopped = JobContext::default();
+    stopped.cancel();
     ingest(
         &store,
         &request("old", replacing.clone()),
@@ -238,7 +243,7 @@ fn refused(corpus: &Path, model: &Path, pairs: &[(&str, &str)]) -> String {
     let mut request = request("r", options);
     request.corpus = corpus.to_path_buf();
     request.model = model.to_path_buf();
-    let error = ingest(&store, &request, &AtomicBool::new(false), &mut |_| {}).unwrap_err();
+    let error = ingest(&store, &request, &JobContext::default(), &mut |_| {}).unwrap_err();
     assert!(store.runs().unwrap().is_empty());
     error.strip_backtrace()
 }

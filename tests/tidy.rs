@@ -2,6 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use polysema::store::Store;
 
 /// Folders of everything that is compiled.
 const ALL: [&str; 8] = [
@@ -224,9 +227,15 @@ fn files_are_short_and_say_what_they_are() {
 #[test]
 fn every_function_has_an_slt() {
     let mut broken = Vec::new();
-    for function in polysema_udfs::catalog::functions() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Arc::new(Store::open(folder.path()).expect("a store"));
+    let plugin = polysema_udfs::catalog::functions();
+    let plugin = plugin.into_iter().map(|function| ("udfs/", function));
+    let engine = polysema::functions::functions(&store);
+    let engine = engine.into_iter().map(|function| ("", function));
+    for (crate_folder, function) in plugin.chain(engine) {
         let (chapter, name) = (function.doc.chapter, function.doc.name);
-        let source = root().join(format!("udfs/src/functions/{chapter}/{name}.rs"));
+        let source = root().join(format!("{crate_folder}src/functions/{chapter}/{name}.rs"));
         let slt = root().join(format!("tests/slt/{chapter}/{name}.slt"));
         for path in [source, slt] {
             if !path.exists() {

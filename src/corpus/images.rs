@@ -82,7 +82,7 @@ impl Images {
         for part in parts {
             if part.width != width {
                 return exec_err!(
-                    "ingest: {}: images of {width} pixels, as the other images, are required, got {}",
+                    "{}: images of {width} pixels, as the other images, are required, got {}",
                     part.path.display(),
                     part.width
                 );
@@ -99,16 +99,10 @@ impl Images {
             };
         }
         if all.len() == 0 {
-            return exec_err!(
-                "ingest: {}: images are required, got none",
-                corpus.display()
-            );
+            return exec_err!("{}: images are required, got none", corpus.display());
         }
         if i32::try_from(all.len()).is_err() {
-            return exec_err!(
-                "ingest: {}: fewer than 2^31 images are required",
-                corpus.display()
-            );
+            return exec_err!("{}: fewer than 2^31 images are required", corpus.display());
         }
         all.hash = hasher.finalize().to_hex().to_string();
         Ok(all)
@@ -208,7 +202,7 @@ fn check(options: &CorpusOptions) -> Result<()> {
         ("column", options.column != default.column),
     ];
     match given.iter().find(|(_, given)| *given) {
-        Some((name, _)) => plan_err!("ingest: {name} requires a corpus of texts, got images"),
+        Some((name, _)) => plan_err!("{name} requires a corpus of texts, got images"),
         None => Ok(()),
     }
 }
@@ -239,7 +233,7 @@ impl Part {
                 let labels = Idx::read(&file, 1, hasher, tick)?;
                 if labels.dims[0] != n {
                     return exec_err!(
-                        "ingest: {}: a label for each of the {n} images of {} is required, got {}",
+                        "{}: a label for each of the {n} images of {} is required, got {}",
                         file.display(),
                         path.display(),
                         labels.dims[0]
@@ -274,7 +268,7 @@ fn one_file(
     };
     if ![None, Some(Split::All), split].contains(&options.split) {
         return plan_err!(
-            "ingest: split requires a folder of idx files, or a file of that split, got {}",
+            "split requires a folder of idx files, or a file of that split, got {}",
             corpus.display()
         );
     }
@@ -297,7 +291,7 @@ fn find(folder: &Path, stem: &str, rank: usize) -> Result<PathBuf> {
         }
     }
     Err(exec_datafusion_err!(
-        "ingest: {}: a file {name} or {name}.gz is required, got neither",
+        "{}: a file {name} or {name}.gz is required, got neither",
         folder.display()
     ))
 }

@@ -146,11 +146,7 @@ impl Lines {
     }
 
     fn refuse<T>(&self, what: String) -> Result<T> {
-        exec_err!(
-            "ingest: {} line {}: {what}",
-            self.path.display(),
-            self.number
-        )
+        exec_err!("{} line {}: {what}", self.path.display(), self.number)
     }
 
     /// Takes the text out of a row.

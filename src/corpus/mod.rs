@@ -12,7 +12,7 @@ mod vectors;
 
 pub(crate) use documents::{Documents, Target};
 pub(crate) use images::{Images, are_images};
-pub use options::{CorpusOptions, OptionDoc, Split, in_name_of};
+pub use options::{CorpusOptions, OptionDoc, Split};
 pub(crate) use reader::Capture;
 pub use reader::{ActivationBatch, CorpusReader, ReadBatch};
 pub use vectors::{ModelVectors, VectorBatch, VectorSource};

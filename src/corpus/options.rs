@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 
 use crate::models::LoadedModel;
 
@@ -92,27 +92,12 @@ impl CorpusOptions {
     ];
 }
 
-/// An error of what functions share, which speaks in ingest's or the models' name, in a function's own name.
-pub fn in_name_of(function: &str, error: DataFusionError) -> DataFusionError {
-    let shared = ["ingest: ", "models: "];
-    let renamed = |message: String| {
-        let rest = shared.iter().find_map(|name| message.strip_prefix(name));
-        rest.map(|rest| format!("{function}: {rest}"))
-            .unwrap_or(message)
-    };
-    match error {
-        DataFusionError::Plan(message) => DataFusionError::Plan(renamed(message)),
-        DataFusionError::Execution(message) => DataFusionError::Execution(renamed(message)),
-        other => other,
-    }
-}
-
 /// Refuses a model that cannot read images of this width.
 pub(super) fn check_vectors(loaded: &LoadedModel, corpus: &Path, width: usize) -> Result<()> {
     let model = loaded.model.as_ref();
     if model.d_vocab() > 0 {
         return exec_err!(
-            "ingest: a model that reads vectors is required for the images of {}, got architecture {} in {}",
+            "a model that reads vectors is required for the images of {}, got architecture {} in {}",
             corpus.display(),
             model.architecture(),
             loaded.folder.display()
@@ -121,7 +106,7 @@ pub(super) fn check_vectors(loaded: &LoadedModel, corpus: &Path, width: usize) -
     let d_in = model.layers().first().map_or(width, |layer| layer.d_in);
     if d_in != width {
         return exec_err!(
-            "ingest: images of the {d_in} pixels that the model in {} reads are required, got {width} pixels in {}",
+            "images of the {d_in} pixels that the model in {} reads are required, got {width} pixels in {}",
             loaded.folder.display(),
             corpus.display()
         );
@@ -139,20 +124,17 @@ pub(super) fn check_tokens(
     let folder = loaded.folder.display();
     if model.d_vocab() == 0 {
         return exec_err!(
-            "ingest: a model that reads token ids is required for {}, got architecture {} in {folder}",
+            "a model that reads token ids is required for {}, got architecture {} in {folder}",
             corpus.display(),
             model.architecture()
         );
     }
     if let Some(split) = options.split {
-        return plan_err!(
-            "ingest: split requires images, got '{}' for texts",
-            split.name()
-        );
+        return plan_err!("split requires images, got '{}' for texts", split.name());
     }
     if options.context > model.n_ctx() {
         return plan_err!(
-            "ingest: context requires at most the model's {} positions, got {}",
+            "context requires at most the model's {} positions, got {}",
             model.n_ctx(),
             options.context
         );
@@ -160,21 +142,7 @@ pub(super) fn check_tokens(
     match &loaded.tokenizer {
         Some(_) => Ok(()),
         None => Err(exec_datafusion_err!(
-            "ingest: a tokenizer is required, got no tokenizer.json in {folder}"
+            "a tokenizer is required, got no tokenizer.json in {folder}"
         )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shared_errors_take_the_functions_name() {
-        let error = exec_datafusion_err!("ingest: open a.txt: gone");
-        assert_eq!(
-            in_name_of("activations", error).strip_backtrace(),
-            "Execution error: activations: open a.txt: gone"
-        );
     }
 }

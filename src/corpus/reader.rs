@@ -246,7 +246,7 @@ impl CorpusReader {
             let mut capture = Capture { hook, seen: None };
             model.forward(input, &mut capture)?;
             let Some(seen) = capture.seen else {
-                return exec_err!("ingest: a pass that reaches {hook} is required, got none");
+                return exec_err!("a pass that reaches {hook} is required, got none");
             };
             let d = seen.elem_count() / (batch.documents.len() * batch.seq);
             let seen = readable(hook, &seen)?;
@@ -269,7 +269,7 @@ impl CorpusReader {
             let values = if whole { values } else { &gathered };
             if let Some(at) = first_non_finite(values) {
                 return exec_err!(
-                    "ingest: finite activations are required, got {} at {hook} in document {} position {}",
+                    "finite activations are required, got {} at {hook} in document {} position {}",
                     values[at],
                     doc_ids[at / d],
                     pos[at / d]
@@ -290,13 +290,13 @@ impl CorpusReader {
         let n_layers = model.layers().len();
         if hook.layer >= n_layers {
             return plan_err!(
-                "ingest: a hook in one of the model's {n_layers} blocks is required, got {hook}"
+                "a hook in one of the model's {n_layers} blocks is required, got {hook}"
             );
         }
         if !model.sites().contains(&hook.site) {
             let known: Vec<_> = model.sites().iter().map(|site| site.name()).collect();
             return plan_err!(
-                "ingest: a hook at {} is required of architecture {}, got {hook}",
+                "a hook at {} is required of architecture {}, got {hook}",
                 known.join(", "),
                 model.architecture()
             );

@@ -56,7 +56,7 @@ impl Corpus {
         let extension = extension.as_deref();
         if !matches!(extension, Some("txt" | "jsonl" | "parquet")) {
             return plan_err!(
-                "ingest: a corpus of .txt, .jsonl or .parquet is required, got {}",
+                "a corpus of .txt, .jsonl or .parquet is required, got {}",
                 path.display()
             );
         }
@@ -151,7 +151,7 @@ impl Parquet {
         let Ok(text) = schema.field_with_name(column) else {
             let known: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
             return exec_err!(
-                "ingest: {} requires the text column '{column}', got the columns {}",
+                "{} requires the text column '{column}', got the columns {}",
                 path.display(),
                 known.join(", ")
             );
@@ -161,7 +161,7 @@ impl Parquet {
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
         ) {
             return exec_err!(
-                "ingest: {} requires strings in column '{column}', got {}",
+                "{} requires strings in column '{column}', got {}",
                 path.display(),
                 text.data_type()
             );
@@ -211,7 +211,7 @@ impl Parquet {
         rows.map(|(row, text)| match text {
             Some(text) => Ok(text.to_string()),
             None => exec_err!(
-                "ingest: {} requires text in column '{}', got NULL in row {}",
+                "{} requires text in column '{}', got NULL in row {}",
                 self.path.display(),
                 self.column,
                 self.row + row + 1
@@ -293,7 +293,7 @@ mod tests {
             unknown.contains("a corpus of .txt, .jsonl or .parquet is required, got corpus.csv")
         );
         let missing = message(open(Path::new("nowhere/corpus.txt"), "text"));
-        assert!(missing.contains("ingest: open nowhere/corpus.txt"));
+        assert!(missing.contains("open nowhere/corpus.txt"));
     }
 
     #[test]

@@ -35,14 +35,14 @@ pub(super) fn tokenize(
     advance: &mut Advance<'_>,
 ) -> Result<(Documents, Spool)> {
     let Some(tokenizer) = &loaded.tokenizer else {
-        return exec_err!("ingest: a tokenizer is required, got none");
+        return exec_err!("a tokenizer is required, got none");
     };
     let bos = match (options.bos, tokenizer.bos()) {
         (false, _) => None,
         (true, Some(id)) => Some(id),
         (true, None) => {
             return exec_err!(
-                "ingest: bos requires a bos_token_id the tokenizer knows in the model's config.json, got none"
+                "bos requires a bos_token_id the tokenizer knows in the model's config.json, got none"
             );
         }
     };
@@ -70,7 +70,7 @@ pub(super) fn tokenize(
     }
     if chunker.documents.len() == 0 {
         return exec_err!(
-            "ingest: a corpus with a document of at least min_tokens, {}, is required, got none in {}",
+            "a corpus with a document of at least min_tokens, {}, is required, got none in {}",
             options.min_tokens,
             path.display()
         );
@@ -173,13 +173,13 @@ impl Chunker<'_> {
         let doc_id = self.documents.len();
         if let Some(id) = ids.iter().find(|id| **id as usize >= self.d_vocab) {
             return exec_err!(
-                "ingest: token ids below the model's {} are required, got {id} in document {doc_id}",
+                "token ids below the model's {} are required, got {id} in document {doc_id}",
                 self.d_vocab
             );
         }
         let end = self.documents.total_tokens() + ids.len();
         let too_many =
-            |_| exec_datafusion_err!("ingest: fewer than 2^31 documents, 2^32 tokens are required");
+            |_| exec_datafusion_err!("fewer than 2^31 documents, 2^32 tokens are required");
         let doc_id = i32::try_from(doc_id).map_err(too_many)?;
         let end = u32::try_from(end).map_err(too_many)?;
         self.documents.starts.push(end);

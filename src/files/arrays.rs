@@ -97,11 +97,7 @@ impl Array {
 
     /// An error about this array.
     pub fn invalid(&self, what: impl std::fmt::Display) -> DataFusionError {
-        exec_datafusion_err!(
-            "import_run: {} of {}: {what}",
-            self.name,
-            self.path.display()
-        )
+        exec_datafusion_err!("{} of {}: {what}", self.name, self.path.display())
     }
 
     fn row_len(&self) -> usize {
@@ -179,7 +175,7 @@ impl Array {
 /// The array of a `.npy` file, called as the file is.
 pub fn npy(path: &Path) -> Result<Array> {
     let (mut file, size) = open(path)?;
-    let invalid = |what: String| exec_datafusion_err!("import_run: {}: {what}", path.display());
+    let invalid = |what: String| exec_datafusion_err!("{}: {what}", path.display());
     let (header, start) = npy_header(&mut file).map_err(invalid)?;
     let (kind, dims) = npy_array(&header).map_err(invalid)?;
     let name = path.file_stem().unwrap_or_default();
@@ -282,7 +278,7 @@ struct Tensor {
 /// The arrays of a `.safetensors` file under their own names.
 pub fn safetensors(path: &Path) -> Result<Vec<Array>> {
     let (mut file, size) = open(path)?;
-    let invalid = |what: String| exec_datafusion_err!("import_run: {}: {what}", path.display());
+    let invalid = |what: String| exec_datafusion_err!("{}: {what}", path.display());
     let mut length = [0; 8];
     let header = file.read_exact(&mut length).ok().and_then(|()| {
         let length = u64::from_le_bytes(length);

@@ -7,10 +7,10 @@ use datafusion::error::DataFusionError;
 
 /// What the system says of an act on a file.
 pub fn file_error(act: &str, path: &Path, error: impl std::fmt::Display) -> DataFusionError {
-    exec_datafusion_err!("ingest: {act} {}: {error}", path.display())
+    exec_datafusion_err!("{act} {}: {error}", path.display())
 }
 
 /// Bad input: a file, a tensor, a number.
 pub fn invalid(message: String) -> DataFusionError {
-    DataFusionError::Execution(format!("saes: {message}"))
+    DataFusionError::Execution(message)
 }

@@ -63,13 +63,13 @@ impl Idx {
             Some(found) if *found == magic => {}
             Some(found) => {
                 return exec_err!(
-                    "ingest: {shown}: an idx file of bytes in {rank} dimensions, magic number {magic:#010x}, is \
+                    "{shown}: an idx file of bytes in {rank} dimensions, magic number {magic:#010x}, is \
                      required, got {found:#010x}"
                 );
             }
             None => {
                 return exec_err!(
-                    "ingest: {shown}: an idx file is required, got {} bytes",
+                    "{shown}: an idx file is required, got {} bytes",
                     header.len()
                 );
             }
@@ -80,7 +80,7 @@ impl Idx {
             .try_fold(1u64, |n, dim| n.checked_mul(*dim as u64));
         let Some(n_values) = n_values.filter(|_| dims.len() == rank) else {
             return exec_err!(
-                "ingest: {shown}: {rank} dimensions of an array that fits into memory are required, got {dims:?}"
+                "{shown}: {rank} dimensions of an array that fits into memory are required, got {dims:?}"
             );
         };
         hasher.update(&header);
@@ -99,7 +99,7 @@ impl Idx {
         }
         if values.len() as u64 != n_values {
             return exec_err!(
-                "ingest: {shown}: {n_values} values of an array of shape {dims:?} are required, got {}{}",
+                "{shown}: {n_values} values of an array of shape {dims:?} are required, got {}{}",
                 if left == 0 { "at least " } else { "" },
                 values.len()
             );
@@ -168,16 +168,13 @@ mod tests {
         assert!(refused("a", &long, 2).ends_with("are required, got at least 7"));
         let cut = zipped(&MATRIX);
         let cut = refused("a.gz", &cut[..cut.len() - 9], 2);
-        assert!(
-            cut.contains("ingest: read") && cut.contains("a.gz"),
-            "{cut}"
-        );
+        assert!(cut.contains("read") && cut.contains("a.gz"), "{cut}");
         let mut broken = zipped(&MATRIX);
         let at = broken.len() - 6;
         broken[at] ^= 0xff;
         let broken = refused("a.gz", &broken, 2);
         assert!(
-            broken.contains("ingest: read") && broken.contains("a.gz"),
+            broken.contains("read") && broken.contains("a.gz"),
             "{broken}"
         );
         assert!(refused("a.gz", &MATRIX, 2).contains("a.gz"));

@@ -53,7 +53,7 @@ impl Spool {
         self.len += numbers.len() / self.width;
         if u32::try_from(self.len).is_err() {
             return exec_err!(
-                "ingest: {} requires fewer than 2^32 records, got more",
+                "{} requires fewer than 2^32 records, got more",
                 self.path.display()
             );
         }
@@ -88,7 +88,7 @@ impl Spool {
             .and_then(|map| map.get(start..start + n * 4));
         let Some(bytes) = bytes else {
             return exec_err!(
-                "ingest: read {}: {n} numbers from record {record} on are required, got {} records",
+                "read {}: {n} numbers from record {record} on are required, got {} records",
                 self.path.display(),
                 self.len
             );
@@ -122,14 +122,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let nowhere = folder.path().join("nowhere");
         let error = Spool::create(&nowhere, "ids", 1).err().expect("refused");
-        assert!(error.strip_backtrace().contains("ingest: create"));
+        assert!(error.strip_backtrace().contains("create"));
         let spool = Spool::create(folder.path(), "ids", 1).unwrap();
         let error = spool.read(0, 1, u32::from_ne_bytes, &mut vec![]);
-        assert!(
-            error
-                .unwrap_err()
-                .strip_backtrace()
-                .contains("ingest: read")
-        );
+        assert!(error.unwrap_err().strip_backtrace().contains("read"));
     }
 }

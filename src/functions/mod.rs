@@ -1,13 +1,12 @@
-//! The SQL functions that need the store or a model; the rest are in `polysema-udfs`.
+//! The SQL functions that need the store or a model; the rest are in `polysema-udfs`. A function `f` of chapter `c` is
+//! `c/f.rs`; the files beside the chapters are what functions share.
 
-mod activations;
-mod import_run;
-mod ingest;
+mod arguments;
+mod model;
 mod progress;
 mod row_vectors;
 mod sae;
 mod sources;
-mod train_mlp;
 
 use std::sync::Arc;
 
@@ -17,12 +16,7 @@ use crate::store::Store;
 
 /// The engine's functions over one store, in reading order.
 pub fn functions(store: &Arc<Store>) -> Vec<Function> {
-    let mut functions = vec![
-        ingest::function(Arc::clone(store)),
-        import_run::function(Arc::clone(store)),
-        activations::function(Arc::clone(store)),
-        train_mlp::function(Arc::clone(store)),
-    ];
+    let mut functions = model::functions(store);
     functions.extend(sae::functions(store));
     functions
 }

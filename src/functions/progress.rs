@@ -6,6 +6,7 @@ use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::error::Result;
 
+use crate::jobs::Part;
 use crate::runs::Progress;
 
 /// Their columns, as documentation names them.
@@ -15,13 +16,16 @@ pub const PROGRESS_COLUMNS: &str = "phase, documents, total_documents, tokens, t
 /// Their columns.
 pub fn progress_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
-        Field::new("phase", DataType::Utf8, false),
-        Field::new("documents", DataType::Int64, false),
-        Field::new("total_documents", DataType::Int64, true),
-        Field::new("tokens", DataType::Int64, false),
-        Field::new("tokens_per_second", DataType::Float64, false),
-        Field::new("elapsed_seconds", DataType::Float64, false),
-        Field::new("message", DataType::Utf8, false),
+        Part::Phase.of(Field::new("phase", DataType::Utf8, false)),
+        Part::Done.counting("documents", Field::new("documents", DataType::Int64, false)),
+        Part::Total.of(Field::new("total_documents", DataType::Int64, true)),
+        Part::Read.counting("tokens", Field::new("tokens", DataType::Int64, false)),
+        Part::Rate.counting(
+            "tokens",
+            Field::new("tokens_per_second", DataType::Float64, false),
+        ),
+        Part::Seconds.of(Field::new("elapsed_seconds", DataType::Float64, false)),
+        Part::Message.of(Field::new("message", DataType::Utf8, false)),
     ]))
 }
 

@@ -18,7 +18,6 @@ const TEXTS: [&str; 3] = ["token", "text", "label"];
 /// A relation with a column of vectors.
 pub struct RowVectors<'a> {
     rows: &'a Rows,
-    function: &'static str,
     written: String,
     vector: usize,
     doc_id: Option<usize>,
@@ -30,12 +29,7 @@ impl<'a> RowVectors<'a> {
     /// The vectors of `column`, or of the only column of vectors there is.
     ///
     /// Errors: there is no such column, or there are several.
-    pub fn try_new(
-        function: &'static str,
-        rows: &'a Rows,
-        column: Option<&str>,
-        written: String,
-    ) -> Result<Self> {
+    pub fn try_new(rows: &'a Rows, column: Option<&str>, written: String) -> Result<Self> {
         let schema = rows.schema();
         let place = |name: &str| schema.index_of(name).ok();
         let known = || {
@@ -50,7 +44,7 @@ impl<'a> RowVectors<'a> {
                 Some(found) => found,
                 None => {
                     return plan_err!(
-                        "{function}: a column '{name}' of lists of numbers is required in {written}, got {}",
+                        "a column '{name}' of lists of numbers is required in {written}, got {}",
                         known()
                     );
                 }
@@ -58,7 +52,7 @@ impl<'a> RowVectors<'a> {
             (None, [only]) => *only,
             (None, _) => {
                 return plan_err!(
-                    "{function}: one column of lists of numbers, or the option column, is required in {written}, got {}",
+                    "one column of lists of numbers, or the option column, is required in {written}, got {}",
                     known()
                 );
             }
@@ -71,7 +65,6 @@ impl<'a> RowVectors<'a> {
         let text = TEXTS.iter().find_map(|name| place(name).filter(readable));
         Ok(Self {
             rows,
-            function,
             written,
             vector,
             doc_id: integer("doc_id"),
@@ -87,27 +80,27 @@ impl<'a> RowVectors<'a> {
         first: usize,
         width: &mut Option<usize>,
     ) -> Result<Vec<f32>> {
-        let (function, written) = (self.function, &self.written);
-        let vectors = VectorColumn::<Float32Type>::try_new(function, "vector", column)?;
+        let written = &self.written;
+        let vectors = VectorColumn::<Float32Type>::try_new("rows", "vector", column)?;
         let mut values = vec![];
         for i in 0..vectors.len() {
             let row = first + i;
             let Some(vector) = vectors.row(i) else {
                 return exec_err!(
-                    "{function}: a vector without NULLs is required in every row of {written}, got NULL in row {row}"
+                    "a vector without NULLs is required in every row of {written}, got NULL in row {row}"
                 );
             };
             let required = *width.get_or_insert(vector.len());
             if vector.len() != required || required == 0 {
                 return exec_err!(
-                    "{function}: vectors of one width from 1 are required in {written}, got {} after {required} in \
+                    "vectors of one width from 1 are required in {written}, got {} after {required} in \
                      row {row}",
                     vector.len()
                 );
             }
             if let Some(bad) = vector.iter().find(|value| !value.is_finite()) {
                 return exec_err!(
-                    "{function}: finite vectors are required in {written}, got {bad} in row {row}"
+                    "finite vectors are required in {written}, got {bad} in row {row}"
                 );
             }
             values.extend_from_slice(vector);

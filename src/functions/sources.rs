@@ -1,7 +1,6 @@
 //! What an argument that may be a layer, a table or a query means in a session.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use datafusion::catalog::Session;
 use datafusion::common::{ScalarValue, TableReference, plan_err};
@@ -12,7 +11,7 @@ use polysema_udfs::arrow::tables::table_by_reference;
 use polysema_udfs::calls::{Arguments, Relation};
 
 use super::row_vectors::RowVectors;
-use crate::jobs::Rows;
+use crate::jobs::{JobContext, named};
 use crate::models::Site;
 use crate::saes::{Vectors, layer_vectors};
 use crate::store::{LayerRow, Run, Store};
@@ -65,7 +64,7 @@ impl Written {
     ) -> Result<Resolved> {
         let run = current_run(state, store);
         let layers = match &run {
-            Some(run) => run.layers()?,
+            Some(run) => run.layers().map_err(named(function))?,
             None => vec![],
         };
         let (found, written) = match self {
@@ -152,23 +151,21 @@ impl Resolved {
     /// Its vectors: of `column` of the rows, or at `site` of the layer.
     pub fn vectors<'a>(
         &self,
-        function: &'static str,
         store: &Store,
-        rows: Option<&'a Rows>,
+        context: &'a JobContext,
         column: Option<&str>,
         site: Option<Site>,
-        cancelled: &AtomicBool,
     ) -> Result<Vectors<'a>> {
-        match (self, rows) {
+        match (self, context.rows()) {
             (Self::Rows { written, .. }, Some(rows)) => {
-                let table = RowVectors::try_new(function, rows, column, written.clone())?;
+                let table = RowVectors::try_new(rows, column, written.clone())?;
                 Ok(Vectors::Table(Box::new(table)))
             }
             (Self::Layer { run, layer }, _) => {
-                layer_vectors(function, store, run.manifest(), layer, site, cancelled)
+                layer_vectors(store, run.manifest(), layer, site, context)
             }
             (Self::Rows { written, .. }, None) => {
-                plan_err!("{function}: rows of {written} are required, got none")
+                plan_err!("rows of {written} are required, got none")
             }
         }
     }

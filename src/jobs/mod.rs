@@ -4,6 +4,9 @@
 //! dropping the stream cancels it, and a cancelled or failed job leaves nothing behind. Work that writes is refused
 //! where the session's policy, or its setting `polysema.allow_jobs`, says so.
 
+mod context;
+mod error;
+mod progress;
 mod query;
 mod rows;
 
@@ -14,8 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::internal_err;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{ScalarValue, internal_err};
 use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan, TableType};
@@ -30,16 +33,17 @@ use tokio::runtime::Handle;
 
 use crate::policy::{self, Access};
 
+pub use context::JobContext;
+pub use error::{named, of_another};
+pub use progress::{Part, is_progress};
 pub use query::{Query, QueryTable};
 pub use rows::{Batches, Rows};
 
 /// Batches that wait for a slow reader. Few, since they may be large.
 const WAITING: usize = 2;
 
-/// What a job does: given its relation's rows, whether it is cancelled, and where its own rows go.
-pub type Work = dyn Fn(Option<&Rows>, &AtomicBool, &mut dyn FnMut(Result<RecordBatch>)) -> Result<()>
-    + Send
-    + Sync;
+/// What a job does. Its errors are said in the name of the job's function.
+pub type Work = dyn Fn(&JobContext) -> Result<()> + Send + Sync;
 
 /// A job that runs when its rows are asked for.
 #[derive(Clone)]
@@ -161,30 +165,31 @@ impl ExecutionPlan for JobExec {
         let (job, projection) = (self.job.clone(), self.projection.clone());
         let input = self.input.clone();
         builder.spawn(async move {
+            let memory = Arc::clone(context.memory_pool());
             let rows = input.map(|plan| Rows {
                 plan,
                 context,
                 runtime: Handle::current(),
                 reader: tx.clone(),
-                function: job.function,
             });
             let cancelled = Arc::new(AtomicBool::new(false));
             let _guard = CancelOnDrop(Arc::clone(&cancelled));
             let function = job.function;
-            let work = move || {
-                let mut send = |batch: Result<RecordBatch>| {
-                    let batch = batch.and_then(|batch| match &projection {
-                        Some(projection) => Ok(batch.project(projection)?),
-                        None => Ok(batch),
-                    });
-                    if tx.blocking_send(batch).is_err() {
-                        cancelled.store(true, Ordering::Relaxed);
-                    }
-                };
-                (job.work)(rows.as_ref(), &cancelled, &mut send)
+            let send = move |batch: Result<RecordBatch>| {
+                let batch = batch.and_then(|batch| match &projection {
+                    Some(projection) => Ok(batch.project(projection)?),
+                    None => Ok(batch),
+                });
+                tx.blocking_send(batch.map_err(named(function))).is_ok()
             };
-            match tokio::task::spawn_blocking(work).await {
-                Ok(done) => done,
+            let context = JobContext {
+                rows,
+                send: Box::new(send),
+                cancelled,
+                memory,
+            };
+            match tokio::task::spawn_blocking(move || (job.work)(&context)).await {
+                Ok(done) => done.map_err(named(function)),
                 Err(error) => {
                     internal_err!("{function}: the work ended without a result ({error})")
                 }
@@ -200,13 +205,5 @@ struct CancelOnDrop(Arc<AtomicBool>);
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// An option's value as a parser of texts reads it.
-pub fn option_text(value: &ScalarValue) -> String {
-    match value.try_as_str() {
-        Some(Some(text)) => text.to_string(),
-        _ => value.to_string(),
     }
 }

@@ -17,6 +17,8 @@ use futures::future::{Either, select};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Sender;
 
+use super::error::of_another;
+
 /// The plan of a job's relation, for one partition, so that its rows have one order wherever it runs.
 pub(super) async fn plan(
     state: &dyn Session,
@@ -38,7 +40,6 @@ pub struct Rows {
     pub(super) runtime: Handle,
     /// Closed when nobody reads the job's rows any more.
     pub(super) reader: Sender<Result<RecordBatch>>,
-    pub(super) function: &'static str,
 }
 
 impl Rows {
@@ -79,22 +80,20 @@ impl Batches<'_> {
                 Some(stream) => stream,
                 None => {
                     let context = Arc::clone(&self.rows.context);
-                    let stream = self.plan.execute(self.partition, context)?;
+                    let stream = self.plan.execute(self.partition, context);
+                    let stream = stream.map_err(of_another)?;
                     self.stream.insert(stream)
                 }
             };
             let (batch, closed) = (pin!(stream.next()), pin!(self.rows.reader.closed()));
             match self.rows.runtime.block_on(select(batch, closed)) {
-                Either::Left((Some(batch), _)) => return batch.map(Some),
+                Either::Left((Some(batch), _)) => return batch.map(Some).map_err(of_another),
                 Either::Left((None, _)) => {
                     self.stream = None;
                     self.partition += 1;
                 }
                 Either::Right(_) => {
-                    return exec_err!(
-                        "{}: a reader of its rows is required, got none any more",
-                        self.rows.function
-                    );
+                    return exec_err!("a reader of its rows is required, got none any more");
                 }
             }
         }
@@ -112,14 +111,12 @@ impl Iterator for Batches<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
-
     use datafusion::arrow::array::{AsArray, Int64Array};
     use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema};
     use datafusion::prelude::SessionContext;
 
     use super::*;
-    use crate::jobs::Job;
+    use crate::jobs::{Job, JobContext};
 
     fn counts(n: i64) -> Result<RecordBatch> {
         let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
@@ -134,17 +131,16 @@ mod tests {
         let relation = "SELECT v, count(*) FROM (VALUES (1), (2), (2)) AS a(v) JOIN (VALUES (1), (2)) AS b(w) ON v = w
                         GROUP BY v UNION ALL SELECT 7, 7";
         let relation = context.sql(relation).await?.into_unoptimized_plan();
-        let work =
-            |rows: Option<&Rows>, _: &AtomicBool, send: &mut dyn FnMut(Result<RecordBatch>)| {
-                for _ in 0..2 {
-                    let mut n = 0;
-                    for batch in rows.expect("a relation").read()? {
-                        n += batch?.num_rows();
-                    }
-                    send(counts(n as i64));
+        let work = |context: &JobContext| {
+            for _ in 0..2 {
+                let mut n = 0;
+                for batch in context.rows().expect("a relation").read()? {
+                    n += batch?.num_rows();
                 }
-                Ok(())
-            };
+                context.send(counts(n as i64));
+            }
+            Ok(())
+        };
         context.register_table(
             "job",
             Arc::new(Job {

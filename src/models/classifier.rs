@@ -145,7 +145,7 @@ impl ClassifierTrainer {
         });
         let tensors: HashMap<String, Tensor> = named.collect();
         candle_core::safetensors::save(&tensors, path)
-            .map_err(|e| from_candle(format_args!("train_mlp: write {}", path.display()), e))
+            .map_err(|e| from_candle(format_args!("write {}", path.display()), e))
     }
 }
 

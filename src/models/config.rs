@@ -22,6 +22,6 @@ impl Config {
 
     /// An error about this file.
     pub(super) fn invalid(&self, message: String) -> DataFusionError {
-        invalid(format!("models: {}: {message}", self.path.display()))
+        invalid(format!("{}: {message}", self.path.display()))
     }
 }

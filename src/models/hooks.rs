@@ -94,9 +94,7 @@ impl HookPoint {
             return Ok(Self { layer, site: *site });
         }
         let known = SITES.map(|(_, name)| name).join(", ");
-        plan_err!(
-            "models: a hook blocks.LAYER.SITE with a site of {known} is required, got '{text}'"
-        )
+        plan_err!("a hook blocks.LAYER.SITE with a site of {known} is required, got '{text}'")
     }
 }
 
@@ -130,7 +128,7 @@ pub(crate) fn readable(hook: HookPoint, tensor: &Tensor) -> Result<Tensor> {
         .to_device(&Device::Cpu)
         .and_then(|t| t.to_dtype(DType::F32))
         .and_then(|t| t.contiguous())
-        .map_err(|e| exec_datafusion_err!("ingest: {hook}: {e}"))
+        .map_err(|e| exec_datafusion_err!("{hook}: {e}"))
 }
 
 pub(crate) fn floats<'a>(
@@ -142,10 +140,7 @@ pub(crate) fn floats<'a>(
     let (start, end) = layout.contiguous_offsets().unwrap_or_default();
     match storage {
         Storage::Cpu(CpuStorage::F32(values)) if end - start == len => Ok(&values[start..end]),
-        _ => exec_err!(
-            "ingest: {len} values are required at {hook}, got {}",
-            end - start
-        ),
+        _ => exec_err!("{len} values are required at {hook}, got {}", end - start),
     }
 }
 

@@ -68,12 +68,8 @@ pub fn load(folder: &Path) -> Result<LoadedModel> {
 
 fn read_config(path: &Path, hasher: &mut blake3::Hasher) -> Result<Config> {
     let bytes = read_hashed(path, hasher)?;
-    let json = serde_json::from_slice(&bytes).map_err(|e| {
-        invalid(format!(
-            "models: {}: JSON is required, got {e}",
-            path.display()
-        ))
-    })?;
+    let json = serde_json::from_slice(&bytes)
+        .map_err(|e| invalid(format!("{}: JSON is required, got {e}", path.display())))?;
     Ok(Config {
         path: path.to_path_buf(),
         json,

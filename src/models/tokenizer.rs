@@ -25,7 +25,7 @@ impl Tokenizer {
     ) -> Result<Self> {
         let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| {
             invalid(format!(
-                "models: {}: a tokenizer is required, got {e}",
+                "{}: a tokenizer is required, got {e}",
                 path.display()
             ))
         })?;
@@ -33,7 +33,7 @@ impl Tokenizer {
         inner.with_padding(None);
         inner
             .with_truncation(None)
-            .map_err(|e| invalid(format!("models: {}: {e}", path.display())))?;
+            .map_err(|e| invalid(format!("{}: {e}", path.display())))?;
         let known = inner
             .get_vocab(true)
             .into_values()
@@ -41,7 +41,7 @@ impl Tokenizer {
             .map_or(0, |id| id as usize + 1);
         if known > d_vocab {
             return Err(invalid(format!(
-                "models: {}: vocabulary mismatch, token ids below the model's {d_vocab} are required, got {known} tokens",
+                "{}: vocabulary mismatch, token ids below the model's {d_vocab} are required, got {known} tokens",
                 path.display()
             )));
         }
@@ -49,7 +49,7 @@ impl Tokenizer {
             .into_par_iter()
             .map(|id| inner.decode(&[id], false))
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|e| invalid(format!("models: {}: {e}", path.display())))?;
+            .map_err(|e| invalid(format!("{}: {e}", path.display())))?;
         let bos = bos.filter(|id| (*id as usize) < known);
         Ok(Self { inner, texts, bos })
     }
@@ -59,7 +59,7 @@ impl Tokenizer {
         let encoding = self
             .inner
             .encode_fast(text, false)
-            .map_err(|e| invalid(format!("tokenizer: an encodable text is required, got {e}")))?;
+            .map_err(|e| invalid(format!("an encodable text is required, got {e}")))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -79,11 +79,9 @@ impl Tokenizer {
 
     /// The text of many tokens, special ones included; bytes that are no whole character become U+FFFD.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.inner.decode(ids, false).map_err(|e| {
-            invalid(format!(
-                "tokenizer: decodable token ids are required, got {e}"
-            ))
-        })
+        self.inner
+            .decode(ids, false)
+            .map_err(|e| invalid(format!("decodable token ids are required, got {e}")))
     }
 
     /// The token that begins a text, if the model has one.

@@ -18,7 +18,7 @@ const INDEX: &str = "model.safetensors.index.json";
 pub(super) fn read_hashed(path: &Path, hasher: &mut blake3::Hasher) -> Result<Vec<u8>> {
     let bytes = std::fs::read(path).map_err(|e| {
         invalid(format!(
-            "models: a readable file {} is required, got {e}",
+            "a readable file {} is required, got {e}",
             path.display()
         ))
     })?;
@@ -53,13 +53,13 @@ impl Weights {
         let source = folder.join(INDEX);
         if !source.exists() {
             return Err(invalid(format!(
-                "models: {SINGLE} or {INDEX} is required in {}, got neither",
+                "{SINGLE} or {INDEX} is required in {}, got neither",
                 folder.display()
             )));
         }
         let index: Index = serde_json::from_slice(&read_hashed(&source, hasher)?).map_err(|e| {
             invalid(format!(
-                "models: {}: a weight_map is required, got {e}",
+                "{}: a weight_map is required, got {e}",
                 source.display()
             ))
         })?;
@@ -71,7 +71,7 @@ impl Weights {
         for shard in index.weight_map.values().collect::<BTreeSet<_>>() {
             if Path::new(shard).components().count() != 1 {
                 return Err(invalid(format!(
-                    "models: {}: shards beside the index are required, got {shard:?}",
+                    "{}: shards beside the index are required, got {shard:?}",
                     weights.source.display()
                 )));
             }
@@ -94,7 +94,7 @@ impl Weights {
         let bytes = read_hashed(path, hasher)?;
         let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|e| {
             invalid(format!(
-                "models: {}: a whole safetensors file is required, got {} bytes: {e}",
+                "{}: a whole safetensors file is required, got {} bytes: {e}",
                 path.display(),
                 bytes.len()
             ))
@@ -125,7 +125,7 @@ impl Weights {
             .tensors
             .remove(name)
             .ok_or_else(|| self.missing(name))?;
-        let place = format!("models: {}: tensor {name}", file.display());
+        let place = format!("{}: tensor {name}", file.display());
         if tensor.dims() != dims {
             return Err(invalid(format!(
                 "{place}: shape {dims:?} is required, got {:?}",
@@ -157,7 +157,7 @@ impl Weights {
 
     fn missing(&self, name: &str) -> datafusion::error::DataFusionError {
         invalid(format!(
-            "models: {}: tensor {name} is required, got none",
+            "{}: tensor {name} is required, got none",
             self.source.display()
         ))
     }

@@ -85,7 +85,7 @@ impl ExampleRows {
         let vector_at = |pos: u32| match vectors.binary_search(&(doc_id, pos)) {
             Ok(row) => Ok(row as u32),
             Err(_) => exec_err!(
-                "ingest: a vector of every example is required, got none of document {doc_id} position {pos}"
+                "a vector of every example is required, got none of document {doc_id} position {pos}"
             ),
         };
         let size = context.options.window;

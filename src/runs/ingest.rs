@@ -5,7 +5,6 @@
 //! wait on disk.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
@@ -17,8 +16,9 @@ use super::options::{IngestOptions, layer_norm_name};
 use super::progress::{Progress, Reporter};
 use super::write;
 use crate::corpus::{CorpusReader, Target};
+use crate::jobs::JobContext;
 use crate::models::{HookPoint, load};
-use crate::store::{Counts, RunManifest, Source, Store, Versions};
+use crate::store::{RunManifest, Source, Store, Versions};
 
 /// What to ingest.
 #[derive(Debug, Clone)]
@@ -35,12 +35,12 @@ pub struct IngestRequest {
 
 /// Sends a corpus through a model and commits what its neurons respond to as a run.
 ///
-/// `progress` is called several times a second. Once `cancelled` is true the work ends within a second or two, with
+/// `progress` is called several times a second. Once `context` is cancelled the work ends within a second or two, with
 /// an error; after any error there is no run, and one that was to be replaced is untouched.
 pub fn ingest(
     store: &Store,
     request: &IngestRequest,
-    cancelled: &AtomicBool,
+    context: &JobContext,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<RunManifest> {
     let options = &request.options;
@@ -48,9 +48,9 @@ pub fn ingest(
     if options.max_activations.is_none()
         && let Some(table) = &options.max_activations_table
     {
-        return plan_err!("ingest: the rows of max_activations are required, got '{table}' unread");
+        return plan_err!("the rows of max_activations are required, got '{table}' unread");
     }
-    let mut report = Reporter::new(progress, cancelled);
+    let mut report = Reporter::new(progress, context);
     let mut run = store.begin(&request.run, options.replace)?;
     let message = format!("reading {}", request.corpus.display());
     report.begin("tokenize", None, message)?;
@@ -81,21 +81,13 @@ pub fn ingest(
     report.begin("write", Some(n_documents), message)?;
     let model = reader.model();
     write::write_layers(model.layers(), &run)?;
-    let mut counts = Counts {
-        documents: n_documents,
-        tokens: reader.n_tokens() as u64,
-        layers: layers.len() as u64,
-        ..Counts::default()
-    };
-    let context = Context {
+    let parts = Context {
         weights: &|layer| model.neuron_weights(layer, options.layer_norm),
         options,
         documents: &reader.documents,
     };
-    let written = write::write_all(&context, &layers, &run, &mut report)?;
-    counts.neurons = layers.iter().map(|layer| layer.n_neurons as u64).sum();
-    counts.examples = written.examples;
-    counts.vectors = written.vectors;
+    write::write_all(&parts, &layers, &run, &mut report)?;
+    let counts = run.counts();
     let manifest = RunManifest {
         run: request.run.clone(),
         model: model_path.source(reader.model_hash())?,
@@ -159,7 +151,7 @@ fn forward(
         let expected = reader.n_rows();
         if seen != expected as u64 {
             return exec_err!(
-                "ingest: {expected} activations of each neuron are required, got {seen} in layer {}",
+                "{expected} activations of each neuron are required, got {seen} in layer {}",
                 layer.index
             );
         }

@@ -5,7 +5,6 @@
 //! run's model, the run gets a layer more; where it reads a table, a run of its own is made, each row a document.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use datafusion::arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, ToByteSlice};
@@ -21,6 +20,7 @@ use super::write::{self, write_layer};
 use crate::corpus::Documents;
 use crate::corpus::VectorSource;
 use crate::corpus::{Capture, CorpusReader, ReadBatch};
+use crate::jobs::JobContext;
 use crate::models::{HookPoint, LayerInfo, NeuronWeights};
 use crate::models::{floats, readable};
 use crate::store::{
@@ -131,17 +131,17 @@ impl Errors {
 
 /// Adds the latents to the run whose documents `reader` reads, in place of a layer of the same name if it has one.
 ///
-/// `progress` and `cancelled` as in [`super::ingest`]; after an error the run is as it was.
+/// `progress` and `context` as in [`super::ingest`]; after an error the run is as it was.
 pub fn add_to_run(
     store: &Store,
     run: &str,
     latents: Latents<'_>,
     reader: &mut CorpusReader,
     hook: HookPoint,
-    cancelled: &AtomicBool,
+    context: &JobContext,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Attached> {
-    let mut report = Reporter::new(progress, cancelled);
+    let mut report = Reporter::new(progress, context);
     let Extension {
         mut writer,
         mut facts,
@@ -151,7 +151,7 @@ pub fn add_to_run(
     let read = [reader.model_hash(), reader.corpus_hash()];
     if read != [facts.model.hash.as_str(), facts.corpus.hash.as_str()] {
         return exec_err!(
-            "ingest: the model and corpus of run '{run}' are required, got other ones: was it replaced meanwhile?"
+            "the model and corpus of run '{run}' are required, got other ones: was it replaced meanwhile?"
         );
     }
     let window = latents.options.window.min(reader.model().n_ctx() - 1);
@@ -201,7 +201,7 @@ fn observe_reader(
         let mut capture = Capture { hook, seen: None };
         model.forward(input, &mut capture)?;
         let Some(seen) = capture.seen else {
-            return exec_err!("ingest: a pass that reaches {hook} is required, got none");
+            return exec_err!("a pass that reaches {hook} is required, got none");
         };
         let seen = readable(hook, &seen)?;
         let (storage, layout) = seen.storage_and_layout();
@@ -232,7 +232,7 @@ fn require_width(sae: &Sae, d: usize) -> Result<()> {
     match d == sae.d_in {
         true => Ok(()),
         false => exec_err!(
-            "ingest: vectors of the autoencoder's width, {}, are required, got {d}",
+            "vectors of the autoencoder's width, {}, are required, got {d}",
             sae.d_in
         ),
     }
@@ -244,7 +244,7 @@ pub fn require_own_run(store: &Store, name: &str) -> Result<()> {
     match store.has(name) && !store.run(name).is_ok_and(is_own) {
         false => Ok(()),
         true => plan_err!(
-            "ingest: a name that no run of a model has is required, got '{name}': latents of a table's rows become a \
+            "a name that no run of a model has is required, got '{name}': latents of a table's rows become a \
              run of their own"
         ),
     }
@@ -252,15 +252,15 @@ pub fn require_own_run(store: &Store, name: &str) -> Result<()> {
 
 /// Makes a run of the rows of `source`, each a document, with the latents as its only layer.
 ///
-/// `progress` and `cancelled` as in [`super::ingest`]; after an error there is no run.
+/// `progress` and `context` as in [`super::ingest`]; after an error there is no run.
 pub fn make_run(
     store: &Store,
     latents: Latents<'_>,
     source: &mut dyn VectorSource,
-    cancelled: &AtomicBool,
+    context: &JobContext,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Attached> {
-    let mut report = Reporter::new(progress, cancelled);
+    let mut report = Reporter::new(progress, context);
     let sae = latents.sae;
     require_own_run(store, latents.name)?;
     // One of its own is replaced: an older one of this autoencoder's.

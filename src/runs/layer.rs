@@ -160,7 +160,7 @@ impl Layer {
         let document = &values.values[start..][..n_tokens * values.width];
         let at = document.iter().position(|v| !v.is_finite()).unwrap_or(0);
         exec_err!(
-            "ingest: finite activations are required, got {} in layer {} document {doc_id} position {} (neuron {})",
+            "finite activations are required, got {} in layer {} document {doc_id} position {} (neuron {})",
             document[at],
             self.index,
             at / values.width,
@@ -331,7 +331,7 @@ mod tests {
             values[13] = bad;
             let error = layer.observe(&batch, &values, &received).unwrap_err();
             let expected = format!(
-                "ingest: finite activations are required, got {name} in layer 0 document 8 position 1 (neuron 1)"
+                "finite activations are required, got {name} in layer 0 document 8 position 1 (neuron 1)"
             );
             assert!(error.strip_backtrace().ends_with(&expected), "{error}");
         }

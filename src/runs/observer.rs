@@ -33,7 +33,7 @@ impl Hooks for Observer<'_, '_> {
         }
         let Some(received) = self.received.take() else {
             return exec_err!(
-                "ingest: {} is required before {hook}, got {hook} first",
+                "{} is required before {hook}, got {hook} first",
                 self.received_at[hook.layer]
             );
         };

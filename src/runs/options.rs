@@ -157,7 +157,7 @@ impl MaxActivations {
             let column = |name: &str, kind: DataType| match batch.column_by_name(name) {
                 Some(column) => Ok(cast(column, &kind)?),
                 None => plan_err!(
-                    "ingest: max_activations requires the columns layer, neuron, max_activation, got no {name}"
+                    "max_activations requires the columns layer, neuron, max_activation, got no {name}"
                 ),
             };
             let layers = column("layer", DataType::Int64)?;
@@ -174,14 +174,14 @@ impl MaxActivations {
                     (Some(layer), Some(neuron), Some(value)) if value.is_finite() => {
                         if maxima.insert((layer, neuron), value).is_some() {
                             return exec_err!(
-                                "ingest: max_activations requires one row per neuron, got two for layer {layer} \
+                                "max_activations requires one row per neuron, got two for layer {layer} \
                                  neuron {neuron}"
                             );
                         }
                     }
                     _ => {
                         return exec_err!(
-                            "ingest: max_activations requires a layer, a neuron and a finite max_activation in \
+                            "max_activations requires a layer, a neuron and a finite max_activation in \
                              every row, got {layer:?}, {neuron:?}, {value:?}"
                         );
                     }
@@ -196,7 +196,7 @@ impl MaxActivations {
         match self.0.get(&(layer, neuron)) {
             Some(max) => Ok(*max),
             None => exec_err!(
-                "ingest: max_activations requires a row for every neuron, got none for layer {layer} neuron {neuron}"
+                "max_activations requires a row for every neuron, got none for layer {layer} neuron {neuron}"
             ),
         }
     }
@@ -268,7 +268,7 @@ impl Default for IngestOptions {
 fn out_of_range<T>(name: &str, value: &str) -> Result<T> {
     let option = OPTIONS.iter().find(|o| o.name == name);
     let range = option.map_or("a known option", |o| o.range);
-    plan_err!("ingest: {name} requires {range}, got '{value}'")
+    plan_err!("{name} requires {range}, got '{value}'")
 }
 
 fn parse<T: FromStr>(name: &str, value: &str, allowed: impl Fn(&T) -> bool) -> Result<T> {
@@ -330,7 +330,7 @@ impl IngestOptions {
             _ => {
                 let known: Vec<_> = OPTIONS.iter().map(|o| o.name).collect();
                 return plan_err!(
-                    "ingest: an option of {} is required, got '{name}'",
+                    "an option of {} is required, got '{name}'",
                     known.join(", ")
                 );
             }
@@ -360,22 +360,17 @@ impl IngestOptions {
         }
         if self.min_tokens > self.context {
             return plan_err!(
-                "ingest: min_tokens requires at most context, {}, got {}",
+                "min_tokens requires at most context, {}, got {}",
                 self.context,
                 self.min_tokens
             );
         }
         if self.bos && self.context < 2 {
-            return plan_err!(
-                "ingest: bos requires a context of at least 2, got {}",
-                self.context
-            );
+            return plan_err!("bos requires a context of at least 2, got {}", self.context);
         }
         let given = self.max_activations.is_some() || self.max_activations_table.is_some();
         if self.min_activation.is_some() && given {
-            return plan_err!(
-                "ingest: one of min_activation and max_activations is required, got both"
-            );
+            return plan_err!("one of min_activation and max_activations is required, got both");
         }
         Ok(())
     }

@@ -1,11 +1,11 @@
 //! What a long ingest tells while it runs, and where it notices that nobody wants it any more.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use datafusion::common::exec_err;
 use datafusion::error::Result;
 
+use crate::jobs::JobContext;
 use crate::store::Counts;
 
 /// Two of these fit into half a second, the longest a reader is left without news.
@@ -33,7 +33,7 @@ pub struct Progress {
 /// Sends progress, not too often, and turns a cancellation into an error.
 pub(super) struct Reporter<'a> {
     sink: &'a mut dyn FnMut(Progress),
-    cancelled: &'a AtomicBool,
+    context: &'a JobContext,
     started: Instant,
     phase_started: Instant,
     last: Instant,
@@ -41,11 +41,11 @@ pub(super) struct Reporter<'a> {
 }
 
 impl<'a> Reporter<'a> {
-    pub(super) fn new(sink: &'a mut dyn FnMut(Progress), cancelled: &'a AtomicBool) -> Self {
+    pub(super) fn new(sink: &'a mut dyn FnMut(Progress), context: &'a JobContext) -> Self {
         let now = Instant::now();
         Self {
             sink,
-            cancelled,
+            context,
             started: now,
             phase_started: now,
             last: now,
@@ -86,7 +86,7 @@ impl<'a> Reporter<'a> {
     pub(super) fn tick(&mut self) -> Result<()> {
         if self.cancelled() {
             return exec_err!(
-                "ingest: an uncancelled run is required, got cancelled in phase {}; nothing was kept",
+                "an uncancelled run is required, got cancelled in phase {}",
                 self.row.phase
             );
         }
@@ -114,7 +114,7 @@ impl<'a> Reporter<'a> {
     }
 
     pub(super) fn cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed)
+        self.context.is_cancelled()
     }
 
     pub(super) fn seconds(&self) -> f64 {

@@ -27,13 +27,6 @@ const REPORT_EVERY: Duration = Duration::from_millis(5);
 /// Numbers of a record batch of vectors: 4 MiB.
 const BATCH_NUMBERS: usize = 1 << 20;
 
-/// Rows a layer has added to the run.
-#[derive(Default)]
-pub(super) struct Written {
-    pub(super) examples: u64,
-    pub(super) vectors: u64,
-}
-
 /// Writes the table `layers` of a model's own layers.
 pub(super) fn write_layers(layers: &[LayerInfo], run: &RunWriter) -> Result<()> {
     let rows = layers.iter().enumerate().map(|(layer, info)| LayerRow {
@@ -76,9 +69,9 @@ pub(super) fn write_all(
     layers: &[Layer],
     run: &RunWriter,
     report: &mut Reporter<'_>,
-) -> Result<Written> {
+) -> Result<()> {
     let next = AtomicUsize::new(0);
-    let written = Mutex::new(Ok(Written::default()));
+    let written = Mutex::new(Ok(()));
     let stop = AtomicBool::new(false);
     let fail = |error| {
         let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,18 +84,11 @@ pub(super) fn write_all(
     let write = || {
         while let Some(layer) = layers.get(next.fetch_add(1, Ordering::Relaxed)) {
             let mut tick = || match stop.load(Ordering::Relaxed) {
-                true => exec_err!("ingest: all layers are required, got a stop"),
+                true => exec_err!("all layers are required, got a stop"),
                 false => Ok(()),
             };
-            match write_layer(context, layer, run, &mut tick) {
-                Ok(rows) => {
-                    let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
-                    if let Ok(sum) = written.as_mut() {
-                        sum.examples += rows.examples;
-                        sum.vectors += rows.vectors;
-                    }
-                }
-                Err(error) => return fail(error),
+            if let Err(error) = write_layer(context, layer, run, &mut tick) {
+                return fail(error);
             }
         }
     };
@@ -125,18 +111,13 @@ pub(super) fn write_layer(
     layer: &Layer,
     run: &RunWriter,
     tick: Tick<'_>,
-) -> Result<Written> {
+) -> Result<()> {
     let examples = layer.select();
     write_neurons(context, layer, &examples, run, tick)?;
     write_histograms(layer, run)?;
     tick()?;
     let rows = write_vectors(layer, &examples, run, tick)?;
-    let written = Written {
-        examples: examples.iter().map(|e| e.len() as u64).sum(),
-        vectors: rows.len() as u64,
-    };
-    write_examples(context, layer, &examples, &rows, run, tick)?;
-    Ok(written)
+    write_examples(context, layer, &examples, &rows, run, tick)
 }
 
 fn list_of(item_width: usize, values: Vec<f32>) -> Result<ArrayRef> {

@@ -51,7 +51,7 @@ pub(super) struct Checkpoints {
 }
 
 fn failed(act: &str, path: &Path, error: impl std::fmt::Display) -> DataFusionError {
-    exec_datafusion_err!("train_sae: {act} {}: {error}", path.display())
+    exec_datafusion_err!("{act} {}: {error}", path.display())
 }
 
 impl Checkpoints {
@@ -122,7 +122,7 @@ impl Checkpoints {
     /// Gives a new trainer of the same options the state of the last checkpoint.
     pub(super) fn restore(&self, trainer: &mut Trainer) -> Result<()> {
         let Some((_, _, generation)) = self.of.open(|text| self.parse(text))? else {
-            return exec_err!("train_sae: a checkpoint is required, got none");
+            return exec_err!("a checkpoint is required, got none");
         };
         let path = generation.path().join(STATE);
         disk::open(&path).map_err(|e| self.unreadable(&path, e))?;
@@ -147,7 +147,7 @@ impl Checkpoints {
                 }
                 other => {
                     return exec_err!(
-                        "train_sae: numbers of a checkpoint are required in {}, got {other:?}",
+                        "numbers of a checkpoint are required in {}, got {other:?}",
                         path.display()
                     );
                 }

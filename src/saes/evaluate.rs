@@ -3,8 +3,6 @@
 //! The model is run with what it gives at the hook, with the reconstruction in its place and, for a language model,
 //! with zeros; the formulas of the rest are in `kernels::sae::evaluation`.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use candle_core::{Device, Tensor};
 use datafusion::common::{exec_datafusion_err, exec_err};
 use datafusion::error::Result;
@@ -14,6 +12,7 @@ use rayon::prelude::*;
 
 use super::metric::{Effect, Metric, finish};
 use crate::corpus::{CorpusReader, ReadBatch, VectorSource};
+use crate::jobs::JobContext;
 use crate::models::{HookPoint, Hooks, Input};
 
 /// Rows of a batch in `l1_per_batch`: the authors'.
@@ -25,15 +24,15 @@ const MOST: usize = 100;
 pub fn evaluate_rows(
     sae: &Sae,
     source: &mut dyn VectorSource,
-    cancelled: &AtomicBool,
+    context: &JobContext,
 ) -> Result<Vec<Metric>> {
     let mut evaluation = Evaluation::new(sae, BATCH, MOST);
     let (mut codes, mut decoded) = (vec![], vec![]);
     source.read(&mut |batch| {
-        check(cancelled)?;
+        context.tick()?;
         if batch.d != sae.d_in {
             return exec_err!(
-                "sae_metrics: vectors of the autoencoder's width, {}, are required, got {}",
+                "vectors of the autoencoder's width, {}, are required, got {}",
                 sae.d_in,
                 batch.d
             );
@@ -51,23 +50,23 @@ pub fn evaluate_model(
     sae: &Sae,
     reader: &mut CorpusReader,
     hook: HookPoint,
-    cancelled: &AtomicBool,
+    context: &JobContext,
 ) -> Result<Vec<Metric>> {
     reader.check_hook(hook)?;
     let labels = reader.labels().map(<[u32]>::to_vec);
     if labels.is_none() && reader.model().d_vocab() == 0 {
-        return exec_err!("sae_metrics: images with labels are required, got none");
+        return exec_err!("images with labels are required, got none");
     }
     let mut evaluation = Evaluation::new(sae, BATCH, MOST);
     let mut effect = Effect::default();
     let skip = usize::from(reader.has_bos());
     let mut rows = Rows::default();
     reader.for_each_batch(&mut |model, batch, input| {
-        check(cancelled)?;
+        context.tick()?;
         let mut given = Replace::new(hook, None);
         let own = model.logits(input, &mut given)?;
         let Some(x) = given.seen else {
-            return exec_err!("sae_metrics: a pass that reaches {hook} is required, got none");
+            return exec_err!("a pass that reaches {hook} is required, got none");
         };
         rows.encode(sae, &x, batch, skip)?;
         evaluation.add(&rows.x, &rows.codes, &rows.decoded);
@@ -89,7 +88,7 @@ pub fn evaluate_model(
         let with = |rows: Option<&[f32]>| -> Result<Tensor> {
             let values = replaced(&x, rows, batch, skip)?;
             let tensor = Tensor::from_vec(values, x.dims(), &Device::Cpu);
-            let tensor = tensor.map_err(|e| exec_datafusion_err!("sae_metrics: {hook}: {e}"))?;
+            let tensor = tensor.map_err(|e| exec_datafusion_err!("{hook}: {e}"))?;
             model.logits(input, &mut Replace::new(hook, Some(tensor)))
         };
         score(1, &with(Some(&rows.decoded))?)?;
@@ -104,13 +103,6 @@ pub fn evaluate_model(
     })?;
     let language = reader.model().d_vocab() > 0;
     finish(sae, &evaluation, Some((effect, language)))
-}
-
-fn check(cancelled: &AtomicBool) -> Result<()> {
-    match cancelled.load(Ordering::Relaxed) {
-        false => Ok(()),
-        true => exec_err!("sae_metrics: a reader of its rows is required, got none any more"),
-    }
 }
 
 /// Sees the value at one place, and puts another there if it has one.
@@ -155,7 +147,7 @@ impl Rows {
         let d = values.len() / (batch.documents.len() * batch.seq);
         if d != sae.d_in {
             return exec_err!(
-                "sae_metrics: vectors of the autoencoder's width, {}, are required, got {d}",
+                "vectors of the autoencoder's width, {}, are required, got {d}",
                 sae.d_in
             );
         }
@@ -192,7 +184,7 @@ fn values(tensor: &Tensor) -> Result<Vec<f32>> {
     tensor
         .flatten_all()
         .and_then(|tensor| tensor.to_vec1())
-        .map_err(|e| exec_datafusion_err!("sae_metrics: {e}"))
+        .map_err(|e| exec_datafusion_err!("{e}"))
 }
 
 /// Predictions of a batch: every token but a document's first.

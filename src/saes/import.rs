@@ -1,18 +1,18 @@
 //! Autoencoders from elsewhere into the store, and out of it again.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use datafusion::common::plan_err;
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use serde_json::{Map, Value, json};
 
 use super::exchange::{self, SaeConfig, SaeFile};
 use super::loaded::LoadedSae;
 use super::options::{EXAMPLES, MIN_ACTIVATION};
 use super::publish::{Vectors, attach, check_place, commit, facts_of};
-use crate::corpus::{OptionDoc, in_name_of};
+use crate::corpus::OptionDoc;
+use crate::jobs::JobContext;
 use crate::runs::{IngestOptions, OPTIONS, Progress};
 use crate::store::{SaeManifest, Source, Store};
 
@@ -32,18 +32,14 @@ pub fn example_options<'a>(
     let given = |name: &str| pairs.iter().any(|(given, _)| *given == name);
     let share = given("activation_threshold");
     if share && given("min_activation") {
-        return plan_err!(
-            "import_sae: one of activation_threshold and min_activation is required, got both"
-        );
+        return plan_err!("one of activation_threshold and min_activation is required, got both");
     }
     let mut options = IngestOptions {
         min_activation: (!share).then_some(MIN_ACTIVATION),
         ..IngestOptions::default()
     };
     for (name, value) in pairs {
-        options
-            .set(name, value)
-            .map_err(|e| in_name_of("import_sae", e))?;
+        options.set(name, value)?;
     }
     Ok(options)
 }
@@ -57,19 +53,19 @@ pub fn import_sae(
     path: &Path,
     vectors: Vectors<'_>,
     examples: &IngestOptions,
-    cancelled: &AtomicBool,
+    context: &JobContext,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<SaeManifest> {
     let started = Instant::now();
-    check_place(store, name, &vectors).map_err(|error| in_name_of("import_sae", error))?;
+    check_place(store, name, &vectors)?;
     let writer = store.begin_sae(name, examples.replace)?;
     if writer.training().exists() {
         return plan_err!(
-            "import_sae: a name without an interrupted training is required, got '{name}': call its train_sae again to \
+            "a name without an interrupted training is required, got '{name}': call its train_sae again to \
              end it, or with resume: false to begin it anew"
         );
     }
-    let file = exchange::read(path).map_err(|e| renamed("import_sae", e))?;
+    let file = exchange::read(path)?;
     check_hook(&file.config, &vectors)?;
     let mut facts = SaeManifest {
         name: name.to_string(),
@@ -80,9 +76,8 @@ pub fn import_sae(
         ..facts_of(&file.sae)
     };
     let attached = attach(
-        store, &file.sae, examples, vectors, &mut facts, cancelled, progress,
-    )
-    .map_err(|error| in_name_of("import_sae", error))?;
+        store, &file.sae, examples, vectors, &mut facts, context, progress,
+    )?;
     facts.seconds = started.elapsed().as_secs_f64();
     commit(attached, &mut facts, &file.sae)?;
     progress(Progress {
@@ -113,7 +108,7 @@ fn check_hook(config: &SaeConfig, vectors: &Vectors<'_>) -> Result<()> {
     match layer.filter(|layer| *layer != vectors.hook.layer) {
         None => Ok(()),
         Some(layer) => plan_err!(
-            "import_sae: vectors of layer {layer} are required, since the file says {name}, got {}",
+            "vectors of layer {layer} are required, since the file says {name}, got {}",
             vectors.hook
         ),
     }
@@ -127,11 +122,10 @@ pub fn export_sae(loaded: &LoadedSae, folder: &Path, format: Format, replace: bo
         sae: loaded.sae.clone(),
         config: config(&loaded.stored.manifest),
     };
-    let written = match format {
+    match format {
         Format::SaeLens => exchange::write_saelens(folder, &file, replace),
         Format::DictionaryLearning => exchange::write_dictionary_learning(folder, &file, replace),
-    };
-    written.map_err(|e| renamed("export_sae", e))
+    }
 }
 
 /// A format that is written.
@@ -149,17 +143,6 @@ impl Format {
         ("saelens", Self::SaeLens),
         ("dictionary_learning", Self::DictionaryLearning),
     ];
-}
-
-/// What the exchange says, in the name of a function.
-fn renamed(function: &str, error: DataFusionError) -> DataFusionError {
-    match error {
-        DataFusionError::Execution(message) => {
-            let rest = message.strip_prefix("saes: ").unwrap_or(&message);
-            DataFusionError::Execution(format!("{function}: {rest}"))
-        }
-        other => other,
-    }
 }
 
 fn foreign(config: &SaeConfig) -> Map<String, Value> {

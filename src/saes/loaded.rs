@@ -43,19 +43,17 @@ impl SaeLibrary {
     /// The run that has the latents of one as a layer, and the layer.
     ///
     /// Errors: it has none.
-    pub fn layer(&self, function: &str, name: &str) -> Result<(String, i32)> {
+    pub fn layer(&self, name: &str) -> Result<(String, i32)> {
         let facts = self.store.sae(name)?.manifest;
         let (Some(run), Some(layer)) = (&facts.run, facts.layer) else {
-            return plan_err!(
-                "{function}: a run with the latents of '{name}' is required, got none"
-            );
+            return plan_err!("a run with the latents of '{name}' is required, got none");
         };
         // A run that was made again has lost them, and may have given their number to others.
         let has = |row: &LayerRow| row.layer == layer && row.name == name && row.kind == "sae";
         match self.store.run(run).and_then(|run| run.layers()) {
             Ok(rows) if rows.iter().any(has) => Ok((run.clone(), layer)),
             _ => plan_err!(
-                "{function}: run '{run}' with the latents of '{name}' as layer {layer} is required, got it without \
+                "run '{run}' with the latents of '{name}' as layer {layer} is required, got it without \
                  them: train or import it again"
             ),
         }

@@ -62,7 +62,7 @@ pub fn matches(
         (false, true) => (&a.w_in, &b.w_in),
         (false, false) => {
             return plan_err!(
-                "sae_matches: decoders or encoders of one width are required, got decoders of {} and {}, encoders of \
+                "decoders or encoders of one width are required, got decoders of {} and {}, encoders of \
                  {} and {}",
                 widths[0].0,
                 widths[0].1,

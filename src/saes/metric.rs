@@ -35,11 +35,11 @@ pub(super) fn finish(
 ) -> Result<Vec<Metric>> {
     let found = evaluation.finish(sae).map_err(|latent| {
         exec_datafusion_err!(
-            "sae_metrics: finite embeddings are required, got NaN or infinity in latent {latent}"
+            "finite embeddings are required, got NaN or infinity in latent {latent}"
         )
     })?;
     let Some(found) = found else {
-        return exec_err!("sae_metrics: rows are required, got none");
+        return exec_err!("rows are required, got none");
     };
     let mut metrics = of_rows(&found);
     let (mut accuracy, mut with_sae, mut lost) = (None, None, None);

@@ -10,7 +10,7 @@ use polysema_udfs::kernels::sae::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::corpus::{OptionDoc, in_name_of};
+use crate::corpus::OptionDoc;
 use crate::models::{HookPoint, Site};
 use crate::runs::{IngestOptions, OPTIONS as INGEST_OPTIONS};
 
@@ -155,7 +155,7 @@ impl Default for SaeOptions {
 fn out_of_range<T>(name: &str, value: &str) -> Result<T> {
     let option = OWN.iter().find(|option| option.name == name);
     let range = option.map_or("a known option", |option| option.range);
-    plan_err!("train_sae: {name} requires {range}, got '{value}'")
+    plan_err!("{name} requires {range}, got '{value}'")
 }
 
 fn parse<T: FromStr>(name: &str, value: &str, allowed: impl Fn(&T) -> bool) -> Result<T> {
@@ -188,11 +188,11 @@ impl SaeOptions {
         }
         if given("activation_threshold") && given("min_activation") {
             return plan_err!(
-                "train_sae: one of activation_threshold and min_activation is required, got both"
+                "one of activation_threshold and min_activation is required, got both"
             );
         }
         if given("d_sae") && given("expansion") {
-            return plan_err!("train_sae: one of d_sae and expansion is required, got both");
+            return plan_err!("one of d_sae and expansion is required, got both");
         }
         for (name, value) in pairs.iter().filter(|(name, _)| *name != "preset") {
             options.set(name, value)?;
@@ -201,7 +201,7 @@ impl SaeOptions {
         if let Some(most) = options.max_tokens {
             if most < options.batch_size as u64 {
                 return plan_err!(
-                    "train_sae: max_tokens requires at least batch_size, {}, got {most}",
+                    "max_tokens requires at least batch_size, {}, got {most}",
                     options.batch_size
                 );
             }
@@ -234,7 +234,7 @@ impl SaeOptions {
         match name {
             "hook" => {
                 let hook = HookPoint::parse(&format!("blocks.0.{}", value.trim()));
-                self.hook = Some(hook.map_err(|e| in_name_of("train_sae", e))?.site);
+                self.hook = Some(hook?.site);
             }
             "column" => self.column = Some(value.to_string()),
             "d_sae" => self.d_sae = Some(count()?),
@@ -283,14 +283,11 @@ impl SaeOptions {
             "checkpoint_every" => self.checkpoint_every = steps(1)?,
             "resume" => self.resume = flag()?,
             "replace" => self.replace = flag()?,
-            _ if EXAMPLES.contains(&name) => {
-                let set = self.examples.set(name, value);
-                set.map_err(|e| in_name_of("train_sae", e))?;
-            }
+            _ if EXAMPLES.contains(&name) => self.examples.set(name, value)?,
             _ => {
                 let known: Vec<_> = train_sae_options().iter().map(|o| o.name).collect();
                 return plan_err!(
-                    "train_sae: an option of {} is required, got '{name}'",
+                    "an option of {} is required, got '{name}'",
                     known.join(", ")
                 );
             }
@@ -306,7 +303,7 @@ impl SaeOptions {
         // Two matrices with their gradients and moments must be addressable; more than that is a slip of the pen.
         if d_sae.checked_mul(d_in).is_none_or(|n| n > 1 << 36) {
             return plan_err!(
-                "train_sae: d_sae times the vectors' width, {d_in}, requires at most 2^36, got d_sae {d_sae}"
+                "d_sae times the vectors' width, {d_in}, requires at most 2^36, got d_sae {d_sae}"
             );
         }
         Ok(d_sae)
@@ -335,7 +332,7 @@ impl SaeOptions {
         let top_k = self.variant.ends_with("topk");
         if top_k && self.k > d_sae {
             return plan_err!(
-                "train_sae: k requires integer from 1 to d_sae, {d_sae}, got {}",
+                "k requires integer from 1 to d_sae, {d_sae}, got {}",
                 self.k
             );
         }

@@ -1,6 +1,5 @@
 //! The end of a training or an import: the latents become a layer of a run, which is committed with their autoencoder.
 
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use datafusion::common::plan_err;
@@ -10,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::progress::{TrainSaeProgress, TrainSaeRequest};
 use super::weights;
-use crate::corpus::{ModelVectors, VectorSource, in_name_of};
+use crate::corpus::{ModelVectors, VectorSource};
+use crate::jobs::JobContext;
 use crate::runs::{
     Attached, IngestOptions, Latents, Progress, add_to_run, make_run, require_own_run,
 };
@@ -80,7 +80,7 @@ pub(super) fn publish(
     done: Done,
     vectors: Vectors<'_>,
     writer: SaeWriter,
-    cancelled: &AtomicBool,
+    context: &JobContext,
     progress: &mut dyn FnMut(TrainSaeProgress),
 ) -> Result<SaeManifest> {
     let options = &request.options;
@@ -118,10 +118,10 @@ pub(super) fn publish(
         &options.examples,
         vectors,
         &mut facts,
-        cancelled,
+        context,
         &mut forward,
     );
-    let attached = attached.map_err(|error| trained_is_kept(in_name_of("train_sae", error)))?;
+    let attached = attached.map_err(trained_is_kept)?;
     facts.seconds = done.seconds + started.elapsed().as_secs_f64();
     commit(attached, &mut facts, &sae).map_err(trained_is_kept)?;
     // What cannot be removed says that nothing is left to train, and goes with the next training of this name.
@@ -142,10 +142,8 @@ pub(super) fn publish(
 
 /// Their checkpoint says that nothing is left to train.
 fn trained_is_kept(error: DataFusionError) -> DataFusionError {
-    let kept = |message: String| {
-        let message = message.replace("; nothing was kept", "");
-        format!("{message}; the trained weights are kept for the next call of this name")
-    };
+    let kept =
+        |message| format!("{message}; the trained weights are kept for the next call of this name");
     match error {
         DataFusionError::Execution(message) => DataFusionError::Execution(kept(message)),
         DataFusionError::Plan(message) => DataFusionError::Plan(kept(message)),
@@ -171,7 +169,7 @@ pub(super) fn check_place(store: &Store, name: &str, vectors: &Vectors<'_>) -> R
         && store.has(&old)
     {
         return plan_err!(
-            "ingest: the run '{old}', which has the latents of '{name}', is required to replace it, got '{run}'"
+            "the run '{old}', which has the latents of '{name}', is required to replace it, got '{run}'"
         );
     }
     Ok(())
@@ -196,7 +194,7 @@ pub(super) fn attach(
     examples: &IngestOptions,
     vectors: Vectors<'_>,
     facts: &mut SaeManifest,
-    cancelled: &AtomicBool,
+    context: &JobContext,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Attached> {
     let name = facts.name.clone();
@@ -213,7 +211,7 @@ pub(super) fn attach(
             corpus,
         } => {
             let (hook, reader) = (vectors.hook, &mut vectors.reader);
-            let attached = add_to_run(store, &run, latents, reader, hook, cancelled, progress)?;
+            let attached = add_to_run(store, &run, latents, reader, hook, context, progress)?;
             facts.run = Some(run);
             facts.hook = Some(hook.to_string());
             facts.source = vectors.description.clone();
@@ -222,7 +220,7 @@ pub(super) fn attach(
         }
         Vectors::Table(mut source) => {
             facts.source = source.describe();
-            let attached = make_run(store, latents, source.as_mut(), cancelled, progress)?;
+            let attached = make_run(store, latents, source.as_mut(), context, progress)?;
             facts.run = Some(name.clone());
             attached
         }

@@ -1,14 +1,14 @@
 //! What the model of a run gives at a hook, from what the run's manifest says of model and corpus.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
 use serde_json::Value;
 
 use super::publish::Vectors;
-use crate::corpus::{CorpusOptions, CorpusReader, ModelVectors, Split, in_name_of};
+use crate::corpus::{CorpusOptions, CorpusReader, ModelVectors, Split};
+use crate::jobs::JobContext;
 use crate::models::{HookPoint, Site};
 use crate::runs::IngestOptions;
 use crate::store::{LayerRow, RunManifest, SaeManifest, Store};
@@ -44,23 +44,17 @@ fn corpus_options(facts: &RunManifest) -> Result<CorpusOptions> {
 }
 
 fn open(
-    function: &str,
     store: &Store,
     facts: &RunManifest,
     corpus: &std::path::Path,
     options: &CorpusOptions,
-    cancelled: &AtomicBool,
+    context: &JobContext,
 ) -> Result<CorpusReader> {
-    let tick = || match cancelled.load(Ordering::Relaxed) {
-        false => Ok(()),
-        true => exec_err!("{function}: a reader of its rows is required, got none any more"),
-    };
     let model = store.model_of(&facts.model)?;
-    let reader = CorpusReader::open(&model, corpus, options, &mut || tick())
-        .map_err(|e| in_name_of(function, e))?;
+    let reader = CorpusReader::open(&model, corpus, options, &mut || context.tick())?;
     if reader.model_hash() != facts.model.hash {
         return exec_err!(
-            "{function}: the model that run '{}' was made with is required in {}, got another one",
+            "the model that run '{}' was made with is required in {}, got another one",
             facts.run,
             model.display()
         );
@@ -72,26 +66,25 @@ fn open(
 ///
 /// Errors: the layer is not one of the model's; model or corpus are not where they were or not what they were.
 pub fn layer_vectors(
-    function: &str,
     store: &Store,
     facts: &RunManifest,
     layer: &LayerRow,
     site: Option<Site>,
-    cancelled: &AtomicBool,
+    context: &JobContext,
 ) -> Result<Vectors<'static>> {
     if layer.kind != "mlp" {
         return plan_err!(
-            "{function}: a layer of the model is required, got '{}' of kind {}",
+            "a layer of the model is required, got '{}' of kind {}",
             layer.name,
             layer.kind
         );
     }
     let options = corpus_options(facts)?;
     let corpus = PathBuf::from(&facts.corpus.path);
-    let reader = open(function, store, facts, &corpus, &options, cancelled)?;
+    let reader = open(store, facts, &corpus, &options, context)?;
     if reader.corpus_hash() != facts.corpus.hash {
         return exec_err!(
-            "{function}: the corpus that run '{}' was made of is required in {}, got another one",
+            "the corpus that run '{}' was made of is required in {}, got another one",
             facts.run,
             corpus.display()
         );
@@ -104,9 +97,7 @@ pub fn layer_vectors(
         layer: layer.layer as usize,
         site,
     };
-    reader
-        .check_hook(hook)
-        .map_err(|e| in_name_of(function, e))?;
+    reader.check_hook(hook)?;
     let description = format!("{hook} of run {}", facts.run);
     Ok(Vectors::Layer {
         run: facts.run.clone(),
@@ -124,16 +115,11 @@ pub fn layer_vectors(
 ///
 /// Errors: it reads a table; model or corpus are not where they were.
 pub fn sae_reader(
-    function: &str,
     store: &Store,
     sae: &SaeManifest,
     other: &OtherCorpus,
-    cancelled: &AtomicBool,
+    context: &JobContext,
 ) -> Result<(CorpusReader, HookPoint)> {
-    let tick = || match cancelled.load(Ordering::Relaxed) {
-        false => Ok(()),
-        true => exec_err!("{function}: a reader of its rows is required, got none any more"),
-    };
     if let (Some(model), Some(hook), Some(corpus)) = (&other.model, other.hook, &other.corpus) {
         let options = CorpusOptions {
             split: other.split,
@@ -141,13 +127,13 @@ pub fn sae_reader(
             ..CorpusOptions::default()
         };
         let model = store.resolve_model(model.as_ref())?;
-        let reader = CorpusReader::open(&model, corpus, &options, &mut || tick());
-        return Ok((reader.map_err(|e| in_name_of(function, e))?, hook));
+        let reader = CorpusReader::open(&model, corpus, &options, &mut || context.tick());
+        return Ok((reader?, hook));
     }
     let (Some(run), Some(hook), None, None) = (&sae.run, &sae.hook, &other.model, other.hook)
     else {
         return plan_err!(
-            "{function}: rows, or the options model, hook and corpus, are required for '{}', which was trained on {}",
+            "rows, or the options model, hook and corpus, are required for '{}', which was trained on {}",
             sae.name,
             sae.source
         );
@@ -160,6 +146,6 @@ pub fn sae_reader(
         Some(corpus) => corpus.clone(),
         None => PathBuf::from(&facts.corpus.path),
     };
-    let reader = open(function, store, &facts, &corpus, &options, cancelled)?;
+    let reader = open(store, &facts, &corpus, &options, context)?;
     Ok((reader, HookPoint::parse(hook)?))
 }

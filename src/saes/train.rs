@@ -1,7 +1,6 @@
 //! Training: rows of a source through a shuffling buffer into the trainer's steps, with progress, checkpoints and an
 //! end that is whole or not there.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use datafusion::arrow::datatypes::ToByteSlice;
@@ -17,7 +16,8 @@ use super::checkpoint::{Checkpoints, Progress, difference};
 use super::progress::{TrainSaeProgress, TrainSaeRequest};
 use super::publish::{Done, Vectors, check_place, publish};
 use super::shuffle::Shuffle;
-use crate::corpus::{VectorSource, in_name_of};
+use crate::corpus::VectorSource;
+use crate::jobs::JobContext;
 use crate::store::{SaeManifest, SaeWriter, Store};
 
 /// Two of these fit into half a second, the longest a reader is left without news.
@@ -25,19 +25,18 @@ const INTERVAL: Duration = Duration::from_millis(200);
 
 /// Trains an autoencoder, finds its latents' dataset examples, and commits both.
 ///
-/// `progress` is called several times a second. Once `cancelled` is true the work ends within a second or two with an
+/// `progress` is called several times a second. Once `context` is cancelled the work ends within a second or two with an
 /// error; a checkpoint is then left, from which the same call goes on. After any error nothing is visible. What training
-/// holds is reserved in `memory` before it is allocated.
+/// holds is reserved in the memory of `context` before it is allocated.
 pub fn train_sae(
     store: &Store,
     request: &TrainSaeRequest,
     mut vectors: Vectors<'_>,
-    memory: MemoryReservation,
-    cancelled: &AtomicBool,
+    context: &JobContext,
     progress: &mut dyn FnMut(TrainSaeProgress),
 ) -> Result<SaeManifest> {
     let options = &request.options;
-    check_place(store, &request.name, &vectors).map_err(|error| in_name_of("train_sae", error))?;
+    check_place(store, &request.name, &vectors)?;
     let replaces = store.has_sae(&request.name);
     let writer = store.begin_sae(&request.name, options.replace)?;
     let checkpoints = Checkpoints::new(writer.training());
@@ -46,12 +45,11 @@ pub fn train_sae(
     } else if replaces {
         checkpoints.remove_done()?;
     }
-    let mut training =
-        Training::begin(request, &mut vectors, &writer, memory, cancelled, progress)?;
+    let mut training = Training::begin(request, &mut vectors, &writer, context, progress)?;
     training.run(vectors.source())?;
     let (sae, done) = training.finish()?;
     publish(
-        store, request, sae, done, vectors, writer, cancelled, progress,
+        store, request, sae, done, vectors, writer, context, progress,
     )
 }
 
@@ -75,7 +73,7 @@ struct Training<'a, 'p> {
     losses: Option<StepLosses>,
     started: Instant,
     last: Instant,
-    cancelled: &'a AtomicBool,
+    context: &'a JobContext,
     progress: &'p mut dyn FnMut(TrainSaeProgress),
 }
 
@@ -102,8 +100,7 @@ impl<'a, 'p> Training<'a, 'p> {
         request: &'a TrainSaeRequest,
         vectors: &mut Vectors<'_>,
         writer: &SaeWriter,
-        memory: MemoryReservation,
-        cancelled: &'a AtomicBool,
+        context: &'a JobContext,
         progress: &'p mut dyn FnMut(TrainSaeProgress),
     ) -> Result<Self> {
         let options = &request.options;
@@ -117,7 +114,7 @@ impl<'a, 'p> Training<'a, 'p> {
             && resumed.of != of
         {
             return plan_err!(
-                "train_sae: the options and source of the interrupted training of '{}' are required, got other ones \
+                "the options and source of the interrupted training of '{}' are required, got other ones \
                  ({}): pass resume: false to begin anew",
                 request.name,
                 difference(&resumed.of, &of)
@@ -132,13 +129,13 @@ impl<'a, 'p> Training<'a, 'p> {
             skip: resumed.as_ref().map_or(0, |resumed| resumed.steps),
             resumed,
             trainer: None,
-            memory,
+            memory: context.memory("train_sae"),
             steps: 0,
             rows: 0,
             losses: None,
             started: now,
             last: now,
-            cancelled,
+            context,
             progress,
         })
     }
@@ -163,7 +160,7 @@ impl<'a, 'p> Training<'a, 'p> {
             let n_rows = self.rows;
             if epoch == 0 && n_rows < options.batch_size as u64 {
                 return exec_err!(
-                    "train_sae: a source of at least batch_size, {}, rows is required, got {n_rows} rows of {}",
+                    "a source of at least batch_size, {}, rows is required, got {n_rows} rows of {}",
                     options.batch_size,
                     source.describe()
                 );
@@ -180,7 +177,7 @@ impl<'a, 'p> Training<'a, 'p> {
 
     fn other_rows(&self, source: &dyn VectorSource) -> Result<()> {
         plan_err!(
-            "train_sae: the rows that the interrupted training of '{}' has seen are required of {}, got other ones: pass \
+            "the rows that the interrupted training of '{}' has seen are required of {}, got other ones: pass \
              resume: false to begin anew",
             self.request.name,
             source.describe()
@@ -206,7 +203,7 @@ impl<'a, 'p> Training<'a, 'p> {
             if let Err(reason) = pushed {
                 ended = Some(reason);
                 // Ends the reading; what it was is in `ended`.
-                return exec_err!("train_sae: ended");
+                return exec_err!("ended");
             }
             Ok(())
         });
@@ -225,16 +222,14 @@ impl<'a, 'p> Training<'a, 'p> {
         if let Some(trainer) = &self.trainer {
             let required = trainer.sae().d_in;
             if required != d_in {
-                return exec_err!(
-                    "train_sae: vectors of one width, {required}, are required, got {d_in}"
-                );
+                return exec_err!("vectors of one width, {required}, are required, got {d_in}");
             }
             return Ok(());
         }
         self.reserve(d_in, 0)?;
         let options = &self.request.options;
         let trainer = Trainer::new(options.untrained(d_in)?, options.train_options());
-        let mut trainer = trainer.map_err(|e| exec_datafusion_err!("train_sae: {e}"))?;
+        let mut trainer = trainer.map_err(|e| exec_datafusion_err!("{e}"))?;
         if self.resumed.is_some() {
             self.checkpoints.restore(&mut trainer)?;
         }
@@ -250,7 +245,7 @@ impl<'a, 'p> Training<'a, 'p> {
         let needed = trainer.saturating_add(buffer);
         self.memory.try_resize(needed).map_err(|error| {
             let needs = format!(
-                "train_sae: {needed} bytes are needed for {d_sae} latents of width {d_in} and the rows that are \
+                "{needed} bytes are needed for {d_sae} latents of width {d_in} and the rows that are \
                  shuffled together (a smaller d_sae, buffer or batch_size needs fewer)"
             );
             refused(needs, error)
@@ -303,7 +298,7 @@ impl<'a, 'p> Training<'a, 'p> {
     fn diverged(&self, place: &str) -> DataFusionError {
         let kept = self.kept();
         exec_datafusion_err!(
-            "train_sae: finite numbers are required, got NaN or infinity in {place} (a lower learning_rate, or \
+            "finite numbers are required, got NaN or infinity in {place} (a lower learning_rate, or \
              clip_norm, may help, and may be changed to go on); {kept}"
         )
     }
@@ -337,12 +332,12 @@ impl<'a, 'p> Training<'a, 'p> {
 
     /// Called many times a second: sends a row when one is due, ends the work when nobody wants it.
     fn tick(&mut self) -> Result<()> {
-        if self.cancelled.load(Ordering::Relaxed) {
+        if self.context.is_cancelled() {
             if self.steps > self.skip {
                 self.checkpoint(false)?;
             }
             return exec_err!(
-                "train_sae: an uncancelled training is required, got cancelled at step {}; {}",
+                "an uncancelled training is required, got cancelled at step {}; {}",
                 self.steps,
                 self.kept()
             );
@@ -390,7 +385,7 @@ impl<'a, 'p> Training<'a, 'p> {
         };
         match self.trainer {
             Some(trainer) => Ok((trainer.into_sae(), done)),
-            None => exec_err!("train_sae: a source with rows is required, got none"),
+            None => exec_err!("a source with rows is required, got none"),
         }
     }
 }

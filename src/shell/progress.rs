@@ -2,66 +2,24 @@
 
 use std::time::{Duration, Instant};
 
-use datafusion::arrow::array::{Array, AsArray, RecordBatch};
-use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type, Schema};
+use datafusion::arrow::array::RecordBatch;
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::jobs::Part;
 
 /// A query shorter than this shows nothing.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// A kind of long work: the columns that tell how far it is, and what they count.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Work {
-    done: &'static str,
-    total: &'static str,
-    read: &'static str,
-    rate: &'static str,
-    units: [&'static str; 2],
-}
-
-/// Sending documents through something, and training.
-const WORKS: [Work; 2] = [
-    Work {
-        done: "documents",
-        total: "total_documents",
-        read: "tokens",
-        rate: "tokens_per_second",
-        units: ["documents", "tokens"],
-    },
-    Work {
-        done: "step",
-        total: "",
-        read: "rows_seen",
-        rate: "rows_per_second",
-        units: ["steps", "rows"],
-    },
-];
-
-/// The kind of long work whose progress a result is, if it is one.
-fn work_of(schema: &Schema) -> Option<Work> {
-    let has = |name: &str| schema.index_of(name).is_ok();
-    let shared = has("elapsed_seconds") && has("message");
-    let kind = WORKS
-        .into_iter()
-        .find(|work| has(work.done) && has(work.rate));
-    kind.filter(|_| shared)
-}
-
-/// Whether a result is the progress of long work.
-pub fn is_progress(schema: &Schema) -> bool {
-    work_of(schema).is_some()
-}
-
 /// The last reported state of long work.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct JobProgress {
-    work: Option<Work>,
     phase: String,
-    documents: u64,
-    total_documents: Option<u64>,
-    tokens: Option<u64>,
-    tokens_per_second: f64,
+    done: u64,
+    total: Option<u64>,
+    read: Option<u64>,
+    rate: f64,
+    /// What is done and what is read.
+    units: [String; 2],
     loss: Option<f64>,
     elapsed_seconds: f64,
     message: String,
@@ -73,49 +31,27 @@ impl JobProgress {
         let Some(row) = batch.num_rows().checked_sub(1) else {
             return;
         };
-        let text = |name: &str| {
-            let column = cast(batch.column_by_name(name)?, &DataType::Utf8).ok()?;
-            column
-                .is_valid(row)
-                .then(|| column.as_string::<i32>().value(row).to_string())
-        };
-        let count = |name: &str| {
-            let column = cast(batch.column_by_name(name)?, &DataType::Int64).ok()?;
-            let value = column
-                .is_valid(row)
-                .then(|| column.as_primitive::<Int64Type>().value(row))?;
-            u64::try_from(value).ok()
-        };
-        let number = |name: &str| {
-            let column = cast(batch.column_by_name(name)?, &DataType::Float64).ok()?;
-            column
-                .is_valid(row)
-                .then(|| column.as_primitive::<Float64Type>().value(row))
-        };
-        let Some(work) = work_of(&batch.schema()) else {
-            return;
-        };
+        let schema = batch.schema();
+        let count = |part: Part| part.number(batch, row).map(|n| n as u64);
+        let unit = |part: Part| part.unit(&schema).unwrap_or_default().to_string();
         *self = JobProgress {
-            work: Some(work),
-            phase: text("phase").unwrap_or_else(|| "train".to_string()),
-            documents: count(work.done).unwrap_or(0),
-            total_documents: count(work.total),
-            tokens: count(work.read),
-            tokens_per_second: number(work.rate).unwrap_or(0.0),
-            loss: number("loss"),
-            elapsed_seconds: number("elapsed_seconds").unwrap_or(0.0),
-            message: text("message").unwrap_or_default(),
+            phase: Part::Phase
+                .text(batch, row)
+                .unwrap_or_else(|| "train".to_string()),
+            done: count(Part::Done).unwrap_or(0),
+            total: count(Part::Total),
+            read: count(Part::Read),
+            rate: Part::Rate.number(batch, row).unwrap_or(0.0),
+            units: [unit(Part::Done), unit(Part::Rate)],
+            loss: Part::Loss.number(batch, row),
+            elapsed_seconds: Part::Seconds.number(batch, row).unwrap_or(0.0),
+            message: Part::Message.text(batch, row).unwrap_or_default(),
         };
-    }
-
-    fn units(&self) -> [&'static str; 2] {
-        self.work.map_or(WORKS[0].units, |work| work.units)
     }
 
     /// How fast it goes and how well.
     fn rate(&self) -> String {
-        let [_, read] = self.units();
-        let rate = format!("{:.0} {read}/s", self.tokens_per_second);
+        let rate = format!("{:.0} {}/s", self.rate, self.units[1]);
         match self.loss {
             Some(loss) => format!("{rate}, loss {loss:.4}"),
             None => rate,
@@ -124,10 +60,10 @@ impl JobProgress {
 
     /// The state in one line, for the end.
     pub fn summary(&self) -> String {
-        let [done, read] = self.units();
-        let mut parts = vec![format!("{} {done}", self.documents)];
-        if let Some(tokens) = self.tokens {
-            parts.push(format!("{tokens} {read}"));
+        let [done, read] = &self.units;
+        let mut parts = vec![format!("{} {done}", self.done)];
+        if let Some(n) = self.read {
+            parts.push(format!("{n} {read}"));
         }
         parts.extend([self.rate(), format!("{:.1} s", self.elapsed_seconds)]);
         if !self.message.is_empty() {
@@ -173,12 +109,12 @@ impl Progress {
             return;
         }
         let bar = self.bar.get_or_insert_with(ProgressBar::no_length);
-        let [done, _] = job.units();
-        match job.total_documents {
+        let [done, _] = &job.units;
+        match job.total {
             Some(total) => {
                 bar.set_length(total);
                 // Before the first documents are done there is nothing to estimate from.
-                bar.set_style(style(&match job.documents {
+                bar.set_style(style(&match job.done {
                     0 => format!("{{prefix}} {{wide_bar}} {{pos}}/{{len}} {done}"),
                     _ => format!(
                         "{{prefix}} {{wide_bar}} {{pos}}/{{len}} {done}, {{msg}}, {{eta}} left"
@@ -191,7 +127,7 @@ impl Progress {
         }
         bar.set_prefix(job.phase.clone());
         bar.set_message(job.rate());
-        bar.set_position(job.documents);
+        bar.set_position(job.done);
     }
 
     /// Leaves the last state of long work as a line, where its drawing was.
@@ -235,65 +171,90 @@ fn style(template: &str) -> ProgressStyle {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jobs::is_progress;
     use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray};
+    use datafusion::arrow::datatypes::{DataType, Field, Schema};
     use std::sync::Arc;
+
+    /// Columns, each with what it tells and counts.
+    fn rows(columns: Vec<(Part, &str, ArrayRef)>) -> RecordBatch {
+        let field = |(part, unit, column): &(Part, &str, ArrayRef)| {
+            part.counting(unit, Field::new("c", column.data_type().clone(), true))
+        };
+        let schema = Schema::new(columns.iter().map(field).collect::<Vec<_>>());
+        let columns = columns.into_iter().map(|(_, _, column)| column).collect();
+        RecordBatch::try_new(Arc::new(schema), columns).expect("equal lengths")
+    }
+
+    fn numbers(values: Vec<f64>) -> ArrayRef {
+        Arc::new(Float64Array::from(values))
+    }
 
     #[test]
     fn the_last_row_counts_and_an_unknown_total_is_none() {
-        let columns: [ArrayRef; 7] = [
-            Arc::new(StringArray::from(vec!["forward", "commit"])),
-            Arc::new(Int64Array::from(vec![1, 2])),
-            Arc::new(Int64Array::from(vec![Some(9), None])),
-            Arc::new(Int64Array::from(vec![10, 20])),
-            Arc::new(Float64Array::from(vec![1.0, 2.4])),
-            Arc::new(Float64Array::from(vec![1.0, 2.5])),
-            Arc::new(StringArray::from(vec![None, Some("run 'a' is visible")])),
-        ];
-        let names = [
-            "phase",
-            "documents",
-            "total_documents",
-            "tokens",
-            "tokens_per_second",
-            "elapsed_seconds",
-            "message",
-        ];
-        let batch =
-            RecordBatch::try_from_iter(names.into_iter().zip(columns)).expect("equal lengths");
+        let phases = StringArray::from(vec!["forward", "commit"]);
+        let messages = StringArray::from(vec![None, Some("run 'a' is visible")]);
+        let batch = rows(vec![
+            (Part::Phase, "", Arc::new(phases)),
+            (
+                Part::Done,
+                "documents",
+                Arc::new(Int64Array::from(vec![1, 2])),
+            ),
+            (
+                Part::Total,
+                "",
+                Arc::new(Int64Array::from(vec![Some(9), None])),
+            ),
+            (
+                Part::Read,
+                "tokens",
+                Arc::new(Int64Array::from(vec![10, 20])),
+            ),
+            (Part::Rate, "tokens", numbers(vec![1.0, 2.4])),
+            (Part::Seconds, "", numbers(vec![1.0, 2.5])),
+            (Part::Message, "", Arc::new(messages)),
+        ]);
         assert!(is_progress(&batch.schema()));
         let mut job = JobProgress::default();
         job.update(&batch);
-        assert_eq!(job.total_documents, None);
+        assert_eq!(job.total, None);
         assert_eq!(
             job.summary(),
             "commit: 2 documents, 20 tokens, 2 tokens/s, 2.5 s, run 'a' is visible"
         );
         job.update(&batch.slice(0, 0));
-        assert_eq!(job.documents, 2);
+        assert_eq!(job.done, 2);
     }
 
     #[test]
     fn training_counts_steps() {
-        let columns: [(&str, ArrayRef); 6] = [
-            ("step", Arc::new(Int64Array::from(vec![7]))),
-            ("rows_seen", Arc::new(Int64Array::from(vec![896]))),
-            ("loss", Arc::new(Float64Array::from(vec![0.25]))),
+        let batch = rows(vec![
+            (Part::Done, "steps", Arc::new(Int64Array::from(vec![7]))),
+            (Part::Read, "rows", Arc::new(Int64Array::from(vec![896]))),
+            (Part::Loss, "", numbers(vec![0.25])),
+            (Part::Rate, "rows", numbers(vec![1000.0])),
+            (Part::Seconds, "", numbers(vec![0.9])),
             (
-                "rows_per_second",
-                Arc::new(Float64Array::from(vec![1000.0])),
+                Part::Message,
+                "",
+                Arc::new(StringArray::from(vec!["training s"])),
             ),
-            ("elapsed_seconds", Arc::new(Float64Array::from(vec![0.9]))),
-            ("message", Arc::new(StringArray::from(vec!["training s"]))),
-        ];
-        let batch = RecordBatch::try_from_iter(columns).expect("equal lengths");
+        ]);
         let mut job = JobProgress::default();
         job.update(&batch);
         assert_eq!(
             job.summary(),
             "train: 7 steps, 896 rows, 1000 rows/s, loss 0.2500, 0.9 s, training s"
         );
-        assert!(!is_progress(
-            &batch.project(&[0, 2]).expect("columns").schema()
-        ));
+        let few = batch.project(&[0, 2]).expect("columns");
+        assert!(!is_progress(&few.schema()));
+    }
+
+    #[test]
+    fn columns_of_the_same_names_are_no_progress() {
+        let names = ["step", "rows_per_second", "elapsed_seconds", "message"];
+        let fields = names.map(|name| Field::new(name, DataType::Int64, false));
+        assert!(!is_progress(&Schema::new(fields.to_vec())));
     }
 }

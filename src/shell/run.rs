@@ -16,7 +16,8 @@ use tokio::task::JoinHandle;
 use super::failure::{Failure, internal_error};
 use super::format::Format;
 use super::interrupt::Interrupts;
-use super::progress::{JobProgress, Progress, is_progress};
+use super::progress::{JobProgress, Progress};
+use crate::jobs::is_progress;
 
 /// How often the shell looks at the clock while it waits.
 const TICK: Duration = Duration::from_millis(100);

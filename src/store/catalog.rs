@@ -83,7 +83,7 @@ impl StoreCatalog {
     /// Adds a table to the schema `info`, or replaces one added before.
     pub fn add_info_table(&self, name: &str, table: Arc<dyn TableProvider>) -> Result<()> {
         if INFO_TABLES.contains(&name) {
-            return exec_err!("store: a new table of {INFO} is required, got '{name}'");
+            return exec_err!("a new table of {INFO} is required, got '{name}'");
         }
         insert(&self.info.extra, name.to_string(), table);
         Ok(())
@@ -189,7 +189,7 @@ impl SchemaProvider for UserSchema {
     ) -> Result<Option<Arc<dyn TableProvider>>> {
         if let Some((run, _)) = self.canonical(&name) {
             return exec_err!(
-                "store: a name other than the tables of run '{run}' is required, got '{name}'"
+                "a name other than the tables of run '{run}' is required, got '{name}'"
             );
         }
         Ok(insert(&self.user, name, table))
@@ -197,9 +197,7 @@ impl SchemaProvider for UserSchema {
 
     fn deregister_table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         if let Some((run, _)) = self.canonical(name) {
-            return exec_err!(
-                "store: a table of your own is required, got '{name}' of run '{run}'"
-            );
+            return exec_err!("a table of your own is required, got '{name}' of run '{run}'");
         }
         let mut tables = self.user.write().unwrap_or_else(|e| e.into_inner());
         Ok(tables.remove(name))

@@ -46,7 +46,7 @@ impl TableFile {
             .len();
         if size != entry.size_bytes {
             return exec_err!(
-                "store: {} requires {} bytes, got {size}: the file was cut or changed",
+                "{} requires {} bytes, got {size}: the file was cut or changed",
                 path.display(),
                 entry.size_bytes
             );
@@ -153,7 +153,7 @@ fn map(path: &Path, file: &File) -> Result<Buffer> {
     // an unlinked file stays as it is while mapped. Who cuts it by other means ends this process with SIGBUS.
     let map = unsafe { Mmap::map(file) }.map_err(|e| io_error("map", path, e))?;
     let start = NonNull::new(map.as_ptr().cast_mut())
-        .ok_or_else(|| exec_datafusion_err!("store: map {}: no address", path.display()))?;
+        .ok_or_else(|| exec_datafusion_err!("map {}: no address", path.display()))?;
     let (len, map) = (map.len(), Arc::new(map));
     // SAFETY: `len` bytes from `start` on are the map's, and the buffer owns the map.
     Ok(unsafe { Buffer::from_custom_allocation(start, len, map) })
@@ -221,7 +221,7 @@ fn guarded<T>(path: &Path, decode: impl FnOnce() -> std::result::Result<T, Strin
 
 fn corrupt(path: &Path, what: impl std::fmt::Display) -> DataFusionError {
     exec_datafusion_err!(
-        "store: a whole file is required, got {} damaged: {what}",
+        "a whole file is required, got {} damaged: {what}",
         path.display()
     )
 }

@@ -39,7 +39,7 @@ impl RowIndex {
     fn locate(&self, row: u64, file: &TableFile) -> Result<(usize, usize)> {
         if row >= self.rows() {
             return exec_err!(
-                "store: a row of {} below {} is required, got row {row}",
+                "a row of {} below {} is required, got row {row}",
                 file.path().display(),
                 self.rows()
             );
@@ -116,7 +116,7 @@ impl TokenColumn {
             let start = i64::from(token_row.value(row)) - back;
             let start = u64::try_from(start).map_err(|_| {
                 exec_datafusion_err!(
-                    "store: a window within {} is required, got one from row {start}",
+                    "a window within {} is required, got one from row {start}",
                     self.file.path().display()
                 )
             })?;
@@ -151,7 +151,7 @@ impl VectorColumn {
     pub fn new(file: Arc<TableFile>) -> Result<Self> {
         let d_in = match file.schema().field(0).data_type() {
             DataType::FixedSizeList(_, d_in) => *d_in as usize,
-            kind => return exec_err!("store: vectors are required, got a column of {kind}"),
+            kind => return exec_err!("vectors are required, got a column of {kind}"),
         };
         Ok(Self {
             index: RowIndex::new(&file),
@@ -192,7 +192,7 @@ impl VectorColumn {
         match self.batch(batch)?.place {
             Some(place) => Ok(place + row * self.d_in),
             None => exec_err!(
-                "store: vectors that can be read in place are required, got others in {}",
+                "vectors that can be read in place are required, got others in {}",
                 self.file.path().display()
             ),
         }
@@ -208,7 +208,7 @@ impl VectorColumn {
             .map(|row| Ok(self.place(*row)? as i64))
             .collect::<Result<Vec<_>>>()?;
         let DataType::LargeListView(item) = shared_vector_type() else {
-            return internal_err!("store: a list view is required for shared vectors");
+            return internal_err!("a list view is required for shared vectors");
         };
         Ok(Arc::new(LargeListViewArray::try_new(
             item,

@@ -31,7 +31,7 @@ impl KeyOrder {
         let table = self.table;
         let rows = u32::try_from(batch.num_rows()).map_err(|_| {
             exec_datafusion_err!(
-                "store: {table} requires batches of at most {} rows, got {}",
+                "{table} requires batches of at most {} rows, got {}",
                 u32::MAX,
                 batch.num_rows()
             )
@@ -46,14 +46,14 @@ impl KeyOrder {
             && let Some(row) = columns[0].values().iter().position(|l| *l != layer)
         {
             return exec_err!(
-                "store: {table} of layer {layer} requires rows of that layer, got layer {} in row {row}",
+                "{table} of layer {layer} requires rows of that layer, got layer {} in row {row}",
                 columns[0].value(row)
             );
         }
         if let Some(last) = &self.last {
             if table.by_neuron() && last[1] == columns[1].value(0) {
                 return exec_err!(
-                    "store: {table} requires batches cut between neurons, got layer {} neuron {} in two batches",
+                    "{table} requires batches cut between neurons, got layer {} neuron {} in two batches",
                     last[0],
                     last[1]
                 );
@@ -84,17 +84,17 @@ impl KeyOrder {
 
     fn column<'a>(&self, batch: &'a RecordBatch, name: &str) -> Result<&'a Int32Array> {
         let table = self.table;
-        let column = batch.column_by_name(name).ok_or_else(|| {
-            exec_datafusion_err!("store: {table} requires column {name}, got none")
-        })?;
+        let column = batch
+            .column_by_name(name)
+            .ok_or_else(|| exec_datafusion_err!("{table} requires column {name}, got none"))?;
         let column = as_primitive_array::<Int32Type>(column)?;
         match (0..column.len()).find(|row| column.is_null(*row) || column.value(*row) < 0) {
             None => Ok(column),
             Some(row) if column.is_null(row) => {
-                exec_err!("store: {table} requires {name} in every row, got NULL in row {row}")
+                exec_err!("{table} requires {name} in every row, got NULL in row {row}")
             }
             Some(row) => exec_err!(
-                "store: {table} requires {name} from 0, got {} in row {row}",
+                "{table} requires {name} from 0, got {} in row {row}",
                 column.value(row)
             ),
         }
@@ -102,7 +102,7 @@ impl KeyOrder {
 
     fn unordered<T>(&self, before: &[i32], after: &[i32]) -> Result<T> {
         exec_err!(
-            "store: {} requires rows in ascending order of ({}), got {after:?} after {before:?}",
+            "{} requires rows in ascending order of ({}), got {after:?} after {before:?}",
             self.table,
             self.table.keys().join(", ")
         )

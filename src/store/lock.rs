@@ -102,7 +102,7 @@ pub(super) fn acquire(
             Some(waiting) => waiting(&format!("waiting for {kind} '{name}', held by {held}"))?,
             None => {
                 return exec_err!(
-                    "store: a {kind} that nobody writes is required, got '{name}' of {}, which another writer holds \
+                    "a {kind} that nobody writes is required, got '{name}' of {}, which another writer holds \
                      ({held}): wait for it to end or stop it",
                     store.display()
                 );
@@ -120,7 +120,7 @@ pub(super) fn store(root: &Path) -> Result<WriteLock> {
             Tried::Locked(lock) => return Ok(lock),
             Tried::Held(by) if started.elapsed() > WAIT => {
                 return exec_err!(
-                    "store: commits of less than {} s are required, got {} locked ({by})",
+                    "commits of less than {} s are required, got {} locked ({by})",
                     WAIT.as_secs(),
                     root.display()
                 );

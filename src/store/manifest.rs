@@ -32,14 +32,14 @@ impl Source {
     /// Errors: the path is no text.
     pub fn of(path: &Path, hash: &str) -> Result<Self> {
         let absolute = std::path::absolute(path)
-            .map_err(|e| exec_datafusion_err!("store: find {}: {e}", path.display()))?;
+            .map_err(|e| exec_datafusion_err!("find {}: {e}", path.display()))?;
         match absolute.to_str() {
             Some(path) => Ok(Self {
                 path: path.to_string(),
                 hash: hash.to_string(),
             }),
             None => exec_err!(
-                "store: a path of UTF-8 text is required, got {}",
+                "a path of UTF-8 text is required, got {}",
                 absolute.display()
             ),
         }
@@ -190,11 +190,11 @@ struct Head {
 impl Manifest {
     /// Reads the text of a manifest. What it says of names is checked: the store may be someone else's.
     pub fn parse(run: &str, path: &Path, text: &[u8]) -> Result<Self> {
-        let unreadable = |e| exec_datafusion_err!("store: read {}: {e}", path.display());
+        let unreadable = |e| exec_datafusion_err!("read {}: {e}", path.display());
         let head: Head = serde_json::from_slice(text).map_err(unreadable)?;
         if head.format != FORMAT {
             return exec_err!(
-                "store: run '{run}' needs store version {FORMAT}, got version {}: ingest it again with replace: true, \
+                "run '{run}' needs store version {FORMAT}, got version {}: ingest it again with replace: true, \
                  or read it with the polysema that made it",
                 head.format
             );
@@ -204,7 +204,7 @@ impl Manifest {
             let table = Table::stored(&file.table);
             if table.is_none_or(|t| file.name != FileEntry::name_for(t, file.layer)) {
                 return exec_err!(
-                    "store: {} requires file names of its tables, got {}",
+                    "{} requires file names of its tables, got {}",
                     path.display(),
                     file.name
                 );

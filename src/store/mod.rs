@@ -111,10 +111,10 @@ impl Store {
         match disk::read(&path) {
             Ok(text) => {
                 let found: StoreFile = serde_json::from_slice(&text)
-                    .map_err(|e| exec_datafusion_err!("store: read {}: {e}", path.display()))?;
+                    .map_err(|e| exec_datafusion_err!("read {}: {e}", path.display()))?;
                 if found.format != FORMAT {
                     return exec_err!(
-                        "store: {} needs store version {FORMAT}, got version {}: choose another store folder and ingest \
+                        "{} needs store version {FORMAT}, got version {}: choose another store folder and ingest \
                          into it again, or open this one with the polysema that made it",
                         root.display(),
                         found.format
@@ -183,7 +183,7 @@ impl Store {
         let lock = lock::acquire(&self.root, Name { kind: "run", name }, "writing it", None)?;
         if !replace && self.has(name) {
             return plan_err!(
-                "store: a new run name is required, got '{name}', which exists in {}: pass replace: true to replace it",
+                "a new run name is required, got '{name}', which exists in {}: pass replace: true to replace it",
                 self.root.display()
             );
         }
@@ -220,7 +220,7 @@ impl Store {
         let same = layers.iter().find(|row| row.name == layer);
         if let Some(row) = same.filter(|row| row.kind != kind) {
             return plan_err!(
-                "store: a name that no layer of run '{name}' has is required, got '{layer}' of layer {}",
+                "a name that no layer of run '{name}' has is required, got '{layer}' of layer {}",
                 row.layer
             );
         }
@@ -256,7 +256,7 @@ impl Store {
             return Ok(());
         }
         let text = serde_json::to_vec(&StoreFile { format: FORMAT })
-            .map_err(|e| exec_datafusion_err!("store: write {}: {e}", path.display()))?;
+            .map_err(|e| exec_datafusion_err!("write {}: {e}", path.display()))?;
         write_file(&path, &text)
     }
 
@@ -299,7 +299,7 @@ impl Store {
             format!("known runs: {}", known.join(", "))
         };
         plan_err!(
-            "store: a run of {} is required, got '{name}'; {known}",
+            "a run of {} is required, got '{name}'; {known}",
             self.root.display()
         )
     }
@@ -313,12 +313,12 @@ fn check_name(kind: &str, name: &str) -> Result<()> {
             .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if !word {
         return plan_err!(
-            "store: a {kind} name of letters, digits, '_' and '-' is required, got '{name}'"
+            "a {kind} name of letters, digits, '_' and '-' is required, got '{name}'"
         );
     }
     if kind != "model" && RESERVED.iter().any(|r| r.eq_ignore_ascii_case(name)) {
         return plan_err!(
-            "store: a {kind} name other than {} is required, got '{name}'",
+            "a {kind} name other than {} is required, got '{name}'",
             RESERVED.join(", ")
         );
     }
@@ -327,7 +327,7 @@ fn check_name(kind: &str, name: &str) -> Result<()> {
 
 /// Every failed system call is reported with what was tried on which path.
 fn io_error(action: &str, path: &Path, error: io::Error) -> DataFusionError {
-    exec_datafusion_err!("store: {action} {}: {error}", path.display())
+    exec_datafusion_err!("{action} {}: {error}", path.display())
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ impl Store {
         )?;
         if !replace && self.has_model(name) {
             return plan_err!(
-                "store: a new model name is required, got '{name}', which exists in {}: pass replace: true to \
+                "a new model name is required, got '{name}', which exists in {}: pass replace: true to \
                  replace it",
                 self.root().display()
             );
@@ -133,7 +133,7 @@ impl Store {
                 names => format!("stored models: {}", names.join(", ")),
             };
             return exec_err!(
-                "store: a model folder, a safetensors file or a model of {} is required, got '{name}'; {known}",
+                "a model folder, a safetensors file or a model of {} is required, got '{name}'; {known}",
                 self.root().display()
             );
         };
@@ -154,11 +154,11 @@ impl Store {
 
 fn parse(path: &Path, text: &[u8]) -> Result<((), GenerationName)> {
     let file: ModelFile = serde_json::from_slice(text)
-        .map_err(|e| exec_datafusion_err!("store: read {}: {e}", path.display()))?;
+        .map_err(|e| exec_datafusion_err!("read {}: {e}", path.display()))?;
     match file.format == FORMAT {
         true => Ok(((), file.generation)),
         false => exec_err!(
-            "store: {} needs store version {FORMAT}, got version {}: make the model again with replace: true",
+            "{} needs store version {FORMAT}, got version {}: make the model again with replace: true",
             path.display(),
             file.format
         ),
@@ -194,7 +194,7 @@ impl ModelWriter {
         };
         let path = self.generation.of().pointer();
         let text = serde_json::to_vec(&file)
-            .map_err(|e| exec_datafusion_err!("store: write {}: {e}", path.display()))?;
+            .map_err(|e| exec_datafusion_err!("write {}: {e}", path.display()))?;
         self.generation.sync()?;
         let commit = lock::store(&self.root)?;
         let committed = self.generation.commit(&text);

@@ -46,9 +46,7 @@ impl RunTable {
         let mut selection = Selection::all();
         for filter in filters {
             let one = Selection::of(filter).ok_or_else(|| {
-                internal_datafusion_err!(
-                    "store: a filter on layer or neuron is required, got {filter}"
-                )
+                internal_datafusion_err!("a filter on layer or neuron is required, got {filter}")
             })?;
             selection = selection.intersect(&one);
         }

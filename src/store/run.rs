@@ -197,10 +197,7 @@ impl Run {
             .into_iter()
             .find(|f| f.layer == layer)
             .ok_or_else(|| {
-                exec_datafusion_err!(
-                    "store: run '{}' requires {name}, got no such file",
-                    self.name
-                )
+                exec_datafusion_err!("run '{}' requires {name}, got no such file", self.name)
             })?;
         self.map(table, entry)
     }

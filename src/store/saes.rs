@@ -84,7 +84,7 @@ impl SaeEntry {
 
     pub fn check(&self, manifest: &Path) -> Result<()> {
         let name = check_name("sae", &self.facts.name);
-        name.map_err(|e| e.context(format!("store: read {}", manifest.display())))
+        name.map_err(|e| e.context(format!("read {}", manifest.display())))
     }
 
     pub fn file_name(name: &str) -> String {
@@ -133,7 +133,7 @@ impl StoredSae {
         match hash(&self.path)? == self.hash {
             true => Ok(&self.path),
             false => exec_err!(
-                "store: a whole file is required, got {} damaged: its hash is another",
+                "a whole file is required, got {} damaged: its hash is another",
                 self.path.display()
             ),
         }
@@ -188,7 +188,7 @@ impl Store {
             known => format!("known: {}", known.join(", ")),
         };
         plan_err!(
-            "store: a sparse autoencoder of {} is required, got '{name}'; {known}",
+            "a sparse autoencoder of {} is required, got '{name}'; {known}",
             self.root().display()
         )
     }
@@ -221,7 +221,7 @@ impl Store {
         match self.has_sae(name) && !replace {
             false => Ok(()),
             true => plan_err!(
-                "store: a new name of a sparse autoencoder is required, got '{name}', which exists in {}: pass \
+                "a new name of a sparse autoencoder is required, got '{name}', which exists in {}: pass \
                  replace: true to replace it",
                 self.root().display()
             ),

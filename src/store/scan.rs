@@ -329,7 +329,7 @@ impl ExecutionPlan for RunScan {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match children.len() {
             0 => Ok(self),
-            n => internal_err!("store: a scan without inputs is required, got {n}"),
+            n => internal_err!("a scan without inputs is required, got {n}"),
         }
     }
 
@@ -347,7 +347,7 @@ impl ExecutionPlan for RunScan {
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
         if partition >= self.read.partitions.len() {
-            return internal_err!("store: a partition of the scan is required, got {partition}");
+            return internal_err!("a partition of the scan is required, got {partition}");
         }
         let metrics = Metrics {
             baseline: BaselineMetrics::new(&self.metrics, partition),
@@ -385,7 +385,7 @@ impl ExecutionPlan for RunScan {
         let partitions = &self.read.partitions;
         let chosen = match args.partition() {
             Some(p) if p >= partitions.len() => {
-                return internal_err!("store: a partition of the scan is required, got {p}");
+                return internal_err!("a partition of the scan is required, got {p}");
             }
             Some(p) => &partitions[p..=p],
             None => &partitions[..],
@@ -535,10 +535,7 @@ impl Read {
     fn column<'a>(&self, batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
         match batch.column_by_name(name) {
             Some(column) => Ok(column),
-            None => internal_err!(
-                "store: column {name} of {} is required, got none",
-                self.table
-            ),
+            None => internal_err!("column {name} of {} is required, got none", self.table),
         }
     }
 
@@ -570,7 +567,7 @@ impl Read {
                     self.column(rows, "window_vectors")?.as_list(),
                     self.column(rows, "window_activations")?.as_list(),
                 )?,
-                _ => return internal_err!("store: tokens are required, got none"),
+                _ => return internal_err!("tokens are required, got none"),
             });
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));

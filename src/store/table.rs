@@ -102,7 +102,7 @@ impl Table {
             Table::Vectors => {
                 let width = match got.fields().first().map(|f| f.data_type()) {
                     Some(DataType::FixedSizeList(_, width)) if *width > 0 => *width,
-                    _ => return plan_err!("store: vectors of one width are required, got {got}"),
+                    _ => return plan_err!("vectors of one width are required, got {got}"),
                 };
                 schema::vectors(width as usize)
             }
@@ -116,7 +116,7 @@ impl Table {
                     format!("{} {}", f.name(), f.data_type())
                 });
                 return plan_err!(
-                    "store: {self} requires column {} to be {} {}, got {found}",
+                    "{self} requires column {} to be {} {}, got {found}",
                     i + 1,
                     field.name(),
                     field.data_type()
@@ -125,7 +125,7 @@ impl Table {
         }
         if self != Table::Documents && got.fields().len() > want.fields().len() {
             return plan_err!(
-                "store: {self} requires {} columns, got {}",
+                "{self} requires {} columns, got {}",
                 want.fields().len(),
                 got.fields().len()
             );

@@ -154,7 +154,7 @@ impl RunWriter {
     ) -> Result<TableWriter> {
         if table.per_layer() != layer.is_some() {
             return plan_err!(
-                "store: {table} requires {}, got {}",
+                "{table} requires {}, got {}",
                 if table.per_layer() {
                     "a layer"
                 } else {
@@ -163,14 +163,15 @@ impl RunWriter {
                 layer.map_or("none".to_string(), |l| format!("layer {l}"))
             );
         }
-        let layer = layer.map(i32::try_from).transpose().map_err(|_| {
-            plan_datafusion_err!("store: {table} requires a layer below 2^31, got more")
-        })?;
+        let layer = layer
+            .map(i32::try_from)
+            .transpose()
+            .map_err(|_| plan_datafusion_err!("{table} requires a layer below 2^31, got more"))?;
         table.check_schema(&schema)?;
         let name = FileEntry::name_for(table, layer);
         let mut files = locked(&self.files);
         if files.begun.contains(&name) {
-            return plan_err!("store: {name} requires one writer, got a second");
+            return plan_err!("{name} requires one writer, got a second");
         }
         let writer =
             TableWriter::create(&self.generation.path().join(&name), table, layer, &schema)?;
@@ -191,11 +192,11 @@ impl RunWriter {
             .iter()
             .find(|name| !files.finished.iter().any(|f| f.name == **name))
         {
-            return exec_err!("store: commit requires finished files, got {open} unfinished");
+            return exec_err!("commit requires finished files, got {open} unfinished");
         }
         if facts.run != self.name {
             return plan_err!(
-                "store: commit requires the facts of run '{}', got those of '{}'",
+                "commit requires the facts of run '{}', got those of '{}'",
                 self.name,
                 facts.run
             );
@@ -210,7 +211,7 @@ impl RunWriter {
             saes: self.saes,
         };
         let text = serde_json::to_vec(&manifest)
-            .map_err(|e| exec_datafusion_err!("store: write {}: {e}", path.display()))?;
+            .map_err(|e| exec_datafusion_err!("write {}: {e}", path.display()))?;
         // Before the store's lock, which others wait for.
         self.generation.sync()?;
         let commit = lock::store(&self.root)?;
@@ -301,7 +302,7 @@ impl TableWriter {
     fn conform(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         if batch.num_columns() != self.schema.fields().len() {
             return exec_err!(
-                "store: {} requires {} columns, got {}",
+                "{} requires {} columns, got {}",
                 self.table,
                 self.schema.fields().len(),
                 batch.num_columns()
@@ -324,7 +325,7 @@ impl TableWriter {
                 Ok(cast(column, field.data_type())?)
             }
             kind => exec_err!(
-                "store: {} requires column {} to be {}, got {kind}",
+                "{} requires column {} to be {}, got {kind}",
                 self.table,
                 field.name(),
                 field.data_type()
@@ -352,7 +353,7 @@ fn unpacked(schema: &Schema) -> Result<Schema> {
                 .any(|f| matches!(f.data_type(), DataType::Dictionary(..)));
             if nested {
                 return plan_err!(
-                    "store: column {} is required without nested dictionaries, got {}",
+                    "column {} is required without nested dictionaries, got {}",
                     field.name(),
                     field.data_type()
                 );
@@ -366,7 +367,7 @@ fn unpacked(schema: &Schema) -> Result<Schema> {
 fn write_error(path: &Path, error: ArrowError) -> DataFusionError {
     match error {
         ArrowError::IoError(_, e) => io_error("write", path, e),
-        e => exec_datafusion_err!("store: write {}: {e}", path.display()),
+        e => exec_datafusion_err!("write {}: {e}", path.display()),
     }
 }
 
@@ -398,7 +399,7 @@ mod tests {
             .and_then(|()| writer.finish())
             .expect_err("a write to a full disk")
             .to_string();
-        assert!(error.contains("store: write /dev/full"), "{error}");
+        assert!(error.contains("write /dev/full"), "{error}");
         Ok(())
     }
 }

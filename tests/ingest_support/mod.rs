@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{Float32Type, Int32Type};
 use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::error::Result;
 use datafusion::prelude::SessionContext;
+use polysema::jobs::JobContext;
 use polysema::models::{HookPoint, Hooks, Input, Site, load};
 use polysema::runs::{IngestOptions, IngestRequest, Order, Progress, ingest};
 use polysema::store::{RunManifest, RunTable, Store, Table};
@@ -100,7 +100,7 @@ impl Ingested {
             options,
         };
         let mut progress = vec![];
-        let cancelled = AtomicBool::new(false);
+        let cancelled = JobContext::default();
         let manifest = ingest(&store, &request, &cancelled, &mut |p| progress.push(p)).unwrap();
         let ctx = SessionContext::new();
         let run = store.run("r").unwrap();

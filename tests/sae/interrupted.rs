@@ -2,13 +2,11 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::memory_pool::{
-    GreedyMemoryPool, MemoryConsumer, MemoryPool, UnboundedMemoryPool,
-};
+use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool, UnboundedMemoryPool};
 use polysema::corpus::{VectorBatch, VectorSource};
+use polysema::jobs::JobContext;
 use polysema::saes::{SaeOptions, TrainSaeRequest, Vectors, load, train_sae};
 use polysema::store::Store;
 
@@ -69,12 +67,11 @@ fn train_within(
     rows: usize,
     stop: &mut dyn FnMut(u64) -> bool,
 ) -> Result<()> {
-    let cancelled = AtomicBool::new(false);
+    let context = JobContext::with_memory(pool);
     let vectors = Vectors::Table(Box::new(Waves(rows)));
-    let memory = MemoryConsumer::new("test").register(&pool);
-    train_sae(store, request, vectors, memory, &cancelled, &mut |row| {
+    train_sae(store, request, vectors, &context, &mut |row| {
         if stop(row.step) {
-            cancelled.store(true, Ordering::Relaxed);
+            context.cancel();
         }
     })
     .map(|_| ())

@@ -9,7 +9,8 @@ use polysema_udfs::calls::{
     Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
 
-use crate::jobs::{Query, QueryTable};
+use crate::functions::arguments::required;
+use crate::jobs::{Query, QueryTable, named};
 use crate::saes::SaeLibrary;
 
 static DOC: FunctionDoc = FunctionDoc {
@@ -61,16 +62,14 @@ impl TableFunction for FeatureDensity {
     }
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
-        let Some(name) = arguments.text("name")? else {
-            return plan_err!("feature_density: name must be text, got NULL");
-        };
+        let name = required(&arguments, "name")?;
         let width = match arguments.number("width")?.unwrap_or(0.5) {
             width if width > 0.0 => width,
             width => return plan_err!("feature_density: width must be above 0, got {width}"),
         };
         let saes = Arc::clone(&self.saes);
         let ask = move |_: &dyn Session| {
-            let (run, layer) = saes.layer(DOC.name, &name)?;
+            let (run, layer) = saes.layer(&name).map_err(named(DOC.name))?;
             let sql = format!(
                 "SELECT bucket * {width:?}, (bucket + 1) * {width:?}, count(*)
                  FROM (

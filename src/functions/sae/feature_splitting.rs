@@ -13,7 +13,8 @@ use polysema_udfs::calls::{
     Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
 
-use crate::jobs::{Query, QueryTable};
+use crate::functions::arguments::required;
+use crate::jobs::{Query, QueryTable, named};
 use crate::saes::SaeLibrary;
 
 static DOC: FunctionDoc = FunctionDoc {
@@ -89,11 +90,10 @@ impl TableFunction for FeatureSplitting {
     }
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
-        let required = |name: &str| match arguments.text(name)? {
-            Some(text) => Ok(text),
-            None => plan_err!("feature_splitting: {name} must be text, got NULL"),
-        };
-        let (small, large) = (required("small")?, required("large")?);
+        let (small, large) = (
+            required(&arguments, "small")?,
+            required(&arguments, "large")?,
+        );
         let min_coverage = match arguments.number("min_coverage")?.unwrap_or(0.5) {
             share if share > 0.0 && share <= 1.0 => share,
             share => {
@@ -113,10 +113,13 @@ impl TableFunction for FeatureSplitting {
         };
         let saes = Arc::clone(&self.saes);
         let ask = move |_: &dyn Session| {
-            let (run, layer) = saes.layer(DOC.name, &small)?;
+            let (run, layer) = saes.layer(&small).map_err(named(DOC.name))?;
             let widths = [&small, &large].map(|name| saes.get(name).map(|sae| sae.sae.d_in));
             let [of_small, of_large] = widths;
-            let (of_small, of_large) = (of_small?, of_large?);
+            let (of_small, of_large) = (
+                of_small.map_err(named(DOC.name))?,
+                of_large.map_err(named(DOC.name))?,
+            );
             if of_small != of_large {
                 return plan_err!(
                     "feature_splitting: autoencoders of one width are required, got {of_small} and {of_large}"

@@ -2,9 +2,12 @@
 //! function of a neuron takes them.
 
 mod codes;
-mod exchange;
+mod export_sae;
 mod feature_density;
 mod feature_splitting;
+mod import_sae;
+mod sae_decode;
+mod sae_encode;
 mod sae_matches;
 mod sae_metrics;
 mod train_sae;
@@ -19,12 +22,15 @@ use crate::store::Store;
 /// The chapter's functions over one store, in reading order.
 pub(super) fn functions(store: &Arc<Store>) -> Vec<Function> {
     let saes = Arc::new(SaeLibrary::new(Arc::clone(store)));
-    let mut functions = vec![train_sae::function(store)];
-    functions.extend(exchange::functions(&saes));
-    functions.push(sae_metrics::function(&saes));
-    functions.push(feature_density::function(&saes));
-    functions.extend(codes::functions(&saes));
-    functions.push(sae_matches::function(&saes));
-    functions.push(feature_splitting::function(&saes));
-    functions
+    vec![
+        train_sae::function(store),
+        import_sae::function(&saes),
+        export_sae::function(&saes),
+        sae_metrics::function(&saes),
+        feature_density::function(&saes),
+        sae_encode::function(&saes),
+        sae_decode::function(&saes),
+        sae_matches::function(&saes),
+        feature_splitting::function(&saes),
+    ]
 }

@@ -1,7 +1,6 @@
 //! `sae_matches(a, b)`: for each latent of one autoencoder the most similar latents or neurons of another layer.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use datafusion::arrow::array::{ArrayRef, Float64Array, Int32Array, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -14,8 +13,9 @@ use polysema_udfs::calls::{
 };
 use polysema_udfs::scan_by_plan;
 
+use crate::functions::arguments::required;
 use crate::functions::sources::{Resolved, Written};
-use crate::jobs::{Job, Rows};
+use crate::jobs::{Job, JobContext};
 use crate::saes::{Match, SaeLibrary, matches, weights_of};
 
 static DOC: FunctionDoc = FunctionDoc {
@@ -95,9 +95,7 @@ impl TableFunction for SaeMatches {
     }
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
-        let Some(a) = arguments.text("a")? else {
-            return plan_err!("sae_matches: a must be text, got NULL");
-        };
+        let a = required(&arguments, "a")?;
         let Some(b) = Written::of(&arguments, "b")? else {
             return plan_err!("sae_matches: b must be text or a layer's number, got NULL");
         };
@@ -144,21 +142,20 @@ impl Matching {
             self.b.clone(),
             self.k,
         );
-        let work =
-            move |_: Option<&Rows>, _: &AtomicBool, send: &mut dyn FnMut(Result<RecordBatch>)| {
-                let of_a = weights_of(&saes.get(&a)?.sae);
-                let of_b = match (&layer, &b) {
-                    (Some((run, layer)), _) => run.layer_weights(layer.layer)?,
-                    (None, Written::Name(name)) => weights_of(&saes.get(name)?.sae),
-                    (None, other) => {
-                        return plan_err!("sae_matches: b must be text, got {other:?}");
-                    }
-                };
-                matches(&of_a, &of_b, k, &mut |found| {
-                    send(rows_of(&found));
-                    Ok(())
-                })
+        let work = move |context: &JobContext| {
+            let of_a = weights_of(&saes.get(&a)?.sae);
+            let of_b = match (&layer, &b) {
+                (Some((run, layer)), _) => run.layer_weights(layer.layer)?,
+                (None, Written::Name(name)) => weights_of(&saes.get(name)?.sae),
+                (None, other) => {
+                    return plan_err!("b must be text, got {other:?}");
+                }
             };
+            matches(&of_a, &of_b, k, &mut |found| {
+                context.send(rows_of(&found));
+                context.tick()
+            })
+        };
         let job = Job {
             function: DOC.name,
             operator: "SaeMatchesExec",

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use datafusion::arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -12,9 +11,10 @@ use polysema_udfs::calls::{
     Arguments, Function, FunctionDoc, Implementation, Parameter, RELATION, TableFunction,
 };
 
-use crate::corpus::{Split, in_name_of};
+use crate::corpus::Split;
+use crate::functions::arguments::required;
 use crate::functions::row_vectors::RowVectors;
-use crate::jobs::{Job, Rows};
+use crate::jobs::{Job, JobContext, named};
 use crate::models::HookPoint;
 use crate::policy::Access;
 use crate::saes::{
@@ -129,9 +129,7 @@ impl TableFunction for SaeMetrics {
     }
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
-        let Some(name) = arguments.text("name")? else {
-            return plan_err!("sae_metrics: name must be text, got NULL");
-        };
+        let name = required(&arguments, "name")?;
         let split = match arguments.text("split")? {
             None => None,
             Some(word) => match Split::NAMES.iter().find(|(name, _)| *name == word) {
@@ -167,7 +165,7 @@ impl TableFunction for SaeMetrics {
                 hook: match arguments.text("hook")? {
                     Some(hook) => {
                         let hook = HookPoint::parse(&hook);
-                        Some(hook.map_err(|e| in_name_of(DOC.name, e))?)
+                        Some(hook.map_err(named(DOC.name))?)
                     }
                     None => None,
                 },
@@ -190,10 +188,8 @@ impl TableFunction for SaeMetrics {
         }
         let saes = Arc::clone(&self.saes);
         let detail = format!("name={}", call.name);
-        let work = move |rows: Option<&Rows>,
-                         cancelled: &AtomicBool,
-                         send: &mut dyn FnMut(Result<RecordBatch>)| {
-            send(call.measure(&saes, rows, cancelled));
+        let work = move |context: &JobContext| {
+            context.send(call.measure(&saes, context));
             Ok(())
         };
         Ok(Arc::new(Job {
@@ -221,20 +217,15 @@ struct Call {
 }
 
 impl Call {
-    fn measure(
-        &self,
-        saes: &SaeLibrary,
-        rows: Option<&Rows>,
-        cancelled: &AtomicBool,
-    ) -> Result<RecordBatch> {
+    fn measure(&self, saes: &SaeLibrary, context: &JobContext) -> Result<RecordBatch> {
         let loaded = saes.get(&self.name)?;
         let (sae, facts) = (&loaded.sae, &loaded.stored.manifest);
-        let mut metrics = match rows {
+        let mut metrics = match context.rows() {
             Some(rows) => {
                 let column = self.column.as_deref();
                 let written = self.written.clone();
-                let mut vectors = RowVectors::try_new(DOC.name, rows, column, written)?;
-                evaluate_rows(sae, &mut vectors, cancelled)?
+                let mut vectors = RowVectors::try_new(rows, column, written)?;
+                evaluate_rows(sae, &mut vectors, context)?
             }
             None => {
                 let mut other = self.other.clone();
@@ -250,12 +241,11 @@ impl Call {
                 {
                     other.split = other.split.or(Some(Split::Test));
                 }
-                let (mut reader, hook) =
-                    sae_reader(DOC.name, saes.store(), facts, &other, cancelled)?;
-                evaluate_model(sae, &mut reader, hook, cancelled)?
+                let (mut reader, hook) = sae_reader(saes.store(), facts, &other, context)?;
+                evaluate_model(sae, &mut reader, hook, context)?
             }
         };
-        if let Ok((run, layer)) = saes.layer(DOC.name, &self.name) {
+        if let Ok((run, layer)) = saes.layer(&self.name) {
             let run = saes.store().run(&run)?;
             metrics.push(dead(&run.max_activations(layer)?, self.dead_threshold));
         }

@@ -1,13 +1,11 @@
 //! `train_sae(name, source)`: a sparse autoencoder of a layer's or a table's vectors, as a job whose rows are its progress.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Result, plan_err};
-use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use polysema_udfs::calls::{
@@ -16,21 +14,15 @@ use polysema_udfs::calls::{
 use polysema_udfs::kernels::sae::StepLosses;
 use polysema_udfs::scan_by_plan;
 
+use crate::functions::arguments::{parameter, required, texts};
 use crate::functions::sources::{LAYER_OR_ROWS, Resolved, Written};
-use crate::jobs::{Job, Rows, option_text};
+use crate::jobs::{Job, JobContext, Part, named};
 use crate::policy::Access;
 use crate::saes::{SaeOptions, TrainSaeProgress, TrainSaeRequest, train_sae, train_sae_options};
 use crate::store::Store;
 
-static PARAMETERS: LazyLock<Vec<Parameter>> = LazyLock::new(|| {
-    let options = train_sae_options().into_iter();
-    let parameters = options.map(|option| Parameter {
-        name: option.name,
-        kind: option.range,
-        summary: option.meaning,
-    });
-    parameters.collect()
-});
+static PARAMETERS: LazyLock<Vec<Parameter>> =
+    LazyLock::new(|| train_sae_options().into_iter().map(parameter).collect());
 
 static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     name: "train_sae",
@@ -71,19 +63,19 @@ pub(super) fn function(store: &Arc<Store>) -> Function {
 fn schema() -> SchemaRef {
     let number = |name| Field::new(name, DataType::Float64, true);
     Arc::new(Schema::new(vec![
-        Field::new("phase", DataType::Utf8, false),
-        Field::new("step", DataType::Int64, false),
-        Field::new("rows_seen", DataType::Int64, false),
-        number("loss"),
+        Part::Phase.of(Field::new("phase", DataType::Utf8, false)),
+        Part::Done.counting("steps", Field::new("step", DataType::Int64, false)),
+        Part::Read.counting("rows", Field::new("rows_seen", DataType::Int64, false)),
+        Part::Loss.of(number("loss")),
         number("mse"),
         number("l1"),
         number("ne_loss"),
         number("l0"),
         number("dead_percent"),
         number("explained_variance"),
-        number("rows_per_second"),
-        number("elapsed_seconds"),
-        Field::new("message", DataType::Utf8, false),
+        Part::Rate.counting("rows", number("rows_per_second")),
+        Part::Seconds.of(number("elapsed_seconds")),
+        Part::Message.of(Field::new("message", DataType::Utf8, false)),
     ]))
 }
 
@@ -122,23 +114,13 @@ impl TableFunction for TrainSae {
     }
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
-        let Some(name) = arguments.text("name")? else {
-            return plan_err!("train_sae: name must be text, got NULL");
-        };
+        let name = required(&arguments, "name")?;
         let Some(source) = Written::of(&arguments, "source")? else {
             return plan_err!("train_sae: source must be a {LAYER_OR_ROWS}, got NULL");
         };
-        let given = arguments
-            .options()
-            .iter()
-            .filter(|(_, value)| !value.is_null());
-        let texts: Vec<_> = given
-            .map(|(name, value)| (name, option_text(value)))
-            .collect();
-        let pairs = texts
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()));
-        let options = SaeOptions::from_pairs(pairs)?;
+        let given = texts(&arguments, &[]);
+        let pairs = given.iter().map(|(name, value)| (*name, value.as_str()));
+        let options = SaeOptions::from_pairs(pairs).map_err(named(DOC.name))?;
         Ok(Arc::new(Training {
             store: Arc::clone(&self.store),
             request: TrainSaeRequest { name, options },
@@ -172,15 +154,11 @@ impl Training {
             }
             Resolved::Rows { written, .. } => written.clone(),
         };
-        let pool = Arc::clone(&state.runtime_env().memory_pool);
-        let work = move |rows: Option<&Rows>,
-                         cancelled: &AtomicBool,
-                         send: &mut dyn FnMut(Result<RecordBatch>)| {
-            let mut progress = |progress: TrainSaeProgress| send(row(&progress));
+        let work = move |context: &JobContext| {
+            let mut progress = |progress: TrainSaeProgress| context.send(row(&progress));
             let (column, site) = (request.options.column(), request.options.hook());
-            let vectors = resolved.vectors(DOC.name, &store, rows, column, site, cancelled)?;
-            let memory = MemoryConsumer::new(DOC.name).register(&pool);
-            train_sae(&store, &request, vectors, memory, cancelled, &mut progress).map(|_| ())
+            let vectors = resolved.vectors(&store, context, column, site)?;
+            train_sae(&store, &request, vectors, context, &mut progress).map(|_| ())
         };
         let job = Job {
             function: DOC.name,

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use datafusion::common::{exec_datafusion_err, exec_err};
 use datafusion::error::Result;
 
-use super::file_error;
 use crate::files::arrays::{Array, npy, safetensors};
+use crate::files::file_error;
 
 /// Arrays of a layer, after its number and a dot.
 const OF_LAYER: [&str; 5] = ["h", "activations", "w_in", "b_in", "w_out"];
@@ -72,7 +72,7 @@ impl Folder {
         }
         let Some(first) = layers.first() else {
             return exec_err!(
-                "import_run: arrays of layers, 0.h and 0.w_in at least, are required in {}, got none",
+                "arrays of layers, 0.h and 0.w_in at least, are required in {}, got none",
                 path.display()
             );
         };
@@ -146,14 +146,14 @@ fn found(folder: &Path) -> Result<Found> {
             Some("safetensors") => safetensors(&path)?,
             Some("npz" | "pt" | "pth" | "pkl" | "bin") => {
                 return exec_err!(
-                    "import_run: arrays as .npy or .safetensors are required, got {}",
+                    "arrays as .npy or .safetensors are required, got {}",
                     path.display()
                 );
             }
             _ if TOKENS.contains(&&*name) => {
                 if let Some(other) = tokens.replace(path.clone()) {
                     return exec_err!(
-                        "import_run: one of {} is required, got {} and {}",
+                        "one of {} is required, got {} and {}",
                         TOKENS.join(", "),
                         Path::display(&other),
                         path.display()
@@ -207,7 +207,7 @@ fn layer(
     };
     let missing = |part: &str| {
         exec_datafusion_err!(
-            "import_run: an array {layer}.{part} is required in {}, got none",
+            "an array {layer}.{part} is required in {}, got none",
             folder.display()
         )
     };
@@ -222,7 +222,7 @@ fn layer(
     };
     if found.activations.is_none() && !computed {
         return exec_err!(
-            "import_run: an array {layer}.activations, or the option activation_function to compute it, is required in \
+            "an array {layer}.activations, or the option activation_function to compute it, is required in \
              {}, got neither",
             folder.display()
         );

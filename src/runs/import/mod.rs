@@ -6,12 +6,11 @@
 mod folder;
 mod rows;
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::path::PathBuf;
 
 use datafusion::arrow::datatypes::ToByteSlice;
 use datafusion::common::plan_err;
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use polysema_udfs::kernels::activation::Activation;
 use polysema_udfs::kernels::rows::first_non_finite;
 
@@ -20,12 +19,9 @@ use super::layer::Layer;
 use super::options::{IngestOptions, OPTIONS};
 use super::progress::{Progress, Reporter};
 use super::write::{write_layer, write_layers};
-use crate::corpus::Documents;
-use crate::corpus::OptionDoc;
-use crate::corpus::ReadBatch;
-use crate::corpus::in_name_of;
+use crate::corpus::{Documents, OptionDoc, ReadBatch};
 use crate::files::arrays::Array;
-use crate::files::file_error as ingest_file_error;
+use crate::jobs::JobContext;
 use crate::models::{LayerInfo, NeuronWeights, neuron_activations};
 use crate::store::{Counts, RunManifest, Source, Store, Versions};
 use folder::{Folder, LayerArrays};
@@ -94,50 +90,34 @@ impl ImportRequest {
                 Some(activation) => Some(activation),
                 None => {
                     return plan_err!(
-                        "import_run: {name} requires {}, got '{value}'",
+                        "{name} requires {}, got '{value}'",
                         ACTIVATION_FUNCTION.range
                     );
                 }
             };
             return Ok(());
         }
-        self.options.set(name, value).map_err(in_own_name)
+        self.options.set(name, value)
     }
 
     /// Refuses options that exclude each other.
     pub fn check(&self) -> Result<()> {
-        self.options.check().map_err(in_own_name)
+        self.options.check()
     }
-}
-
-fn in_own_name(error: DataFusionError) -> DataFusionError {
-    in_name_of("import_run", error)
-}
-
-fn file_error(act: &str, path: &Path, error: impl std::fmt::Display) -> DataFusionError {
-    in_own_name(ingest_file_error(act, path, error))
 }
 
 /// Reads a folder of arrays and commits what its neurons respond to as a run.
 ///
-/// `progress` is called several times a second. Once `cancelled` is true the work ends within a second or two, with
+/// `progress` is called several times a second. Once `context` is cancelled the work ends within a second or two, with
 /// an error; after any error there is no run, and one that was to be replaced is untouched.
 pub fn import_run(
     store: &Store,
     request: &ImportRequest,
-    cancelled: &AtomicBool,
+    context: &JobContext,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<RunManifest> {
     request.check()?;
-    let mut report = Reporter::new(progress, cancelled);
-    import(store, request, &mut report).map_err(in_own_name)
-}
-
-fn import(
-    store: &Store,
-    request: &ImportRequest,
-    report: &mut Reporter<'_>,
-) -> Result<RunManifest> {
+    let report = &mut Reporter::new(progress, context);
     let options = &request.options;
     let mut run = store.begin(&request.run, options.replace)?;
     let message = format!("reading {}", request.folder.display());
@@ -157,15 +137,10 @@ fn import(
         })
         .collect();
     write_layers(&infos, &run)?;
-    let mut counts = Counts {
-        documents: documents.len() as u64,
-        tokens: documents.total_tokens() as u64,
-        layers: infos.len() as u64,
-        ..Counts::default()
-    };
+    let n_documents = Some(documents.len() as u64);
     for (index, (arrays, info)) in folder.layers.iter_mut().zip(&infos).enumerate() {
         let message = format!("reading layer {index}");
-        report.begin("observe", Some(counts.documents), message)?;
+        report.begin("observe", n_documents, message)?;
         let weights = weights(arrays, &mut model_hash)?;
         let mut layer = Layer::new(index, info, options, run.scratch())?;
         let mut activations = Activations {
@@ -176,17 +151,15 @@ fn import(
         };
         observe(&mut layer, &mut activations, &documents, report)?;
         let message = format!("writing layer {index}");
-        report.begin("write", Some(counts.documents), message)?;
+        report.begin("write", n_documents, message)?;
         let context = Context {
             weights: &|_| Ok(weights.clone()),
             options,
             documents: &documents,
         };
-        let written = write_layer(&context, &layer, &run, &mut || report.tick())?;
-        counts.neurons += info.n_neurons as u64;
-        counts.examples += written.examples;
-        counts.vectors += written.vectors;
+        write_layer(&context, &layer, &run, &mut || report.tick())?;
     }
+    let counts = run.counts();
     let manifest = manifest(request, [model_hash, data_hash], counts, report.seconds())?;
     report.tick()?;
     run.commit(manifest.clone())?;

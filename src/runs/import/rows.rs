@@ -10,9 +10,9 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, ToByteSlice};
 use datafusion::common::exec_datafusion_err;
 use datafusion::error::Result;
 
-use super::file_error;
 use super::folder::Folder;
 use crate::corpus::Documents;
+use crate::files::file_error;
 use crate::runs::progress::Reporter;
 use crate::store::{RunWriter, Table, schema};
 
@@ -30,7 +30,7 @@ pub(super) fn write_rows(
         Some(array) => Some(array.integers()?),
         None => None,
     };
-    let too_many = |_| exec_datafusion_err!("import_run: fewer than 2^31 rows are required");
+    let too_many = |_| exec_datafusion_err!("fewer than 2^31 rows are required");
     i32::try_from(folder.rows).map_err(too_many)?;
     let starts = starts(folder, given.as_deref())?;
     check_positions(folder, &starts)?;

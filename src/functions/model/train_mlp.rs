@@ -1,6 +1,5 @@
 //! `train_mlp(name, corpus)`: a classifier of images, trained and stored as a model, as a job whose rows are its progress.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::array::{
@@ -14,7 +13,8 @@ use polysema_udfs::calls::{
 };
 
 use crate::classifiers::{TrainProgress, TrainRequest, train_mlp};
-use crate::jobs::{Job, Rows};
+use crate::functions::arguments::required;
+use crate::jobs::{Job, JobContext, Part, named};
 use crate::policy::Access;
 use crate::store::Store;
 
@@ -89,13 +89,16 @@ pub(super) fn function(store: Arc<Store>) -> Function {
 
 fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
-        Field::new("step", DataType::Int64, false),
+        Part::Done.counting("steps", Field::new("step", DataType::Int64, false)),
         Field::new("epoch", DataType::Int64, false),
-        Field::new("loss", DataType::Float64, false),
+        Part::Loss.of(Field::new("loss", DataType::Float64, false)),
         Field::new("accuracy", DataType::Float64, true),
-        Field::new("rows_per_second", DataType::Float64, false),
-        Field::new("elapsed_seconds", DataType::Float64, false),
-        Field::new("message", DataType::Utf8, false),
+        Part::Rate.counting(
+            "rows",
+            Field::new("rows_per_second", DataType::Float64, false),
+        ),
+        Part::Seconds.of(Field::new("elapsed_seconds", DataType::Float64, false)),
+        Part::Message.of(Field::new("message", DataType::Utf8, false)),
     ]))
 }
 
@@ -124,14 +127,12 @@ impl TableFunction for TrainMlp {
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
         let request = request(&arguments)?;
-        request.check()?;
+        request.check().map_err(named(DOC.name))?;
         let detail = format!("name={}, corpus={}", request.name, request.corpus.display());
         let store = Arc::clone(&self.store);
-        let work = move |_: Option<&Rows>,
-                         cancelled: &AtomicBool,
-                         send: &mut dyn FnMut(Result<RecordBatch>)| {
-            let mut progress = |progress: TrainProgress| send(row(&progress));
-            train_mlp(&store, &request, cancelled, &mut progress)
+        let work = move |context: &JobContext| {
+            let mut progress = |progress: TrainProgress| context.send(row(&progress));
+            train_mlp(&store, &request, context, &mut progress)
         };
         Ok(Arc::new(Job {
             function: DOC.name,
@@ -146,11 +147,8 @@ impl TableFunction for TrainMlp {
 }
 
 fn request(arguments: &Arguments) -> Result<TrainRequest> {
-    let required = |name: &str| match arguments.text(name)? {
-        Some(text) => Ok(text),
-        None => plan_err!("train_mlp: {name} must be text, got NULL"),
-    };
-    let mut request = TrainRequest::new(required("name")?, required("corpus")?);
+    let mut request =
+        TrainRequest::new(required(arguments, "name")?, required(arguments, "corpus")?);
     let count = |name: &str, least: i64, default: usize| match arguments.integer(name)? {
         None => Ok(default),
         Some(n) if n >= least => Ok(n as usize),

@@ -1,33 +1,27 @@
 //! `activations(model, corpus, hook)`: the vectors at one place of a model, streamed while the model reads a corpus.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::array::{ArrayRef, Float32Array, Int32Array, ListArray, RecordBatch};
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
-use datafusion::common::{Result, exec_err, plan_err};
+use datafusion::common::Result;
 use polysema_udfs::calls::{
     Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
 
-use crate::corpus::{ActivationBatch, CorpusOptions, CorpusReader, in_name_of};
-use crate::jobs::{Job, Rows};
+use crate::corpus::{ActivationBatch, CorpusOptions, CorpusReader};
+use crate::functions::arguments::{parameter, required, texts};
+use crate::jobs::{Job, JobContext, named};
 use crate::models::HookPoint;
 use crate::policy::Access;
 use crate::runs::{IngestOptions, corpus_option_docs};
 use crate::store::Store;
 
-static PARAMETERS: LazyLock<Vec<Parameter>> = LazyLock::new(|| {
-    let options = corpus_option_docs().map(|option| Parameter {
-        name: option.name,
-        kind: option.range,
-        summary: option.meaning,
-    });
-    options.collect()
-});
+static PARAMETERS: LazyLock<Vec<Parameter>> =
+    LazyLock::new(|| corpus_option_docs().map(parameter).collect());
 
 static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     name: "activations",
@@ -112,31 +106,21 @@ impl TableFunction for Activations {
     }
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
-        let required = |name: &str| match arguments.text(name)? {
-            Some(text) => Ok(text),
-            None => plan_err!("activations: {name} must be text, got NULL"),
-        };
-        let (model, corpus) = (required("model")?, PathBuf::from(required("corpus")?));
-        let hook = HookPoint::parse(&required("hook")?).map_err(|e| in_name_of(DOC.name, e))?;
-        let options = options(&arguments).map_err(|e| in_name_of(DOC.name, e))?;
+        let (model, corpus) = (
+            required(&arguments, "model")?,
+            PathBuf::from(required(&arguments, "corpus")?),
+        );
+        let hook = HookPoint::parse(&required(&arguments, "hook")?).map_err(named(DOC.name))?;
+        let options = options(&arguments).map_err(named(DOC.name))?;
         let detail = format!("model={model}, corpus={}, hook={hook}", corpus.display());
         let store = Arc::clone(&self.store);
-        let work = move |_: Option<&Rows>,
-                         cancelled: &AtomicBool,
-                         send: &mut dyn FnMut(Result<RecordBatch>)| {
-            let tick = || match cancelled.load(Ordering::Relaxed) {
-                false => Ok(()),
-                true => exec_err!("activations: a reader is required, got none any more"),
-            };
+        let work = move |context: &JobContext| {
             let model = store.resolve_model(model.as_ref())?;
-            CorpusReader::open(&model, &corpus, &options, &mut || tick())
-                .and_then(|mut reader| {
-                    reader.activations(hook, &mut |batch| {
-                        send(rows(batch));
-                        tick()
-                    })
-                })
-                .map_err(|e| in_name_of(DOC.name, e))
+            let mut reader = CorpusReader::open(&model, &corpus, &options, &mut || context.tick())?;
+            reader.activations(hook, &mut |batch| {
+                context.send(rows(batch));
+                context.tick()
+            })
         };
         Ok(Arc::new(Job {
             function: DOC.name,
@@ -152,13 +136,8 @@ impl TableFunction for Activations {
 
 fn options(arguments: &Arguments) -> Result<CorpusOptions> {
     let mut options = IngestOptions::default();
-    for (name, value) in arguments.options() {
-        if !value.is_null() {
-            match value.try_as_str() {
-                Some(Some(text)) => options.set(name, text)?,
-                _ => options.set(name, &value.to_string())?,
-            }
-        }
+    for (name, value) in texts(arguments, &[]) {
+        options.set(name, &value)?;
     }
     options.check()?;
     Ok(options.corpus())

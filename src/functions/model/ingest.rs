@@ -1,32 +1,23 @@
 //! `ingest(run, model, corpus)`: a corpus through a model, as a job whose rows are its progress.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock};
 
-use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
-use datafusion::common::{Result, plan_err};
+use datafusion::common::Result;
 use polysema_udfs::calls::{
     Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
 
+use crate::functions::arguments::{parameter, required, texts};
 use crate::functions::progress::{PROGRESS_COLUMNS, progress_row, progress_schema};
-use crate::jobs::{Job, Rows, option_text};
+use crate::jobs::{Job, JobContext, named};
 use crate::policy::Access;
 use crate::runs::{IngestOptions, IngestRequest, MaxActivations, OPTIONS, Progress, ingest};
 use crate::store::Store;
 
-static PARAMETERS: LazyLock<Vec<Parameter>> = LazyLock::new(|| {
-    OPTIONS
-        .iter()
-        .map(|option| Parameter {
-            name: option.name,
-            kind: option.range,
-            summary: option.meaning,
-        })
-        .collect()
-});
+static PARAMETERS: LazyLock<Vec<Parameter>> =
+    LazyLock::new(|| OPTIONS.iter().copied().map(parameter).collect());
 
 static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     name: "ingest",
@@ -75,25 +66,18 @@ impl TableFunction for Ingest {
     }
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
-        let required = |name: &str| match arguments.text(name)? {
-            Some(text) => Ok(text),
-            None => plan_err!("ingest: {name} must be text, got NULL"),
-        };
         let mut options = IngestOptions::default();
-        for (name, value) in arguments.options() {
-            if !value.is_null() {
-                options.set(name, &option_text(value))?;
-            }
-        }
         let maxima = arguments.relation("max_activations");
-        if let Some(relation) = maxima {
-            options.set("max_activations", &relation.written)?;
+        let mut given = texts(&arguments, &[]);
+        given.extend(maxima.map(|relation| ("max_activations", relation.written.clone())));
+        for (name, value) in given {
+            options.set(name, &value).map_err(named(DOC.name))?;
         }
-        options.check()?;
+        options.check().map_err(named(DOC.name))?;
         let request = IngestRequest {
-            run: required("run")?,
-            model: required("model")?.into(),
-            corpus: required("corpus")?.into(),
+            run: required(&arguments, "run")?,
+            model: required(&arguments, "model")?.into(),
+            corpus: required(&arguments, "corpus")?.into(),
             options,
         };
         let IngestRequest {
@@ -105,16 +89,14 @@ impl TableFunction for Ingest {
             corpus.display()
         );
         let store = Arc::clone(&self.store);
-        let work = move |maxima: Option<&Rows>,
-                         cancelled: &AtomicBool,
-                         send: &mut dyn FnMut(Result<RecordBatch>)| {
+        let work = move |context: &JobContext| {
             let mut request = request.clone();
-            if let Some(maxima) = maxima {
+            if let Some(maxima) = context.rows() {
                 let maxima = MaxActivations::from_batches(&maxima.collect()?)?;
                 request.options.max_activations = Some(maxima);
             }
-            let mut progress = |progress: Progress| send(progress_row(&progress));
-            ingest(&store, &request, cancelled, &mut progress).map(|_| ())
+            let mut progress = |progress: Progress| context.send(progress_row(&progress));
+            ingest(&store, &request, context, &mut progress).map(|_| ())
         };
         Ok(Arc::new(Job {
             function: DOC.name,

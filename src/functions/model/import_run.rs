@@ -1,31 +1,23 @@
 //! `import_run(run, folder)`: activations and weights from elsewhere into a run, as a job whose rows are its progress.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock};
 
-use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
-use datafusion::common::{Result, plan_err};
+use datafusion::common::Result;
 use polysema_udfs::calls::{
     Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
 
+use crate::functions::arguments::{parameter, required, texts};
 use crate::functions::progress::{PROGRESS_COLUMNS, progress_row, progress_schema};
-use crate::jobs::{Job, Rows};
+use crate::jobs::{Job, JobContext, named};
 use crate::policy::Access;
 use crate::runs::{ImportRequest, MaxActivations, Progress, import_options, import_run};
 use crate::store::Store;
 
-static PARAMETERS: LazyLock<Vec<Parameter>> = LazyLock::new(|| {
-    let options = import_options().into_iter();
-    let parameters = options.map(|option| Parameter {
-        name: option.name,
-        kind: option.range,
-        summary: option.meaning,
-    });
-    parameters.collect()
-});
+static PARAMETERS: LazyLock<Vec<Parameter>> =
+    LazyLock::new(|| import_options().into_iter().map(parameter).collect());
 
 static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     name: "import_run",
@@ -73,37 +65,28 @@ impl TableFunction for ImportRun {
     }
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
-        let required = |name: &str| match arguments.text(name)? {
-            Some(text) => Ok(text),
-            None => plan_err!("import_run: {name} must be text, got NULL"),
-        };
-        let mut request = ImportRequest::new(required("run")?, required("folder")?);
-        for (name, value) in arguments.options() {
-            if !value.is_null() {
-                match value.try_as_str() {
-                    Some(Some(text)) => request.set(name, text)?,
-                    _ => request.set(name, &value.to_string())?,
-                }
-            }
-        }
+        let mut request = ImportRequest::new(
+            required(&arguments, "run")?,
+            required(&arguments, "folder")?,
+        );
         let maxima = arguments.relation("max_activations");
-        if let Some(relation) = maxima {
-            request.set("max_activations", &relation.written)?;
+        let mut given = texts(&arguments, &[]);
+        given.extend(maxima.map(|relation| ("max_activations", relation.written.clone())));
+        for (name, value) in given {
+            request.set(name, &value).map_err(named(DOC.name))?;
         }
-        request.check()?;
+        request.check().map_err(named(DOC.name))?;
         let detail = format!("run={}, folder={}", request.run, request.folder.display());
         let store = Arc::clone(&self.store);
         let input = maxima.map(|relation| Arc::clone(&relation.plan));
-        let work = move |maxima: Option<&Rows>,
-                         cancelled: &AtomicBool,
-                         send: &mut dyn FnMut(Result<RecordBatch>)| {
+        let work = move |context: &JobContext| {
             let mut request = request.clone();
-            if let Some(maxima) = maxima {
+            if let Some(maxima) = context.rows() {
                 let maxima = MaxActivations::from_batches(&maxima.collect()?)?;
                 request.options.max_activations = Some(maxima);
             }
-            let mut progress = |progress: Progress| send(progress_row(&progress));
-            import_run(&store, &request, cancelled, &mut progress).map(|_| ())
+            let mut progress = |progress: Progress| context.send(progress_row(&progress));
+            import_run(&store, &request, context, &mut progress).map(|_| ())
         };
         Ok(Arc::new(Job {
             function: DOC.name,

@@ -1,0 +1,22 @@
+//! What a model makes of a corpus, and a classifier of labelled images.
+
+mod activations;
+mod import_run;
+mod ingest;
+mod train_mlp;
+
+use std::sync::Arc;
+
+use polysema_udfs::calls::Function;
+
+use crate::store::Store;
+
+/// The chapter's functions over one store, in reading order.
+pub(super) fn functions(store: &Arc<Store>) -> Vec<Function> {
+    vec![
+        ingest::function(Arc::clone(store)),
+        import_run::function(Arc::clone(store)),
+        activations::function(Arc::clone(store)),
+        train_mlp::function(Arc::clone(store)),
+    ]
+}

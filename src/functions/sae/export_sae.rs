@@ -1,0 +1,110 @@
+//! `export_sae(name, folder)`: a sparse autoencoder as a folder of one of the field's formats.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{RecordBatch, StringArray};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
+use datafusion::common::{Result, plan_err};
+use polysema_udfs::calls::{
+    Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction,
+};
+
+use crate::functions::arguments::required;
+use crate::jobs::{Job, JobContext};
+use crate::policy::Access;
+use crate::saes::{Format, SaeLibrary, export_sae};
+
+static DOC: FunctionDoc = FunctionDoc {
+    name: "export_sae",
+    chapter: "sae",
+    summary: "Writes a sparse autoencoder as a folder that other tools load.",
+    arguments: &[
+        Parameter {
+            name: "name",
+            kind: "text",
+            summary: "name of the autoencoder",
+        },
+        Parameter {
+            name: "folder",
+            kind: "text",
+            summary: "the new folder",
+        },
+    ],
+    required: 2,
+    options: &[
+        Parameter {
+            name: "format",
+            kind: "'saelens' or 'dictionary_learning'",
+            summary: "default saelens; dictionary_learning's own loader wants ae.pt, which its documentation's command \
+                      makes of the ae.safetensors written here",
+        },
+        Parameter {
+            name: "replace",
+            kind: "true or false",
+            summary: "whether a folder of that name is replaced; default false",
+        },
+    ],
+    returns: "folder, format; one row",
+    example: "EXPLAIN SELECT * FROM export_sae('letters', 'letters-saelens')",
+    replaces: None,
+};
+
+/// The catalogue entry.
+pub(super) fn function(saes: &Arc<SaeLibrary>) -> Function {
+    Function {
+        doc: &DOC,
+        implementation: Implementation::Table(Arc::new(ExportSae {
+            saes: Arc::clone(saes),
+        })),
+    }
+}
+
+#[derive(Debug)]
+struct ExportSae {
+    saes: Arc<SaeLibrary>,
+}
+
+fn schema() -> SchemaRef {
+    let text = |name| Field::new(name, DataType::Utf8, false);
+    Arc::new(Schema::new(vec![text("folder"), text("format")]))
+}
+
+impl TableFunction for ExportSae {
+    fn schema(&self, _: &Arguments) -> Result<SchemaRef> {
+        Ok(schema())
+    }
+
+    fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
+        let (name, folder) = (
+            required(&arguments, "name")?,
+            required(&arguments, "folder")?,
+        );
+        let word = arguments.text("format")?;
+        let word = word.as_deref().unwrap_or(Format::NAMES[0].0);
+        let Some((word, format)) = Format::NAMES.iter().find(|(known, _)| *known == word) else {
+            return plan_err!(
+                "export_sae: format must be 'saelens' or 'dictionary_learning', got '{word}'"
+            );
+        };
+        let replace = arguments.boolean("replace")?.unwrap_or(false);
+        let saes = Arc::clone(&self.saes);
+        let detail = format!("name={name}, folder={folder}, format={word}");
+        let work = move |context: &JobContext| {
+            export_sae(&*saes.get(&name)?, folder.as_ref(), *format, replace)?;
+            let text = |text: &str| Arc::new(StringArray::from(vec![text])) as _;
+            let columns = vec![text(&folder), text(word)];
+            context.send(Ok(RecordBatch::try_new(schema(), columns)?));
+            Ok(())
+        };
+        Ok(Arc::new(Job {
+            function: DOC.name,
+            operator: "ExportSaeExec",
+            detail,
+            schema: schema(),
+            needs: &[Access::RunJobs, Access::WriteFiles],
+            input: None,
+            work: Arc::new(work),
+        }))
+    }
+}

@@ -1,0 +1,91 @@
+//! What the work of a job is given, and what it looks at to know whether anyone still wants it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::common::exec_err;
+use datafusion::error::Result;
+use datafusion::execution::memory_pool::{
+    MemoryConsumer, MemoryPool, MemoryReservation, UnboundedMemoryPool,
+};
+
+use super::rows::Rows;
+
+/// Where the rows of a job go; `false` once nobody reads them any more.
+type Send = dyn Fn(Result<RecordBatch>) -> bool + std::marker::Send + Sync;
+
+/// The rows that work reads, the way its own rows go, whether it goes on, and the memory it may hold.
+pub struct JobContext {
+    pub(super) rows: Option<Rows>,
+    pub(super) send: Box<Send>,
+    pub(super) cancelled: Arc<AtomicBool>,
+    pub(super) memory: Arc<dyn MemoryPool>,
+}
+
+impl fmt::Debug for JobContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cancelled = self.is_cancelled();
+        f.debug_struct("JobContext")
+            .field("cancelled", &cancelled)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for JobContext {
+    /// That of work which no statement runs: nobody reads its rows, and its memory is not bounded.
+    fn default() -> Self {
+        Self {
+            rows: None,
+            send: Box::new(|_| true),
+            cancelled: Arc::default(),
+            memory: Arc::new(UnboundedMemoryPool::default()),
+        }
+    }
+}
+
+impl JobContext {
+    /// The same with memory that is bounded.
+    pub fn with_memory(memory: Arc<dyn MemoryPool>) -> Self {
+        Self {
+            memory,
+            ..Self::default()
+        }
+    }
+
+    /// The rows of the job's relation, if it has one.
+    pub fn rows(&self) -> Option<&Rows> {
+        self.rows.as_ref()
+    }
+
+    /// Sends rows of the job. Waits where they are not read; once nobody reads them the job is cancelled.
+    pub fn send(&self, batch: Result<RecordBatch>) {
+        if !(self.send)(batch) {
+            self.cancel();
+        }
+    }
+
+    /// Called many times a second: ends the work when nobody wants it.
+    pub fn tick(&self) -> Result<()> {
+        match self.is_cancelled() {
+            false => Ok(()),
+            true => exec_err!("an uncancelled job is required, got cancelled; nothing was kept"),
+        }
+    }
+
+    /// Whether the work is to end.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Ends the work at its next [`Self::tick`].
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Memory of the session's limit for `part` of the work, none of it reserved yet.
+    pub fn memory(&self, part: &'static str) -> MemoryReservation {
+        MemoryConsumer::new(part).register(&self.memory)
+    }
+}
