@@ -2,6 +2,7 @@
 //! `c/f.rs`; the files beside the chapters are what functions share.
 
 mod arguments;
+mod codes;
 mod model;
 mod progress;
 mod row_vectors;

@@ -484,8 +484,7 @@ mod tests {
             ("split", "validation"),
         ] {
             let range = OPTIONS.iter().find(|o| o.name == name).unwrap().range;
-            let expected =
-                format!("Error during planning: ingest: {name} requires {range}, got '{value}'");
+            let expected = format!("Error during planning: {name} requires {range}, got '{value}'");
             assert_eq!(refused(name, value), expected);
         }
         let message = refused("min_tokens", "129");

@@ -1,7 +1,6 @@
 //! Sparse autoencoders: trained, measured, compared, exchanged. Their latents are neurons of a layer, so that every
 //! function of a neuron takes them.
 
-mod codes;
 mod export_sae;
 mod feature_density;
 mod feature_splitting;

@@ -9,7 +9,7 @@ use datafusion::common::{Result, exec_datafusion_err, exec_err};
 use polysema_udfs::arrow::vectors::{VectorBuilder, vector_type};
 use polysema_udfs::calls::{Function, FunctionDoc, Parameter};
 
-use super::codes::{Codec, NAME};
+use crate::functions::codes::{Codec, NAME, codec_function};
 use crate::saes::{LoadedSae, SaeLibrary};
 
 static DOC: FunctionDoc = FunctionDoc {
@@ -41,7 +41,7 @@ static CODEC: Codec = Codec {
 
 /// The catalogue entry.
 pub(super) fn function(saes: &Arc<SaeLibrary>) -> Function {
-    super::codes::function(&CODEC, saes)
+    codec_function(&CODEC, saes)
 }
 
 /// Whether a column of this type can be read as codes.

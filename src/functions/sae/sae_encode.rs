@@ -9,7 +9,7 @@ use datafusion::common::{Result, exec_err};
 use polysema_udfs::arrow::vectors::{VectorColumn, is_vector};
 use polysema_udfs::calls::{Function, FunctionDoc, Parameter};
 
-use super::codes::{Codec, NAME, code_fields, codes_type};
+use crate::functions::codes::{Codec, NAME, code_fields, codec_function, codes_type};
 use crate::jobs::of_another;
 use crate::saes::{LoadedSae, SaeLibrary};
 
@@ -47,7 +47,7 @@ static CODEC: Codec = Codec {
 
 /// The catalogue entry.
 pub(super) fn function(saes: &Arc<SaeLibrary>) -> Function {
-    super::codes::function(&CODEC, saes)
+    codec_function(&CODEC, saes)
 }
 
 fn encode(loaded: &LoadedSae, values: &ArrayRef) -> Result<ArrayRef> {

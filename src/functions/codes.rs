@@ -16,7 +16,7 @@ use crate::jobs::named;
 use crate::saes::{LoadedSae, SaeLibrary};
 
 /// The first argument of both.
-pub(super) const NAME: Parameter = Parameter {
+pub const NAME: Parameter = Parameter {
     name: "name",
     kind: "text",
     summary: "name of a sparse autoencoder of the store",
@@ -24,19 +24,19 @@ pub(super) const NAME: Parameter = Parameter {
 
 /// The parts of a scalar function of an autoencoder's name and a column.
 #[derive(Debug)]
-pub(super) struct Codec {
-    pub(super) doc: &'static FunctionDoc,
-    pub(super) returns: fn() -> DataType,
+pub struct Codec {
+    pub doc: &'static FunctionDoc,
+    pub returns: fn() -> DataType,
     /// Whether a column of this type is taken.
-    pub(super) takes: fn(&DataType) -> bool,
+    pub takes: fn(&DataType) -> bool,
     /// What is said of a column that is not.
-    pub(super) required: &'static str,
+    pub required: &'static str,
     /// The column's results; its errors are said in the function's name.
-    pub(super) apply: fn(&LoadedSae, &ArrayRef) -> Result<ArrayRef>,
+    pub apply: fn(&LoadedSae, &ArrayRef) -> Result<ArrayRef>,
 }
 
 /// The catalogue entry.
-pub(super) fn function(codec: &'static Codec, saes: &Arc<SaeLibrary>) -> Function {
+pub fn codec_function(codec: &'static Codec, saes: &Arc<SaeLibrary>) -> Function {
     let doc = codec.doc;
     let documentation = LazyLock::new(
         Box::new(|| doc.to_datafusion()) as Box<dyn FnOnce() -> Documentation + Send>
@@ -136,7 +136,7 @@ impl ScalarUDFImpl for CodecFunction {
 }
 
 /// The fields of one active latent.
-pub(super) fn code_fields() -> Fields {
+pub fn code_fields() -> Fields {
     Fields::from(vec![
         Field::new("latent", DataType::Int32, false),
         Field::new("activation", DataType::Float32, false),
@@ -144,6 +144,6 @@ pub(super) fn code_fields() -> Fields {
 }
 
 /// The type of a code.
-pub(super) fn codes_type() -> DataType {
+pub fn codes_type() -> DataType {
     DataType::new_list(DataType::Struct(code_fields()), true)
 }
