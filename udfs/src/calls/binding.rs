@@ -1,6 +1,7 @@
 //! Arguments as they are written: by position, by name, options in one struct. Each is brought to the place it is meant
 //! for in the function's document.
 
+use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::Expr;
 
@@ -99,16 +100,20 @@ impl BoundValues {
             if doc.options.iter().any(|o| o.name == name) {
                 return self.put_option(name, value);
             }
+            let listed =
+                |parameters: &[Parameter]| nearest_first(parameters.iter().map(|p| p.name), name);
             let mut known = Vec::new();
             if !doc.arguments.is_empty() {
-                known.push(format!("arguments are {}", names(doc.arguments)));
+                known.push(format!("arguments are {}", listed(doc.arguments)));
             }
             match (doc.arguments.is_empty(), doc.options.is_empty()) {
                 (_, true) => {}
-                (true, false) => known.push(format!("options are {}", names(doc.options))),
-                (false, false) => known.push(format!("options {}", names(doc.options))),
+                (true, false) => known.push(format!("options are {}", listed(doc.options))),
+                (false, false) => known.push(format!("options {}", listed(doc.options))),
             }
-            return plan_err!("{}: {}, got '{name}'", doc.name, known.join(" and "));
+            let names = doc.arguments.iter().chain(doc.options).map(|p| p.name);
+            let meant = did_you_mean(names, name);
+            return plan_err!("{}: {}, got '{name}'{meant}", doc.name, known.join(" and "));
         };
         if self.arguments[position].is_some() {
             return plan_err!(
@@ -124,9 +129,9 @@ impl BoundValues {
         let doc = self.doc;
         let Some(option) = doc.options.iter().find(|option| option.name == name) else {
             return plan_err!(
-                "{}: options are {}, got '{name}'",
+                "{}: options are {}",
                 doc.name,
-                names(doc.options)
+                known(doc.options.iter().map(|option| option.name), name)
             );
         };
         if self.options.iter().any(|(known, _)| known.name == name) {
@@ -166,11 +171,40 @@ fn struct_fields(value: &Expr) -> Result<Option<Vec<(String, Expr)>>> {
     }
 }
 
-/// `a, b and c` for messages.
-pub fn names(parameters: &[Parameter]) -> String {
-    parameters
+/// Similarity from which a name may be a slip of the pen. Chosen, not tuned.
+const SIMILAR: f64 = 0.6;
+
+/// The names that are similar to `got`, the nearest first, each with its place among `names`.
+fn similar<'a>(names: impl Iterator<Item = &'a str>, got: &str) -> Vec<(usize, &'a str)> {
+    let scored = names.enumerate();
+    let scored = scored.map(|(i, name)| (normalized_levenshtein(name, got), i, name));
+    let mut near: Vec<_> = scored.filter(|(score, ..)| *score >= SIMILAR).collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0));
+    near.into_iter().map(|(_, i, name)| (i, name)).collect()
+}
+
+/// `a, b, c`, what is similar to `got` first.
+fn nearest_first<'a>(names: impl Iterator<Item = &'a str> + Clone, got: &str) -> String {
+    let near = similar(names.clone(), got);
+    let others = names.enumerate().filter(|other| !near.contains(other));
+    let ordered: Vec<_> = near
         .iter()
-        .map(|p| p.name)
-        .collect::<Vec<_>>()
-        .join(", ")
+        .copied()
+        .chain(others)
+        .map(|(_, name)| name)
+        .collect();
+    ordered.join(", ")
+}
+
+fn did_you_mean<'a>(names: impl Iterator<Item = &'a str>, got: &str) -> String {
+    match similar(names, got).first() {
+        Some((_, name)) => format!(" (is '{name}' meant?)"),
+        None => String::new(),
+    }
+}
+
+/// What to say where none of the known names was written: `a, b, c, got 'd'`.
+pub fn known<'a>(names: impl Iterator<Item = &'a str> + Clone, got: &str) -> String {
+    let meant = did_you_mean(names.clone(), got);
+    format!("{}, got '{got}'{meant}", nearest_first(names, got))
 }

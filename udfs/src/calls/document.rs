@@ -125,7 +125,7 @@ impl FunctionDoc {
             self.signature(),
         )
         .with_sql_example(self.example);
-        for p in self.arguments {
+        for p in self.arguments.iter().chain(self.options) {
             builder = builder.with_argument(p.name, format!("{}: {}", p.kind, p.summary));
         }
         builder.build()
