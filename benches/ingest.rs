@@ -9,7 +9,8 @@ use datafusion::error::Result;
 use polysema::corpus::CorpusReader;
 use polysema::jobs::JobContext;
 use polysema::models::{HookPoint, Hooks};
-use polysema::runs::{IngestOptions, IngestRequest, ingest};
+use polysema::options::Options;
+use polysema::runs::{IngestRequest, ingest};
 use polysema::store::Store;
 
 /// Repetitions; odd, so that the median is one of them.
@@ -34,13 +35,13 @@ fn median(mut seconds: Vec<f64>) -> f64 {
 }
 
 fn measure(title: &str, model: &Path, corpus: &Path) -> Result<()> {
-    let options = IngestOptions::default();
+    let options = Options::default();
     let (mut bare, mut whole) = (vec![], vec![]);
     let mut forward = vec![];
     let mut n_tokens = 0;
     // One after the other, so that a busy machine slows both.
     for _ in 0..RUNS {
-        let mut reader = CorpusReader::open(model, corpus, &options.corpus(), &mut || Ok(()))?;
+        let mut reader = CorpusReader::open(model, corpus, &options, &mut || Ok(()))?;
         n_tokens = reader.n_tokens();
         let started = Instant::now();
         reader.for_each_batch(&mut |model, _, input| model.forward(input, &mut Bare))?;
@@ -52,6 +53,7 @@ fn measure(title: &str, model: &Path, corpus: &Path) -> Result<()> {
             model: model.to_path_buf(),
             corpus: corpus.to_path_buf(),
             options: options.clone(),
+            max_activations: None,
         };
         let mut phases = vec![];
         let mut progress = |p: polysema::runs::Progress| {

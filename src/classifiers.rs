@@ -7,9 +7,10 @@ use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
 use serde_json::json;
 
-use crate::corpus::{CorpusOptions, Images, Split, are_images};
+use crate::corpus::{Images, Split, are_images};
 use crate::jobs::JobContext;
 use crate::models::ClassifierTrainer;
+use crate::options::{Key, Kind, Options, Spec, Usual};
 use crate::store::{ModelWriter, Source, Store};
 use polysema_udfs::kernels::random::Random;
 
@@ -25,66 +26,71 @@ pub struct TrainRequest {
     pub name: String,
     /// Folder of idx files.
     pub corpus: PathBuf,
-    /// Widths of the hidden layers.
-    pub hidden: Vec<usize>,
-    /// How often each image is seen.
-    pub epochs: usize,
-    /// Images of a step.
-    pub batch_size: usize,
-    /// Length of a step.
-    pub learning_rate: f64,
-    /// Decoupled weight decay.
-    pub weight_decay: f64,
-    /// Decides the first weights and the order of the images.
-    pub seed: u64,
-    /// Whether a model of the same name is replaced.
-    pub replace: bool,
+    /// How.
+    pub options: Options,
 }
 
-impl TrainRequest {
-    /// A request with the default options.
-    pub fn new(name: impl Into<String>, corpus: impl Into<PathBuf>) -> Self {
-        Self {
-            name: name.into(),
-            corpus: corpus.into(),
-            hidden: vec![64],
-            epochs: 3,
-            batch_size: 128,
-            learning_rate: 1e-3,
-            weight_decay: 0.01,
-            seed: 0,
-            replace: false,
-        }
-    }
+/// Widths of the hidden layers.
+const HIDDEN: Key<Vec<usize>> = Key::new(
+    "hidden",
+    Kind::Wholes {
+        from: 1,
+        to: 65_536,
+        most: 16,
+    },
+    Usual::Wholes(&[64]),
+    "widths of the hidden layers",
+);
+/// How often each image is seen.
+const EPOCHS: Key<usize> = Key::count(
+    "epochs",
+    1,
+    (1 << 31) - 1,
+    3,
+    "how often each image is seen",
+);
+/// Images of a step.
+const BATCH_SIZE: Key<usize> = Key::count("batch_size", 1, 65_536, 128, "images of a step");
+/// Length of a step.
+const LEARNING_RATE: Key<f64> = Key::new(
+    "learning_rate",
+    Kind::above(0.0),
+    Usual::Number(1e-3),
+    "length of a step of AdamW",
+);
+/// Decoupled weight decay.
+const WEIGHT_DECAY: Key<f64> = Key::new(
+    "weight_decay",
+    Kind::from(0.0),
+    Usual::Number(0.01),
+    "decoupled weight decay",
+);
+/// Decides the first weights and the order of the images.
+const SEED: Key<u64> = Key::new(
+    "seed",
+    Kind::Whole {
+        from: 0,
+        to: (1 << 63) - 1,
+    },
+    Usual::Whole(0),
+    "decides the first weights and the order of the images",
+);
+/// Whether a model of the same name is replaced.
+const REPLACE: Key<bool> = Key::flag("replace", "whether a model of the same name is replaced");
 
-    /// Refuses values outside their ranges.
-    pub fn check(&self) -> Result<()> {
-        if self.hidden.is_empty() || self.hidden.contains(&0) {
-            return plan_err!(
-                "hidden must be a list of one or more whole numbers from 1, got {:?}",
-                self.hidden
-            );
-        }
-        for (name, value) in [("epochs", self.epochs), ("batch_size", self.batch_size)] {
-            if value == 0 {
-                return plan_err!("{name} must be a whole number from 1, got 0");
-            }
-        }
-        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            return plan_err!(
-                "learning_rate must be a number above 0, got {}",
-                self.learning_rate
-            );
-        }
-        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
-            return plan_err!(
-                "weight_decay must be a number from 0, got {}",
-                self.weight_decay
-            );
-        }
-        Ok(())
-    }
-}
+/// The options of `train_mlp`.
+pub const TRAIN_MLP: [Spec; 7] = [
+    HIDDEN.spec,
+    EPOCHS.spec,
+    BATCH_SIZE.spec,
+    LEARNING_RATE.spec,
+    WEIGHT_DECAY.spec,
+    SEED.spec,
+    REPLACE.spec,
+];
+
+/// Numbers of all matrices together, of which training holds four copies: 1 GiB each.
+const MOST_WEIGHTS: usize = 1 << 28;
 
 /// One row of a training's progress.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,8 +121,8 @@ pub fn train_mlp(
     context: &JobContext,
     progress: &mut dyn FnMut(TrainProgress),
 ) -> Result<()> {
-    request.check()?;
-    let writer = store.begin_model(&request.name, request.replace)?;
+    let options = &request.options;
+    let writer = store.begin_model(&request.name, options.get(REPLACE))?;
     let set = Labelled::open(request, &mut || context.tick())?;
     let n_classes = set
         .labels
@@ -124,9 +130,11 @@ pub fn train_mlp(
         .max()
         .map_or(0, |most| *most as usize + 1)
         .max(2);
-    let mut random = Random::new(request.seed);
-    let widths = [&[set.images.width], &request.hidden[..], &[n_classes]].concat();
-    let (rate, decay) = (request.learning_rate, request.weight_decay);
+    let mut random = Random::new(options.get(SEED));
+    let widths = [&[set.images.width], &options.get(HIDDEN)[..], &[n_classes]].concat();
+    check_size(&widths)?;
+    let (rate, decay) = (options.get(LEARNING_RATE), options.get(WEIGHT_DECAY));
+    let (epochs, batch_size) = (options.get(EPOCHS) as u64, options.get(BATCH_SIZE));
     let mut trainer = ClassifierTrainer::new(&widths, rate, decay, &mut random)?;
     let started = Instant::now();
     let mut reported = started;
@@ -141,9 +149,9 @@ pub fn train_mlp(
     };
     let mut order: Vec<usize> = (0..set.n_train).collect();
     let (mut seen, mut losses, mut n_losses) = (0, 0.0, 0);
-    for epoch in 1..=request.epochs as u64 {
+    for epoch in 1..=epochs {
         random.shuffle(&mut order);
-        let batches = order.chunks(request.batch_size);
+        let batches = order.chunks(batch_size);
         let last = batches.len() - 1;
         for (i, batch) in batches.enumerate() {
             context.tick()?;
@@ -172,7 +180,7 @@ pub fn train_mlp(
                 row.accuracy = Some(accuracy);
                 row.message = format!("epoch {epoch}: test accuracy {:.2} %", 100.0 * accuracy);
             }
-            if i == last && epoch == request.epochs as u64 {
+            if i == last && epoch == epochs {
                 save(request, &trainer, &row, &writer)?;
                 context.tick()?;
                 break;
@@ -188,25 +196,36 @@ pub fn train_mlp(
     Ok(())
 }
 
+/// Refuses a network that memory is not meant for.
+fn check_size(widths: &[usize]) -> Result<()> {
+    let sizes = widths
+        .windows(2)
+        .map(|pair| pair[0].saturating_mul(pair[1]));
+    match sizes.fold(0_usize, usize::saturating_add) {
+        ..=MOST_WEIGHTS => Ok(()),
+        n => plan_err!("hidden must make at most {MOST_WEIGHTS} weights, got {n}"),
+    }
+}
+
 fn save(
     request: &TrainRequest,
     trainer: &ClassifierTrainer,
     last: &TrainProgress,
     writer: &ModelWriter,
 ) -> Result<()> {
+    let mut training = request.options.to_json();
+    training.remove(REPLACE.spec.name);
+    let hidden = training.remove(HIDDEN.spec.name);
+    training.insert(
+        "corpus".into(),
+        Source::of(&request.corpus, "")?.path.into(),
+    );
+    training.insert("test_accuracy".into(), last.accuracy.into());
     let config = json!({
         "kind": "mlp",
         "activation_function": "relu",
-        "hidden": request.hidden,
-        "training": {
-            "corpus": Source::of(&request.corpus, "")?.path,
-            "epochs": request.epochs,
-            "batch_size": request.batch_size,
-            "learning_rate": request.learning_rate,
-            "weight_decay": request.weight_decay,
-            "seed": request.seed,
-            "test_accuracy": last.accuracy,
-        },
+        "hidden": hidden,
+        "training": training,
     });
     writer.write("config.json", format!("{config:#}\n").as_bytes())?;
     trainer.save(&writer.folder().join("model.safetensors"))
@@ -228,7 +247,7 @@ impl Labelled {
                 corpus.display()
             );
         }
-        let mut images = Images::open(corpus, &CorpusOptions::default(), tick)?;
+        let mut images = Images::open(corpus, &Options::default(), tick)?;
         let n_train = images.count(Split::Train);
         let (Some(labels), true) = (images.labels.take(), (1..images.len()).contains(&n_train))
         else {

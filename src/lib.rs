@@ -1,7 +1,7 @@
 //! polysema: SQL for polysemantic neurons. The engine over `polysema-udfs`:
 //!
 //! ```text
-//! files | policy < store | models | jobs < corpus < classifiers | runs < saes < functions < session < shell      imports go down only
+//! files | policy | options < store | models | jobs < corpus < classifiers | runs < saes < functions < session < shell      imports go down only
 //! ```
 
 // A panic must not reach a user, and only front ends print.
@@ -13,6 +13,7 @@ pub(crate) mod files;
 pub mod functions;
 pub mod jobs;
 pub mod models;
+pub mod options;
 pub mod policy;
 pub mod runs;
 pub mod saes;

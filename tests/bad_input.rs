@@ -268,36 +268,39 @@ async fn options_of_ingest() {
     for (options, part) in [
         (
             "{bos: false}",
-            "context requires at most the model's 16 positions, got 128",
+            "context must be at most the model's 16 positions, got 128",
         ),
         (
             "{context: 17}",
-            "context requires at most the model's 16 positions, got 17",
+            "context must be at most the model's 16 positions, got 17",
         ),
-        ("{context: 0}", "context requires integer from 1"),
+        (
+            "{context: 0}",
+            "context must be a whole number from 1 to 1048576, got 0",
+        ),
         (
             "{activation_threshold: 0}",
-            "activation_threshold requires number in (0, 1], got '0'",
+            "activation_threshold must be a number in (0, 1], got 0",
         ),
         (
             "{activation_threshold: 1.01}",
-            "activation_threshold requires number in (0, 1], got '1.01'",
+            "activation_threshold must be a number in (0, 1], got 1.01",
         ),
         (
             "{activation_threshold: -0.5}",
-            "activation_threshold requires number in (0, 1], got '-0.5'",
+            "activation_threshold must be a number in (0, 1], got -0.5",
         ),
         (
             "{activation_threshold: 'NaN'}",
-            "activation_threshold requires number in (0, 1], got 'NaN'",
+            "activation_threshold must be a number in (0, 1], got 'NaN'",
         ),
         (
             "{max_examples: 0}",
-            "max_examples requires integer from 1, got '0'",
+            "max_examples must be a whole number from 1 to 2^31 - 1, got 0",
         ),
         (
             "{order: 'random'}",
-            "order requires 'corpus' or 'top', got 'random'",
+            "order must be 'corpus' or 'top', got 'random'",
         ),
         ("{max_activations: 'nosuch'}", "nosuch"),
         ("{contxt: 16}", "contxt"),

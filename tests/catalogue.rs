@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
-use polysema::runs::options_markdown;
+use polysema::options::markdown;
+use polysema::runs::INGEST;
 use polysema::session::{Session, SessionOptions};
 use polysema::store::Store;
 
@@ -72,7 +73,7 @@ fn the_readme_shows_the_catalogue() {
     functions.extend(polysema::functions::functions(&Arc::new(store)));
     let table = polysema_udfs::catalog::markdown(&functions);
     let expected = with_section(&readme, "functions", &table);
-    let expected = with_section(&expected, "ingest options", &options_markdown());
+    let expected = with_section(&expected, "ingest options", &markdown(&INGEST));
     if std::env::var_os("UPDATE_README").is_some() {
         std::fs::write(&path, expected).expect("a writable README.md");
         return;

@@ -13,7 +13,8 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::prelude::SessionContext;
 use polysema::jobs::JobContext;
-use polysema::runs::{IngestOptions, IngestRequest, ingest};
+use polysema::options::Options;
+use polysema::runs::{INGEST, IngestRequest, ingest};
 use polysema::store::Store;
 use polysema_udfs::calls::Implementation;
 
@@ -101,7 +102,8 @@ async fn a_run_and_its_copies_give_the_same_answers() {
         run: "demo".to_string(),
         model: root.join("tests/data/demo/model"),
         corpus: root.join("tests/data/demo/corpus.jsonl"),
-        options: IngestOptions::from_pairs(options).expect("options"),
+        options: Options::of_words(&INGEST, options).expect("options"),
+        max_activations: None,
     };
     ingest(&store, &request, &JobContext::default(), &mut |_| {}).expect("a run");
     let db = Db::open(store.root()).await;

@@ -9,7 +9,8 @@ use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{Float64Type, Int64Type};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use polysema::jobs::JobContext;
-use polysema::runs::{IngestOptions, IngestRequest, ingest};
+use polysema::options::Options;
+use polysema::runs::{INGEST, IngestRequest, ingest};
 use polysema::store::Store;
 
 const NEURONS: i64 = 2048;
@@ -38,7 +39,8 @@ async fn open(layer_norm: &str) -> Option<(tempfile::TempDir, Db)> {
         run: "golden".into(),
         model: shared("gpt2-wikitext-tiny"),
         corpus: shared("wikitext-2/valid.txt"),
-        options: IngestOptions::from_pairs(options).expect("valid options"),
+        options: Options::of_words(&INGEST, options).expect("valid options"),
+        max_activations: None,
     };
     ingest(&store, &request, &JobContext::default(), &mut |_| {}).expect("the run");
     let db = Db::open(folder.path()).await;

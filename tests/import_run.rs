@@ -13,7 +13,10 @@ use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::error::Result;
 use polysema::jobs::JobContext;
 use polysema::models::{HookPoint, Hooks, Input, LayerNorm, Site, load};
-use polysema::runs::{ImportRequest, IngestOptions, IngestRequest, Progress, import_run, ingest};
+use polysema::options::Options;
+use polysema::runs::{
+    IMPORT_RUN, INGEST, ImportRequest, IngestRequest, Progress, import_run, ingest,
+};
 use polysema::store::Store;
 
 fn reference() -> serde_json::Value {
@@ -255,10 +258,7 @@ async fn an_ingested_run_imported_is_the_same_run() {
             "top",
             &[("order", "top"), ("max_examples", "3"), ("window", "2")],
         ),
-        (
-            "absolute",
-            &[("min_activation", "0.5"), ("activation_threshold", "0.9")],
-        ),
+        ("absolute", &[("min_activation", "0.5")]),
     ] {
         // Documents one at a time, as they are dumped below: a product's last bits depend on its shape.
         let mut options = vec![
@@ -271,7 +271,8 @@ async fn an_ingested_run_imported_is_the_same_run() {
             run: run.to_string(),
             model: model.clone(),
             corpus: root("tests/data/demo/corpus.jsonl"),
-            options: IngestOptions::from_pairs(options).expect("options"),
+            options: Options::of_words(&INGEST, options).expect("options"),
+            max_activations: None,
         };
         ingest(&store, &request, &JobContext::default(), &mut |_| {}).expect("a run");
         let db = Db::open(store.root()).await;
@@ -279,10 +280,13 @@ async fn an_ingested_run_imported_is_the_same_run() {
         let arrays = folder.path().join(format!("arrays_{run}"));
         fs::create_dir(&arrays).expect("a writable folder");
         dump(&db, &model, &arrays).await;
-        let mut request = ImportRequest::new(format!("{run}_imported"), &arrays);
-        for (name, value) in pairs {
-            request.set(name, value).expect("an option of both");
-        }
+        let request = ImportRequest {
+            run: format!("{run}_imported"),
+            folder: arrays,
+            options: Options::of_words(&IMPORT_RUN, pairs.iter().copied())
+                .expect("options of both"),
+            max_activations: None,
+        };
         import_run(&store, &request, &JobContext::default(), &mut |_| {}).expect("a run");
         for sql in [
             "SELECT * FROM examples WHERE layer IN (0, 3) ORDER BY layer, neuron, example",
@@ -306,10 +310,13 @@ async fn an_ingested_run_imported_is_the_same_run() {
 async fn a_cancelled_import_leaves_nothing() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = Store::open(folder.path()).expect("an empty store");
-    let mut request = ImportRequest::new("r", root("tests/data/import"));
-    request
-        .set("activation_function", "relu")
-        .expect("an option");
+    let options = Options::of_words(&IMPORT_RUN, [("activation_function", "relu")]);
+    let request = ImportRequest {
+        run: "r".to_string(),
+        folder: root("tests/data/import"),
+        options: options.expect("an option"),
+        max_activations: None,
+    };
     for phase in ["read", "observe", "write"] {
         let cancelled = JobContext::default();
         let mut cancel = |progress: Progress| {

@@ -7,9 +7,14 @@ use std::fs;
 use std::path::Path;
 
 use ingest_support::*;
+use polysema::corpus::{BATCH_SIZE, BOS, CONTEXT, MAX_DOCUMENTS, MIN_TOKENS};
 use polysema::jobs::JobContext;
 use polysema::models::LayerNorm;
-use polysema::runs::{IngestOptions, MaxActivations, Progress, ingest};
+use polysema::options::Options;
+use polysema::runs::{
+    ACTIVATION_THRESHOLD, INGEST, IngestRequest, LAYER_NORM, MAX_EXAMPLES, MIN_ACTIVATION,
+    MaxActivations, ORDER, Order, Progress, REPLACE, WINDOW, ingest,
+};
 use polysema::store::Store;
 
 /// Examples of two sources agree: documents and positions exactly, activations to 1e-5.
@@ -42,9 +47,13 @@ fn assert_same(found: &BTreeMap<(i32, i32), Vec<Example>>, expected: &Brute) {
     assert!(exceptions <= 4, "{exceptions} neurons differ at a border");
 }
 
-fn check_against_brute_force(options: IngestOptions) {
-    let run = Ingested::demo(options.clone());
-    let expected = brute_force(&demo_model(), &demo_texts(), &options);
+fn check_against_brute_force(options: Options) {
+    check(&request("r", options));
+}
+
+fn check(request: &IngestRequest) {
+    let run = Ingested::of(request);
+    let expected = brute_force(&demo_texts(), request);
     assert_same(&run.examples(), &expected);
     for (neuron, stored) in run.neurons() {
         let computed = &expected.neurons[&neuron];
@@ -60,49 +69,46 @@ fn check_against_brute_force(options: IngestOptions) {
 
 #[test]
 fn examples_equal_the_definition() {
-    check_against_brute_force(IngestOptions::default());
+    check_against_brute_force(Options::default());
 }
 
 #[test]
 fn examples_equal_the_definition_under_other_options() {
-    check_against_brute_force(IngestOptions {
-        bos: true,
-        context: 32,
-        min_tokens: 8,
-        max_examples: 20,
-        window: 3,
-        max_documents: Some(300),
-        layer_norm: LayerNorm::Raw,
-        ..Default::default()
-    });
-    check_against_brute_force(IngestOptions {
-        order: polysema::runs::Order::Top,
-        max_examples: 7,
-        activation_threshold: 0.5,
-        max_documents: Some(300),
-        ..Default::default()
-    });
+    check_against_brute_force(
+        Options::default()
+            .with(BOS, true)
+            .with(CONTEXT, 32)
+            .with(MIN_TOKENS, 8)
+            .with(MAX_EXAMPLES, 20)
+            .with(WINDOW, 3)
+            .with(MAX_DOCUMENTS, Some(300))
+            .with(LAYER_NORM, LayerNorm::Raw),
+    );
+    check_against_brute_force(
+        Options::default()
+            .with(ORDER, Order::Top)
+            .with(MAX_EXAMPLES, 7)
+            .with(ACTIVATION_THRESHOLD, 0.5)
+            .with(MAX_DOCUMENTS, Some(300)),
+    );
     let maxima = (0..4).flat_map(|l| (0..512).map(move |n| (l, n, (n % 5) as f32 - 1.0)));
-    check_against_brute_force(IngestOptions {
+    check(&IngestRequest {
         max_activations: Some(MaxActivations::new(maxima)),
-        max_documents: Some(300),
-        ..Default::default()
+        ..request("r", Options::default().with(MAX_DOCUMENTS, Some(300)))
     });
-    check_against_brute_force(IngestOptions {
-        min_activation: Some(1.5),
-        max_documents: Some(300),
-        ..Default::default()
-    });
+    check_against_brute_force(
+        Options::default()
+            .with(MIN_ACTIVATION, Some(1.5))
+            .with(MAX_DOCUMENTS, Some(300)),
+    );
 }
 
 #[test]
 fn batch_size_does_not_change_results() {
     let run = |batch_size| {
-        let options = IngestOptions {
-            batch_size,
-            max_documents: Some(200),
-            ..Default::default()
-        };
+        let options = Options::default()
+            .with(BATCH_SIZE, batch_size)
+            .with(MAX_DOCUMENTS, Some(200));
         Ingested::demo(options)
     };
     let (one, reference) = (run(1), run(32));
@@ -123,11 +129,11 @@ fn batch_size_does_not_change_results() {
 #[test]
 fn every_example_satisfies_the_identity() {
     for layer_norm in [LayerNorm::Folded, LayerNorm::Raw, LayerNorm::TlFolded] {
-        let run = Ingested::demo(IngestOptions {
-            layer_norm,
-            max_documents: Some(150),
-            ..Default::default()
-        });
+        let run = Ingested::demo(
+            Options::default()
+                .with(LAYER_NORM, layer_norm)
+                .with(MAX_DOCUMENTS, Some(150)),
+        );
         let neurons = run.neurons();
         let mut checked = 0;
         for ((layer, neuron), examples) in run.examples() {
@@ -146,7 +152,7 @@ fn every_example_satisfies_the_identity() {
 
 #[test]
 fn tables_describe_the_corpus() {
-    let run = Ingested::demo(IngestOptions::default());
+    let run = Ingested::demo(Options::default());
     let rows = run.strings("SELECT text, word, sense, n_tokens FROM documents ORDER BY doc_id");
     let mut joined: Vec<String> = vec![];
     let mut begins = true;
@@ -182,7 +188,7 @@ fn tables_describe_the_corpus() {
 
 #[test]
 fn progress_names_its_phases_and_ends_with_the_totals() {
-    let run = Ingested::demo(IngestOptions::default());
+    let run = Ingested::demo(Options::default());
     let mut phases: Vec<_> = run.progress.iter().map(|p| p.phase).collect();
     phases.dedup();
     assert_eq!(phases, ["tokenize", "forward", "write", "done"]);
@@ -197,10 +203,7 @@ fn progress_names_its_phases_and_ends_with_the_totals() {
 fn a_cancelled_ingest_leaves_no_run_and_keeps_the_old_one() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
-    let few = IngestOptions {
-        max_documents: Some(5),
-        ..Default::default()
-    };
+    let few = Options::default().with(MAX_DOCUMENTS, Some(5));
     for (name, phase) in [("new", "tokenize"), ("new", "forward"), ("new", "write")] {
         let cancelled = JobContext::default();
         let mut stop = |p: Progress| {
@@ -216,11 +219,9 @@ fn a_cancelled_ingest_leaves_no_run_and_keeps_the_old_one() {
     ingest(&store, &request("old", few.clone()), &go, &mut |_| {}).unwrap();
     let again = ingest(&store, &request("old", few.clone()), &go, &mut |_| {}).unwrap_err();
     assert!(again.strip_backtrace().contains("which exists in"));
-    let replacing = IngestOptions {
-        replace: true,
-        max_documents: Some(6),
-        ..Default::default()
-    };
+    let replacing = Options::default()
+        .with(REPLACE, true)
+        .with(MAX_DOCUMENTS, Some(6));
     let stopped = JobContext::default();
     stopped.cancel();
     ingest(
@@ -239,7 +240,7 @@ fn a_cancelled_ingest_leaves_no_run_and_keeps_the_old_one() {
 fn refused(corpus: &Path, model: &Path, pairs: &[(&str, &str)]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
-    let options = IngestOptions::from_pairs(pairs.iter().copied()).unwrap();
+    let options = Options::of_words(&INGEST, pairs.iter().copied()).unwrap();
     let mut request = request("r", options);
     request.corpus = corpus.to_path_buf();
     request.model = model.to_path_buf();
@@ -265,7 +266,7 @@ fn bad_input_is_refused_with_what_was_looked_for() {
     let message = refused(&short, &demo_model(), &[("min_tokens", "100")]);
     assert!(message.contains("at least min_tokens, 100, is required"));
     let message = refused(&demo_corpus(), &demo_model(), &[("context", "129")]);
-    assert!(message.contains("context requires at most the model's 128 positions, got 129"));
+    assert!(message.contains("context must be at most the model's 128 positions, got 129"));
     let message = refused(&demo_corpus(), &demo_model(), &[("column", "body")]);
     assert!(
         message
@@ -292,15 +293,11 @@ fn long_texts_have_the_tokens_of_the_whole() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("all.txt");
     fs::write(&path, &texts).unwrap();
-    let run = Ingested::new(
-        &path,
-        &demo_model(),
-        IngestOptions {
-            max_examples: 1,
-            context: 64,
-            ..Default::default()
-        },
-    );
+    let options = Options::default().with(MAX_EXAMPLES, 1).with(CONTEXT, 64);
+    let run = Ingested::of(&IngestRequest {
+        corpus: path,
+        ..request("r", options)
+    });
     let stored = run.strings("SELECT token_id FROM tokens ORDER BY doc_id, pos");
     let stored: Vec<u32> = stored.iter().map(|row| row[0].parse().unwrap()).collect();
     assert_eq!(stored, tokenizer.encode(&texts).unwrap());

@@ -23,8 +23,9 @@ use database::{Db, root, shared};
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{Float64Type, Int64Type};
 use datafusion::error::Result;
-use polysema::corpus::{CorpusOptions, CorpusReader, Split};
+use polysema::corpus::{BATCH_SIZE, CorpusReader, SPLIT, Split};
 use polysema::models::{HookPoint, Hooks};
+use polysema::options::Options;
 
 /// Keeps the value at one place, if there is one it wants.
 struct Probe {
@@ -55,11 +56,9 @@ fn reference() -> serde_json::Value {
 
 /// Share of the documents whose label has the highest logit.
 fn accuracy(model: &Path, corpus: &Path, split: Split) -> (f64, Vec<u32>) {
-    let options = CorpusOptions {
-        split: Some(split),
-        batch_size: 500,
-        ..Default::default()
-    };
+    let options = Options::default()
+        .with(SPLIT, Some(split))
+        .with(BATCH_SIZE, 500);
     let mut reader = CorpusReader::open(model, corpus, &options, &mut || Ok(())).expect("a reader");
     let labels = reader.labels().expect("labels").to_vec();
     let mut found = vec![0; labels.len()];

@@ -102,6 +102,7 @@ fn imports_go_down_only() {
     let engine = [
         "files",
         "policy",
+        "options",
         "store",
         "models",
         "jobs",

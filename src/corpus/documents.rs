@@ -19,6 +19,12 @@ impl Documents {
         (self.starts[document + 1] - self.starts[document]) as usize
     }
 
+    /// Tokens of the longest document.
+    pub(crate) fn longest(&self) -> usize {
+        let lengths = (0..self.len()).map(|document| self.n_tokens(document));
+        lengths.max().unwrap_or(0)
+    }
+
     pub(crate) fn total_tokens(&self) -> usize {
         self.starts[self.len()] as usize
     }

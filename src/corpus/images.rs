@@ -13,8 +13,9 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
 use datafusion::error::Result;
 
-use super::options::{CorpusOptions, Split};
+use super::options::{MAX_DOCUMENTS, OF_TEXTS, SPLIT, Split};
 use crate::files::idx::Idx;
+use crate::options::{Options, Word};
 use crate::store::{RunWriter, Table, schema};
 
 /// Mean and standard deviation of MNIST's training pixels, as its classifiers are commonly given them.
@@ -46,16 +47,21 @@ impl Images {
     /// Reads the images of one split, or of one file.
     pub(crate) fn open(
         corpus: &Path,
-        options: &CorpusOptions,
+        options: &Options,
         tick: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Self> {
-        check(options)?;
-        let most = options.max_documents.unwrap_or(usize::MAX);
+        if let Some(name) = options.any_given(&OF_TEXTS) {
+            return plan_err!(
+                "{name} must come with a corpus of texts, got the images of {}",
+                corpus.display()
+            );
+        }
+        let most = options.get(MAX_DOCUMENTS).unwrap_or(usize::MAX);
         let mut hasher = blake3::Hasher::new();
         let mut parts = vec![];
         if corpus.is_dir() {
             for (split, prefix) in [(Split::Train, "train"), (Split::Test, "t10k")] {
-                if ![None, Some(Split::All), Some(split)].contains(&options.split) {
+                if ![None, Some(Split::All), Some(split)].contains(&options.get(SPLIT)) {
                     continue;
                 }
                 let images = find(corpus, &format!("{prefix}-images"), 3)?;
@@ -192,21 +198,6 @@ impl Images {
     }
 }
 
-/// Refuses options that say something of texts.
-fn check(options: &CorpusOptions) -> Result<()> {
-    let default = CorpusOptions::default();
-    let given = [
-        ("context", options.context != default.context),
-        ("min_tokens", options.min_tokens != default.min_tokens),
-        ("bos", options.bos != default.bos),
-        ("column", options.column != default.column),
-    ];
-    match given.iter().find(|(_, given)| *given) {
-        Some((name, _)) => plan_err!("{name} requires a corpus of texts, got images"),
-        None => Ok(()),
-    }
-}
-
 /// One array of images, with its labels if there are some.
 struct Part {
     path: PathBuf,
@@ -256,7 +247,7 @@ impl Part {
 /// A file of images, and the file of labels beside it if there is one.
 fn one_file(
     corpus: &Path,
-    options: &CorpusOptions,
+    options: &Options,
     hasher: &mut blake3::Hasher,
     tick: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Part> {
@@ -266,9 +257,9 @@ fn one_file(
         name if name.starts_with("t10k-") => Some(Split::Test),
         _ => None,
     };
-    if ![None, Some(Split::All), split].contains(&options.split) {
+    if ![None, Some(Split::All), split].contains(&options.get(SPLIT)) {
         return plan_err!(
-            "split requires a folder of idx files, or a file of that split, got {}",
+            "split must come with a folder of idx files or a file of that split, got {}",
             corpus.display()
         );
     }

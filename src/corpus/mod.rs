@@ -12,7 +12,10 @@ mod vectors;
 
 pub(crate) use documents::{Documents, Target};
 pub(crate) use images::{Images, are_images};
-pub use options::{CorpusOptions, OptionDoc, Split};
+pub use options::{
+    BATCH_SIZE, BOS, COLUMN, CONTEXT, CORPUS, MAX_DOCUMENTS, MIN_TOKENS, MOST_TOKENS, SPLIT, Split,
+    check_lengths,
+};
 pub(crate) use reader::Capture;
 pub use reader::{ActivationBatch, CorpusReader, ReadBatch};
 pub use vectors::{ModelVectors, VectorBatch, VectorSource};

@@ -1,4 +1,4 @@
-//! How a corpus is to be read, and which model can read it.
+//! How a corpus is to be read, and which model can read it. Every function that reads one takes these options.
 
 use std::path::Path;
 
@@ -6,19 +6,7 @@ use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
 use datafusion::error::Result;
 
 use crate::models::LoadedModel;
-
-/// What a user may know of one option; the SQL function, the shell and the README show these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OptionDoc {
-    /// Name, in SQL and on the command line.
-    pub name: &'static str,
-    /// What values there are.
-    pub range: &'static str,
-    /// The value if it is not given; empty if there is none.
-    pub default: &'static str,
-    /// What it does.
-    pub meaning: &'static str,
-}
+use crate::options::{Key, Kind, Options, Spec, Usual, Word};
 
 /// Which images of a folder are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,65 +19,95 @@ pub enum Split {
     All,
 }
 
-impl Split {
-    /// The option's words.
-    pub const NAMES: [(&str, Split); 3] = [
-        ("train", Self::Train),
-        ("test", Self::Test),
-        ("all", Self::All),
-    ];
-
-    /// The option's word.
-    pub fn name(self) -> &'static str {
-        let found = Self::NAMES.iter().find(|(_, split)| *split == self);
-        found.map_or("all", |(name, _)| name)
+impl Word for Split {
+    fn words() -> Vec<(&'static str, Self)> {
+        vec![
+            ("train", Self::Train),
+            ("test", Self::Test),
+            ("all", Self::All),
+        ]
     }
 }
 
-/// How a corpus is cut into documents, and how many of them the model reads at once.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CorpusOptions {
-    /// Most tokens of a document.
-    pub context: usize,
-    /// Fewest tokens of a document.
-    pub min_tokens: usize,
-    /// Most documents.
-    pub max_documents: Option<usize>,
-    /// Whether each document begins with the model's first token.
-    pub bos: bool,
-    /// The column that holds the text.
-    pub column: String,
-    /// Which images of a folder are read; all where it is left out.
-    pub split: Option<Split>,
-    /// Documents the model reads at once.
-    pub batch_size: usize,
-}
+/// Most tokens of a document.
+pub const CONTEXT: Key<usize> = Key::count(
+    "context",
+    1,
+    MOST_TOKENS,
+    128,
+    "tokens a document has at most, at most the model's positions; longer texts are cut into consecutive documents",
+);
+/// Fewest tokens of a document.
+pub const MIN_TOKENS: Key<usize> = Key::count(
+    "min_tokens",
+    1,
+    MOST_TOKENS,
+    1,
+    "documents of fewer tokens are dropped; at most context",
+);
+/// Documents the model reads at once.
+pub const BATCH_SIZE: Key<usize> = Key::count(
+    "batch_size",
+    1,
+    65_536,
+    16,
+    "documents the model reads at once; changes speed and memory, not results",
+);
+/// Most documents.
+pub const MAX_DOCUMENTS: Key<Option<usize>> = Key::new(
+    "max_documents",
+    Kind::Whole {
+        from: 1,
+        to: (1 << 31) - 1,
+    },
+    Usual::Nothing,
+    "documents after which the rest of the corpus is left out",
+);
+/// Whether each document begins with the model's first token.
+pub const BOS: Key<bool> = Key::flag(
+    "bos",
+    "begin each document with the model's first token, which is never a key token",
+);
+/// The column that holds the text.
+pub const COLUMN: Key<String> = Key::new(
+    "column",
+    Kind::Text,
+    Usual::Text("text"),
+    "where .jsonl and .parquet hold the text; their other columns are kept in documents",
+);
+/// Which images of a folder are read; all where it is left out.
+pub const SPLIT: Key<Option<Split>> = Key::some_word(
+    "split",
+    Usual::Nothing,
+    "which images of a folder are read: the training ones, the test ones, or the one after the other (when left out)",
+);
 
-impl Default for CorpusOptions {
-    fn default() -> Self {
-        Self {
-            context: 128,
-            min_tokens: 1,
-            max_documents: None,
-            bos: false,
-            column: "text".to_string(),
-            split: None,
-            batch_size: 16,
-        }
+/// No model reads more positions. Chosen: eight times those of today's longest.
+pub const MOST_TOKENS: u64 = 1 << 20;
+
+/// The options that say how a corpus is cut into documents, and how many of them the model reads at once.
+pub const CORPUS: [Spec; 7] = [
+    CONTEXT.spec,
+    MIN_TOKENS.spec,
+    BATCH_SIZE.spec,
+    MAX_DOCUMENTS.spec,
+    BOS.spec,
+    COLUMN.spec,
+    SPLIT.spec,
+];
+/// Those of them that say something of texts.
+pub(super) const OF_TEXTS: [Spec; 4] = [CONTEXT.spec, MIN_TOKENS.spec, BOS.spec, COLUMN.spec];
+
+/// Refuses lengths of documents that exclude each other.
+pub fn check_lengths(options: &Options) -> Result<()> {
+    let (context, min_tokens) = (options.get(CONTEXT), options.get(MIN_TOKENS));
+    if min_tokens > context {
+        return plan_err!("min_tokens must be at most context, {context}, got {min_tokens}");
     }
-}
-
-impl CorpusOptions {
-    /// Their names.
-    pub const NAMES: [&str; 7] = [
-        "context",
-        "min_tokens",
-        "batch_size",
-        "max_documents",
-        "bos",
-        "column",
-        "split",
-    ];
+    if options.get(BOS) && context < 2 {
+        return plan_err!("context must be at least 2 with bos, got {context}");
+    }
+    Ok(())
 }
 
 /// Refuses a model that cannot read images of this width.
@@ -115,11 +133,7 @@ pub(super) fn check_vectors(loaded: &LoadedModel, corpus: &Path, width: usize) -
 }
 
 /// Refuses a model that cannot read the documents of a text.
-pub(super) fn check_tokens(
-    loaded: &LoadedModel,
-    corpus: &Path,
-    options: &CorpusOptions,
-) -> Result<()> {
+pub(super) fn check_tokens(loaded: &LoadedModel, corpus: &Path, options: &Options) -> Result<()> {
     let model = loaded.model.as_ref();
     let folder = loaded.folder.display();
     if model.d_vocab() == 0 {
@@ -129,14 +143,17 @@ pub(super) fn check_tokens(
             model.architecture()
         );
     }
-    if let Some(split) = options.split {
-        return plan_err!("split requires images, got '{}' for texts", split.name());
-    }
-    if options.context > model.n_ctx() {
+    if options.given(SPLIT) {
         return plan_err!(
-            "context requires at most the model's {} positions, got {}",
-            model.n_ctx(),
-            options.context
+            "split must come with images, got the texts of {}",
+            corpus.display()
+        );
+    }
+    let context = options.get(CONTEXT);
+    if context > model.n_ctx() {
+        return plan_err!(
+            "context must be at most the model's {} positions, got {context}",
+            model.n_ctx()
         );
     }
     match &loaded.tokenizer {

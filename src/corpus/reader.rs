@@ -14,13 +14,14 @@ use polysema_udfs::kernels::rows::first_non_finite;
 
 use super::documents::{Advance, Documents, Target};
 use super::images::{Images, are_images};
-use super::options::{CorpusOptions, check_tokens, check_vectors};
+use super::options::{BATCH_SIZE, BOS, COLUMN, check_tokens, check_vectors};
 use super::text::Corpus;
 use super::tokenize::tokenize;
 use crate::files::scratch::Scratch;
 use crate::files::spool::Spool;
 use crate::models::{HookPoint, Hooks, Input, LoadedModel, Model, load};
 use crate::models::{floats, readable};
+use crate::options::{Options, Word};
 
 /// Tokens of a block of texts. Chosen: 512 documents of 128 tokens.
 const BLOCK_TOKENS: usize = 1 << 16;
@@ -55,7 +56,8 @@ pub struct ActivationBatch<'a> {
 pub struct CorpusReader {
     loaded: LoadedModel,
     corpus_hash: String,
-    options: CorpusOptions,
+    batch_size: usize,
+    bos: bool,
     pub(crate) documents: Documents,
     content: Content,
     /// Goes after the files in it are closed.
@@ -75,7 +77,7 @@ impl CorpusReader {
     pub fn open(
         model: &Path,
         corpus: &Path,
-        options: &CorpusOptions,
+        options: &Options,
         tick: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Self> {
         let scratch = Scratch::new()?;
@@ -89,7 +91,7 @@ impl CorpusReader {
     pub(crate) fn read(
         loaded: LoadedModel,
         corpus: &Path,
-        options: &CorpusOptions,
+        options: &Options,
         mut target: Target<'_>,
         advance: &mut Advance<'_>,
     ) -> Result<Self> {
@@ -107,7 +109,13 @@ impl CorpusReader {
             )
         } else {
             check_tokens(&loaded, corpus, options)?;
-            let mut texts = Corpus::open(corpus, &options.column, &mut || advance(0, 0))?;
+            if options.given(COLUMN) && corpus.extension().is_some_and(|e| e == "txt") {
+                return plan_err!(
+                    "column must come with a corpus of rows, got {}",
+                    corpus.display()
+                );
+            }
+            let mut texts = Corpus::open(corpus, &options.get(COLUMN), &mut || advance(0, 0))?;
             let (documents, ids) =
                 tokenize(&mut texts, corpus, &loaded, options, &mut target, advance)?;
             (texts.hash, documents, Content::Tokens(ids))
@@ -115,7 +123,8 @@ impl CorpusReader {
         Ok(Self {
             loaded,
             corpus_hash,
-            options: options.clone(),
+            batch_size: options.get(BATCH_SIZE),
+            bos: options.get(BOS),
             documents,
             content,
             _scratch: None,
@@ -139,12 +148,12 @@ impl CorpusReader {
 
     /// Number of rows [`CorpusReader::activations`] gives.
     pub fn n_rows(&self) -> usize {
-        self.n_tokens() - usize::from(self.options.bos) * self.n_documents()
+        self.n_tokens() - usize::from(self.bos) * self.n_documents()
     }
 
     /// Whether documents begin with a token that is no row of theirs.
     pub fn has_bos(&self) -> bool {
-        self.options.bos
+        self.bos
     }
 
     /// blake3 of the model, in hexadecimal digits.
@@ -191,7 +200,7 @@ impl CorpusReader {
             let block = self.token_ids(first..end)?;
             let mut members: Vec<usize> = (first..end).collect();
             members.sort_by_key(|d| std::cmp::Reverse(self.documents.n_tokens(*d)));
-            let batches = members.chunks(self.options.batch_size);
+            let batches = members.chunks(self.batch_size);
             let last = batches.len() - 1;
             for (i, members) in batches.enumerate() {
                 let lengths = members.iter().map(|d| self.documents.n_tokens(*d));
@@ -240,7 +249,7 @@ impl CorpusReader {
         f: &mut dyn FnMut(&ActivationBatch<'_>) -> Result<()>,
     ) -> Result<()> {
         self.check_hook(hook)?;
-        let skip = usize::from(self.options.bos);
+        let skip = usize::from(self.bos);
         let (mut doc_ids, mut pos, mut gathered) = (vec![], vec![], vec![]);
         self.for_each_batch(&mut |model, batch, input| {
             let mut capture = Capture { hook, seen: None };

@@ -13,11 +13,12 @@ use datafusion::error::Result;
 use rayon::prelude::*;
 
 use super::documents::{Advance, Documents, Target};
-use super::options::CorpusOptions;
+use super::options::{BOS, CONTEXT, MAX_DOCUMENTS, MIN_TOKENS};
 use super::text::{Corpus, TextBatch};
 use super::text_cuts::split_segment;
 use crate::files::spool::Spool;
 use crate::models::{LoadedModel, Tokenizer};
+use crate::options::Options;
 use crate::store::{RunWriter, Table, TableWriter, schema};
 
 /// Rows of a record batch of `tokens`.
@@ -30,19 +31,19 @@ pub(super) fn tokenize(
     corpus: &mut Corpus,
     path: &Path,
     loaded: &LoadedModel,
-    options: &CorpusOptions,
+    options: &Options,
     target: &mut Target<'_>,
     advance: &mut Advance<'_>,
 ) -> Result<(Documents, Spool)> {
     let Some(tokenizer) = &loaded.tokenizer else {
         return exec_err!("a tokenizer is required, got none");
     };
-    let bos = match (options.bos, tokenizer.bos()) {
+    let bos = match (options.get(BOS), tokenizer.bos()) {
         (false, _) => None,
         (true, Some(id)) => Some(id),
         (true, None) => {
             return exec_err!(
-                "bos requires a bos_token_id the tokenizer knows in the model's config.json, got none"
+                "bos must come with a bos_token_id the tokenizer knows in the model's config.json, got none"
             );
         }
     };
@@ -55,7 +56,9 @@ pub(super) fn tokenize(
         tokenizer,
         d_vocab,
         bos,
-        options,
+        context: options.get(CONTEXT),
+        min_tokens: options.get(MIN_TOKENS),
+        max_documents: options.get(MAX_DOCUMENTS),
         documents: Documents { starts: vec![0] },
         ids: Spool::create(target.scratch(), "ids", 1)?,
         rest: vec![],
@@ -71,7 +74,7 @@ pub(super) fn tokenize(
     if chunker.documents.len() == 0 {
         return exec_err!(
             "a corpus with a document of at least min_tokens, {}, is required, got none in {}",
-            options.min_tokens,
+            chunker.min_tokens,
             path.display()
         );
     }
@@ -130,7 +133,9 @@ struct Chunker<'a> {
     tokenizer: &'a Tokenizer,
     d_vocab: usize,
     bos: Option<u32>,
-    options: &'a CorpusOptions,
+    context: usize,
+    min_tokens: usize,
+    max_documents: Option<usize>,
     documents: Documents,
     /// Token ids of all documents, one after the other.
     ids: Spool,
@@ -143,14 +148,14 @@ struct Chunker<'a> {
 
 impl Chunker<'_> {
     fn full(&self) -> bool {
-        let most = self.options.max_documents;
+        let most = self.max_documents;
         most.is_some_and(|most| self.documents.len() >= most)
     }
 
     /// Adds the next tokens of the text in `row`; `last` ends the text.
     fn add(&mut self, row: usize, ids: &[u32], last: bool) -> Result<()> {
         self.rest.extend_from_slice(ids);
-        let whole = self.options.context - usize::from(self.bos.is_some());
+        let whole = self.context - usize::from(self.bos.is_some());
         let rest = std::mem::take(&mut self.rest);
         let mut chunks = rest.chunks_exact(whole);
         for chunk in &mut chunks {
@@ -167,7 +172,7 @@ impl Chunker<'_> {
 
     fn document(&mut self, row: usize, chunk: &[u32]) -> Result<()> {
         let ids: Vec<u32> = self.bos.iter().chain(chunk).copied().collect();
-        if ids.len() < self.options.min_tokens || self.full() {
+        if ids.len() < self.min_tokens || self.full() {
             return Ok(());
         }
         let doc_id = self.documents.len();

@@ -13,7 +13,8 @@ use polysema_udfs::calls::{Arguments, Relation};
 use super::row_vectors::RowVectors;
 use crate::jobs::{JobContext, named};
 use crate::models::Site;
-use crate::saes::{Vectors, layer_vectors};
+use crate::options::Options;
+use crate::saes::{HOOK, OF_LAYERS, VECTORS, Vectors, layer_vectors};
 use crate::store::{LayerRow, Run, Store};
 
 /// Kind of such an argument.
@@ -132,6 +133,42 @@ pub enum Resolved {
     },
 }
 
+/// Where in a source the vectors are: options of the functions that take one.
+#[derive(Debug, Clone, Default)]
+pub struct Place {
+    /// The column of rows.
+    pub column: Option<String>,
+    /// The site in a layer.
+    pub site: Option<Site>,
+    /// A given option that says something of layers only.
+    of_layers: Option<&'static str>,
+}
+
+impl Place {
+    /// Of options that have [`VECTORS`] and [`HOOK`].
+    pub fn of(options: &Options) -> Self {
+        Self {
+            column: options.get(VECTORS),
+            site: options.get(HOOK),
+            of_layers: options.any_given(&OF_LAYERS),
+        }
+    }
+
+    /// Refuses what says nothing of this source.
+    pub fn check(&self, function: &str, source: &Resolved) -> Result<()> {
+        match (source, &self.column, self.of_layers) {
+            (Resolved::Layer { layer, .. }, Some(column), _) => plan_err!(
+                "{function}: column must come with rows, got '{column}' for layer {}",
+                layer.layer
+            ),
+            (Resolved::Rows { written, .. }, _, Some(name)) => {
+                plan_err!("{function}: {name} must come with a layer, got the rows of {written}")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The run that unqualified names mean, if one is selected.
 pub fn current_run(state: &dyn Session, store: &Store) -> Option<Arc<Run>> {
     store
@@ -153,16 +190,16 @@ impl Resolved {
         &self,
         store: &Store,
         context: &'a JobContext,
-        column: Option<&str>,
-        site: Option<Site>,
+        place: &Place,
     ) -> Result<Vectors<'a>> {
         match (self, context.rows()) {
             (Self::Rows { written, .. }, Some(rows)) => {
+                let column = place.column.as_deref();
                 let table = RowVectors::try_new(rows, column, written.clone())?;
                 Ok(Vectors::Table(Box::new(table)))
             }
             (Self::Layer { run, layer }, _) => {
-                layer_vectors(store, run.manifest(), layer, site, context)
+                layer_vectors(store, run.manifest(), layer, place.site, context)
             }
             (Self::Rows { written, .. }, None) => {
                 plan_err!("rows of {written} are required, got none")

@@ -78,6 +78,13 @@ struct Gpt2 {
 pub(super) fn build(config: &Config, mut weights: Weights) -> Result<Arc<dyn Model>> {
     let fields: Fields = config.fields()?;
     let activation = check(config, &fields)?;
+    if fields.n_layer > weights.len() {
+        return Err(config.invalid(format!(
+            "n_layer must be at most the number of tensors, {}, got {}",
+            weights.len(),
+            fields.n_layer
+        )));
+    }
     let (d_model, d_vocab, n_ctx) = (fields.n_embd, fields.vocab_size, fields.n_positions);
     let prefix = if weights.contains("wte.weight") {
         ""

@@ -7,6 +7,8 @@ use datafusion::common::plan_err;
 use datafusion::common::{exec_datafusion_err, exec_err};
 use datafusion::error::Result;
 
+use crate::options::Word;
+
 /// A place in a block where activations can be read or replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Site {
@@ -73,11 +75,9 @@ const SITES: [(Site, &str); 15] = [
     (Site::ResidPost, "resid.post"),
 ];
 
-impl Site {
-    /// Its name within a block, `mlp.out`; the final layer norm's is its whole name.
-    pub fn name(self) -> &'static str {
-        let found = SITES.iter().find(|(site, _)| *site == self);
-        found.map_or("ln_final.out", |(_, name)| name)
+impl Word for Site {
+    fn words() -> Vec<(&'static str, Self)> {
+        SITES.iter().map(|(site, name)| (*name, *site)).collect()
     }
 }
 
@@ -89,9 +89,9 @@ impl HookPoint {
             .and_then(|rest| rest.split_once('.'));
         if let Some((layer, site)) = parts
             && let Ok(layer) = layer.parse()
-            && let Some((site, _)) = SITES.iter().find(|(_, name)| *name == site)
+            && let Some(site) = Site::parse(site)
         {
-            return Ok(Self { layer, site: *site });
+            return Ok(Self { layer, site });
         }
         let known = SITES.map(|(_, name)| name).join(", ");
         plan_err!("a hook blocks.LAYER.SITE with a site of {known} is required, got '{text}'")
@@ -101,7 +101,7 @@ impl HookPoint {
 impl fmt::Display for HookPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.site {
-            Site::LnFinalOut => write!(f, "{}", self.site.name()),
+            Site::LnFinalOut => f.write_str("ln_final.out"),
             site => write!(f, "blocks.{}.{}", self.layer, site.name()),
         }
     }

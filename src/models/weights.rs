@@ -106,6 +106,11 @@ impl Weights {
         Ok(())
     }
 
+    /// Number of tensors not yet taken.
+    pub(super) fn len(&self) -> usize {
+        self.tensors.len()
+    }
+
     /// Whether there is a tensor of this name.
     pub(super) fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name)

@@ -12,7 +12,7 @@
 use datafusion::error::Result;
 use polysema_udfs::kernels::activity::{Activity, Peak};
 
-use super::options::{IngestOptions, Order};
+use super::options::{ACTIVATION_THRESHOLD, MAX_EXAMPLES, MIN_ACTIVATION, ORDER, Order, Pick};
 
 /// The key token of a document that may become an example.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -54,16 +54,12 @@ pub(super) struct Candidates {
 
 impl Candidates {
     /// No candidates of neurons `first..first + width` of a layer.
-    pub(super) fn new(
-        layer: usize,
-        first: usize,
-        width: usize,
-        options: &IngestOptions,
-    ) -> Result<Self> {
-        let share = options.activation_threshold as f32;
-        let rule = if let Some(least) = options.min_activation {
+    pub(super) fn new(layer: usize, first: usize, width: usize, pick: Pick<'_>) -> Result<Self> {
+        let options = pick.options;
+        let share = options.get(ACTIVATION_THRESHOLD) as f32;
+        let rule = if let Some(least) = options.get(MIN_ACTIVATION) {
             Rule::Fixed(vec![least as f32; width])
-        } else if let Some(maxima) = &options.max_activations {
+        } else if let Some(maxima) = pick.maxima {
             let floors = (first..first + width).map(|neuron| {
                 let max = maxima.get(layer, neuron)?;
                 // Nothing reaches infinity: a neuron that is never active has no examples.
@@ -82,8 +78,8 @@ impl Candidates {
             cutoffs: vec![0.0; width],
             lists: vec![vec![]; width],
             touched: vec![false; width],
-            most: options.max_examples,
-            order: options.order,
+            most: options.get(MAX_EXAMPLES),
+            order: options.get(ORDER),
         })
     }
 
@@ -156,12 +152,22 @@ fn by_activation(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::Options;
     use crate::runs::MaxActivations;
 
+    fn pick(options: &Options) -> Pick<'_> {
+        Pick {
+            options,
+            maxima: None,
+            longest: 1,
+            skip: 0,
+        }
+    }
+
     /// Sends one document's activation after the other through a single neuron; documents of a block in reverse.
-    fn examples(peaks: &[f32], block: usize, options: &IngestOptions) -> (Vec<u32>, usize) {
+    fn examples(peaks: &[f32], block: usize, pick: Pick<'_>) -> (Vec<u32>, usize) {
         let mut activity = Activity::new(1);
-        let mut candidates = Candidates::new(0, 0, 1, options).unwrap();
+        let mut candidates = Candidates::new(0, 0, 1, pick).unwrap();
         let mut most = 0;
         for (at, peaks) in peaks.chunks(block).enumerate() {
             for (i, activation) in peaks.iter().enumerate().rev() {
@@ -186,20 +192,21 @@ mod tests {
     }
 
     /// The definition, applied to everything at once.
-    fn naive(peaks: &[f32], options: &IngestOptions) -> Vec<u32> {
+    fn naive(peaks: &[f32], pick: Pick<'_>) -> Vec<u32> {
+        let share = pick.options.get(ACTIVATION_THRESHOLD) as f32;
         let max = peaks.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let floor = match (options.min_activation, &options.max_activations) {
+        let floor = match (pick.options.get(MIN_ACTIVATION), pick.maxima) {
             (Some(least), _) => least as f32,
-            (None, Some(given)) => options.activation_threshold as f32 * given.get(0, 0).unwrap(),
-            (None, None) => options.activation_threshold as f32 * max,
+            (None, Some(given)) => share * given.get(0, 0).unwrap(),
+            (None, None) => share * max,
         };
         let mut documents: Vec<u32> = (0..peaks.len() as u32)
             .filter(|d| peaks[*d as usize] > 0.0 && peaks[*d as usize] >= floor)
             .collect();
-        if options.order == Order::Top {
+        if pick.options.get(ORDER) == Order::Top {
             documents.sort_by(|a, b| peaks[*b as usize].total_cmp(&peaks[*a as usize]));
         }
-        documents.truncate(options.max_examples);
+        documents.truncate(pick.options.get(MAX_EXAMPLES));
         documents
     }
 
@@ -221,21 +228,23 @@ mod tests {
             let peaks = peaks(seed, 300);
             for order in [Order::Corpus, Order::Top] {
                 for (max_examples, activation_threshold) in [(1, 0.75), (5, 0.3), (40, 1.0)] {
-                    let mut options = IngestOptions {
-                        order,
-                        max_examples,
-                        activation_threshold,
-                        ..Default::default()
-                    };
+                    let options = Options::default()
+                        .with(ORDER, order)
+                        .with(MAX_EXAMPLES, max_examples)
+                        .with(ACTIVATION_THRESHOLD, activation_threshold);
                     for block in [1, 7, 300] {
-                        let found = examples(&peaks, block, &options).0;
-                        assert_eq!(found, naive(&peaks, &options));
+                        let found = examples(&peaks, block, pick(&options)).0;
+                        assert_eq!(found, naive(&peaks, pick(&options)));
                     }
-                    options.min_activation = Some(1.0);
-                    assert_eq!(examples(&peaks, 7, &options).0, naive(&peaks, &options));
-                    options.min_activation = None;
-                    options.max_activations = Some(MaxActivations::new([(0, 0, 2.0)]));
-                    assert_eq!(examples(&peaks, 7, &options).0, naive(&peaks, &options));
+                    let maxima = MaxActivations::new([(0, 0, 2.0)]);
+                    let given = Pick {
+                        maxima: Some(&maxima),
+                        ..pick(&options)
+                    };
+                    assert_eq!(examples(&peaks, 7, given).0, naive(&peaks, given));
+                    let options = options.clone().with(MIN_ACTIVATION, Some(1.0));
+                    let found = examples(&peaks, 7, pick(&options)).0;
+                    assert_eq!(found, naive(&peaks, pick(&options)));
                 }
             }
         }
@@ -244,23 +253,29 @@ mod tests {
     #[test]
     fn candidates_stay_few() {
         let peaks: Vec<f32> = peaks(1, 100_000).iter().map(|p| p + 10.0).collect();
-        let options = IngestOptions {
-            max_examples: 10,
-            ..Default::default()
-        };
-        let (found, most) = examples(&peaks, 100, &options);
-        assert_eq!(found, naive(&peaks, &options));
+        let options = Options::default().with(MAX_EXAMPLES, 10);
+        let (found, most) = examples(&peaks, 100, pick(&options));
+        assert_eq!(found, naive(&peaks, pick(&options)));
         assert!(most < 250, "{most} candidates");
     }
 
     #[test]
     fn neurons_that_are_never_active_have_no_examples() {
-        let mut options = IngestOptions::default();
-        assert!(examples(&[-1.0, 0.0, -0.5], 2, &options).0.is_empty());
-        options.max_activations = Some(MaxActivations::new([(0, 0, -3.0)]));
-        assert!(examples(&[1.0, 2.0], 2, &options).0.is_empty());
-        options.max_activations = Some(MaxActivations::new([(0, 1, 1.0)]));
-        let error = Candidates::new(0, 0, 1, &options).unwrap_err();
+        let options = Options::default();
+        let none = pick(&options);
+        assert!(examples(&[-1.0, 0.0, -0.5], 2, none).0.is_empty());
+        let maxima = MaxActivations::new([(0, 0, -3.0)]);
+        let given = Pick {
+            maxima: Some(&maxima),
+            ..none
+        };
+        assert!(examples(&[1.0, 2.0], 2, given).0.is_empty());
+        let maxima = MaxActivations::new([(0, 1, 1.0)]);
+        let given = Pick {
+            maxima: Some(&maxima),
+            ..none
+        };
+        let error = Candidates::new(0, 0, 1, given).unwrap_err();
         assert!(
             error
                 .strip_backtrace()

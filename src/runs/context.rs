@@ -2,7 +2,7 @@
 
 use datafusion::error::Result;
 
-use super::options::IngestOptions;
+use super::options::MaxActivations;
 use crate::corpus::Documents;
 use crate::models::NeuronWeights;
 
@@ -16,6 +16,7 @@ pub(super) type Tick<'a> = &'a mut dyn FnMut() -> Result<()>;
 pub(super) struct Context<'a> {
     /// The weights of a layer's neurons.
     pub(super) weights: &'a (dyn Fn(usize) -> Result<NeuronWeights> + Sync),
-    pub(super) options: &'a IngestOptions,
+    /// Maxima that take the place of those found.
+    pub(super) maxima: Option<&'a MaxActivations>,
     pub(super) documents: &'a Documents,
 }

@@ -88,7 +88,7 @@ impl ExampleRows {
                 "a vector of every example is required, got none of document {doc_id} position {pos}"
             ),
         };
-        let size = context.options.window;
+        let size = layer.window;
         let start = (pos as usize).saturating_sub(size);
         let end = (pos as usize + size + 1).min(context.documents.n_tokens(doc_id as usize));
         self.window.clear();

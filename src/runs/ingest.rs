@@ -8,16 +8,20 @@ use std::path::PathBuf;
 
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
+use serde_json::{Map, Value};
 
 use super::context::Context;
 use super::layer::Layer;
 use super::observer::Observer;
-use super::options::{IngestOptions, layer_norm_name};
+use super::options::{
+    INGEST, LAYER_NORM, MAX_ACTIVATIONS, MaxActivations, Pick, REPLACE, WINDOW, WINDOW_VECTORS,
+};
 use super::progress::{Progress, Reporter};
 use super::write;
-use crate::corpus::{CorpusReader, Target};
+use crate::corpus::{CorpusReader, Target, check_lengths};
 use crate::jobs::JobContext;
-use crate::models::{HookPoint, load};
+use crate::models::{HookPoint, LayerNorm, Model, load};
+use crate::options::{Options, Word};
 use crate::store::{RunManifest, Source, Store, Versions};
 
 /// What to ingest.
@@ -30,7 +34,9 @@ pub struct IngestRequest {
     /// The corpus: a `.txt`, `.jsonl` or `.parquet` file, or images in idx files.
     pub corpus: PathBuf,
     /// How.
-    pub options: IngestOptions,
+    pub options: Options,
+    /// The rows of the table that the options name.
+    pub max_activations: Option<MaxActivations>,
 }
 
 /// Sends a corpus through a model and commits what its neurons respond to as a run.
@@ -44,46 +50,50 @@ pub fn ingest(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<RunManifest> {
     let options = &request.options;
-    options.check()?;
-    if options.max_activations.is_none()
-        && let Some(table) = &options.max_activations_table
+    check(options)?;
+    if request.max_activations.is_none()
+        && let Some(table) = options.get(MAX_ACTIVATIONS)
     {
         return plan_err!("the rows of max_activations are required, got '{table}' unread");
     }
     let mut report = Reporter::new(progress, context);
-    let mut run = store.begin(&request.run, options.replace)?;
+    let mut run = store.begin(&request.run, options.get(REPLACE))?;
     let message = format!("reading {}", request.corpus.display());
     report.begin("tokenize", None, message)?;
     let model_path = store.resolve_model(&request.model)?;
     let mut reader = CorpusReader::read(
         load(&model_path)?,
         &request.corpus,
-        &options.corpus(),
+        options,
         Target::Run(&mut run),
         &mut |documents, tokens| {
             report.advance(documents, tokens);
             report.tick()
         },
     )?;
-    // No window is wider than the longest document.
-    let options = &IngestOptions {
-        window: options.window.min(reader.model().n_ctx() - 1),
-        ..options.clone()
+    check_effect(options, reader.model())?;
+    let maxima = request.max_activations.as_ref();
+    let pick = Pick {
+        options,
+        maxima,
+        longest: reader.documents.longest(),
+        skip: usize::from(reader.has_bos()),
     };
     let mut layers = (reader.model().layers().iter().enumerate())
-        .map(|(index, info)| Layer::new(index, info, options, run.scratch()))
+        .map(|(index, info)| Layer::new(index, info, pick, run.scratch()))
         .collect::<Result<Vec<_>>>()?;
     let n_documents = reader.n_documents() as u64;
     let message = format!("running {}", request.model.display());
     report.begin("forward", Some(n_documents), message)?;
-    let most = forward(&mut reader, &mut layers, options, &mut report)?;
+    let layer_norm = options.get(LAYER_NORM);
+    let most = forward(&mut reader, &mut layers, layer_norm, &mut report)?;
     let message = format!("writing run {}", request.run);
     report.begin("write", Some(n_documents), message)?;
     let model = reader.model();
     write::write_layers(model.layers(), &run)?;
     let parts = Context {
-        weights: &|layer| model.neuron_weights(layer, options.layer_norm),
-        options,
+        weights: &|layer| model.neuron_weights(layer, layer_norm),
+        maxima,
         documents: &reader.documents,
     };
     write::write_all(&parts, &layers, &run, &mut report)?;
@@ -93,8 +103,8 @@ pub fn ingest(
         model: model_path.source(reader.model_hash())?,
         architecture: model.architecture().to_string(),
         corpus: Source::of(&request.corpus, reader.corpus_hash())?,
-        layer_norm: layer_norm_name(options.layer_norm).to_string(),
-        options: request.options.to_json(),
+        layer_norm: layer_norm.name().to_string(),
+        options: recorded(options, maxima),
         versions: Versions::default(),
         counts,
         seconds: report.seconds(),
@@ -114,15 +124,45 @@ pub fn ingest(
     Ok(manifest)
 }
 
+/// Every option, for the manifest.
+fn recorded(options: &Options, maxima: Option<&MaxActivations>) -> Map<String, Value> {
+    let mut all = Options::usual(&INGEST).to_json();
+    all.extend(options.to_json());
+    if maxima.is_some() && !options.given(MAX_ACTIVATIONS) {
+        all.insert(MAX_ACTIVATIONS.spec.name.into(), "given".into());
+    }
+    all
+}
+
+/// Refuses options that exclude each other.
+fn check(options: &Options) -> Result<()> {
+    options.check(&INGEST)?;
+    check_lengths(options)
+}
+
+/// Refuses options that say something of a network of another kind.
+fn check_effect(options: &Options, model: &dyn Model) -> Result<()> {
+    if model.d_vocab() > 0 {
+        return Ok(());
+    }
+    match options.any_given(&[WINDOW.spec, WINDOW_VECTORS.spec, LAYER_NORM.spec]) {
+        None => Ok(()),
+        Some(name) => plan_err!(
+            "{name} must come with a model that reads tokens, got architecture {}",
+            model.architecture()
+        ),
+    }
+}
+
 /// The most candidates that were in memory at once.
 fn forward(
     reader: &mut CorpusReader,
     layers: &mut [Layer],
-    options: &IngestOptions,
+    layer_norm: LayerNorm,
     report: &mut Reporter<'_>,
 ) -> Result<usize> {
     let received_at: Vec<HookPoint> = (0..layers.len())
-        .map(|layer| reader.model().received_at(layer, options.layer_norm))
+        .map(|layer| reader.model().received_at(layer, layer_norm))
         .collect();
     let mut most = 0;
     reader.for_each_batch(&mut |model, batch, input| {

@@ -14,7 +14,7 @@ use polysema_udfs::kernels::sae::Sae;
 
 use super::context::Context;
 use super::layer::Layer;
-use super::options::IngestOptions;
+use super::options::Pick;
 use super::progress::{Progress, Reporter};
 use super::write::{self, write_layer};
 use crate::corpus::Documents;
@@ -23,6 +23,7 @@ use crate::corpus::{Capture, CorpusReader, ReadBatch};
 use crate::jobs::JobContext;
 use crate::models::{HookPoint, LayerInfo, NeuronWeights};
 use crate::models::{floats, readable};
+use crate::options::Options;
 use crate::store::{
     Counts, Extension, LayerRow, Run, RunManifest, RunWriter, Source, Store, Table, Versions,
     schema,
@@ -41,7 +42,7 @@ pub struct Latents<'a> {
     /// Its parameters.
     pub sae: &'a Sae,
     /// How examples are picked; what is not about that is left aside.
-    pub options: &'a IngestOptions,
+    pub options: &'a Options,
 }
 
 impl Latents<'_> {
@@ -85,7 +86,7 @@ impl Latents<'_> {
         let weights = self.weights();
         let context = Context {
             weights: &|_| Ok(weights.clone()),
-            options: self.options,
+            maxima: None,
             documents,
         };
         write_layer(&context, layer, run, &mut || report.tick())?;
@@ -154,18 +155,14 @@ pub fn add_to_run(
             "the model and corpus of run '{run}' are required, got other ones: was it replaced meanwhile?"
         );
     }
-    let window = latents.options.window.min(reader.model().n_ctx() - 1);
-    let options = IngestOptions {
-        window,
-        bos: reader.has_bos(),
-        ..latents.options.clone()
-    };
-    let latents = Latents {
-        options: &options,
-        ..latents
-    };
     let info = latents.info();
-    let mut layer = Layer::new(number as usize, &info, &options, writer.scratch())?;
+    let pick = Pick {
+        options: latents.options,
+        maxima: None,
+        longest: reader.documents.longest(),
+        skip: usize::from(reader.has_bos()),
+    };
+    let mut layer = Layer::new(number as usize, &info, pick, writer.scratch())?;
     report.begin(
         "observe",
         Some(reader.n_documents() as u64),
@@ -265,16 +262,13 @@ pub fn make_run(
     require_own_run(store, latents.name)?;
     // One of its own is replaced: an older one of this autoencoder's.
     let mut run = store.begin(latents.name, true)?;
-    let options = IngestOptions {
-        window: 0,
-        bos: false,
-        ..latents.options.clone()
+    let pick = Pick {
+        options: latents.options,
+        maxima: None,
+        longest: 1,
+        skip: 0,
     };
-    let latents = Latents {
-        options: &options,
-        ..latents
-    };
-    let mut layer = Layer::new(0, &latents.info(), &options, run.scratch())?;
+    let mut layer = Layer::new(0, &latents.info(), pick, run.scratch())?;
     let message = format!("looking at the latents of {}", latents.name);
     report.begin("observe", None, message)?;
     let mut rows = RowTables::new(&mut run)?;

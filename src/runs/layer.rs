@@ -8,7 +8,7 @@ use polysema_udfs::kernels::activity::{Activity, Peak};
 use rayon::prelude::*;
 
 use super::candidates::{Candidate, Candidates};
-use super::options::IngestOptions;
+use super::options::{Pick, WINDOW_VECTORS};
 use crate::corpus::ReadBatch;
 use crate::files::spool::Spool;
 use crate::models::LayerInfo;
@@ -54,23 +54,26 @@ pub(super) struct Layer {
     tiles: Vec<Tile>,
     /// Width of a received vector.
     pub(super) d_in: usize,
-    window: usize,
-    skip: usize,
+    /// Tokens kept before and after a key token.
+    pub(super) window: usize,
+    /// First tokens of each document that are never key tokens.
+    pub(super) skip: usize,
 }
 
 impl Layer {
     pub(super) fn new(
         index: usize,
         info: &LayerInfo,
-        options: &IngestOptions,
+        pick: Pick<'_>,
         scratch: &Path,
     ) -> Result<Self> {
+        let window = pick.window();
         let tiles = (0..info.n_neurons).step_by(TILE).map(|first| {
             let width = TILE.min(info.n_neurons - first);
             Ok(Tile {
                 first,
                 activity: Activity::new(width),
-                candidates: Candidates::new(index, first, width, options)?,
+                candidates: Candidates::new(index, first, width, pick)?,
                 peaks: vec![Peak::NONE; width],
                 fresh: vec![],
                 windows: vec![],
@@ -82,17 +85,17 @@ impl Layer {
             n_neurons: info.n_neurons,
             tiles: tiles.collect::<Result<_>>()?,
             vectors: Spool::create(scratch, &format!("vectors-{index}"), info.d_in)?,
-            windows: Spool::create(scratch, &format!("windows-{index}"), 2 * options.window + 1)?,
-            window_vectors: match options.window_vectors {
+            windows: Spool::create(scratch, &format!("windows-{index}"), 2 * window + 1)?,
+            window_vectors: match pick.options.get(WINDOW_VECTORS) {
                 true => {
                     let name = format!("window-vectors-{index}");
-                    Some(Spool::create(scratch, &name, options.window + 1)?)
+                    Some(Spool::create(scratch, &name, window + 1)?)
                 }
                 false => None,
             },
             d_in: info.d_in,
-            window: options.window,
-            skip: usize::from(options.bos),
+            window,
+            skip: pick.skip,
         })
     }
 
@@ -252,15 +255,23 @@ impl Tile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::Options;
+    use crate::runs::WINDOW;
 
-    fn layer(options: &IngestOptions, scratch: &Path) -> Layer {
+    fn layer(options: &Options, scratch: &Path) -> Layer {
+        let pick = Pick {
+            options,
+            maxima: None,
+            longest: 3,
+            skip: 0,
+        };
         let info = LayerInfo {
             name: "blocks.0.mlp".to_string(),
             d_in: 2,
             n_neurons: 3,
             activation_function: "relu".to_string(),
         };
-        Layer::new(0, &info, options, scratch).unwrap()
+        Layer::new(0, &info, pick, scratch).unwrap()
     }
 
     /// Two documents of 3 and 2 tokens, the second padded with a value that must not count.
@@ -282,10 +293,7 @@ mod tests {
     #[test]
     fn candidates_vectors_and_windows_belong_together() {
         let folder = tempfile::tempdir().unwrap();
-        let options = IngestOptions {
-            window: 1,
-            ..Default::default()
-        };
+        let options = Options::default().with(WINDOW, 1);
         let mut layer = layer(&options, folder.path());
         let (batch, values, received) = batch();
         layer.observe(&batch, &values, &received).unwrap();
@@ -326,7 +334,7 @@ mod tests {
     fn activations_that_are_not_finite_are_named() {
         for (bad, name) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf")] {
             let folder = tempfile::tempdir().unwrap();
-            let mut layer = layer(&IngestOptions::default(), folder.path());
+            let mut layer = layer(&Options::default(), folder.path());
             let (batch, mut values, received) = batch();
             values[13] = bad;
             let error = layer.observe(&batch, &values, &received).unwrap_err();

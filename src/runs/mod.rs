@@ -12,10 +12,11 @@ mod options;
 mod progress;
 mod write;
 
-pub use import::{ImportRequest, import_options, import_run};
+pub use import::{ImportRequest, import_run};
 pub use ingest::{IngestRequest, ingest};
 pub use latents::{Attached, Latents, add_to_run, make_run, require_own_run};
 pub use options::{
-    IngestOptions, MaxActivations, OPTIONS, Order, corpus_option_docs, options_markdown,
+    ACTIVATION_FUNCTION, ACTIVATION_THRESHOLD, IMPORT_RUN, INGEST, LAYER_NORM, MAX_ACTIVATIONS,
+    MAX_EXAMPLES, MIN_ACTIVATION, MaxActivations, ORDER, Order, REPLACE, WINDOW, WINDOW_VECTORS,
 };
 pub use progress::Progress;

@@ -135,12 +135,11 @@ fn write_neurons(
     run: &RunWriter,
     tick: Tick<'_>,
 ) -> Result<()> {
-    let options = context.options;
     let weights = (context.weights)(layer.index)?;
     let NeuronWeights { w_in, b_in, w_out } = weights;
     let n = layer.n_neurons;
     let (d_in, d_out) = (w_in.len() / n, w_out.len() / n);
-    let skipped = usize::from(options.bos) * context.documents.len();
+    let skipped = layer.skip * context.documents.len();
     let n_tokens = (context.documents.total_tokens() - skipped) as f64;
     let mut table = run.table(Table::Neurons, Some(layer.index), schema::neurons())?;
     let step = (BATCH_NUMBERS / (d_in + d_out)).max(1);
@@ -152,7 +151,7 @@ fn write_neurons(
         let mut frac_active = vec![];
         for neuron in neurons.clone() {
             let (activity, at) = layer.activity(neuron);
-            max.push(match &options.max_activations {
+            max.push(match context.maxima {
                 Some(given) => given.get(layer.index, neuron)?,
                 None => activity.max[at],
             });

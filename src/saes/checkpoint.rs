@@ -180,11 +180,13 @@ pub(super) fn difference(a: &str, b: &str) -> String {
 mod tests {
     use super::*;
     use crate::files::faults::each;
-    use crate::saes::SaeOptions;
+    use crate::options::Options;
+    use crate::saes::{SaeOptions, TRAIN_SAE};
 
     fn trainer() -> Trainer {
-        let options =
-            SaeOptions::from_pairs([("d_sae", "8"), ("batch_size", "4")]).expect("options");
+        let words = [("d_sae", "8"), ("batch_size", "4")];
+        let options = Options::of_words(&TRAIN_SAE, words).and_then(SaeOptions::new);
+        let options = options.expect("options");
         let sae = options.untrained(4).expect("an autoencoder");
         Trainer::new(sae, options.train_options()).expect("a trainer")
     }

@@ -1,6 +1,6 @@
 //! Autoencoders from elsewhere into the store, and out of it again.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use datafusion::common::plan_err;
@@ -9,77 +9,82 @@ use serde_json::{Map, Value, json};
 
 use super::exchange::{self, SaeConfig, SaeFile};
 use super::loaded::LoadedSae;
-use super::options::{EXAMPLES, MIN_ACTIVATION};
+use super::options::REPLACE;
 use super::publish::{Vectors, attach, check_place, commit, facts_of};
-use crate::corpus::OptionDoc;
 use crate::jobs::JobContext;
-use crate::runs::{IngestOptions, OPTIONS, Progress};
+use crate::models::HookPoint;
+use crate::options::{Options, Word};
+use crate::runs::Progress;
 use crate::store::{SaeManifest, Source, Store};
 
-/// Every option of `import_sae` that picks the latents' dataset examples.
-pub fn import_sae_options() -> Vec<OptionDoc> {
-    let examples = OPTIONS
-        .iter()
-        .filter(|option| EXAMPLES.contains(&option.name) || option.name == "replace");
-    examples.copied().collect()
+/// An autoencoder from elsewhere.
+#[derive(Debug)]
+pub struct Foreign {
+    /// Where it was read.
+    pub path: PathBuf,
+    /// Its parameters and what its files say; where options take the place of that, what they say.
+    pub file: SaeFile,
+    /// What the result's message says of it.
+    pub notes: Vec<String>,
 }
 
-/// Reads the pairs of [`import_sae_options`].
-pub fn example_options<'a>(
-    pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
-) -> Result<IngestOptions> {
-    let pairs: Vec<_> = pairs.into_iter().collect();
-    let given = |name: &str| pairs.iter().any(|(given, _)| *given == name);
-    let share = given("activation_threshold");
-    if share && given("min_activation") {
-        return plan_err!("one of activation_threshold and min_activation is required, got both");
+impl Foreign {
+    /// Reads a folder or file.
+    ///
+    /// Errors: none of a format that is known.
+    pub fn read(path: &Path) -> Result<Self> {
+        Ok(Self {
+            path: path.to_path_buf(),
+            file: exchange::read(path)?,
+            notes: vec![],
+        })
     }
-    let mut options = IngestOptions {
-        min_activation: (!share).then_some(MIN_ACTIVATION),
-        ..IngestOptions::default()
-    };
-    for (name, value) in pairs {
-        options.set(name, value)?;
-    }
-    Ok(options)
 }
 
-/// Reads an autoencoder, finds its latents' dataset examples in `vectors`, and commits both.
+/// Finds the dataset examples of an autoencoder's latents in `vectors`, and commits both.
 ///
-/// Errors: not a file that is known; vectors of another width. After an error nothing is visible.
+/// Errors: vectors of another width. After an error nothing is visible.
 pub fn import_sae(
     store: &Store,
     name: &str,
-    path: &Path,
+    foreign: &Foreign,
     vectors: Vectors<'_>,
-    examples: &IngestOptions,
+    options: &Options,
     context: &JobContext,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<SaeManifest> {
     let started = Instant::now();
     check_place(store, name, &vectors)?;
-    let writer = store.begin_sae(name, examples.replace)?;
+    let writer = store.begin_sae(name, options.get(REPLACE))?;
     if writer.training().exists() {
         return plan_err!(
             "a name without an interrupted training is required, got '{name}': call its train_sae again to \
              end it, or with resume: false to begin it anew"
         );
     }
-    let file = exchange::read(path)?;
-    check_hook(&file.config, &vectors)?;
+    let file = &foreign.file;
     let mut facts = SaeManifest {
         name: name.to_string(),
-        options: [("path".to_string(), json!(Source::of(path, "")?.path))]
-            .into_iter()
-            .collect(),
-        foreign: foreign(&file.config),
+        options: [(
+            "path".to_string(),
+            json!(Source::of(&foreign.path, "")?.path),
+        )]
+        .into_iter()
+        .collect(),
+        foreign: words_of(&file.config),
         ..facts_of(&file.sae)
     };
     let attached = attach(
-        store, &file.sae, examples, vectors, &mut facts, context, progress,
+        store, &file.sae, options, vectors, &mut facts, context, progress,
     )?;
     facts.seconds = started.elapsed().as_secs_f64();
     commit(attached, &mut facts, &file.sae)?;
+    let place = format!(
+        "{name}: {} latents, layer {} of run {}",
+        facts.d_sae,
+        facts.layer.unwrap_or_default(),
+        facts.run.as_deref().unwrap_or_default()
+    );
     progress(Progress {
         phase: "done",
         documents: 0,
@@ -87,31 +92,12 @@ pub fn import_sae(
         tokens: 0,
         tokens_per_second: 0.0,
         elapsed_seconds: facts.seconds,
-        message: format!(
-            "{name}: {} latents, layer {} of run {}",
-            facts.d_sae,
-            facts.layer.unwrap_or_default(),
-            facts.run.as_deref().unwrap_or_default()
-        ),
+        message: std::iter::once(place)
+            .chain(foreign.notes.iter().cloned())
+            .collect::<Vec<_>>()
+            .join("; "),
     });
     Ok(facts)
-}
-
-/// Refuses the vectors of another layer than the file says it was trained for.
-fn check_hook(config: &SaeConfig, vectors: &Vectors<'_>) -> Result<()> {
-    let (Some(name), Vectors::Layer { vectors, .. }) = (&config.hook_name, vectors) else {
-        return Ok(());
-    };
-    let layer = name
-        .strip_prefix("blocks.")
-        .and_then(|rest| rest.split_once('.')?.0.parse::<usize>().ok());
-    match layer.filter(|layer| *layer != vectors.hook.layer) {
-        None => Ok(()),
-        Some(layer) => plan_err!(
-            "vectors of layer {layer} are required, since the file says {name}, got {}",
-            vectors.hook
-        ),
-    }
 }
 
 /// Writes an autoencoder of the store as a folder of the format.
@@ -137,15 +123,16 @@ pub enum Format {
     DictionaryLearning,
 }
 
-impl Format {
-    /// Their names.
-    pub const NAMES: [(&str, Format); 2] = [
-        ("saelens", Self::SaeLens),
-        ("dictionary_learning", Self::DictionaryLearning),
-    ];
+impl Word for Format {
+    fn words() -> Vec<(&'static str, Self)> {
+        vec![
+            ("saelens", Self::SaeLens),
+            ("dictionary_learning", Self::DictionaryLearning),
+        ]
+    }
 }
 
-fn foreign(config: &SaeConfig) -> Map<String, Value> {
+fn words_of(config: &SaeConfig) -> Map<String, Value> {
     let values = [
         ("architecture", json!(config.architecture)),
         ("hook_name", json!(config.hook_name)),
@@ -168,7 +155,13 @@ fn config(facts: &SaeManifest) -> SaeConfig {
         let model = facts.model.as_ref();
         let name = model.and_then(|model| Path::new(&model.path).file_name()?.to_str());
         return SaeConfig {
-            hook_name: facts.hook.as_deref().map(transformer_lens),
+            hook_name: facts
+                .hook
+                .as_deref()
+                .map(|hook| match HookPoint::parse(hook) {
+                    Ok(hook) => exchange::transformer_lens(hook),
+                    Err(_) => hook.to_string(),
+                }),
             model_name: name.map(str::to_string),
             ..SaeConfig::default()
         };
@@ -190,25 +183,4 @@ fn config(facts: &SaeManifest) -> SaeConfig {
         },
         ..SaeConfig::default()
     }
-}
-
-/// The name TransformerLens has for a hook, where it has one.
-fn transformer_lens(hook: &str) -> String {
-    let known = [
-        ("resid.pre", "hook_resid_pre"),
-        ("resid.mid", "hook_resid_mid"),
-        ("resid.post", "hook_resid_post"),
-        ("attn.out", "hook_attn_out"),
-        ("mlp.out", "hook_mlp_out"),
-        ("attn.z", "attn.hook_z"),
-        ("mlp.pre", "mlp.hook_pre"),
-        ("mlp.post", "mlp.hook_post"),
-        ("ln2.normalized", "ln2.hook_normalized"),
-    ];
-    for (ours, theirs) in known {
-        if let Some(block) = hook.strip_suffix(ours) {
-            return format!("{block}{theirs}");
-        }
-    }
-    hook.to_string()
 }

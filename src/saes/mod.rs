@@ -2,6 +2,7 @@
 //!
 //! Arithmetic is in `polysema_udfs::kernels::sae`; here is what it needs of files, models and clocks.
 
+mod agree;
 mod checkpoint;
 mod evaluate;
 pub mod exchange;
@@ -17,12 +18,13 @@ mod source;
 mod train;
 mod weights;
 
+pub use agree::{Agreed, agree};
 pub use evaluate::{evaluate_model, evaluate_rows};
-pub use import::{Format, example_options, export_sae, import_sae, import_sae_options};
+pub use import::{Foreign, Format, export_sae, import_sae};
 pub use loaded::{LoadedSae, SaeLibrary};
 pub use matches::{Match, matches, weights_of};
 pub use metric::{Metric, dead};
-pub use options::{SaeOptions, train_sae_options};
+pub use options::{HOOK, IMPORT_SAE, OF_LAYERS, SaeOptions, TRAIN_SAE, VECTORS};
 pub use progress::{TrainSaeProgress, TrainSaeRequest};
 pub use publish::Vectors;
 pub use source::{OtherCorpus, layer_vectors, sae_reader};

@@ -1,399 +1,497 @@
-//! The options of `train_sae`: one table that says what each is, one parser. Above 400 lines because the table, the
-//! fields and their tests are one list three times and are read side by side.
-
-use std::str::FromStr;
+//! The options of `train_sae` and of every function that takes in an autoencoder.
+//!
+//! A new option is a key, its `spec` in the table, and what it does where it is read: `options.get(KEY)`. Above 400 lines
+//! because a table is read as a whole.
 
 use datafusion::common::plan_err;
 use datafusion::error::Result;
 use polysema_udfs::kernels::sae::{
     DeadLatents, Decay, Init, Reduction, Sae, TrainOptions, Variant,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use crate::corpus::OptionDoc;
-use crate::models::{HookPoint, Site};
-use crate::runs::{IngestOptions, OPTIONS as INGEST_OPTIONS};
+use crate::corpus::MOST_TOKENS;
+use crate::models::Site;
+use crate::options::{Instead, Key, Kind, Options, Rule, Spec, Typed, Usual};
+use crate::runs::{
+    ACTIVATION_THRESHOLD, MAX_EXAMPLES, MIN_ACTIVATION, ORDER, WINDOW, WINDOW_VECTORS,
+};
 
-/// Options that pick the latents' dataset examples, with ingest's meaning.
-pub(super) const EXAMPLES: [&str; 6] = [
-    "activation_threshold",
-    "min_activation",
-    "max_examples",
-    "order",
-    "window",
-    "window_vectors",
-];
+/// Steps and rows, as many as 63 bits count.
+const fn steps(name: &'static str, from: u64, usual: u64, meaning: &'static str) -> Key<u64> {
+    let to = (1 << 63) - 1;
+    Key::new(name, Kind::Whole { from, to }, Usual::Whole(usual), meaning)
+}
+
+const fn number(name: &'static str, kind: Kind, usual: f64, meaning: &'static str) -> Key<f32> {
+    Key::new(name, kind, Usual::Number(usual), meaning)
+}
+
+const TOP_K: &[&str] = &["topk", "batch_topk"];
+/// Of an autoencoder's latents. Chosen: sixteen times those of the largest published one.
+const MOST_LATENTS: u64 = 1 << 24;
+/// Numbers of one matrix, which training holds a few times: 8 GiB.
+const MOST_WEIGHTS: usize = 1 << 31;
+
+/// The place whose vectors are read.
+pub const HOOK: Key<Option<Site>> = Key::some_word(
+    "hook",
+    Usual::Said("mlp.out, of a classifier mlp.post"),
+    "the place in the layer whose vectors are read",
+);
+/// The column of vectors.
+pub const VECTORS: Key<Option<String>> = Key::new(
+    "column",
+    Kind::Text,
+    Usual::Nothing,
+    "the source's column of vectors; may be left out where there is one",
+);
+/// Whether an autoencoder of the same name is replaced.
+pub const REPLACE: Key<bool> = Key::flag(
+    "replace",
+    "whether an autoencoder of the same name is replaced",
+);
+/// Share of a latent's maximum that makes an example; usually there is none.
+const SHARE: Key<f64> = ACTIVATION_THRESHOLD.usually(Usual::Nothing);
 /// Activation from which a document is an example of a latent: what Foote's MNIST page took.
-pub(super) const MIN_ACTIVATION: f64 = 0.005;
+const LEAST: Key<Option<f64>> = MIN_ACTIVATION
+    .usually(Usual::Number(0.005))
+    .instead(&[Instead {
+        option: "activation_threshold",
+        words: &[],
+        usual: Usual::Nothing,
+    }]);
 
-const fn option(
-    name: &'static str,
-    range: &'static str,
-    default: &'static str,
-    meaning: &'static str,
-) -> OptionDoc {
-    OptionDoc {
-        name,
-        range,
-        default,
-        meaning,
-    }
-}
+const FOOTE_MNIST: &[&str] = &["foote_mnist"];
+const PRESET: Key<Option<String>> = Key::new(
+    "preset",
+    Kind::Words(|| FOOTE_MNIST.to_vec()),
+    Usual::Nothing,
+    "settings that the other options then change: those of Foote 2024, section 4.2, the unstated ones reconstructed",
+);
+const D_SAE: Key<Option<usize>> = Key::new(
+    "d_sae",
+    Kind::Whole {
+        from: 1,
+        to: MOST_LATENTS,
+    },
+    Usual::Said("expansion times the vectors' width"),
+    "number of latents",
+)
+.rules(&[Rule::Without("expansion")])
+.instead(&[
+    Instead {
+        option: "expansion",
+        words: &[],
+        usual: Usual::Nothing,
+    },
+    Instead {
+        option: "preset",
+        words: FOOTE_MNIST,
+        usual: Usual::Whole(512),
+    },
+]);
+const EXPANSION: Key<usize> = Key::count(
+    "expansion",
+    1,
+    65_536,
+    8,
+    "number of latents over the vectors' width",
+);
+const VARIANT: Key<String> = Key::new(
+    "variant",
+    Kind::Words(|| Variant::NAMES.to_vec()),
+    Usual::Text("relu"),
+    "what makes the codes sparse",
+);
+const K: Key<usize> = Key::count(
+    "k",
+    1,
+    MOST_LATENTS,
+    32,
+    "latents active at once, at most d_sae",
+)
+.rules(&[Rule::With("variant", TOP_K)]);
+const CENTERED: Key<bool> = Key::new(
+    "centered",
+    Kind::Flag,
+    Usual::Flag(true),
+    "whether b_dec is taken off a vector before it is encoded",
+);
+const INIT: Key<Init> = Key::word(
+    "init",
+    Usual::Text("uniform"),
+    "weights before training: uniform in 1/sqrt(fan in), or decoder rows of norm 1 with the encoder equal to them",
+)
+.instead(&[Instead { option: "variant", words: TOP_K, usual: Usual::Text("tied") }]);
+const L1: Key<f32> = number(
+    "l1",
+    Kind::from(0.0),
+    2e-4,
+    "weight of the sparsity term, the sum of activations over a batch (of jump_relu: their number)",
+);
+const NE_LOSS: Key<f32> = number(
+    "ne_loss",
+    Kind::from(0.0),
+    0.0,
+    "weight of the neuron embedding loss",
+)
+.instead(&[Instead {
+    option: "preset",
+    words: FOOTE_MNIST,
+    usual: Usual::Number(5e-3),
+}]);
+const NE_MOMENTUM: Key<f32> = number(
+    "ne_momentum",
+    Kind::Number {
+        from: 0.0,
+        above: false,
+        to: 1.0,
+        below: true,
+    },
+    0.9,
+    "weight of the old average of a latent's vectors",
+)
+.rules(&[Rule::Above0("ne_loss")]);
+const NE_START_STEP: Key<u64> = steps(
+    "ne_start_step",
+    0,
+    200,
+    "first step with the neuron embedding loss",
+)
+.rules(&[Rule::Above0("ne_loss")]);
+const REDUCTION: Key<Reduction> = Key::word(
+    "reduction",
+    Usual::Text("sum"),
+    "whether both terms are sums over a batch, or means over its rows",
+);
+const LEARNING_RATE: Key<f32> = number(
+    "learning_rate",
+    Kind::above(0.0),
+    1e-3,
+    "Adam's step size once warm",
+);
+const WARMUP: Key<u64> = steps(
+    "warmup",
+    0,
+    0,
+    "steps over which the learning rate rises linearly",
+);
+const WEIGHT_DECAY: Key<f32> = number(
+    "weight_decay",
+    Kind::from(0.0),
+    0.0,
+    "pull of every parameter towards 0",
+)
+.instead(&[Instead {
+    option: "preset",
+    words: FOOTE_MNIST,
+    usual: Usual::Number(1e-2),
+}]);
+const DECAY: Key<Decay> = Key::word(
+    "decay",
+    Usual::Text("coupled"),
+    "whether that pull is added to the gradient (L2) or taken off beside the step (AdamW)",
+)
+.rules(&[Rule::Above0("weight_decay")]);
+const CLIP_NORM: Key<Option<f32>> = Key::new(
+    "clip_norm",
+    Kind::above(0.0),
+    Usual::Nothing,
+    "largest norm of the gradient",
+);
+const BANDWIDTH: Key<f32> = number(
+    "bandwidth",
+    Kind::above(0.0),
+    1e-3,
+    "width of the kernel that estimates the gradient of the thresholds",
+)
+.rules(&[Rule::With("variant", &["jump_relu"])]);
+const UNIT_NORM_DECODER: Key<bool> = Key::flag(
+    "unit_norm_decoder",
+    "whether decoder rows are held at norm 1",
+);
+const DEAD_LATENTS: Key<String> = Key::new(
+    "dead_latents",
+    Kind::Words(|| vec!["leave", "auxiliary", "resample"]),
+    Usual::Text("leave"),
+    "what is done for latents that are never active",
+);
+const DEAD_AFTER: Key<u64> = steps(
+    "dead_after",
+    1,
+    1000,
+    "steps without activity after which a latent counts as dead",
+);
+const AUX_K: Key<usize> = Key::count(
+    "aux_k",
+    1,
+    MOST_LATENTS,
+    256,
+    "dead latents a row that reconstruct what the others leave",
+)
+.rules(&[Rule::With("dead_latents", &["auxiliary"])]);
+const AUX_COEFFICIENT: Key<f32> = number(
+    "aux_coefficient",
+    Kind::from(0.0),
+    1.0 / 32.0,
+    "weight of that reconstruction's error",
+)
+.rules(&[Rule::With("dead_latents", &["auxiliary"])]);
+const RESAMPLE_EVERY: Key<u64> = steps(
+    "resample_every",
+    1,
+    2500,
+    "steps between two resamplings of dead latents",
+)
+.rules(&[Rule::With("dead_latents", &["resample"])]);
+/// Rows of a step.
+pub(super) const BATCH_SIZE: Key<usize> =
+    Key::count("batch_size", 1, 1 << 20, 128, "rows of a step");
+const EPOCHS: Key<u64> = steps(
+    "epochs",
+    1,
+    1,
+    "times the source is read; with max_tokens alone, as often as it takes",
+);
+/// Rows after which training ends.
+pub(super) const MAX_TOKENS: Key<Option<u64>> = Key::new(
+    "max_tokens",
+    Kind::Whole {
+        from: 1,
+        to: (1 << 63) - 1,
+    },
+    Usual::Nothing,
+    "rows after which training ends, at least batch_size",
+);
+/// Rows that are shuffled together. They are numbered in 32 bits.
+pub(super) const BUFFER: Key<usize> = Key::count(
+    "buffer",
+    1,
+    (1 << 31) - 1,
+    65_536,
+    "rows that are shuffled together; memory is as many vectors",
+);
+/// Seed of the first parameters and of the order of rows.
+pub(super) const SEED: Key<u64> = steps(
+    "seed",
+    0,
+    0,
+    "seed of the first parameters and of the order of rows",
+);
+/// Steps between two checkpoints.
+pub(super) const CHECKPOINT_EVERY: Key<u64> =
+    steps("checkpoint_every", 1, 1000, "steps between two checkpoints");
+/// Whether an interrupted training goes on.
+pub(super) const RESUME: Key<bool> = Key::new(
+    "resume",
+    Kind::Flag,
+    Usual::Flag(true),
+    "whether an interrupted training of this name goes on; false begins anew",
+);
 
-/// Every option but those that pick examples.
-#[rustfmt::skip]
-const OWN: &[OptionDoc] = &[
-    option("preset", "'foote_mnist'", "", "settings that the other options then change: those of Foote 2024, section 4.2, the unstated ones reconstructed (d_sae 512, ne_loss 5e-3, weight_decay 0.01)"),
-    option("hook", "'mlp.out', 'mlp.post', 'resid.post', ...", "", "the place in the layer whose vectors are read; default mlp.out, of a classifier mlp.post"),
-    option("column", "text", "", "the source's column of vectors; may be left out where there is one"),
-    option("d_sae", "integer from 1", "", "number of latents; default expansion times the vectors' width"),
-    option("expansion", "integer from 1", "8", "number of latents over the vectors' width"),
-    option("variant", "'relu', 'topk', 'batch_topk', 'jump_relu' or 'gated'", "relu", "what makes the codes sparse"),
-    option("k", "integer from 1 to d_sae", "32", "latents active at once, of the top-k variants"),
-    option("centered", "true or false", "true", "whether b_dec is taken off a vector before it is encoded"),
-    option("init", "'uniform' or 'tied'", "", "weights before training: uniform in 1/sqrt(fan in), or decoder rows of norm 1 with the encoder equal to them; default uniform, of the top-k variants tied"),
-    option("l1", "number from 0", "0.0002", "weight of the sparsity term, the sum of activations over a batch (of jump_relu: their number)"),
-    option("ne_loss", "number from 0", "0", "weight of the neuron embedding loss"),
-    option("ne_momentum", "number in [0, 1)", "0.9", "weight of the old average of a latent's vectors"),
-    option("ne_start_step", "integer from 0", "200", "first step with the neuron embedding loss"),
-    option("reduction", "'sum' or 'mean'", "sum", "whether both terms are sums over a batch, or means over its rows"),
-    option("learning_rate", "number above 0", "0.001", "Adam's step size once warm"),
-    option("warmup", "integer from 0", "0", "steps over which the learning rate rises linearly"),
-    option("weight_decay", "number from 0", "0", "pull of every parameter towards 0"),
-    option("decay", "'coupled' or 'decoupled'", "coupled", "whether that pull is added to the gradient (L2) or taken off beside the step (AdamW)"),
-    option("clip_norm", "number above 0", "", "largest norm of the gradient"),
-    option("bandwidth", "number above 0", "0.001", "width of the kernel that estimates the gradient of jump_relu's thresholds"),
-    option("unit_norm_decoder", "true or false", "false", "whether decoder rows are held at norm 1"),
-    option("dead_latents", "'leave', 'auxiliary' or 'resample'", "leave", "what is done for latents that are never active"),
-    option("dead_after", "integer from 1", "1000", "steps without activity after which a latent counts as dead"),
-    option("aux_k", "integer from 1", "256", "dead latents a row that reconstruct what the others leave"),
-    option("aux_coefficient", "number from 0", "0.03125", "weight of that reconstruction's error"),
-    option("resample_every", "integer from 1", "2500", "steps between two resamplings of dead latents"),
-    option("batch_size", "integer from 1 below 2^31", "128", "rows of a step"),
-    option("epochs", "integer from 1", "1", "times the source is read; with max_tokens alone, as often as it takes"),
-    option("max_tokens", "integer from 1", "", "rows after which training ends"),
-    option("buffer", "integer from 1", "65536", "rows that are shuffled together; memory is as many vectors"),
-    option("seed", "integer from 0", "0", "seed of the first parameters and of the order of rows"),
-    option("checkpoint_every", "integer from 1", "1000", "steps between two checkpoints"),
-    option("resume", "true or false", "true", "whether an interrupted training of this name goes on; false begins anew"),
-    option("replace", "true or false", "false", "whether an autoencoder of the same name is replaced"),
+/// The options of `train_sae`.
+pub const TRAIN_SAE: [Spec; 40] = [
+    PRESET.spec,
+    HOOK.spec,
+    VECTORS.spec,
+    D_SAE.spec,
+    EXPANSION.spec,
+    VARIANT.spec,
+    K.spec,
+    CENTERED.spec,
+    INIT.spec,
+    L1.spec,
+    NE_LOSS.spec,
+    NE_MOMENTUM.spec,
+    NE_START_STEP.spec,
+    REDUCTION.spec,
+    LEARNING_RATE.spec,
+    WARMUP.spec,
+    WEIGHT_DECAY.spec,
+    DECAY.spec,
+    CLIP_NORM.spec,
+    BANDWIDTH.spec,
+    UNIT_NORM_DECODER.spec,
+    DEAD_LATENTS.spec,
+    DEAD_AFTER.spec,
+    AUX_K.spec,
+    AUX_COEFFICIENT.spec,
+    RESAMPLE_EVERY.spec,
+    BATCH_SIZE.spec,
+    EPOCHS.spec,
+    MAX_TOKENS.spec,
+    BUFFER.spec,
+    SEED.spec,
+    CHECKPOINT_EVERY.spec,
+    RESUME.spec,
+    REPLACE.spec,
+    SHARE.spec,
+    LEAST.spec,
+    MAX_EXAMPLES.spec,
+    ORDER.spec,
+    WINDOW.spec,
+    WINDOW_VECTORS.spec,
+];
+/// The model of an imported autoencoder, in place of what its file says.
+pub(super) const MODEL_NAME: Key<Option<String>> = Key::new(
+    "model_name",
+    Kind::Text,
+    Usual::Said("the file's"),
+    "the model it is of; must be the run's",
+);
+/// Whether its documents began with the model's first token, in place of what its file says.
+pub(super) const BOS: Key<Option<bool>> = Key::new(
+    "bos",
+    Kind::Flag,
+    Usual::Said("the file's"),
+    "whether its documents began with the model's first token; must be so in the run",
+);
+/// Tokens of its documents, in place of what its file says.
+pub(super) const CONTEXT: Key<Option<usize>> = Key::new(
+    "context",
+    Kind::Whole {
+        from: 1,
+        to: MOST_TOKENS,
+    },
+    Usual::Said("the file's"),
+    "tokens of its documents; at least the run's",
+);
+
+/// The options of `import_sae`.
+pub const IMPORT_SAE: [Spec; 12] = [
+    HOOK.usually(Usual::Said(
+        "what the file says, else mlp.out, of a classifier mlp.post",
+    ))
+    .spec,
+    MODEL_NAME.spec,
+    BOS.spec,
+    CONTEXT.spec,
+    VECTORS.spec,
+    SHARE.spec,
+    LEAST.spec,
+    MAX_EXAMPLES.spec,
+    ORDER.spec,
+    WINDOW.spec,
+    WINDOW_VECTORS.spec,
+    REPLACE.spec,
+];
+/// Those that say something of a layer's vectors and nothing of rows.
+pub const OF_LAYERS: [Spec; 6] = [
+    HOOK.spec,
+    MODEL_NAME.spec,
+    BOS.spec,
+    CONTEXT.spec,
+    WINDOW.spec,
+    WINDOW_VECTORS.spec,
 ];
 
-/// Every option of `train_sae`.
-pub fn train_sae_options() -> Vec<OptionDoc> {
-    let examples = INGEST_OPTIONS
-        .iter()
-        .filter(|option| EXAMPLES.contains(&option.name));
-    let examples = examples.map(|option| OptionDoc {
-        default: match option.name {
-            "min_activation" => "0.005",
-            "activation_threshold" => "",
-            _ => option.default,
-        },
-        ..*option
-    });
-    OWN.iter().copied().chain(examples).collect()
-}
-
-/// The options of one training; [`train_sae_options`] says what each is.
+/// The options of one training.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SaeOptions {
-    hook: Option<Site>,
-    column: Option<String>,
-    d_sae: Option<usize>,
-    expansion: usize,
-    variant: &'static str,
-    k: usize,
-    centered: bool,
-    init: Option<Init>,
-    pub(super) train: TrainOptions,
-    aux: (usize, f32),
-    resample_every: u64,
-    dead_latents: &'static str,
-    pub(super) batch_size: usize,
-    pub(super) epochs: u64,
-    pub(super) max_tokens: Option<u64>,
-    pub(super) buffer: usize,
-    pub(super) seed: u64,
-    pub(super) checkpoint_every: u64,
-    pub(super) resume: bool,
-    pub(super) replace: bool,
-    pub(super) examples: IngestOptions,
-}
-
-impl Default for SaeOptions {
-    fn default() -> Self {
-        Self {
-            hook: None,
-            column: None,
-            d_sae: None,
-            expansion: 8,
-            variant: "relu",
-            k: 32,
-            centered: true,
-            init: None,
-            train: TrainOptions::default(),
-            aux: (256, 1.0 / 32.0),
-            resample_every: 2500,
-            dead_latents: "leave",
-            batch_size: 128,
-            epochs: 1,
-            max_tokens: None,
-            buffer: 1 << 16,
-            seed: 0,
-            checkpoint_every: 1000,
-            resume: true,
-            replace: false,
-            examples: IngestOptions {
-                min_activation: Some(MIN_ACTIVATION),
-                ..IngestOptions::default()
-            },
-        }
-    }
-}
-
-fn out_of_range<T>(name: &str, value: &str) -> Result<T> {
-    let option = OWN.iter().find(|option| option.name == name);
-    let range = option.map_or("a known option", |option| option.range);
-    plan_err!("{name} requires {range}, got '{value}'")
-}
-
-fn parse<T: FromStr>(name: &str, value: &str, allowed: impl Fn(&T) -> bool) -> Result<T> {
-    match value.trim().parse::<T>() {
-        Ok(parsed) if allowed(&parsed) => Ok(parsed),
-        _ => out_of_range(name, value),
-    }
-}
-
-fn word<T: Copy>(name: &str, value: &str, known: &[(&'static str, T)]) -> Result<T> {
-    match known.iter().find(|(word, _)| *word == value.trim()) {
-        Some((_, meaning)) => Ok(*meaning),
-        None => out_of_range(name, value),
-    }
-}
+pub struct SaeOptions(pub(super) Options);
 
 impl SaeOptions {
-    /// The defaults, changed by `(name, value)` pairs; a preset comes first wherever it stands.
-    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self> {
-        let mut options = Self::default();
-        let pairs: Vec<_> = pairs.into_iter().collect();
-        for (name, value) in pairs.iter().filter(|(name, _)| *name == "preset") {
-            word(name, value, &[("foote_mnist", ())])?;
-            options.d_sae = Some(512);
-            options.train = TrainOptions::foote_mnist();
-        }
-        let given = |name: &str| pairs.iter().any(|(known, _)| *known == name);
-        if given("activation_threshold") && !given("min_activation") {
-            options.examples.min_activation = None;
-        }
-        if given("activation_threshold") && given("min_activation") {
-            return plan_err!(
-                "one of activation_threshold and min_activation is required, got both"
-            );
-        }
-        if given("d_sae") && given("expansion") {
-            return plan_err!("one of d_sae and expansion is required, got both");
-        }
-        for (name, value) in pairs.iter().filter(|(name, _)| *name != "preset") {
-            options.set(name, value)?;
-        }
-        options.examples.replace = options.replace;
-        if let Some(most) = options.max_tokens {
-            if most < options.batch_size as u64 {
-                return plan_err!(
-                    "max_tokens requires at least batch_size, {}, got {most}",
-                    options.batch_size
-                );
+    /// Of options read against [`TRAIN_SAE`].
+    ///
+    /// Errors (planning): values that exclude each other.
+    pub fn new(options: Options) -> Result<Self> {
+        let (most, rows) = (options.get(MAX_TOKENS), options.get(BATCH_SIZE));
+        match most {
+            Some(most) if most < rows as u64 => {
+                plan_err!("max_tokens must be at least batch_size, {rows}, got {most}")
             }
-            if !given("epochs") {
-                options.epochs = u64::MAX;
-            }
+            _ => Ok(Self(options)),
         }
-        Ok(options)
     }
 
-    /// The source's column of vectors, if it is named.
-    pub fn column(&self) -> Option<&str> {
-        self.column.as_deref()
+    pub(super) fn get<T: Typed>(&self, key: Key<T>) -> T {
+        self.0.get(key)
     }
 
-    /// The place in a layer, if it is named.
-    pub fn hook(&self) -> Option<Site> {
-        self.hook
-    }
-
-    fn set(&mut self, name: &str, value: &str) -> Result<()> {
-        let count = || parse::<usize>(name, value, |&n| n >= 1);
-        let steps = |least: u64| parse::<u64>(name, value, move |&n| n >= least);
-        // Rows are numbered in 32 bits.
-        let rows = || parse::<usize>(name, value, |&n| (1..1 << 31).contains(&n));
-        let flag = || parse::<bool>(name, value, |_| true);
-        let weight = || parse::<f32>(name, value, |&x| x >= 0.0 && x.is_finite());
-        let positive = || parse::<f32>(name, value, |&x| x > 0.0 && x.is_finite());
-        let train = &mut self.train;
-        match name {
-            "hook" => {
-                let hook = HookPoint::parse(&format!("blocks.0.{}", value.trim()));
-                self.hook = Some(hook?.site);
-            }
-            "column" => self.column = Some(value.to_string()),
-            "d_sae" => self.d_sae = Some(count()?),
-            "expansion" => {
-                self.expansion = count()?;
-                self.d_sae = None;
-            }
-            "variant" => self.variant = word(name, value, &Variant::NAMES.map(|n| (n, n)))?,
-            "k" => self.k = count()?,
-            "centered" => self.centered = flag()?,
-            "init" => {
-                let known = [("uniform", Init::Uniform), ("tied", Init::Tied)];
-                self.init = Some(word(name, value, &known)?);
-            }
-            "l1" => train.l1 = weight()?,
-            "ne_loss" => train.ne_loss = weight()?,
-            "ne_momentum" => train.ne_momentum = parse(name, value, |x| (0.0..1.0).contains(x))?,
-            "ne_start_step" => train.ne_start_step = steps(0)?,
-            "reduction" => {
-                let known = [("sum", Reduction::Sum), ("mean", Reduction::Mean)];
-                train.reduction = word(name, value, &known)?;
-            }
-            "learning_rate" => train.learning_rate = positive()?,
-            "warmup" => train.warmup_steps = steps(0)?,
-            "weight_decay" => train.weight_decay = weight()?,
-            "decay" => {
-                let known = [("coupled", Decay::Coupled), ("decoupled", Decay::Decoupled)];
-                train.decay = word(name, value, &known)?;
-            }
-            "clip_norm" => train.clip_norm = Some(positive()?),
-            "bandwidth" => train.bandwidth = positive()?,
-            "unit_norm_decoder" => train.unit_norm_decoder = flag()?,
-            "dead_latents" => {
-                let known = ["leave", "auxiliary", "resample"];
-                self.dead_latents = word(name, value, &known.map(|n| (n, n)))?;
-            }
-            "dead_after" => train.dead_after_steps = steps(1)?,
-            "aux_k" => self.aux.0 = count()?,
-            "aux_coefficient" => self.aux.1 = weight()?,
-            "resample_every" => self.resample_every = steps(1)?,
-            "batch_size" => self.batch_size = rows()?,
-            "epochs" => self.epochs = steps(1)?,
-            "max_tokens" => self.max_tokens = Some(steps(1)?),
-            "buffer" => self.buffer = rows()?,
-            "seed" => self.seed = steps(0)?,
-            "checkpoint_every" => self.checkpoint_every = steps(1)?,
-            "resume" => self.resume = flag()?,
-            "replace" => self.replace = flag()?,
-            _ if EXAMPLES.contains(&name) => self.examples.set(name, value)?,
-            _ => {
-                let known: Vec<_> = train_sae_options().iter().map(|o| o.name).collect();
-                return plan_err!(
-                    "an option of {} is required, got '{name}'",
-                    known.join(", ")
-                );
-            }
+    /// Times the source is read.
+    pub(super) fn epochs(&self) -> u64 {
+        match self.get(MAX_TOKENS).is_some() && !self.0.given(EPOCHS) {
+            true => u64::MAX,
+            false => self.get(EPOCHS),
         }
-        Ok(())
     }
 
     /// Latents for vectors of this width.
     ///
-    /// Errors: more than could be addressed.
+    /// Errors: more than memory is meant for.
     pub(super) fn d_sae(&self, d_in: usize) -> Result<usize> {
-        let d_sae = self.d_sae.unwrap_or(self.expansion.saturating_mul(d_in));
-        // Two matrices with their gradients and moments must be addressable; more than that is a slip of the pen.
-        if d_sae.checked_mul(d_in).is_none_or(|n| n > 1 << 36) {
-            return plan_err!(
-                "d_sae times the vectors' width, {d_in}, requires at most 2^36, got d_sae {d_sae}"
-            );
+        let expanded = self.get(EXPANSION).saturating_mul(d_in);
+        let d_sae = self.get(D_SAE).unwrap_or(expanded);
+        let rows = self.get(BATCH_SIZE);
+        for (what, factor) in [("the vectors' width", d_in), ("batch_size", rows)] {
+            if d_sae.checked_mul(factor).is_none_or(|n| n > MOST_WEIGHTS) {
+                return plan_err!(
+                    "d_sae times {what}, {factor}, must be at most 2^31, got d_sae {d_sae}"
+                );
+            }
         }
         Ok(d_sae)
     }
 
     /// How it is trained.
     pub(super) fn train_options(&self) -> TrainOptions {
-        let ((k, coefficient), every) = (self.aux, self.resample_every);
-        let dead = match self.dead_latents {
-            "auxiliary" => DeadLatents::Auxiliary { k, coefficient },
-            "resample" => DeadLatents::Resample { every },
+        let dead = match self.get(DEAD_LATENTS).as_str() {
+            "auxiliary" => DeadLatents::Auxiliary {
+                k: self.get(AUX_K),
+                coefficient: self.get(AUX_COEFFICIENT),
+            },
+            "resample" => DeadLatents::Resample {
+                every: self.get(RESAMPLE_EVERY),
+            },
             _ => DeadLatents::Leave,
         };
         TrainOptions {
+            learning_rate: self.get(LEARNING_RATE),
+            warmup_steps: self.get(WARMUP),
+            weight_decay: self.get(WEIGHT_DECAY),
+            decay: self.get(DECAY),
+            clip_norm: self.get(CLIP_NORM),
+            l1: self.get(L1),
+            ne_loss: self.get(NE_LOSS),
+            ne_momentum: self.get(NE_MOMENTUM),
+            ne_start_step: self.get(NE_START_STEP),
+            reduction: self.get(REDUCTION),
+            unit_norm_decoder: self.get(UNIT_NORM_DECODER),
+            bandwidth: self.get(BANDWIDTH),
             dead,
-            seed: self.seed,
-            ..self.train.clone()
+            dead_after_steps: self.get(DEAD_AFTER),
+            seed: self.get(SEED),
+            ..TrainOptions::default()
         }
     }
 
     /// The autoencoder before training.
     ///
-    /// Errors: k above the number of latents, more latents than could be addressed.
+    /// Errors: k above the number of latents, more latents than memory is meant for.
     pub(super) fn untrained(&self, d_in: usize) -> Result<Sae> {
-        let d_sae = self.d_sae(d_in)?;
-        let top_k = self.variant.ends_with("topk");
-        if top_k && self.k > d_sae {
-            return plan_err!(
-                "k requires integer from 1 to d_sae, {d_sae}, got {}",
-                self.k
-            );
+        let (d_sae, k, name) = (self.d_sae(d_in)?, self.get(K), self.get(VARIANT));
+        if TOP_K.contains(&name.as_str()) && k > d_sae {
+            return plan_err!("k must be at most d_sae, {d_sae}, got {k}");
         }
-        let Some(variant) = Variant::untrained(self.variant, d_sae, self.k) else {
-            return out_of_range("variant", self.variant);
+        let Some(variant) = Variant::untrained(&name, d_sae, k) else {
+            return plan_err!("variant must be one that trains, got '{name}'");
         };
-        let usual = if top_k { Init::Tied } else { Init::Uniform };
-        let init = self.init.unwrap_or(usual);
-        let (centered, seed) = (self.centered, self.seed);
+        let (centered, init, seed) = (self.get(CENTERED), self.get(INIT), self.get(SEED));
         Ok(Sae::init(d_in, d_sae, variant, centered, init, seed))
     }
 
-    /// Every option, given or default, for the manifest. What does not change the result is left out, so that two
+    /// Every option, given or not, for the manifest. What does not change the result is left out, so that two
     /// trainings of equal options are the same training.
     pub(super) fn to_json(&self) -> Map<String, Value> {
-        let train = &self.train;
-        let values = [
-            ("hook", json!(self.hook.map(Site::name))),
-            ("column", json!(self.column)),
-            ("d_sae", json!(self.d_sae)),
-            ("expansion", json!(self.expansion)),
-            ("variant", json!(self.variant)),
-            ("k", json!(self.k)),
-            ("centered", json!(self.centered)),
-            (
-                "init",
-                json!(self.init.map(|init| format!("{init:?}").to_lowercase())),
-            ),
-            ("l1", json!(train.l1)),
-            ("ne_loss", json!(train.ne_loss)),
-            ("ne_momentum", json!(train.ne_momentum)),
-            ("ne_start_step", json!(train.ne_start_step)),
-            (
-                "reduction",
-                json!(format!("{:?}", train.reduction).to_lowercase()),
-            ),
-            ("learning_rate", json!(train.learning_rate)),
-            ("warmup", json!(train.warmup_steps)),
-            ("weight_decay", json!(train.weight_decay)),
-            ("decay", json!(format!("{:?}", train.decay).to_lowercase())),
-            ("clip_norm", json!(train.clip_norm)),
-            ("bandwidth", json!(train.bandwidth)),
-            ("unit_norm_decoder", json!(train.unit_norm_decoder)),
-            ("dead_latents", json!(self.dead_latents)),
-            ("dead_after", json!(train.dead_after_steps)),
-            ("aux_k", json!(self.aux.0)),
-            ("aux_coefficient", json!(self.aux.1)),
-            ("resample_every", json!(self.resample_every)),
-            ("batch_size", json!(self.batch_size)),
-            ("epochs", json!(self.epochs)),
-            ("max_tokens", json!(self.max_tokens)),
-            ("buffer", json!(self.buffer)),
-            ("seed", json!(self.seed)),
-        ];
-        let examples = self.examples.to_json();
-        let examples = examples
-            .into_iter()
-            .filter(|(name, _)| EXAMPLES.contains(&name.as_str()));
-        let own = values
-            .into_iter()
-            .map(|(name, value)| (name.to_string(), value));
-        own.chain(examples).collect()
+        let mut all = self.0.to_json();
+        for spec in [
+            CHECKPOINT_EVERY.spec,
+            RESUME.spec,
+            REPLACE.spec,
+            PRESET.spec,
+        ] {
+            all.remove(spec.name);
+        }
+        all
     }
 }

@@ -11,9 +11,8 @@ use super::progress::{TrainSaeProgress, TrainSaeRequest};
 use super::weights;
 use crate::corpus::{ModelVectors, VectorSource};
 use crate::jobs::JobContext;
-use crate::runs::{
-    Attached, IngestOptions, Latents, Progress, add_to_run, make_run, require_own_run,
-};
+use crate::options::Options;
+use crate::runs::{Attached, Latents, Progress, add_to_run, make_run, require_own_run};
 use crate::store::{RunManifest, SaeManifest, SaeWriter, Source, Store, Versions};
 
 /// Where the vectors come from.
@@ -115,7 +114,7 @@ pub(super) fn publish(
     let attached = attach(
         store,
         &sae,
-        &options.examples,
+        &options.0,
         vectors,
         &mut facts,
         context,
@@ -191,7 +190,7 @@ pub(super) fn commit(attached: Attached, facts: &mut SaeManifest, sae: &Sae) -> 
 pub(super) fn attach(
     store: &Store,
     sae: &Sae,
-    examples: &IngestOptions,
+    examples: &Options,
     vectors: Vectors<'_>,
     facts: &mut SaeManifest,
     context: &JobContext,

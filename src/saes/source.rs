@@ -4,13 +4,12 @@ use std::path::PathBuf;
 
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
-use serde_json::Value;
 
 use super::publish::Vectors;
-use crate::corpus::{CorpusOptions, CorpusReader, ModelVectors, Split};
+use crate::corpus::{CORPUS, CorpusReader, MAX_DOCUMENTS, ModelVectors, SPLIT, Split};
 use crate::jobs::JobContext;
 use crate::models::{HookPoint, Site};
-use crate::runs::IngestOptions;
+use crate::options::Options;
 use crate::store::{LayerRow, RunManifest, SaeManifest, Store};
 
 /// What is read in place of the run's own model and corpus.
@@ -28,26 +27,24 @@ pub struct OtherCorpus {
     pub max_documents: Option<usize>,
 }
 
-/// How a run's corpus was cut into documents.
-fn corpus_options(facts: &RunManifest) -> Result<CorpusOptions> {
-    let mut options = IngestOptions::default();
-    for (name, value) in &facts.options {
-        match value {
-            Value::Null => {}
-            // Maxima say nothing of documents.
-            _ if name == "max_activations" => {}
-            Value::String(text) => options.set(name, text)?,
-            other => options.set(name, &other.to_string())?,
+impl OtherCorpus {
+    /// The options of a corpus with these in their place.
+    fn over(&self, mut options: Options) -> Options {
+        if self.split.is_some() {
+            options = options.with(SPLIT, self.split);
+        }
+        match self.max_documents {
+            None => options,
+            most => options.with(MAX_DOCUMENTS, most),
         }
     }
-    Ok(options.corpus())
 }
 
 fn open(
     store: &Store,
     facts: &RunManifest,
     corpus: &std::path::Path,
-    options: &CorpusOptions,
+    options: &Options,
     context: &JobContext,
 ) -> Result<CorpusReader> {
     let model = store.model_of(&facts.model)?;
@@ -79,7 +76,7 @@ pub fn layer_vectors(
             layer.kind
         );
     }
-    let options = corpus_options(facts)?;
+    let options = Options::recorded(&CORPUS, &facts.options)?;
     let corpus = PathBuf::from(&facts.corpus.path);
     let reader = open(store, facts, &corpus, &options, context)?;
     if reader.corpus_hash() != facts.corpus.hash {
@@ -121,11 +118,7 @@ pub fn sae_reader(
     context: &JobContext,
 ) -> Result<(CorpusReader, HookPoint)> {
     if let (Some(model), Some(hook), Some(corpus)) = (&other.model, other.hook, &other.corpus) {
-        let options = CorpusOptions {
-            split: other.split,
-            max_documents: other.max_documents,
-            ..CorpusOptions::default()
-        };
+        let options = other.over(Options::default());
         let model = store.resolve_model(model.as_ref())?;
         let reader = CorpusReader::open(&model, corpus, &options, &mut || context.tick());
         return Ok((reader?, hook));
@@ -139,9 +132,7 @@ pub fn sae_reader(
         );
     };
     let facts = store.run(run)?.manifest().clone();
-    let mut options = corpus_options(&facts)?;
-    options.split = other.split.or(options.split);
-    options.max_documents = other.max_documents.or(options.max_documents);
+    let options = other.over(Options::recorded(&CORPUS, &facts.options)?);
     let corpus = match &other.corpus {
         Some(corpus) => corpus.clone(),
         None => PathBuf::from(&facts.corpus.path),

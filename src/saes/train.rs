@@ -13,6 +13,7 @@ use polysema_udfs::kernels::sae::{Sae, StepLosses, Trainer, Values};
 use serde_json::json;
 
 use super::checkpoint::{Checkpoints, Progress, difference};
+use super::options::{BATCH_SIZE, BUFFER, CHECKPOINT_EVERY, MAX_TOKENS, REPLACE, RESUME, SEED};
 use super::progress::{TrainSaeProgress, TrainSaeRequest};
 use super::publish::{Done, Vectors, check_place, publish};
 use super::shuffle::Shuffle;
@@ -38,9 +39,9 @@ pub fn train_sae(
     let options = &request.options;
     check_place(store, &request.name, &vectors)?;
     let replaces = store.has_sae(&request.name);
-    let writer = store.begin_sae(&request.name, options.replace)?;
+    let writer = store.begin_sae(&request.name, options.get(REPLACE))?;
     let checkpoints = Checkpoints::new(writer.training());
-    if !options.resume {
+    if !options.get(RESUME) {
         checkpoints.remove()?;
     } else if replaces {
         checkpoints.remove_done()?;
@@ -150,7 +151,7 @@ impl<'a, 'p> Training<'a, 'p> {
                 return Ok(());
             }
         }
-        for epoch in 0..options.epochs {
+        for epoch in 0..options.epochs() {
             let enough = match self.epoch(source, epoch) {
                 Ok(()) => false,
                 Err(Ended::Enough) => true,
@@ -158,10 +159,10 @@ impl<'a, 'p> Training<'a, 'p> {
                 Err(Ended::Failed(error)) => return Err(error),
             };
             let n_rows = self.rows;
-            if epoch == 0 && n_rows < options.batch_size as u64 {
+            if epoch == 0 && n_rows < options.get(BATCH_SIZE) as u64 {
                 return exec_err!(
                     "a source of at least batch_size, {}, rows is required, got {n_rows} rows of {}",
-                    options.batch_size,
+                    options.get(BATCH_SIZE),
                     source.describe()
                 );
             }
@@ -194,8 +195,8 @@ impl<'a, 'p> Training<'a, 'p> {
             }
             self.prepare(batch.d)?;
             let shuffle = shuffle.get_or_insert_with(|| {
-                let (rows, buffer) = (options.batch_size, options.buffer);
-                Shuffle::new(batch.d, rows, buffer, options.seed, epoch)
+                let (rows, buffer) = (options.get(BATCH_SIZE), options.get(BUFFER));
+                Shuffle::new(batch.d, rows, buffer, options.get(SEED), epoch)
             });
             self.tick()?;
             self.reserve(batch.d, shuffle.bytes_with(batch.n()))?;
@@ -241,7 +242,12 @@ impl<'a, 'p> Training<'a, 'p> {
     fn reserve(&mut self, d_in: usize, buffer: usize) -> Result<()> {
         let options = &self.request.options;
         let d_sae = options.d_sae(d_in)?;
-        let trainer = Trainer::bytes(d_in, d_sae, options.batch_size, &options.train_options());
+        let trainer = Trainer::bytes(
+            d_in,
+            d_sae,
+            options.get(BATCH_SIZE),
+            &options.train_options(),
+        );
         let needed = trainer.saturating_add(buffer);
         self.memory.try_resize(needed).map_err(|error| {
             let needs = format!(
@@ -258,7 +264,10 @@ impl<'a, 'p> Training<'a, 'p> {
             return Ok(());
         };
         let n = (rows.len() / trainer.sae().d_in) as u64;
-        if options.max_tokens.is_some_and(|most| self.rows + n > most) {
+        if options
+            .get(MAX_TOKENS)
+            .is_some_and(|most| self.rows + n > most)
+        {
             return Err(Ended::Enough);
         }
         self.steps += 1;
@@ -278,10 +287,10 @@ impl<'a, 'p> Training<'a, 'p> {
             .step(rows)
             .map_err(|e| self.diverged(&e.to_string()))?;
         self.losses = Some(losses);
-        if options.max_tokens == Some(self.rows) {
+        if options.get(MAX_TOKENS) == Some(self.rows) {
             return Err(Ended::Enough);
         }
-        if self.steps.is_multiple_of(options.checkpoint_every) {
+        if self.steps.is_multiple_of(options.get(CHECKPOINT_EVERY)) {
             self.checkpoint(false)?;
         }
         self.tick()?;

@@ -60,6 +60,8 @@ pub struct FunctionEntry {
     pub summary: String,
     /// The whole documentation.
     pub documentation: String,
+    /// Names of its options.
+    pub options: Vec<&'static str>,
 }
 
 impl From<&Function> for FunctionEntry {
@@ -72,6 +74,7 @@ impl From<&Function> for FunctionEntry {
             signature: doc.signature(),
             summary: doc.summary.to_string(),
             documentation: doc.text(),
+            options: doc.options.iter().map(|option| option.name).collect(),
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct Vocabulary {
     pub functions: Vec<String>,
     /// Table functions.
     pub table_functions: Vec<String>,
+    /// Function and option.
+    pub options: Vec<(String, String)>,
 }
 
 /// Whether a word is one of SQL's.
@@ -60,6 +62,16 @@ pub fn candidates(vocabulary: &Vocabulary, text: &str) -> (usize, Vec<Pair>) {
         );
     }
     let mut found = Vec::new();
+    if let Some(function) = options_of(&text[..start]) {
+        let options = vocabulary.options.iter();
+        let options = options.filter(|(of, _)| of.eq_ignore_ascii_case(function));
+        offer(
+            options.map(|(_, option)| format!("{option}: ")),
+            prefix,
+            &mut found,
+        );
+        return (start, found);
+    }
     let table_functions = vocabulary
         .table_functions
         .iter()
@@ -171,6 +183,30 @@ fn offer(names: impl Iterator<Item = String>, prefix: &str, found: &mut Vec<Pair
     }
 }
 
+/// The function whose options stand between the braces that the text ends in, where a name of one may follow.
+fn options_of(text: &str) -> Option<&str> {
+    let (lexemes, _) = lex(text);
+    let pieces = lexemes
+        .iter()
+        .filter(|lexeme| !matches!(lexeme.kind, Kind::Space | Kind::Comment));
+    let pieces: Vec<&str> = pieces
+        .map(|lexeme| &text[lexeme.start..lexeme.end])
+        .collect();
+    // The brackets that are open, and what stands before each.
+    let mut open: Vec<(&str, &str)> = vec![];
+    for (i, piece) in pieces.iter().enumerate() {
+        match *piece {
+            "(" | "{" | "[" => open.push((piece, if i == 0 { "" } else { pieces[i - 1] })),
+            ")" | "}" | "]" => drop(open.pop()),
+            _ => {}
+        }
+    }
+    match (open.as_slice(), pieces.last()) {
+        ([.., ("(", function), ("{", _)], Some(&("{" | ","))) => Some(function),
+        _ => None,
+    }
+}
+
 fn word_start(text: &str, belongs: impl Fn(char) -> bool) -> usize {
     text.char_indices()
         .rev()
@@ -232,6 +268,13 @@ mod tests {
             ],
             functions: words(&["exp", "vector_norm"]),
             table_functions: words(&["feature_clusters"]),
+            options: [
+                ("ingest", "context"),
+                ("ingest", "window"),
+                ("linkage", "linkage"),
+            ]
+            .map(|(function, option)| (function.into(), option.into()))
+            .to_vec(),
         };
         candidates(&vocabulary, text)
             .1
@@ -258,6 +301,19 @@ mod tests {
         assert_eq!(offered("SELECT examples."), ["layer", "token"]);
         assert_eq!(offered("SELECT * FROM other.e"), ["examples"]);
         assert!(offered("SELECT ").is_empty());
+    }
+
+    #[test]
+    fn braces_of_a_call_take_its_options() {
+        let call = "SELECT * FROM ingest('r', 'm (a', 'c.txt', {";
+        assert_eq!(offered(call), ["context: ", "window: "]);
+        assert_eq!(offered(&format!("{call}context: 64, w")), ["window: "]);
+        assert_eq!(
+            offered(&format!("{call}context: wi")),
+            ["window", "with", "within"]
+        );
+        assert_eq!(offered("SELECT * FROM linkage({l"), ["linkage: "]);
+        assert!(offered("SELECT {").is_empty());
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! `polysema ingest RUN MODEL CORPUS [key=value ...]` as the SQL statement it stands for.
 
-use serde_json::{Number, Value};
-
 use super::variables::{is_name, quoted};
+use crate::jobs::named;
+use crate::options::Options;
+use crate::runs::INGEST;
 
 /// The statement for the words of the command line.
 pub fn statement(
@@ -16,47 +17,18 @@ pub fn statement(
         .map(|text| quoted(text, '\''))
         .collect();
     if !options.is_empty() {
-        let options: Result<Vec<String>, String> =
-            options.iter().map(|option| lower_option(option)).collect();
-        arguments.push(format!("{{{}}}", options?.join(", ")));
+        let words: Result<Vec<_>, String> = options.iter().map(|option| word(option)).collect();
+        let given = Options::of_words(&INGEST, words?);
+        let given = given.map_err(|error| named("ingest")(error).strip_backtrace())?;
+        arguments.push(format!("{{{}}}", given.to_sql()));
     }
     Ok(format!("SELECT * FROM ingest({})", arguments.join(", ")))
 }
 
-fn lower_option(option: &str) -> Result<String, String> {
+/// The name and the value of `name=value`.
+fn word(option: &str) -> Result<(&str, &str), String> {
     let parts = option.split_once('=').filter(|(key, _)| is_name(key));
-    let (key, value) = parts
-        .ok_or_else(|| format!("ingest: options as key=value are required, got {option:?}"))?;
-    Ok(format!("'{key}': {}", lower_value(key, value)?))
-}
-
-fn lower_value(key: &str, value: &str) -> Result<String, String> {
-    if value == "true" || value == "false" || serde_json::from_str::<Number>(value).is_ok() {
-        return Ok(value.to_string());
-    }
-    if value.starts_with('[') {
-        let items: Vec<Value> = serde_json::from_str(value).map_err(|error| {
-            format!("ingest: a list as [1, 2] is required for {key}, got {value:?} ({error})")
-        })?;
-        let items: Result<Vec<String>, String> =
-            items.iter().map(|item| lower_item(key, item)).collect();
-        return Ok(format!("[{}]", items?.join(", ")));
-    }
-    let text = value
-        .strip_prefix('\'')
-        .and_then(|rest| rest.strip_suffix('\''))
-        .unwrap_or(value);
-    Ok(quoted(text, '\''))
-}
-
-fn lower_item(key: &str, item: &Value) -> Result<String, String> {
-    match item {
-        Value::Bool(_) | Value::Number(_) => Ok(item.to_string()),
-        Value::String(text) => Ok(quoted(text, '\'')),
-        _ => Err(format!(
-            "ingest: numbers or texts are required in the list of {key}, got {item}"
-        )),
-    }
+    parts.ok_or_else(|| format!("ingest: options as key=value are required, got {option:?}"))
 }
 
 #[cfg(test)]
@@ -76,23 +48,21 @@ mod tests {
         );
         let options = [
             "context=128",
-            "activation_threshold=-0.5e-1",
+            "activation_threshold=0.5e-1",
             "replace=true",
             "order=top",
             "column='007'",
-            "bos=it's=a",
-            "layers=[0, 1]",
-            "note=",
-            "x=inf",
+            "max_activations=it's=a",
         ];
         assert_eq!(
             lowered(&options).as_deref(),
             Ok(
                 "SELECT * FROM ingest('o''brien', 'models/gpt2', 'a;b.txt', {'context': 128, \
-                'activation_threshold': -0.5e-1, 'replace': true, 'order': 'top', 'column': '007', \
-                'bos': 'it''s=a', 'layers': [0, 1], 'note': '', 'x': 'inf'})"
+                'activation_threshold': 0.05, 'order': 'top', 'column': '007', 'replace': true, \
+                'max_activations': 'it''s=a'})"
             )
         );
+        assert!(lowered(&["column=007"]).is_ok_and(|sql| sql.ends_with("{'column': '007'})")));
     }
 
     #[test]
@@ -103,10 +73,14 @@ mod tests {
                 "options as key=value are required, got \"context\"",
             ),
             ("a b=1", "options as key=value are required, got \"a b=1\""),
-            ("layers=[0", "a list as [1, 2] is required for layers"),
             (
-                "layers=[[0]]",
-                "numbers or texts are required in the list of layers, got [0]",
+                "contxt=1",
+                "ingest: options are context, activation_threshold",
+            ),
+            ("contxt=1", "got 'contxt' (is 'context' meant?)"),
+            (
+                "context=1e15",
+                "ingest: context must be a whole number from 1 to 1048576, got 1e15",
             ),
         ] {
             let error = lowered(&[option]).expect_err(option);

@@ -164,6 +164,9 @@ async fn vocabulary(session: &Session) -> Vocabulary {
         vocabulary.tables.push(name);
     }
     for function in session.functions() {
+        let options = function.options.iter();
+        let options = options.map(|option| (function.name.clone(), option.to_string()));
+        vocabulary.options.extend(options);
         match function.kind {
             "table" => vocabulary.table_functions.push(function.name),
             _ => vocabulary.functions.push(function.name),

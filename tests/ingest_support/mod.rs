@@ -10,9 +10,14 @@ use datafusion::arrow::datatypes::{Float32Type, Int32Type};
 use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::error::Result;
 use datafusion::prelude::SessionContext;
+use polysema::corpus::{BOS, CONTEXT, MAX_DOCUMENTS, MIN_TOKENS};
 use polysema::jobs::JobContext;
 use polysema::models::{HookPoint, Hooks, Input, Site, load};
-use polysema::runs::{IngestOptions, IngestRequest, Order, Progress, ingest};
+use polysema::options::Options;
+use polysema::runs::{
+    ACTIVATION_THRESHOLD, IngestRequest, MAX_EXAMPLES, MIN_ACTIVATION, ORDER, Order, Progress,
+    WINDOW, ingest,
+};
 use polysema::store::{RunManifest, RunTable, Store, Table};
 
 pub fn demo_model() -> PathBuf {
@@ -32,12 +37,13 @@ pub fn demo_texts() -> Vec<String> {
     lines.lines().map(text).collect()
 }
 
-pub fn request(run: &str, options: IngestOptions) -> IngestRequest {
+pub fn request(run: &str, options: Options) -> IngestRequest {
     IngestRequest {
         run: run.to_string(),
         model: demo_model(),
         corpus: demo_corpus(),
         options,
+        max_activations: None,
     }
 }
 
@@ -86,24 +92,18 @@ pub struct Ingested {
 }
 
 impl Ingested {
-    pub fn demo(options: IngestOptions) -> Self {
-        Self::new(&demo_corpus(), &demo_model(), options)
+    pub fn demo(options: Options) -> Self {
+        Self::of(&request("r", options))
     }
 
-    pub fn new(corpus: &Path, model: &Path, options: IngestOptions) -> Self {
+    pub fn of(request: &IngestRequest) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        let request = IngestRequest {
-            run: "r".to_string(),
-            model: model.to_path_buf(),
-            corpus: corpus.to_path_buf(),
-            options,
-        };
         let mut progress = vec![];
         let cancelled = JobContext::default();
-        let manifest = ingest(&store, &request, &cancelled, &mut |p| progress.push(p)).unwrap();
+        let manifest = ingest(&store, request, &cancelled, &mut |p| progress.push(p)).unwrap();
         let ctx = SessionContext::new();
-        let run = store.run("r").unwrap();
+        let run = store.run(&request.run).unwrap();
         for table in Table::CANONICAL {
             let provider = RunTable::new(Arc::clone(&run), table).unwrap();
             ctx.register_table(table.name(), Arc::new(provider))
@@ -219,28 +219,29 @@ pub struct Brute {
 }
 
 /// Chunks of every text, as token ids.
-fn chunks(model: &Path, texts: &[String], options: &IngestOptions) -> Vec<Vec<u32>> {
+fn chunks(model: &Path, texts: &[String], options: &Options) -> Vec<Vec<u32>> {
     let loaded = load(model).unwrap();
     let tokenizer = loaded.tokenizer.as_ref().unwrap();
     let mut chunks = vec![];
     for text in texts {
         let ids = tokenizer.encode(text).unwrap();
-        for chunk in ids.chunks(options.context - usize::from(options.bos)) {
+        for chunk in ids.chunks(options.get(CONTEXT) - usize::from(options.get(BOS))) {
             let mut chunk = chunk.to_vec();
-            if options.bos {
+            if options.get(BOS) {
                 chunk.insert(0, 0);
             }
-            if chunk.len() >= options.min_tokens {
+            if chunk.len() >= options.get(MIN_TOKENS) {
                 chunks.push(chunk);
             }
         }
     }
-    chunks.truncate(options.max_documents.unwrap_or(usize::MAX));
+    chunks.truncate(options.get(MAX_DOCUMENTS).unwrap_or(usize::MAX));
     chunks
 }
 
 /// `docs/definitions.md` section 3, with every activation in memory.
-pub fn brute_force(model: &Path, texts: &[String], options: &IngestOptions) -> Brute {
+pub fn brute_force(texts: &[String], request: &IngestRequest) -> Brute {
+    let (model, options) = (request.model.as_path(), &request.options);
     let chunks = chunks(model, texts, options);
     let loaded = load(model).unwrap();
     let documents: Vec<Vec<Vec<f32>>> = chunks
@@ -267,7 +268,7 @@ pub fn brute_force(model: &Path, texts: &[String], options: &IngestOptions) -> B
                 values.step_by(info.n_neurons).copied().collect()
             };
             let columns: Vec<Vec<f32>> = documents.iter().map(column).collect();
-            one_neuron(&mut brute, (layer, neuron), &columns, options);
+            one_neuron(&mut brute, (layer, neuron), &columns, request);
         }
     }
     brute
@@ -277,19 +278,20 @@ fn one_neuron(
     brute: &mut Brute,
     (layer, neuron): (usize, usize),
     columns: &[Vec<f32>],
-    options: &IngestOptions,
+    request: &IngestRequest,
 ) {
+    let options = &request.options;
     let key = (layer as i32, neuron as i32);
-    let skip = usize::from(options.bos);
+    let skip = usize::from(options.get(BOS));
     let all = || columns.iter().flat_map(|c| &c[skip..]);
     let n = all().count() as f64;
     let mut max = all().copied().fold(f32::NEG_INFINITY, f32::max);
-    if options.max_activations.is_some() {
+    if request.max_activations.is_some() {
         max = (neuron % 5) as f32 - 1.0;
     }
-    let floor = match options.min_activation {
+    let floor = match options.get(MIN_ACTIVATION) {
         Some(least) => least as f32,
-        None => options.activation_threshold as f32 * max,
+        None => options.get(ACTIVATION_THRESHOLD) as f32 * max,
     };
     let mut examples = vec![];
     for (doc_id, column) in columns.iter().enumerate() {
@@ -301,8 +303,8 @@ fn one_neuron(
             brute.borderline.insert(key);
         }
         if max > 0.0 && peak > 0.0 && peak >= floor {
-            let start = pos.saturating_sub(options.window);
-            let end = (pos + options.window + 1).min(column.len());
+            let start = pos.saturating_sub(options.get(WINDOW));
+            let end = (pos + options.get(WINDOW) + 1).min(column.len());
             examples.push(Example {
                 doc_id: doc_id as i32,
                 pos: pos as i32,
@@ -314,14 +316,14 @@ fn one_neuron(
             });
         }
     }
-    if options.order == Order::Top {
+    if options.get(ORDER) == Order::Top {
         examples.sort_by(|a, b| b.activation.total_cmp(&a.activation));
         let close_pair = |p: &[Example]| close(p[0].activation, p[1].activation, 1e-5);
         if examples.windows(2).any(close_pair) {
             brute.borderline.insert(key);
         }
     }
-    examples.truncate(options.max_examples);
+    examples.truncate(options.get(MAX_EXAMPLES));
     let neuron = Neuron {
         max,
         mean: (all().map(|v| f64::from(*v)).sum::<f64>() / n) as f32,

@@ -83,19 +83,31 @@ async fn bad_corpora_are_named() {
     for (options, expected) in [
         (
             "{context: 64}",
-            "ingest: context requires a corpus of texts, got images",
+            "ingest: context must come with a corpus of texts, got the images of ",
         ),
         (
             "{bos: true}",
-            "ingest: bos requires a corpus of texts, got images",
+            "ingest: bos must come with a corpus of texts, got the images of ",
+        ),
+        (
+            "{context: 128, min_tokens: 1}",
+            "ingest: context must come with a corpus of texts, got the images of ",
+        ),
+        (
+            "{window: 10}",
+            "ingest: window must come with a model that reads tokens, got architecture mlp",
+        ),
+        (
+            "{layer_norm: 'folded'}",
+            "ingest: layer_norm must come with a model that reads tokens, got architecture mlp",
         ),
         (
             "{column: 'body'}",
-            "ingest: column requires a corpus of texts, got images",
+            "ingest: column must come with a corpus of texts, got the images of ",
         ),
     ] {
         let message = db.refused(&ingest(&corpus, &format!(", {options}"))).await;
-        assert!(message.ends_with(expected), "{message}");
+        assert!(message.contains(expected), "{message}");
     }
     let texts = root("tests/data/demo/corpus.jsonl");
     let texts = db.refused(&ingest(&texts.display().to_string(), "")).await;

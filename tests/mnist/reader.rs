@@ -1,7 +1,8 @@
 //! What the reading layer gives, without SQL.
 
-use polysema::corpus::{CorpusOptions, CorpusReader};
+use polysema::corpus::{BATCH_SIZE, BOS, CONTEXT, CorpusReader, MAX_DOCUMENTS};
 use polysema::models::{HookPoint, Input, Site};
+use polysema::options::Options;
 
 use super::{Probe, root, tiny};
 
@@ -13,13 +14,11 @@ fn activations_are_those_of_a_pass_over_one_document() {
         root("tests/data/demo/corpus.jsonl"),
     );
     for (bos, site) in [(false, Site::MlpOut), (true, Site::ResidPost)] {
-        let options = CorpusOptions {
-            context: 48,
-            max_documents: Some(40),
-            bos,
-            batch_size: 7,
-            ..Default::default()
-        };
+        let options = Options::default()
+            .with(CONTEXT, 48)
+            .with(MAX_DOCUMENTS, Some(40))
+            .with(BOS, bos)
+            .with(BATCH_SIZE, 7);
         let mut reader =
             CorpusReader::open(&model, &corpus, &options, &mut || Ok(())).expect("a reader");
         let hook = HookPoint { layer: 1, site };
@@ -84,10 +83,7 @@ fn every_listed_site_has_vectors() {
         ),
         (tiny().join("mlp.safetensors"), tiny()),
     ] {
-        let options = CorpusOptions {
-            max_documents: Some(2),
-            ..Default::default()
-        };
+        let options = Options::default().with(MAX_DOCUMENTS, Some(2));
         let mut reader =
             CorpusReader::open(&model, &corpus, &options, &mut || Ok(())).expect("a reader");
         for site in reader.model().sites() {

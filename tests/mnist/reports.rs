@@ -28,13 +28,13 @@ async fn reports_compare_autoencoders() {
         corpus.display()
     ))
     .await;
-    let options = "d_sae: 32, batch_size: 8, epochs: 20, ne_start_step: 10";
+    let options = "d_sae: 32, batch_size: 8, epochs: 20";
     db.query(&format!(
         "SELECT * FROM train_sae('plain', 0, {{{options}}})"
     ))
     .await;
     db.query(&format!(
-        "SELECT * FROM train_sae('ne', 0, {{{options}, ne_loss: 0.01}})"
+        "SELECT * FROM train_sae('ne', 0, {{{options}, ne_loss: 0.01, ne_start_step: 10}})"
     ))
     .await;
     // What each metric is, is checked elsewhere; here that the tables have their rows and both columns.

@@ -7,7 +7,8 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool, UnboundedMemoryPool};
 use polysema::corpus::{VectorBatch, VectorSource};
 use polysema::jobs::JobContext;
-use polysema::saes::{SaeOptions, TrainSaeRequest, Vectors, load, train_sae};
+use polysema::options::Options;
+use polysema::saes::{SaeOptions, TRAIN_SAE, TrainSaeRequest, Vectors, load, train_sae};
 use polysema::store::Store;
 
 /// Rows that depend on their number alone.
@@ -42,9 +43,10 @@ fn request(name: &str, pairs: &[(&str, &str)]) -> TrainSaeRequest {
         ("ne_start_step", "3"),
     ];
     let pairs = fixed.iter().chain(pairs).copied();
+    let options = Options::of_words(&TRAIN_SAE, pairs).and_then(SaeOptions::new);
     TrainSaeRequest {
         name: name.to_string(),
-        options: SaeOptions::from_pairs(pairs).expect("options"),
+        options: options.expect("options"),
     }
 }
 

@@ -12,22 +12,17 @@ use polysema_udfs::calls::{
     Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
 
-use crate::corpus::{ActivationBatch, CorpusOptions, CorpusReader};
-use crate::functions::arguments::{parameter, required, texts};
+use crate::corpus::{ActivationBatch, CORPUS, CorpusReader, check_lengths};
+use crate::functions::arguments::required;
 use crate::jobs::{Job, JobContext, named};
-use crate::models::HookPoint;
+use crate::models::{HookPoint, Site};
+use crate::options::{Options, Word, parameters};
 use crate::policy::Access;
-use crate::runs::{IngestOptions, corpus_option_docs};
 use crate::store::Store;
 
-static PARAMETERS: LazyLock<Vec<Parameter>> =
-    LazyLock::new(|| corpus_option_docs().map(parameter).collect());
-
-static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
-    name: "activations",
-    chapter: "model",
-    summary: "One row per token of a corpus: the vector at one place of a model that reads it. Nothing is stored.",
-    arguments: &[
+static ARGUMENTS: LazyLock<[Parameter; 3]> = LazyLock::new(|| {
+    let sites: Vec<_> = Site::words().into_iter().map(|(name, _)| name).collect();
+    [
         Parameter {
             name: "model",
             kind: "text",
@@ -41,13 +36,22 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
         Parameter {
             name: "hook",
             kind: "text",
-            summary: "the place, blocks.LAYER.SITE as in blocks.2.mlp.out; SITE is one of resid.pre, ln1.out, attn.qkv, \
-                      attn.z, attn.out, resid.mid, ln2.normalized, ln2.out, mlp.pre, mlp.post, mlp.out, resid.post, or \
-                      of a classifier mlp.in, mlp.pre, mlp.post",
+            summary: format!(
+                "the place, blocks.LAYER.SITE as in blocks.2.mlp.out; the sites are {}, of which a model has some",
+                sites.join(", ")
+            )
+            .leak(),
         },
-    ],
+    ]
+});
+
+static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
+    name: "activations",
+    chapter: "model",
+    summary: "One row per token of a corpus: the vector at one place of a model that reads it. Nothing is stored.",
+    arguments: &*ARGUMENTS,
     required: 3,
-    options: &PARAMETERS,
+    options: parameters(&CORPUS),
     returns: "doc_id, pos, vector; documents of similar length are read together, so rows need an ORDER BY",
     example: "SELECT doc_id, pos, vector_norm(vector) FROM activations('tests/data/demo/model', \
               'tests/data/demo/corpus.jsonl', 'blocks.2.mlp.out', {max_documents: 2}) ORDER BY doc_id, pos",
@@ -111,7 +115,8 @@ impl TableFunction for Activations {
             PathBuf::from(required(&arguments, "corpus")?),
         );
         let hook = HookPoint::parse(&required(&arguments, "hook")?).map_err(named(DOC.name))?;
-        let options = options(&arguments).map_err(named(DOC.name))?;
+        let options = Options::of_call(&CORPUS, &arguments)?;
+        check_lengths(&options).map_err(named(DOC.name))?;
         let detail = format!("model={model}, corpus={}, hook={hook}", corpus.display());
         let store = Arc::clone(&self.store);
         let work = move |context: &JobContext| {
@@ -132,13 +137,4 @@ impl TableFunction for Activations {
             work: Arc::new(work),
         }))
     }
-}
-
-fn options(arguments: &Arguments) -> Result<CorpusOptions> {
-    let mut options = IngestOptions::default();
-    for (name, value) in texts(arguments, &[]) {
-        options.set(name, &value)?;
-    }
-    options.check()?;
-    Ok(options.corpus())
 }

@@ -9,15 +9,13 @@ use polysema_udfs::calls::{
     Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
 
-use crate::functions::arguments::{parameter, required, texts};
+use crate::functions::arguments::required;
 use crate::functions::progress::{PROGRESS_COLUMNS, progress_row, progress_schema};
-use crate::jobs::{Job, JobContext, named};
+use crate::jobs::{Job, JobContext};
+use crate::options::{Options, parameters};
 use crate::policy::Access;
-use crate::runs::{ImportRequest, MaxActivations, Progress, import_options, import_run};
+use crate::runs::{IMPORT_RUN, ImportRequest, MaxActivations, Progress, import_run};
 use crate::store::Store;
-
-static PARAMETERS: LazyLock<Vec<Parameter>> =
-    LazyLock::new(|| import_options().into_iter().map(parameter).collect());
 
 static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     name: "import_run",
@@ -40,7 +38,7 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
         },
     ],
     required: 2,
-    options: &PARAMETERS,
+    options: parameters(&IMPORT_RUN),
     returns: PROGRESS_COLUMNS,
     example: "SELECT * FROM import_run('imported', 'tests/data/import', {activation_function: 'relu', replace: true})",
     replaces: None,
@@ -65,17 +63,13 @@ impl TableFunction for ImportRun {
     }
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
-        let mut request = ImportRequest::new(
-            required(&arguments, "run")?,
-            required(&arguments, "folder")?,
-        );
+        let request = ImportRequest {
+            run: required(&arguments, "run")?,
+            folder: required(&arguments, "folder")?.into(),
+            options: Options::of_call(&IMPORT_RUN, &arguments)?,
+            max_activations: None,
+        };
         let maxima = arguments.relation("max_activations");
-        let mut given = texts(&arguments, &[]);
-        given.extend(maxima.map(|relation| ("max_activations", relation.written.clone())));
-        for (name, value) in given {
-            request.set(name, &value).map_err(named(DOC.name))?;
-        }
-        request.check().map_err(named(DOC.name))?;
         let detail = format!("run={}, folder={}", request.run, request.folder.display());
         let store = Arc::clone(&self.store);
         let input = maxima.map(|relation| Arc::clone(&relation.plan));
@@ -83,7 +77,7 @@ impl TableFunction for ImportRun {
             let mut request = request.clone();
             if let Some(maxima) = context.rows() {
                 let maxima = MaxActivations::from_batches(&maxima.collect()?)?;
-                request.options.max_activations = Some(maxima);
+                request.max_activations = Some(maxima);
             }
             let mut progress = |progress: Progress| context.send(progress_row(&progress));
             import_run(&store, &request, context, &mut progress).map(|_| ())

@@ -9,15 +9,14 @@ use polysema_udfs::calls::{
     Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
 
-use crate::functions::arguments::{parameter, required, texts};
+use crate::corpus::check_lengths;
+use crate::functions::arguments::required;
 use crate::functions::progress::{PROGRESS_COLUMNS, progress_row, progress_schema};
 use crate::jobs::{Job, JobContext, named};
+use crate::options::{Options, parameters};
 use crate::policy::Access;
-use crate::runs::{IngestOptions, IngestRequest, MaxActivations, OPTIONS, Progress, ingest};
+use crate::runs::{INGEST, IngestRequest, MaxActivations, Progress, ingest};
 use crate::store::Store;
-
-static PARAMETERS: LazyLock<Vec<Parameter>> =
-    LazyLock::new(|| OPTIONS.iter().copied().map(parameter).collect());
 
 static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     name: "ingest",
@@ -41,7 +40,7 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
         },
     ],
     required: 3,
-    options: &PARAMETERS,
+    options: parameters(&INGEST),
     returns: PROGRESS_COLUMNS,
     example: "SELECT * FROM ingest('sample', 'tests/data/demo/model', 'tests/data/demo/corpus.jsonl', {max_documents: 16, replace: true})",
     replaces: None,
@@ -66,19 +65,15 @@ impl TableFunction for Ingest {
     }
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
-        let mut options = IngestOptions::default();
+        let options = Options::of_call(&INGEST, &arguments)?;
+        check_lengths(&options).map_err(named(DOC.name))?;
         let maxima = arguments.relation("max_activations");
-        let mut given = texts(&arguments, &[]);
-        given.extend(maxima.map(|relation| ("max_activations", relation.written.clone())));
-        for (name, value) in given {
-            options.set(name, &value).map_err(named(DOC.name))?;
-        }
-        options.check().map_err(named(DOC.name))?;
         let request = IngestRequest {
             run: required(&arguments, "run")?,
             model: required(&arguments, "model")?.into(),
             corpus: required(&arguments, "corpus")?.into(),
             options,
+            max_activations: None,
         };
         let IngestRequest {
             run, model, corpus, ..
@@ -93,7 +88,7 @@ impl TableFunction for Ingest {
             let mut request = request.clone();
             if let Some(maxima) = context.rows() {
                 let maxima = MaxActivations::from_batches(&maxima.collect()?)?;
-                request.options.max_activations = Some(maxima);
+                request.max_activations = Some(maxima);
             }
             let mut progress = |progress: Progress| context.send(progress_row(&progress));
             ingest(&store, &request, context, &mut progress).map(|_| ())

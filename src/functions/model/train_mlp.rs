@@ -2,19 +2,18 @@
 
 use std::sync::{Arc, LazyLock};
 
-use datafusion::arrow::array::{
-    ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray,
-};
-use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
-use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::common::Result;
 use polysema_udfs::calls::{
     Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
 
-use crate::classifiers::{TrainProgress, TrainRequest, train_mlp};
+use crate::classifiers::{TRAIN_MLP, TrainProgress, TrainRequest, train_mlp};
 use crate::functions::arguments::required;
-use crate::jobs::{Job, JobContext, Part, named};
+use crate::jobs::{Job, JobContext, Part};
+use crate::options::{Options, parameters};
 use crate::policy::Access;
 use crate::store::Store;
 
@@ -35,43 +34,7 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
         },
     ],
     required: 2,
-    options: &[
-        Parameter {
-            name: "hidden",
-            kind: "list of whole numbers from 1",
-            summary: "widths of the hidden layers; [64] if left out",
-        },
-        Parameter {
-            name: "epochs",
-            kind: "whole number from 1",
-            summary: "how often each image is seen; 3 if left out",
-        },
-        Parameter {
-            name: "batch_size",
-            kind: "whole number from 1",
-            summary: "images of a step; 128 if left out",
-        },
-        Parameter {
-            name: "learning_rate",
-            kind: "number above 0",
-            summary: "length of a step of AdamW; 0.001 if left out",
-        },
-        Parameter {
-            name: "weight_decay",
-            kind: "number from 0",
-            summary: "decoupled weight decay; 0.01 if left out",
-        },
-        Parameter {
-            name: "seed",
-            kind: "whole number from 0",
-            summary: "decides the first weights and the order of the images; 0 if left out",
-        },
-        Parameter {
-            name: "replace",
-            kind: "true or false",
-            summary: "whether a model of the same name is replaced; false if left out",
-        },
-    ],
+    options: parameters(&TRAIN_MLP),
     returns: "step, epoch, loss (mean since the last row), accuracy (of the test images at the end of an epoch, else \
               NULL), rows_per_second, elapsed_seconds, message; several rows a second",
     example: "SELECT epoch, accuracy FROM train_mlp('digits', 'tests/data/mnist-tiny', {hidden: [16], epochs: 2, \
@@ -126,8 +89,11 @@ impl TableFunction for TrainMlp {
     }
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
-        let request = request(&arguments)?;
-        request.check().map_err(named(DOC.name))?;
+        let request = TrainRequest {
+            name: required(&arguments, "name")?,
+            corpus: required(&arguments, "corpus")?.into(),
+            options: Options::of_call(&TRAIN_MLP, &arguments)?,
+        };
         let detail = format!("name={}, corpus={}", request.name, request.corpus.display());
         let store = Arc::clone(&self.store);
         let work = move |context: &JobContext| {
@@ -143,58 +109,5 @@ impl TableFunction for TrainMlp {
             input: None,
             work: Arc::new(work),
         }))
-    }
-}
-
-fn request(arguments: &Arguments) -> Result<TrainRequest> {
-    let mut request =
-        TrainRequest::new(required(arguments, "name")?, required(arguments, "corpus")?);
-    let count = |name: &str, least: i64, default: usize| match arguments.integer(name)? {
-        None => Ok(default),
-        Some(n) if n >= least => Ok(n as usize),
-        Some(n) => plan_err!("train_mlp: {name} must be a whole number from {least}, got {n}"),
-    };
-    request.epochs = count("epochs", 1, request.epochs)?;
-    request.batch_size = count("batch_size", 1, request.batch_size)?;
-    request.seed = count("seed", 0, request.seed as usize)? as u64;
-    request.learning_rate = arguments
-        .number("learning_rate")?
-        .unwrap_or(request.learning_rate);
-    request.weight_decay = arguments
-        .number("weight_decay")?
-        .unwrap_or(request.weight_decay);
-    request.replace = arguments.boolean("replace")?.unwrap_or(request.replace);
-    if let Some(list) = arguments.get("hidden") {
-        request.hidden = widths(list)?;
-    }
-    Ok(request)
-}
-
-/// The numbers of a list of whole numbers from 1.
-fn widths(list: &ScalarValue) -> Result<Vec<usize>> {
-    let wrong = || {
-        plan_err!(
-            "train_mlp: hidden must be a list of one or more whole numbers from 1, got {list}"
-        )
-    };
-    let items = match list.cast_to(&DataType::new_list(DataType::Int64, true)) {
-        Ok(ScalarValue::List(items)) if !matches!(list, ScalarValue::Utf8(_)) => items.value(0),
-        _ => return wrong(),
-    };
-    let whole = match list.data_type() {
-        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            item.data_type().is_integer()
-        }
-        _ => false,
-    };
-    let items = items.as_primitive::<Int64Type>();
-    let widths: Vec<usize> = items
-        .iter()
-        .flatten()
-        .filter_map(|n| usize::try_from(n).ok())
-        .collect();
-    match whole && !widths.is_empty() && widths.len() == items.len() && !widths.contains(&0) {
-        true => Ok(widths),
-        false => wrong(),
     }
 }

@@ -1,21 +1,31 @@
 //! `export_sae(name, folder)`: a sparse autoencoder as a folder of one of the field's formats.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::array::{RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
-use datafusion::common::{Result, plan_err};
+use datafusion::common::Result;
 use polysema_udfs::calls::{
     Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
 
 use crate::functions::arguments::required;
 use crate::jobs::{Job, JobContext};
+use crate::options::{Key, Options, Spec, Usual, Word, parameters};
 use crate::policy::Access;
 use crate::saes::{Format, SaeLibrary, export_sae};
 
-static DOC: FunctionDoc = FunctionDoc {
+const FORMAT: Key<Format> = Key::word(
+    "format",
+    Usual::Text("saelens"),
+    "dictionary_learning's own loader wants ae.pt, which its documentation's command makes of the ae.safetensors written \
+     here",
+);
+const REPLACE: Key<bool> = Key::flag("replace", "whether a folder of that name is replaced");
+const EXPORT_SAE: [Spec; 2] = [FORMAT.spec, REPLACE.spec];
+
+static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     name: "export_sae",
     chapter: "sae",
     summary: "Writes a sparse autoencoder as a folder that other tools load.",
@@ -32,23 +42,11 @@ static DOC: FunctionDoc = FunctionDoc {
         },
     ],
     required: 2,
-    options: &[
-        Parameter {
-            name: "format",
-            kind: "'saelens' or 'dictionary_learning'",
-            summary: "default saelens; dictionary_learning's own loader wants ae.pt, which its documentation's command \
-                      makes of the ae.safetensors written here",
-        },
-        Parameter {
-            name: "replace",
-            kind: "true or false",
-            summary: "whether a folder of that name is replaced; default false",
-        },
-    ],
+    options: parameters(&EXPORT_SAE),
     returns: "folder, format; one row",
     example: "EXPLAIN SELECT * FROM export_sae('letters', 'letters-saelens')",
     replaces: None,
-};
+});
 
 /// The catalogue entry.
 pub(super) fn function(saes: &Arc<SaeLibrary>) -> Function {
@@ -80,18 +78,13 @@ impl TableFunction for ExportSae {
             required(&arguments, "name")?,
             required(&arguments, "folder")?,
         );
-        let word = arguments.text("format")?;
-        let word = word.as_deref().unwrap_or(Format::NAMES[0].0);
-        let Some((word, format)) = Format::NAMES.iter().find(|(known, _)| *known == word) else {
-            return plan_err!(
-                "export_sae: format must be 'saelens' or 'dictionary_learning', got '{word}'"
-            );
-        };
-        let replace = arguments.boolean("replace")?.unwrap_or(false);
+        let options = Options::of_call(&EXPORT_SAE, &arguments)?;
+        let (format, replace) = (options.get(FORMAT), options.get(REPLACE));
+        let word = format.name();
         let saes = Arc::clone(&self.saes);
         let detail = format!("name={name}, folder={folder}, format={word}");
         let work = move |context: &JobContext| {
-            export_sae(&*saes.get(&name)?, folder.as_ref(), *format, replace)?;
+            export_sae(&*saes.get(&name)?, folder.as_ref(), format, replace)?;
             let text = |text: &str| Arc::new(StringArray::from(vec![text])) as _;
             let columns = vec![text(&folder), text(word)];
             context.send(Ok(RecordBatch::try_new(schema(), columns)?));

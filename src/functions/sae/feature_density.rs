@@ -1,19 +1,27 @@
 //! `feature_density(name)`: how often the latents of a sparse autoencoder are active, as a histogram.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{Result, plan_err};
+use datafusion::common::Result;
 use polysema_udfs::calls::{
     Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
 
 use crate::functions::arguments::required;
 use crate::jobs::{Query, QueryTable, named};
+use crate::options::{Key, Kind, Options, Usual, parameters};
 use crate::saes::SaeLibrary;
 
-static DOC: FunctionDoc = FunctionDoc {
+const WIDTH: Key<f64> = Key::new(
+    "width",
+    Kind::above(0.0),
+    Usual::Number(0.5),
+    "width of a bucket in powers of ten",
+);
+
+static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     name: "feature_density",
     chapter: "sae",
     summary: "A histogram of how often the latents of a sparse autoencoder are active.",
@@ -23,16 +31,12 @@ static DOC: FunctionDoc = FunctionDoc {
         summary: "name of the autoencoder",
     }],
     required: 1,
-    options: &[Parameter {
-        name: "width",
-        kind: "number above 0",
-        summary: "width of a bucket in powers of ten; default 0.5",
-    }],
+    options: parameters(&[WIDTH.spec]),
     returns: "log10_lower, log10_upper (of the share of the training rows with a > 0; NULL for latents never active), \
               n_latents; empty buckets are left out",
     example: "SELECT * FROM feature_density('letters')",
     replaces: None,
-};
+});
 
 /// The catalogue entry.
 pub(super) fn function(saes: &Arc<SaeLibrary>) -> Function {
@@ -63,10 +67,7 @@ impl TableFunction for FeatureDensity {
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
         let name = required(&arguments, "name")?;
-        let width = match arguments.number("width")?.unwrap_or(0.5) {
-            width if width > 0.0 => width,
-            width => return plan_err!("feature_density: width must be above 0, got {width}"),
-        };
+        let width = Options::of_call(&[WIDTH.spec], &arguments)?.get(WIDTH);
         let saes = Arc::clone(&self.saes);
         let ask = move |_: &dyn Session| {
             let (run, layer) = saes.layer(&name).map_err(named(DOC.name))?;

@@ -4,7 +4,7 @@
 //! latent's other clusters, by the share of the cluster's examples it is active on less its share of the others.
 //! A latent is split when its clusters have two such latents or more.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
@@ -15,9 +15,41 @@ use polysema_udfs::calls::{
 
 use crate::functions::arguments::required;
 use crate::jobs::{Query, QueryTable, named};
+use crate::options::{Key, Kind, Options, Spec, Usual, parameters};
 use crate::saes::SaeLibrary;
 
-static DOC: FunctionDoc = FunctionDoc {
+const MIN_COVERAGE: Key<f64> = Key::new(
+    "min_coverage",
+    Kind::Number {
+        from: 0.0,
+        above: true,
+        to: 1.0,
+        below: false,
+    },
+    Usual::Number(0.5),
+    "least share of a cluster's examples its latent is active on",
+);
+const MIN_SIZE: Key<usize> = Key::count(
+    "min_size",
+    1,
+    (1 << 31) - 1,
+    2,
+    "clusters of fewer examples are left aside",
+);
+const THRESHOLD: Key<Option<f64>> = Key::new(
+    "threshold",
+    Kind::Number {
+        from: 0.0,
+        above: false,
+        to: 2.0,
+        below: false,
+    },
+    Usual::Said("polysema.threshold"),
+    "largest merge height inside a cluster",
+);
+const FEATURE_SPLITTING: [Spec; 3] = [MIN_COVERAGE.spec, MIN_SIZE.spec, THRESHOLD.spec];
+
+static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     name: "feature_splitting",
     chapter: "sae",
     summary: "Latents of a small sparse autoencoder whose feature clusters are separate latents of a larger one.",
@@ -34,28 +66,12 @@ static DOC: FunctionDoc = FunctionDoc {
         },
     ],
     required: 2,
-    options: &[
-        Parameter {
-            name: "min_coverage",
-            kind: "number in (0, 1]",
-            summary: "least share of a cluster's examples its latent is active on; default 0.5",
-        },
-        Parameter {
-            name: "min_size",
-            kind: "whole number from 1",
-            summary: "clusters of fewer examples are left aside; default 2",
-        },
-        Parameter {
-            name: "threshold",
-            kind: "number in [0, 2]",
-            summary: "largest merge height inside a cluster; default polysema.threshold",
-        },
-    ],
+    options: parameters(&FEATURE_SPLITTING),
     returns: "latent, cluster, size, large_latent, coverage (share of the cluster's examples it is active on), \
               other_coverage (of the examples of the latent's other clusters), mean_activation; by latent and cluster",
     example: "SELECT count(*) FROM feature_splitting('letters', 'letters')",
     replaces: None,
-};
+});
 
 /// The catalogue entry.
 pub(super) fn function(saes: &Arc<SaeLibrary>) -> Function {
@@ -94,22 +110,11 @@ impl TableFunction for FeatureSplitting {
             required(&arguments, "small")?,
             required(&arguments, "large")?,
         );
-        let min_coverage = match arguments.number("min_coverage")?.unwrap_or(0.5) {
-            share if share > 0.0 && share <= 1.0 => share,
-            share => {
-                return plan_err!("feature_splitting: min_coverage must be in (0, 1], got {share}");
-            }
-        };
-        let min_size = match arguments.integer("min_size")?.unwrap_or(2) {
-            size if size >= 1 => size,
-            size => return plan_err!("feature_splitting: min_size must be at least 1, got {size}"),
-        };
-        let threshold = match arguments.number("threshold")? {
+        let options = Options::of_call(&FEATURE_SPLITTING, &arguments)?;
+        let (min_coverage, min_size) = (options.get(MIN_COVERAGE), options.get(MIN_SIZE));
+        let threshold = match options.get(THRESHOLD) {
             None => String::new(),
-            Some(at) if (0.0..=2.0).contains(&at) => format!(", {{threshold: {at:?}}}"),
-            Some(at) => {
-                return plan_err!("feature_splitting: threshold must be in [0, 2], got {at}");
-            }
+            Some(at) => format!(", {{threshold: {at:?}}}"),
         };
         let saes = Arc::clone(&self.saes);
         let ask = move |_: &dyn Session| {

@@ -14,32 +14,15 @@ use polysema_udfs::calls::{
 };
 use polysema_udfs::scan_by_plan;
 
-use crate::functions::arguments::{parameter, required, texts};
+use crate::functions::arguments::required;
 use crate::functions::progress::{PROGRESS_COLUMNS, progress_row, progress_schema};
-use crate::functions::sources::{LAYER_OR_ROWS, Written};
-use crate::jobs::{Job, JobContext, named};
-use crate::models::{HookPoint, Site};
+use crate::functions::sources::{LAYER_OR_ROWS, Place, Resolved, Written};
+use crate::jobs::{Job, JobContext};
+use crate::options::{Options, parameters};
 use crate::policy::Access;
-use crate::runs::{IngestOptions, Progress};
-use crate::saes::{SaeLibrary, example_options, import_sae, import_sae_options};
+use crate::runs::Progress;
+use crate::saes::{Foreign, IMPORT_SAE, SaeLibrary, agree, import_sae};
 use crate::store::Store;
-
-static PARAMETERS: LazyLock<Vec<Parameter>> = LazyLock::new(|| {
-    let own = [
-        Parameter {
-            name: "hook",
-            kind: "'mlp.out', 'mlp.post', 'resid.post', ...",
-            summary: "the place in the layer whose vectors it reads; default mlp.out, of a classifier mlp.post",
-        },
-        Parameter {
-            name: "column",
-            kind: "text",
-            summary: "the source's column of vectors; may be left out where there is one",
-        },
-    ];
-    let examples = import_sae_options().into_iter().map(parameter);
-    own.into_iter().chain(examples).collect()
-});
 
 static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     name: "import_sae",
@@ -60,11 +43,11 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
         Parameter {
             name: "source",
             kind: LAYER_OR_ROWS,
-            summary: "where its vectors come from, as for train_sae",
+            summary: "where its vectors come from, as for train_sae; of a layer, at the place the file names",
         },
     ],
     required: 3,
-    options: &PARAMETERS,
+    options: parameters(&IMPORT_SAE),
     returns: PROGRESS_COLUMNS,
     example: "SELECT phase FROM import_sae('foreign', 'tests/data/sae/saelens-standard', (SELECT [1.0, 0.0, 0.0, 2.0, \
               0.5, 0.25] AS vector), {replace: true}) WHERE phase = 'done'",
@@ -95,23 +78,14 @@ impl TableFunction for ImportSae {
         let Some(source) = Written::of(&arguments, "source")? else {
             return plan_err!("import_sae: source must be a {LAYER_OR_ROWS}, got NULL");
         };
-        let hook = match arguments.text("hook")? {
-            Some(site) => {
-                let hook = HookPoint::parse(&format!("blocks.0.{site}"));
-                Some(hook.map_err(named(DOC.name))?.site)
-            }
-            None => None,
-        };
-        let given = texts(&arguments, &["hook", "column"]);
-        let pairs = given.iter().map(|(name, value)| (*name, value.as_str()));
+        let options = Options::of_call(&IMPORT_SAE, &arguments)?;
         Ok(Arc::new(Importing {
             store: Arc::clone(&self.store),
             name: required(&arguments, "name")?,
             path: required(&arguments, "path")?.into(),
             source,
-            hook,
-            column: arguments.text("column")?,
-            examples: example_options(pairs).map_err(named(DOC.name))?,
+            place: Place::of(&options),
+            options,
         }))
     }
 }
@@ -123,9 +97,8 @@ struct Importing {
     name: String,
     path: PathBuf,
     source: Written,
-    hook: Option<Site>,
-    column: Option<String>,
-    examples: IngestOptions,
+    place: Place,
+    options: Options,
 }
 
 impl Importing {
@@ -137,18 +110,28 @@ impl Importing {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let resolved = self.source.resolve(DOC.name, state, &self.store).await?;
+        self.place.check(DOC.name, &resolved)?;
         let input = resolved.input();
         let call = self.clone();
         let work = move |context: &JobContext| {
-            let (store, column) = (&call.store, call.column.as_deref());
-            let vectors = resolved.vectors(store, context, column, call.hook)?;
+            let mut foreign = Foreign::read(&call.path)?;
+            let mut place = call.place.clone();
+            if let Resolved::Layer { run, layer } = &resolved {
+                let config = &mut foreign.file.config;
+                let agreed = agree(config, run.manifest(), layer, &call.options)?;
+                (place.site, foreign.notes) = (agreed.site, agreed.notes);
+            } else if let Some(name) = &foreign.file.config.hook_name {
+                let note = format!("rows taken as they are, where the file says {name}");
+                foreign.notes.push(note);
+            }
+            let vectors = resolved.vectors(&call.store, context, &place)?;
             let mut progress = |progress: Progress| context.send(progress_row(&progress));
             import_sae(
                 &call.store,
                 &call.name,
-                &call.path,
+                &foreign,
                 vectors,
-                &call.examples,
+                &call.options,
                 context,
                 &mut progress,
             )

@@ -1,6 +1,6 @@
 //! `sae_matches(a, b)`: for each latent of one autoencoder the most similar latents or neurons of another layer.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::array::{ArrayRef, Float64Array, Int32Array, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -16,9 +16,12 @@ use polysema_udfs::scan_by_plan;
 use crate::functions::arguments::required;
 use crate::functions::sources::{Resolved, Written};
 use crate::jobs::{Job, JobContext};
+use crate::options::{Key, Options, parameters};
 use crate::saes::{Match, SaeLibrary, matches, weights_of};
 
-static DOC: FunctionDoc = FunctionDoc {
+const K: Key<usize> = Key::count("k", 1, (1 << 31) - 1, 1, "matches a latent");
+
+static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     name: "sae_matches",
     chapter: "sae",
     summary: "For each latent of a sparse autoencoder the latents or neurons of another layer whose weights are most similar.",
@@ -35,16 +38,12 @@ static DOC: FunctionDoc = FunctionDoc {
         },
     ],
     required: 2,
-    options: &[Parameter {
-        name: "k",
-        kind: "whole number from 1",
-        summary: "matches a latent; default 1",
-    }],
+    options: parameters(&[K.spec]),
     returns: "latent, rank (from 1), match (latent or neuron of b), decoder_cosine, encoder_cosine in [-1, 1], NULL for a \
               zero vector or where widths differ; the most similar decoder first (encoder, where only these are as wide)",
     example: "SELECT count(*) FROM sae_matches('letters', 'letters') WHERE match = latent",
     replaces: None,
-};
+});
 
 /// The catalogue entry.
 pub(super) fn function(saes: &Arc<SaeLibrary>) -> Function {
@@ -99,10 +98,7 @@ impl TableFunction for SaeMatches {
         let Some(b) = Written::of(&arguments, "b")? else {
             return plan_err!("sae_matches: b must be text or a layer's number, got NULL");
         };
-        let k = match arguments.integer("k")?.unwrap_or(1) {
-            k if k >= 1 => k as usize,
-            k => return plan_err!("sae_matches: k must be at least 1, got {k}"),
-        };
+        let k = Options::of_call(&[K.spec], &arguments)?.get(K);
         let saes = Arc::clone(&self.saes);
         Ok(Arc::new(Matching { saes, a, b, k }))
     }

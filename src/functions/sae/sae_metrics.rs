@@ -1,7 +1,7 @@
 //! `sae_metrics(name)`: how good a sparse autoencoder is, one row a metric with its formula.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -11,20 +11,55 @@ use polysema_udfs::calls::{
     Arguments, Function, FunctionDoc, Implementation, Parameter, RELATION, TableFunction,
 };
 
-use crate::corpus::Split;
+use crate::corpus::{MAX_DOCUMENTS, SPLIT, Split};
 use crate::functions::arguments::required;
 use crate::functions::row_vectors::RowVectors;
 use crate::jobs::{Job, JobContext, named};
 use crate::models::HookPoint;
+use crate::options::{Key, Kind, Options, Rule, Spec, Usual, parameters};
 use crate::policy::Access;
 use crate::saes::{
-    Metric, OtherCorpus, SaeLibrary, dead, evaluate_model, evaluate_rows, sae_reader,
+    Metric, OtherCorpus, SaeLibrary, VECTORS, dead, evaluate_model, evaluate_rows, sae_reader,
 };
 
+const CORPUS: Key<Option<String>> = Key::new(
+    "corpus",
+    Kind::Text,
+    Usual::Nothing,
+    "a file or folder in place of the run's corpus; empty is left out",
+);
+const MODEL: Key<Option<String>> = Key::new(
+    "model",
+    Kind::Text,
+    Usual::Nothing,
+    "for an autoencoder of a table's vectors: the model they are from",
+)
+.rules(&[Rule::WithGiven("hook"), Rule::WithGiven("corpus")]);
+const HOOK: Key<Option<String>> = Key::new(
+    "hook",
+    Kind::Text,
+    Usual::Nothing,
+    "the place in that model, as in blocks.2.mlp.out",
+)
+.rules(&[Rule::WithGiven("model")]);
 /// Half of the last digit the authors' activations are rounded to.
-const DEAD_THRESHOLD: f64 = 0.005;
+const DEAD_THRESHOLD: Key<f64> = Key::new(
+    "dead_threshold",
+    Kind::from(0.0),
+    Usual::Number(0.005),
+    "a latent is dead if its largest activation in training is below",
+);
+const SAE_METRICS: [Spec; 7] = [
+    SPLIT.usually(Usual::Said("test")).spec,
+    CORPUS.spec,
+    MODEL.spec,
+    HOOK.spec,
+    MAX_DOCUMENTS.usually(Usual::Said("the run's")).spec,
+    DEAD_THRESHOLD.spec,
+    VECTORS.spec,
+];
 
-static DOC: FunctionDoc = FunctionDoc {
+static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     name: "sae_metrics",
     chapter: "sae",
     summary: "How good a sparse autoencoder is: one row per metric, with its formula.",
@@ -41,49 +76,13 @@ static DOC: FunctionDoc = FunctionDoc {
         },
     ],
     required: 1,
-    options: &[
-        Parameter {
-            name: "split",
-            kind: "'train', 'test' or 'all'",
-            summary: "which images of the run's corpus; default test",
-        },
-        Parameter {
-            name: "corpus",
-            kind: "text",
-            summary: "a file or folder in place of the run's corpus; empty is left out",
-        },
-        Parameter {
-            name: "model",
-            kind: "text",
-            summary: "with hook and corpus, for an autoencoder of a table's vectors: the model they are from",
-        },
-        Parameter {
-            name: "hook",
-            kind: "text",
-            summary: "the place in that model, as in blocks.2.mlp.out",
-        },
-        Parameter {
-            name: "max_documents",
-            kind: "whole number from 1",
-            summary: "documents after which the rest is left out; default as the run's",
-        },
-        Parameter {
-            name: "dead_threshold",
-            kind: "number from 0",
-            summary: "a latent is dead if its largest activation in training is below; default 0.005",
-        },
-        Parameter {
-            name: "column",
-            kind: "text",
-            summary: "the source's column of vectors; may be left out where there is one",
-        },
-    ],
+    options: parameters(&SAE_METRICS),
     returns: "sae, metric, value (NULL where undefined), definition; distances are cosine distances in [0, 2], x is a \
               vector, y its reconstruction, a its code",
     example: "SELECT metric, round(value, 3) FROM sae_metrics('letters', (SELECT vector FROM activations( \
               'tests/data/demo/model', 'tests/data/demo/corpus.jsonl', 'blocks.2.mlp.out', {max_documents: 4})))",
     replaces: None,
-};
+});
 
 /// The catalogue entry.
 pub(super) fn function(saes: &Arc<SaeLibrary>) -> Function {
@@ -130,56 +129,32 @@ impl TableFunction for SaeMetrics {
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
         let name = required(&arguments, "name")?;
-        let split = match arguments.text("split")? {
-            None => None,
-            Some(word) => match Split::NAMES.iter().find(|(name, _)| *name == word) {
-                Some((_, split)) => Some(*split),
-                None => {
-                    return plan_err!(
-                        "sae_metrics: split must be 'train', 'test' or 'all', got '{word}'"
-                    );
-                }
-            },
-        };
-        let max_documents = match arguments.integer("max_documents")? {
-            None => None,
-            Some(n) if n >= 1 => Some(n as usize),
-            Some(n) => {
-                return plan_err!("sae_metrics: max_documents must be at least 1, got {n}");
-            }
-        };
-        let dead_threshold = match arguments.number("dead_threshold")? {
-            None => DEAD_THRESHOLD,
-            Some(threshold) if threshold >= 0.0 => threshold,
-            Some(threshold) => {
-                return plan_err!(
-                    "sae_metrics: dead_threshold must be at least 0, got {threshold}"
-                );
-            }
-        };
+        let options = Options::of_call(&SAE_METRICS, &arguments)?;
         let relation = arguments.relation("source");
         let call = Call {
             name,
             other: OtherCorpus {
-                model: arguments.text("model")?,
-                hook: match arguments.text("hook")? {
+                model: options.get(MODEL),
+                hook: match options.get(HOOK) {
                     Some(hook) => {
                         let hook = HookPoint::parse(&hook);
                         Some(hook.map_err(named(DOC.name))?)
                     }
                     None => None,
                 },
-                corpus: arguments
-                    .text("corpus")?
-                    .filter(|path| !path.is_empty())
-                    .map(PathBuf::from),
-                split,
-                max_documents,
+                corpus: (options.get(CORPUS).filter(|path| !path.is_empty())).map(PathBuf::from),
+                split: options.get(SPLIT),
+                max_documents: options.get(MAX_DOCUMENTS),
             },
-            dead_threshold,
-            column: arguments.text("column")?,
+            dead_threshold: options.get(DEAD_THRESHOLD),
+            column: options.get(VECTORS),
             written: relation.map_or_else(String::new, |relation| relation.written.clone()),
         };
+        if relation.is_none()
+            && let Some(column) = &call.column
+        {
+            return plan_err!("sae_metrics: column must come with a source, got '{column}' alone");
+        }
         let given = relation.is_some();
         if given && call.other != OtherCorpus::default() {
             return plan_err!(

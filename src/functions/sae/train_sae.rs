@@ -14,15 +14,13 @@ use polysema_udfs::calls::{
 use polysema_udfs::kernels::sae::StepLosses;
 use polysema_udfs::scan_by_plan;
 
-use crate::functions::arguments::{parameter, required, texts};
-use crate::functions::sources::{LAYER_OR_ROWS, Resolved, Written};
+use crate::functions::arguments::required;
+use crate::functions::sources::{LAYER_OR_ROWS, Place, Resolved, Written};
 use crate::jobs::{Job, JobContext, Part, named};
+use crate::options::{Options, parameters};
 use crate::policy::Access;
-use crate::saes::{SaeOptions, TrainSaeProgress, TrainSaeRequest, train_sae, train_sae_options};
+use crate::saes::{SaeOptions, TRAIN_SAE, TrainSaeProgress, TrainSaeRequest, train_sae};
 use crate::store::Store;
-
-static PARAMETERS: LazyLock<Vec<Parameter>> =
-    LazyLock::new(|| train_sae_options().into_iter().map(parameter).collect());
 
 static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     name: "train_sae",
@@ -42,7 +40,7 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
         },
     ],
     required: 2,
-    options: &PARAMETERS,
+    options: parameters(&TRAIN_SAE),
     returns: "phase, step, rows_seen, loss, mse, l1, ne_loss, l0, dead_percent, explained_variance (of the last step), \
               rows_per_second, elapsed_seconds, message; several rows a second",
     example: "SELECT step, rows_seen FROM train_sae('letters', (SELECT vector FROM activations('tests/data/demo/model', \
@@ -118,13 +116,14 @@ impl TableFunction for TrainSae {
         let Some(source) = Written::of(&arguments, "source")? else {
             return plan_err!("train_sae: source must be a {LAYER_OR_ROWS}, got NULL");
         };
-        let given = texts(&arguments, &[]);
-        let pairs = given.iter().map(|(name, value)| (*name, value.as_str()));
-        let options = SaeOptions::from_pairs(pairs).map_err(named(DOC.name))?;
+        let given = Options::of_call(&TRAIN_SAE, &arguments)?;
+        let place = Place::of(&given);
+        let options = SaeOptions::new(given).map_err(named(DOC.name))?;
         Ok(Arc::new(Training {
             store: Arc::clone(&self.store),
             request: TrainSaeRequest { name, options },
             source,
+            place,
         }))
     }
 }
@@ -135,6 +134,7 @@ struct Training {
     store: Arc<Store>,
     request: TrainSaeRequest,
     source: Written,
+    place: Place,
 }
 
 impl Training {
@@ -146,7 +146,9 @@ impl Training {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let resolved = self.source.resolve(DOC.name, state, &self.store).await?;
+        self.place.check(DOC.name, &resolved)?;
         let (store, request) = (Arc::clone(&self.store), self.request.clone());
+        let place = self.place.clone();
         let input = resolved.input();
         let detail = match &resolved {
             Resolved::Layer { run, layer } => {
@@ -156,8 +158,7 @@ impl Training {
         };
         let work = move |context: &JobContext| {
             let mut progress = |progress: TrainSaeProgress| context.send(row(&progress));
-            let (column, site) = (request.options.column(), request.options.hook());
-            let vectors = resolved.vectors(&store, context, column, site)?;
+            let vectors = resolved.vectors(&store, context, &place)?;
             train_sae(&store, &request, vectors, context, &mut progress).map(|_| ())
         };
         let job = Job {

@@ -16,48 +16,21 @@ use polysema_udfs::kernels::rows::first_non_finite;
 
 use super::context::Context;
 use super::layer::Layer;
-use super::options::{IngestOptions, OPTIONS};
+use super::options::{
+    ACTIVATION_FUNCTION, IMPORT_RUN, MAX_ACTIVATIONS, MaxActivations, Pick, REPLACE,
+};
 use super::progress::{Progress, Reporter};
 use super::write::{write_layer, write_layers};
-use crate::corpus::{Documents, OptionDoc, ReadBatch};
+use crate::corpus::{Documents, ReadBatch};
 use crate::files::arrays::Array;
 use crate::jobs::JobContext;
 use crate::models::{LayerInfo, NeuronWeights, neuron_activations};
+use crate::options::Options;
 use crate::store::{Counts, RunManifest, Source, Store, Versions};
 use folder::{Folder, LayerArrays};
 
 /// Numbers of a block of activations, of which one is in memory: 16 MiB.
 const BLOCK_NUMBERS: usize = 1 << 22;
-
-/// Options that are ingest's, with ingest's meaning.
-const SHARED: [&str; 8] = [
-    "activation_threshold",
-    "max_examples",
-    "order",
-    "min_activation",
-    "window",
-    "window_vectors",
-    "replace",
-    "max_activations",
-];
-
-const ACTIVATION_FUNCTION: OptionDoc = OptionDoc {
-    name: "activation_function",
-    range: "gelu_new, gelu or relu",
-    default: "",
-    meaning: "the nonlinearity of every layer; where L.activations is missing it is applied to h * w_in + b_in",
-};
-
-/// Every option of an import.
-pub fn import_options() -> Vec<OptionDoc> {
-    let shared = OPTIONS
-        .iter()
-        .filter(|option| SHARED.contains(&option.name));
-    [ACTIVATION_FUNCTION]
-        .into_iter()
-        .chain(shared.copied())
-        .collect()
-}
 
 /// What to import.
 #[derive(Debug, Clone)]
@@ -66,44 +39,10 @@ pub struct ImportRequest {
     pub run: String,
     /// Folder of the arrays.
     pub folder: PathBuf,
-    /// The nonlinearity, if it is known.
-    pub activation_function: Option<Activation>,
-    /// How examples are picked; options that are not ingest's and import's both are left as they are.
-    pub options: IngestOptions,
-}
-
-impl ImportRequest {
-    /// A request with the default options.
-    pub fn new(run: impl Into<String>, folder: impl Into<PathBuf>) -> Self {
-        Self {
-            run: run.into(),
-            folder: folder.into(),
-            activation_function: None,
-            options: IngestOptions::default(),
-        }
-    }
-
-    /// Sets one option from text.
-    pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
-        if name == ACTIVATION_FUNCTION.name {
-            self.activation_function = match Activation::parse(value) {
-                Some(activation) => Some(activation),
-                None => {
-                    return plan_err!(
-                        "{name} requires {}, got '{value}'",
-                        ACTIVATION_FUNCTION.range
-                    );
-                }
-            };
-            return Ok(());
-        }
-        self.options.set(name, value)
-    }
-
-    /// Refuses options that exclude each other.
-    pub fn check(&self) -> Result<()> {
-        self.options.check()
-    }
+    /// How.
+    pub options: Options,
+    /// The rows of the table that the options name.
+    pub max_activations: Option<MaxActivations>,
 }
 
 /// Reads a folder of arrays and commits what its neurons respond to as a run.
@@ -116,18 +55,27 @@ pub fn import_run(
     context: &JobContext,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<RunManifest> {
-    request.check()?;
+    request.options.check(&IMPORT_RUN)?;
     let report = &mut Reporter::new(progress, context);
     let options = &request.options;
-    let mut run = store.begin(&request.run, options.replace)?;
+    let maxima = request.max_activations.as_ref();
+    if let (None, Some(table)) = (maxima, options.get(MAX_ACTIVATIONS)) {
+        return plan_err!("the rows of max_activations are required, got '{table}' unread");
+    }
+    let given = options.get(ACTIVATION_FUNCTION);
+    let mut run = store.begin(&request.run, options.get(REPLACE))?;
     let message = format!("reading {}", request.folder.display());
     report.begin("read", None, message)?;
-    let mut folder = Folder::open(&request.folder, request.activation_function.is_some())?;
+    let mut folder = Folder::open(&request.folder, given.is_some())?;
     let (mut model_hash, mut data_hash) = (blake3::Hasher::new(), blake3::Hasher::new());
     let documents = rows::write_rows(&mut folder, &mut run, &mut data_hash, report)?;
-    let function = request
-        .activation_function
-        .map_or("unknown", Activation::name);
+    let function = given.map_or("unknown", Activation::name);
+    let pick = Pick {
+        options,
+        maxima,
+        longest: documents.longest(),
+        skip: 0,
+    };
     let infos: Vec<LayerInfo> = (folder.layers.iter().enumerate())
         .map(|(layer, arrays)| LayerInfo {
             name: format!("layer_{layer}"),
@@ -142,11 +90,11 @@ pub fn import_run(
         let message = format!("reading layer {index}");
         report.begin("observe", n_documents, message)?;
         let weights = weights(arrays, &mut model_hash)?;
-        let mut layer = Layer::new(index, info, options, run.scratch())?;
+        let mut layer = Layer::new(index, info, pick, run.scratch())?;
         let mut activations = Activations {
             arrays,
             weights: &weights,
-            function: request.activation_function,
+            function: given,
             hasher: &mut data_hash,
         };
         observe(&mut layer, &mut activations, &documents, report)?;
@@ -154,7 +102,7 @@ pub fn import_run(
         report.begin("write", n_documents, message)?;
         let context = Context {
             weights: &|_| Ok(weights.clone()),
-            options,
+            maxima,
             documents: &documents,
         };
         write_layer(&context, &layer, &run, &mut || report.tick())?;
@@ -181,10 +129,8 @@ fn manifest(
 ) -> Result<RunManifest> {
     let [model, corpus] =
         hashes.map(|hasher| Source::of(&request.folder, hasher.finalize().to_hex().as_str()));
-    let mut options = request.options.to_json();
-    options.retain(|name, _| SHARED.contains(&name.as_str()));
-    let function = request.activation_function.map(Activation::name);
-    options.insert(ACTIVATION_FUNCTION.name.to_string(), function.into());
+    let mut options = Options::usual(&IMPORT_RUN).to_json();
+    options.extend(request.options.to_json());
     Ok(RunManifest {
         run: request.run.clone(),
         model: model?,

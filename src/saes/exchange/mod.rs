@@ -18,6 +18,7 @@
 mod dictionary_learning;
 mod fold;
 mod folder;
+mod hook_names;
 mod json;
 mod saelens;
 
@@ -28,10 +29,12 @@ use polysema_udfs::kernels::sae::{Sae, Variant};
 use serde_json::{Map, Value};
 
 pub use dictionary_learning::write_dictionary_learning;
+pub use hook_names::transformer_lens;
 pub use saelens::write_saelens;
 
 use crate::files::invalid;
 use crate::files::tensors::Tensors;
+use crate::models::HookPoint;
 
 /// Key of the object in which we keep what a format has no word for.
 const OURS: &str = "polysema";
@@ -78,6 +81,20 @@ impl Default for SaeConfig {
             context_size: None,
             rest: Map::new(),
         }
+    }
+}
+
+/// The place in a model that a file names, where it is one of ours: of dictionary_learning, what goes into the module where
+/// the file says so.
+pub fn hook_of(config: &SaeConfig) -> Option<HookPoint> {
+    let name = config.hook_name.as_deref()?;
+    let inside = |object: &str, field: &str| config.rest.get(object)?.get(field);
+    let layer = inside("trainer", "layer").and_then(Value::as_u64);
+    let hook = hook_names::parse(name, layer.map(|layer| layer as usize))?;
+    match inside("buffer", "io").and_then(Value::as_str) {
+        None | Some("out") => Some(hook),
+        Some("in") => hook_names::input_of(hook),
+        Some(_) => None,
     }
 }
 
