@@ -12,7 +12,7 @@ use crate::jobs::JobContext;
 use crate::models::ClassifierTrainer;
 use crate::options::{Key, Kind, Options, Spec, Usual};
 use crate::store::{ModelWriter, Source, Store};
-use polysema_udfs::kernels::random::Random;
+use polysema_kernels::random::Random;
 
 /// Between two rows of progress.
 const INTERVAL: Duration = Duration::from_millis(200);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use polysema::saes::exchange::{
     SaeConfig, SaeFile, read, write_dictionary_learning, write_saelens,
 };
-use polysema_udfs::kernels::sae::{Sae, Variant};
+use polysema_kernels::sae::{Sae, Variant};
 use serde::Deserialize;
 use serde_json::json;
 use std::collections::BTreeMap;

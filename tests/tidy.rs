@@ -1,10 +1,15 @@
 //! The laws of the house, read from the source text; each message says why the law exists.
 
+#[path = "tidy/imports.rs"]
+mod imports;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use polysema::store::Store;
+
+use imports::Imports;
 
 /// Folders of everything that is compiled.
 const ALL: [&str; 8] = [
@@ -65,31 +70,43 @@ fn product(text: &str) -> &str {
     text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text)
 }
 
-/// Lines that break floors: a file of floor `i` may name floors up to `i` only.
+/// The sources of a crate without their unit tests, which may name what they like.
+fn products(base: &str) -> Vec<(String, String)> {
+    let tests = |path: &str| path.contains("/tests/") || path.ends_with("/testing.rs");
+    let all = sources(&[base]).into_iter();
+    all.filter(|(path, _)| !tests(path))
+        .map(|(path, text)| (path, product(&text).to_string()))
+        .collect()
+}
+
+/// Pairs of files that break floors: a file of floor `i` may name floors up to `i` only.
 fn upward_imports(base: &str, floors: &[&str]) -> Vec<String> {
-    let mut broken = Vec::new();
-    for (path, text) in sources(&[base]) {
-        let inside = &path[base.len() + 1..];
-        let room = inside.split(['/', '.']).next().unwrap_or_default();
-        let Some(floor) = floors.iter().position(|name| *name == room) else {
-            continue;
-        };
-        for line in text.lines() {
-            for higher in &floors[floor + 1..] {
-                if line.contains(&format!("crate::{higher}::"))
-                    || line.contains(&format!("crate::{higher};"))
-                {
-                    broken.push(format!("{path}: {}", line.trim()));
-                }
-            }
-        }
-    }
-    broken
+    let floor = |path: &str| {
+        let room = path[base.len() + 1..].split(['/', '.']).next();
+        floors.iter().position(|name| Some(*name) == room)
+    };
+    let imports = Imports::of(base, &products(base));
+    let up = imports.pairs().filter(|(from, to)| {
+        let (from, to) = (floor(from), floor(to));
+        from.is_some() && to.is_some() && from < to
+    });
+    up.map(|(from, to)| format!("{from} names {to}")).collect()
 }
 
 #[test]
 fn imports_go_down_only() {
     let why = "a lower floor that knows a higher one can no longer be read, tested or reused alone";
+    let kernels = [
+        "random",
+        "condensed",
+        "simd",
+        "vector",
+        "clustering",
+        "similarity",
+        "network",
+        "sae",
+    ];
+    refuse(&upward_imports("kernels/src", &kernels), why);
     let plugin = [
         "arrow",
         "calls",
@@ -115,6 +132,17 @@ fn imports_go_down_only() {
         "shell",
     ];
     refuse(&upward_imports("src", &engine), why);
+}
+
+#[test]
+fn no_circle_of_files() {
+    let circles = ["kernels/src", "udfs/src"]
+        .iter()
+        .flat_map(|base| Imports::of(base, &products(base)).circles());
+    refuse(
+        &circles.collect::<Vec<_>>(),
+        "of two files that name each other neither can be read, tested or moved alone",
+    );
 }
 
 #[test]

@@ -13,37 +13,24 @@
 // A panic must not reach a user, and only front ends print.
 #![warn(clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used)]
 
-pub mod activation;
-pub mod activity;
-pub mod attention;
-mod chain;
-pub mod clusters;
-pub mod coactivation;
-pub mod distance;
-mod lanes;
-pub mod linkage;
-pub mod matmul;
-pub mod metrics;
-pub mod norm;
-pub mod quality;
+pub mod clustering;
+mod condensed;
+pub mod network;
 pub mod random;
-mod row_matrix;
-pub mod rows;
 pub mod sae;
-pub mod scc;
-pub mod search;
 pub mod simd;
+pub mod similarity;
 #[cfg(test)]
 mod testing;
-pub mod unit_sums;
 pub mod vector;
 
-pub use clusters::{
+pub use clustering::dendrogram::Step;
+pub use clustering::distance::{CosineDistances, NonFinite};
+pub use clustering::flat_clusters::{
     FlatClusters, flat_clusters, flat_clusters_at_most, mean_distances, mean_distances_from,
     medoids,
 };
-pub use distance::{CosineDistances, NonFinite};
-pub use linkage::{Linkage, Linker, Step};
-pub use metrics::{Polysemanticity, polysemanticity};
-pub use quality::{cophenetic_correlation, silhouette};
-pub use scc::{Stop, SubClusters};
+pub use clustering::linkage::{Linkage, Linker};
+pub use clustering::metrics::{Polysemanticity, polysemanticity};
+pub use clustering::quality::{cophenetic_correlation, silhouette};
+pub use clustering::scc::{Stop, SubClusters};

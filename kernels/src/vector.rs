@@ -124,10 +124,24 @@ fn sums<A: Real, B: Real, const N: usize>(
     lanes.map(|sums| sums.iter().sum())
 }
 
+/// First index whose value is infinite or not a number.
+pub fn first_non_finite(x: &[f32]) -> Option<usize> {
+    // Blocks without an early exit are vectorised.
+    const BLOCK: usize = 4096;
+    let block = x
+        .chunks(BLOCK)
+        .position(|b| b.iter().fold(false, |bad, v| bad | !v.is_finite()))?;
+    let start = block * BLOCK;
+    x[start..]
+        .iter()
+        .position(|v| !v.is_finite())
+        .map(|i| start + i)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Random, naive_distance};
     use super::*;
+    use crate::testing::{Random, naive_distance};
 
     #[test]
     fn sums_follow_their_definitions_at_every_width() {
@@ -200,5 +214,14 @@ mod tests {
         }
         assert!(norm(&[1.0, f64::NAN]).is_nan());
         assert_eq!(norm(&[1.0, f64::NEG_INFINITY]), f64::INFINITY);
+    }
+
+    #[test]
+    fn finds_the_first_non_finite() {
+        let mut x = vec![1.0; 10_000];
+        assert_eq!(first_non_finite(&x), None);
+        x[9_000] = f32::NEG_INFINITY;
+        x[5_001] = f32::NAN;
+        assert_eq!(first_non_finite(&x), Some(5_001));
     }
 }

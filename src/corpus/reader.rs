@@ -10,7 +10,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
-use polysema_udfs::kernels::rows::first_non_finite;
+use polysema_kernels::vector::first_non_finite;
 
 use super::documents::{Advance, Documents, Target};
 use super::images::{Images, are_images};

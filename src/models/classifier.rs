@@ -14,7 +14,7 @@ use std::path::Path;
 use candle_core::{Device, Tensor, Var};
 use datafusion::error::Result;
 
-use polysema_udfs::kernels::random::Random;
+use polysema_kernels::random::Random;
 
 use super::error::from_candle;
 

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use datafusion::error::Result;
-use polysema_udfs::kernels::activation::Activation;
-use polysema_udfs::kernels::matmul::{Layout, Linear, Output, product};
-use polysema_udfs::kernels::rows;
+use polysema_kernels::network::activation::Activation;
+use polysema_kernels::network::bias;
+use polysema_kernels::network::matmul::{Layout, Linear, Output, product};
 use serde::Deserialize;
 
 use self::block::{Block, Norm};
@@ -239,7 +239,7 @@ impl Gpt2 {
                 let i = start / d + i;
                 let (token, pos) = (ids[i] as usize * d, (i % seq) * d);
                 let token = &self.token_embedding[token..token + d];
-                rows::add(token, &self.position_embedding[pos..pos + d], out);
+                bias::add(token, &self.position_embedding[pos..pos + d], out);
             }
         });
         Value::Owned(resid)

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use datafusion::error::Result;
-use polysema_udfs::kernels::activation::Activation;
-use polysema_udfs::kernels::matmul::{Layout, Linear, Output, product};
-use polysema_udfs::kernels::rows;
+use polysema_kernels::network::activation::Activation;
+use polysema_kernels::network::bias;
+use polysema_kernels::network::matmul::{Layout, Linear, Output, product};
 use serde::Deserialize;
 
 use super::config::Config;
@@ -123,7 +123,7 @@ impl Mlp {
         linear.multiply(&x.read(), d_in, Output::Replace, &mut pre);
         pass.recycle(x);
         for_rows(&mut pre, d_out, |_, rows| {
-            rows::add_bias(&linear.bias, rows)
+            bias::add_bias(&linear.bias, rows)
         });
         let pre = pass.offer(layer, Site::MlpPre, Value::Owned(pre), d_out)?;
         let mut post = pre.read().to_vec();
@@ -211,7 +211,7 @@ impl Model for Mlp {
         let mut logits = vec![0.0; batch * n_classes];
         self.linears[last].multiply(&x.read(), d_in, Output::Replace, &mut logits);
         for_rows(&mut logits, n_classes, |_, rows| {
-            rows::add_bias(&self.linears[last].bias, rows)
+            bias::add_bias(&self.linears[last].bias, rows)
         });
         Tensor::from_vec(logits, (batch, 1, n_classes), &Device::Cpu)
             .map_err(|e| from_candle("mlp: logits", e))

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use datafusion::error::Result;
-use polysema_udfs::kernels::rows::first_non_finite;
+use polysema_kernels::vector::first_non_finite;
 use serde::Deserialize;
 
 use super::error::{from_candle, invalid};

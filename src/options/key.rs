@@ -3,8 +3,8 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use polysema_udfs::kernels::activation::Activation;
-use polysema_udfs::kernels::sae::{Decay, Init, Reduction};
+use polysema_kernels::network::activation::Activation;
+use polysema_kernels::sae::{Decay, Init, Reduction};
 
 use super::spec::{Instead, Kind, Rule, Spec, Usual, Value};
 

@@ -10,7 +10,7 @@
 //! The second rule keeps about `max_examples * (1 + ln(documents / max_examples))` candidates of a neuron.
 
 use datafusion::error::Result;
-use polysema_udfs::kernels::activity::{Activity, Peak};
+use polysema_kernels::network::statistics::{Activity, Peak};
 
 use super::options::{ACTIVATION_THRESHOLD, MAX_EXAMPLES, MIN_ACTIVATION, ORDER, Order, Pick};
 

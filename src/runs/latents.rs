@@ -10,7 +10,7 @@ use datafusion::arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, St
 use datafusion::arrow::datatypes::{DataType, Field, Schema, ToByteSlice};
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
-use polysema_udfs::kernels::sae::Sae;
+use polysema_kernels::sae::Sae;
 
 use super::context::Context;
 use super::layer::Layer;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use datafusion::common::exec_err;
 use datafusion::error::Result;
-use polysema_udfs::kernels::activity::{Activity, Peak};
+use polysema_kernels::network::statistics::{Activity, Peak};
 use rayon::prelude::*;
 
 use super::candidates::{Candidate, Candidates};

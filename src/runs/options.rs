@@ -7,7 +7,7 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float32Type, Int64Type};
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
-use polysema_udfs::kernels::activation::Activation;
+use polysema_kernels::network::activation::Activation;
 
 use crate::corpus::{
     BATCH_SIZE, BOS, COLUMN, CONTEXT, MAX_DOCUMENTS, MIN_TOKENS, MOST_TOKENS, SPLIT,

@@ -12,7 +12,7 @@ use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::exec_err;
 use datafusion::error::Result;
-use polysema_udfs::kernels::activity::bucket_edges;
+use polysema_kernels::network::statistics::bucket_edges;
 
 use super::candidates::Candidate;
 use super::context::{BATCH_ROWS, Context, Tick};

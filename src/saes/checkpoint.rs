@@ -9,7 +9,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor, safetensors};
 use datafusion::common::{exec_datafusion_err, exec_err};
 use datafusion::error::{DataFusionError, Result};
-use polysema_udfs::kernels::sae::{Trainer, Values};
+use polysema_kernels::sae::{Trainer, Values};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

@@ -1,13 +1,13 @@
 //! How good an autoencoder is on rows it was not trained on, and what its reconstructions do to the model.
 //!
 //! The model is run with what it gives at the hook, with the reconstruction in its place and, for a language model,
-//! with zeros; the formulas of the rest are in `kernels::sae::evaluation`.
+//! with zeros; the formulas of the rest are in `polysema_kernels::sae::evaluation`.
 
 use candle_core::{Device, Tensor};
 use datafusion::common::{exec_datafusion_err, exec_err};
 use datafusion::error::Result;
-use polysema_udfs::kernels::sae::Sae;
-use polysema_udfs::kernels::sae::evaluation::Evaluation;
+use polysema_kernels::sae::Sae;
+use polysema_kernels::sae::evaluation::Evaluation;
 use rayon::prelude::*;
 
 use super::metric::{Effect, Metric, finish};

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::common::plan_err;
 use datafusion::error::Result;
-use polysema_udfs::kernels::sae::Sae;
+use polysema_kernels::sae::Sae;
 
 use super::weights;
 use crate::store::{LayerRow, Store, StoredSae};

@@ -8,9 +8,9 @@
 
 use datafusion::common::plan_err;
 use datafusion::error::Result;
-use polysema_udfs::kernels::matmul::{Layout, Output, product};
-use polysema_udfs::kernels::sae::Sae;
-use polysema_udfs::kernels::vector::cosine_similarity;
+use polysema_kernels::network::matmul::{Layout, Output, product};
+use polysema_kernels::sae::Sae;
+use polysema_kernels::vector::cosine_similarity;
 
 use crate::store::LayerWeights;
 

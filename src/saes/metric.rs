@@ -2,8 +2,8 @@
 
 use datafusion::common::{exec_datafusion_err, exec_err};
 use datafusion::error::Result;
-use polysema_udfs::kernels::sae::Sae;
-use polysema_udfs::kernels::sae::evaluation::{Evaluation, SaeMetrics};
+use polysema_kernels::sae::Sae;
+use polysema_kernels::sae::evaluation::{Evaluation, SaeMetrics};
 
 /// One number with what it means.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,6 +1,6 @@
 //! Sparse autoencoders over the vectors of a model or a table: trained, kept in the store, measured, exchanged.
 //!
-//! Arithmetic is in `polysema_udfs::kernels::sae`; here is what it needs of files, models and clocks.
+//! Arithmetic is in `polysema_kernels::sae`; here is what it needs of files, models and clocks.
 
 mod agree;
 mod checkpoint;

@@ -5,9 +5,7 @@
 
 use datafusion::common::plan_err;
 use datafusion::error::Result;
-use polysema_udfs::kernels::sae::{
-    DeadLatents, Decay, Init, Reduction, Sae, TrainOptions, Variant,
-};
+use polysema_kernels::sae::{DeadLatents, Decay, Init, Reduction, Sae, TrainOptions, Variant};
 use serde_json::{Map, Value};
 
 use crate::corpus::MOST_TOKENS;

@@ -1,6 +1,6 @@
 //! What a training is asked for and what it tells while it runs.
 
-use polysema_udfs::kernels::sae::StepLosses;
+use polysema_kernels::sae::StepLosses;
 
 use super::options::SaeOptions;
 

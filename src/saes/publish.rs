@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use datafusion::common::plan_err;
 use datafusion::error::{DataFusionError, Result};
-use polysema_udfs::kernels::sae::{Sae, StepLosses, Variant};
+use polysema_kernels::sae::{Sae, StepLosses, Variant};
 use serde_json::{Value, json};
 
 use super::progress::{TrainSaeProgress, TrainSaeRequest};

@@ -3,7 +3,7 @@
 //! The buffer is filled, shuffled and handed out, then filled anew: a row meets only the rows of its buffer. The order
 //! is a function of the seed, the epoch and the rows alone.
 
-use polysema_udfs::kernels::random::Random;
+use polysema_kernels::random::Random;
 
 /// A stream of rows that comes out in batches.
 pub(super) struct Shuffle {

@@ -7,9 +7,9 @@ use datafusion::arrow::datatypes::ToByteSlice;
 use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryReservation;
+use polysema_kernels::sae::{Sae, StepLosses, Trainer, Values};
+use polysema_kernels::vector::first_non_finite;
 use polysema_udfs::arrow::memory::refused;
-use polysema_udfs::kernels::rows::first_non_finite;
-use polysema_udfs::kernels::sae::{Sae, StepLosses, Trainer, Values};
 use serde_json::json;
 
 use super::checkpoint::{Checkpoints, Progress, difference};

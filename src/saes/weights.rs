@@ -6,8 +6,8 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor, safetensors};
 use datafusion::common::{exec_datafusion_err, exec_err};
 use datafusion::error::Result;
-use polysema_udfs::kernels::rows::first_non_finite;
-use polysema_udfs::kernels::sae::{Sae, Variant};
+use polysema_kernels::sae::{Sae, Variant};
+use polysema_kernels::vector::first_non_finite;
 
 use crate::store::StoredSae;
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use polysema::saes::exchange::{read, write_saelens};
-use polysema_udfs::kernels::sae::Variant;
+use polysema_kernels::sae::Variant;
 use serde_json::{Value, json};
 use tempfile::{TempDir, tempdir};
 

@@ -1,7 +1,7 @@
 //! What reconstructions do to a language model, and what is refused where a model, a corpus or a run is not there.
 
 use polysema::saes::exchange::{SaeConfig, SaeFile, write_saelens};
-use polysema_udfs::kernels::sae::{Sae, Variant};
+use polysema_kernels::sae::{Sae, Variant};
 
 use super::{root, with_demo};
 

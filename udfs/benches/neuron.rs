@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use normal::Normal;
-use polysema_udfs::kernels::{CosineDistances, Linkage, Linker, flat_clusters, polysemanticity};
+use polysema_kernels::{CosineDistances, Linkage, Linker, flat_clusters, polysemanticity};
 
 const THRESHOLD: f64 = 0.5;
 const N_TOPICS: usize = 10;

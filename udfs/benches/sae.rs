@@ -6,9 +6,9 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use polysema_udfs::kernels::matmul::{Matrix, Output, Parallelism, multiply};
-use polysema_udfs::kernels::random::Random;
-use polysema_udfs::kernels::sae::{Init, Sae, TrainOptions, Trainer, Variant};
+use polysema_kernels::network::matmul::{Matrix, Output, Parallelism, multiply};
+use polysema_kernels::random::Random;
+use polysema_kernels::sae::{Init, Sae, TrainOptions, Trainer, Variant};
 
 /// Batches that a benchmark goes through in turn.
 const N_BATCHES: usize = 8;

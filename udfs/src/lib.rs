@@ -1,7 +1,7 @@
 //! SQL functions on neuron embeddings for any DataFusion session that has the tables `examples` and `neurons`.
 //!
 //! ```text
-//! kernels < arrow < calls < per_neuron < similarity < functions < catalog      imports go down only
+//! arrow < calls < per_neuron < similarity < functions < catalog      imports go down only
 //! ```
 //!
 //! [`register_all`] is the way in. The plugin knows no files, no models and no store.
@@ -17,5 +17,3 @@ pub mod per_neuron;
 pub mod similarity;
 
 pub use catalog::register_all;
-/// The mathematics, a crate of its own that knows no engine and is built before one.
-pub use polysema_kernels as kernels;

@@ -3,9 +3,9 @@
 
 use std::path::PathBuf;
 
-use polysema_udfs::kernels::sae::{Sae, TrainOptions, Trainer, Values, Variant};
-use polysema_udfs::kernels::vector::{cosine_distance, product};
-use polysema_udfs::kernels::{
+use polysema_kernels::sae::{Sae, TrainOptions, Trainer, Values, Variant};
+use polysema_kernels::vector::{cosine_distance, product};
+use polysema_kernels::{
     CosineDistances, Linkage, Linker, Polysemanticity, flat_clusters, polysemanticity,
 };
 use serde_json::Value;

@@ -2,15 +2,16 @@
 
 use rayon::prelude::*;
 
-use super::{Sae, Variant};
-use crate::matmul::{Matrix, Output, Parallelism, multiply};
-use crate::simd::{Term, add_terms, wide};
+use super::model::{Sae, Variant};
+use crate::network::matmul::{Matrix, Output, Parallelism, multiply};
+use crate::simd::{SparseTerm, add_terms, wide};
 
 /// Rows of one task: enough that packing the weights for each costs little.
 const ROWS: usize = 128;
 
-/// A code with at most one active latent in so many is decoded as a sum of rows, since a product reads all. Chosen, not tuned.
-const SPARSE: usize = 12;
+/// Below one active latent in so many, sums over the active ones cost less than products over all: estimated for a
+/// product at 16 operations a cycle.
+pub(crate) const SPARSE: usize = 10;
 
 impl Sae {
     /// The code `[n, d_sae]` of the rows `x` `[n, d_in]`; `out` is resized. With trained parameters: batch top-k
@@ -75,7 +76,7 @@ impl Sae {
         {
             terms.clear();
             terms.extend(code.iter().enumerate().filter(|(_, a)| **a != 0.0).map(
-                |(j, &factor)| Term {
+                |(j, &factor)| SparseTerm {
                     row: j as u32,
                     factor,
                 },
@@ -109,7 +110,7 @@ impl Sae {
     }
 
     /// What the encoder multiplies: `x`, or `x - b_dec` in `buffer`.
-    pub(super) fn centred<'a>(&self, x: &'a [f32], buffer: &'a mut Vec<f32>) -> &'a [f32] {
+    pub(crate) fn centred<'a>(&self, x: &'a [f32], buffer: &'a mut Vec<f32>) -> &'a [f32] {
         if !self.centered {
             return x;
         }
@@ -159,12 +160,12 @@ impl Sae {
 }
 
 /// `z` where it exceeds `threshold`, else 0.
-pub(super) fn above(z: f32, threshold: f32) -> f32 {
+pub(crate) fn above(z: f32, threshold: f32) -> f32 {
     if z > threshold { z } else { 0.0 }
 }
 
 /// Sets all but the `k` largest positive values to 0; of equal ones the first stay.
-pub(super) fn keep_largest(row: &mut [f32], k: usize, scratch: &mut Vec<f32>) {
+pub(crate) fn keep_largest(row: &mut [f32], k: usize, scratch: &mut Vec<f32>) {
     scratch.clear();
     scratch.extend(row.iter().copied().filter(|z| *z > 0.0));
     if scratch.len() <= k || k == 0 {

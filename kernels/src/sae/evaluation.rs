@@ -11,8 +11,8 @@
 //!
 //! Memory: `most` row numbers a latent, and each such row once. Source: Foote 2024, section 4.2.
 
-use super::Sae;
-use crate::distance::CosineDistances;
+use super::model::Sae;
+use crate::clustering::distance::CosineDistances;
 
 /// What is added up over the rows.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Parameters before training.
 
-use super::{Sae, Variant};
+use super::model::{Sae, Variant};
 use crate::random::Random;
 
 /// How parameters begin.
@@ -97,7 +97,7 @@ impl Sae {
 }
 
 /// Scales a row to norm 1; one of zeros stays.
-pub(super) fn normalise(row: &mut [f32]) {
+pub(crate) fn normalise(row: &mut [f32]) {
     let square: f64 = row.iter().map(|x| f64::from(*x).powi(2)).sum();
     if square > 0.0 {
         let scale = (1.0 / square.sqrt()) as f32;

@@ -8,10 +8,10 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use polysema_kernels::sae::StepLosses;
 use polysema_udfs::calls::{
     Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
-use polysema_udfs::kernels::sae::StepLosses;
 use polysema_udfs::scan_by_plan;
 
 use crate::functions::arguments::required;

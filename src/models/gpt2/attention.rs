@@ -1,8 +1,8 @@
 //! Causal self-attention, head by head: what the mask hides is not computed unless a hook looks at the scores.
 
 use datafusion::error::Result;
-use polysema_udfs::kernels::attention::causal_softmax;
-use polysema_udfs::kernels::matmul::{Matrix, Output, Parallelism, multiply};
+use polysema_kernels::network::attention::causal_softmax;
+use polysema_kernels::network::matmul::{Matrix, Output, Parallelism, multiply};
 use rayon::prelude::*;
 
 use super::super::Site;

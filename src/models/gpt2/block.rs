@@ -1,10 +1,10 @@
 //! One block: attention and MLP, each behind a layer norm and added to the residual stream.
 
 use datafusion::error::Result;
-use polysema_udfs::kernels::activation::Activation;
-use polysema_udfs::kernels::matmul::{Linear, Output};
-use polysema_udfs::kernels::norm::{Affine, layer_norm, scale_rows};
-use polysema_udfs::kernels::rows;
+use polysema_kernels::network::activation::Activation;
+use polysema_kernels::network::bias;
+use polysema_kernels::network::layer_norm::{Affine, layer_norm, scale_rows};
+use polysema_kernels::network::matmul::{Linear, Output};
 
 use super::super::pass::{Pass, Value, for_rows};
 use super::super::{LayerNorm, NeuronWeights, Site};
@@ -104,7 +104,7 @@ impl Block {
             .multiply(&x.read(), d, Output::Replace, &mut qkv);
         pass.recycle(x);
         for_rows(&mut qkv, 3 * d, |_, rows| {
-            rows::add_bias(&self.attn_in.bias, rows)
+            bias::add_bias(&self.attn_in.bias, rows)
         });
         let qkv = pass.offer(layer, Site::AttnQkv, Value::Owned(qkv), 3 * d)?;
         let shape = Attention {
@@ -132,7 +132,7 @@ impl Block {
             for_rows(&mut pre, d_mlp, |_, rows| self.activation.apply(bias, rows));
             return pass.offer(layer, Site::MlpPost, Value::Owned(pre), d_mlp);
         }
-        for_rows(&mut pre, d_mlp, |_, rows| rows::add_bias(bias, rows));
+        for_rows(&mut pre, d_mlp, |_, rows| bias::add_bias(bias, rows));
         let pre = pass.offer(layer, Site::MlpPre, Value::Owned(pre), d_mlp)?;
         let seen = pre.read();
         let mut post = pass.buffer(seen.len());
@@ -157,19 +157,19 @@ impl Block {
         if pass.wants(self.layer, site) {
             let mut out = pass.buffer(resid.read().len());
             linear.multiply(&x.read(), d_in, Output::Replace, &mut out);
-            for_rows(&mut out, d, |_, rows| rows::add_bias(&linear.bias, rows));
+            for_rows(&mut out, d, |_, rows| bias::add_bias(&linear.bias, rows));
             let out = pass.offer(self.layer, site, Value::Owned(out), d)?;
             let (before, added) = (resid.read(), out.read());
             let mut sum = pass.buffer(before.len());
             for_rows(&mut sum, d, |start, rows| {
                 let end = start + rows.len();
-                rows::add(&before[start..end], &added[start..end], rows);
+                bias::add(&before[start..end], &added[start..end], rows);
             });
             return Ok(Value::Owned(sum));
         }
         let mut sum = match resid {
             Value::Owned(mut resid) => {
-                for_rows(&mut resid, d, |_, rows| rows::add_bias(&linear.bias, rows));
+                for_rows(&mut resid, d, |_, rows| bias::add_bias(&linear.bias, rows));
                 resid
             }
             // A hook may have kept it.
@@ -177,7 +177,7 @@ impl Block {
                 let resid = resid.read();
                 let mut sum = pass.buffer(resid.len());
                 for_rows(&mut sum, d, |start, rows| {
-                    rows::with_bias(&resid[start..start + rows.len()], &linear.bias, rows);
+                    bias::with_bias(&resid[start..start + rows.len()], &linear.bias, rows);
                 });
                 sum
             }

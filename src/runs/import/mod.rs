@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use datafusion::arrow::datatypes::ToByteSlice;
 use datafusion::common::plan_err;
 use datafusion::error::Result;
-use polysema_udfs::kernels::activation::Activation;
-use polysema_udfs::kernels::rows::first_non_finite;
+use polysema_kernels::network::activation::Activation;
+use polysema_kernels::vector::first_non_finite;
 
 use super::context::Context;
 use super::layer::Layer;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use datafusion::error::Result;
-use polysema_udfs::kernels::sae::Sae;
+use polysema_kernels::sae::Sae;
 
 use super::json::Fields;
 

@@ -25,7 +25,7 @@ mod saelens;
 use std::path::Path;
 
 use datafusion::error::Result;
-use polysema_udfs::kernels::sae::{Sae, Variant};
+use polysema_kernels::sae::{Sae, Variant};
 use serde_json::{Map, Value};
 
 pub use dictionary_learning::write_dictionary_learning;

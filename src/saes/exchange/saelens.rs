@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use datafusion::error::Result;
-use polysema_udfs::kernels::sae::{Sae, Variant};
+use polysema_kernels::sae::{Sae, Variant};
 use serde_json::{Map, Value, json};
 
 use super::fold;

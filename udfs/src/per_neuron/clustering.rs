@@ -8,10 +8,10 @@ use datafusion::common::{DataFusionError, Result, exec_datafusion_err};
 
 use super::group::Group;
 use super::options::{ClusterOptions, Cut, Embedding, Method};
-use crate::kernels::{
+use polysema_kernels::clustering::{flat_clusters as clusters, metrics, quality};
+use polysema_kernels::{
     CosineDistances, FlatClusters, Linker, NonFinite, Polysemanticity, Step, Stop, SubClusters,
 };
-use crate::kernels::{clusters, metrics, quality};
 
 /// Buffers reused from neuron to neuron, with the time spent in them.
 #[derive(Debug, Default)]

@@ -6,8 +6,8 @@ use datafusion::common::{Result, plan_err};
 use super::columns::{InputColumns, PRE_MLP, WEIGHTED_PRE_MLP};
 use crate::calls::settings::PolysemaOptions;
 use crate::calls::{Arguments, Parameter};
-use crate::kernels::clusters::{flat_clusters, flat_clusters_at_most};
-use crate::kernels::{CosineDistances, FlatClusters, Linkage, Linker, Step, SubClusters};
+use polysema_kernels::clustering::flat_clusters::{flat_clusters, flat_clusters_at_most};
+use polysema_kernels::{CosineDistances, FlatClusters, Linkage, Linker, Step, SubClusters};
 
 /// What is compared of each example: its neuron embedding, or what that is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use datafusion::execution::memory_pool::MemoryReservation;
 
 use crate::arrow::memory::refused;
 use crate::arrow::vectors::VectorColumn;
-use crate::kernels::search::Query;
+use polysema_kernels::similarity::search::Query;
 
 /// Name of the column the operator adds.
 pub const SIMILARITY: &str = "similarity";

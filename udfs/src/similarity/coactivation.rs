@@ -23,7 +23,7 @@ use datafusion::physical_plan::{
 use futures::StreamExt;
 
 use crate::arrow::memory::refused;
-use crate::kernels::coactivation::{Counts, Occurrences, expected};
+use polysema_kernels::similarity::coactivation::{Counts, Occurrences, expected};
 
 /// Which pairs are given.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -29,7 +29,7 @@ use tokio::task::JoinSet;
 
 use super::best::{Best, DESCENDING, SIMILARITY, Search, with_similarity};
 use crate::arrow::vectors::{VectorColumn, require_vectors};
-use crate::kernels::search::Query;
+use polysema_kernels::similarity::search::Query;
 
 /// What is searched for.
 #[derive(Debug, Clone)]

@@ -16,11 +16,11 @@ use datafusion::common::{Result, internal_err, plan_err};
 use crate::arrow::tokens::{top_tokens, top_tokens_type};
 use crate::calls::settings::PolysemaOptions;
 use crate::calls::{Arguments, Function, FunctionDoc, Parameter};
-use crate::kernels::clusters::joining_heights;
 use crate::per_neuron::{
     ClusterOptions, Cut, EMBEDDING, Group, InputColumns, LAYER_NEURON, LINKAGE, N_TOKENS,
     NeuronFunction, OutputColumns, PerNeuron, STRICT, Scratch, hac_bytes, n_tokens, table_function,
 };
+use polysema_kernels::clustering::flat_clusters::joining_heights;
 
 /// The lower threshold as a share of the upper; see the module for why.
 const LOWER: f64 = 0.8;

@@ -8,11 +8,11 @@ use datafusion::common::Result;
 
 use crate::arrow::vectors::{VectorBuilder, vector_type};
 use crate::calls::{Function, FunctionDoc};
-use crate::kernels::vector::product;
 use crate::per_neuron::{
     ClusterOptions, EMBEDDING, Embedding, Group, InputColumns, LAYER_NEURON, NeuronFunction,
     OutputColumns, PerNeuron, Scratch, table_function,
 };
+use polysema_kernels::vector::product;
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "neuron_embeddings",

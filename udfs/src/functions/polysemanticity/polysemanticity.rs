@@ -19,12 +19,12 @@ use datafusion::physical_expr::expressions::Literal;
 use crate::arrow::vectors::VectorColumn;
 use crate::calls::aggregate::{VectorAggregate, aggregate_function};
 use crate::calls::{Function, FunctionDoc, Parameter};
-use crate::kernels::clusters::flat_clusters;
-use crate::kernels::distance::CosineDistances;
-use crate::kernels::linkage::{Linkage, Linker};
-use crate::kernels::metrics;
-use crate::kernels::quality::{cophenetic_correlation, silhouette};
 use crate::per_neuron::require_threshold;
+use polysema_kernels::clustering::distance::CosineDistances;
+use polysema_kernels::clustering::flat_clusters::flat_clusters;
+use polysema_kernels::clustering::linkage::{Linkage, Linker};
+use polysema_kernels::clustering::metrics;
+use polysema_kernels::clustering::quality::{cophenetic_correlation, silhouette};
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "polysemanticity",

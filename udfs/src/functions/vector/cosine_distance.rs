@@ -2,7 +2,7 @@
 
 use crate::calls::scalar::{Arithmetic, vector_function};
 use crate::calls::{Function, FunctionDoc, Parameter};
-use crate::kernels::vector;
+use polysema_kernels::vector;
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "cosine_distance",

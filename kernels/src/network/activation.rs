@@ -1,0 +1,280 @@
+//! Nonlinearities of MLP neurons in place, with the bias of the layer before added in the same pass over memory.
+//!
+//! ```text
+//! relu      max(x, 0)
+//! gelu      x Phi(x),  Phi(x) = erfc(-x / sqrt(2)) / 2
+//! gelu_new  x / 2 (1 + tanh(s)) = x / (1 + exp(-2 s)),  s = sqrt(2 / pi) (x + 0.044715 x^3)
+//! ```
+//!
+//! Source: Hendrycks and Gimpel 2016. Polynomials: tests/reference/activation_coefficients.py.
+
+/// A nonlinearity, under the names Hugging Face configurations use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// The tanh approximation GPT-2 was trained with.
+    GeluNew,
+    /// The exact form, by the error function.
+    Gelu,
+    /// Rectified linear unit.
+    Relu,
+}
+
+impl Activation {
+    /// Names [`Activation::parse`] accepts.
+    pub const NAMES: [&'static str; 4] = ["gelu_new", "gelu_pytorch_tanh", "gelu", "relu"];
+
+    /// The nonlinearity of a configuration's name.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "gelu_new" | "gelu_pytorch_tanh" => Some(Self::GeluNew),
+            "gelu" => Some(Self::Gelu),
+            "relu" => Some(Self::Relu),
+            _ => None,
+        }
+    }
+
+    /// `gelu_new`, `gelu` or `relu`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::GeluNew => "gelu_new",
+            Self::Gelu => "gelu",
+            Self::Relu => "relu",
+        }
+    }
+
+    /// Replaces every value `x` of `rows` by the activation of `x + bias`. An empty bias adds nothing; otherwise
+    /// the rows are as wide as it.
+    pub fn apply(self, bias: &[f32], rows: &mut [f32]) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") {
+                // SAFETY: the processor has the instructions.
+                return unsafe { apply_avx512(self, bias, rows) };
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                // SAFETY: the processor has the instructions.
+                return unsafe { apply_avx2(self, bias, rows) };
+            }
+        }
+        apply_as::<false>(self, bias, rows);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn apply_avx512(activation: Activation, bias: &[f32], rows: &mut [f32]) {
+    apply_as::<true>(activation, bias, rows);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn apply_avx2(activation: Activation, bias: &[f32], rows: &mut [f32]) {
+    apply_as::<true>(activation, bias, rows);
+}
+
+#[inline(always)]
+fn apply_as<const FMA: bool>(activation: Activation, bias: &[f32], rows: &mut [f32]) {
+    match activation {
+        Activation::GeluNew => map(bias, rows, gelu_new::<FMA>),
+        Activation::Gelu => map(bias, rows, gelu::<FMA>),
+        Activation::Relu => map(bias, rows, relu),
+    }
+}
+
+#[inline(always)]
+fn map(bias: &[f32], rows: &mut [f32], f: impl Fn(f32) -> f32) {
+    if bias.is_empty() {
+        rows.iter_mut().for_each(|x| *x = f(*x));
+        return;
+    }
+    for row in rows.chunks_exact_mut(bias.len()) {
+        for (x, b) in row.iter_mut().zip(bias) {
+            *x = f(*x + b);
+        }
+    }
+}
+
+/// A comparison, so that not-a-number stays visible.
+#[inline(always)]
+fn relu(x: f32) -> f32 {
+    if x < 0.0 { 0.0 } else { x }
+}
+
+#[inline(always)]
+fn gelu_new<const FMA: bool>(x: f32) -> f32 {
+    const LINEAR: f32 = -2.0 * 0.797_884_6;
+    const CUBIC: f32 = LINEAR * 0.044_715;
+    let exponent = x * fused::<FMA>(CUBIC, x * x, LINEAR);
+    x / (1.0 + exp::<FMA>(exponent))
+}
+
+#[inline(always)]
+fn gelu<const FMA: bool>(x: f32) -> f32 {
+    let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
+    let t = 1.0 / fused::<FMA>(0.5, z, 1.0);
+    let tail = 0.5 * t * polynomial::<FMA, 9>(&ERFCX, t) * exp::<FMA>(-0.5 * x * x);
+    // The small tail is computed, never the difference of two numbers near 1.
+    x * if x < 0.0 { tail } else { 1.0 - tail }
+}
+
+const EXP: [f32; 7] = [
+    1.0,
+    1.0,
+    0.5,
+    1.666_641_5e-1,
+    4.166_635e-2,
+    8.375_21e-3,
+    1.394_121_3e-3,
+];
+/// `erfcx(z) / t` in powers of `t = 1 / (1 + z / 2)`.
+const ERFCX: [f32; 9] = [
+    2.820_812_4e-1,
+    2.824_812_6e-1,
+    2.422_181_5e-1,
+    2.066_418e-1,
+    -3.698_936_5e-2,
+    2.944_803_6e-1,
+    -5.026_364e-1,
+    2.925_036_2e-1,
+    -6.078_072_3e-2,
+];
+
+/// `exp(x)` to 2 units in the last place for x in [-87, 88]; beyond, the value at the nearer end.
+#[inline(always)]
+pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
+    // ln 2 in two parts, so that n times the first is exact.
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    // 1.5 * 2^23: adding it rounds to an integer, which then stands in the low bits.
+    const ROUND: f32 = 12_582_912.0;
+    let x = x.clamp(-87.0, 88.0);
+    let shifted = fused::<FMA>(x, std::f32::consts::LOG2_E, ROUND);
+    let n = shifted - ROUND;
+    let r = fused::<FMA>(n, -LN2_LOW, fused::<FMA>(n, -LN2_HIGH, x));
+    let p = polynomial::<FMA, 7>(&EXP, r);
+    f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
+}
+
+#[inline(always)]
+fn polynomial<const FMA: bool, const N: usize>(coefficients: &[f32; N], x: f32) -> f32 {
+    coefficients
+        .iter()
+        .rev()
+        .fold(0.0, |sum, c| fused::<FMA>(sum, x, *c))
+}
+
+/// `a b + c`; `mul_add` only where it is one instruction, since elsewhere it is a library call.
+#[inline(always)]
+pub(crate) fn fused<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// x, gelu, gelu_new in float64: tests/reference/activation_values.py.
+    const VALUES: [(f32, f64, f64); 19] = [
+        (-12.0, -2.131778534493e-32, -1.635985449353e-61),
+        (-8.5, -8.057604598873e-17, -1.017444730860e-24),
+        (-5.0, -1.433257859396e-06, -2.291796196630e-07),
+        (-3.0, -4.049694094890e-03, -3.637392081773e-03),
+        (-2.0, -4.550026389636e-02, -4.540230591222e-02),
+        (-1.25, -1.320622170836e-01, -1.322857970303e-01),
+        (-0.75, -1.699705142827e-01, -1.700394448344e-01),
+        (-0.5, -1.542687693630e-01, -1.542859901749e-01),
+        (-0.125, -5.628272189624e-02, -5.628280137578e-02),
+        (-0.001, -4.996010577861e-04, -4.996010577864e-04),
+        (0.0, 0.000000000000e+00, 0.000000000000e+00),
+        (0.001, 5.003989422139e-04, 5.003989422136e-04),
+        (0.125, 6.871727810376e-02, 6.871719862422e-02),
+        (0.5, 3.457312306370e-01, 3.457140098251e-01),
+        (1.0, 8.413447460685e-01, 8.411919906083e-01),
+        (2.0, 1.954499736104e+00, 1.954597694088e+00),
+        (4.0, 3.999873315033e+00, 3.999929754052e+00),
+        (9.0, 9.000000000000e+00, 9.000000000000e+00),
+        (30.0, 3.000000000000e+01, 3.000000000000e+01),
+    ];
+
+    fn grid() -> Vec<f32> {
+        (-1300..=1300).map(|i| i as f32 / 100.0).collect()
+    }
+
+    fn of(activation: Activation, x: &[f32]) -> Vec<f32> {
+        let mut out = x.to_vec();
+        activation.apply(&[], &mut out);
+        out
+    }
+
+    #[test]
+    fn agrees_with_scipy() {
+        for (x, gelu, gelu_new) in VALUES {
+            for (activation, expected) in
+                [(Activation::Gelu, gelu), (Activation::GeluNew, gelu_new)]
+            {
+                let came = f64::from(of(activation, &[x])[0]);
+                let tolerance = 1e-5 * expected.abs() + 1e-30;
+                assert!(
+                    (came - expected).abs() <= tolerance,
+                    "{}({x}) = {came}, required {expected}",
+                    activation.name()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn instruction_sets_agree() {
+        for activation in [Activation::GeluNew, Activation::Gelu, Activation::Relu] {
+            let fast = of(activation, &grid());
+            let mut plain = grid();
+            apply_as::<false>(activation, &[], &mut plain);
+            for (a, b) in fast.iter().zip(&plain) {
+                assert!(
+                    (a - b).abs() <= 1e-5 * b.abs(),
+                    "{}: {a} {b}",
+                    activation.name()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn bias_is_added_per_column() {
+        for activation in [Activation::GeluNew, Activation::Gelu, Activation::Relu] {
+            let mut rows = vec![0.5, -1.0, 2.0, 1.5, 0.0, -3.0];
+            activation.apply(&[1.0, -1.0, 0.25], &mut rows);
+            assert_eq!(rows, of(activation, &[1.5, -2.0, 2.25, 2.5, -1.0, -2.75]));
+        }
+    }
+
+    #[test]
+    fn exp_agrees_with_the_standard_library() {
+        for i in -8700..=8800 {
+            let x = i as f32 / 100.0;
+            let expected = x.exp();
+            assert!(
+                (exp::<false>(x) - expected).abs() <= 3e-7 * expected,
+                "exp({x})"
+            );
+        }
+        assert!(exp::<false>(-1e30) < 2e-38 && exp::<false>(1e30) > 1e38);
+    }
+
+    #[test]
+    fn not_a_number_stays_visible() {
+        for activation in [Activation::GeluNew, Activation::Gelu, Activation::Relu] {
+            assert!(of(activation, &[f32::NAN])[0].is_nan());
+            assert_eq!(of(activation, &[f32::INFINITY])[0], f32::INFINITY);
+        }
+    }
+
+    #[test]
+    fn every_name_parses() {
+        for name in Activation::NAMES {
+            let activation = Activation::parse(name).expect("a listed name");
+            assert!(activation.name() == name || name == "gelu_pytorch_tanh");
+        }
+        assert_eq!(Activation::parse("silu"), None);
+    }
+}

@@ -1,0 +1,218 @@
+//! Layer norm of rows, cut in two where the definitions cut it: the normalised vector, then scale and bias.
+//!
+//! ```text
+//! normalized = (x - mean(x)) / sqrt(var(x) + epsilon)      var with divisor d
+//! out        = gamma normalized + beta
+//! ```
+//!
+//! Source: Ba, Kiros and Hinton 2016, equation 4.
+
+use crate::network::activation::fused;
+
+/// Lanes of the partial sums: the widest vector register in float32.
+const LANES: usize = 16;
+
+/// What follows the normalisation.
+#[derive(Debug, Clone, Copy)]
+pub struct Affine<'a> {
+    /// `[d]`
+    pub gamma: &'a [f32],
+    /// `[d]`
+    pub beta: &'a [f32],
+}
+
+/// Layer norm of every row of width `d` of `x` into `out`, which is as long; without `affine` the normalised
+/// vectors.
+pub fn layer_norm(x: &[f32], d: usize, epsilon: f32, affine: Option<Affine<'_>>, out: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: the processor has the instructions.
+            return unsafe { layer_norm_avx512(x, d, epsilon, affine, out) };
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: the processor has the instructions.
+            return unsafe { layer_norm_avx2(x, d, epsilon, affine, out) };
+        }
+    }
+    layer_norm_as::<false>(x, d, epsilon, affine, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn layer_norm_avx512(
+    x: &[f32],
+    d: usize,
+    epsilon: f32,
+    affine: Option<Affine<'_>>,
+    out: &mut [f32],
+) {
+    layer_norm_as::<true>(x, d, epsilon, affine, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn layer_norm_avx2(x: &[f32], d: usize, epsilon: f32, affine: Option<Affine<'_>>, out: &mut [f32]) {
+    layer_norm_as::<true>(x, d, epsilon, affine, out);
+}
+
+#[inline(always)]
+fn layer_norm_as<const FMA: bool>(
+    x: &[f32],
+    d: usize,
+    epsilon: f32,
+    affine: Option<Affine<'_>>,
+    out: &mut [f32],
+) {
+    for (x, out) in x.chunks_exact(d).zip(out.chunks_exact_mut(d)) {
+        let mean = sum(x, |v| v) / d as f32;
+        // A second pass over the row, which is in cache: the one-pass form cancels on large means.
+        let variance = sum(x, |v| (v - mean) * (v - mean)) / d as f32;
+        let inverse = 1.0 / (variance + epsilon).sqrt();
+        match affine {
+            None => {
+                for (o, v) in out.iter_mut().zip(x) {
+                    *o = (v - mean) * inverse;
+                }
+            }
+            Some(Affine { gamma, beta }) => {
+                for ((o, v), (g, b)) in out.iter_mut().zip(x).zip(gamma.iter().zip(beta)) {
+                    *o = fused::<FMA>((v - mean) * inverse, *g, *b);
+                }
+            }
+        }
+    }
+}
+
+/// `out = gamma normalized + beta` of every row, bit for bit what [`layer_norm`] gives in one go.
+pub fn scale_rows(normalized: &[f32], affine: Affine<'_>, out: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: the processor has the instructions.
+            return unsafe { scale_rows_avx512(normalized, affine, out) };
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: the processor has the instructions.
+            return unsafe { scale_rows_avx2(normalized, affine, out) };
+        }
+    }
+    scale_rows_as::<false>(normalized, affine, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn scale_rows_avx512(normalized: &[f32], affine: Affine<'_>, out: &mut [f32]) {
+    scale_rows_as::<true>(normalized, affine, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn scale_rows_avx2(normalized: &[f32], affine: Affine<'_>, out: &mut [f32]) {
+    scale_rows_as::<true>(normalized, affine, out);
+}
+
+#[inline(always)]
+fn scale_rows_as<const FMA: bool>(normalized: &[f32], affine: Affine<'_>, out: &mut [f32]) {
+    let d = affine.gamma.len();
+    for (x, out) in normalized.chunks_exact(d).zip(out.chunks_exact_mut(d)) {
+        for ((o, v), (g, b)) in out
+            .iter_mut()
+            .zip(x)
+            .zip(affine.gamma.iter().zip(affine.beta))
+        {
+            *o = fused::<FMA>(*v, *g, *b);
+        }
+    }
+}
+
+/// Sum of `f` over a row, in lanes that do not depend on the instruction set.
+#[inline(always)]
+fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let chunks = x.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, v) in lanes.iter_mut().zip(chunk) {
+            *lane += f(*v);
+        }
+    }
+    for (lane, v) in lanes.iter_mut().zip(rest) {
+        *lane += f(*v);
+    }
+    lanes.iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(n: usize, d: usize, offset: f32) -> Vec<f32> {
+        (0..n * d)
+            .map(|i| offset + ((i * 7919) % 1013) as f32 / 500.0 - 1.0)
+            .collect()
+    }
+
+    fn naive(x: &[f32], epsilon: f32) -> Vec<f64> {
+        let d = x.len() as f64;
+        let mean = x.iter().map(|v| f64::from(*v)).sum::<f64>() / d;
+        let variance = x
+            .iter()
+            .map(|v| (f64::from(*v) - mean).powi(2))
+            .sum::<f64>()
+            / d;
+        x.iter()
+            .map(|v| (f64::from(*v) - mean) / (variance + f64::from(epsilon)).sqrt())
+            .collect()
+    }
+
+    #[test]
+    fn agrees_with_float64() {
+        for (d, offset) in [
+            (1, 0.0),
+            (5, 3.0),
+            (16, 0.0),
+            (48, -2.0),
+            (77, 0.0),
+            (768, 40.0),
+        ] {
+            let x = rows(3, d, offset);
+            let mut out = vec![0.0; x.len()];
+            layer_norm(&x, d, 1e-5, None, &mut out);
+            for (row, came) in x.chunks_exact(d).zip(out.chunks_exact(d)) {
+                for (expected, came) in naive(row, 1e-5).iter().zip(came) {
+                    assert!(
+                        (expected - f64::from(*came)).abs() < 2e-5,
+                        "{d}: {expected} {came}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn two_steps_equal_one() {
+        let d = 37;
+        let x = rows(4, d, 0.5);
+        let (gamma, beta) = (rows(1, d, 1.0), rows(1, d, 0.1));
+        let affine = Affine {
+            gamma: &gamma,
+            beta: &beta,
+        };
+        let (mut whole, mut half, mut scaled) =
+            (vec![0.0; x.len()], vec![0.0; x.len()], vec![0.0; x.len()]);
+        layer_norm(&x, d, 1e-5, Some(affine), &mut whole);
+        layer_norm(&x, d, 1e-5, None, &mut half);
+        scale_rows(&half, affine, &mut scaled);
+        assert_eq!(whole, scaled);
+        layer_norm_as::<false>(&x, d, 1e-5, Some(affine), &mut half);
+        assert!(whole.iter().zip(&half).all(|(a, b)| (a - b).abs() < 1e-6));
+    }
+
+    #[test]
+    fn constant_row_gives_zero() {
+        let mut out = vec![1.0; 8];
+        layer_norm(&[3.5; 8], 8, 1e-5, None, &mut out);
+        assert_eq!(out, [0.0; 8]);
+    }
+}

@@ -1,0 +1,293 @@
+//! What training does: it finds planted directions, goes on from a snapshot to the same bits, and survives dead rows.
+
+use super::{Owned, normal, restore, state, untrained};
+use crate::random::Random;
+use crate::sae::{
+    DeadLatents, Diverged, Init, LossTerm, Sae, StepLosses, TrainOptions, Trainer, Variant,
+};
+
+/// Rows that are sums of `active` of the `m` unit directions, with factors in [0.5, 1.5).
+struct Planted {
+    d: usize,
+    directions: Vec<Vec<f32>>,
+    active: usize,
+    random: Random,
+}
+
+impl Planted {
+    fn new(d: usize, m: usize, active: usize, seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let mut direction = |_| {
+            let x: Vec<f64> = (0..d).map(|_| random.normal()).collect();
+            let norm = x.iter().map(|x| x * x).sum::<f64>().sqrt();
+            x.iter().map(|x| (x / norm) as f32).collect()
+        };
+        Self {
+            d,
+            directions: (0..m).map(&mut direction).collect(),
+            active,
+            random,
+        }
+    }
+
+    fn rows(&mut self, n: usize) -> Vec<f32> {
+        let mut rows = vec![0.0; n * self.d];
+        for row in rows.chunks_exact_mut(self.d) {
+            for _ in 0..self.active {
+                let direction = &self.directions[self.random.index(self.directions.len())];
+                let factor = 0.5 + self.random.uniform() as f32;
+                row.iter_mut()
+                    .zip(direction)
+                    .for_each(|(x, y)| *x += factor * y);
+            }
+        }
+        rows
+    }
+
+    /// Mean over the planted directions of the largest cosine with a decoder row.
+    fn recovered(&self, sae: &Sae) -> f64 {
+        let cosine = |a: &[f32], b: &[f32]| {
+            let dot = |a: &[f32], b: &[f32]| -> f64 {
+                a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum()
+            };
+            dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().max(1e-12)
+        };
+        let best = |x: &Vec<f32>| {
+            let rows = sae.w_dec.chunks_exact(self.d);
+            rows.map(|w| cosine(x, w)).fold(0.0, f64::max)
+        };
+        self.directions.iter().map(best).sum::<f64>() / self.directions.len() as f64
+    }
+}
+
+fn train(sae: Sae, options: TrainOptions, n_steps: usize) -> (f64, StepLosses, StepLosses) {
+    let mut planted = Planted::new(24, 32, 3, 1);
+    let mut trainer = Trainer::new(sae, options).unwrap();
+    let first = trainer.step(&planted.rows(128)).unwrap();
+    let mut last = first;
+    for _ in 1..n_steps {
+        last = trainer.step(&planted.rows(128)).unwrap();
+    }
+    (planted.recovered(trainer.sae()), first, last)
+}
+
+#[test]
+fn finds_planted_directions() {
+    let options = |l1| TrainOptions {
+        l1,
+        learning_rate: 3e-3,
+        warmup_steps: 50,
+        unit_norm_decoder: true,
+        bandwidth: 0.1,
+        reduction: super::super::Reduction::Mean,
+        dead: DeadLatents::Auxiliary {
+            k: 8,
+            coefficient: 0.03,
+        },
+        dead_after_steps: 100,
+        ..TrainOptions::default()
+    };
+    for (name, l1) in [
+        ("relu", 1e-2),
+        ("topk", 0.0),
+        ("batch_topk", 0.0),
+        ("jump_relu", 2e-3),
+        ("gated", 3e-2),
+    ] {
+        let mut variant = Variant::untrained(name, 48, 3).unwrap();
+        if let Variant::JumpRelu { threshold } = &mut variant {
+            threshold.fill(0.1);
+        }
+        let sae = Sae::init(24, 48, variant, true, Init::Tied, 5);
+        let (cosine, first, last) = train(sae, options(l1), 1500);
+        assert!(
+            cosine > 0.95,
+            "{name}: mean largest cosine {cosine}, {last:?}"
+        );
+        assert!(last.loss < 0.5 * first.loss, "{name}: {first:?} {last:?}");
+        assert!(last.explained_variance > 0.8, "{name}: {last:?}");
+    }
+}
+
+#[test]
+fn goes_on_to_the_same_bits() {
+    for name in Variant::NAMES {
+        for dead in [
+            DeadLatents::Leave,
+            DeadLatents::Resample { every: 4 },
+            DeadLatents::Auxiliary {
+                k: 3,
+                coefficient: 0.1,
+            },
+        ] {
+            let options = TrainOptions {
+                ne_start_step: 2,
+                dead,
+                dead_after_steps: 3,
+                clip_norm: Some(1.0),
+                ..TrainOptions::foote_mnist()
+            };
+            let new = || Trainer::new(untrained(name, (8, 40), 3, true), options.clone()).unwrap();
+            let batch = |i: u64| normal(16 * 8, 0.0, 100 + i);
+            let mut whole = new();
+            (0..10).for_each(|i| {
+                whole.step(&batch(i)).unwrap();
+            });
+            let mut first = new();
+            (0..5).for_each(|i| {
+                first.step(&batch(i)).unwrap();
+            });
+            let saved = state(&mut first);
+            let mut second = new();
+            restore(&mut second, &saved);
+            (5..10).for_each(|i| {
+                second.step(&batch(i)).unwrap();
+            });
+            assert_eq!(state(&mut second), state(&mut whole), "{name}, {dead:?}");
+        }
+    }
+}
+
+#[test]
+fn does_not_depend_on_the_number_of_threads() {
+    for (name, k, n) in [("relu", 0, 200), ("batch_topk", 4, 150), ("gated", 0, 64)] {
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            pool.build().unwrap().install(|| {
+                let options = TrainOptions {
+                    ne_start_step: 1,
+                    dead: DeadLatents::Auxiliary {
+                        k: 16,
+                        coefficient: 0.1,
+                    },
+                    dead_after_steps: 2,
+                    clip_norm: Some(0.5),
+                    ..TrainOptions::foote_mnist()
+                };
+                let sae = untrained(name, (33, 300), k, true);
+                let mut trainer = Trainer::new(sae, options).unwrap();
+                for i in 0..6 {
+                    trainer.step(&normal(n * 33, 0.2, i)).unwrap();
+                }
+                state(&mut trainer)
+            })
+        };
+        let one = run(1);
+        assert_eq!(one, run(2), "{name}, 2 threads");
+        assert_eq!(one, run(3), "{name}, 3 threads");
+    }
+}
+
+#[test]
+fn tiny_rows_give_no_nan() {
+    for size in [0.0, 1e-38, 1e-25, 1e-20, 1e-16, 1e-14] {
+        let mut sae = untrained("relu", (10, 32), 0, true);
+        // Half of them active by their bias.
+        for (j, w) in sae.w_enc.chunks_exact_mut(10).enumerate() {
+            w.iter_mut().for_each(|w| *w *= size);
+            sae.b_enc[j] = if j % 2 == 0 { 0.5 } else { -0.5 };
+        }
+        let options = TrainOptions {
+            ne_start_step: 0,
+            ..TrainOptions::foote_mnist()
+        };
+        let mut trainer = Trainer::new(sae, options).unwrap();
+        for i in 0..5 {
+            let losses = trainer.step(&normal(40 * 10, 0.5, i)).unwrap();
+            assert!(losses.loss.is_finite(), "size {size}");
+        }
+        for (name, values) in state(&mut trainer) {
+            if let Owned::F32(x) = values {
+                let usual = x.iter().all(|x| *x == 0.0 || x.is_normal());
+                assert!(usual, "size {size}: {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_decoder_keeps_norm_1() {
+    let options = TrainOptions {
+        unit_norm_decoder: true,
+        ..TrainOptions::default()
+    };
+    let sae = Sae::init(8, 24, Variant::Relu, true, Init::Tied, 0);
+    let mut trainer = Trainer::new(sae, options).unwrap();
+    (0..5).for_each(|i| {
+        trainer.step(&normal(160, 0.1, i)).unwrap();
+    });
+    for row in trainer.sae().w_dec.chunks_exact(8) {
+        let square: f32 = row.iter().map(|x| x * x).sum();
+        assert!((square - 1.0).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn says_what_is_not_finite_and_updates_nothing() {
+    let cases = [
+        (vec![f32::NAN; 4], LossTerm::Batch { row: 1 }),
+        (vec![1e30; 4], LossTerm::Mse),
+    ];
+    for (row, term) in cases {
+        let mut trainer = Trainer::new(
+            untrained("relu", (4, 9), 0, true),
+            TrainOptions::foote_mnist(),
+        )
+        .unwrap();
+        trainer.step(&normal(12, 0.0, 0)).unwrap();
+        let before = state(&mut trainer);
+        let mut batch = normal(12, 0.0, 1);
+        batch[4..8].copy_from_slice(&row);
+        assert_eq!(trainer.step(&batch), Err(Diverged { step: 1, term }));
+        assert_eq!(state(&mut trainer), before);
+    }
+    let message = Diverged {
+        step: 7,
+        term: LossTerm::NeLoss,
+    };
+    assert_eq!(message.to_string(), "ne_loss of step 7");
+}
+
+#[test]
+fn options_are_checked() {
+    let sae = || untrained("relu", (4, 9), 0, true);
+    let refuse = |options: TrainOptions| Trainer::new(sae(), options).unwrap_err().to_string();
+    let l1 = TrainOptions {
+        l1: -1.0,
+        ..TrainOptions::default()
+    };
+    assert_eq!(refuse(l1), "l1 must be a number not below 0, got -1");
+    let momentum = TrainOptions {
+        ne_momentum: 1.0,
+        ..TrainOptions::default()
+    };
+    assert_eq!(
+        refuse(momentum),
+        "ne_momentum must be a number in [0, 1), got 1"
+    );
+    let every = TrainOptions {
+        dead: DeadLatents::Resample { every: 0 },
+        ..TrainOptions::default()
+    };
+    assert_eq!(
+        refuse(every),
+        "resample_every must be a number of steps above 0, got 0"
+    );
+}
+
+#[test]
+fn resampling_revives() {
+    let mut sae = untrained("relu", (8, 24), 0, true);
+    sae.b_enc.iter_mut().take(12).for_each(|b| *b = -100.0);
+    let options = TrainOptions {
+        dead: DeadLatents::Resample { every: 5 },
+        dead_after_steps: 4,
+        ..TrainOptions::default()
+    };
+    let mut trainer = Trainer::new(sae, options).unwrap();
+    let losses: Vec<_> = (0..6)
+        .map(|i| trainer.step(&normal(256, 0.0, i)).unwrap())
+        .collect();
+    assert!(losses[4].n_dead >= 12);
+    assert!(losses[5].n_dead < 4, "{:?}", losses[5]);
+}
