@@ -57,6 +57,18 @@ fn names_are_unique_and_defaults_are_shown_and_in_range() {
                     .any(|other| shown.split(' ').next() == Some(other.name));
                 assert!(known, "{function}: {} {shown}", spec.name);
             }
+            let bound = spec.rules.iter().filter_map(|rule| match rule {
+                Rule::With(option, words) => Some((option, words)),
+                _ => None,
+            });
+            let instead = spec.instead.iter().map(|i| (&i.option, &i.words));
+            for (option, words) in bound.chain(instead) {
+                let other = table.iter().find(|other| other.name == *option);
+                let other = other.unwrap_or_else(|| panic!("{function}: {option}"));
+                for word in *words {
+                    read(other, word).expect("a word of the other option");
+                }
+            }
         }
     }
 }

@@ -153,6 +153,17 @@ fn configurations_that_are_not_ours() {
         &["n_layer of at least 1 is required, got 0"],
     );
     refuses_config("n_embd", json!("8"), &["config.json", "8"]);
+    // Sizes are held against the tensors before anything is sized by them.
+    let layers = "n_layer must be at most the number of tensors, ";
+    for huge in [1_000_000_000_000_000_u64, 1 << 63] {
+        let got = format!("got {huge}");
+        refuses_config("n_layer", json!(huge), &[layers, &got]);
+        for name in ["n_embd", "n_positions", "vocab_size", "n_inner"] {
+            refuses_config(name, json!(huge), &["tensor", "is required, got ["]);
+        }
+    }
+    refuses_config("n_layer", json!(1e15), &["config.json", "1000000000000000"]);
+    refuses_config("n_layer", json!(-1), &["config.json", "-1"]);
     refuses_config(
         "tie_word_embeddings",
         json!(false),

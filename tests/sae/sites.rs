@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::database::{Db, root};
+use super::database::{Db, root, shared};
 
 /// A run of the documents that the reference read.
 async fn with_run(options: &str) -> Db {
@@ -256,4 +256,32 @@ async fn rows_are_taken_as_they_are_and_the_message_says_so() {
             "{message}"
         );
     }
+}
+
+/// Two published-looking autoencoders of a small model, where the cases lie beside the project.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cases_of_a_wrong_site_are_read_where_they_say() {
+    let cases = root("../shared/cases/saes/01-wrong-site");
+    let model = shared("gpt2-wikitext-tiny");
+    if !cases.exists() || !model.exists() {
+        return;
+    }
+    let db = Db::new().await;
+    let ingest = |run: &str, options: &str| {
+        let corpus = shared("wikitext-2/valid.txt");
+        let (model, corpus) = (model.display(), corpus.display());
+        format!("SELECT * FROM ingest('{run}', '{model}', '{corpus}', {{max_documents: 8{options}}})")
+    };
+    db.query(&ingest("plain", "")).await;
+    let (saelens, dictionary) = (cases.join("resid_pre"), cases.join("k_dl"));
+    let message = db.refused(&import(&saelens, 2, "")).await;
+    assert!(message.contains("bos must be that of run 'plain', false, got true"), "{message}");
+    let message = db.refused(&import(&dictionary, 2, "")).await;
+    assert!(message.contains("got EleutherAI/pythia-70m-deduped: say model_name"), "{message}");
+    let message = db.text(&import(&dictionary, 2, ", model_name: 'gpt2-wikitext-tiny'")).await;
+    assert!(message.contains("read at blocks.2.resid.post, as the file says"), "{message}");
+    let db = Db::new().await;
+    db.query(&ingest("short", ", bos: true, context: 64")).await;
+    let message = db.text(&import(&saelens, 2, "")).await;
+    assert!(message.contains("read at blocks.2.resid.pre, as the file says"), "{message}");
 }
