@@ -30,64 +30,28 @@ pub struct TrainRequest {
     pub options: Options,
 }
 
-/// Widths of the hidden layers.
-const HIDDEN: Key<Vec<usize>> = Key::new(
-    "hidden",
-    Kind::Wholes {
-        from: 1,
-        to: 65_536,
-        most: 16,
-    },
-    Usual::Wholes(&[64]),
-    "widths of the hidden layers",
-);
-/// How often each image is seen.
-const EPOCHS: Key<usize> = Key::count(
-    "epochs",
-    1,
-    (1 << 31) - 1,
-    3,
-    "how often each image is seen",
-);
-/// Images of a step.
-const BATCH_SIZE: Key<usize> = Key::count("batch_size", 1, 65_536, 128, "images of a step");
-/// Length of a step.
-const LEARNING_RATE: Key<f64> = Key::new(
-    "learning_rate",
-    Kind::above(0.0),
-    Usual::Number(1e-3),
-    "length of a step of AdamW",
-);
-/// Decoupled weight decay.
-const WEIGHT_DECAY: Key<f64> = Key::new(
-    "weight_decay",
-    Kind::from(0.0),
-    Usual::Number(0.01),
-    "decoupled weight decay",
-);
-/// Decides the first weights and the order of the images.
-const SEED: Key<u64> = Key::new(
-    "seed",
-    Kind::Whole {
-        from: 0,
-        to: (1 << 63) - 1,
-    },
-    Usual::Whole(0),
-    "decides the first weights and the order of the images",
-);
-/// Whether a model of the same name is replaced.
-const REPLACE: Key<bool> = Key::flag("replace", "whether a model of the same name is replaced");
+/// An option a line.
+#[rustfmt::skip]
+mod keys {
+    use super::*;
 
-/// The options of `train_mlp`.
-pub const TRAIN_MLP: [Spec; 7] = [
-    HIDDEN.spec,
-    EPOCHS.spec,
-    BATCH_SIZE.spec,
-    LEARNING_RATE.spec,
-    WEIGHT_DECAY.spec,
-    SEED.spec,
-    REPLACE.spec,
-];
+    pub(super) const HIDDEN: Key<Vec<usize>> = Key::new("hidden", Kind::Wholes { from: 1, to: 65_536, most: 16 }, Usual::Wholes(&[64]), "widths of the hidden layers");
+    pub(super) const EPOCHS: Key<usize> = Key::count("epochs", 1, (1 << 31) - 1, 3, "how often each image is seen");
+    pub(super) const BATCH_SIZE: Key<usize> = Key::count("batch_size", 1, 65_536, 128, "images of a step");
+    pub(super) const LEARNING_RATE: Key<f64> = Key::new("learning_rate", Kind::above(0.0), Usual::Number(1e-3), "length of a step of AdamW");
+    pub(super) const WEIGHT_DECAY: Key<f64> = Key::new("weight_decay", Kind::from(0.0), Usual::Number(0.01), "decoupled weight decay");
+    pub(super) const SEED: Key<u64> = Key::new("seed", Kind::Whole { from: 0, to: (1 << 63) - 1 }, Usual::Whole(0), "decides the first weights and the order of the images");
+    pub(super) const REPLACE: Key<bool> = Key::flag("replace", "whether a model of the same name is replaced");
+
+    /// The options of `train_mlp`.
+    pub const TRAIN_MLP: [Spec; 7] = [
+        HIDDEN.spec, EPOCHS.spec, BATCH_SIZE.spec, LEARNING_RATE.spec, WEIGHT_DECAY.spec, SEED.spec,
+        REPLACE.spec,
+    ];
+}
+
+pub use keys::TRAIN_MLP;
+use keys::*;
 
 /// Numbers of all matrices together, of which training holds four copies: 1 GiB each.
 const MOST_WEIGHTS: usize = 1 << 28;

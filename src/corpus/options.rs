@@ -29,72 +29,32 @@ impl Word for Split {
     }
 }
 
-/// Most tokens of a document.
-pub const CONTEXT: Key<usize> = Key::count(
-    "context",
-    1,
-    MOST_TOKENS,
-    128,
-    "tokens a document has at most, at most the model's positions; longer texts are cut into consecutive documents",
-);
-/// Fewest tokens of a document.
-pub const MIN_TOKENS: Key<usize> = Key::count(
-    "min_tokens",
-    1,
-    MOST_TOKENS,
-    1,
-    "documents of fewer tokens are dropped; at most context",
-);
-/// Documents the model reads at once.
-pub const BATCH_SIZE: Key<usize> = Key::count(
-    "batch_size",
-    1,
-    65_536,
-    16,
-    "documents the model reads at once; changes speed and memory, not results",
-);
-/// Most documents.
-pub const MAX_DOCUMENTS: Key<Option<usize>> = Key::new(
-    "max_documents",
-    Kind::Whole {
-        from: 1,
-        to: (1 << 31) - 1,
-    },
-    Usual::Nothing,
-    "documents after which the rest of the corpus is left out",
-);
-/// Whether each document begins with the model's first token.
-pub const BOS: Key<bool> = Key::flag(
-    "bos",
-    "begin each document with the model's first token, which is never a key token",
-);
-/// The column that holds the text.
-pub const COLUMN: Key<String> = Key::new(
-    "column",
-    Kind::Text,
-    Usual::Text("text"),
-    "where .jsonl and .parquet hold the text; their other columns are kept in documents",
-);
-/// Which images of a folder are read; all where it is left out.
-pub const SPLIT: Key<Option<Split>> = Key::some_word(
-    "split",
-    Usual::Nothing,
-    "which images of a folder are read: the training ones, the test ones, or the one after the other (when left out)",
-);
+/// An option a line.
+#[rustfmt::skip]
+#[expect(missing_docs, reason = "an option's line says what it means")]
+mod keys {
+    use super::*;
+
+    pub const CONTEXT: Key<usize> = Key::count("context", 1, MOST_TOKENS, 128, "tokens a document has at most, at most the model's positions; longer texts are cut into consecutive documents");
+    pub const MIN_TOKENS: Key<usize> = Key::count("min_tokens", 1, MOST_TOKENS, 1, "documents of fewer tokens are dropped; at most context");
+    pub const BATCH_SIZE: Key<usize> = Key::count("batch_size", 1, 65_536, 16, "documents the model reads at once; changes speed and memory, not results");
+    pub const MAX_DOCUMENTS: Key<Option<usize>> = Key::new("max_documents", Kind::Whole { from: 1, to: (1 << 31) - 1 }, Usual::Nothing, "documents after which the rest of the corpus is left out");
+    pub const BOS: Key<bool> = Key::flag("bos", "begin each document with the model's first token, which is never a key token");
+    pub const COLUMN: Key<String> = Key::new("column", Kind::Text, Usual::Text("text"), "where .jsonl and .parquet hold the text; their other columns are kept in documents");
+    pub const SPLIT: Key<Option<Split>> = Key::some_word("split", Usual::Nothing, "which images of a folder are read: the training ones, the test ones, or the one after the other (when left out)");
+
+    /// The options that say how a corpus is cut into documents, and how many of them the model reads at once.
+    pub const CORPUS: [Spec; 7] = [
+        CONTEXT.spec, MIN_TOKENS.spec, BATCH_SIZE.spec, MAX_DOCUMENTS.spec, BOS.spec, COLUMN.spec,
+        SPLIT.spec,
+    ];
+}
+
+pub use keys::*;
 
 /// No model reads more positions. Chosen: eight times those of today's longest.
 pub const MOST_TOKENS: u64 = 1 << 20;
 
-/// The options that say how a corpus is cut into documents, and how many of them the model reads at once.
-pub const CORPUS: [Spec; 7] = [
-    CONTEXT.spec,
-    MIN_TOKENS.spec,
-    BATCH_SIZE.spec,
-    MAX_DOCUMENTS.spec,
-    BOS.spec,
-    COLUMN.spec,
-    SPLIT.spec,
-];
 /// Those of them that say something of texts.
 pub(super) const OF_TEXTS: [Spec; 4] = [CONTEXT.spec, MIN_TOKENS.spec, BOS.spec, COLUMN.spec];
 

@@ -61,8 +61,10 @@ pub fn ingest(
     let message = format!("reading {}", request.corpus.display());
     report.begin("tokenize", None, message)?;
     let model_path = store.resolve_model(&request.model)?;
+    let loaded = load(&model_path)?;
+    check_effect(options, loaded.model.as_ref())?;
     let mut reader = CorpusReader::read(
-        load(&model_path)?,
+        loaded,
         &request.corpus,
         options,
         Target::Run(&mut run),
@@ -71,7 +73,6 @@ pub fn ingest(
             report.tick()
         },
     )?;
-    check_effect(options, reader.model())?;
     let maxima = request.max_activations.as_ref();
     let pick = Pick {
         options,

@@ -15,110 +15,38 @@ use crate::corpus::{
 use crate::models::LayerNorm;
 use crate::options::{Key, Kind, Options, Rule, Spec, Usual, Word};
 
-/// Share of a neuron's maximum that makes an example.
-pub const ACTIVATION_THRESHOLD: Key<f64> = Key::new(
-    "activation_threshold",
-    Kind::Number {
-        from: 0.0,
-        above: true,
-        to: 1.0,
-        below: false,
-    },
-    Usual::Number(0.75),
-    "share of a neuron's maximum at which a document is a dataset example",
-);
-/// Most examples of a neuron.
-pub const MAX_EXAMPLES: Key<usize> = Key::count(
-    "max_examples",
-    1,
-    (1 << 31) - 1,
-    100,
-    "dataset examples a neuron keeps at most",
-);
-/// Which examples are kept.
-pub const ORDER: Key<Order> = Key::word(
-    "order",
-    Usual::Text("corpus"),
-    "which examples are kept: the first ones of the corpus, or those of highest activation",
-);
-/// Activation that makes an example, in place of the share.
-pub const MIN_ACTIVATION: Key<Option<f64>> = Key::new(
-    "min_activation",
-    Kind::above(0.0),
-    Usual::Nothing,
-    "activation at which a document is an example, in place of activation_threshold",
-)
-.rules(&[
-    Rule::Without("activation_threshold"),
-    Rule::Without("max_activations"),
-]);
-/// Tokens kept before and after the key token.
-pub const WINDOW: Key<usize> = Key::count(
-    "window",
-    0,
-    MOST_TOKENS,
-    10,
-    "tokens kept before and after the key token, for display",
-);
-/// Whether the vectors before the key token are kept, too.
-pub const WINDOW_VECTORS: Key<bool> = Key::flag(
-    "window_vectors",
-    "keep what neurons received at the tokens before the key token too, for embedding: 'weighted'; the store grows by \
-     up to every token's vector",
-);
-/// Where the layer norm's scale and bias are counted.
-pub const LAYER_NORM: Key<LayerNorm> = Key::word(
-    "layer_norm",
-    Usual::Text("folded"),
-    "whether the layer norm's scale and bias count as weights (folded) or as input (raw)",
-);
-/// Whether a run of the same name is replaced.
-pub const REPLACE: Key<bool> = Key::flag("replace", "whether a run of the same name is replaced");
-/// The table of maxima, as it was written; its rows are [`MaxActivations`].
-pub const MAX_ACTIVATIONS: Key<Option<String>> = Key::new(
-    "max_activations",
-    Kind::Table,
-    Usual::Nothing,
-    "maxima that take the place of those found in the corpus: layer, neuron, max_activation",
-);
-/// The nonlinearity of imported neurons.
-pub const ACTIVATION_FUNCTION: Key<Option<Activation>> = Key::some_word(
-    "activation_function",
-    Usual::Nothing,
-    "the nonlinearity of every layer; where L.activations is missing it is applied to h * w_in + b_in",
-);
+/// An option a line.
+#[rustfmt::skip]
+#[expect(missing_docs, reason = "an option's line says what it means")]
+mod keys {
+    use super::*;
 
-/// The options of ingest.
-pub const INGEST: [Spec; 16] = [
-    CONTEXT.spec,
-    ACTIVATION_THRESHOLD.spec,
-    MAX_EXAMPLES.spec,
-    ORDER.spec,
-    MIN_TOKENS.spec,
-    MIN_ACTIVATION.spec,
-    BATCH_SIZE.spec,
-    MAX_DOCUMENTS.spec,
-    BOS.spec,
-    WINDOW.spec,
-    WINDOW_VECTORS.spec,
-    LAYER_NORM.spec,
-    COLUMN.spec,
-    SPLIT.spec,
-    REPLACE.spec,
-    MAX_ACTIVATIONS.spec,
-];
-/// The options of an import.
-pub const IMPORT_RUN: [Spec; 9] = [
-    ACTIVATION_FUNCTION.spec,
-    ACTIVATION_THRESHOLD.spec,
-    MAX_EXAMPLES.spec,
-    ORDER.spec,
-    MIN_ACTIVATION.spec,
-    WINDOW.spec,
-    WINDOW_VECTORS.spec,
-    REPLACE.spec,
-    MAX_ACTIVATIONS.spec,
-];
+    pub const ACTIVATION_THRESHOLD: Key<f64> = Key::new("activation_threshold", Kind::Number { from: 0.0, above: true, to: 1.0, below: false }, Usual::Number(0.75), "share of a neuron's maximum at which a document is a dataset example");
+    pub const MAX_EXAMPLES: Key<usize> = Key::count("max_examples", 1, (1 << 31) - 1, 100, "dataset examples a neuron keeps at most");
+    pub const ORDER: Key<Order> = Key::word("order", Usual::Text("corpus"), "which examples are kept: the first ones of the corpus, or those of highest activation");
+    pub const MIN_ACTIVATION: Key<Option<f64>> = Key::new("min_activation", Kind::above(0.0), Usual::Nothing, "activation at which a document is an example, in place of activation_threshold")
+        .rules(&[Rule::Without("activation_threshold"), Rule::Without("max_activations")]);
+    pub const WINDOW: Key<usize> = Key::count("window", 0, MOST_TOKENS, 10, "tokens kept before and after the key token, for display");
+    pub const WINDOW_VECTORS: Key<bool> = Key::flag("window_vectors", "keep what neurons received at the tokens before the key token too, for embedding: 'weighted'; the store grows by up to every token's vector");
+    pub const LAYER_NORM: Key<LayerNorm> = Key::word("layer_norm", Usual::Text("folded"), "whether the layer norm's scale and bias count as weights (folded) or as input (raw)");
+    pub const REPLACE: Key<bool> = Key::flag("replace", "whether a run of the same name is replaced");
+    pub const MAX_ACTIVATIONS: Key<Option<String>> = Key::new("max_activations", Kind::Table, Usual::Nothing, "maxima that take the place of those found in the corpus: layer, neuron, max_activation");
+    pub const ACTIVATION_FUNCTION: Key<Option<Activation>> = Key::some_word("activation_function", Usual::Nothing, "the nonlinearity of every layer; where L.activations is missing it is applied to h * w_in + b_in");
+
+    /// The options of ingest.
+    pub const INGEST: [Spec; 16] = [
+        CONTEXT.spec, ACTIVATION_THRESHOLD.spec, MAX_EXAMPLES.spec, ORDER.spec, MIN_TOKENS.spec,
+        MIN_ACTIVATION.spec, BATCH_SIZE.spec, MAX_DOCUMENTS.spec, BOS.spec, WINDOW.spec,
+        WINDOW_VECTORS.spec, LAYER_NORM.spec, COLUMN.spec, SPLIT.spec, REPLACE.spec, MAX_ACTIVATIONS.spec,
+    ];
+    /// The options of an import.
+    pub const IMPORT_RUN: [Spec; 9] = [
+        ACTIVATION_FUNCTION.spec, ACTIVATION_THRESHOLD.spec, MAX_EXAMPLES.spec, ORDER.spec,
+        MIN_ACTIVATION.spec, WINDOW.spec, WINDOW_VECTORS.spec, REPLACE.spec, MAX_ACTIVATIONS.spec,
+    ];
+}
+
+pub use keys::*;
 
 /// Which of a neuron's examples are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -270,18 +270,38 @@ async fn the_cases_of_a_wrong_site_are_read_where_they_say() {
     let ingest = |run: &str, options: &str| {
         let corpus = shared("wikitext-2/valid.txt");
         let (model, corpus) = (model.display(), corpus.display());
-        format!("SELECT * FROM ingest('{run}', '{model}', '{corpus}', {{max_documents: 8{options}}})")
+        format!(
+            "SELECT * FROM ingest('{run}', '{model}', '{corpus}', {{max_documents: 8{options}}})"
+        )
     };
     db.query(&ingest("plain", "")).await;
     let (saelens, dictionary) = (cases.join("resid_pre"), cases.join("k_dl"));
     let message = db.refused(&import(&saelens, 2, "")).await;
-    assert!(message.contains("bos must be that of run 'plain', false, got true"), "{message}");
+    assert!(
+        message.contains("bos must be that of run 'plain', false, got true"),
+        "{message}"
+    );
     let message = db.refused(&import(&dictionary, 2, "")).await;
-    assert!(message.contains("got EleutherAI/pythia-70m-deduped: say model_name"), "{message}");
-    let message = db.text(&import(&dictionary, 2, ", model_name: 'gpt2-wikitext-tiny'")).await;
-    assert!(message.contains("read at blocks.2.resid.post, as the file says"), "{message}");
+    assert!(
+        message.contains("got EleutherAI/pythia-70m-deduped: say model_name"),
+        "{message}"
+    );
+    let message = db
+        .text(&import(
+            &dictionary,
+            2,
+            ", model_name: 'gpt2-wikitext-tiny'",
+        ))
+        .await;
+    assert!(
+        message.contains("read at blocks.2.resid.post, as the file says"),
+        "{message}"
+    );
     let db = Db::new().await;
     db.query(&ingest("short", ", bos: true, context: 64")).await;
     let message = db.text(&import(&saelens, 2, "")).await;
-    assert!(message.contains("read at blocks.2.resid.pre, as the file says"), "{message}");
+    assert!(
+        message.contains("read at blocks.2.resid.pre, as the file says"),
+        "{message}"
+    );
 }
