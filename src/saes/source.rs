@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
+use serde_json::Value;
 
 use super::publish::Vectors;
-use crate::corpus::{CORPUS, CorpusReader, MAX_DOCUMENTS, ModelVectors, SPLIT, Split};
+use crate::corpus::{
+    BOS, CONTEXT, CORPUS, CorpusReader, MAX_DOCUMENTS, ModelVectors, SPLIT, Split,
+};
 use crate::jobs::JobContext;
 use crate::models::{HookPoint, Site};
 use crate::options::Options;
@@ -108,6 +111,19 @@ pub fn layer_vectors(
     })
 }
 
+/// Documents as an imported autoencoder's file says it was trained on, and never longer ones.
+fn as_trained(sae: &SaeManifest) -> Options {
+    let said = |name: &str| sae.foreign.get(name);
+    let options = Options::default();
+    let usual = options.get(CONTEXT);
+    let context = said("context_size").and_then(Value::as_u64);
+    let context = context.map_or(usual, |most| usual.min(most as usize));
+    let bos = said("prepend_bos")
+        .and_then(Value::as_bool)
+        .unwrap_or(false);
+    options.usually(CONTEXT, context).usually(BOS, bos)
+}
+
 /// The model an autoencoder reads, over its run's corpus or another one, and the hook.
 ///
 /// Errors: it reads a table; model or corpus are not where they were.
@@ -118,7 +134,7 @@ pub fn sae_reader(
     context: &JobContext,
 ) -> Result<(CorpusReader, HookPoint)> {
     if let (Some(model), Some(hook), Some(corpus)) = (&other.model, other.hook, &other.corpus) {
-        let options = other.over(Options::default());
+        let options = other.over(as_trained(sae));
         let model = store.resolve_model(model.as_ref())?;
         let reader = CorpusReader::open(&model, corpus, &options, &mut || context.tick());
         return Ok((reader?, hook));

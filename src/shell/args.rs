@@ -66,7 +66,7 @@ pub enum Action {
         model: String,
         /// Corpus file: .txt, .jsonl or .parquet
         corpus: String,
-        /// Options of the function ingest; numbers, true, false and [lists] keep their type, 'quotes' make text
+        /// Options of the function ingest, which \d ingest lists
         #[arg(value_name = "KEY=VALUE")]
         options: Vec<String>,
     },

@@ -258,6 +258,41 @@ async fn rows_are_taken_as_they_are_and_the_message_says_so() {
     }
 }
 
+/// Measured over a model, an autoencoder of rows is shown the documents that its file says it was trained on.
+#[tokio::test(flavor = "multi_thread")]
+async fn measuring_goes_by_the_first_token_and_context_of_the_file() {
+    let db = Db::new().await;
+    let said =
+        json!({"hook_name": "blocks.2.hook_resid_pre", "prepend_bos": true, "context_size": 64});
+    let folder = saelens(&db, said);
+    let (model, corpus) = (
+        root("tests/data/demo/model"),
+        root("tests/data/demo/corpus.jsonl"),
+    );
+    let (model, corpus) = (model.display(), corpus.display());
+    let rows = |options: &str| {
+        format!(
+            "(SELECT vector FROM activations('{model}', '{corpus}', 'blocks.2.resid.pre', {{max_documents: 6{options}}}))"
+        )
+    };
+    let as_said = rows(", bos: true, context: 64");
+    db.query(&format!(
+        "SELECT * FROM import_sae('s', '{}', {as_said})",
+        folder.display()
+    ))
+    .await;
+    let mse = |source: String| {
+        format!("SELECT value FROM sae_metrics('s', {source}) WHERE metric = 'mse'")
+    };
+    let over_model = format!(
+        "{{model: '{model}', hook: 'blocks.2.resid.pre', corpus: '{corpus}', max_documents: 6}}"
+    );
+    let measured = db.number(&mse(over_model)).await;
+    let off = |other: f64| (measured / other - 1.0).abs();
+    assert!(off(db.number(&mse(as_said)).await) < 1e-5, "{measured}");
+    assert!(off(db.number(&mse(rows(""))).await) > 1e-3, "{measured}");
+}
+
 /// Two published-looking autoencoders of a small model, where the cases lie beside the project.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_cases_of_a_wrong_site_are_read_where_they_say() {

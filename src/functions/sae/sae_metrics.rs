@@ -147,6 +147,7 @@ impl TableFunction for SaeMetrics {
                 max_documents: options.get(MAX_DOCUMENTS),
             },
             dead_threshold: options.get(DEAD_THRESHOLD),
+            asks_for_dead: options.given(DEAD_THRESHOLD),
             column: options.get(VECTORS),
             written: relation.map_or_else(String::new, |relation| relation.written.clone()),
         };
@@ -187,6 +188,7 @@ struct Call {
     name: String,
     other: OtherCorpus,
     dead_threshold: f64,
+    asks_for_dead: bool,
     column: Option<String>,
     written: String,
 }
@@ -220,9 +222,14 @@ impl Call {
                 evaluate_model(sae, &mut reader, hook, context)?
             }
         };
-        if let Ok((run, layer)) = saes.layer(&self.name) {
-            let run = saes.store().run(&run)?;
-            metrics.push(dead(&run.max_activations(layer)?, self.dead_threshold));
+        match saes.layer(&self.name) {
+            Ok((run, layer)) => {
+                let run = saes.store().run(&run)?;
+                metrics.push(dead(&run.max_activations(layer)?, self.dead_threshold));
+            }
+            // Without its layer nothing is known of the training.
+            Err(error) if self.asks_for_dead => return Err(error),
+            Err(_) => {}
         }
         rows_of(&self.name, &metrics)
     }
