@@ -1,9 +1,6 @@
 //! A store of any size that looks like an ingested model: every layer's vectors are a few topics plus noise, and a
 //! neuron's examples are positions drawn from all of the layer's, so that neurons share vectors as they do in life.
 
-#[path = "../../udfs/benches/normal/mod.rs"]
-mod normal;
-
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,8 +11,8 @@ use datafusion::arrow::array::{
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::error::Result;
-use normal::Normal;
 use polysema::store::{RunManifest, RunWriter, Store, Table, schema};
+use polysema_kernels::random::Random;
 
 const N_TOPICS: usize = 10;
 const NOISE: f64 = 0.7;
@@ -120,8 +117,8 @@ fn write_layer(writer: &mut RunWriter, layer: usize, shape: Shape) -> Result<()>
         positions,
         ..
     } = shape;
-    let mut normal = Normal(layer as u64);
-    let topics: Vec<Vec<f64>> = (0..N_TOPICS).map(|_| normal.vector(d)).collect();
+    let mut random = Random::new(layer as u64);
+    let topics: Vec<Vec<f64>> = (0..N_TOPICS).map(|_| vector(&mut random, d)).collect();
 
     let schema = schema::vectors(d);
     let mut table = writer.table(Table::Vectors, Some(layer), Arc::clone(&schema))?;
@@ -130,8 +127,8 @@ fn write_layer(writer: &mut RunWriter, layer: usize, shape: Shape) -> Result<()>
         let n = batch.min(positions - start);
         let mut values = Vec::with_capacity(n * d);
         for _ in 0..n {
-            let topic = &topics[normal.below(N_TOPICS)];
-            values.extend(topic.iter().map(|x| (x + NOISE * normal.sample()) as f32));
+            let topic = &topics[random.index(N_TOPICS)];
+            values.extend(topic.iter().map(|x| (x + NOISE * random.normal()) as f32));
         }
         let item = Arc::new(Field::new_list_field(DataType::Float32, false));
         let values = Arc::new(Float32Array::from(values));
@@ -147,7 +144,15 @@ fn write_layer(writer: &mut RunWriter, layer: usize, shape: Shape) -> Result<()>
     let mut table = writer.table(Table::Neurons, Some(layer), Arc::clone(&schema))?;
     for start in (0..neurons).step_by(batch) {
         let n = batch.min(neurons - start);
-        let mut weights = || lists(normal.vector(n * d).iter().map(|&x| x as f32).collect(), d);
+        let mut weights = || {
+            lists(
+                vector(&mut random, n * d)
+                    .iter()
+                    .map(|&x| x as f32)
+                    .collect(),
+                d,
+            )
+        };
         let columns = vec![
             ints(vec![layer; n]),
             ints(start..start + n),
@@ -171,7 +176,7 @@ fn write_layer(writer: &mut RunWriter, layer: usize, shape: Shape) -> Result<()>
         let mut place = Vec::with_capacity(n * examples);
         for _ in 0..n {
             // In corpus order, as the first examples of a corpus are.
-            let mut drawn: Vec<_> = (0..examples).map(|_| normal.below(positions)).collect();
+            let mut drawn: Vec<_> = (0..examples).map(|_| random.index(positions)).collect();
             drawn.sort_unstable();
             place.extend(drawn);
         }
@@ -192,4 +197,9 @@ fn write_layer(writer: &mut RunWriter, layer: usize, shape: Shape) -> Result<()>
         table.write(&RecordBatch::try_new(Arc::clone(&schema), columns)?)?;
     }
     table.finish()
+}
+
+/// `d` standard normal numbers.
+fn vector(random: &mut Random, d: usize) -> Vec<f64> {
+    (0..d).map(|_| random.normal()).collect()
 }

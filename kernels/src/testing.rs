@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// SplitMix64.
+/// The crate's random numbers from the seed in the field, with what tests make of them.
 pub(super) struct Random(pub(super) u64);
 
 impl Random {
     /// Uniform in [0, 1).
     pub(super) fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+        let mut stream = crate::random::Random::new(self.0);
+        let found = stream.uniform();
+        self.0 = stream.state();
+        found
     }
 
     /// Below `end`.

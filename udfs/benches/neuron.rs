@@ -2,12 +2,11 @@
 //! core. The peer is `shared/bench/peer_hac.py`, whose recipe for the data this is: ten topics plus noise, times a
 //! weight vector.
 
-mod normal;
-
 use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
-use normal::Normal;
+use polysema_kernels::network::matmul::{Matrix, Output, Parallelism, multiply};
+use polysema_kernels::random::Random;
 use polysema_kernels::{CosineDistances, Linkage, Linker, flat_clusters, polysemanticity};
 
 const THRESHOLD: f64 = 0.5;
@@ -30,15 +29,16 @@ impl Neuron {
 }
 
 fn neurons(n: usize, d: usize) -> Vec<Neuron> {
-    let mut normal = Normal(0);
-    let topics: Vec<Vec<f64>> = (0..N_TOPICS).map(|_| normal.vector(d)).collect();
+    let mut random = Random::new(0);
+    let vector = |random: &mut Random| (0..d).map(|_| random.normal()).collect::<Vec<f64>>();
+    let topics: Vec<Vec<f64>> = (0..N_TOPICS).map(|_| vector(&mut random)).collect();
     let neuron = |_| {
         let mut h = Vec::with_capacity(n * d);
         for _ in 0..n {
-            let topic = &topics[normal.below(N_TOPICS)];
-            h.extend(topic.iter().map(|x| (x + NOISE * normal.sample()) as f32));
+            let topic = &topics[random.index(N_TOPICS)];
+            h.extend(topic.iter().map(|x| (x + NOISE * random.normal()) as f32));
         }
-        let w = normal.vector(d).iter().map(|&x| x as f32).collect();
+        let w = vector(&mut random).iter().map(|&x| x as f32).collect();
         Neuron { h, w }
     };
     (0..N_NEURONS).map(neuron).collect()
@@ -80,6 +80,24 @@ fn bench(c: &mut Criterion) {
                     .compute(&rows[i], Some(&neurons[i].w))
                     .expect("finite");
                 black_box(distances.condensed());
+            });
+        });
+        // What the product alone would take by the library that is linked anyway: the embeddings made, then all pairs,
+        // either order of each, without norms or distances.
+        let mut embeddings = vec![0.0; n * d];
+        let mut products = vec![0.0; n * n];
+        group.bench_function(id("gram_by_gemm"), |b| {
+            b.iter(|| {
+                let Neuron { h, w } = &neurons[next()];
+                for (e, h) in embeddings.chunks_exact_mut(d).zip(h.chunks_exact(d)) {
+                    e.iter_mut()
+                        .zip(h.iter().zip(w))
+                        .for_each(|(e, (h, w))| *e = h * w);
+                }
+                let e = Matrix::new(&embeddings, n, d, d);
+                let (one, to) = (Parallelism::None, Output::Replace);
+                multiply(e, e.transposed(), 1.0, to, &mut products, one);
+                black_box(&products);
             });
         });
 

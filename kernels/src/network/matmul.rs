@@ -15,8 +15,14 @@ pub struct Matrix<'a> {
 impl<'a> Matrix<'a> {
     /// Rows of `cols` values that begin `row_stride` apart.
     pub fn new(values: &'a [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
-        let last = (rows.max(1) - 1) * row_stride + cols;
-        assert!(last <= values.len(), "a matrix lies inside its slice");
+        // What wraps would pass for a small matrix and be read far outside.
+        let last = (rows.max(1) - 1)
+            .checked_mul(row_stride)
+            .and_then(|start| start.checked_add(cols));
+        assert!(
+            last.is_some_and(|last| last <= values.len()),
+            "a matrix lies inside its slice"
+        );
         Self {
             values,
             rows,
@@ -28,7 +34,10 @@ impl<'a> Matrix<'a> {
 
     /// `n` rows from row `start` on.
     pub fn rows(self, start: usize, n: usize) -> Self {
-        assert!(start + n <= self.rows, "rows lie inside their matrix");
+        assert!(
+            start <= self.rows && n <= self.rows - start,
+            "rows lie inside their matrix"
+        );
         Self {
             values: &self.values[start * self.row_stride..],
             rows: n,
@@ -68,7 +77,7 @@ pub fn multiply(
 ) {
     let (m, k, n) = (lhs.rows, lhs.cols, rhs.cols);
     assert!(
-        k == rhs.rows && out.len() == m * n,
+        k == rhs.rows && m.checked_mul(n) == Some(out.len()),
         "the shapes of a product fit"
     );
     // SAFETY: both views lie inside their slices by construction, `out` holds m n values, none overlap because
@@ -140,4 +149,39 @@ pub fn product(
     };
     let lhs = Matrix::new(x, x.len() / d_in, d_in, d_in);
     multiply(lhs, weight, 1.0, output, out, Parallelism::Rayon(0));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "a matrix lies inside its slice")]
+    fn a_stride_whose_rows_wrap_is_refused() {
+        // 2 * 2^63 is 0 in 64 bits.
+        Matrix::new(&[1.0; 4], 3, 4, 1 << (usize::BITS - 1));
+    }
+
+    #[test]
+    #[should_panic(expected = "rows lie inside their matrix")]
+    fn a_start_that_wraps_is_refused() {
+        Matrix::new(&[1.0; 4], 2, 2, 2).rows(usize::MAX, 2);
+    }
+
+    #[test]
+    fn a_strided_product_equals_the_plain_sums() {
+        let a = [1.0, 2.0, 9.0, 3.0, 4.0, 9.0];
+        let b = [5.0, 6.0, 7.0, 8.0];
+        let (a, b) = (Matrix::new(&a, 2, 2, 3), Matrix::new(&b, 2, 2, 2));
+        let mut out = [1.0; 4];
+        multiply(
+            a,
+            b.transposed(),
+            2.0,
+            Output::Accumulate,
+            &mut out,
+            Parallelism::None,
+        );
+        assert_eq!(out, [35.0, 47.0, 79.0, 107.0]);
+    }
 }

@@ -2,6 +2,9 @@
 //!
 //! Every product is summed over the same places in the same order, so units that fuse give equal bits, and a product
 //! has the same bits in either order of its rows.
+//!
+//! The crate gemm, which the networks use, takes 1.7 times as long for the whole work on 100 rows of 768
+//! (`cargo bench --workspace --bench neuron -- n100_d768` shows it beside): it multiplies every pair twice.
 
 use super::block::{Block, ROWS, RUN, RowSource, SQUARE, STRETCH, Side, Take};
 use super::packed::add_stretch;
