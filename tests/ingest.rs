@@ -261,6 +261,9 @@ fn bad_input_is_refused_with_what_was_looked_for() {
         )
     );
     assert!(message.contains("empty.txt"));
+    // A column of what has none says nothing, even under its usual name.
+    let message = refused(&empty, &demo_model(), &[("column", "text")]);
+    assert!(message.contains("column must come with a corpus of rows, got "));
     let short = folder.path().join("short.jsonl");
     fs::write(&short, "{\"text\": \"two words\"}\n{\"text\": \"\"}\n").unwrap();
     let message = refused(&short, &demo_model(), &[("min_tokens", "100")]);
