@@ -6,6 +6,8 @@ mod database;
 mod interrupted;
 #[path = "sae/language_model.rs"]
 mod language_model;
+#[path = "sae/places.rs"]
+mod places;
 #[path = "sae/sites.rs"]
 mod sites;
 

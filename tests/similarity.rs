@@ -303,7 +303,7 @@ fn kept(root: &Path) -> Vec<String> {
                 .to_string_lossy()
                 .into_owned()
         })
-        .filter(|name| name.starts_with("kept-"))
+        .filter(|name| name.starts_with("cached-"))
         .collect();
     names.sort();
     names

@@ -169,7 +169,14 @@ fn kernels_know_only_numbers() {
 }
 
 /// Files of the engine's functions that are no function: the meaning of an argument, the rows of a job, codes.
-const SHARED: [&str; 5] = ["arguments", "codes", "sources", "row_vectors", "progress"];
+const SHARED: [&str; 6] = [
+    "arguments",
+    "codes",
+    "sources",
+    "row_vectors",
+    "progress",
+    "removal",
+];
 
 #[test]
 fn functions_do_not_lean_on_each_other() {

@@ -5,6 +5,7 @@ mod arguments;
 mod codes;
 mod model;
 mod progress;
+mod removal;
 mod row_vectors;
 mod sae;
 mod sources;

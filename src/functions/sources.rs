@@ -14,7 +14,9 @@ use super::row_vectors::RowVectors;
 use crate::jobs::{JobContext, named};
 use crate::models::Site;
 use crate::options::Options;
-use crate::saes::{HOOK, OF_LAYERS, VECTORS, Vectors, layer_vectors};
+use crate::saes::{
+    HOOK, MOVED_CORPUS, MOVED_MODEL, OF_LAYERS, Places, VECTORS, Vectors, layer_vectors,
+};
 use crate::store::{LayerRow, Run, Store};
 
 /// Kind of such an argument.
@@ -140,16 +142,22 @@ pub struct Place {
     pub column: Option<String>,
     /// The site in a layer.
     pub site: Option<Site>,
+    /// Where the layer's model and corpus are.
+    pub places: Places,
     /// A given option that says something of layers only.
     of_layers: Option<&'static str>,
 }
 
 impl Place {
-    /// Of options that have [`VECTORS`] and [`HOOK`].
+    /// Of options that have [`VECTORS`], [`HOOK`], [`MOVED_MODEL`] and [`MOVED_CORPUS`].
     pub fn of(options: &Options) -> Self {
         Self {
             column: options.get(VECTORS),
             site: options.get(HOOK),
+            places: Places {
+                model: options.get(MOVED_MODEL),
+                corpus: options.get(MOVED_CORPUS).map(Into::into),
+            },
             of_layers: options.any_given(&OF_LAYERS),
         }
     }
@@ -198,9 +206,14 @@ impl Resolved {
                 let table = RowVectors::try_new(rows, column, written.clone())?;
                 Ok(Vectors::Table(Box::new(table)))
             }
-            (Self::Layer { run, layer }, _) => {
-                layer_vectors(store, run.manifest(), layer, place.site, context)
-            }
+            (Self::Layer { run, layer }, _) => layer_vectors(
+                store,
+                run.manifest(),
+                layer,
+                place.site,
+                &place.places,
+                context,
+            ),
             (Self::Rows { written, .. }, None) => {
                 plan_err!("rows of {written} are required, got none")
             }

@@ -63,6 +63,8 @@ pub fn ingest(
     let model_path = store.resolve_model(&request.model)?;
     let loaded = load(&model_path)?;
     check_effect(options, loaded.model.as_ref())?;
+    // What cannot be written down is refused before the work.
+    let (model_source, corpus_source) = (model_path.source("")?, Source::of(&request.corpus, "")?);
     let mut reader = CorpusReader::read(
         loaded,
         &request.corpus,
@@ -101,9 +103,15 @@ pub fn ingest(
     let counts = run.counts();
     let manifest = RunManifest {
         run: request.run.clone(),
-        model: model_path.source(reader.model_hash())?,
+        model: Source {
+            hash: reader.model_hash().to_string(),
+            ..model_source
+        },
         architecture: model.architecture().to_string(),
-        corpus: Source::of(&request.corpus, reader.corpus_hash())?,
+        corpus: Source {
+            hash: reader.corpus_hash().to_string(),
+            ..corpus_source
+        },
         layer_norm: layer_norm.name().to_string(),
         options: recorded(options, maxima),
         versions: Versions::default(),

@@ -31,7 +31,7 @@ use crate::store::{
 };
 
 /// Kind of such a layer in the table `layers`.
-const KIND: &str = "sae";
+pub(super) const KIND: &str = "sae";
 /// Rows of a table that are observed between two prunings of candidates. Chosen, not tuned.
 const BLOCK_ROWS: usize = 1 << 10;
 

@@ -10,6 +10,7 @@ mod layer;
 mod observer;
 mod options;
 mod progress;
+mod removal;
 mod write;
 
 pub use import::{ImportRequest, import_run};
@@ -20,3 +21,4 @@ pub use options::{
     MAX_EXAMPLES, MIN_ACTIVATION, MaxActivations, ORDER, Order, REPLACE, WINDOW, WINDOW_VECTORS,
 };
 pub use progress::Progress;
+pub use removal::drop_sae;

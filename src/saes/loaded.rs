@@ -8,7 +8,7 @@ use datafusion::error::Result;
 use polysema_kernels::sae::Sae;
 
 use super::weights;
-use crate::store::{LayerRow, Store, StoredSae};
+use crate::store::{Store, StoredSae};
 
 /// One of them with what is known of it.
 #[derive(Debug)]
@@ -45,16 +45,13 @@ impl SaeLibrary {
     /// Errors: it has none.
     pub fn layer(&self, name: &str) -> Result<(String, i32)> {
         let facts = self.store.sae(name)?.manifest;
-        let (Some(run), Some(layer)) = (&facts.run, facts.layer) else {
-            return plan_err!("a run with the latents of '{name}' is required, got none");
-        };
-        // A run that was made again has lost them, and may have given their number to others.
-        let has = |row: &LayerRow| row.layer == layer && row.name == name && row.kind == "sae";
-        match self.store.run(run).and_then(|run| run.layers()) {
-            Ok(rows) if rows.iter().any(has) => Ok((run.clone(), layer)),
-            _ => plan_err!(
-                "run '{run}' with the latents of '{name}' as layer {layer} is required, got it without \
-                 them: train or import it again"
+        let run = facts.run.unwrap_or_default();
+        match facts.layer {
+            Some(layer) => Ok((run, layer)),
+            // A run that was made again has lost it.
+            None => plan_err!(
+                "run '{run}' with the latents of '{name}' as a layer is required, got it without them: train or import \
+                 it again"
             ),
         }
     }
@@ -69,6 +66,8 @@ impl SaeLibrary {
             return Ok(Arc::clone(found));
         }
         let sae = weights::load(&stored)?;
+        // In memory it needs no file any more, which may be in the way of who replaces the run.
+        let stored = stored.let_go();
         let found = Arc::new(LoadedSae { stored, sae });
         loaded.insert(name.to_string(), Arc::clone(&found));
         Ok(found)

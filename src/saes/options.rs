@@ -37,6 +37,20 @@ pub const HOOK: Key<Option<Site>> = Key::some_word(
     Usual::Said("mlp.out, of a classifier mlp.post"),
     "the place in the layer whose vectors are read",
 );
+/// Where a layer's model is now.
+pub const MOVED_MODEL: Key<Option<String>> = Key::new(
+    "model",
+    Kind::Text,
+    Usual::Said("where it was"),
+    "where the run's model is now",
+);
+/// Where a layer's corpus is now.
+pub const MOVED_CORPUS: Key<Option<String>> = Key::new(
+    "corpus",
+    Kind::Text,
+    Usual::Said("where it was"),
+    "where the run's corpus is now",
+);
 /// The column of vectors.
 pub const VECTORS: Key<Option<String>> = Key::new(
     "column",
@@ -289,9 +303,11 @@ pub(super) const RESUME: Key<bool> = Key::new(
 );
 
 /// The options of `train_sae`.
-pub const TRAIN_SAE: [Spec; 40] = [
+pub const TRAIN_SAE: [Spec; 42] = [
     PRESET.spec,
     HOOK.spec,
+    MOVED_MODEL.spec,
+    MOVED_CORPUS.spec,
     VECTORS.spec,
     D_SAE.spec,
     EXPANSION.spec,
@@ -357,11 +373,13 @@ pub(super) const CONTEXT: Key<Option<usize>> = Key::new(
 );
 
 /// The options of `import_sae`.
-pub const IMPORT_SAE: [Spec; 12] = [
+pub const IMPORT_SAE: [Spec; 14] = [
     HOOK.usually(Usual::Said(
         "what the file says, else mlp.out, of a classifier mlp.post",
     ))
     .spec,
+    MOVED_MODEL.spec,
+    MOVED_CORPUS.spec,
     MODEL_NAME.spec,
     BOS.spec,
     CONTEXT.spec,
@@ -375,8 +393,10 @@ pub const IMPORT_SAE: [Spec; 12] = [
     REPLACE.spec,
 ];
 /// Those that say something of a layer's vectors and nothing of rows.
-pub const OF_LAYERS: [Spec; 6] = [
+pub const OF_LAYERS: [Spec; 8] = [
     HOOK.spec,
+    MOVED_MODEL.spec,
+    MOVED_CORPUS.spec,
     MODEL_NAME.spec,
     BOS.spec,
     CONTEXT.spec,
@@ -487,6 +507,8 @@ impl SaeOptions {
             RESUME.spec,
             REPLACE.spec,
             PRESET.spec,
+            MOVED_MODEL.spec,
+            MOVED_CORPUS.spec,
         ] {
             all.remove(spec.name);
         }

@@ -18,7 +18,8 @@ use crate::store::{LayerRow, RunManifest, SaeManifest, Store};
 /// What is read in place of the run's own model and corpus.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct OtherCorpus {
-    /// A model's folder, file or name, for an autoencoder that was trained on a table.
+    /// A model's folder, file or name: with hook and corpus, for an autoencoder that was trained on a table; alone,
+    /// where the model of its run is now.
     pub model: Option<String>,
     /// The place in it, `blocks.2.mlp.out`.
     pub hook: Option<HookPoint>,
@@ -28,6 +29,23 @@ pub struct OtherCorpus {
     pub split: Option<Split>,
     /// Most documents.
     pub max_documents: Option<usize>,
+}
+
+/// Where a run's model and corpus are now, if not where they were.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Places {
+    /// A model's folder, file or name.
+    pub model: Option<String>,
+    /// The corpus's file or folder.
+    pub corpus: Option<PathBuf>,
+}
+
+impl Places {
+    /// Where the run's corpus is looked for.
+    fn corpus(&self, facts: &RunManifest) -> PathBuf {
+        let given = self.corpus.clone();
+        given.unwrap_or_else(|| PathBuf::from(&facts.corpus.path))
+    }
 }
 
 impl OtherCorpus {
@@ -46,12 +64,26 @@ impl OtherCorpus {
 fn open(
     store: &Store,
     facts: &RunManifest,
-    corpus: &std::path::Path,
+    places: &Places,
     options: &Options,
     context: &JobContext,
 ) -> Result<CorpusReader> {
-    let model = store.model_of(&facts.model)?;
-    let reader = CorpusReader::open(&model, corpus, options, &mut || context.tick())?;
+    let model = match &places.model {
+        Some(model) => store.resolve_model(model.as_ref())?,
+        None => store.model_of(&facts.model)?,
+    };
+    let corpus = places.corpus(facts);
+    for (what, path) in [("model", &*model), ("corpus", &corpus)] {
+        if !path.exists() {
+            return exec_err!(
+                "the {what} of run '{}' is required, got nothing at {}: the option {what} says where it is \
+                 now",
+                facts.run,
+                path.display()
+            );
+        }
+    }
+    let reader = CorpusReader::open(&model, &corpus, options, &mut || context.tick())?;
     if reader.model_hash() != facts.model.hash {
         return exec_err!(
             "the model that run '{}' was made with is required in {}, got another one",
@@ -70,6 +102,7 @@ pub fn layer_vectors(
     facts: &RunManifest,
     layer: &LayerRow,
     site: Option<Site>,
+    places: &Places,
     context: &JobContext,
 ) -> Result<Vectors<'static>> {
     if layer.kind != "mlp" {
@@ -80,13 +113,12 @@ pub fn layer_vectors(
         );
     }
     let options = Options::recorded(&CORPUS, &facts.options)?;
-    let corpus = PathBuf::from(&facts.corpus.path);
-    let reader = open(store, facts, &corpus, &options, context)?;
+    let reader = open(store, facts, places, &options, context)?;
     if reader.corpus_hash() != facts.corpus.hash {
         return exec_err!(
             "the corpus that run '{}' was made of is required in {}, got another one",
             facts.run,
-            corpus.display()
+            places.corpus(facts).display()
         );
     }
     let site = site.unwrap_or(match reader.model().d_vocab() {
@@ -139,8 +171,7 @@ pub fn sae_reader(
         let reader = CorpusReader::open(&model, corpus, &options, &mut || context.tick());
         return Ok((reader?, hook));
     }
-    let (Some(run), Some(hook), None, None) = (&sae.run, &sae.hook, &other.model, other.hook)
-    else {
+    let (Some(run), Some(hook), None) = (&sae.run, &sae.hook, other.hook) else {
         return plan_err!(
             "rows, or the options model, hook and corpus, are required for '{}', which was trained on {}",
             sae.name,
@@ -149,10 +180,16 @@ pub fn sae_reader(
     };
     let facts = store.run(run)?.manifest().clone();
     let options = other.over(Options::recorded(&CORPUS, &facts.options)?);
-    let corpus = match &other.corpus {
-        Some(corpus) => corpus.clone(),
-        None => PathBuf::from(&facts.corpus.path),
+    if sae.model.as_ref().map(|model| &model.hash) != Some(&facts.model.hash) {
+        return exec_err!(
+            "the model that '{}' was trained on is required in run '{run}', got another one: was it replaced since?",
+            sae.name
+        );
+    }
+    let places = Places {
+        model: other.model.clone(),
+        corpus: other.corpus.clone(),
     };
-    let reader = open(store, &facts, &corpus, &options, context)?;
+    let reader = open(store, &facts, &places, &options, context)?;
     Ok((reader, HookPoint::parse(hook)?))
 }

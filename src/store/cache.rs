@@ -37,12 +37,20 @@ use super::run::Run;
 use crate::files::disk::{self, Held, hold};
 use crate::files::whole::NewFile;
 
-/// Where a kept file's schema says what the file holds.
-const KEY: &str = "polysema.kept";
+/// Where a cached file's schema says what the file holds.
+const KEY: &str = "polysema.cached";
 /// Locked while a relation of the run is written.
-const LOCK: &str = "kept.lock";
+const LOCK: &str = "cached.lock";
 
-/// Keeps relations beside the runs they were made from.
+/// Hash of the sources that compute the relations, made when this was built.
+const COMPUTED_BY: &str = env!("POLYSEMA_COMPUTED_BY");
+
+/// What a relation is and what computes it: other sources give other rows.
+fn full_key(relation: &str, computed_by: &str) -> String {
+    format!("{relation}, computed by {computed_by}")
+}
+
+/// Caches relations beside the runs they were made from.
 #[derive(Debug)]
 pub struct RunCache;
 
@@ -63,33 +71,32 @@ impl RelationCache for RunCache {
         if others.iter().any(|other| !Arc::ptr_eq(run, other)) {
             return Ok(None);
         }
-        let version = env!("CARGO_PKG_VERSION");
-        Ok(Some(Box::new(KeptEntry {
+        Ok(Some(Box::new(CachedRelation {
             run: Arc::clone(run),
-            key: format!("{key}, polysema {version}"),
-            may_write: policy::require(state, "kept rows", &[Access::RunJobs]).is_ok(),
+            key: full_key(key, COMPUTED_BY),
+            may_write: policy::require(state, "cached rows", &[Access::RunJobs]).is_ok(),
         })))
     }
 }
 
 /// One relation of one generation of a run.
 #[derive(Debug, Clone)]
-struct KeptEntry {
+struct CachedRelation {
     run: Arc<Run>,
     key: String,
     may_write: bool,
 }
 
-impl KeptEntry {
+impl CachedRelation {
     fn path(&self) -> PathBuf {
         let hash = blake3::hash(self.key.as_bytes()).to_hex();
         self.run
             .folder()
-            .join(format!("kept-{}.arrow", &hash[..16]))
+            .join(format!("cached-{}.arrow", &hash[..16]))
     }
 }
 
-impl CacheEntry for KeptEntry {
+impl CacheEntry for CachedRelation {
     fn read(
         &self,
         projection: &[usize],
@@ -113,7 +120,7 @@ impl CacheEntry for KeptEntry {
         let size = n_batches.div_ceil(partitions.max(1)).max(1);
         let mut parts: Vec<Arc<dyn PartitionStream>> = vec![];
         for start in (0..n_batches.max(1)).step_by(size) {
-            parts.push(Arc::new(KeptPart {
+            parts.push(Arc::new(CachedPart {
                 file: Arc::clone(&file),
                 batches: start..n_batches.min(start + size),
                 projection: projection.to_vec(),
@@ -126,22 +133,22 @@ impl CacheEntry for KeptEntry {
 
     fn write(&self, plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
         match self.may_write {
-            true => Ok(Arc::new(KeepExec::new(self.clone(), plan))),
+            true => Ok(Arc::new(CacheExec::new(self.clone(), plan))),
             false => Ok(plan),
         }
     }
 }
 
-/// Some record batches of a kept file.
+/// Some record batches of a cached file.
 #[derive(Debug)]
-struct KeptPart {
+struct CachedPart {
     file: Arc<TableFile>,
     batches: std::ops::Range<usize>,
     projection: Vec<usize>,
     schema: SchemaRef,
 }
 
-impl PartitionStream for KeptPart {
+impl PartitionStream for CachedPart {
     fn schema(&self) -> &SchemaRef {
         &self.schema
     }
@@ -163,15 +170,15 @@ impl PartitionStream for KeptPart {
 
 /// Passes rows on and writes them down on the way.
 #[derive(Debug)]
-struct KeepExec {
-    place: KeptEntry,
+struct CacheExec {
+    place: CachedRelation,
     input: Arc<dyn ExecutionPlan>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
 
-impl KeepExec {
-    fn new(place: KeptEntry, input: Arc<dyn ExecutionPlan>) -> Self {
+impl CacheExec {
+    fn new(place: CachedRelation, input: Arc<dyn ExecutionPlan>) -> Self {
         let properties = Arc::new(PlanProperties::new(
             EquivalenceProperties::new(input.schema()),
             Partitioning::UnknownPartitioning(1),
@@ -187,20 +194,20 @@ impl KeepExec {
     }
 }
 
-impl DisplayAs for KeepExec {
+impl DisplayAs for CacheExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
         write!(
             f,
-            "KeepExec: run={}, {}",
+            "CacheExec: run={}, {}",
             self.place.run.name(),
             self.place.key
         )
     }
 }
 
-impl ExecutionPlan for KeepExec {
+impl ExecutionPlan for CacheExec {
     fn name(&self) -> &str {
-        "KeepExec"
+        "CacheExec"
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
@@ -228,7 +235,7 @@ impl ExecutionPlan for KeepExec {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match (children.pop(), children.pop()) {
             (Some(input), None) => Ok(Arc::new(Self::new(self.place.clone(), input))),
-            _ => internal_err!("KeepExec has one child"),
+            _ => internal_err!("CacheExec has one child"),
         }
     }
 
@@ -236,11 +243,11 @@ impl ExecutionPlan for KeepExec {
         let schema = self.input.schema();
         let mut input = self.input.execute(0, context)?;
         let mut builder = RecordBatchReceiverStream::builder(Arc::clone(&schema), 2);
-        let size_bytes = MetricBuilder::new(&self.metrics).counter("kept_bytes", 0);
+        let size_bytes = MetricBuilder::new(&self.metrics).counter("cached_bytes", 0);
         let (place, tx) = (self.place.clone(), builder.tx());
         builder.spawn(async move {
             let mut writer =
-                blocking(move || KeptWriter::start(&place, &schema).ok().flatten()).await?;
+                blocking(move || CacheWriter::start(&place, &schema).ok().flatten()).await?;
             while let Some(batch) = input.next().await {
                 let batch = batch?;
                 let written = batch.clone();
@@ -271,18 +278,17 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     done.map_err(|e| DataFusionError::ExecutionJoin(Box::new(e)))
 }
 
-/// A file being written; gone when dropped without [`KeptWriter::finish`].
-struct KeptWriter {
+/// A file being written; gone when dropped without [`CacheWriter::finish`].
+struct CacheWriter {
     path: PathBuf,
     schema: SchemaRef,
     writer: FileWriter<BufWriter<NewFile>>,
     _lock: Held,
 }
 
-impl KeptWriter {
+impl CacheWriter {
     /// Nothing if another one is being written.
-    fn start(place: &KeptEntry, schema: &Schema) -> Result<Option<Self>> {
-        // What is written here is seen by nobody who holds the folder to read.
+    fn start(place: &CachedRelation, schema: &Schema) -> Result<Option<Self>> {
         let lock = place.run.folder().join(LOCK);
         disk::open_lock(&lock).map_err(|e| io_error("open", &lock, e))?;
         let Some(held) = hold(&lock, true).map_err(|e| io_error("lock", &lock, e))? else {
@@ -312,5 +318,83 @@ impl KeptWriter {
         let file = (self.writer.into_inner()?.into_inner())
             .map_err(|e| io_error("write", &self.path, e.into_error()))?;
         Ok(file.commit()? as usize)
+    }
+}
+
+#[cfg(test)]
+#[allow(dead_code, reason = "its main is for the build")]
+#[path = "../../build.rs"]
+mod build;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use datafusion::arrow::array::Int32Array;
+    use datafusion::arrow::datatypes::{DataType, Field};
+
+    use super::*;
+    use crate::store::{RunManifest, Store};
+
+    #[test]
+    fn other_sources_do_not_serve_old_rows() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let store = Store::open(folder.path())?;
+        let facts = RunManifest {
+            run: "r".to_string(),
+            ..RunManifest::default()
+        };
+        store.begin("r", false)?.commit(facts)?;
+        let run = store.run("r")?;
+        let of = |computed_by| CachedRelation {
+            run: Arc::clone(&run),
+            key: full_key("relation", computed_by),
+            may_write: true,
+        };
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int32, false)]));
+        let rows = RecordBatch::try_new(
+            Arc::clone(&schema),
+            vec![Arc::new(Int32Array::from(vec![1]))],
+        )?;
+        let written = of("old");
+        let writer = CacheWriter::start(&written, &schema)?.expect("nobody else writes");
+        assert!(
+            CacheWriter::start(&of("new"), &schema)?.is_none(),
+            "one writer"
+        );
+        writer.write(&rows)?.finish()?;
+        assert!(of("old").read(&[0], 1)?.is_some());
+        assert!(of("new").read(&[0], 1)?.is_none());
+        // Nor under the other's name.
+        fs::rename(of("old").path(), of("new").path())?;
+        assert!(of("new").read(&[0], 1)?.is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn what_computes_is_the_sources() -> std::io::Result<()> {
+        assert_eq!(
+            build::computed_by(Path::new(env!("CARGO_MANIFEST_DIR")))?,
+            COMPUTED_BY
+        );
+        let folder = tempfile::tempdir()?;
+        let mut seen = vec![];
+        for path in [
+            "kernels/src/a.rs",
+            "kernels/src/b/c.rs",
+            "udfs/src/a.rs",
+            "Cargo.lock",
+        ] {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap_or(folder.path()))?;
+            for text in ["one", "two"] {
+                fs::write(&path, text)?;
+                let hash = build::computed_by(folder.path())?;
+                assert!(!seen.contains(&hash), "{}", path.display());
+                seen.push(hash);
+            }
+        }
+        Ok(())
     }
 }

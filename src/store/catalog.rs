@@ -5,7 +5,7 @@ use std::sync::{Arc, RwLock};
 
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
-use datafusion::common::exec_err;
+use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
 
 use super::info::{INFO_TABLES, InfoTable};
@@ -117,6 +117,36 @@ impl CatalogProvider for StoreCatalog {
             }),
         }
     }
+
+    fn deregister_schema(
+        &self,
+        name: &str,
+        cascade: bool,
+    ) -> Result<Option<Arc<dyn SchemaProvider>>> {
+        // Whether one that is not there is an error, the statement says.
+        let Some(schema) = self.schema(name) else {
+            return Ok(None);
+        };
+        drop_schema(&self.store, name, cascade).map(|()| Some(schema))
+    }
+}
+
+/// What `DROP SCHEMA` means: the run goes, with its autoencoders.
+fn drop_schema(store: &Store, name: &str, cascade: bool) -> Result<()> {
+    if name == INFO || name == PUBLIC {
+        return plan_err!("the schema of a run is required, got {name}");
+    }
+    if store.has(name) && !cascade {
+        let saes = match store.saes_of(name).as_slice() {
+            [] => String::new(),
+            saes => format!(" and its autoencoders {}", saes.join(", ")),
+        };
+        return plan_err!(
+            "DROP SCHEMA {name} CASCADE is required, since it removes run '{name}'{saes} from {}, got no CASCADE",
+            store.root().display()
+        );
+    }
+    store.drop_run(name, true).map(|_| ())
 }
 
 /// The user's tables, under a run's own when there is one.

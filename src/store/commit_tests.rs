@@ -305,3 +305,61 @@ fn links_in_a_store_are_neither_read_nor_removed_through() {
         symlink(moved.join("layers.arrow"), run.join("layers.arrow")).expect("a link");
     });
 }
+
+#[test]
+fn reading_changes_nothing() {
+    use crate::files::faults::{Fault, with_fault};
+    let (folder, _) = begun();
+    let read = || {
+        // As on a disk that can only be read.
+        let store = store_of(&folder);
+        layers_and_saes_agree(&store, "read-only");
+        assert_eq!(weights(&store, "sae-a").expect("whole"), "a");
+        assert!(store.models().expect("none").is_empty());
+    };
+    assert!(
+        with_fault(Fault::Killed, 0, read).is_none(),
+        "a change to the disk"
+    );
+    let write = || write_run(&store_of(&folder), "new", &["new"]);
+    let error = with_fault(Fault::Killed, 0, write)
+        .expect("changes")
+        .expect_err("refused");
+    assert!(
+        error.to_string().contains("no space left on device"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_run_that_is_removed_is_there_or_not_and_stays_for_who_reads_it() {
+    let work = |folder: &_| store_of(folder).drop_run("r", true);
+    each(
+        || begun().0,
+        work,
+        |folder, done, fault| {
+            let store = store_of(folder);
+            assert!(done.is_err() || !store.has("r"), "{fault}");
+            if store.has("r") {
+                layers_and_saes_agree(&store, fault);
+                store.drop_run("r", true).expect(fault);
+            }
+            assert!(store.saes().expect(fault).is_empty());
+            drop(store.begin("next", false).expect(fault));
+            assert!(!folder.path().join("runs/r").exists(), "{fault}");
+        },
+    );
+    let (folder, store) = begun();
+    let error = store.drop_run("r", false).expect_err("refused").to_string();
+    assert!(
+        error.contains("got 'r' with sae-a: drop them with drop_sae first"),
+        "{error}"
+    );
+    let run = store.run("r").expect("a run");
+    assert!(store.drop_run("r", true).expect("dropped") > 0);
+    assert!(!store.has("r"));
+    assert_eq!(run.layers().expect("still read").len(), 2);
+    drop(run);
+    drop(store.begin("next", false).expect("begun"));
+    assert!(!folder.path().join("runs/r").exists());
+}

@@ -54,7 +54,6 @@ impl RowIndex {
 pub(super) struct TokenColumn {
     file: Arc<TableFile>,
     index: RowIndex,
-    column: usize,
     batches: Vec<OnceLock<StringArray>>,
 }
 
@@ -62,7 +61,6 @@ impl TokenColumn {
     pub fn new(file: Arc<TableFile>) -> Result<Self> {
         Ok(Self {
             index: RowIndex::new(&file),
-            column: file.schema().index_of("token")?,
             batches: file.rows().iter().map(|_| OnceLock::new()).collect(),
             file,
         })
@@ -72,8 +70,8 @@ impl TokenColumn {
         if let Some(tokens) = self.batches[batch].get() {
             return Ok(tokens);
         }
-        let decoded = self.file.read(batch, &[self.column])?;
-        let tokens = as_string_array(decoded.column(0))?.clone();
+        let [column] = self.file.columns(batch, ["token"])?;
+        let tokens = as_string_array(&column)?.clone();
         Ok(self.batches[batch].get_or_init(|| tokens))
     }
 
@@ -170,8 +168,8 @@ impl VectorColumn {
         if let Some(vectors) = self.batches[batch].get() {
             return Ok(vectors);
         }
-        let decoded = self.file.read(batch, &[0])?;
-        let vectors = as_fixed_size_list_array(decoded.column(0))?;
+        let [column] = self.file.columns(batch, ["h"])?;
+        let vectors = as_fixed_size_list_array(&column)?;
         let floats = vectors.values().as_primitive::<Float32Type>().values();
         // Record batches are decoded where they lie, so the distance of two pointers into one map is a place in it.
         let file = self.file.bytes();

@@ -17,6 +17,8 @@ use crate::files::disk;
 /// Longest wait for another commit, which takes well below a second. Chosen, not tuned.
 const WAIT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(20);
+/// Who cleans up after killed writers holds a name for less. Chosen, not tuned.
+const MOMENT: Duration = Duration::from_millis(500);
 
 /// Called while a lock is waited for, with who holds it; ends the wait with its error.
 pub type Waiting<'a> = &'a mut dyn FnMut(&str) -> Result<()>;
@@ -93,6 +95,7 @@ pub(super) fn acquire(
     mut waiting: Option<Waiting<'_>>,
 ) -> Result<WriteLock> {
     let Name { kind, name } = of;
+    let started = Instant::now();
     loop {
         let held = match try_lock(store, &format!("{kind}-{name}"), doing)? {
             Tried::Locked(lock) => return Ok(lock),
@@ -100,6 +103,7 @@ pub(super) fn acquire(
         };
         match &mut waiting {
             Some(waiting) => waiting(&format!("waiting for {kind} '{name}', held by {held}"))?,
+            None if started.elapsed() < MOMENT => {}
             None => {
                 return exec_err!(
                     "a {kind} that nobody writes is required, got '{name}' of {}, which another writer holds \
@@ -109,6 +113,14 @@ pub(super) fn acquire(
             }
         }
         std::thread::sleep(PAUSE);
+    }
+}
+
+/// Takes the lock of a name for a moment; nothing if someone else holds it.
+pub(super) fn try_acquire(store: &Path, of: Name<'_>) -> Result<Option<WriteLock>> {
+    match try_lock(store, &format!("{}-{}", of.kind, of.name), "cleaning it up")? {
+        Tried::Locked(lock) => Ok(Some(lock)),
+        Tried::Held(_) => Ok(None),
     }
 }
 

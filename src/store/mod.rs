@@ -179,7 +179,7 @@ impl Store {
     pub fn begin(&self, name: &str, replace: bool) -> Result<RunWriter> {
         check_name("run", name)?;
         self.prepare()?;
-        self.sweep()?;
+        self.sweep("run", "runs", |name| self.generations(name))?;
         let lock = lock::acquire(&self.root, Name { kind: "run", name }, "writing it", None)?;
         if !replace && self.has(name) {
             return plan_err!(
@@ -227,22 +227,82 @@ impl Store {
         let replaced = same.map(|row| row.layer);
         let next = layers.iter().map(|row| row.layer + 1).max().unwrap_or(0);
         layers.retain(|row| Some(row.layer) != replaced);
-        let mut writer = RunWriter::start(self, name, lock)?;
-        let kept = |file: &&manifest::FileEntry| {
-            file.table != Table::Layers.name() && (file.layer.is_none() || file.layer != replaced)
-        };
-        for file in run.entries().iter().filter(kept) {
-            writer.adopt(&run, file)?;
-        }
-        for sae in run.saes().iter().filter(|sae| sae.facts.name != layer) {
-            writer.adopt_sae(&run, sae, sae.facts.layer)?;
-        }
+        let writer = self.next_state(&run, lock, replaced, layer)?;
         Ok(Extension {
             writer,
             facts: run.manifest().clone(),
             layers,
             number: replaced.unwrap_or(next),
         })
+    }
+
+    /// Starts the next state of a run, which has an autoencoder less, and its layer, whose number is `number`; as
+    /// [`Store::extend`].
+    pub fn reduce(&self, sae: &StoredSae, waiting: Waiting<'_>) -> Result<Extension> {
+        let facts = &sae.manifest;
+        let name = facts.run.as_deref().unwrap_or_default();
+        let of = Name { kind: "run", name };
+        let lock = lock::acquire(&self.root, of, "removing a layer of it", Some(waiting))?;
+        let run = self.run(name)?;
+        let mut layers = run.layers()?;
+        layers.retain(|row| Some(row.layer) != facts.layer);
+        let writer = self.next_state(&run, lock, facts.layer, &facts.name)?;
+        Ok(Extension {
+            writer,
+            facts: run.manifest().clone(),
+            layers,
+            number: facts.layer.unwrap_or(-1),
+        })
+    }
+
+    /// A run being written that has taken over all but one layer, one autoencoder and the table `layers`.
+    fn next_state(
+        &self,
+        run: &Arc<Run>,
+        lock: lock::WriteLock,
+        layer: Option<i32>,
+        sae: &str,
+    ) -> Result<RunWriter> {
+        let mut writer = RunWriter::start(self, run.name(), lock)?;
+        let kept = |file: &&manifest::FileEntry| {
+            file.table != Table::Layers.name() && (file.layer.is_none() || file.layer != layer)
+        };
+        for file in run.entries().iter().filter(kept) {
+            writer.adopt(run, file)?;
+        }
+        for entry in run.saes().iter().filter(|entry| entry.facts.name != sae) {
+            writer.adopt_sae(run, entry, entry.facts.layer)?;
+        }
+        Ok(writer)
+    }
+
+    /// Removes a run, readable or not. Those who read it go on; its files go when they have ended. The bytes it had.
+    ///
+    /// Errors: there is no such run; someone writes it; it has autoencoders and `cascade` is false.
+    pub fn drop_run(&self, name: &str, cascade: bool) -> Result<u64> {
+        if !self.has(name) {
+            return self.unknown_run(name);
+        }
+        let of = Name { kind: "run", name };
+        let _lock = lock::acquire(&self.root, of, "removing it", None)?;
+        let saes = self.saes_of(name);
+        if !saes.is_empty() && !cascade {
+            return plan_err!(
+                "a run without autoencoders is required, got '{name}' with {}: drop them with drop_sae first, or \
+                 pass cascade: true to drop them too",
+                saes.join(", ")
+            );
+        }
+        let _commit = lock::store(&self.root)?;
+        self.opened.forget(name);
+        self.generations(name).remove()
+    }
+
+    /// Names of the autoencoders of a run; none if it cannot be read.
+    pub fn saes_of(&self, run: &str) -> Vec<String> {
+        let run = self.run(run).ok();
+        let entries = run.iter().flat_map(|run| run.saes());
+        entries.map(|entry| entry.facts.name.clone()).collect()
     }
 
     /// Makes the store's folder, of this version. Only what writes needs it.
@@ -260,19 +320,20 @@ impl Store {
         write_file(&path, &text)
     }
 
-    /// Removes what killed writers left in the runs that nobody writes.
-    fn sweep(&self) -> Result<()> {
-        for path in disk::entries(&self.root.join("runs"))? {
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_str()
-                .unwrap_or_default();
-            let of = Name { kind: "run", name };
-            if check_name("run", name).is_ok()
-                && let Ok(_lock) = lock::acquire(&self.root, of, "cleaning it up", None)
-            {
-                self.generations(name).sweep()?;
+    /// Removes what killed writers, and readers of what was removed, left in the things of a kind that nobody writes.
+    fn sweep(
+        &self,
+        kind: &'static str,
+        folder: &str,
+        of: impl Fn(&str) -> Generations,
+    ) -> Result<()> {
+        for path in disk::entries(&self.root.join(folder))? {
+            let name = path.file_name().unwrap_or_default();
+            let Some(name) = name.to_str().filter(|name| check_name(kind, name).is_ok()) else {
+                continue;
+            };
+            if let Some(_lock) = lock::try_acquire(&self.root, Name { kind, name })? {
+                of(name).sweep()?;
             }
         }
         Ok(())

@@ -60,6 +60,7 @@ impl Store {
     pub fn begin_model(&self, name: &str, replace: bool) -> Result<ModelWriter> {
         check_name("model", name)?;
         self.prepare()?;
+        self.sweep("model", MODELS, |name| self.model(name))?;
         let lock = lock::acquire(
             self.root(),
             Name {
@@ -145,6 +146,33 @@ impl Store {
             name: Some(name.to_string()),
             _generation: Some(generation),
         })
+    }
+
+    /// Removes a model. Those who read it go on; its files go when they have ended. The bytes it had.
+    ///
+    /// Errors: there is no such model; someone is making it.
+    pub fn drop_model(&self, name: &str) -> Result<u64> {
+        if !self.has_model(name) {
+            return self.unknown_model(name);
+        }
+        let of = Name {
+            kind: "model",
+            name,
+        };
+        let _lock = lock::acquire(self.root(), of, "removing it", None)?;
+        let _commit = lock::store(self.root())?;
+        self.model(name).remove()
+    }
+
+    fn unknown_model<T>(&self, name: &str) -> Result<T> {
+        let known = match self.models()?.as_slice() {
+            [] => "it has none".to_string(),
+            names => format!("stored models: {}", names.join(", ")),
+        };
+        exec_err!(
+            "a model of {} is required, got '{name}'; {known}",
+            self.root().display()
+        )
     }
 
     pub(super) fn model(&self, name: &str) -> Generations {

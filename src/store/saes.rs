@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::lock::{self, Name, WriteLock};
-use super::manifest::{Source, Versions};
+use super::manifest::{FileEntry, Source, Versions};
 use super::run::Run;
 use super::{Store, check_name, io_error};
 use crate::files::disk;
@@ -107,7 +107,8 @@ pub struct StoredSae {
     pub manifest: SaeManifest,
     path: PathBuf,
     hash: String,
-    _run: Arc<Run>,
+    /// Keeps the file where it is.
+    run: Option<Arc<Run>>,
 }
 
 impl PartialEq for StoredSae {
@@ -122,8 +123,24 @@ impl StoredSae {
             path: run.folder().join(SaeEntry::file_name(&entry.facts.name)),
             manifest: entry.facts.clone(),
             hash: entry.hash.clone(),
-            _run: Arc::clone(run),
+            run: Some(Arc::clone(run)),
         }
+    }
+
+    /// What it is, without a hold on its files.
+    pub fn let_go(self) -> Self {
+        Self { run: None, ..self }
+    }
+
+    /// Bytes of its weights and of its layer's tables.
+    pub fn size_bytes(&self) -> Result<u64> {
+        let found = self.path.metadata();
+        let weights = found.map_err(|e| io_error("read", &self.path, e))?.len();
+        let layer = self.manifest.layer;
+        let of_layer = |file: &&FileEntry| file.layer.is_some() && file.layer == layer;
+        let entries = self.run.iter().flat_map(|run| run.entries());
+        let files = entries.filter(of_layer);
+        Ok(weights + files.map(|file| file.size_bytes).sum::<u64>())
     }
 
     /// The file of its weights.
@@ -208,13 +225,16 @@ impl Store {
         // Another process may have committed it since.
         self.require_new_sae(name, replace)?;
         Ok(SaeWriter {
-            training: self.training(name),
+            training: self.training(name)?,
             _lock: lock,
         })
     }
 
-    fn training(&self, name: &str) -> Generations {
-        Generations::new(self.root().join("training").join(name), "checkpoint.json")
+    /// The checkpoints of the training of this name, whether there are any or not.
+    pub fn training(&self, name: &str) -> Result<Generations> {
+        check_name("sae", name)?;
+        let folder = self.root().join("training").join(name);
+        Ok(Generations::new(folder, "checkpoint.json"))
     }
 
     fn require_new_sae(&self, name: &str, replace: bool) -> Result<()> {

@@ -151,13 +151,17 @@ async fn what_reconstructions_do_to_a_language_model() {
         "SELECT * FROM train_sae('after', 1, {d_sae: 8})",
     ] {
         let message = db.refused(sql).await;
-        assert!(message.contains("config.json"), "{message}");
+        let gone = format!("got nothing at {}: the option model says", copy.display());
+        assert!(message.contains(&gone), "{message}");
     }
     // A run that was made again has lost the latents: what asks for them says so.
     let message = db
         .refused("SELECT * FROM import_sae('wide', 'tests/data/sae/bare.safetensors', 1)")
         .await;
-    assert!(message.contains("config.json"), "{message}");
+    assert!(
+        message.contains("the option model says where it is now"),
+        "{message}"
+    );
     db.query("SET polysema.run = 'demo'").await;
     let message = db
         .refused("SELECT * FROM import_sae('wide', 'tests/data/sae/bare.safetensors', 1)")

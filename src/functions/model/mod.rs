@@ -1,6 +1,8 @@
 //! What a model makes of a corpus, and a classifier of labelled images.
 
 mod activations;
+mod drop_model;
+mod drop_run;
 mod import_run;
 mod ingest;
 mod train_mlp;
@@ -18,5 +20,7 @@ pub(super) fn functions(store: &Arc<Store>) -> Vec<Function> {
         import_run::function(Arc::clone(store)),
         activations::function(Arc::clone(store)),
         train_mlp::function(Arc::clone(store)),
+        drop_run::function(store),
+        drop_model::function(store),
     ]
 }

@@ -1,6 +1,7 @@
 //! Sparse autoencoders: trained, measured, compared, exchanged. Their latents are neurons of a layer, so that every
 //! function of a neuron takes them.
 
+mod drop_sae;
 mod export_sae;
 mod feature_density;
 mod feature_splitting;
@@ -31,5 +32,6 @@ pub(super) fn functions(store: &Arc<Store>) -> Vec<Function> {
         sae_decode::function(&saes),
         sae_matches::function(&saes),
         feature_splitting::function(&saes),
+        drop_sae::function(store),
     ]
 }

@@ -32,16 +32,15 @@ const MODEL: Key<Option<String>> = Key::new(
     "model",
     Kind::Text,
     Usual::Nothing,
-    "for an autoencoder of a table's vectors: the model they are from",
-)
-.rules(&[Rule::WithGiven("hook"), Rule::WithGiven("corpus")]);
+    "where the model of its run is now; with hook and corpus, the model of a table's vectors",
+);
 const HOOK: Key<Option<String>> = Key::new(
     "hook",
     Kind::Text,
     Usual::Nothing,
     "the place in that model, as in blocks.2.mlp.out",
 )
-.rules(&[Rule::WithGiven("model")]);
+.rules(&[Rule::WithGiven("model"), Rule::WithGiven("corpus")]);
 /// Half of the last digit the authors' activations are rounded to.
 const DEAD_THRESHOLD: Key<f64> = Key::new(
     "dead_threshold",
