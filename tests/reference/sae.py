@@ -8,6 +8,7 @@ import torch
 
 D, M, B, STEPS = 5, 12, 7, 3
 L1, NE, MOMENTUM, BANDWIDTH, LR, DECAY = 0.01, 0.05, 0.8, 0.6, 0.01, 0.02
+AUX_K, AUX = 3, 0.25
 torch.set_default_dtype(torch.float64)
 
 
@@ -57,6 +58,17 @@ def forward(variant, centered, k, p, x):
     return a, sparsity, aux, a @ p["w_dec"] + p["b_dec"]
 
 
+def auxiliary(p, centered, x, y, dead):
+    """Gao et al. 2024, A.2: the dead latents of highest pre-activation, through a ReLU, reconstruct the error; over its variance."""
+    if not any(dead):
+        return torch.zeros(())
+    z = ((x - p["b_dec"] if centered else x) @ p["w_enc"].T + p["b_enc"])[:, dead]
+    edge = z.topk(min(AUX_K, z.shape[1]), dim=-1).values[:, -1:]
+    a = torch.where(z >= edge, z, torch.zeros_like(z)).clamp(min=0)
+    e = (x - y).detach()
+    return AUX * ((a @ p["w_dec"][dead] - e) ** 2).mean() / ((e - e.mean(0)) ** 2).mean()
+
+
 def embedding_loss(a, w, average, seen, x):
     total = torch.zeros(())
     for b in range(len(x)):
@@ -66,7 +78,7 @@ def embedding_loss(a, w, average, seen, x):
     return total
 
 
-def case(variant, centered, decay, mean, seed, k=3):
+def case(variant, centered, decay, mean, seed, k=3, of_dead=False):
     torch.manual_seed(seed)
     uniform = lambda *shape: (torch.rand(*shape) - 0.5).float().double()
     p = {"w_enc": uniform(M, D) * 2, "w_dec": uniform(M, D), "b_dec": uniform(D)}
@@ -81,11 +93,13 @@ def case(variant, centered, decay, mean, seed, k=3):
     decayed, other = [v for n, v in p.items() if n != "log_threshold"], [v for n, v in p.items() if n == "log_threshold"]
     groups = [{"params": decayed, "weight_decay": DECAY}] + ([{"params": other, "weight_decay": 0.0}] if other else [])
     optimizer = (torch.optim.Adam if decay == "coupled" else torch.optim.AdamW)(groups, lr=LR)
-    average, seen, steps = torch.zeros(M, D), [False] * M, []
+    average, seen, idle, steps = torch.zeros(M, D), [False] * M, [0] * M, []
     for step in range(STEPS):
         x = (torch.randn(B, D) + 0.3).float().double()
         a, sparsity, aux, y = forward(variant, centered, k, p, x)
         mse = ((y - x) ** 2).mean()
+        if of_dead:
+            aux = aux + auxiliary(p, centered, x, y, [i > 0 for i in idle])
         ne = embedding_loss(a, p["w_enc"], average, seen, x) if step >= 1 else torch.zeros(())
         per_row = 1 / B if mean else 1
         loss = mse + per_row * (L1 * sparsity + NE * ne) + aux
@@ -98,10 +112,11 @@ def case(variant, centered, decay, mean, seed, k=3):
                 if a[b, j] > 0:
                     average[j] = MOMENTUM * average[j] + (1 - MOMENTUM) * x[b] if seen[j] else x[b]
                     seen[j] = True
+        idle = [0 if (a[:, j] > 0).any() else idle[j] + 1 for j in range(M)]
         steps.append({"x": x.tolist(), "a": a.tolist(), "loss": loss.item(), "mse": mse.item(), "l1": a.sum().item(), "sparsity": sparsity.item(),
                       "ne_loss": ne.item(), "auxiliary": aux.item(), "explained_variance": (1 - ((y - x) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()).item(),
                       "grads": grads, "average_h": average.tolist(), "seen": seen[:]})
-    return {"variant": variant, "centered": centered, "decay": decay, "mean": mean, "k": k, "start": start, "steps": steps,
+    return {"variant": variant, "centered": centered, "decay": decay, "mean": mean, "k": k, "auxiliary": of_dead, "start": start, "steps": steps,
             "end": {n: v.detach().tolist() for n, v in p.items()}}
 
 
@@ -115,5 +130,7 @@ def rounded(x):
 
 cases = [case("relu", True, "coupled", False, 1), case("relu", False, "decoupled", True, 2), case("topk", True, "decoupled", False, 3),
          case("topk", False, "coupled", False, 4, k=1), case("batch_topk", True, "coupled", False, 5), case("jump_relu", True, "coupled", True, 6),
-         case("jump_relu", False, "decoupled", False, 7), case("gated", True, "coupled", False, 8), case("gated", False, "decoupled", True, 9)]
+         case("jump_relu", False, "decoupled", False, 7), case("gated", True, "coupled", False, 8), case("gated", False, "decoupled", True, 9),
+         case("topk", True, "coupled", False, 10, k=2, of_dead=True), case("batch_topk", False, "decoupled", True, 11, k=1, of_dead=True),
+         case("jump_relu", True, "coupled", True, 12, of_dead=True)]
 print("[" + ",\n".join(json.dumps(rounded(c)) for c in cases) + "]")

@@ -24,9 +24,11 @@ pub struct Evaluation {
     errors: f64,
     l1: f64,
     l0: u64,
-    /// Sums and squares of each dimension. `[d_in]`
+    /// Sums and squares of each dimension's distances from the first row, since those of the values themselves cancel
+    /// where they are far from 0. `[d_in]`
     sums: Vec<f64>,
     squares: Vec<f64>,
+    pivot: Vec<f32>,
     /// Rows on which each latent is active. `[d_sae]`
     active: Vec<u64>,
     /// Its largest activation. `[d_sae]`
@@ -78,6 +80,7 @@ impl Evaluation {
             l0: 0,
             sums: vec![0.0; sae.d_in],
             squares: vec![0.0; sae.d_in],
+            pivot: vec![],
             active: vec![0; sae.d_sae],
             max: vec![0.0; sae.d_sae],
             first: vec![vec![]; sae.d_sae],
@@ -88,6 +91,9 @@ impl Evaluation {
     /// Adds rows `x: [n, d_in]` with their codes `[n, d_sae]` and reconstructions `[n, d_in]`.
     pub fn add(&mut self, x: &[f32], codes: &[f32], reconstructions: &[f32]) {
         let (d, n_latents) = (self.sums.len(), self.active.len());
+        if self.rows == 0 {
+            self.pivot = x.get(..d).unwrap_or_default().to_vec();
+        }
         let rows = x
             .chunks_exact(d)
             .zip(codes.chunks_exact(n_latents))
@@ -95,10 +101,11 @@ impl Evaluation {
         for ((x, code), y) in rows {
             self.rows += 1;
             for (k, (x, y)) in x.iter().zip(y).enumerate() {
-                let (value, error) = (f64::from(*x), f64::from(*y) - f64::from(*x));
+                let error = f64::from(*y) - f64::from(*x);
+                let from_first = f64::from(*x) - f64::from(self.pivot[k]);
                 self.errors += error * error;
-                self.sums[k] += value;
-                self.squares[k] += value * value;
+                self.sums[k] += from_first;
+                self.squares[k] += from_first * from_first;
             }
             let mut place = None;
             for (latent, activation) in code.iter().enumerate().filter(|(_, a)| **a > 0.0) {
@@ -269,6 +276,38 @@ mod tests {
             (found.fvu, found.max_distance, found.size),
             (None, None, None)
         );
+    }
+
+    #[test]
+    fn variance_is_that_of_rows_far_from_0_and_none_of_equal_ones() {
+        let sae = sae();
+        let fvu = |x: &[f32], y: &[f32]| {
+            let mut evaluation = Evaluation::new(&sae, 2, 100);
+            let codes = vec![0.0; x.len() / 2 * 3];
+            evaluation.add(x, &codes, y);
+            evaluation.finish(&sae).expect("finite").expect("rows").fvu
+        };
+        for value in [0.1, 1.0 / 3.0, 1e6 + 0.3, 1e-20] {
+            assert_eq!(fvu(&[value; 14], &[0.0; 14]), None, "{value}");
+        }
+        // 1, 2, 3 and 3, 2, 1 beside a million: variance 4. Errors 0.5 once, 0.25 beside each of 4 values.
+        let x = [
+            1e6 + 1.0,
+            1e6 + 3.0,
+            1e6 + 2.0,
+            1e6 + 2.0,
+            1e6 + 3.0,
+            1e6 + 1.0,
+        ];
+        let y = [
+            1e6 + 1.5,
+            1e6 + 3.0,
+            1e6 + 2.25,
+            1e6 + 2.25,
+            1e6 + 3.25,
+            1e6 + 1.25,
+        ];
+        assert_eq!(fvu(&x, &y), Some((0.25 + 4.0 * 0.0625) / 4.0));
     }
 
     #[test]

@@ -21,6 +21,16 @@ pub struct Sae {
     pub b_dec: Vec<f32>,
 }
 
+impl Sae {
+    /// The same autoencoder for vectors `scale` times as long: their codes are those of the shorter ones.
+    pub fn for_vectors_scaled_by(mut self, scale: f32) -> Self {
+        self.w_enc.iter_mut().for_each(|w| *w /= scale);
+        self.w_dec.iter_mut().for_each(|w| *w *= scale);
+        self.b_dec.iter_mut().for_each(|b| *b *= scale);
+        self
+    }
+}
+
 /// The nonlinearity between encoder and decoder, with the parameters that only it has.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Variant {

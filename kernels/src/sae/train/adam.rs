@@ -41,11 +41,11 @@ pub(super) struct Adam {
 }
 
 impl Adam {
-    /// Of step `step` from 0, for a gradient scaled by `clip`.
-    pub(super) fn new(options: &TrainOptions, step: u64, clip: f32) -> Self {
+    /// Of step `step` from 0, with `rate` times the learning rate, for a gradient scaled by `clip`.
+    pub(super) fn new(options: &TrainOptions, step: u64, rate: f32, clip: f32) -> Self {
         let t = (step + 1) as f64;
         let correction = |beta: f32| 1.0 - f64::from(beta).powf(t);
-        let learning_rate = learning_rate(options, step);
+        let learning_rate = f64::from(rate) * learning_rate(options, step);
         let (coupled, decoupled) = match options.decay {
             Decay::Coupled => (options.weight_decay, 0.0),
             Decay::Decoupled => (0.0, options.weight_decay),
@@ -111,7 +111,7 @@ mod tests {
             let (mut p, mut moments) = (vec![0.5f32], Moments::new(1));
             let (mut theta, mut m, mut v) = (0.5f64, 0.0f64, 0.0f64);
             for (t, g) in [0.3f64, -0.2, 0.7].into_iter().enumerate() {
-                let adam = Adam::new(&options, t as u64, 1.0);
+                let adam = Adam::new(&options, t as u64, 1.0, 1.0);
                 adam.update(&mut p, &[g as f32], &mut moments.m, &mut moments.v);
                 let rate = [5e-4, 1e-3, 1e-3][t];
                 let (coupled, decoupled) = match decay {
@@ -137,7 +137,7 @@ mod tests {
     fn denormals_become_zero() {
         let options = TrainOptions::default();
         let (mut p, mut m, mut v) = ([1e-38f32], [1e-38f32], [1.2e-38f32]);
-        Adam::new(&options, 10_000, 1.0).update(&mut p, &[0.0], &mut m, &mut v);
+        Adam::new(&options, 10_000, 1.0, 1.0).update(&mut p, &[0.0], &mut m, &mut v);
         assert_eq!((p, m), ([0.0], [0.0]));
         assert!(v[0] == 0.0 || v[0].is_normal());
     }

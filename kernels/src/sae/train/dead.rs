@@ -22,11 +22,13 @@ pub(super) fn dead_latents(idle: &[u64], options: &TrainOptions) -> Vec<usize> {
 /// Adds the gradient of the auxiliary loss to `work`'s, and gives the loss, weighted.
 ///
 /// ```text
-/// e = x - y                                          constant
-/// L = coefficient mean (sum_j z[j] W_dec[j] - e)^2    j: the k dead latents of highest z on the row
+/// e = x - y                                                             constant
+/// L = coefficient mean (sum_j max(z[j], 0) W_dec[j] - e)^2 / mean (e - mean e)^2
+///     j: the k dead latents of highest pre-activation z on the row
 /// ```
 ///
-/// `z` is the pre-activation, negative ones too, since those of a dead latent mostly are.
+/// `mean e` is the batch's, of each dimension. Nothing is lost where `e` is the same in all rows.
+/// Source: Gao et al. 2024, A.2, and the authors' code, which divides by the variance.
 pub(super) fn auxiliary(
     sae: &Sae,
     x: &[f32],
@@ -55,12 +57,12 @@ pub(super) fn auxiliary(
     for (z, j) in z.chunks_exact_mut(n).zip(dead) {
         z.iter_mut().for_each(|z| *z += bias[*j]);
     }
-    select::top_k(&mut z, n, k, f32::NEG_INFINITY);
+    select::top_k(&mut z, n, k, 0.0);
 
     let codes = Matrix::new(&z, m, n, n);
     let mut error = vec![0.0; n * d];
     times(codes.transposed(), w_dec, &mut error);
-    let loss = auxiliary_error(&work.dy, coefficient, &mut error);
+    let loss = auxiliary_error(&work.dy, d, coefficient, &mut error);
 
     let mut dz = vec![0.0; m * n];
     times(w_dec, rows(&error).transposed(), &mut dz);
@@ -98,12 +100,18 @@ fn times(lhs: Matrix<'_>, rhs: Matrix<'_>, out: &mut [f32]) {
     multiply(lhs, rhs, 1.0, Output::Replace, out, Parallelism::Rayon(0));
 }
 
-/// The loss; `out`, the dead latents' reconstruction, becomes the loss's derivative by it.
-fn auxiliary_error(dy: &[f32], coefficient: f32, out: &mut [f32]) -> f64 {
+/// The loss; `out` `[n, d]`, the dead latents' reconstruction, becomes the loss's derivative by it. `dy` is the residual,
+/// negative and scaled.
+fn auxiliary_error(dy: &[f32], d: usize, coefficient: f32, out: &mut [f32]) -> f64 {
     const BLOCK: usize = 1 << 13;
-    // `dy` is the residual, negative and scaled.
+    let variance = squares_around_mean(dy, d);
+    if variance <= 0.0 {
+        out.fill(0.0);
+        return 0.0;
+    }
     let half = 0.5 * dy.len() as f32;
-    let scale = coefficient / half;
+    let variance = variance * f64::from(half).powi(2);
+    let scale = (2.0 * f64::from(coefficient) / variance) as f32;
     let parts: Vec<f64> = out
         .par_chunks_mut(BLOCK)
         .zip(dy.par_chunks(BLOCK))
@@ -117,7 +125,21 @@ fn auxiliary_error(dy: &[f32], coefficient: f32, out: &mut [f32]) -> f64 {
             square
         })
         .collect();
-    f64::from(coefficient) * parts.iter().sum::<f64>() / dy.len() as f64
+    f64::from(coefficient) * parts.iter().sum::<f64>() / variance
+}
+
+/// Sum of the squared distances of the rows `x` `[n, d]` from their mean.
+fn squares_around_mean(x: &[f32], d: usize) -> f64 {
+    let (mut sums, mut squares) = (vec![0.0; d], 0.0);
+    let first = &x[..d];
+    for row in x.chunks_exact(d) {
+        for ((sum, x), first) in sums.iter_mut().zip(row).zip(first) {
+            let from_first = f64::from(*x) - f64::from(*first);
+            *sum += from_first;
+            squares += from_first * from_first;
+        }
+    }
+    squares - sums.iter().map(|s| s * s).sum::<f64>() / (x.len() / d) as f64
 }
 
 fn add(sum: &mut [f32], x: &[f32]) {

@@ -117,20 +117,16 @@ fn summarise(a: &[f32]) -> Stats {
 pub(super) struct Reconstruction {
     /// Sum of the squared errors.
     pub(super) error: f64,
-    /// Sum of the squared distances from the batch's mean.
+    /// Sum of the squared distances from the batch's mean; 0 where all rows are equal.
     pub(super) variance: f64,
     /// Sum over the rows of the derivative of the error. `[d_in]`
     pub(super) by_bias: Vec<f32>,
 }
 
 impl Reconstruction {
-    /// Share of the variance that is explained; 0 where there is none.
-    pub(super) fn explained(&self) -> f64 {
-        if self.variance > 0.0 {
-            1.0 - self.error / self.variance
-        } else {
-            0.0
-        }
+    /// Share of the variance that is explained; none where there is none.
+    pub(super) fn explained(&self) -> Option<f64> {
+        (self.variance > 0.0).then(|| 1.0 - self.error / self.variance)
     }
 }
 
@@ -147,6 +143,7 @@ pub(super) fn reconstruct(
     let n = x.len() / d;
     let block = row_block(n);
     let scale = 2.0 / (n * d) as f32;
+    let first = &x[..d];
     let parts: Vec<Part> = x
         .par_chunks(block * d)
         .zip(dy.par_chunks_mut(block * d))
@@ -164,7 +161,7 @@ pub(super) fn reconstruct(
                     multiply(codes, w_dec, 1.0, Output::Accumulate, y, Parallelism::None);
                 }
             }
-            wide(|| Part::of(x, y, d, scale))
+            wide(|| Part::of(x, y, first, scale))
         })
         .collect();
     total_of(&parts, n, d)
@@ -193,6 +190,7 @@ fn add_active(sae: &Sae, a: &[f32], n: usize, stats: &[Stats], y: &mut [f32]) {
 /// Sums over one block of rows.
 struct Part {
     error: f64,
+    /// Of the distances from the batch's first row: of values far from 0 the sums would cancel.
     squares: f64,
     sums: Vec<f64>,
     by_bias: Vec<f32>,
@@ -201,7 +199,8 @@ struct Part {
 impl Part {
     /// `y` becomes `scale (y - x)`.
     #[inline(always)]
-    fn of(x: &[f32], y: &mut [f32], d: usize, scale: f32) -> Self {
+    fn of(x: &[f32], y: &mut [f32], first: &[f32], scale: f32) -> Self {
+        let d = first.len();
         let mut part = Self {
             error: 0.0,
             squares: 0.0,
@@ -210,11 +209,12 @@ impl Part {
         };
         for (x, y) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)) {
             for k in 0..d {
-                part.sums[k] += f64::from(x[k]);
+                let from_first = f64::from(x[k]) - f64::from(first[k]);
+                part.sums[k] += from_first;
+                part.squares += from_first * from_first;
                 y[k] -= x[k];
             }
             part.error += f64::from(dot(y, y));
-            part.squares += f64::from(dot(x, x));
             for (y, sum) in y.iter_mut().zip(&mut part.by_bias) {
                 *y *= scale;
                 *sum += *y;

@@ -19,9 +19,6 @@ use crate::simd::{LANES, SparseTerm, add_terms, dot, total, wide};
 /// A row of weights all smaller has no direction: its gradient, which grows as the inverse, overflows when squared.
 const LEAST_WEIGHT: f32 = 1e-15;
 
-/// A product of two squared norms that is smaller leaves the cosine to rounding, or to a division by zero.
-const LEAST_NORMS: f32 = 1e-30;
-
 /// Weight of a row in an average from which on older rows are below a float's rounding.
 const LEAST_SHARE: f32 = 1e-12;
 
@@ -115,10 +112,11 @@ pub(super) fn flush(x: f32) -> f32 {
 /// One active entry: its cosine and the factors of `h` and `h^2` in the gradient.
 #[inline(always)]
 fn entry(active: bool, num: f32, q: f32, r: f32) -> (f32, f32, f32, f32) {
-    let norms = q * r;
-    let counts = active && norms >= LEAST_NORMS;
-    let norms = if counts { norms } else { 1.0 };
-    let by_h = if counts { 1.0 / norms.sqrt() } else { 0.0 };
+    // What is denormal has too few digits for a direction. The product of the roots is as far from float32's ends as
+    // the norms are, that of the squares is not.
+    let counts = active && q.min(r) >= f32::MIN_POSITIVE;
+    let norms = if counts { q.sqrt() * r.sqrt() } else { 1.0 };
+    let by_h = if counts { 1.0 / norms } else { 0.0 };
     let cos = num * by_h;
     let by_square = cos / if counts { q } else { 1.0 };
     (if counts { 1.0 - cos } else { 0.0 }, cos, by_h, by_square)
@@ -358,6 +356,65 @@ mod tests {
                 for (found, expected) in average.iter().zip(&expected) {
                     let near = (f64::from(*found) - expected).abs() < 1e-5;
                     assert!(near, "m {momentum}, density {density}, batch {batch}");
+                }
+            }
+        }
+    }
+
+    /// Cosines do not see how long vectors are, whatever float32 makes of the squares of their squares.
+    #[test]
+    fn the_loss_does_not_depend_on_the_scale_of_the_vectors() {
+        let (d, n, m) = (6, 40, 5);
+        let mut random = Random::new(9);
+        let mut values =
+            |n: usize| -> Vec<f32> { (0..n).map(|_| random.normal() as f32).collect() };
+        let (h, w, averages) = (values(n * d), values(m * d), values(m * d));
+        let a: Vec<f32> = values(n * m).iter().map(|x| x.max(0.0)).collect();
+        let of = |scale: f32| {
+            let scaled = |x: &[f32]| -> Vec<f32> { x.iter().map(|x| x * scale).collect() };
+            let (h, averages) = (scaled(&h), scaled(&averages));
+            let squares: Vec<f32> = h.iter().map(|x| x * x).collect();
+            let block = LatentBlock {
+                h: &h,
+                squares: &squares,
+                a: &a,
+                w: &w,
+                averages: &averages,
+                seen: &[1; 5],
+                weight: 1.0,
+                centred: false,
+            };
+            let mut scratch = Scratch::default();
+            let mut grad = vec![0.0; m * d];
+            let dense = block.dense(&mut grad, &mut scratch);
+            let (mut sparse, mut of_sparse) = (0.0, vec![0.0; m * d]);
+            for (j, grad) in of_sparse.chunks_exact_mut(d).enumerate() {
+                let rows = a[j * n..(j + 1) * n].iter().enumerate();
+                let active: Vec<SparseTerm> = (rows.filter(|(_, a)| **a > 0.0))
+                    .map(|(b, a)| SparseTerm {
+                        row: b as u32,
+                        factor: *a,
+                    })
+                    .collect();
+                let mut sums = LatentSums::default();
+                sparse += block.sparse(j, &active, (grad, &mut vec![0.0; d]), &mut sums);
+            }
+            (dense, sparse, grad, of_sparse)
+        };
+        let (loss, _, grad, _) = of(1.0);
+        assert!(loss > 10.0);
+        for scale in [1e-16, 1e-8, 1e-3, 1e9, 1e12, 1e16] {
+            let (dense, sparse, by_dense, by_sparse) = of(scale);
+            for (found, by) in [(dense, by_dense), (sparse, by_sparse)] {
+                assert!(
+                    (found - loss).abs() < 1e-4 * loss,
+                    "{scale}: {found}, expected {loss}"
+                );
+                for (x, y) in by.iter().zip(&grad) {
+                    assert!(
+                        (x - y).abs() < 1e-3 * (1.0 + y.abs()),
+                        "{scale}: {x}, expected {y}"
+                    );
                 }
             }
         }

@@ -71,11 +71,12 @@ pub enum Reduction {
 pub enum DeadLatents {
     /// Nothing.
     Leave,
-    /// The `k` dead latents of highest pre-activation a row reconstruct what the others leave (Gao et al. 2024).
+    /// The `k` dead latents of highest pre-activation a row, if above 0, reconstruct what the others leave (Gao et al.
+    /// 2024, A.2).
     Auxiliary {
         /// Dead latents a row.
         k: usize,
-        /// Weight of that reconstruction's error.
+        /// Weight of that reconstruction's error over the variance of what the others leave.
         coefficient: f32,
     },
     /// Every so many steps a dead latent starts anew from a badly reconstructed row (Bricken et al. 2023).
@@ -218,8 +219,8 @@ pub struct StepLosses {
     pub l0: f64,
     /// Latents not active for `dead_after_steps` steps, this one included.
     pub n_dead: usize,
-    /// `1 - squared error / squared distance from the batch's mean`; 0 where all rows are equal.
-    pub explained_variance: f64,
+    /// `1 - squared error / squared distance from the batch's mean`; none where all rows are equal.
+    pub explained_variance: Option<f64>,
     /// Of this step, after warm-up.
     pub learning_rate: f64,
 }

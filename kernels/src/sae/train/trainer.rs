@@ -28,6 +28,10 @@ pub struct Trainer {
     pub(super) latents: Vec<Moments>,
     /// Logarithms of a jump ReLU's thresholds, which is what its gradient moves: thresholds stay above 0.
     pub(super) log_threshold: Vec<f32>,
+    /// The same before the first step: where a latent that starts anew begins.
+    first_log_threshold: Vec<f32>,
+    /// Factor of the learning rate.
+    rate: f32,
     pub(super) averages: Averages,
     /// Steps since a latent was last active. `[d_sae]`
     pub(super) idle: Vec<u64>,
@@ -69,7 +73,9 @@ impl Trainer {
             w_dec: Moments::new(m * d),
             b_dec: Moments::new(d),
             latents: vec![Moments::new(m); n_vectors],
+            first_log_threshold: log_threshold.clone(),
             log_threshold,
+            rate: 1.0,
             averages: Averages {
                 h: vec![0.0; averaged * d],
                 seen: vec![0; averaged],
@@ -127,6 +133,12 @@ impl Trainer {
         &self.options
     }
 
+    /// The steps from now on have the options' learning rate times `factor`. Below 1 no latent starts anew, since it
+    /// would not be trained to its end.
+    pub fn set_rate(&mut self, factor: f32) {
+        self.rate = factor;
+    }
+
     /// One step on the rows of `batch` `[n, d_in]`, n not 0.
     ///
     /// Errors: a loss or gradient that is not finite; the trainer is then as before the step.
@@ -139,7 +151,8 @@ impl Trainer {
             }
             None => 1.0,
         };
-        losses.learning_rate = learning_rate(&self.options, self.counters[0]);
+        losses.learning_rate =
+            f64::from(self.rate) * learning_rate(&self.options, self.counters[0]);
         self.update_latents(batch, clip);
         self.update_vectors(clip);
         self.update_threshold();
@@ -150,6 +163,7 @@ impl Trainer {
         losses.n_dead = dead::dead_latents(&self.idle, &self.options).len();
         if let DeadLatents::Resample { every } = self.options.dead
             && self.counters[0].is_multiple_of(every)
+            && self.rate >= 1.0
         {
             self.resample(batch);
         }
@@ -193,10 +207,15 @@ impl Trainer {
         losses::gradients(&state, batch, &mut self.buffers)
     }
 
+    /// The numbers of this step's updates.
+    fn adam(&self, clip: f32) -> Adam {
+        Adam::new(&self.options, self.counters[0], self.rate, clip)
+    }
+
     /// Both matrices and the averages, a block of latents a task.
     fn update_latents(&mut self, batch: &[f32], clip: f32) {
         let (d, n) = (self.sae.d_in, self.buffers.n);
-        let adam = Adam::new(&self.options, self.counters[0], clip);
+        let adam = self.adam(clip);
         let block = latent_block(self.sae.d_sae);
         let unit = self.options.unit_norm_decoder;
         let buffers = &mut self.buffers;
@@ -249,7 +268,7 @@ impl Trainer {
 
     /// `b_dec` and the parameters with one number a latent.
     fn update_vectors(&mut self, clip: f32) {
-        let adam = Adam::new(&self.options, self.counters[0], clip);
+        let adam = self.adam(clip);
         let moments = &mut self.b_dec;
         adam.update(
             &mut self.sae.b_dec,
@@ -340,6 +359,10 @@ impl Trainer {
             } = &mut self.sae.variant
             {
                 (b_gate[j], r_mag[j], b_mag[j]) = (0.0, 0.0, 0.0);
+            }
+            if let Variant::JumpRelu { threshold } = &mut self.sae.variant {
+                self.log_threshold[j] = self.first_log_threshold[j];
+                threshold[j] = self.log_threshold[j].exp();
             }
             if let Some(seen) = self.averages.seen.get_mut(j) {
                 *seen = 0;

@@ -144,19 +144,25 @@ impl Naive<'_> {
             return 0.0;
         };
         let y = self.decode(&self.codes(&self.frozen).0, &self.frozen);
+        let left: Vec<f64> = self.x.iter().zip(&y).map(|(x, y)| x - y).collect();
+        let n = (left.len() / d) as f64;
+        let mean = |i: usize| left.iter().skip(i).step_by(d).sum::<f64>() / n;
+        let means: Vec<f64> = (0..d).map(mean).collect();
+        let from_mean = |(b, e): (usize, &f64)| (e - means[b % d]).powi(2);
+        let variance: f64 = left.iter().enumerate().map(from_mean).sum();
         let mut square = 0.0;
         for (b, z) in z.chunks(m).enumerate() {
-            let of_dead: Vec<f64> = self.dead.iter().map(|j| z[*j]).collect();
+            let of_dead: Vec<f64> = self.dead.iter().map(|j| z[*j].max(0.0)).collect();
             let chosen = largest(&of_dead, k);
             for i in 0..d {
                 let terms = chosen
                     .iter()
                     .map(|c| of_dead[*c] * p[1][self.dead[*c] * d + i]);
-                let error = terms.sum::<f64>() - (self.x[b * d + i] - y[b * d + i]);
+                let error = terms.sum::<f64>() - left[b * d + i];
                 square += error * error;
             }
         }
-        f64::from(coefficient) * square / self.x.len() as f64
+        f64::from(coefficient) * square / variance
     }
 
     fn loss(&self, p: &Parameters) -> f64 {
@@ -170,6 +176,13 @@ impl Naive<'_> {
             + share * f64::from(self.options.l1) * sparsity
             + share * f64::from(self.options.ne_loss) * self.embedding_loss(&a, p)
             + self.auxiliary(p)
+    }
+}
+
+fn k_of(sae: &Sae) -> Option<usize> {
+    match sae.variant {
+        Variant::TopK { k } | Variant::BatchTopK { k, .. } => Some(k),
+        _ => None,
     }
 }
 
@@ -228,6 +241,9 @@ fn check(mut sae: Sae, options: TrainOptions, what: &str) {
         losses.loss
     );
     assert_eq!(losses.ne_loss > 0.0, options.ne_loss > 0.0, "{what}");
+    // A ReLU's dead latents have no activation above 0, those that a top-k leaves out do.
+    let revives = matches!(options.dead, DeadLatents::Auxiliary { .. }) && k_of(&sae).is_some();
+    assert!(losses.auxiliary > 0.0 || !revives, "{what}");
     for (name, grad) in grads {
         check_gradient(&naive, name, &grad, what);
     }
@@ -332,7 +348,7 @@ fn of_every_option() {
         ),
     ];
     for (what, options) in cases {
-        for name in ["relu", "topk"] {
+        for name in ["relu", "topk", "batch_topk", "jump_relu"] {
             check(
                 untrained(name, (6, 40), 2, true),
                 options.clone(),
