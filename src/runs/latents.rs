@@ -5,13 +5,17 @@
 //! run's model, the run gets a layer more; where it reads a table, a run of its own is made, each row a document.
 //! Above 400 lines with its two ways to a layer, which share every step but where they write.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, ToByteSlice};
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
+use datafusion::execution::memory_pool::MemoryReservation;
 use polysema_kernels::sae::Sae;
+use polysema_kernels::sae::evaluation::{Evaluation, SaeMetrics};
+use polysema_udfs::arrow::memory::refused;
 
 use super::context::Context;
 use super::layer::Layer;
@@ -34,6 +38,8 @@ use crate::store::{
 pub(super) const KIND: &str = "sae";
 /// Rows of a table that are observed between two prunings of candidates. Chosen, not tuned.
 const BLOCK_ROWS: usize = 1 << 10;
+/// Numbers of the codes that are in memory at once: 32 MiB. Chosen, not tuned.
+const BLOCK_NUMBERS: usize = 1 << 23;
 
 /// An autoencoder whose latents become a layer.
 #[derive(Clone, Copy)]
@@ -84,9 +90,8 @@ impl Latents<'_> {
         run: &mut RunWriter,
         report: &mut Reporter<'_>,
     ) -> Result<()> {
-        let weights = self.weights();
         let context = Context {
-            weights: &|_| Ok(weights.clone()),
+            weights: &|_| Ok(self.weights()),
             maxima: None,
             documents,
         };
@@ -101,34 +106,81 @@ impl Latents<'_> {
 pub struct Attached {
     /// The number of the latents' layer.
     pub layer: i32,
-    /// Mean squared error of the reconstructions over rows and dimensions.
-    pub mse: f64,
+    /// How good the reconstructions of all rows are; none without rows.
+    pub metrics: Option<SaeMetrics>,
     /// The run with that layer.
     pub run: RunWriter,
     /// What is said of it at the commit.
     pub facts: RunManifest,
 }
 
-/// Squared errors of reconstructions.
-#[derive(Default)]
-struct Errors {
+/// What is held while rows pass by, reserved before it is allocated, and how good the reconstructions are.
+struct Observed<'a> {
+    sae: &'a Sae,
+    codes: Vec<f32>,
     decoded: Vec<f32>,
-    sum: f64,
-    n: usize,
+    evaluation: Evaluation,
+    memory: MemoryReservation,
 }
 
-impl Errors {
-    fn add(&mut self, sae: &Sae, vectors: &[f32], codes: &[f32]) {
-        sae.decode(codes, &mut self.decoded);
-        let pairs = vectors.iter().zip(&self.decoded);
-        let error = |(x, y): (&f32, &f32)| (f64::from(*y) - f64::from(*x)).powi(2);
-        self.sum += pairs.map(error).sum::<f64>();
-        self.n += vectors.len();
+impl<'a> Observed<'a> {
+    fn new(sae: &'a Sae, context: &JobContext) -> Result<Self> {
+        let mut memory = context.memory("latents");
+        reserve(&mut memory, sae, 0)?;
+        Ok(Self {
+            sae,
+            codes: vec![],
+            decoded: vec![],
+            evaluation: Evaluation::new(sae, 1, 0),
+            memory,
+        })
     }
 
-    fn mean(&self) -> f64 {
-        self.sum / self.n.max(1) as f64
+    /// Rows whose codes are in memory at once.
+    fn rows(&self) -> usize {
+        (BLOCK_NUMBERS / self.sae.d_sae).clamp(1, BLOCK_ROWS)
     }
+
+    /// The codes of the rows `x` `[n, d_in]`.
+    fn encode(&mut self, x: &[f32]) {
+        self.sae.encode(x, &mut self.codes);
+    }
+
+    /// Measures the last rows encoded, those of them in `range`, which are the rows `x`.
+    fn measure(&mut self, x: &[f32], range: Range<usize>) {
+        let codes = &self.codes[range.start * self.sae.d_sae..range.end * self.sae.d_sae];
+        self.sae.decode(codes, &mut self.decoded);
+        self.evaluation.add(x, codes, &self.decoded);
+    }
+
+    /// Reserves what the layer holds by now.
+    fn hold(&mut self, layer: &Layer) -> Result<()> {
+        reserve(&mut self.memory, self.sae, layer.n_candidates())
+    }
+
+    fn metrics(&self) -> Option<SaeMetrics> {
+        self.evaluation.finish(self.sae).ok().flatten()
+    }
+}
+
+/// Reserves what a layer of latents takes with so many candidates.
+fn reserve(memory: &mut MemoryReservation, sae: &Sae, candidates: usize) -> Result<()> {
+    let (d, m) = (sae.d_in, sae.d_sae);
+    // The autoencoder, its copy as weights of neurons, the same as columns of a table.
+    let weights = m.saturating_mul(d).saturating_mul(6).saturating_add(m * 8);
+    let rows = (BLOCK_NUMBERS / m).clamp(1, BLOCK_ROWS);
+    let codes = rows.saturating_mul(m.saturating_add(d)).saturating_mul(2);
+    let floats = weights
+        .saturating_add(codes)
+        .saturating_mul(size_of::<f32>());
+    let needed = (floats.saturating_add(m.saturating_mul(Layer::BYTES_A_NEURON)))
+        .saturating_add(candidates.saturating_mul(Layer::BYTES_A_CANDIDATE));
+    memory.try_resize(needed).map_err(|error| {
+        let needs = format!(
+            "{needed} bytes are needed to observe {m} latents of width {d} (fewer latents or max_examples need fewer)"
+        );
+        refused(needs, error)
+    })
 }
 
 /// Adds the latents to the run whose documents `reader` reads, in place of a layer of the same name if it has one.
@@ -169,7 +221,8 @@ pub fn add_to_run(
         Some(reader.n_documents() as u64),
         format!("looking at the latents of {}", latents.name),
     )?;
-    let mse = observe_reader(&mut layer, latents.sae, reader, hook, &mut report)?;
+    let mut observed = Observed::new(latents.sae, context)?;
+    observe_reader(&mut layer, &mut observed, reader, hook, &mut report)?;
     report.begin("write", None, format!("writing layer {number} of {run}"))?;
     let documents = &reader.documents;
     latents.write(&mut layer, layers, documents, &mut writer, &mut report)?;
@@ -178,7 +231,7 @@ pub fn add_to_run(
     report.tick()?;
     Ok(Attached {
         layer: number,
-        mse,
+        metrics: observed.metrics(),
         run: writer,
         facts,
     })
@@ -187,14 +240,13 @@ pub fn add_to_run(
 /// Shows the layer what the model gives at `hook` for every document.
 fn observe_reader(
     layer: &mut Layer,
-    sae: &Sae,
+    observed: &mut Observed<'_>,
     reader: &mut CorpusReader,
     hook: HookPoint,
     report: &mut Reporter<'_>,
-) -> Result<f64> {
+) -> Result<()> {
     reader.check_hook(hook)?;
     let skip = usize::from(reader.has_bos());
-    let (mut codes, mut errors) = (vec![], Errors::default());
     reader.for_each_batch(&mut |model, batch, input| {
         let mut capture = Capture { hook, seen: None };
         model.forward(input, &mut capture)?;
@@ -205,25 +257,34 @@ fn observe_reader(
         let (storage, layout) = seen.storage_and_layout();
         let n_rows = batch.documents.len() * batch.seq;
         let d = seen.elem_count() / n_rows;
-        require_width(sae, d)?;
+        require_width(observed.sae, d)?;
         let vectors = floats(&storage, layout, hook, n_rows * d)?;
-        sae.encode(vectors, &mut codes);
-        for (place, (_, n_tokens)) in batch.documents.iter().enumerate() {
-            let first = place * batch.seq;
-            let rows = first + skip..first + n_tokens;
-            let of_rows = &codes[rows.start * sae.d_sae..rows.end * sae.d_sae];
-            errors.add(sae, &vectors[rows.start * d..rows.end * d], of_rows);
+        // As many documents at once as codes may be in memory.
+        let most = (observed.rows() / batch.seq).max(1);
+        for (i, documents) in batch.documents.chunks(most).enumerate() {
+            let part = ReadBatch {
+                documents: documents.to_vec(),
+                seq: batch.seq,
+                ends_block: false,
+            };
+            let first = i * most * batch.seq;
+            let x = &vectors[first * d..(first + documents.len() * batch.seq) * d];
+            observed.encode(x);
+            for (place, (_, n_tokens)) in documents.iter().enumerate() {
+                let rows = place * batch.seq + skip..place * batch.seq + n_tokens;
+                observed.measure(&x[rows.start * d..rows.end * d], rows);
+            }
+            layer.observe(&part, &observed.codes, x)?;
         }
-        layer.observe(batch, &codes, vectors)?;
         if batch.ends_block {
             layer.end_block();
         }
+        observed.hold(layer)?;
         let n_tokens: usize = batch.documents.iter().map(|(_, n)| n).sum();
         report.advance(batch.documents.len() as u64, n_tokens as u64);
         report.tick()
     })?;
-    layer.flush()?;
-    Ok(errors.mean())
+    layer.flush()
 }
 
 fn require_width(sae: &Sae, d: usize) -> Result<()> {
@@ -273,24 +334,26 @@ pub fn make_run(
     let message = format!("looking at the latents of {}", latents.name);
     report.begin("observe", None, message)?;
     let mut rows = RowTables::new(&mut run)?;
-    let (mut codes, mut n_rows, mut errors) = (vec![], 0_usize, Errors::default());
+    let (mut observed, mut n_rows) = (Observed::new(sae, context)?, 0_usize);
     let mut hasher = blake3::Hasher::new();
     source.read(&mut |batch| {
         require_width(sae, batch.d)?;
-        for first in (0..batch.n()).step_by(BLOCK_ROWS) {
-            let end = batch.n().min(first + BLOCK_ROWS);
+        let most = observed.rows();
+        for first in (0..batch.n()).step_by(most) {
+            let end = batch.n().min(first + most);
             let x = &batch.values[first * sae.d_in..end * sae.d_in];
             hasher.update(x.to_byte_slice());
-            sae.encode(x, &mut codes);
-            errors.add(sae, x, &codes);
+            observed.encode(x);
+            observed.measure(x, 0..end - first);
             let documents = (first..end).map(|row| ((n_rows + row) as u32, 1)).collect();
             let read = ReadBatch {
                 documents,
                 seq: 1,
                 ends_block: true,
             };
-            layer.observe(&read, &codes, x)?;
+            layer.observe(&read, &observed.codes, x)?;
             layer.end_block();
+            observed.hold(&layer)?;
             report.advance((end - first) as u64, (end - first) as u64);
             report.tick()?;
         }
@@ -310,7 +373,7 @@ pub fn make_run(
     report.tick()?;
     Ok(Attached {
         layer: 0,
-        mse: errors.mean(),
+        metrics: observed.metrics(),
         run,
         facts,
     })

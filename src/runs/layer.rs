@@ -61,6 +61,11 @@ pub(super) struct Layer {
 }
 
 impl Layer {
+    /// Bytes that a neuron takes before it has candidates: statistics with their histogram, cutoffs, lists.
+    pub(super) const BYTES_A_NEURON: usize = Activity::BYTES_A_NEURON + 128;
+    /// Bytes of a candidate: a list that grows has room for twice as many, and what is selected is a copy.
+    pub(super) const BYTES_A_CANDIDATE: usize = 3 * size_of::<Candidate>();
+
     pub(super) fn new(
         index: usize,
         info: &LayerInfo,

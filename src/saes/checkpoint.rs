@@ -31,6 +31,8 @@ pub(super) struct Progress {
     pub(super) rows: u64,
     /// blake3 of these rows in their order.
     pub(super) seen: String,
+    /// What vectors were divided by.
+    pub(super) spread: f32,
     /// Seconds of training.
     pub(super) seconds: f64,
     /// Whether nothing is left to train.
@@ -188,13 +190,14 @@ mod tests {
         let options = Options::of_words(&TRAIN_SAE, words).and_then(SaeOptions::new);
         let options = options.expect("options");
         let sae = options.untrained(4).expect("an autoencoder");
-        Trainer::new(sae, options.train_options()).expect("a trainer")
+        Trainer::new(sae, options.train_options(4)).expect("a trainer")
     }
 
     fn progress(steps: u64) -> Progress {
         Progress {
             of: "{}".to_string(),
             d_in: 4,
+            spread: 1.0,
             steps,
             rows: 4 * steps,
             seen: String::new(),

@@ -6,8 +6,10 @@
 use candle_core::{Device, Tensor};
 use datafusion::common::{exec_datafusion_err, exec_err};
 use datafusion::error::Result;
+use datafusion::execution::memory_pool::MemoryReservation;
 use polysema_kernels::sae::Sae;
 use polysema_kernels::sae::evaluation::Evaluation;
+use polysema_udfs::arrow::memory::refused;
 use rayon::prelude::*;
 
 use super::metric::{Effect, Metric, finish};
@@ -15,6 +17,8 @@ use crate::corpus::{CorpusReader, ReadBatch, VectorSource};
 use crate::jobs::JobContext;
 use crate::models::{HookPoint, Hooks, Input};
 
+/// Numbers of the codes that are in memory at once: 32 MiB. Chosen, not tuned.
+const BLOCK_NUMBERS: usize = 1 << 23;
 /// Rows of a batch in `l1_per_batch`: the authors'.
 const BATCH: usize = 128;
 /// Rows a latent that are compared: the paper's number of dataset examples.
@@ -27,9 +31,11 @@ pub fn evaluate_rows(
     context: &JobContext,
 ) -> Result<Vec<Metric>> {
     let mut evaluation = Evaluation::new(sae, BATCH, MOST);
+    let mut memory = context.memory("sae_metrics");
     let (mut codes, mut decoded) = (vec![], vec![]);
+    // As many rows at once as codes may be in memory.
+    let most = (BLOCK_NUMBERS / sae.d_sae).max(1);
     source.read(&mut |batch| {
-        context.tick()?;
         if batch.d != sae.d_in {
             return exec_err!(
                 "vectors of the autoencoder's width, {}, are required, got {}",
@@ -37,12 +43,33 @@ pub fn evaluate_rows(
                 batch.d
             );
         }
-        sae.encode(&batch.values, &mut codes);
-        sae.decode(&codes, &mut decoded);
-        evaluation.add(&batch.values, &codes, &decoded);
+        for x in batch.values.chunks(most * sae.d_in) {
+            context.tick()?;
+            reserve(&mut memory, sae, &evaluation, x.len() / sae.d_in)?;
+            sae.encode(x, &mut codes);
+            sae.decode(&codes, &mut decoded);
+            evaluation.add(x, &codes, &decoded);
+        }
         Ok(())
     })?;
     finish(sae, &evaluation, None)
+}
+
+/// Reserves what the codes of `n` rows take, and what is kept of those before.
+fn reserve(
+    memory: &mut MemoryReservation,
+    sae: &Sae,
+    evaluation: &Evaluation,
+    n: usize,
+) -> Result<()> {
+    let codes = n.saturating_mul(sae.d_sae.saturating_add(2 * sae.d_in) * size_of::<f32>());
+    let needed = codes.saturating_add(evaluation.bytes_with(n));
+    memory.try_resize(needed).map_err(|error| {
+        let needs = format!(
+            "{needed} bytes are needed for the codes of {n} rows and the rows that are compared"
+        );
+        refused(needs, error)
+    })
 }
 
 /// The metrics of `sae` on what a model gives at `hook` for the documents of a corpus, those of the model among them.
@@ -59,6 +86,7 @@ pub fn evaluate_model(
     }
     let mut evaluation = Evaluation::new(sae, BATCH, MOST);
     let mut effect = Effect::default();
+    let mut memory = context.memory("sae_metrics");
     let skip = usize::from(reader.has_bos());
     let mut rows = Rows::default();
     reader.for_each_batch(&mut |model, batch, input| {
@@ -68,6 +96,8 @@ pub fn evaluate_model(
         let Some(x) = given.seen else {
             return exec_err!("a pass that reaches {hook} is required, got none");
         };
+        let n = batch.documents.len() * batch.seq;
+        reserve(&mut memory, sae, &evaluation, n)?;
         rows.encode(sae, &x, batch, skip)?;
         evaluation.add(&rows.x, &rows.codes, &rows.decoded);
         let mut score = |place: usize, logits: &Tensor| -> Result<()> {

@@ -2,6 +2,7 @@
 //!
 //! Arithmetic is in `polysema_kernels::sae`; here is what it needs of files, models and clocks.
 
+mod advice;
 mod agree;
 mod checkpoint;
 mod evaluate;

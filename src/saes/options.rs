@@ -26,6 +26,17 @@ const fn number(name: &'static str, kind: Kind, usual: f64, meaning: &'static st
 }
 
 const TOP_K: &[&str] = &["topk", "batch_topk"];
+const JUMP_RELU: &[&str] = &["jump_relu"];
+/// Variants whose codes are sparse by a term of the loss.
+const PENALISED: &[&str] = &["relu", "gated", "jump_relu"];
+/// Variants of which some latents are above 0 and left out, so that the auxiliary loss reaches them.
+const LEAVING_OUT: &[&str] = &["topk", "batch_topk", "jump_relu"];
+/// Steps of a training that is not told how long it takes: enough for explained variances above 0.9 on every source the
+/// README names.
+const STEPS: u64 = 4000;
+/// Adam's step size where it is not given, times the root of the vectors' width: rows of norm 1 then turn by the same
+/// angle at each step, whatever the width.
+const RATE: f32 = 0.02;
 /// Of an autoencoder's latents. Chosen: sixteen times those of the largest published one.
 const MOST_LATENTS: u64 = 1 << 24;
 /// Numbers of one matrix, which training holds a few times: 8 GiB.
@@ -75,6 +86,25 @@ const LEAST: Key<Option<f64>> = MIN_ACTIVATION
     }]);
 
 const FOOTE_MNIST: &[&str] = &["foote_mnist"];
+
+/// What the preset has in place of the default.
+const fn as_foote(usual: Usual) -> Instead {
+    Instead {
+        option: "preset",
+        words: FOOTE_MNIST,
+        usual,
+    }
+}
+
+/// What some variants have in place of the default.
+const fn of_variant(words: &'static [&'static str], usual: Usual) -> Instead {
+    Instead {
+        option: "variant",
+        words,
+        usual,
+    }
+}
+
 const PRESET: Key<Option<String>> = Key::new(
     "preset",
     Kind::Words(|| FOOTE_MNIST.to_vec()),
@@ -116,11 +146,13 @@ const VARIANT: Key<String> = Key::new(
     Usual::Text("relu"),
     "what makes the codes sparse",
 );
-const K: Key<usize> = Key::count(
+const K: Key<Option<usize>> = Key::new(
     "k",
-    1,
-    MOST_LATENTS,
-    32,
+    Kind::Whole {
+        from: 1,
+        to: MOST_LATENTS,
+    },
+    Usual::Said("32, of vectors narrower than 128 a quarter of their width"),
     "latents active at once, at most d_sae",
 )
 .rules(&[Rule::With("variant", TOP_K)]);
@@ -132,27 +164,39 @@ const CENTERED: Key<bool> = Key::new(
 );
 const INIT: Key<Init> = Key::word(
     "init",
-    Usual::Text("uniform"),
+    Usual::Text("tied"),
     "weights before training: uniform in 1/sqrt(fan in), or decoder rows of norm 1 with the encoder equal to them",
 )
-.instead(&[Instead { option: "variant", words: TOP_K, usual: Usual::Text("tied") }]);
+.instead(&[as_foote(Usual::Text("uniform"))]);
+const NORMALIZE: Key<String> = Key::new(
+    "normalize",
+    Kind::Words(|| vec!["variance", "none"]),
+    Usual::Text("variance"),
+    "'variance': vectors are divided by their root mean square distance from their mean, both of the first buffer, b_dec \
+     begins at the mean, the loss's first term is the share of variance that is not explained, and the division goes into \
+     the weights at the end; 'none': vectors as they are, and the mean over rows and dimensions of the squared error",
+)
+.instead(&[as_foote(Usual::Text("none"))]);
 const L1: Key<f32> = number(
     "l1",
     Kind::from(0.0),
-    2e-4,
-    "weight of the sparsity term, the sum of activations over a batch (of jump_relu: their number)",
-);
+    0.1,
+    "weight of the sparsity term, a row's sum of activations (of jump_relu: their number); of normalized vectors it means \
+     the same whatever their width and scale: SAELens' l1_coefficient over the root of the width",
+)
+.rules(&[Rule::With("variant", PENALISED)])
+.instead(&[
+    of_variant(JUMP_RELU, Usual::Number(1e-3)),
+    of_variant(TOP_K, Usual::Number(0.0)),
+    as_foote(Usual::Number(2e-4)),
+]);
 const NE_LOSS: Key<f32> = number(
     "ne_loss",
     Kind::from(0.0),
     0.0,
     "weight of the neuron embedding loss",
 )
-.instead(&[Instead {
-    option: "preset",
-    words: FOOTE_MNIST,
-    usual: Usual::Number(5e-3),
-}]);
+.instead(&[as_foote(Usual::Number(5e-3))]);
 const NE_MOMENTUM: Key<f32> = number(
     "ne_momentum",
     Kind::Number {
@@ -174,32 +218,45 @@ const NE_START_STEP: Key<u64> = steps(
 .rules(&[Rule::Above0("ne_loss")]);
 const REDUCTION: Key<Reduction> = Key::word(
     "reduction",
-    Usual::Text("sum"),
-    "whether both terms are sums over a batch, or means over its rows",
-);
-const LEARNING_RATE: Key<f32> = number(
+    Usual::Text("mean"),
+    "whether the terms of l1 and ne_loss are sums over a batch, or means over its rows",
+)
+.instead(&[as_foote(Usual::Text("sum"))]);
+const LEARNING_RATE: Key<Option<f32>> = Key::new(
     "learning_rate",
     Kind::above(0.0),
-    1e-3,
+    Usual::Said("0.02 over the root of the vectors' width"),
     "Adam's step size once warm",
-);
+)
+.instead(&[as_foote(Usual::Number(1e-3))]);
 const WARMUP: Key<u64> = steps(
     "warmup",
     0,
-    0,
+    500,
     "steps over which the learning rate rises linearly",
-);
+)
+.instead(&[as_foote(Usual::Whole(0))]);
+/// Share of the training at whose end the learning rate falls.
+pub(super) const COOLDOWN: Key<f32> = number(
+    "cooldown",
+    Kind::Number {
+        from: 0.0,
+        above: false,
+        to: 1.0,
+        below: false,
+    },
+    0.2,
+    "share of the training at whose end the learning rate falls linearly to 0; of a source whose end comes as a surprise \
+     at most the last buffer",
+)
+.instead(&[as_foote(Usual::Number(0.0))]);
 const WEIGHT_DECAY: Key<f32> = number(
     "weight_decay",
     Kind::from(0.0),
     0.0,
     "pull of every parameter towards 0",
 )
-.instead(&[Instead {
-    option: "preset",
-    words: FOOTE_MNIST,
-    usual: Usual::Number(1e-2),
-}]);
+.instead(&[as_foote(Usual::Number(1e-2))]);
 const DECAY: Key<Decay> = Key::word(
     "decay",
     Usual::Text("coupled"),
@@ -215,31 +272,38 @@ const CLIP_NORM: Key<Option<f32>> = Key::new(
 const BANDWIDTH: Key<f32> = number(
     "bandwidth",
     Kind::above(0.0),
-    1e-3,
+    0.1,
     "width of the kernel that estimates the gradient of the thresholds",
 )
-.rules(&[Rule::With("variant", &["jump_relu"])]);
-const UNIT_NORM_DECODER: Key<bool> = Key::flag(
+.rules(&[Rule::With("variant", JUMP_RELU)]);
+const UNIT_NORM_DECODER: Key<bool> = Key::new(
     "unit_norm_decoder",
-    "whether decoder rows are held at norm 1",
-);
+    Kind::Flag,
+    Usual::Flag(true),
+    "whether decoder rows are held at norm 1, of normalized vectors; longer ones would make the sparsity term small for nothing",
+)
+.instead(&[as_foote(Usual::Flag(false))]);
 const DEAD_LATENTS: Key<String> = Key::new(
     "dead_latents",
     Kind::Words(|| vec!["leave", "auxiliary", "resample"]),
     Usual::Text("leave"),
-    "what is done for latents that are never active",
-);
+    "what is done for latents that are never active: nothing, the auxiliary loss of Gao et al. 2024, or to begin anew as \
+     in Bricken et al. 2023",
+)
+.instead(&[as_foote(Usual::Text("leave")), of_variant(LEAVING_OUT, Usual::Text("auxiliary"))]);
 const DEAD_AFTER: Key<u64> = steps(
     "dead_after",
     1,
-    1000,
+    500,
     "steps without activity after which a latent counts as dead",
 );
-const AUX_K: Key<usize> = Key::count(
+const AUX_K: Key<Option<usize>> = Key::new(
     "aux_k",
-    1,
-    MOST_LATENTS,
-    256,
+    Kind::Whole {
+        from: 1,
+        to: MOST_LATENTS,
+    },
+    Usual::Said("half of the vectors' width"),
     "dead latents a row that reconstruct what the others leave",
 )
 .rules(&[Rule::With("dead_latents", &["auxiliary"])]);
@@ -247,7 +311,7 @@ const AUX_COEFFICIENT: Key<f32> = number(
     "aux_coefficient",
     Kind::from(0.0),
     1.0 / 32.0,
-    "weight of that reconstruction's error",
+    "weight of that reconstruction's error over the variance of what the others leave",
 )
 .rules(&[Rule::With("dead_latents", &["auxiliary"])]);
 const RESAMPLE_EVERY: Key<u64> = steps(
@@ -260,12 +324,16 @@ const RESAMPLE_EVERY: Key<u64> = steps(
 /// Rows of a step.
 pub(super) const BATCH_SIZE: Key<usize> =
     Key::count("batch_size", 1, 1 << 20, 128, "rows of a step");
-const EPOCHS: Key<u64> = steps(
+const EPOCHS: Key<Option<u64>> = Key::new(
     "epochs",
-    1,
-    1,
-    "times the source is read; with max_tokens alone, as often as it takes",
-);
+    Kind::Whole {
+        from: 1,
+        to: (1 << 63) - 1,
+    },
+    Usual::Said("as many as 4000 steps or max_tokens take"),
+    "times the source is seen; one that fits into the buffer is read once",
+)
+.instead(&[as_foote(Usual::Whole(1))]);
 /// Rows after which training ends.
 pub(super) const MAX_TOKENS: Key<Option<u64>> = Key::new(
     "max_tokens",
@@ -303,7 +371,7 @@ pub(super) const RESUME: Key<bool> = Key::new(
 );
 
 /// The options of `train_sae`.
-pub const TRAIN_SAE: [Spec; 42] = [
+pub const TRAIN_SAE: [Spec; 44] = [
     PRESET.spec,
     HOOK.spec,
     MOVED_MODEL.spec,
@@ -315,6 +383,7 @@ pub const TRAIN_SAE: [Spec; 42] = [
     K.spec,
     CENTERED.spec,
     INIT.spec,
+    NORMALIZE.spec,
     L1.spec,
     NE_LOSS.spec,
     NE_MOMENTUM.spec,
@@ -322,6 +391,7 @@ pub const TRAIN_SAE: [Spec; 42] = [
     REDUCTION.spec,
     LEARNING_RATE.spec,
     WARMUP.spec,
+    COOLDOWN.spec,
     WEIGHT_DECAY.spec,
     DECAY.spec,
     CLIP_NORM.spec,
@@ -426,12 +496,29 @@ impl SaeOptions {
         self.0.get(key)
     }
 
-    /// Times the source is read.
-    pub(super) fn epochs(&self) -> u64 {
-        match self.get(MAX_TOKENS).is_some() && !self.0.given(EPOCHS) {
-            true => u64::MAX,
-            false => self.get(EPOCHS),
+    /// Rows to train on, as far as that is known: those of the source once it was read.
+    pub(super) fn rows(&self, of_source: Option<u64>) -> Option<u64> {
+        let (most, epochs) = (self.get(MAX_TOKENS), self.get(EPOCHS));
+        let enough = STEPS.saturating_mul(self.get(BATCH_SIZE) as u64);
+        let by_epochs = of_source.and_then(|n| match (epochs, most) {
+            (Some(epochs), _) => Some(n.saturating_mul(epochs)),
+            (None, Some(_)) => None,
+            (None, None) => Some(n.max(enough)),
+        });
+        match (most, by_epochs) {
+            (Some(most), Some(rows)) => Some(most.min(rows)),
+            (most, rows) => most.or(rows),
         }
+    }
+
+    /// What is done for dead latents.
+    pub(super) fn revives(&self) -> String {
+        self.get(DEAD_LATENTS)
+    }
+
+    /// Whether vectors are divided by their spread.
+    pub(super) fn normalizes(&self) -> bool {
+        self.get(NORMALIZE) == "variance"
     }
 
     /// Latents for vectors of this width.
@@ -451,12 +538,20 @@ impl SaeOptions {
         Ok(d_sae)
     }
 
-    /// How it is trained.
-    pub(super) fn train_options(&self) -> TrainOptions {
+    /// What the kernel's loss is multiplied with to be the one that weights are said for. Of normalized vectors the mean
+    /// over dimensions is the share of variance over the width: the weights are divided by it instead, which is the same
+    /// to Adam.
+    pub(super) fn loss_unit(&self, d_in: usize) -> f32 {
+        if self.normalizes() { d_in as f32 } else { 1.0 }
+    }
+
+    /// How it is trained on vectors of this width.
+    pub(super) fn train_options(&self, d_in: usize) -> TrainOptions {
+        let unit = self.loss_unit(d_in);
         let dead = match self.get(DEAD_LATENTS).as_str() {
             "auxiliary" => DeadLatents::Auxiliary {
-                k: self.get(AUX_K),
-                coefficient: self.get(AUX_COEFFICIENT),
+                k: self.get(AUX_K).unwrap_or((d_in / 2).max(1)),
+                coefficient: self.get(AUX_COEFFICIENT) / unit,
             },
             "resample" => DeadLatents::Resample {
                 every: self.get(RESAMPLE_EVERY),
@@ -464,13 +559,13 @@ impl SaeOptions {
             _ => DeadLatents::Leave,
         };
         TrainOptions {
-            learning_rate: self.get(LEARNING_RATE),
+            learning_rate: (self.get(LEARNING_RATE)).unwrap_or(RATE / (d_in as f32).sqrt()),
             warmup_steps: self.get(WARMUP),
             weight_decay: self.get(WEIGHT_DECAY),
             decay: self.get(DECAY),
-            clip_norm: self.get(CLIP_NORM),
-            l1: self.get(L1),
-            ne_loss: self.get(NE_LOSS),
+            clip_norm: self.get(CLIP_NORM).map(|norm| norm / unit),
+            l1: self.get(L1) / unit,
+            ne_loss: self.get(NE_LOSS) / unit,
             ne_momentum: self.get(NE_MOMENTUM),
             ne_start_step: self.get(NE_START_STEP),
             reduction: self.get(REDUCTION),
@@ -483,14 +578,31 @@ impl SaeOptions {
         }
     }
 
-    /// The autoencoder before training.
+    /// Latents of a top-k that are active at once.
+    fn k(&self, d_in: usize, d_sae: usize) -> usize {
+        let usual = (d_in / 4).clamp(1, 32).min(d_sae);
+        self.get(K).unwrap_or(usual)
+    }
+
+    /// Refuses vectors of a width that the options do not go with.
     ///
     /// Errors: k above the number of latents, more latents than memory is meant for.
-    pub(super) fn untrained(&self, d_in: usize) -> Result<Sae> {
-        let (d_sae, k, name) = (self.d_sae(d_in)?, self.get(K), self.get(VARIANT));
-        if TOP_K.contains(&name.as_str()) && k > d_sae {
-            return plan_err!("k must be at most d_sae, {d_sae}, got {k}");
+    pub(super) fn check(&self, d_in: usize) -> Result<()> {
+        let d_sae = self.d_sae(d_in)?;
+        let k = self.k(d_in, d_sae);
+        match TOP_K.contains(&self.get(VARIANT).as_str()) && k > d_sae {
+            true => plan_err!("k must be at most d_sae, {d_sae}, got {k}"),
+            false => Ok(()),
         }
+    }
+
+    /// The autoencoder before training.
+    ///
+    /// Errors: those of [`Self::check`].
+    pub(super) fn untrained(&self, d_in: usize) -> Result<Sae> {
+        self.check(d_in)?;
+        let (d_sae, name) = (self.d_sae(d_in)?, self.get(VARIANT));
+        let k = self.k(d_in, d_sae);
         let Some(variant) = Variant::untrained(&name, d_sae, k) else {
             return plan_err!("variant must be one that trains, got '{name}'");
         };

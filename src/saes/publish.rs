@@ -4,9 +4,11 @@ use std::time::Instant;
 
 use datafusion::common::plan_err;
 use datafusion::error::{DataFusionError, Result};
+use polysema_kernels::sae::evaluation::SaeMetrics;
 use polysema_kernels::sae::{Sae, StepLosses, Variant};
 use serde_json::{Value, json};
 
+use super::advice::advice;
 use super::progress::{TrainSaeProgress, TrainSaeRequest};
 use super::weights;
 use crate::corpus::{ModelVectors, VectorSource};
@@ -121,6 +123,7 @@ pub(super) fn publish(
         &mut forward,
     );
     let attached = attached.map_err(trained_is_kept)?;
+    let metrics = attached.metrics.clone();
     facts.seconds = done.seconds + started.elapsed().as_secs_f64();
     commit(attached, &mut facts, &sae).map_err(trained_is_kept)?;
     // What cannot be removed says that nothing is left to train, and goes with the next training of this name.
@@ -135,8 +138,25 @@ pub(super) fn publish(
         facts.layer.unwrap_or_default(),
         facts.run.as_deref().unwrap_or_default()
     );
+    if let Some(metrics) = metrics {
+        for advice in advice(&metrics, &sae, options) {
+            row.message += &format!("; {advice}");
+        }
+        row.losses = row.losses.map(|losses| of_all_rows(losses, &metrics, &sae));
+    }
     progress(row);
     Ok(facts)
+}
+
+/// What is of a batch becomes what is of all rows.
+fn of_all_rows(losses: StepLosses, metrics: &SaeMetrics, sae: &Sae) -> StepLosses {
+    StepLosses {
+        mse: metrics.mse,
+        l0: metrics.l0,
+        n_dead: ((1.0 - metrics.frac_alive) * sae.d_sae as f64).round() as usize,
+        explained_variance: metrics.fvu.map(|fvu| 1.0 - fvu),
+        ..losses
+    }
 }
 
 /// Their checkpoint says that nothing is left to train.
@@ -224,7 +244,8 @@ pub(super) fn attach(
             attached
         }
     };
-    (facts.layer, facts.mse) = (Some(attached.layer), Some(attached.mse));
+    facts.layer = Some(attached.layer);
+    facts.mse = attached.metrics.as_ref().map(|metrics| metrics.mse);
     Ok(attached)
 }
 

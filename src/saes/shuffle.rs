@@ -5,6 +5,18 @@
 
 use polysema_kernels::random::Random;
 
+/// What comes out of a buffer.
+pub(super) enum Handed<'a> {
+    /// All of its rows, before the first batch of them. `[n, d]`
+    Full {
+        rows: &'a [f32],
+        /// Whether the stream ends with them.
+        last: bool,
+    },
+    /// Some of its rows. `[n, d]`
+    Batch(&'a [f32]),
+}
+
 /// A stream of rows that comes out in batches.
 pub(super) struct Shuffle {
     d: usize,
@@ -15,6 +27,8 @@ pub(super) struct Shuffle {
     order: Vec<u32>,
     batch: Vec<f32>,
     random: Random,
+    /// Whether rows have gone that are no longer in the buffer.
+    gone: bool,
 }
 
 impl Shuffle {
@@ -26,8 +40,6 @@ impl Shuffle {
         seed: u64,
         epoch: u64,
     ) -> Self {
-        // Two seeds that are near each other give unrelated streams.
-        let mut seeds = Random::new(seed ^ epoch.wrapping_mul(0xa076_1d64_78bd_642f));
         Self {
             d,
             batch_rows,
@@ -39,8 +51,19 @@ impl Shuffle {
             rows: vec![],
             order: vec![],
             batch: vec![],
-            random: Random::new(seeds.bits()),
+            random: random_of(seed, epoch),
+            gone: false,
         }
+    }
+
+    /// Whether the buffer holds all rows of the stream.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.gone
+    }
+
+    /// The order of another epoch for the rows it holds.
+    pub(super) fn restart(&mut self, seed: u64, epoch: u64) {
+        self.random = random_of(seed, epoch);
     }
 
     /// Bytes it will hold once `n` more rows were added.
@@ -64,25 +87,46 @@ impl Shuffle {
     pub(super) fn push<E>(
         &mut self,
         mut values: &[f32],
-        f: &mut dyn FnMut(&[f32]) -> Result<(), E>,
+        f: &mut dyn FnMut(Handed<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let grown = self.grown(values.len());
         self.rows
             .reserve_exact(grown.saturating_sub(self.rows.len()));
         while !values.is_empty() {
+            // Only now, since nothing may come after a full buffer, which then is the whole stream.
+            if self.rows.len() == self.full {
+                self.hand_out(false, f)?;
+                self.rows.clear();
+                self.gone = true;
+            }
             let room = self.full - self.rows.len();
             let (now, later) = values.split_at(room.min(values.len()));
             self.rows.extend_from_slice(now);
             values = later;
-            if self.rows.len() == self.full {
-                self.drain(f)?;
-            }
         }
         Ok(())
     }
 
-    /// Hands out what is left; the last batch may be short.
-    pub(super) fn drain<E>(&mut self, f: &mut dyn FnMut(&[f32]) -> Result<(), E>) -> Result<(), E> {
+    /// Ends the stream: hands out what is left, which stays; the last batch may be short.
+    pub(super) fn end<E>(
+        &mut self,
+        f: &mut dyn FnMut(Handed<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.hand_out(true, f)
+    }
+
+    fn hand_out<E>(
+        &mut self,
+        last: bool,
+        f: &mut dyn FnMut(Handed<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        f(Handed::Full {
+            rows: &self.rows,
+            last,
+        })?;
         let n = self.rows.len() / self.d;
         self.order.clear();
         self.order.extend(0..n as u32);
@@ -93,11 +137,16 @@ impl Shuffle {
                 let row = *row as usize * self.d;
                 self.batch.extend_from_slice(&self.rows[row..row + self.d]);
             }
-            f(&self.batch)?;
+            f(Handed::Batch(&self.batch))?;
         }
-        self.rows.clear();
         Ok(())
     }
+}
+
+/// Two seeds that are near each other give unrelated streams.
+fn random_of(seed: u64, epoch: u64) -> Random {
+    let mut seeds = Random::new(seed ^ epoch.wrapping_mul(0xa076_1d64_78bd_642f));
+    Random::new(seeds.bits())
 }
 
 #[cfg(test)]
@@ -110,15 +159,49 @@ mod tests {
         let rows: Vec<f32> = (0..n).flat_map(|row| [row as f32, -(row as f32)]).collect();
         let mut shuffle = Shuffle::new(2, 3, buffer, seed, 0);
         let mut out = vec![];
-        let mut keep = |batch: &[f32]| {
-            out.push(batch.to_vec());
+        let mut keep = |handed: Handed<'_>| {
+            if let Handed::Batch(batch) = handed {
+                out.push(batch.to_vec());
+            }
             Ok::<_, Infallible>(())
         };
         for part in rows.chunks(2 * step) {
             shuffle.push(part, &mut keep).unwrap();
         }
-        shuffle.drain(&mut keep).unwrap();
+        shuffle.end(&mut keep).unwrap();
         out
+    }
+
+    #[test]
+    fn a_buffer_that_holds_all_rows_gives_them_again() {
+        let rows: Vec<f32> = (0..24).map(|x| x as f32).collect();
+        let epoch = |shuffle: &mut Shuffle| {
+            let mut out = vec![];
+            let ended = shuffle.end(&mut |handed| {
+                match handed {
+                    Handed::Full { rows, last } => assert!(rows.len() == 24 && last),
+                    Handed::Batch(batch) => out.extend_from_slice(batch),
+                }
+                Ok::<_, Infallible>(())
+            });
+            ended.unwrap();
+            out
+        };
+        let nothing = &mut |_: Handed<'_>| Ok::<_, Infallible>(());
+        let mut kept = Shuffle::new(2, 3, 12, 7, 0);
+        kept.push(&rows, nothing).unwrap();
+        assert!(kept.is_whole());
+        let first = epoch(&mut kept);
+        kept.restart(7, 1);
+        // As if they had been read anew.
+        let mut anew = Shuffle::new(2, 3, 12, 7, 1);
+        anew.push(&rows, nothing).unwrap();
+        let second = epoch(&mut kept);
+        assert_eq!(second, epoch(&mut anew));
+        assert_ne!(second, first);
+        let mut small = Shuffle::new(2, 3, 6, 7, 0);
+        small.push(&rows, nothing).unwrap();
+        assert!(!small.is_whole());
     }
 
     #[test]

@@ -1,22 +1,22 @@
 //! Training: rows of a source through a shuffling buffer into the trainer's steps, with progress, checkpoints and an
-//! end that is whole or not there.
+//! end that is whole or not there. Above 400 lines, since reading, stepping and ending share one state.
 
 use std::time::{Duration, Instant};
 
 use datafusion::arrow::datatypes::ToByteSlice;
-use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
+use datafusion::common::{exec_datafusion_err, exec_err, plan_err, resources_err};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryReservation;
-use polysema_kernels::sae::{Sae, StepLosses, Trainer, Values};
+use polysema_kernels::sae::{Sae, Spread, StepLosses, Trainer, Values};
 use polysema_kernels::vector::first_non_finite;
 use polysema_udfs::arrow::memory::refused;
 use serde_json::json;
 
 use super::checkpoint::{Checkpoints, Progress, difference};
-use super::options::{BATCH_SIZE, BUFFER, CHECKPOINT_EVERY, MAX_TOKENS, REPLACE, RESUME, SEED};
+use super::options::{BATCH_SIZE, BUFFER, CHECKPOINT_EVERY, COOLDOWN, REPLACE, RESUME, SEED};
 use super::progress::{TrainSaeProgress, TrainSaeRequest};
 use super::publish::{Done, Vectors, check_place, publish};
-use super::shuffle::Shuffle;
+use super::shuffle::{Handed, Shuffle};
 use crate::corpus::VectorSource;
 use crate::jobs::JobContext;
 use crate::store::{SaeManifest, SaeWriter, Store};
@@ -64,7 +64,21 @@ struct Training<'a, 'p> {
     checkpoints: Checkpoints,
     /// What the last checkpoint says, if one is gone on from.
     resumed: Option<Progress>,
+    /// Width of the vectors, once one was seen.
+    d_in: Option<usize>,
     trainer: Option<Trainer>,
+    /// What vectors are divided by.
+    spread: f32,
+    /// The rows of a step, divided.
+    scaled: Vec<f32>,
+    /// The source, where the buffer holds all of it.
+    whole: Option<Shuffle>,
+    /// Rows to train on, as far as that is known.
+    most: Option<u64>,
+    /// Whether the end of the source was seen.
+    is_read: bool,
+    /// Rows at the end over which the learning rate falls.
+    cooldown: f64,
     /// Of the trainer and the buffer.
     memory: MemoryReservation,
     steps: u64,
@@ -129,7 +143,14 @@ impl<'a, 'p> Training<'a, 'p> {
             checkpoints,
             skip: resumed.as_ref().map_or(0, |resumed| resumed.steps),
             resumed,
+            d_in: None,
             trainer: None,
+            spread: 1.0,
+            scaled: vec![],
+            whole: None,
+            most: None,
+            is_read: false,
+            cooldown: 0.0,
             memory: context.memory("train_sae"),
             steps: 0,
             rows: 0,
@@ -144,14 +165,15 @@ impl<'a, 'p> Training<'a, 'p> {
     /// Reads the source, epoch by epoch, and trains on it.
     fn run(&mut self, source: &mut dyn VectorSource) -> Result<()> {
         let options = &self.request.options;
-        if let Some(resumed) = self.resumed.clone() {
+        if let Some(resumed) = self.resumed.clone()
+            && resumed.done
+        {
             self.prepare(resumed.d_in)?;
-            if resumed.done {
-                (self.steps, self.rows) = (resumed.steps, resumed.rows);
-                return Ok(());
-            }
+            self.begin_steps(resumed.d_in, &[])?;
+            (self.steps, self.rows) = (resumed.steps, resumed.rows);
+            return Ok(());
         }
-        for epoch in 0..options.epochs() {
+        for epoch in 0.. {
             let enough = match self.epoch(source, epoch) {
                 Ok(()) => false,
                 Err(Ended::Enough) => true,
@@ -166,7 +188,7 @@ impl<'a, 'p> Training<'a, 'p> {
                     source.describe()
                 );
             }
-            if enough {
+            if enough || self.most.is_none_or(|most| n_rows >= most) {
                 break;
             }
         }
@@ -187,6 +209,13 @@ impl<'a, 'p> Training<'a, 'p> {
 
     fn epoch(&mut self, source: &mut dyn VectorSource, epoch: u64) -> Result<(), Ended> {
         let options = &self.request.options;
+        let seed = options.get(SEED);
+        if let Some(mut whole) = self.whole.take() {
+            whole.restart(seed, epoch);
+            let ended = whole.end(&mut |handed| self.take(handed));
+            self.whole = Some(whole);
+            return ended;
+        }
         let mut shuffle: Option<Shuffle> = None;
         let mut ended = None;
         let read = source.read(&mut |batch| {
@@ -196,11 +225,11 @@ impl<'a, 'p> Training<'a, 'p> {
             self.prepare(batch.d)?;
             let shuffle = shuffle.get_or_insert_with(|| {
                 let (rows, buffer) = (options.get(BATCH_SIZE), options.get(BUFFER));
-                Shuffle::new(batch.d, rows, buffer, options.get(SEED), epoch)
+                Shuffle::new(batch.d, rows, buffer, seed, epoch)
             });
             self.tick()?;
             self.reserve(batch.d, shuffle.bytes_with(batch.n()))?;
-            let pushed = shuffle.push(&batch.values, &mut |rows| self.step(rows));
+            let pushed = shuffle.push(&batch.values, &mut |handed| self.take(handed));
             if let Err(reason) = pushed {
                 ended = Some(reason);
                 // Ends the reading; what it was is in `ended`.
@@ -212,26 +241,75 @@ impl<'a, 'p> Training<'a, 'p> {
             return Err(reason);
         }
         read?;
-        match shuffle {
-            Some(mut shuffle) => shuffle.drain(&mut |rows| self.step(rows)),
-            None => Ok(()),
+        let Some(mut shuffle) = shuffle else {
+            return Ok(());
+        };
+        let ended = shuffle.end(&mut |handed| self.take(handed));
+        self.whole = shuffle.is_whole().then_some(shuffle);
+        ended
+    }
+
+    /// What a buffer hands out: a step for each batch.
+    fn take(&mut self, handed: Handed<'_>) -> Result<(), Ended> {
+        let d_in = self.d_in.unwrap_or_default();
+        match handed {
+            Handed::Full { rows, last } => {
+                if self.trainer.is_none() {
+                    self.begin_steps(d_in, rows)?;
+                }
+                if last && !self.is_read {
+                    self.is_read = true;
+                    let n = self.rows + (rows.len() / d_in) as u64;
+                    self.most = self.request.options.rows(Some(n));
+                    self.set_cooldown();
+                }
+                Ok(())
+            }
+            Handed::Batch(rows) => self.step(rows),
         }
     }
 
-    /// Makes the trainer once the vectors' width is known.
+    /// Over how many of the rows to come the learning rate falls.
+    fn set_cooldown(&mut self) {
+        let Some(most) = self.most else {
+            return;
+        };
+        let share = f64::from(self.request.options.get(COOLDOWN));
+        let left = most.saturating_sub(self.rows) as f64;
+        self.cooldown = (share * most as f64).min(left);
+    }
+
+    /// Checks the width of the vectors, and reserves what a training on such ones holds.
     fn prepare(&mut self, d_in: usize) -> Result<()> {
-        if let Some(trainer) = &self.trainer {
-            let required = trainer.sae().d_in;
-            if required != d_in {
-                return exec_err!("vectors of one width, {required}, are required, got {d_in}");
+        match self.d_in {
+            Some(required) if required != d_in => {
+                exec_err!("vectors of one width, {required}, are required, got {d_in}")
             }
-            return Ok(());
+            Some(_) => Ok(()),
+            None => {
+                self.request.options.check(d_in)?;
+                self.d_in = Some(d_in);
+                self.most = self.request.options.rows(None);
+                self.set_cooldown();
+                self.reserve(d_in, 0)
+            }
         }
-        self.reserve(d_in, 0)?;
+    }
+
+    /// Makes the trainer, by the rows that are shuffled together first or by the checkpoint.
+    fn begin_steps(&mut self, d_in: usize, rows: &[f32]) -> Result<()> {
         let options = &self.request.options;
-        let trainer = Trainer::new(options.untrained(d_in)?, options.train_options());
+        let mut sae = options.untrained(d_in)?;
+        if options.normalizes() && !rows.is_empty() {
+            let Spread { mean, distance } = Spread::of(rows, d_in);
+            // Rows that do not vary are their mean.
+            self.spread = if distance > 0.0 { distance } else { 1.0 };
+            sae.b_dec = mean.iter().map(|x| x / self.spread).collect();
+        }
+        let trainer = Trainer::new(sae, options.train_options(d_in));
         let mut trainer = trainer.map_err(|e| exec_datafusion_err!("{e}"))?;
-        if self.resumed.is_some() {
+        if let Some(resumed) = &self.resumed {
+            self.spread = resumed.spread;
             self.checkpoints.restore(&mut trainer)?;
         }
         self.trainer = Some(trainer);
@@ -246,16 +324,28 @@ impl<'a, 'p> Training<'a, 'p> {
             d_in,
             d_sae,
             options.get(BATCH_SIZE),
-            &options.train_options(),
+            &options.train_options(d_in),
         );
-        let needed = trainer.saturating_add(buffer);
+        // The buffer's batch, divided.
+        let batch = options
+            .get(BATCH_SIZE)
+            .saturating_mul(d_in * size_of::<f32>());
+        let needed = trainer.saturating_add(buffer).saturating_add(batch);
         self.memory.try_resize(needed).map_err(|error| {
             let needs = format!(
                 "{needed} bytes are needed for {d_sae} latents of width {d_in} and the rows that are \
                  shuffled together (a smaller d_sae, buffer or batch_size needs fewer)"
             );
             refused(needs, error)
-        })
+        })?;
+        // Where the pool has no limit the machine has one: asked for at once, what it cannot have is refused.
+        match Vec::<u8>::new().try_reserve_exact(needed) {
+            Ok(()) => Ok(()),
+            Err(error) => resources_err!(
+                "{needed} bytes are needed for {d_sae} latents of width {d_in} (a smaller d_sae or batch_size needs fewer), \
+                 got: {error}"
+            ),
+        }
     }
 
     fn step(&mut self, rows: &[f32]) -> Result<(), Ended> {
@@ -263,11 +353,10 @@ impl<'a, 'p> Training<'a, 'p> {
         let Some(trainer) = &mut self.trainer else {
             return Ok(());
         };
-        let n = (rows.len() / trainer.sae().d_in) as u64;
-        if options
-            .get(MAX_TOKENS)
-            .is_some_and(|most| self.rows + n > most)
-        {
+        let d_in = trainer.sae().d_in;
+        let n = (rows.len() / d_in) as u64;
+        let left = self.most.map(|most| most.saturating_sub(self.rows));
+        if left.is_some_and(|left| n > left) {
             return Err(Ended::Enough);
         }
         self.steps += 1;
@@ -283,11 +372,20 @@ impl<'a, 'p> Training<'a, 'p> {
             self.tick()?;
             return Ok(());
         }
-        let losses = trainer
-            .step(rows)
-            .map_err(|e| self.diverged(&e.to_string()))?;
+        trainer.set_rate(match left {
+            Some(left) if (left as f64) < self.cooldown => (left as f64 / self.cooldown) as f32,
+            _ => 1.0,
+        });
+        self.scaled.clear();
+        self.scaled.extend(rows.iter().map(|x| x / self.spread));
+        let stepped = trainer.step(&self.scaled);
+        let mut losses = stepped.map_err(|e| self.diverged(&e.to_string()))?;
+        let unit = f64::from(options.loss_unit(d_in));
+        losses.loss *= unit;
+        losses.auxiliary *= unit;
+        losses.mse *= f64::from(self.spread).powi(2);
         self.losses = Some(losses);
-        if options.get(MAX_TOKENS) == Some(self.rows) {
+        if self.most == Some(self.rows) {
             return Err(Ended::Enough);
         }
         if self.steps.is_multiple_of(options.get(CHECKPOINT_EVERY)) {
@@ -333,6 +431,7 @@ impl<'a, 'p> Training<'a, 'p> {
             steps: self.steps,
             rows: self.rows,
             seen: self.hasher.finalize().to_hex().to_string(),
+            spread: self.spread,
             seconds,
             done,
         };
@@ -393,7 +492,8 @@ impl<'a, 'p> Training<'a, 'p> {
             seconds: self.seconds(),
         };
         match self.trainer {
-            Some(trainer) => Ok((trainer.into_sae(), done)),
+            // What vectors were divided by goes into the weights, so that they are plain ones.
+            Some(trainer) => Ok((trainer.into_sae().for_vectors_scaled_by(self.spread), done)),
             None => exec_err!("a source with rows is required, got none"),
         }
     }

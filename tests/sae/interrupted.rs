@@ -132,7 +132,7 @@ fn a_checkpoint_of_other_options_is_not_gone_on_from() {
     let other = [
         ("epochs", "1000000"),
         ("checkpoint_every", "10"),
-        ("l1", "0.1"),
+        ("l1", "0.2"),
     ];
     let error = train(&store, &request("s", &other), 400, &mut |_| true).expect_err("refused");
     let message = error.strip_backtrace();
@@ -151,7 +151,7 @@ fn a_checkpoint_of_other_options_is_not_gone_on_from() {
         message.contains("got other ones: pass resume: false"),
         "{message}"
     );
-    let anew = [("epochs", "1"), ("l1", "0.1"), ("resume", "false")];
+    let anew = [("epochs", "1"), ("l1", "0.2"), ("resume", "false")];
     train(&store, &request("s", &anew), 400, &mut |_| false).expect("trained");
     assert_eq!(store.sae("s").expect("stored").manifest.steps, 13);
     // The checkpoints go with the training.

@@ -77,6 +77,10 @@ pub struct Activity {
 }
 
 impl Activity {
+    /// Bytes of one neuron.
+    pub const BYTES_A_NEURON: usize =
+        size_of::<f32>() + size_of::<f64>() + size_of::<u32>() * (1 + N_BUCKETS);
+
     /// Statistics of `width` neurons that have seen nothing.
     pub fn new(width: usize) -> Self {
         Activity {

@@ -88,6 +88,22 @@ impl Evaluation {
         }
     }
 
+    /// Most bytes it holds once `n` more rows were added; what is kept of rows doubles when it grows.
+    pub fn bytes_with(&self, n: usize) -> usize {
+        let (d, m) = (self.sums.len(), self.active.len());
+        let kept = (self.kept.len() / d).saturating_add(n);
+        let places = kept.saturating_mul(m).min(self.most.saturating_mul(m));
+        let rows = kept.min(places).saturating_mul(d);
+        let of_latents =
+            m.saturating_mul(size_of::<u64>() + size_of::<f32>() + size_of::<Vec<u32>>());
+        let growing = rows
+            .saturating_add(places)
+            .saturating_mul(2 * size_of::<f32>());
+        growing
+            .saturating_add(of_latents)
+            .saturating_add(d.saturating_mul(20))
+    }
+
     /// Adds rows `x: [n, d_in]` with their codes `[n, d_sae]` and reconstructions `[n, d_in]`.
     pub fn add(&mut self, x: &[f32], codes: &[f32], reconstructions: &[f32]) {
         let (d, n_latents) = (self.sums.len(), self.active.len());

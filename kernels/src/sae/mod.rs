@@ -14,10 +14,12 @@ mod encode;
 pub mod evaluation;
 mod init;
 mod model;
+mod spread;
 mod train;
 
 pub use init::Init;
 pub use model::{Sae, Variant};
+pub use spread::Spread;
 pub use train::{
     DeadLatents, Decay, Diverged, InvalidOption, LossTerm, Named, NamedGradients, Reduction,
     StepLosses, TrainOptions, Trainer, Values, WrongState,

@@ -106,6 +106,11 @@ fn decode(loaded: &LoadedSae, codes: &ArrayRef) -> Result<ArrayRef> {
                         sae.d_sae - 1
                     );
                 };
+                if !activation.is_finite() {
+                    return exec_err!(
+                        "activations must be finite, got {activation} of latent {latent} in row {row}"
+                    );
+                }
                 let written = &sae.w_dec[latent * sae.d_in..][..sae.d_in];
                 vector
                     .iter_mut()

@@ -6,6 +6,7 @@ use datafusion::arrow::array::{ArrayRef, Float32Array, Int32Array, ListArray, St
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
 use datafusion::arrow::datatypes::{DataType, Float32Type};
 use datafusion::common::{Result, exec_err};
+use polysema_kernels::vector::first_non_finite;
 use polysema_udfs::arrow::vectors::{VectorColumn, is_vector};
 use polysema_udfs::calls::{Function, FunctionDoc, Parameter};
 
@@ -72,6 +73,10 @@ fn encode(loaded: &LoadedSae, values: &ArrayRef) -> Result<ArrayRef> {
                     loaded.stored.manifest.name,
                     vector.len()
                 );
+            }
+            // A ReLU would make 0 of NaN.
+            if first_non_finite(vector).is_some() {
+                return exec_err!("v must be finite, got NaN or infinity in row {row}");
             }
             rows.push(row);
             x.extend_from_slice(vector);

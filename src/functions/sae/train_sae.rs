@@ -41,7 +41,8 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     ],
     required: 2,
     options: parameters(&TRAIN_SAE),
-    returns: "phase, step, rows_seen, loss, mse, l1, ne_loss, l0, dead_percent, explained_variance (of the last step), \
+    returns: "phase, step, rows_seen, loss, mse, l1, ne_loss, l0, dead_percent, explained_variance (of the last step; in the last \
+              row mse, l0, dead_percent and explained_variance, NULL where rows do not vary, are of all rows), \
               rows_per_second, elapsed_seconds, message; several rows a second",
     example: "SELECT step, rows_seen FROM train_sae('letters', (SELECT vector FROM activations('tests/data/demo/model', \
               'tests/data/demo/corpus.jsonl', 'blocks.2.mlp.out', {max_documents: 4})), {d_sae: 256, replace: true}) \
@@ -93,7 +94,7 @@ fn row(progress: &TrainSaeProgress) -> Result<RecordBatch> {
         loss(|l| l.ne_loss),
         loss(|l| l.l0),
         one(dead),
-        loss(|l| l.explained_variance),
+        one(progress.losses.and_then(|l| l.explained_variance)),
         one(Some(progress.rows_per_second)),
         one(Some(progress.elapsed_seconds)),
         Arc::new(StringArray::from(vec![progress.message.as_str()])),

@@ -10,7 +10,7 @@
 //! Weight decay drives the weights of dead latents below 1e-15, whose squares float32 cannot hold: each row is scaled
 //! by its largest magnitude first, which the cosine does not see. `havg` and `h` are constants to the gradient;
 //! where embeddings are of `x - b_dec`, `b_dec` is not.
-//! Source: Foote 2024, equations 4 to 6.
+//! Source: Foote 2024, equations 4 to 6. Above 400 lines with its tests, which reach into it.
 
 use super::scratch::{LatentSums, Scratch, fill};
 use crate::network::matmul::{Matrix, Output, Parallelism, multiply};

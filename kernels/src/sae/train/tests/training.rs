@@ -1,4 +1,5 @@
 //! What training does: it finds planted directions, goes on from a snapshot to the same bits, and survives dead rows.
+//! Above 400 lines as a list of cases that share their helpers.
 
 use super::{Owned, normal, restore, state, untrained};
 use crate::random::Random;
