@@ -1,7 +1,7 @@
 //! polysema: SQL for polysemantic neurons. The engine over `polysema-udfs`:
 //!
 //! ```text
-//! files | policy | options < store | models | jobs < corpus < classifiers | runs < saes < functions < session < shell      imports go down only
+//! files | settings < policy | options < store | models | jobs < corpus < classifiers | runs < saes < functions < session < shell      imports go down only
 //! ```
 
 // A panic must not reach a user, and only front ends print.
@@ -18,5 +18,6 @@ pub mod policy;
 pub mod runs;
 pub mod saes;
 pub mod session;
+pub mod settings;
 pub mod shell;
 pub mod store;

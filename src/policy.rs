@@ -5,7 +5,8 @@ use std::sync::Arc;
 use datafusion::catalog::Session;
 use datafusion::common::plan_err;
 use datafusion::error::Result;
-use polysema_udfs::calls::settings::PolysemaOptions;
+
+use crate::settings;
 
 /// What a statement does beside reading the store and the session's tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +124,7 @@ pub fn require(state: &dyn Session, function: &str, needs: &[Access]) -> Result<
     for access in needs {
         policy.require(function, *access)?;
     }
-    if needs.contains(&Access::RunJobs) && !PolysemaOptions::of(state.config_options()).allow_jobs {
+    if needs.contains(&Access::RunJobs) && !settings::allow_jobs(state.config_options())? {
         return plan_err!("{function}: polysema.allow_jobs must be true, got false");
     }
     Ok(())

@@ -327,7 +327,7 @@ async fn options_of_ingest() {
 async fn arguments_of_functions() {
     let desk = Desk::new().await;
     assert!(desk.run("SELECT * FROM feature_clusters(1)").await > 0);
-    let hint = "JOIN feature_clusters() f USING (layer, neuron)";
+    let hint = "JOIN feature_clusters({kind: 'all'}) f USING (layer, neuron)";
     for (sql, parts) in [
         (
             "feature_clusters(2)",

@@ -31,6 +31,52 @@ async fn with_demo() -> Db {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn training_leaves_the_answers_about_the_neurons() {
+    let db = with_demo().await;
+    let table1 = include_str!("../sql/reports/table1.sql").replace(":n_clusters", "3");
+    let questions = [
+        "SELECT * FROM polysemantic_neurons ORDER BY layer, neuron",
+        "SELECT * FROM monosemantic_neurons ORDER BY layer, neuron",
+        "SELECT * FROM dead_neurons ORDER BY layer, neuron",
+        "SELECT * FROM layer_summary ORDER BY layer",
+        "SELECT count(*), sum(share) FROM cluster_sizes",
+        "SELECT count(*), count(DISTINCT layer) FROM feature_clusters()",
+        "SELECT count(*), max(layer) FROM dataset_examples()",
+        table1.as_str(),
+    ];
+    let mut before = vec![];
+    for sql in questions {
+        before.push(db.text(sql).await);
+    }
+    db.query("SELECT * FROM train_sae('s', 2, {d_sae: 96, epochs: 3})")
+        .await;
+    for (sql, before) in questions.iter().zip(before) {
+        assert_eq!(db.text(sql).await, before, "{sql}");
+    }
+    // The latents are there for whoever asks for them: by kind, by name, by number, by a filter, by a row.
+    for (sql, neurons) in [
+        ("neuron_polysemanticity({kind: 'sae'})", 96),
+        ("neuron_polysemanticity({kind: 'all'})", 4 * 512 + 96),
+        ("neuron_polysemanticity('s')", 96),
+        ("neuron_polysemanticity(4)", 96),
+        ("neuron_polysemanticity() WHERE layer = 4", 96),
+        ("neuron_polysemanticity() WHERE layer IN (3, 4)", 512 + 96),
+        ("neuron_polysemanticity() WHERE layer > 3", 0),
+        ("(SELECT 4 AS layer) l, neuron_polysemanticity(l.layer)", 96),
+    ] {
+        let n = db.integer(&format!("SELECT count(*) FROM {sql}")).await;
+        assert_eq!(n, neurons, "{sql}");
+    }
+    let message = db
+        .refused("SELECT * FROM neuron_polysemanticity('t')")
+        .await;
+    assert!(
+        message.contains("layer must be a number or one of"),
+        "{message}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn latents_are_neurons_of_the_run() {
     let db = with_demo().await;
     let neurons = "SELECT * FROM neuron_polysemanticity() WHERE layer < 4 ORDER BY layer, neuron";

@@ -118,6 +118,7 @@ fn imports_go_down_only() {
     refuse(&upward_imports("udfs/src", &plugin), why);
     let engine = [
         "files",
+        "settings",
         "policy",
         "options",
         "store",

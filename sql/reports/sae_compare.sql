@@ -14,7 +14,7 @@ measured AS (
     SELECT l.name, l.d_sae, l.variant, l.mse, l.frac_active, l.max_activation,
            p.n_examples, p.n_clusters, p.mean_distance, p.max_distance
     FROM latents l
-    JOIN neuron_polysemanticity() p ON p.layer = l.layer AND p.neuron = l.neuron
+    JOIN neuron_polysemanticity({kind: 'sae'}) p ON p.layer = l.layer AND p.neuron = l.neuron
 )
 SELECT name, variant, d_sae,
        median(mean_distance) FILTER (WHERE n_examples >= 2) AS mean_distance,

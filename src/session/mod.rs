@@ -2,6 +2,7 @@
 
 mod shared_vectors;
 mod statement;
+mod unknown_functions;
 mod views;
 mod yielding_joins;
 
@@ -22,13 +23,17 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast;
 use polysema_udfs::arrow::cache::SessionCache;
+use polysema_udfs::arrow::layers::SessionLayers;
+use polysema_udfs::arrow::tables::MissingTableAdvice;
 use polysema_udfs::calls::Function;
 use polysema_udfs::calls::settings::PolysemaOptions;
 use polysema_udfs::per_neuron::ClusterOptions;
 
 use crate::functions;
-use crate::store::{RunCache, Store, StoreCatalog, Table};
+use crate::settings;
+use crate::store::{RunCache, RunLayers, Store, StoreCatalog, Table};
 use shared_vectors::SharedVectors;
+use unknown_functions::UnknownFunctions;
 use yielding_joins::YieldingJoins;
 
 /// The one catalog.
@@ -108,8 +113,10 @@ impl Session {
             .with_information_schema(true)
             .with_create_default_catalog_and_schema(false)
             .with_default_catalog_and_schema(CATALOG, NO_RUN)
-            .with_option_extension(PolysemaOptions::default())
-            .with_extension(Arc::new(SessionCache(Arc::new(RunCache))));
+            .with_option_extension(settings::defaults())
+            .with_extension(Arc::new(SessionCache(Arc::new(RunCache))))
+            .with_extension(Arc::new(SessionLayers(Arc::new(RunLayers))))
+            .with_extension(Arc::new(MissingTableAdvice(choose_run)));
         let mut runtime = RuntimeEnvBuilder::new();
         if let Some(bytes) = options.memory_limit {
             runtime = runtime.with_memory_limit(bytes, 1.0);
@@ -125,6 +132,11 @@ impl Session {
         let mut functions = polysema_udfs::catalog::functions();
         functions.extend(functions::functions(&store));
         polysema_udfs::catalog::register(&context, &functions)?;
+        let tables = functions
+            .iter()
+            .filter(|function| function.kind() == "table");
+        let names = tables.map(|function| function.doc.name).collect();
+        context.register_relation_planner(Arc::new(UnknownFunctions::new(&context, names)))?;
         let catalog = Arc::new(StoreCatalog::new(Arc::clone(&store)));
         catalog.add_info_table("functions", Arc::new(function_table(&functions)?))?;
         context.register_catalog(CATALOG, Arc::clone(&catalog) as _);
@@ -183,7 +195,7 @@ impl Session {
     /// Makes unqualified names mean the tables of the run of `polysema.run`, or of the only run.
     fn select_run(&self) -> Result<()> {
         let state = self.context.state_ref();
-        let asked = PolysemaOptions::of(state.read().config_options()).run;
+        let asked = settings::run(&PolysemaOptions::of(state.read().config_options())?).to_string();
         let schema = if !asked.is_empty() {
             asked
         } else {
@@ -242,18 +254,19 @@ impl Session {
         let Some(name) = set.variable.strip_prefix("polysema.") else {
             return Ok(());
         };
-        let mut options = PolysemaOptions::of(self.context.state().config_options());
+        let mut options = PolysemaOptions::of(self.context.state().config_options())?;
         options.set(name, &set.value)?;
         ClusterOptions::from_settings("SET", &options)?;
         // Beside the runs there is the schema of the user's own tables.
-        let schema = options.run.is_empty() || options.run == NO_RUN;
-        if name == "run" && !schema && !self.store.has(&options.run) {
+        let run = settings::run(&options);
+        let schema = run.is_empty() || run == NO_RUN;
+        if name == "run" && !schema && !self.store.has(run) {
             let runs = self.store.runs()?;
             let known = match runs.is_empty() {
                 true => "a run of the store, which has none yet".to_string(),
                 false => format!("one of {}", runs.join(", ")),
             };
-            return plan_err!("SET: polysema.run must be {known}, got '{}'", options.run);
+            return plan_err!("SET: polysema.run must be {known}, got '{run}'");
         }
         Ok(())
     }
@@ -305,6 +318,15 @@ impl Session {
     }
 }
 
+/// What to do where the tables of a run are missing and other schemas have them.
+fn choose_run(runs: &[String]) -> String {
+    let first = runs.first().map(String::as_str).unwrap_or_default();
+    format!(
+        "choose one with SET polysema.run = '{first}'; runs: {}",
+        runs.join(", ")
+    )
+}
+
 /// What was meant by an expression of an outer row that the optimizer left in place: a query of each row that is no join.
 fn of_each_row(error: DataFusionError) -> DataFusionError {
     let message = error.strip_backtrace();
@@ -322,7 +344,7 @@ fn of_each_row(error: DataFusionError) -> DataFusionError {
 
 /// RESET of a setting `polysema.*` as the SET it means; DataFusion resets its own settings only.
 fn to_default(variable: &str) -> Option<SetVariable> {
-    let defaults = PolysemaOptions::default().entries();
+    let defaults = settings::defaults().entries();
     let entry = defaults.into_iter().find(|entry| entry.key == variable)?;
     Some(SetVariable {
         variable: entry.key,

@@ -27,13 +27,14 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, stream};
 use polysema_udfs::arrow::cache::{CacheEntry, RelationCache};
+use polysema_udfs::arrow::layers::{LayerDirectory, LayerEntry};
 
 use crate::policy::{self, Access};
 
 use super::file::TableFile;
 use super::io_error;
 use super::provider::RunTable;
-use super::run::Run;
+use super::run::{LayerRow, Run};
 use crate::files::disk::{self, Held, hold};
 use crate::files::whole::NewFile;
 
@@ -76,6 +77,24 @@ impl RelationCache for RunCache {
             key: full_key(key, COMPUTED_BY),
             may_write: policy::require(state, "cached rows", &[Access::RunJobs]).is_ok(),
         })))
+    }
+}
+
+/// The layers of runs, which their tables of neurons know without a query.
+#[derive(Debug)]
+pub struct RunLayers;
+
+impl LayerDirectory for RunLayers {
+    fn layers(&self, neurons: &Arc<dyn TableProvider>) -> Result<Option<Vec<LayerEntry>>> {
+        let Some(table) = neurons.downcast_ref::<RunTable>() else {
+            return Ok(None);
+        };
+        let entry = |row: LayerRow| LayerEntry {
+            layer: row.layer,
+            name: row.name,
+            kind: row.kind,
+        };
+        Ok(Some(table.run().layers()?.into_iter().map(entry).collect()))
     }
 }
 

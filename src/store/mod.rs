@@ -39,7 +39,7 @@ use crate::files::whole::write_file;
 use lock::Name;
 use manifest::{MANIFEST, Manifest};
 
-pub use cache::RunCache;
+pub use cache::{RunCache, RunLayers};
 pub use catalog::StoreCatalog;
 pub use lock::Waiting;
 pub use manifest::{Counts, FORMAT, RunManifest, Source, Versions};

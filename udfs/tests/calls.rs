@@ -266,10 +266,7 @@ async fn wrong_relations_are_named() -> Result<()> {
             "rows_below(t)",
             "rows_below: usage is rows_below(table, limit[, {options}]), got 1 arguments",
         ),
-        (
-            "rows_belo(t, 4)",
-            "got 'rows_belo' (is 'rows_below' meant?)",
-        ),
+        ("rows_belo(t, 4)", "table function 'rows_belo' not found"),
     ] {
         let message = message(&ctx, &format!("SELECT * FROM {call}")).await;
         assert!(message.contains(expected), "{call}: {message}");

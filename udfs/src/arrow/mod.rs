@@ -3,6 +3,7 @@
 pub mod cache;
 pub mod context;
 pub mod key_filter;
+pub mod layers;
 pub mod memory;
 pub mod provider;
 pub mod tables;

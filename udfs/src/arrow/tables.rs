@@ -2,20 +2,17 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::AsArray;
-use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Int32Type};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{
-    DFSchema, Result, TableReference, exec_datafusion_err, plan_datafusion_err, plan_err,
-};
+use datafusion::common::{DFSchema, Result, TableReference, plan_datafusion_err, plan_err};
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, col, lit};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{CastExpr, Column};
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
-use datafusion::physical_plan::{ExecutionPlan, collect};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use super::vectors::is_vector;
 
@@ -37,11 +34,26 @@ pub enum ColumnType {
 /// Type of a canonical column, by name.
 fn column_type(name: &str) -> ColumnType {
     match name {
-        "token" | "name" => ColumnType::Text,
+        "token" | "name" | "kind" => ColumnType::Text,
         "window_tokens" => ColumnType::Texts,
         "activation" => ColumnType::Number,
         "pre_mlp" | "weighted_pre_mlp" | "w_in" => ColumnType::Vector,
         _ => ColumnType::Integer,
+    }
+}
+
+/// What a session says where a canonical table is missing in its schema though other schemas have one, as an extension
+/// of its configuration: the plugin knows no runs. The schemas are given by name.
+#[derive(Debug)]
+pub struct MissingTableAdvice(pub fn(having: &[String]) -> String);
+
+/// The table an unqualified `name` means in this session, if there is one.
+pub async fn find(state: &dyn Session, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+    let options = &state.config_options().catalog;
+    let catalog = state.catalog_list().catalog(&options.default_catalog);
+    match catalog.and_then(|catalog| catalog.schema(&options.default_schema)) {
+        Some(schema) => schema.table(name).await,
+        None => Ok(None),
     }
 }
 
@@ -53,34 +65,25 @@ pub async fn table(
     function: &str,
     name: &str,
 ) -> Result<Arc<dyn TableProvider>> {
+    if let Some(provider) = find(state, name).await? {
+        return Ok(provider);
+    }
     let options = &state.config_options().catalog;
     let (catalog_name, schema_name) = (&options.default_catalog, &options.default_schema);
     let catalog = state.catalog_list().catalog(catalog_name).ok_or_else(|| {
         plan_datafusion_err!("{function}: a catalog is required, got the unknown '{catalog_name}'")
     })?;
-    if let Some(schema) = catalog.schema(schema_name)
-        && let Some(provider) = schema.table(name).await?
-    {
-        return Ok(provider);
-    }
-    let mut having = Vec::new();
-    for other in catalog.schema_names() {
-        if catalog
-            .schema(&other)
-            .is_some_and(|schema| schema.table_exist(name))
-        {
-            having.push(other);
-        }
-    }
+    let has = |other: &String| {
+        let schema = catalog.schema(other);
+        schema.is_some_and(|schema| schema.table_exist(name))
+    };
+    let mut having: Vec<_> = catalog.schema_names().into_iter().filter(has).collect();
     having.sort();
-    let known = if having.is_empty() {
-        "no schema of this catalog has one".to_string()
-    } else {
-        format!(
-            "choose one with SET polysema.run = '{}'; runs: {}",
-            having[0],
-            having.join(", ")
-        )
+    let advice = state.config().get_extension::<MissingTableAdvice>();
+    let known = match (having.is_empty(), advice) {
+        (true, _) => "no schema of this catalog has one".to_string(),
+        (false, Some(advice)) => advice.0(&having),
+        (false, None) => format!("schemas that have one: {}", having.join(", ")),
     };
     plan_err!("{function}: a table '{name}' is required, got none in '{schema_name}' ({known})")
 }
@@ -214,77 +217,10 @@ fn is_list_of_text(data_type: &DataType) -> bool {
     }
 }
 
-/// All values of one small integer or text query on a canonical table, for checks at planning.
-async fn read_column(
-    state: &dyn Session,
-    function: &str,
-    table: &str,
-    provider: &Arc<dyn TableProvider>,
-    columns: &[&str],
-    filters: &[Expr],
-) -> Result<Vec<datafusion::arrow::record_batch::RecordBatch>> {
-    let plan = scan(state, function, table, provider, columns, filters).await?;
-    collect(plan, state.task_ctx()).await
-}
-
-/// Number of the layer called `name` in the table `layers`.
-///
-/// Errors (planning): there is no such layer; the known ones are listed.
-pub async fn layer_number(state: &dyn Session, function: &str, name: &str) -> Result<i32> {
-    let layers = table(state, function, "layers").await?;
-    let batches = read_column(state, function, "layers", &layers, &["layer", "name"], &[]).await?;
-    let mut known = Vec::new();
-    for batch in &batches {
-        let numbers = batch.column(0).as_primitive::<Int32Type>();
-        let names = cast(batch.column(1), &DataType::Utf8)?;
-        for (number, known_name) in numbers.iter().zip(names.as_string::<i32>()) {
-            if known_name == Some(name) {
-                return number.ok_or_else(|| {
-                    exec_datafusion_err!("{function}: layer '{name}' has no number")
-                });
-            }
-            known.extend(known_name.map(str::to_string));
-        }
+/// The plan with its partitions as one, where the optimizer sees it.
+pub fn in_one_partition(plan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+    match plan.output_partitioning().partition_count() {
+        1 => plan,
+        _ => Arc::new(CoalescePartitionsExec::new(plan)),
     }
-    plan_err!(
-        "{function}: layer must be a number or one of {}, got '{name}'",
-        known.join(", ")
-    )
-}
-
-/// Checks that the asked layer and neuron exist.
-///
-/// Errors (planning): out of range; the range is named.
-pub async fn require_neuron(
-    state: &dyn Session,
-    function: &str,
-    neurons: &Arc<dyn TableProvider>,
-    layer: Option<i64>,
-    neuron: Option<i64>,
-) -> Result<()> {
-    for (name, asked, within) in [("layer", layer, None), ("neuron", neuron, layer)] {
-        let Some(asked) = asked else { continue };
-        let filter: Vec<Expr> = within
-            .map(|l| col("layer").eq(lit(l as i32)))
-            .into_iter()
-            .collect();
-        let (mut low, mut high, mut found) = (i32::MAX, i32::MIN, false);
-        for batch in read_column(state, function, "neurons", neurons, &[name], &filter).await? {
-            for value in batch.column(0).as_primitive::<Int32Type>().iter().flatten() {
-                found |= i64::from(value) == asked;
-                (low, high) = (low.min(value), high.max(value));
-            }
-        }
-        if !found {
-            let place = within.map_or(String::new(), |l| format!(" of layer {l}"));
-            return if low > high {
-                plan_err!("{function}: a table 'neurons' with rows is required, got an empty one")
-            } else if (i64::from(low)..=i64::from(high)).contains(&asked) {
-                plan_err!("{function}: {name}{place} must be one of table 'neurons', got {asked}")
-            } else {
-                plan_err!("{function}: {name}{place} must be between {low} and {high}, got {asked}")
-            };
-        }
-    }
-    Ok(())
 }

@@ -121,6 +121,12 @@ impl Arguments {
         option.or(positional).filter(|value| !value.is_null())
     }
 
+    /// Whether an argument was given, as NULL.
+    pub fn is_null(&self, name: &str) -> bool {
+        let mut given = self.positional.iter();
+        given.any(|(n, value)| *n == name && value.is_null())
+    }
+
     /// The table or query given for an argument whose document allows one.
     pub fn relation(&self, name: &str) -> Option<&Relation> {
         let mut relations = self.relations.iter();
@@ -255,8 +261,13 @@ fn literal(doc: &FunctionDoc, parameter: &Parameter, expr: &Expr) -> Result<Scal
     }
     let hint = if doc.arguments.iter().any(|a| a.name == "neuron") {
         format!(
-            " (for the rows of a table: JOIN {}() f USING (layer, neuron))",
-            doc.name
+            " (for the rows of a table: JOIN {}({}) f USING (layer, neuron))",
+            doc.name,
+            if doc.options.iter().any(|o| o.name == "kind") {
+                "{kind: 'all'}"
+            } else {
+                ""
+            }
         )
     } else {
         String::new()

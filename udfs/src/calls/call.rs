@@ -16,6 +16,11 @@ use super::callable::Callable;
 use super::document::Parameter;
 use super::lookup::{self, Lookup, table_name};
 
+/// The name of the function that a relation calls, as it is written; for a session that owns all names.
+pub fn called(relation: &TableFactor) -> Option<Ident> {
+    Call::read(relation).map(|(name, _)| name)
+}
+
 /// A call in FROM.
 pub(super) struct Call {
     args: Vec<FunctionArg>,

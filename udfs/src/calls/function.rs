@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
-use datafusion::common::Result;
+use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
 use super::arguments::Arguments;
-use super::document::FunctionDoc;
+use super::document::{FunctionDoc, Parameter};
 
 /// A relation made from arguments. A call does no work and reads no setting: what it returns may stand in a view.
 pub trait TableFunction: Debug + Send + Sync {
@@ -25,6 +25,11 @@ pub trait TableFunction: Debug + Send + Sync {
     /// argument may then be a column of an outer table or the result of a query.
     fn is_key(&self, _argument: &str) -> bool {
         false
+    }
+
+    /// An option that goes with a key given so, and its value, unless the call has the option.
+    fn for_open_key(&self, _key: &str) -> Option<(&'static Parameter, ScalarValue)> {
+        None
     }
 }
 

@@ -24,6 +24,7 @@ use datafusion::execution::context::SessionContext;
 
 pub use arguments::{Arguments, Relation, Values, shown};
 pub use binding::known;
+pub use call::called;
 pub use callable::Callable;
 pub use document::{FunctionDoc, Parameter, RELATION};
 pub use function::{Function, Implementation, TableFunction};

@@ -4,7 +4,6 @@
 //! value. A column of an outer table, or a query's one value, becomes a filter where the argument is a key of the rows,
 //! which the optimizer turns into a join; elsewhere it is refused.
 
-use datafusion::common::utils::datafusion_strsim::levenshtein;
 use datafusion::common::{Column, DFSchema, Result, plan_err};
 use datafusion::logical_expr::planner::{
     PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
@@ -29,27 +28,6 @@ impl CallPlanner {
     pub(super) fn new(functions: Vec<Callable>) -> Self {
         Self { functions }
     }
-
-    /// Says which functions there are.
-    fn unknown<T>(&self, name: &str) -> Result<T> {
-        let mut known: Vec<_> = self.functions.iter().map(|f| f.doc.name).collect();
-        known.sort_unstable();
-        // A slip of the hand; beyond two letters another word is meant.
-        let wanted = name.to_ascii_lowercase();
-        let near: Vec<_> = known
-            .iter()
-            .filter(|known| levenshtein(known, &wanted) <= 2)
-            .map(|known| format!("'{known}'"))
-            .collect();
-        let near = match near.is_empty() {
-            true => String::new(),
-            false => format!(" (is {} meant?)", near.join(" or ")),
-        };
-        plan_err!(
-            "FROM: table functions are {}, got '{name}'{near}",
-            known.join(", ")
-        )
-    }
 }
 
 impl RelationPlanner for CallPlanner {
@@ -62,14 +40,9 @@ impl RelationPlanner for CallPlanner {
             return Ok(RelationPlanning::Original(Box::new(relation)));
         };
         let name = context.normalize_ident(ident.clone());
+        // A call of another function is the session's, asked for once and answered as the session does.
         let Some(function) = self.functions.iter().find(|f| f.doc.name == name) else {
-            // The stock planner looks a call up as it is written.
-            let written = ident.to_string();
-            let provider = context.context_provider();
-            return match provider.get_table_function_source(&written, vec![]) {
-                Err(error) if error.message().ends_with("not found") => self.unknown(&ident.value),
-                _ => Ok(RelationPlanning::Original(Box::new(relation))),
-            };
+            return Ok(RelationPlanning::Original(Box::new(relation)));
         };
         call.refuse_clauses(function)?;
         let values = call.values(function, context)?;
@@ -120,6 +93,7 @@ fn divide(function: &Callable, values: Values) -> Result<(Values, Vec<Expr>)> {
     // Keys before the first that is open stay arguments, those after it narrow it down.
     let mut open = None;
     let mut left_out = None;
+    let mut implied = Vec::new();
     let keys = function.doc.arguments.iter();
     let mut keys = keys.filter(|parameter| function.function.is_key(parameter.name));
     for (parameter, mut value) in values {
@@ -138,9 +112,10 @@ fn divide(function: &Callable, values: Values) -> Result<(Values, Vec<Expr>)> {
         {
             left_out = left_out.or(Some(key.name));
         }
-        let is_null = matches!(&value, Expr::Literal(value, _) if value.is_null());
-        if is_null {
-            left_out = left_out.or(Some(parameter.name));
+        // No row has NULL for a key, whatever the other keys are.
+        if matches!(&value, Expr::Literal(value, _) if value.is_null()) {
+            arguments.push((parameter, value));
+            continue;
         }
         if outer {
             open = open.or(Some(parameter.name));
@@ -148,17 +123,20 @@ fn divide(function: &Callable, values: Values) -> Result<(Values, Vec<Expr>)> {
         }
         if let Some(given) = open
             && let Some(left_out) = left_out
-            && !is_null
         {
-            return plan_err!("{name}: {left_out} must be given with a {given}, got NULL");
+            return plan_err!("{name}: {left_out} must be given with a {given}, got none");
         }
-        match open {
-            None => arguments.push((parameter, value)),
-            Some(_) if is_null => {}
-            Some(_) => {
-                let column = Column::new(Some(function.name()), parameter.name);
-                filters.push(Expr::Column(column).eq(value));
-            }
+        if open.is_none() {
+            arguments.push((parameter, value));
+            continue;
+        }
+        let column = Column::new(Some(function.name()), parameter.name);
+        filters.push(Expr::Column(column).eq(value));
+        implied.extend(function.function.for_open_key(parameter.name));
+    }
+    for (option, value) in implied {
+        if arguments.iter().all(|(given, _)| given.name != option.name) {
+            arguments.push((option, Expr::Literal(value, None)));
         }
     }
     Ok((arguments, filters))

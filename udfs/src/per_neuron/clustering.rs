@@ -7,7 +7,7 @@ use datafusion::common::instant::Instant;
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err};
 
 use super::group::Group;
-use super::options::{ClusterOptions, Cut, Embedding, Method};
+use super::options::{ClusterOptions, Cut, Embedding, Method, as_height};
 use polysema_kernels::clustering::{flat_clusters as clusters, metrics, quality};
 use polysema_kernels::{
     CosineDistances, FlatClusters, Linker, NonFinite, Polysemanticity, Step, Stop, SubClusters,
@@ -184,7 +184,10 @@ impl Scratch {
         let vectors = group.vectors()?;
         let strict = options.strict;
         let stop = match options.cut {
-            Cut::Threshold(threshold) => Stop::Threshold { threshold, strict },
+            Cut::Threshold(threshold) => Stop::Threshold {
+                threshold: as_height(threshold),
+                strict,
+            },
             Cut::AtMost(n_clusters) => Stop::AtMost(n_clusters),
         };
         let clusters = self

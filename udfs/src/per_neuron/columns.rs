@@ -1,21 +1,74 @@
 //! Which columns a per-neuron function gives and which it reads.
 
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, new_null_array};
+use datafusion::arrow::datatypes::{DataType, Field, Fields, SchemaRef};
+use datafusion::common::Result;
+
+/// Columns by name, type and whether they may be NULL.
+pub fn fields(columns: &[(&str, DataType, bool)]) -> Fields {
+    let field = |(name, kind, nullable): &(&str, DataType, bool)| {
+        Field::new(*name, kind.clone(), *nullable)
+    };
+    columns.iter().map(field).collect()
+}
+
+/// The schema of a projection; none is all.
+pub fn projected(schema: &SchemaRef, projection: Option<&Vec<usize>>) -> Result<SchemaRef> {
+    Ok(match projection {
+        Some(projection) => Arc::new(schema.project(projection)?),
+        None => Arc::clone(schema),
+    })
+}
+
 /// Which columns of its result a query reads, so that a function makes no others.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutputColumns(Vec<bool>);
+pub struct OutputColumns {
+    schema: SchemaRef,
+    wanted: Vec<bool>,
+}
 
 impl OutputColumns {
-    /// From a projection of `n_columns`; none is all.
-    pub fn new(n_columns: usize, projection: Option<&Vec<usize>>) -> Self {
-        match projection {
-            None => Self(vec![true; n_columns]),
-            Some(projection) => Self((0..n_columns).map(|i| projection.contains(&i)).collect()),
+    /// From a projection of the function's columns; none is all.
+    pub fn new(schema: &SchemaRef, projection: Option<&Vec<usize>>) -> Self {
+        let all = 0..schema.fields().len();
+        let wanted = |i| projection.is_none_or(|projection| projection.contains(&i));
+        Self {
+            schema: Arc::clone(schema),
+            wanted: all.map(wanted).collect(),
         }
     }
 
-    /// Whether column `i` of the function's schema is read.
-    pub fn column(&self, i: usize) -> bool {
-        self.0[i]
+    /// Whether a column of the function's schema is read.
+    pub fn column(&self, name: &str) -> bool {
+        self.schema.index_of(name).is_ok_and(|i| self.wanted[i])
+    }
+
+    /// The columns of `examples` behind those of these names that are read, and behind `context`.
+    pub fn copied(&self, names: &[&'static str]) -> Vec<&'static str> {
+        let context = self.column("context");
+        let read = names
+            .iter()
+            .filter(|name| self.column(name) || context && **name == "pos");
+        let window = ["window_tokens", "window_start"].iter().filter(|_| context);
+        read.chain(window).copied().collect()
+    }
+
+    /// A column made by `make` if it is read, else `n` NULLs in its place.
+    pub fn or_null(
+        &self,
+        name: &str,
+        n: usize,
+        make: impl FnOnce() -> Result<ArrayRef>,
+    ) -> Result<ArrayRef> {
+        match self.column(name) {
+            true => make(),
+            false => Ok(new_null_array(
+                self.schema.field_with_name(name)?.data_type(),
+                n,
+            )),
+        }
     }
 }
 

@@ -63,6 +63,8 @@ struct Side {
     schema: SchemaRef,
     stream: SendableRecordBatchStream,
     current: Option<Keyed>,
+    /// The key before, which none may fall below: another engine may have lost the sort this operator requires.
+    last: Option<(i32, i32)>,
 }
 
 impl Side {
@@ -73,6 +75,7 @@ impl Side {
             schema: stream.schema(),
             stream,
             current: None,
+            last: None,
         }
     }
 
@@ -92,10 +95,25 @@ impl Side {
     }
 
     async fn key(&mut self) -> Result<Option<(i32, i32)>> {
-        Ok(self
-            .fill()
-            .await?
-            .then(|| self.current.as_ref().expect("filled").key()))
+        if !self.fill().await? {
+            return Ok(None);
+        }
+        let key = self.current.as_ref().expect("filled").key();
+        if let Some(last) = self.last.replace(key)
+            && key < last
+        {
+            return exec_err!(
+                "{}: rows of table '{}' must come in the order of layer and neuron, got layer {}, neuron {} after layer \
+                 {}, neuron {}",
+                self.function,
+                self.table,
+                key.0,
+                key.1,
+                last.0,
+                last.1
+            );
+        }
+        Ok(Some(key))
     }
 
     /// Goes past one row.

@@ -8,18 +8,26 @@ use datafusion::common::Result;
 use super::clustering::Scratch;
 use super::columns::{InputColumns, OutputColumns};
 use super::group::Group;
+use super::options::ClusterOptions;
 
 /// One function of a neuron and its examples, with its options bound.
 pub trait NeuronFunction: Debug + Send + Sync + 'static {
     /// What it reads to make the wanted columns.
     fn inputs(&self, wanted: &OutputColumns) -> InputColumns;
 
+    /// The clustering it is about, if that is all that its memory and its line in EXPLAIN depend on.
+    fn clustering(&self) -> Option<&ClusterOptions> {
+        None
+    }
+
     /// Bytes it will hold for `n` examples of width `d`, reserved before it runs.
-    fn bytes(&self, n: usize, d: usize) -> usize;
+    fn bytes(&self, n: usize, d: usize) -> usize {
+        self.clustering().map_or(0, |options| options.bytes(n, d))
+    }
 
     /// Where these bytes are refused: what would need fewer, or why nothing does.
-    fn advice(&self, _n: usize, _d: usize) -> Option<String> {
-        None
+    fn advice(&self, n: usize, d: usize) -> Option<String> {
+        self.clustering().and_then(|options| options.advice(n, d))
     }
 
     /// The rows of one neuron, all columns of the schema; the unwanted may hold NULLs.
@@ -36,5 +44,8 @@ pub trait NeuronFunction: Debug + Send + Sync + 'static {
     }
 
     /// The options as EXPLAIN shows them.
-    fn describe(&self) -> String;
+    fn describe(&self) -> String {
+        self.clustering()
+            .map_or_else(String::new, ClusterOptions::describe)
+    }
 }

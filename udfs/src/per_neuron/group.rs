@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int32Array};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int32Array, UInt32Array};
+use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::{Float32Type, Int32Type};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{Result, exec_err, internal_datafusion_err};
 
 use super::columns::WEIGHTED_PRE_MLP;
+use crate::arrow::context::contexts;
 use crate::arrow::vectors::VectorColumn;
 
 /// One neuron with its examples, ordered by example id.
@@ -40,11 +42,26 @@ impl Group {
         self.len() == 0
     }
 
-    /// A column of the examples that [`InputColumns`] asked for.
+    /// A column of the examples that `InputColumns` asked for.
     pub fn column(&self, name: &str) -> Result<&ArrayRef> {
         self.examples.column_by_name(name).ok_or_else(|| {
             internal_datafusion_err!("{}: column {name} was not asked for", self.function)
         })
+    }
+
+    /// These examples, or all, as lines of text; from the columns that [`OutputColumns::copied`] adds.
+    ///
+    /// [`OutputColumns::copied`]: super::columns::OutputColumns::copied
+    pub fn contexts(&self, rows: Option<&UInt32Array>) -> Result<ArrayRef> {
+        let column = |name| -> Result<ArrayRef> {
+            let column = self.column(name)?;
+            match rows {
+                Some(rows) => Ok(take(column, rows, None)?),
+                None => Ok(Arc::clone(column)),
+            }
+        };
+        let [tokens, pos, start] = ["window_tokens", "pos", "window_start"].map(column);
+        Ok(Arc::new(contexts(&tokens?, &pos?, &start?)?))
     }
 
     /// Example ids.
@@ -52,14 +69,17 @@ impl Group {
         self.integers("example")
     }
 
-    /// Refuses examples that share a number: their order, and with it the answer, would be left to chance.
+    /// Refuses examples that do not rise by number: their order, and with it the answer, would be left to chance.
     pub(super) fn require_ids(&self) -> Result<()> {
-        match self.ids()?.windows(2).find(|pair| pair[0] == pair[1]) {
+        let (function, place) = (self.function, self.place());
+        match self.ids()?.windows(2).find(|pair| pair[0] >= pair[1]) {
             None => Ok(()),
+            Some(&[a, b]) if a == b => exec_err!(
+                "{function}: table 'examples' must have one row an example, got two for {place}, example {a}"
+            ),
             Some(pair) => exec_err!(
-                "{}: table 'examples' must have one row an example, got two for {}, example {}",
-                self.function,
-                self.place(),
+                "{function}: rows of table 'examples' must come in the order of example, got {} after {} in {place}",
+                pair[1],
                 pair[0]
             ),
         }

@@ -5,18 +5,24 @@ mod columns;
 mod cursor;
 mod function;
 mod group;
+mod keys;
+mod layer_filter;
+mod neuron_check;
 mod operator;
 mod options;
 mod table;
 mod worker;
 
 pub use clustering::{Clustering, Scratch};
-pub use columns::{InputColumns, OutputColumns};
+pub use columns::{InputColumns, OutputColumns, fields, projected};
 pub use function::NeuronFunction;
 pub use group::{Group, GroupVectors};
+pub use keys::{KIND, KeyArguments, KeySelection, LAYER_NEURON, only};
+pub use layer_filter::{LayerChoice, LayerFilterExec, LayerLookup, LayerRef};
+pub use neuron_check::NeuronCheck;
 pub use operator::PerNeuronExec;
 pub use options::{
-    ClusterOptions, Cut, EMBEDDING, Embedding, LINKAGE, METHOD, Method, N_CLUSTERS, N_TOKENS,
-    STRICT, THRESHOLD, hac_bytes, n_tokens, require_threshold,
+    CLUSTERING, CLUSTERS_OF_LAYERS, ClusterOptions, Cut, EMBEDDING, Embedding, LINKAGE, Method,
+    N_TOKENS, STRICT, hac_bytes, joined, n_tokens, require_threshold,
 };
-pub use table::{BoundFunction, KeyArguments, LAYER_NEURON, PerNeuron, only, table_function};
+pub use table::{BoundFunction, PerNeuron, table_function};

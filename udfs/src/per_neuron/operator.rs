@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
+use datafusion::arrow::compute::BatchCoalescer;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -34,9 +35,10 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, stream};
 
 use super::clustering::Scratch;
-use super::columns::{InputColumns, OutputColumns};
+use super::columns::{InputColumns, OutputColumns, projected};
 use super::cursor::GroupCursor;
 use super::function::NeuronFunction;
+use super::neuron_check::NeuronCheck;
 use super::worker::{Metrics, RowSender, Worker, drive};
 use crate::arrow::key_filter::KeyFilter;
 
@@ -53,6 +55,8 @@ pub struct PerNeuronExec {
     neurons: Arc<dyn ExecutionPlan>,
     /// Neurons that are wanted, as far as the inputs do not say it.
     keys: Option<KeyFilter>,
+    /// What must be there if no neuron comes.
+    check: Option<NeuronCheck>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -68,7 +72,7 @@ impl PerNeuronExec {
         examples: Arc<dyn ExecutionPlan>,
         neurons: Arc<dyn ExecutionPlan>,
     ) -> Result<Self> {
-        let wanted = OutputColumns::new(schema.fields().len(), projection.as_ref());
+        let wanted = OutputColumns::new(&schema, projection.as_ref());
         let inputs = function.inputs(&wanted);
         let properties = Arc::new(properties(&schema, projection.as_ref(), &examples)?);
         Ok(Self {
@@ -81,9 +85,15 @@ impl PerNeuronExec {
             examples,
             neurons,
             keys: None,
+            check: None,
             properties,
             metrics: ExecutionPlanMetricsSet::new(),
         })
+    }
+
+    /// The same operator, which refuses to find nothing where something must be there.
+    pub fn with_check(self, check: Option<NeuronCheck>) -> Self {
+        Self { check, ..self }
     }
 
     /// The same operator over other inputs and for other keys.
@@ -101,15 +111,13 @@ impl PerNeuronExec {
             examples,
             neurons,
         )?;
-        Ok(Arc::new(Self { keys, ..operator }))
+        let check = self.check.clone();
+        Ok(Arc::new(Self {
+            keys,
+            check,
+            ..operator
+        }))
     }
-}
-
-fn projected(schema: &SchemaRef, projection: Option<&Vec<usize>>) -> Result<SchemaRef> {
-    Ok(match projection {
-        Some(projection) => Arc::new(schema.project(projection)?),
-        None => Arc::clone(schema),
-    })
 }
 
 fn column(schema: &Schema, name: &str) -> Option<Arc<dyn PhysicalExpr>> {
@@ -314,11 +322,9 @@ impl ExecutionPlan for PerNeuronExec {
         let config = context.session_config();
         let output = RowSender {
             tx: builder.tx(),
-            schema,
-            batch_size: config.batch_size().max(1),
+            coalescer: BatchCoalescer::new(schema, config.batch_size().max(1)),
             baseline: BaselineMetrics::new(&self.metrics, partition),
             cancelled: Arc::default(),
-            pending: vec![],
         };
         let partitions = self.properties.output_partitioning().partition_count();
         let share = (config.target_partitions() / partitions.max(1)).max(1);
@@ -337,8 +343,18 @@ impl ExecutionPlan for PerNeuronExec {
                 cancelled: Arc::clone(&output.cancelled),
             })
             .collect();
+        let check = self.check.clone();
         let begin = move || {
-            builder.spawn(drive(workers, cursor, output));
+            builder.spawn(async move {
+                let done = drive(workers, cursor, output).await;
+                // A neuron that is not there says more than what its rows then lack.
+                if let Some(check) = check
+                    && !matches!(done, Ok(n_groups) if n_groups > 0)
+                {
+                    check.require(context).await?;
+                }
+                done.map(|_| ())
+            });
             builder.build()
         };
         if self.keys.is_none() {

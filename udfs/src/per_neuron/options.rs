@@ -4,6 +4,7 @@ use datafusion::catalog::Session;
 use datafusion::common::{Result, plan_err};
 
 use super::columns::{InputColumns, PRE_MLP, WEIGHTED_PRE_MLP};
+use super::keys::KIND;
 use crate::calls::settings::PolysemaOptions;
 use crate::calls::{Arguments, Parameter};
 use polysema_kernels::clustering::flat_clusters::{flat_clusters, flat_clusters_at_most};
@@ -70,17 +71,31 @@ pub enum Method {
 }
 
 impl Method {
+    const ALL: [Self; 2] = [Self::Hac, Self::Scc];
+
     fn parse(name: &str) -> Option<Self> {
-        match name {
-            "hac" => Some(Self::Hac),
-            "scc" => Some(Self::Scc),
-            _ => None,
+        Self::ALL.into_iter().find(|method| method.name() == name)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Hac => "hac",
+            Self::Scc => "scc",
         }
     }
 }
 
+/// `a, b or c`.
+fn alternatives<const N: usize>(names: [&str; N]) -> String {
+    match names.split_last() {
+        Some((last, [])) => (*last).to_string(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
+
 /// The option `method`.
-pub const METHOD: Parameter = Parameter {
+const METHOD: Parameter = Parameter {
     name: "method",
     kind: "text",
     summary: "'hac' (hierarchical, n^2 memory) or 'scc' (sub-cluster components, near average linkage's clusters in n * d \
@@ -97,14 +112,14 @@ pub const LINKAGE: Parameter = Parameter {
 };
 
 /// The option `threshold`.
-pub const THRESHOLD: Parameter = Parameter {
+const THRESHOLD: Parameter = Parameter {
     name: "threshold",
     kind: "number in [0, 2]",
     summary: "largest merge height inside a cluster; default polysema.threshold",
 };
 
 /// The option `n_clusters`.
-pub const N_CLUSTERS: Parameter = Parameter {
+const N_CLUSTERS: Parameter = Parameter {
     name: "n_clusters",
     kind: "whole number, at least 1",
     summary: "in place of a threshold: the cut with at most this many clusters, fewer where merges tie",
@@ -116,6 +131,29 @@ pub const STRICT: Parameter = Parameter {
     kind: "boolean",
     summary: "join only below the threshold, not at it; default polysema.strict",
 };
+
+/// The options of every clustering.
+pub const CLUSTERING: &[Parameter] = &[THRESHOLD, N_CLUSTERS, METHOD, LINKAGE, EMBEDDING, STRICT];
+
+/// The options of every clustering over layers.
+pub const CLUSTERS_OF_LAYERS: &[Parameter] = &joined::<7>(&[CLUSTERING, &[KIND]]);
+
+/// The parameters of several lists, of which there are `N`.
+pub const fn joined<const N: usize>(lists: &[&[Parameter]]) -> [Parameter; N] {
+    let mut all = [EMBEDDING; N];
+    let (mut list, mut at) = (0, 0);
+    while list < lists.len() {
+        let mut i = 0;
+        while i < lists[list].len() {
+            all[at] = lists[list][i];
+            i += 1;
+            at += 1;
+        }
+        list += 1;
+    }
+    assert!(at == N, "as many parameters as the lists have");
+    all
+}
 
 /// Where a dendrogram is cut.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -130,7 +168,7 @@ impl Cut {
     /// The flat clusters of a dendrogram of `n` observations.
     pub fn flat(self, steps: &[Step], n: usize, strict: bool) -> FlatClusters {
         match self {
-            Self::Threshold(threshold) => flat_clusters(steps, n, threshold, strict),
+            Self::Threshold(threshold) => flat_clusters(steps, n, as_height(threshold), strict),
             Self::AtMost(n_clusters) => flat_clusters_at_most(steps, n, n_clusters),
         }
     }
@@ -179,7 +217,7 @@ impl ClusterOptions {
 
     /// The call's options over the session's settings.
     pub fn resolve(arguments: &Arguments, state: &dyn Session) -> Result<Self> {
-        Self::bind(arguments, &PolysemaOptions::of(state.config_options()))
+        Self::bind(arguments, &PolysemaOptions::of(state.config_options())?)
     }
 
     /// The call's options over the session's settings, for a function of the merges, which only one method makes.
@@ -206,7 +244,8 @@ impl ClusterOptions {
             .text("method")?
             .unwrap_or_else(|| settings.method.clone());
         let Some(method) = Method::parse(&method) else {
-            return plan_err!("{function}: method must be hac or scc, got '{method}'");
+            let known = alternatives(Method::ALL.map(Method::name));
+            return plan_err!("{function}: method must be {known}, got '{method}'");
         };
         let linkage = arguments
             .text("linkage")?
@@ -225,9 +264,8 @@ impl ClusterOptions {
             .text("embedding")?
             .unwrap_or_else(|| settings.embedding.clone());
         let Some(embedding) = Embedding::parse(&embedding) else {
-            return plan_err!(
-                "{function}: embedding must be neuron, pre_mlp or weighted, got '{embedding}'"
-            );
+            let known = alternatives(Embedding::ALL.map(Embedding::name));
+            return plan_err!("{function}: embedding must be {known}, got '{embedding}'");
         };
         let strict = arguments.boolean("strict")?.unwrap_or(settings.strict);
         Ok(Self {
@@ -269,6 +307,12 @@ impl ClusterOptions {
             if self.strict { ", strict" } else { "" }
         )
     }
+}
+
+/// A threshold as the float32 that merge heights are: one copied from the height of a merge is that height, so the merge
+/// joins (SciPy's `fcluster` is inclusive), and does not where it is strict.
+pub(super) fn as_height(threshold: f64) -> f64 {
+    f64::from(threshold as f32)
 }
 
 /// Bytes held for `n` examples of width `d` where all distances are.

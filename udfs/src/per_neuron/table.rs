@@ -5,30 +5,19 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{Result, ScalarValue, plan_err};
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType, col, lit};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
 
-use super::columns::OutputColumns;
+use super::columns::{OutputColumns, projected};
 use super::function::NeuronFunction;
+use super::keys::{KIND, KeyArguments, KeySelection, LAYER_NEURON};
+use super::layer_filter::LayerFilterExec;
 use super::operator::PerNeuronExec;
 use crate::arrow::tables;
 use crate::calls::{Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction};
 use crate::scan_by_plan;
-
-/// The arguments every per-neuron function takes.
-pub const LAYER_NEURON: &[Parameter] = &[
-    Parameter {
-        name: "layer",
-        kind: "whole number or text",
-        summary: "the layer's number or name; left out, all layers",
-    },
-    Parameter {
-        name: "neuron",
-        kind: "whole number",
-        summary: "index in the layer; left out, the whole layer",
-    },
-];
 
 /// What a per-neuron function is made of.
 #[derive(Debug, Clone, Copy)]
@@ -60,69 +49,24 @@ impl TableFunction for PerNeuronFunction {
     }
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
-        let asked = KeyArguments::new(&arguments)?;
+        let keys = KeyArguments::new(&arguments)?;
+        keys.require_layer_or_kind()?;
         (self.0.check)(&arguments)?;
         Ok(Arc::new(PerNeuronTable {
             function: self.0,
             schema: (self.0.schema)(),
             arguments,
-            asked,
+            keys,
         }))
     }
 
     fn is_key(&self, argument: &str) -> bool {
         LAYER_NEURON.iter().any(|key| key.name == argument)
     }
-}
 
-/// The layer and neuron a call names.
-#[derive(Debug, Clone)]
-pub struct KeyArguments {
-    layer: Option<LayerRef>,
-    neuron: Option<i64>,
-}
-
-#[derive(Debug, Clone)]
-enum LayerRef {
-    Number(i64),
-    Name(String),
-}
-
-impl KeyArguments {
-    /// The arguments `layer` and `neuron` of a call.
-    pub fn new(arguments: &Arguments) -> Result<Self> {
-        let layer = match arguments.get("layer") {
-            Some(ScalarValue::Utf8(_) | ScalarValue::Utf8View(_) | ScalarValue::LargeUtf8(_)) => {
-                arguments.text("layer")?.map(LayerRef::Name)
-            }
-            _ => arguments.integer("layer")?.map(LayerRef::Number),
-        };
-        let neuron = arguments.integer("neuron")?;
-        if neuron.is_some() && layer.is_none() {
-            return plan_err!(
-                "{}: layer must be given with a neuron, got NULL",
-                arguments.function()
-            );
-        }
-        Ok(Self { layer, neuron })
-    }
-
-    /// The numbers of the layer and the neuron, which table `neurons` must have.
-    pub async fn resolve(
-        &self,
-        state: &dyn Session,
-        function: &str,
-        neurons: &Arc<dyn TableProvider>,
-    ) -> Result<(Option<i64>, Option<i64>)> {
-        let layer = match &self.layer {
-            None => None,
-            Some(LayerRef::Number(number)) => Some(*number),
-            Some(LayerRef::Name(layer)) => Some(i64::from(
-                tables::layer_number(state, function, layer).await?,
-            )),
-        };
-        tables::require_neuron(state, function, neurons, layer, self.neuron).await?;
-        Ok((layer, self.neuron))
+    fn for_open_key(&self, key: &str) -> Option<(&'static Parameter, ScalarValue)> {
+        // A layer that a column gives is named, whatever its kind.
+        (key == "layer").then(|| (&KIND, ScalarValue::from("all")))
     }
 }
 
@@ -138,41 +82,46 @@ pub struct BoundFunction {
 }
 
 impl BoundFunction {
-    /// The plan of its rows for the neurons that `filters` on layer and neuron keep.
+    /// The plan of its rows for the selected neurons.
     pub async fn plan(
         &self,
         state: &dyn Session,
         [examples, neurons]: [&Arc<dyn TableProvider>; 2],
         projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+        selection: KeySelection,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let name = self.name;
-        let wanted = OutputColumns::new(self.schema.fields().len(), projection);
-        let inputs = self.function.inputs(&wanted);
+        let KeySelection {
+            filters,
+            lookup,
+            check,
+        } = selection;
+        let of_layers = |plan: Arc<dyn ExecutionPlan>| match &lookup {
+            None => plan,
+            Some(lookup) => Arc::new(LayerFilterExec::new(plan, lookup.clone())),
+        };
+        let columns = OutputColumns::new(&self.schema, projection);
+        let inputs = self.function.inputs(&columns);
         let mut columns = vec!["layer", "neuron", "example"];
         columns.extend(inputs.vectors);
         columns.extend(inputs.examples);
-        let examples = tables::scan(state, name, "examples", examples, &columns, filters).await?;
+        let examples = tables::scan(state, name, "examples", examples, &columns, &filters).await?;
         let columns: &[&str] = if inputs.weights {
             &["layer", "neuron", "w_in"]
         } else {
             &["layer", "neuron"]
         };
-        let neurons = tables::scan(state, name, "neurons", neurons, columns, filters).await?;
-        Ok(Arc::new(PerNeuronExec::try_new(
+        let neurons = tables::scan(state, name, "neurons", neurons, columns, &filters).await?;
+        let operator = PerNeuronExec::try_new(
             name,
             Arc::clone(&self.function),
             Arc::clone(&self.schema),
             projection.cloned(),
-            examples,
-            neurons,
-        )?))
+            of_layers(examples),
+            of_layers(neurons),
+        )?;
+        Ok(Arc::new(operator.with_check(check)))
     }
-}
-
-/// `column = value`, for [`BoundFunction::plan`].
-pub fn only(column: &str, value: i64) -> Expr {
-    col(column).eq(lit(value as i32))
 }
 
 #[derive(Debug, Clone)]
@@ -180,7 +129,7 @@ struct PerNeuronTable {
     function: &'static PerNeuron,
     schema: SchemaRef,
     arguments: Arguments,
-    asked: KeyArguments,
+    keys: KeyArguments,
 }
 
 impl PerNeuronTable {
@@ -191,6 +140,10 @@ impl PerNeuronTable {
         filters: &[Expr],
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        if self.keys.is_null() {
+            let schema = projected(&self.schema, projection)?;
+            return Ok(Arc::new(EmptyExec::new(schema)));
+        }
         let name = self.function.doc.name;
         let bound = BoundFunction {
             name,
@@ -199,12 +152,9 @@ impl PerNeuronTable {
         };
         let examples = tables::table(state, name, "examples").await?;
         let neurons = tables::table(state, name, "neurons").await?;
-        let (layer, neuron) = self.asked.resolve(state, name, &neurons).await?;
-        let mut filters = filters.to_vec();
-        filters.extend(layer.map(|layer| only("layer", layer)));
-        filters.extend(neuron.map(|neuron| only("neuron", neuron)));
+        let selection = self.keys.select(state, &neurons, filters).await?;
         let tables = [&examples, &neurons];
-        bound.plan(state, tables, projection, &filters).await
+        bound.plan(state, tables, projection, selection).await
     }
 }
 

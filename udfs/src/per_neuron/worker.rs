@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use datafusion::arrow::compute::concat_batches;
+use datafusion::arrow::compute::BatchCoalescer;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{DataFusionError, Result, internal_err};
@@ -64,16 +64,17 @@ impl Drop for CancelOnDrop {
 }
 
 /// Collects groups into batches and sends their rows on until the input or the reader ends. While the workers compute,
-/// the next batch is read. The last of the workers is the spare one.
+/// the next batch is read. The last of the workers is the spare one. Gives the number of groups that came.
 pub(super) async fn drive(
     mut idle: Vec<Worker>,
     mut cursor: GroupCursor,
     mut output: RowSender,
-) -> Result<()> {
+) -> Result<usize> {
     let _guard = CancelOnDrop(Arc::clone(&output.cancelled));
     let mut running = FuturesOrdered::new();
     let share = idle.len() - 1;
     let function = Arc::clone(&idle[0].function);
+    let mut n_groups = 0;
     loop {
         let (mut groups, mut examples, mut largest) = (Vec::new(), 0, 0);
         while examples < EXAMPLES_PER_BATCH
@@ -83,6 +84,7 @@ pub(super) async fn drive(
             largest = largest.max(function.bytes(group.len(), group.width()?));
             groups.push(group);
         }
+        n_groups += groups.len();
         let last = groups.is_empty();
         let most = share + usize::from(largest <= SPARE_BYTES);
         while (last || running.len() >= most)
@@ -91,11 +93,11 @@ pub(super) async fn drive(
             let (worker, batches): (Worker, Vec<RecordBatch>) = done?;
             idle.push(worker);
             if !output.send(batches).await? {
-                return Ok(());
+                return Ok(n_groups);
             }
         }
         if last {
-            return output.flush().await.map(|_| ());
+            return output.flush().await.map(|_| n_groups);
         }
         let worker = idle.pop().expect("a worker came back, none is ever lost");
         running.push_back(worker.run(groups));
@@ -105,31 +107,29 @@ pub(super) async fn drive(
 /// Rows on their way out, gathered to batches of the session's size.
 pub(super) struct RowSender {
     pub(super) tx: Sender<Result<RecordBatch>>,
-    pub(super) schema: SchemaRef,
-    pub(super) batch_size: usize,
+    pub(super) coalescer: BatchCoalescer,
     pub(super) baseline: BaselineMetrics,
     pub(super) cancelled: Arc<AtomicBool>,
-    pub(super) pending: Vec<RecordBatch>,
 }
 
 impl RowSender {
     /// False when nobody reads any more.
     async fn send(&mut self, batches: Vec<RecordBatch>) -> Result<bool> {
-        self.pending.extend(batches);
-        let rows: usize = self.pending.iter().map(RecordBatch::num_rows).sum();
-        match rows >= self.batch_size {
-            true => self.flush().await,
-            false => Ok(true),
+        for batch in batches {
+            self.coalescer.push_batch(batch)?;
         }
+        self.send_completed().await
     }
 
     async fn flush(&mut self) -> Result<bool> {
-        let whole = concat_batches(&self.schema, &self.pending)?;
-        self.pending.clear();
-        for start in (0..whole.num_rows()).step_by(self.batch_size) {
-            let rows = self.batch_size.min(whole.num_rows() - start);
-            self.baseline.record_output(rows);
-            if self.tx.send(Ok(whole.slice(start, rows))).await.is_err() {
+        self.coalescer.finish_buffered_batch()?;
+        self.send_completed().await
+    }
+
+    async fn send_completed(&mut self) -> Result<bool> {
+        while let Some(batch) = self.coalescer.next_completed_batch() {
+            self.baseline.record_output(batch.num_rows());
+            if self.tx.send(Ok(batch)).await.is_err() {
                 return Ok(false);
             }
         }

@@ -34,8 +34,8 @@ pub struct Search {
     pub k: usize,
     /// Least similarity that is given.
     pub min_similarity: f64,
-    /// Rows of this layer and neuron are left out.
-    pub other_than: Option<(i32, i32)>,
+    /// Whether rows of the neuron that the query comes from are left out.
+    pub others_only: bool,
     /// Whether vectors of another width are left out, rather than refused.
     pub any_width: bool,
 }
@@ -65,6 +65,8 @@ pub fn orders_ties(kind: &DataType) -> bool {
 pub(super) struct Best {
     query: Arc<Query>,
     search: Search,
+    /// Layer and neuron whose rows are left out.
+    own: Option<(i32, i32)>,
     /// Place of the vector column.
     vector: usize,
     /// Places of the columns that order ties.
@@ -76,7 +78,7 @@ pub(super) struct Best {
 impl Best {
     pub(super) fn new(
         search: &Search,
-        query: &Arc<Query>,
+        (query, own): (&Arc<Query>, Option<(i32, i32)>),
         schema: SchemaRef,
         reservation: MemoryReservation,
     ) -> Result<Self> {
@@ -90,6 +92,7 @@ impl Best {
         Ok(Self {
             query: Arc::clone(query),
             search: search.clone(),
+            own: own.filter(|_| search.others_only),
             vector,
             keys,
             rows: RecordBatch::new_empty(Arc::new(with_similarity(&schema))),
@@ -188,7 +191,7 @@ impl Best {
 
     /// Whether a row belongs to the neuron that is left out.
     fn left_out(&self, batch: &RecordBatch) -> Result<impl Fn(usize) -> bool + use<>> {
-        let keys = match self.search.other_than {
+        let keys = match self.own {
             None => None,
             Some(own) => {
                 let column = |name: &str| match batch.column_by_name(name) {

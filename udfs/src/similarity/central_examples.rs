@@ -3,74 +3,48 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, Int32Array, UInt32Array, new_null_array};
+use datafusion::arrow::array::{ArrayRef, Int32Array, UInt32Array};
 use datafusion::arrow::compute::take;
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::Result;
 
-use crate::arrow::context::contexts;
 use crate::arrow::vectors::{VectorBuilder, vector_type};
 use crate::per_neuron::{
-    ClusterOptions, Group, InputColumns, NeuronFunction, OutputColumns, Scratch,
+    ClusterOptions, Group, InputColumns, NeuronFunction, OutputColumns, Scratch, fields,
 };
 
 /// One row per feature cluster: its size and its central example with the vector the neuron received there.
 #[derive(Debug)]
 pub struct CentralExamples(pub ClusterOptions);
 
-/// Columns of [`CentralExamples`] copied from the examples, with their places.
-const COPIED: [(usize, &str); 3] = [(5, "doc_id"), (6, "pos"), (7, "token")];
-/// Place of the column `layer`.
-pub const LAYER: usize = 0;
-/// Place of the column `neuron`.
-pub const NEURON: usize = 1;
-/// Place of the column `cluster`.
-pub const CLUSTER: usize = 2;
-/// Place of the column `context`.
-const CONTEXT_AT: usize = 8;
-/// Place of the column `pre_mlp`.
-pub const PRE_MLP_AT: usize = 9;
+/// Columns copied from the examples.
+const COPIED: [&str; 3] = ["doc_id", "pos", "token"];
 
 impl CentralExamples {
     /// Its columns.
     pub fn schema() -> SchemaRef {
-        Arc::new(Schema::new(vec![
-            Field::new("layer", DataType::Int32, false),
-            Field::new("neuron", DataType::Int32, false),
-            Field::new("cluster", DataType::Int32, false),
-            Field::new("size", DataType::Int32, false),
-            Field::new("example", DataType::Int32, false),
-            Field::new("doc_id", DataType::Int32, true),
-            Field::new("pos", DataType::Int32, true),
-            Field::new("token", DataType::Utf8, true),
-            Field::new("context", DataType::Utf8, true),
-            Field::new("pre_mlp", vector_type(), false),
-        ]))
+        Arc::new(Schema::new(fields(&[
+            ("layer", DataType::Int32, false),
+            ("neuron", DataType::Int32, false),
+            ("cluster", DataType::Int32, false),
+            ("size", DataType::Int32, false),
+            ("example", DataType::Int32, false),
+            ("doc_id", DataType::Int32, true),
+            ("pos", DataType::Int32, true),
+            ("token", DataType::Utf8, true),
+            ("context", DataType::Utf8, true),
+            ("pre_mlp", vector_type(), false),
+        ])))
     }
 }
 
 impl NeuronFunction for CentralExamples {
     fn inputs(&self, wanted: &OutputColumns) -> InputColumns {
-        let mut examples = vec![];
-        let context = wanted.column(CONTEXT_AT);
-        examples.extend(
-            COPIED
-                .iter()
-                .filter(|(i, name)| wanted.column(*i) || (context && *name == "pos"))
-                .map(|(_, name)| name),
-        );
-        if context {
-            examples.extend(["window_tokens", "window_start"]);
-        }
-        self.0.embedding.inputs(examples)
+        self.0.embedding.inputs(wanted.copied(&COPIED))
     }
 
-    fn bytes(&self, n: usize, d: usize) -> usize {
-        self.0.bytes(n, d)
-    }
-
-    fn advice(&self, n: usize, d: usize) -> Option<String> {
-        self.0.advice(n, d)
+    fn clustering(&self) -> Option<&ClusterOptions> {
+        Some(&self.0)
     }
 
     fn rows(
@@ -88,25 +62,11 @@ impl NeuronFunction for CentralExamples {
         columns.push(Arc::new(Int32Array::from_iter_values(0..n as i32)));
         columns.push(Arc::new(Int32Array::from_iter_values(sizes)));
         columns.push(take(group.column("example")?, &central, None)?);
-        let schema = Self::schema();
-        for (i, name) in COPIED {
-            columns.push(match wanted.column(i) {
-                true => take(group.column(name)?, &central, None)?,
-                false => new_null_array(schema.field(i).data_type(), n),
-            });
+        for name in COPIED {
+            columns
+                .push(wanted.or_null(name, n, || Ok(take(group.column(name)?, &central, None)?))?);
         }
-        columns.push(match wanted.column(CONTEXT_AT) {
-            true => {
-                let column = |name| -> Result<_> { Ok(take(group.column(name)?, &central, None)?) };
-                let window = column("window_tokens")?;
-                Arc::new(contexts(
-                    &window,
-                    &column("pos")?,
-                    &column("window_start")?,
-                )?)
-            }
-            false => new_null_array(&DataType::Utf8, n),
-        });
+        columns.push(wanted.or_null("context", n, || group.contexts(Some(&central)))?);
         let vectors = group.vectors()?;
         let rows = vectors.rows();
         let mut received = VectorBuilder::new();
@@ -115,9 +75,5 @@ impl NeuronFunction for CentralExamples {
         }
         columns.push(Arc::new(received.finish()));
         Ok(columns)
-    }
-
-    fn describe(&self) -> String {
-        self.0.describe()
     }
 }

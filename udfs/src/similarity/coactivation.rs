@@ -1,7 +1,9 @@
 //! The operator behind `coactivation`: takes in all members of a layer's clusters, counts the places that clusters
-//! share, gives the pairs that share more than chance would have it.
+//! share, gives the pairs that share more than chance would have it. Over 400 lines because the plan and the counting
+//! are one operator.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,18 +20,23 @@ use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, execute_stream,
+    DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, InputDistributionRequirements,
+    Partitioning, PlanProperties,
 };
 use futures::StreamExt;
 
 use crate::arrow::memory::refused;
+use crate::arrow::tables::in_one_partition;
+use crate::per_neuron::{LayerRef, NeuronCheck, projected};
 use polysema_kernels::similarity::coactivation::{Counts, Occurrences, expected};
 
 /// Which pairs are given.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Pairs {
-    /// The first cluster's layer, and the second's.
-    pub layers: (i32, i32),
+    /// The first cluster's layer.
+    pub layer: LayerRef,
+    /// The second's, if it is another.
+    pub with_layer: Option<i32>,
     /// Fewest shared places.
     pub min_count: u32,
     /// Lift above which a pair is given.
@@ -42,23 +49,22 @@ pub struct CoactivationExec {
     name: &'static str,
     pairs: Pairs,
     members: Arc<dyn ExecutionPlan>,
+    check: NeuronCheck,
     projection: Option<Vec<usize>>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
 
 impl CoactivationExec {
-    /// `members` has the columns of [`super::members::Members`].
+    /// `members` has the columns of [`super::members::Members`]; `check` is asked where a layer has none.
     pub fn try_new(
         name: &'static str,
         pairs: Pairs,
         members: Arc<dyn ExecutionPlan>,
+        check: NeuronCheck,
         projection: Option<Vec<usize>>,
     ) -> Result<Self> {
-        let kept = match &projection {
-            Some(projection) => Arc::new(schema().project(projection)?),
-            None => schema(),
-        };
+        let kept = projected(&schema(), projection.as_ref())?;
         let properties = PlanProperties::new(
             EquivalenceProperties::new(kept),
             Partitioning::UnknownPartitioning(1),
@@ -68,7 +74,8 @@ impl CoactivationExec {
         Ok(Self {
             name,
             pairs,
-            members,
+            members: in_one_partition(members),
+            check,
             projection,
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
@@ -92,14 +99,19 @@ pub fn schema() -> SchemaRef {
 impl DisplayAs for CoactivationExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
         let Pairs {
-            layers,
+            layer,
+            with_layer,
             min_count,
             min_lift,
-        } = self.pairs;
+        } = &self.pairs;
+        let layer = match layer {
+            LayerRef::Number(number) => number.to_string(),
+            LayerRef::Name(name) => name.clone(),
+        };
+        let other = with_layer.map_or_else(|| layer.clone(), |other| other.to_string());
         write!(
             f,
-            "CoactivationExec: layers={} and {}, min_count={min_count}, min_lift={min_lift}",
-            layers.0, layers.1
+            "CoactivationExec: layers={layer} and {other}, min_count={min_count}, min_lift={min_lift}"
         )
     }
 }
@@ -124,6 +136,10 @@ impl ExecutionPlan for CoactivationExec {
         Ok(TreeNodeRecursion::Continue)
     }
 
+    fn input_distribution_requirements(&self) -> InputDistributionRequirements {
+        InputDistributionRequirements::new(vec![Distribution::SinglePartition])
+    }
+
     fn with_new_children(
         self: Arc<Self>,
         mut children: Vec<Arc<dyn ExecutionPlan>>,
@@ -131,30 +147,34 @@ impl ExecutionPlan for CoactivationExec {
         let (Some(members), None) = (children.pop(), children.pop()) else {
             return internal_err!("CoactivationExec has one child");
         };
+        let (pairs, check) = (self.pairs.clone(), self.check.clone());
         let projection = self.projection.clone();
-        Ok(Arc::new(Self::try_new(
-            self.name, self.pairs, members, projection,
-        )?))
+        let operator = Self::try_new(self.name, pairs, members, check, projection)?;
+        Ok(Arc::new(operator))
     }
 
     fn execute(&self, _: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let mut builder = RecordBatchReceiverStream::builder(ExecutionPlan::schema(self), 2);
-        let members = execute_stream(Arc::clone(&self.members), Arc::clone(&context))?;
+        let members = self.members.execute(0, Arc::clone(&context))?;
         let reservation = MemoryConsumer::new("CoactivationExec").register(context.memory_pool());
         let mut work = PairCounting {
             name: self.name,
-            pairs: self.pairs,
+            pairs: self.pairs.clone(),
             reservation,
             members: vec![],
+            layers: BTreeSet::new(),
             cancelled: Arc::default(),
         };
         let metrics = BaselineMetrics::new(&self.metrics, 0);
         let batch_size = context.session_config().batch_size().max(1);
-        let projection = self.projection.clone();
+        let (check, projection) = (self.check.clone(), self.projection.clone());
         let tx = builder.tx();
         builder.spawn(async move {
             let _guard = CancelOnDrop(Arc::clone(&work.cancelled));
             work.collect(members).await?;
+            if !check.has_layers(&work.layers) {
+                check.require(context).await?;
+            }
             let time = metrics.elapsed_compute().clone();
             let run = move || {
                 let _timer = time.timer();
@@ -207,6 +227,8 @@ struct PairCounting {
     reservation: MemoryReservation,
     /// One entry an example; no cluster for a zero vector.
     members: Vec<(TokenPlace, Option<Key>)>,
+    /// The layers they are of.
+    layers: BTreeSet<i32>,
     cancelled: Arc<AtomicBool>,
 }
 
@@ -237,6 +259,7 @@ impl PairCounting {
             let column = |i: usize| batch.column(i).as_primitive::<Int32Type>();
             for row in 0..batch.num_rows() {
                 let [layer, neuron, cluster, doc_id, pos] = [0, 1, 2, 3, 4].map(column);
+                self.layers.insert(layer.value(row));
                 let key = cluster
                     .is_valid(row)
                     .then(|| (layer.value(row), neuron.value(row), cluster.value(row)));
@@ -284,11 +307,8 @@ impl PairCounting {
 
     /// The pairs that are given, those of highest lift first.
     fn count(&mut self, keys: &[Key], occurrences: &Occurrences) -> Result<Vec<Pair>> {
-        let Pairs {
-            layers,
-            min_count,
-            min_lift,
-        } = self.pairs;
+        let layers = self.layers();
+        let (min_count, min_lift) = (self.pairs.min_count, self.pairs.min_lift);
         // The smaller layer's clusters come first among the keys; a pair's first cluster is of the layer asked for.
         let turned = layers.0 > layers.1;
         let low = layers.0.min(layers.1);
@@ -335,6 +355,20 @@ impl PairCounting {
             by_lift.then_with(|| keys(a).cmp(&keys(b)))
         });
         Ok(pairs)
+    }
+
+    /// The first cluster's layer and the second's. A layer known by name is the one that came beside the other, or alone.
+    fn layers(&self) -> (i32, i32) {
+        let other = self.pairs.with_layer;
+        let first = match self.pairs.layer {
+            LayerRef::Number(number) => i32::try_from(number).ok(),
+            LayerRef::Name(_) => {
+                let came = self.layers.iter().copied();
+                came.filter(|layer| Some(*layer) != other).last().or(other)
+            }
+        };
+        let first = first.unwrap_or_default();
+        (first, other.unwrap_or(first))
     }
 
     fn grow(&mut self, bytes: usize) -> Result<()> {

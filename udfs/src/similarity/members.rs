@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Int32Array};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::Result;
 
 use crate::per_neuron::{
-    ClusterOptions, Group, InputColumns, NeuronFunction, OutputColumns, Scratch,
+    ClusterOptions, Group, InputColumns, NeuronFunction, OutputColumns, Scratch, fields,
 };
 
 /// One row per dataset example: the feature cluster it belongs to and the token it fires on.
@@ -17,13 +17,13 @@ pub struct Members(pub ClusterOptions);
 impl Members {
     /// Its columns.
     pub fn schema() -> SchemaRef {
-        Arc::new(Schema::new(vec![
-            Field::new("layer", DataType::Int32, false),
-            Field::new("neuron", DataType::Int32, false),
-            Field::new("cluster", DataType::Int32, true),
-            Field::new("doc_id", DataType::Int32, false),
-            Field::new("pos", DataType::Int32, false),
-        ]))
+        Arc::new(Schema::new(fields(&[
+            ("layer", DataType::Int32, false),
+            ("neuron", DataType::Int32, false),
+            ("cluster", DataType::Int32, true),
+            ("doc_id", DataType::Int32, false),
+            ("pos", DataType::Int32, false),
+        ])))
     }
 }
 
@@ -32,12 +32,8 @@ impl NeuronFunction for Members {
         self.0.embedding.inputs(vec!["doc_id", "pos"])
     }
 
-    fn bytes(&self, n: usize, d: usize) -> usize {
-        self.0.bytes(n, d)
-    }
-
-    fn advice(&self, n: usize, d: usize) -> Option<String> {
-        self.0.advice(n, d)
+    fn clustering(&self) -> Option<&ClusterOptions> {
+        Some(&self.0)
     }
 
     fn rows(
@@ -63,9 +59,5 @@ impl NeuronFunction for Members {
             place("doc_id")?,
             place("pos")?,
         ])
-    }
-
-    fn describe(&self) -> String {
-        self.0.describe()
     }
 }

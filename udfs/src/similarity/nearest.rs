@@ -38,7 +38,7 @@ pub enum Target {
     Vector(Query),
     /// The first column of the only row of a plan.
     OnlyRow(Arc<dyn ExecutionPlan>),
-    /// The second column of the row whose first is this cluster.
+    /// The fourth column of the row whose third is this cluster; the first two are layer and neuron.
     OfCluster(Arc<dyn ExecutionPlan>, i32),
 }
 
@@ -104,9 +104,9 @@ impl DisplayAs for NearestExec {
         if search.min_similarity > -1.0 {
             write!(f, ", min_similarity={}", search.min_similarity)?;
         }
-        match search.other_than {
-            Some((layer, neuron)) => write!(f, ", other than layer {layer}, neuron {neuron}"),
-            None => Ok(()),
+        match search.others_only {
+            true => write!(f, ", other neurons only"),
+            false => Ok(()),
         }
     }
 }
@@ -210,13 +210,14 @@ struct Running {
 
 impl Running {
     async fn run(self) -> Result<RecordBatch> {
-        let query = Arc::new(self.query().await?);
+        let (query, own) = self.query().await?;
+        let query = (&Arc::new(query), own);
         let mut partitions = JoinSet::new();
         for partition in 0..self.rows.output_partitioning().partition_count() {
             let mut stream = self.rows.execute(partition, Arc::clone(&self.context))?;
             let reservation = MemoryConsumer::new(format!("NearestExec[{partition}]"))
                 .register(self.context.memory_pool());
-            let mut best = Best::new(&self.search, &query, stream.schema(), reservation)?;
+            let mut best = Best::new(&self.search, query, stream.schema(), reservation)?;
             let (time, compared) = (
                 self.metrics.elapsed_compute().clone(),
                 self.compared.clone(),
@@ -236,7 +237,7 @@ impl Running {
             });
         }
         let reservation = MemoryConsumer::new("NearestExec").register(self.context.memory_pool());
-        let mut best = Best::new(&self.search, &query, self.rows.schema(), reservation)?;
+        let mut best = Best::new(&self.search, query, self.rows.schema(), reservation)?;
         while let Some(found) = partitions.join_next().await {
             let found = found.map_err(|e| DataFusionError::ExecutionJoin(Box::new(e)))??;
             best = off_workers(move || best.merge(found.rows).map(|()| best)).await?;
@@ -246,10 +247,11 @@ impl Running {
         Ok(found)
     }
 
-    async fn query(&self) -> Result<Query> {
+    /// What is searched for, and the layer and neuron it comes from.
+    async fn query(&self) -> Result<(Query, Option<(i32, i32)>)> {
         let function = self.search.function;
         let (plan, cluster) = match &self.target {
-            Target::Vector(query) => return Ok(query.clone()),
+            Target::Vector(query) => return Ok((query.clone(), None)),
             Target::OnlyRow(plan) => (plan, None),
             Target::OfCluster(plan, cluster) => (plan, Some(*cluster)),
         };
@@ -259,14 +261,14 @@ impl Running {
             let batch = batch?;
             n_rows += batch.num_rows();
             for row in 0..batch.num_rows() {
-                let vectors = match cluster {
-                    None => batch.column(0),
-                    Some(own) if batch.column(0).as_primitive::<Int32Type>().value(row) == own => {
-                        batch.column(1)
-                    }
+                let key =
+                    |column: usize| batch.column(column).as_primitive::<Int32Type>().value(row);
+                let (vectors, own) = match cluster {
+                    None => (batch.column(0), None),
+                    Some(own) if key(2) == own => (batch.column(3), Some((key(0), key(1)))),
                     Some(_) => continue,
                 };
-                query = Some(query_of(function, vectors, row)?);
+                query = Some((query_of(function, vectors, row)?, own));
             }
         }
         match (query, cluster) {

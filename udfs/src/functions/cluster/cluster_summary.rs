@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Float64Array, Int32Array};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::Result;
 
 use crate::arrow::tokens::{top_tokens, top_tokens_type};
 use crate::calls::{Function, FunctionDoc};
 use crate::per_neuron::{
-    ClusterOptions, EMBEDDING, Group, InputColumns, LAYER_NEURON, LINKAGE, METHOD, N_CLUSTERS,
-    N_TOKENS, NeuronFunction, OutputColumns, PerNeuron, STRICT, Scratch, THRESHOLD, n_tokens,
-    table_function,
+    CLUSTERS_OF_LAYERS, ClusterOptions, Group, InputColumns, LAYER_NEURON, N_TOKENS,
+    NeuronFunction, OutputColumns, PerNeuron, Scratch, fields, joined, n_tokens, table_function,
 };
 
 static DOC: FunctionDoc = FunctionDoc {
@@ -20,9 +19,7 @@ static DOC: FunctionDoc = FunctionDoc {
     summary: "One row per feature cluster: its size, central example and most frequent key tokens.",
     arguments: LAYER_NEURON,
     required: 0,
-    options: &[
-        THRESHOLD, N_CLUSTERS, METHOD, LINKAGE, EMBEDDING, STRICT, N_TOKENS,
-    ],
+    options: &joined::<8>(&[CLUSTERS_OF_LAYERS, &[N_TOKENS]]),
     returns: "layer, neuron, cluster, size, central_example (the medoid), top_tokens (by count, ties by first example), \
               mean_activation, mean_distance (over the cluster's pairs; NULL for one member)",
     example: "SELECT cluster, size, top_tokens, mean_distance FROM cluster_summary(0, 1)",
@@ -52,16 +49,16 @@ pub fn function() -> Function {
 }
 
 fn schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new("layer", DataType::Int32, false),
-        Field::new("neuron", DataType::Int32, false),
-        Field::new("cluster", DataType::Int32, false),
-        Field::new("size", DataType::Int32, false),
-        Field::new("central_example", DataType::Int32, false),
-        Field::new("top_tokens", top_tokens_type(), false),
-        Field::new("mean_activation", DataType::Float64, true),
-        Field::new("mean_distance", DataType::Float64, true),
-    ]))
+    Arc::new(Schema::new(fields(&[
+        ("layer", DataType::Int32, false),
+        ("neuron", DataType::Int32, false),
+        ("cluster", DataType::Int32, false),
+        ("size", DataType::Int32, false),
+        ("central_example", DataType::Int32, false),
+        ("top_tokens", top_tokens_type(), false),
+        ("mean_activation", DataType::Float64, true),
+        ("mean_distance", DataType::Float64, true),
+    ])))
 }
 
 #[derive(Debug)]
@@ -75,12 +72,8 @@ impl NeuronFunction for ClusterSummary {
         self.options.embedding.inputs(vec!["token", "activation"])
     }
 
-    fn bytes(&self, n: usize, d: usize) -> usize {
-        self.options.bytes(n, d)
-    }
-
-    fn advice(&self, n: usize, d: usize) -> Option<String> {
-        self.options.advice(n, d)
+    fn clustering(&self) -> Option<&ClusterOptions> {
+        Some(&self.options)
     }
 
     fn rows(

@@ -9,18 +9,15 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{
-    ArrayRef, BooleanArray, Int32Array, RecordBatch, UInt32Array, new_null_array,
-};
+use datafusion::arrow::array::{ArrayRef, BooleanArray, Int32Array, RecordBatch, UInt32Array};
 use datafusion::arrow::compute::take_record_batch;
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::Result;
 
-use crate::arrow::context::contexts;
 use crate::calls::{Function, FunctionDoc};
 use crate::per_neuron::{
-    ClusterOptions, EMBEDDING, Group, InputColumns, LAYER_NEURON, LINKAGE, METHOD, N_CLUSTERS,
-    NeuronFunction, OutputColumns, PerNeuron, STRICT, Scratch, THRESHOLD, table_function,
+    CLUSTERS_OF_LAYERS, ClusterOptions, Group, InputColumns, LAYER_NEURON, NeuronFunction,
+    OutputColumns, PerNeuron, Scratch, fields, table_function,
 };
 
 static DOC: FunctionDoc = FunctionDoc {
@@ -29,7 +26,7 @@ static DOC: FunctionDoc = FunctionDoc {
     summary: "One row per dataset example with the feature cluster it belongs to: the separate behaviours of a neuron.",
     arguments: LAYER_NEURON,
     required: 0,
-    options: &[THRESHOLD, N_CLUSTERS, METHOD, LINKAGE, EMBEDDING, STRICT],
+    options: CLUSTERS_OF_LAYERS,
     returns: "layer, neuron, cluster (0 is the largest; NULL for a zero vector), example, doc_id, pos, token, activation, \
               context (the key token between « and »), is_central (the medoid of its cluster); by cluster, then example",
     example: "SELECT cluster, token, context FROM feature_clusters(0, 1) WHERE is_central",
@@ -53,50 +50,33 @@ pub fn function() -> Function {
 }
 
 fn schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new("layer", DataType::Int32, false),
-        Field::new("neuron", DataType::Int32, false),
-        Field::new("cluster", DataType::Int32, true),
-        Field::new("example", DataType::Int32, false),
-        Field::new("doc_id", DataType::Int32, true),
-        Field::new("pos", DataType::Int32, true),
-        Field::new("token", DataType::Utf8, true),
-        Field::new("activation", DataType::Float32, true),
-        Field::new("context", DataType::Utf8, true),
-        Field::new("is_central", DataType::Boolean, false),
-    ]))
+    Arc::new(Schema::new(fields(&[
+        ("layer", DataType::Int32, false),
+        ("neuron", DataType::Int32, false),
+        ("cluster", DataType::Int32, true),
+        ("example", DataType::Int32, false),
+        ("doc_id", DataType::Int32, true),
+        ("pos", DataType::Int32, true),
+        ("token", DataType::Utf8, true),
+        ("activation", DataType::Float32, true),
+        ("context", DataType::Utf8, true),
+        ("is_central", DataType::Boolean, false),
+    ])))
 }
 
-/// Columns taken over from the examples as they are, with their place in the result.
-const COPIED: [(usize, &str); 4] = [(4, "doc_id"), (5, "pos"), (6, "token"), (7, "activation")];
-const CONTEXT: usize = 8;
-const IS_CENTRAL: usize = 9;
+/// Columns taken over from the examples as they are.
+const COPIED: [&str; 4] = ["doc_id", "pos", "token", "activation"];
 
 #[derive(Debug)]
 struct FeatureClusters(ClusterOptions);
 
 impl NeuronFunction for FeatureClusters {
     fn inputs(&self, wanted: &OutputColumns) -> InputColumns {
-        let mut examples = vec![];
-        let context = wanted.column(CONTEXT);
-        examples.extend(
-            COPIED
-                .iter()
-                .filter(|(i, name)| wanted.column(*i) || (context && *name == "pos"))
-                .map(|(_, name)| name),
-        );
-        if context {
-            examples.extend(["window_tokens", "window_start"]);
-        }
-        self.0.embedding.inputs(examples)
+        self.0.embedding.inputs(wanted.copied(&COPIED))
     }
 
-    fn bytes(&self, n: usize, d: usize) -> usize {
-        self.0.bytes(n, d)
-    }
-
-    fn advice(&self, n: usize, d: usize) -> Option<String> {
-        self.0.advice(n, d)
+    fn clustering(&self) -> Option<&ClusterOptions> {
+        Some(&self.0)
     }
 
     fn rows(
@@ -109,7 +89,7 @@ impl NeuronFunction for FeatureClusters {
         let clustering = scratch.cluster(group, &self.0)?;
         let labels = clustering.labels(n);
         let mut is_central = vec![false; n];
-        if wanted.column(IS_CENTRAL) {
+        if wanted.column("is_central") {
             for row in clustering.medoids() {
                 is_central[row] = true;
             }
@@ -122,30 +102,12 @@ impl NeuronFunction for FeatureClusters {
                 .collect::<Int32Array>(),
         ));
         columns.push(Arc::clone(group.column("example")?));
-        let schema = schema();
-        for (i, name) in COPIED {
-            columns.push(match wanted.column(i) {
-                true => Arc::clone(group.column(name)?),
-                false => new_null_array(schema.field(i).data_type(), n),
-            });
+        for name in COPIED {
+            columns.push(wanted.or_null(name, n, || Ok(Arc::clone(group.column(name)?)))?);
         }
-        columns.push(match wanted.column(CONTEXT) {
-            true => {
-                let window = group.column("window_tokens")?;
-                Arc::new(contexts(
-                    window,
-                    group.column("pos")?,
-                    group.column("window_start")?,
-                )?)
-            }
-            false => new_null_array(&DataType::Utf8, n),
-        });
+        columns.push(wanted.or_null("context", n, || group.contexts(None))?);
         columns.push(Arc::new(BooleanArray::from(is_central)));
-        by_cluster(&schema, columns, &labels)
-    }
-
-    fn describe(&self) -> String {
-        self.0.describe()
+        by_cluster(&schema(), columns, &labels)
     }
 }
 

@@ -8,8 +8,8 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, Float32Array, Int32Array, new_null_array};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::array::{ArrayRef, Float32Array, Int32Array};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::{Result, internal_err, plan_err};
 
@@ -17,8 +17,9 @@ use crate::arrow::tokens::{top_tokens, top_tokens_type};
 use crate::calls::settings::PolysemaOptions;
 use crate::calls::{Arguments, Function, FunctionDoc, Parameter};
 use crate::per_neuron::{
-    ClusterOptions, Cut, EMBEDDING, Group, InputColumns, LAYER_NEURON, LINKAGE, N_TOKENS,
-    NeuronFunction, OutputColumns, PerNeuron, STRICT, Scratch, hac_bytes, n_tokens, table_function,
+    ClusterOptions, Cut, EMBEDDING, Group, InputColumns, KIND, LAYER_NEURON, LINKAGE, N_TOKENS,
+    NeuronFunction, OutputColumns, PerNeuron, STRICT, Scratch, fields, hac_bytes, n_tokens,
+    table_function,
 };
 use polysema_kernels::clustering::flat_clusters::joining_heights;
 
@@ -45,6 +46,7 @@ static DOC: FunctionDoc = FunctionDoc {
         LINKAGE,
         EMBEDDING,
         STRICT,
+        KIND,
         N_TOKENS,
     ],
     returns: "layer, neuron, parent (cluster at upper), cluster (the child, numbered as at lower), size, parent_size, \
@@ -67,7 +69,7 @@ static PER_NEURON: PerNeuron = PerNeuron {
         FeatureSplits::bind(arguments, &settings).map(|_| ())
     },
     bind: |arguments, state: &dyn Session| {
-        let settings = PolysemaOptions::of(state.config_options());
+        let settings = PolysemaOptions::of(state.config_options())?;
         Ok(Arc::new(FeatureSplits::bind(arguments, &settings)?))
     },
 };
@@ -78,21 +80,18 @@ pub fn function() -> Function {
 }
 
 fn schema() -> SchemaRef {
-    let integer = |name: &str| Field::new(name, DataType::Int32, false);
-    Arc::new(Schema::new(vec![
-        integer("layer"),
-        integer("neuron"),
-        integer("parent"),
-        integer("cluster"),
-        integer("size"),
-        integer("parent_size"),
-        Field::new("dissimilarity", DataType::Float32, false),
-        integer("central_example"),
-        Field::new("top_tokens", top_tokens_type(), true),
-    ]))
+    Arc::new(Schema::new(fields(&[
+        ("layer", DataType::Int32, false),
+        ("neuron", DataType::Int32, false),
+        ("parent", DataType::Int32, false),
+        ("cluster", DataType::Int32, false),
+        ("size", DataType::Int32, false),
+        ("parent_size", DataType::Int32, false),
+        ("dissimilarity", DataType::Float32, false),
+        ("central_example", DataType::Int32, false),
+        ("top_tokens", top_tokens_type(), true),
+    ])))
 }
-
-const TOP_TOKENS: usize = 8;
 
 #[derive(Debug)]
 struct FeatureSplits {
@@ -130,7 +129,7 @@ impl FeatureSplits {
 impl NeuronFunction for FeatureSplits {
     fn inputs(&self, wanted: &OutputColumns) -> InputColumns {
         let mut examples = vec![];
-        if wanted.column(TOP_TOKENS) {
+        if wanted.column("top_tokens") {
             examples.push("token");
         }
         self.options.embedding.inputs(examples)
@@ -192,17 +191,14 @@ impl NeuronFunction for FeatureSplits {
                     .collect::<Float32Array>(),
             ),
             integers(&|child| ids[central[child]]),
-            match wanted.column(TOP_TOKENS) {
-                true => {
-                    let mut members = clustering.members();
-                    let of_split: Vec<_> = split
-                        .iter()
-                        .map(|&child| std::mem::take(&mut members[child]))
-                        .collect();
-                    top_tokens(group.column("token")?, &of_split, self.n_tokens)
-                }
-                false => new_null_array(&top_tokens_type(), split.len()),
-            },
+            wanted.or_null("top_tokens", split.len(), || {
+                let mut members = clustering.members();
+                let of_split = split
+                    .iter()
+                    .map(|&child| std::mem::take(&mut members[child]));
+                let of_split: Vec<_> = of_split.collect();
+                Ok(top_tokens(group.column("token")?, &of_split, self.n_tokens))
+            })?,
         ])
     }
 

@@ -6,14 +6,14 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Float32Array, Int32Array};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::{Result, internal_err};
 
 use crate::calls::settings::PolysemaOptions;
 use crate::calls::{Function, FunctionDoc};
 use crate::per_neuron::{
-    ClusterOptions, EMBEDDING, Group, InputColumns, LAYER_NEURON, LINKAGE, NeuronFunction,
-    OutputColumns, PerNeuron, Scratch, hac_bytes, table_function,
+    ClusterOptions, EMBEDDING, Group, InputColumns, KIND, LAYER_NEURON, LINKAGE, NeuronFunction,
+    OutputColumns, PerNeuron, Scratch, fields, hac_bytes, table_function,
 };
 
 static DOC: FunctionDoc = FunctionDoc {
@@ -22,7 +22,7 @@ static DOC: FunctionDoc = FunctionDoc {
     summary: "One row per merge of a neuron's hierarchical clustering (whatever polysema.method), in the order they happen.",
     arguments: LAYER_NEURON,
     required: 0,
-    options: &[LINKAGE, EMBEDDING],
+    options: &[LINKAGE, EMBEDDING, KIND],
     returns: "layer, neuron, step, cluster1, cluster2 (labels as in SciPy, cluster1 < cluster2), dissimilarity (average \
               distance of the two), size (members of the new cluster)",
     example: "SELECT step, cluster1, cluster2, dissimilarity, size FROM linkage(0, 1) ORDER BY step LIMIT 3",
@@ -34,7 +34,7 @@ static PER_NEURON: PerNeuron = PerNeuron {
     schema,
     check: ClusterOptions::check,
     bind: |arguments, state| {
-        let settings = PolysemaOptions::of(state.config_options());
+        let settings = PolysemaOptions::of(state.config_options())?;
         Ok(Arc::new(Merges(ClusterOptions::hierarchical(
             arguments, &settings,
         )?)))
@@ -47,15 +47,15 @@ pub fn function() -> Function {
 }
 
 fn schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new("layer", DataType::Int32, false),
-        Field::new("neuron", DataType::Int32, false),
-        Field::new("step", DataType::Int32, false),
-        Field::new("cluster1", DataType::Int32, false),
-        Field::new("cluster2", DataType::Int32, false),
-        Field::new("dissimilarity", DataType::Float32, false),
-        Field::new("size", DataType::Int32, false),
-    ]))
+    Arc::new(Schema::new(fields(&[
+        ("layer", DataType::Int32, false),
+        ("neuron", DataType::Int32, false),
+        ("step", DataType::Int32, false),
+        ("cluster1", DataType::Int32, false),
+        ("cluster2", DataType::Int32, false),
+        ("dissimilarity", DataType::Float32, false),
+        ("size", DataType::Int32, false),
+    ])))
 }
 
 #[derive(Debug)]

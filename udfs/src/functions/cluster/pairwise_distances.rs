@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Float32Array, Int32Array};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::Result;
 
 use crate::calls::{Function, FunctionDoc};
 use crate::per_neuron::{
-    ClusterOptions, EMBEDDING, Embedding, Group, InputColumns, LAYER_NEURON, NeuronFunction,
-    OutputColumns, PerNeuron, Scratch, hac_bytes, table_function,
+    ClusterOptions, EMBEDDING, Embedding, Group, InputColumns, KIND, LAYER_NEURON, NeuronFunction,
+    OutputColumns, PerNeuron, Scratch, fields, hac_bytes, table_function,
 };
 
 static DOC: FunctionDoc = FunctionDoc {
@@ -18,7 +18,7 @@ static DOC: FunctionDoc = FunctionDoc {
     summary: "One row per pair of a neuron's dataset examples with the cosine distance of their embeddings.",
     arguments: LAYER_NEURON,
     required: 0,
-    options: &[EMBEDDING],
+    options: &[EMBEDDING, KIND],
     returns: "layer, neuron, example1, example2 (example1 comes first), distance (Float32 in [0, 2]; NULL if one is a \
               zero vector)",
     example: "SELECT example1, example2, distance FROM pairwise_distances(0, 1) ORDER BY distance LIMIT 3",
@@ -42,13 +42,13 @@ pub fn function() -> Function {
 }
 
 fn schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new("layer", DataType::Int32, false),
-        Field::new("neuron", DataType::Int32, false),
-        Field::new("example1", DataType::Int32, false),
-        Field::new("example2", DataType::Int32, false),
-        Field::new("distance", DataType::Float32, true),
-    ]))
+    Arc::new(Schema::new(fields(&[
+        ("layer", DataType::Int32, false),
+        ("neuron", DataType::Int32, false),
+        ("example1", DataType::Int32, false),
+        ("example2", DataType::Int32, false),
+        ("distance", DataType::Float32, true),
+    ])))
 }
 
 #[derive(Debug)]

@@ -4,16 +4,15 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, Float64Array, Int32Array, new_null_array};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::array::{ArrayRef, Float64Array, Int32Array};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::{Result, plan_err};
 
 use crate::arrow::tokens::{top_tokens, top_tokens_type};
 use crate::calls::{Arguments, Function, FunctionDoc, Parameter};
 use crate::per_neuron::{
-    ClusterOptions, EMBEDDING, Group, InputColumns, LAYER_NEURON, LINKAGE, METHOD, N_CLUSTERS,
-    N_TOKENS, NeuronFunction, OutputColumns, PerNeuron, STRICT, Scratch, THRESHOLD, n_tokens,
-    table_function,
+    CLUSTERS_OF_LAYERS, ClusterOptions, Group, InputColumns, LAYER_NEURON, N_TOKENS,
+    NeuronFunction, OutputColumns, PerNeuron, Scratch, fields, joined, n_tokens, table_function,
 };
 
 /// Chosen, not tuned.
@@ -25,25 +24,22 @@ static DOC: FunctionDoc = FunctionDoc {
     summary: "One row per feature cluster far smaller than the neuron's largest: behaviours that are easily missed.",
     arguments: LAYER_NEURON,
     required: 0,
-    options: &[
-        Parameter {
-            name: "min_ratio",
-            kind: "number, at least 1",
-            summary: "how many times as large the dominant cluster is at least; default 10",
-        },
-        Parameter {
-            name: "max_size",
-            kind: "whole number, at least 1",
-            summary: "most examples of a rare cluster; default any number",
-        },
-        THRESHOLD,
-        N_CLUSTERS,
-        METHOD,
-        LINKAGE,
-        EMBEDDING,
-        STRICT,
-        N_TOKENS,
-    ],
+    options: &joined::<10>(&[
+        &[
+            Parameter {
+                name: "min_ratio",
+                kind: "number, at least 1",
+                summary: "how many times as large the dominant cluster is at least; default 10",
+            },
+            Parameter {
+                name: "max_size",
+                kind: "whole number, at least 1",
+                summary: "most examples of a rare cluster; default any number",
+            },
+        ],
+        CLUSTERS_OF_LAYERS,
+        &[N_TOKENS],
+    ]),
     returns: "layer, neuron, cluster, size, dominant_cluster (the largest, 0), dominant_size, ratio (dominant_size / size), \
               distance (mean over the pairs of both), central_example (the medoid), top_tokens; by cluster",
     example: "SELECT neuron, \"cluster\", size, ratio, distance, top_tokens FROM rare_features(0, {min_ratio: 1.5}) LIMIT 3",
@@ -70,24 +66,19 @@ pub fn function() -> Function {
 }
 
 fn schema() -> SchemaRef {
-    let integer = |name: &str| Field::new(name, DataType::Int32, false);
-    let number = |name: &str| Field::new(name, DataType::Float64, true);
-    Arc::new(Schema::new(vec![
-        integer("layer"),
-        integer("neuron"),
-        integer("cluster"),
-        integer("size"),
-        integer("dominant_cluster"),
-        integer("dominant_size"),
-        number("ratio"),
-        number("distance"),
-        integer("central_example"),
-        Field::new("top_tokens", top_tokens_type(), true),
-    ]))
+    Arc::new(Schema::new(fields(&[
+        ("layer", DataType::Int32, false),
+        ("neuron", DataType::Int32, false),
+        ("cluster", DataType::Int32, false),
+        ("size", DataType::Int32, false),
+        ("dominant_cluster", DataType::Int32, false),
+        ("dominant_size", DataType::Int32, false),
+        ("ratio", DataType::Float64, true),
+        ("distance", DataType::Float64, true),
+        ("central_example", DataType::Int32, false),
+        ("top_tokens", top_tokens_type(), true),
+    ])))
 }
-
-const DISTANCE: usize = 7;
-const TOP_TOKENS: usize = 9;
 
 /// What counts as rare, and how much is said of it.
 #[derive(Debug)]
@@ -131,18 +122,14 @@ struct RareFeatures {
 impl NeuronFunction for RareFeatures {
     fn inputs(&self, wanted: &OutputColumns) -> InputColumns {
         let mut examples = vec![];
-        if wanted.column(TOP_TOKENS) {
+        if wanted.column("top_tokens") {
             examples.push("token");
         }
         self.options.embedding.inputs(examples)
     }
 
-    fn bytes(&self, n: usize, d: usize) -> usize {
-        self.options.bytes(n, d)
-    }
-
-    fn advice(&self, n: usize, d: usize) -> Option<String> {
-        self.options.advice(n, d)
+    fn clustering(&self) -> Option<&ClusterOptions> {
+        Some(&self.options)
     }
 
     fn rows(
@@ -162,7 +149,7 @@ impl NeuronFunction for RareFeatures {
         // Most neurons have none: only now is the rest worth its work.
         let (central, distances) = match rare.is_empty() {
             true => (Vec::new(), Vec::new()),
-            false if wanted.column(DISTANCE) => {
+            false if wanted.column("distance") => {
                 (clustering.medoids(), clustering.mean_distances_from(0))
             }
             false => (clustering.medoids(), vec![None; sizes.len()]),
@@ -191,17 +178,18 @@ impl NeuronFunction for RareFeatures {
                     .collect::<Float64Array>(),
             ),
             integers(&|cluster| ids[central[cluster]]),
-            match wanted.column(TOP_TOKENS) {
-                true => {
-                    let mut members = clustering.members();
-                    let of_rare: Vec<_> = rare
-                        .iter()
-                        .map(|&cluster| std::mem::take(&mut members[cluster]))
-                        .collect();
-                    top_tokens(group.column("token")?, &of_rare, self.rare.n_tokens)
-                }
-                false => new_null_array(&top_tokens_type(), rare.len()),
-            },
+            wanted.or_null("top_tokens", rare.len(), || {
+                let mut members = clustering.members();
+                let of_rare = rare
+                    .iter()
+                    .map(|&cluster| std::mem::take(&mut members[cluster]));
+                let of_rare: Vec<_> = of_rare.collect();
+                Ok(top_tokens(
+                    group.column("token")?,
+                    &of_rare,
+                    self.rare.n_tokens,
+                ))
+            })?,
         ])
     }
 

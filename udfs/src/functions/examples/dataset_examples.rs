@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, new_null_array};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::array::ArrayRef;
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::Result;
 
-use crate::arrow::context::contexts;
 use crate::calls::{Function, FunctionDoc};
 use crate::per_neuron::{
-    Group, InputColumns, LAYER_NEURON, NeuronFunction, OutputColumns, PerNeuron, Scratch,
-    table_function,
+    Group, InputColumns, KIND, LAYER_NEURON, NeuronFunction, OutputColumns, PerNeuron, Scratch,
+    fields, table_function,
 };
 
 static DOC: FunctionDoc = FunctionDoc {
@@ -19,7 +18,7 @@ static DOC: FunctionDoc = FunctionDoc {
     summary: "One row per dataset example: a document on which the neuron fires, with the token it fires on.",
     arguments: LAYER_NEURON,
     required: 0,
-    options: &[],
+    options: &[KIND],
     returns: "layer, neuron, example, doc_id, pos, token, activation, context (the key token between « and »)",
     example: "SELECT token, activation, context FROM dataset_examples(0, 1) LIMIT 3",
     replaces: None,
@@ -38,38 +37,31 @@ pub fn function() -> Function {
 }
 
 fn schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new("layer", DataType::Int32, false),
-        Field::new("neuron", DataType::Int32, false),
-        Field::new("example", DataType::Int32, false),
-        Field::new("doc_id", DataType::Int32, true),
-        Field::new("pos", DataType::Int32, true),
-        Field::new("token", DataType::Utf8, true),
-        Field::new("activation", DataType::Float32, true),
-        Field::new("context", DataType::Utf8, true),
-    ]))
+    Arc::new(Schema::new(fields(&[
+        ("layer", DataType::Int32, false),
+        ("neuron", DataType::Int32, false),
+        ("example", DataType::Int32, false),
+        ("doc_id", DataType::Int32, true),
+        ("pos", DataType::Int32, true),
+        ("token", DataType::Utf8, true),
+        ("activation", DataType::Float32, true),
+        ("context", DataType::Utf8, true),
+    ])))
 }
 
-const CONTEXT: usize = 7;
+/// Columns taken over from the examples as they are.
+const COPIED: [&str; 4] = ["doc_id", "pos", "token", "activation"];
 
 #[derive(Debug)]
 struct DatasetExamples;
 
 impl NeuronFunction for DatasetExamples {
     fn inputs(&self, wanted: &OutputColumns) -> InputColumns {
-        let mut examples = vec!["doc_id", "pos", "token", "activation"];
-        if wanted.column(CONTEXT) {
-            examples.extend(["window_tokens", "window_start"]);
-        }
         InputColumns {
-            examples,
+            examples: wanted.copied(&COPIED),
             vectors: None,
             weights: false,
         }
-    }
-
-    fn bytes(&self, _: usize, _: usize) -> usize {
-        0
     }
 
     fn rows(
@@ -78,24 +70,13 @@ impl NeuronFunction for DatasetExamples {
         wanted: &OutputColumns,
         _: &mut Scratch,
     ) -> Result<Vec<ArrayRef>> {
-        let mut columns = group.key_columns(group.len()).to_vec();
-        for name in ["example", "doc_id", "pos", "token", "activation"] {
-            columns.push(Arc::clone(group.column(name)?));
+        let n = group.len();
+        let mut columns = group.key_columns(n).to_vec();
+        columns.push(Arc::clone(group.column("example")?));
+        for name in COPIED {
+            columns.push(wanted.or_null(name, n, || Ok(Arc::clone(group.column(name)?)))?);
         }
-        columns.push(if wanted.column(CONTEXT) {
-            let window = group.column("window_tokens")?;
-            Arc::new(contexts(
-                window,
-                group.column("pos")?,
-                group.column("window_start")?,
-            )?)
-        } else {
-            new_null_array(&DataType::Utf8, group.len())
-        });
+        columns.push(wanted.or_null("context", n, || group.contexts(None))?);
         Ok(columns)
-    }
-
-    fn describe(&self) -> String {
-        String::new()
     }
 }

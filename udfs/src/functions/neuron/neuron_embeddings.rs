@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Int32Array};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::Result;
 
 use crate::arrow::vectors::{VectorBuilder, vector_type};
 use crate::calls::{Function, FunctionDoc};
 use crate::per_neuron::{
-    ClusterOptions, EMBEDDING, Embedding, Group, InputColumns, LAYER_NEURON, NeuronFunction,
-    OutputColumns, PerNeuron, Scratch, table_function,
+    ClusterOptions, EMBEDDING, Embedding, Group, InputColumns, KIND, LAYER_NEURON, NeuronFunction,
+    OutputColumns, PerNeuron, Scratch, fields, table_function,
 };
 use polysema_kernels::vector::product;
 
@@ -20,7 +20,7 @@ static DOC: FunctionDoc = FunctionDoc {
     summary: "One row per dataset example: its neuron embedding, h * w.",
     arguments: LAYER_NEURON,
     required: 0,
-    options: &[EMBEDDING],
+    options: &[EMBEDDING, KIND],
     returns: "layer, neuron, example, embedding (List<Float32> [d_in])",
     example: "SELECT example, vector_norm(embedding) FROM neuron_embeddings(0, 1) LIMIT 3",
     replaces: None,
@@ -43,12 +43,12 @@ pub fn function() -> Function {
 }
 
 fn schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new("layer", DataType::Int32, false),
-        Field::new("neuron", DataType::Int32, false),
-        Field::new("example", DataType::Int32, false),
-        Field::new("embedding", vector_type(), true),
-    ]))
+    Arc::new(Schema::new(fields(&[
+        ("layer", DataType::Int32, false),
+        ("neuron", DataType::Int32, false),
+        ("example", DataType::Int32, false),
+        ("embedding", vector_type(), true),
+    ])))
 }
 
 #[derive(Debug)]

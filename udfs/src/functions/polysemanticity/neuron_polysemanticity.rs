@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Float64Array, Int32Array};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::Result;
 
 use crate::calls::{Function, FunctionDoc};
 use crate::per_neuron::{
-    ClusterOptions, EMBEDDING, Group, InputColumns, LAYER_NEURON, LINKAGE, METHOD, N_CLUSTERS,
-    NeuronFunction, OutputColumns, PerNeuron, STRICT, Scratch, THRESHOLD, table_function,
+    CLUSTERS_OF_LAYERS, ClusterOptions, Group, InputColumns, LAYER_NEURON, NeuronFunction,
+    OutputColumns, PerNeuron, Scratch, fields, table_function,
 };
 
 static DOC: FunctionDoc = FunctionDoc {
@@ -18,7 +18,7 @@ static DOC: FunctionDoc = FunctionDoc {
     summary: "One row per neuron: how many feature clusters it has and how far apart its examples lie.",
     arguments: LAYER_NEURON,
     required: 0,
-    options: &[THRESHOLD, N_CLUSTERS, METHOD, LINKAGE, EMBEDDING, STRICT],
+    options: CLUSTERS_OF_LAYERS,
     returns: "layer, neuron, n_examples, n_clusters (NULL without examples), max_distance, mean_distance (over pairs; \
               NULL below two), intra_cluster_distance (pairs in one cluster, pooled; NULL if there is none), \
               inter_cluster_distance (pairs across clusters; NULL for one cluster), silhouette (mean over examples, in [-1, 1], 0 \
@@ -45,22 +45,19 @@ pub fn function() -> Function {
 }
 
 fn schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new("layer", DataType::Int32, false),
-        Field::new("neuron", DataType::Int32, false),
-        Field::new("n_examples", DataType::Int32, false),
-        Field::new("n_clusters", DataType::Int32, true),
-        Field::new("max_distance", DataType::Float64, true),
-        Field::new("mean_distance", DataType::Float64, true),
-        Field::new("intra_cluster_distance", DataType::Float64, true),
-        Field::new("inter_cluster_distance", DataType::Float64, true),
-        Field::new("silhouette", DataType::Float64, true),
-        Field::new("cophenetic_correlation", DataType::Float64, true),
-    ]))
+    Arc::new(Schema::new(fields(&[
+        ("layer", DataType::Int32, false),
+        ("neuron", DataType::Int32, false),
+        ("n_examples", DataType::Int32, false),
+        ("n_clusters", DataType::Int32, true),
+        ("max_distance", DataType::Float64, true),
+        ("mean_distance", DataType::Float64, true),
+        ("intra_cluster_distance", DataType::Float64, true),
+        ("inter_cluster_distance", DataType::Float64, true),
+        ("silhouette", DataType::Float64, true),
+        ("cophenetic_correlation", DataType::Float64, true),
+    ])))
 }
-
-const SILHOUETTE: usize = 8;
-const COPHENETIC_CORRELATION: usize = 9;
 
 #[derive(Debug)]
 struct NeuronPolysemanticity(ClusterOptions);
@@ -70,12 +67,8 @@ impl NeuronFunction for NeuronPolysemanticity {
         self.0.embedding.inputs(vec![])
     }
 
-    fn bytes(&self, n: usize, d: usize) -> usize {
-        self.0.bytes(n, d)
-    }
-
-    fn advice(&self, n: usize, d: usize) -> Option<String> {
-        self.0.advice(n, d)
+    fn clustering(&self) -> Option<&ClusterOptions> {
+        Some(&self.0)
     }
 
     fn rows(
@@ -87,9 +80,9 @@ impl NeuronFunction for NeuronPolysemanticity {
         let clustering = scratch.cluster(group, &self.0)?;
         let metrics = clustering.polysemanticity();
         // These two are as much work as the others together: only where they are read.
-        let silhouette = wanted.column(SILHOUETTE).then(|| clustering.silhouette());
+        let silhouette = wanted.column("silhouette").then(|| clustering.silhouette());
         let correlation = wanted
-            .column(COPHENETIC_CORRELATION)
+            .column("cophenetic_correlation")
             .then(|| clustering.cophenetic_correlation());
         let [layer, neuron] = group.key_columns(1);
         let number = |value: Option<f64>| Arc::new(Float64Array::from(vec![value])) as ArrayRef;
@@ -109,9 +102,5 @@ impl NeuronFunction for NeuronPolysemanticity {
 
     fn one_row(&self) -> bool {
         true
-    }
-
-    fn describe(&self) -> String {
-        self.0.describe()
     }
 }

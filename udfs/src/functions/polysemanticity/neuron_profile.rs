@@ -17,9 +17,8 @@ use datafusion::common::Result;
 
 use crate::calls::{Function, FunctionDoc};
 use crate::per_neuron::{
-    ClusterOptions, Clustering, EMBEDDING, Group, InputColumns, LAYER_NEURON, LINKAGE, METHOD,
-    N_CLUSTERS, NeuronFunction, OutputColumns, PerNeuron, STRICT, Scratch, THRESHOLD,
-    table_function,
+    CLUSTERS_OF_LAYERS, ClusterOptions, Clustering, Group, InputColumns, LAYER_NEURON,
+    NeuronFunction, OutputColumns, PerNeuron, Scratch, fields, table_function,
 };
 
 static DOC: FunctionDoc = FunctionDoc {
@@ -28,7 +27,7 @@ static DOC: FunctionDoc = FunctionDoc {
     summary: "One row per neuron with its metrics, clusters, members and merges, all from one computation of its distances.",
     arguments: LAYER_NEURON,
     required: 0,
-    options: &[THRESHOLD, N_CLUSTERS, METHOD, LINKAGE, EMBEDDING, STRICT],
+    options: CLUSTERS_OF_LAYERS,
     returns: "layer, neuron, n_examples, n_clusters, max_distance, mean_distance, intra_cluster_distance, \
               inter_cluster_distance (as neuron_polysemanticity gives them), clusters (list of cluster, size, \
               central_example, mean_distance), members (list of example, cluster, is_central), merges (list of step, \
@@ -51,13 +50,6 @@ static PER_NEURON: PerNeuron = PerNeuron {
 /// The catalogue entry.
 pub fn function() -> Function {
     table_function(&PER_NEURON)
-}
-
-fn fields(columns: &[(&str, DataType, bool)]) -> Fields {
-    let field = |(name, kind, nullable): &(&str, DataType, bool)| {
-        Field::new(*name, kind.clone(), *nullable)
-    };
-    columns.iter().map(field).collect()
 }
 
 static CLUSTER: LazyLock<Fields> = LazyLock::new(|| {
@@ -93,10 +85,6 @@ fn list_type(row: &Fields) -> DataType {
         true,
     )))
 }
-
-const CLUSTERS_AT: usize = 8;
-const MEMBERS_AT: usize = 9;
-const MERGES_AT: usize = 10;
 
 fn schema() -> SchemaRef {
     Arc::new(Schema::new(fields(&[
@@ -139,12 +127,8 @@ impl NeuronFunction for NeuronProfile {
         self.0.embedding.inputs(vec![])
     }
 
-    fn bytes(&self, n: usize, d: usize) -> usize {
-        self.0.bytes(n, d)
-    }
-
-    fn advice(&self, n: usize, d: usize) -> Option<String> {
-        self.0.advice(n, d)
+    fn clustering(&self) -> Option<&ClusterOptions> {
+        Some(&self.0)
     }
 
     fn one_row(&self) -> bool {
@@ -161,13 +145,6 @@ impl NeuronFunction for NeuronProfile {
         let metrics = clustering.polysemanticity();
         let [layer, neuron] = group.key_columns(1);
         let number = |value: Option<f64>| Arc::new(Float64Array::from(vec![value])) as ArrayRef;
-        let list = |at: usize, make: fn(&Group, &Clustering) -> Option<Result<ArrayRef>>| {
-            let made = wanted
-                .column(at)
-                .then(|| make(group, &clustering))
-                .flatten();
-            made.unwrap_or_else(|| Ok(new_null_array(schema().field(at).data_type(), 1)))
-        };
         Ok(vec![
             layer,
             neuron,
@@ -177,14 +154,10 @@ impl NeuronFunction for NeuronProfile {
             number(metrics.mean_distance),
             number(metrics.intra_cluster_distance),
             number(metrics.inter_cluster_distance),
-            list(CLUSTERS_AT, |g, c| Some(clusters(g, c)))?,
-            list(MEMBERS_AT, |g, c| Some(members(g, c)))?,
-            list(MERGES_AT, merges)?,
+            wanted.or_null("clusters", 1, || clusters(group, &clustering))?,
+            wanted.or_null("members", 1, || members(group, &clustering))?,
+            wanted.or_null("merges", 1, || merges(group, &clustering))?,
         ])
-    }
-
-    fn describe(&self) -> String {
-        self.0.describe()
     }
 }
 
@@ -222,10 +195,12 @@ fn members(group: &Group, clustering: &Clustering) -> Result<ArrayRef> {
     )
 }
 
-fn merges(group: &Group, clustering: &Clustering) -> Option<Result<ArrayRef>> {
-    let steps = clustering.steps()?;
+fn merges(group: &Group, clustering: &Clustering) -> Result<ArrayRef> {
+    let Some(steps) = clustering.steps() else {
+        return Ok(new_null_array(&list_type(&MERGE), 1));
+    };
     let label = |cluster| clustering.node(cluster, group.len());
-    Some(one_list(
+    one_list(
         &MERGE,
         vec![
             ints(0..steps.len() as i32),
@@ -236,5 +211,5 @@ fn merges(group: &Group, clustering: &Clustering) -> Option<Result<ArrayRef>> {
             )),
             ints(steps.iter().map(|step| step.size as i32)),
         ],
-    ))
+    )
 }

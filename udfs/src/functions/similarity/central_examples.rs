@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use crate::calls::{Function, FunctionDoc};
 use crate::per_neuron::{
-    ClusterOptions, EMBEDDING, LAYER_NEURON, LINKAGE, METHOD, N_CLUSTERS, PerNeuron, STRICT,
-    THRESHOLD, table_function,
+    CLUSTERS_OF_LAYERS, ClusterOptions, LAYER_NEURON, PerNeuron, table_function,
 };
 use crate::similarity::central_examples::CentralExamples;
 
@@ -16,7 +15,7 @@ static DOC: FunctionDoc = FunctionDoc {
     summary: "One row per feature cluster: its central example with the vector the neuron received there.",
     arguments: LAYER_NEURON,
     required: 0,
-    options: &[THRESHOLD, N_CLUSTERS, METHOD, LINKAGE, EMBEDDING, STRICT],
+    options: CLUSTERS_OF_LAYERS,
     returns: "layer, neuron, cluster, size, example (the medoid), doc_id, pos, token, context (the key token between « \
               and »), pre_mlp (the received vector; under embedding 'weighted' the weighted one)",
     example: "SELECT cluster, size, token, context FROM central_examples(0, 1)",

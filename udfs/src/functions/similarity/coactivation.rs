@@ -23,8 +23,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use crate::arrow::tables;
 use crate::calls::{Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction};
 use crate::per_neuron::{
-    BoundFunction, ClusterOptions, EMBEDDING, KeyArguments, LINKAGE, METHOD, N_CLUSTERS, STRICT,
-    THRESHOLD, only,
+    BoundFunction, CLUSTERING, ClusterOptions, KeyArguments, LayerRef, NeuronCheck, joined, only,
 };
 use crate::scan_by_plan;
 use crate::similarity::coactivation::{CoactivationExec, Pairs, schema};
@@ -40,29 +39,26 @@ static DOC: FunctionDoc = FunctionDoc {
         summary: "the layer's number or name",
     }],
     required: 1,
-    options: &[
-        Parameter {
-            name: "with_layer",
-            kind: "whole number",
-            summary: "layer of the second cluster; default the same layer",
-        },
-        Parameter {
-            name: "min_count",
-            kind: "whole number, at least 1",
-            summary: "fewest shared tokens; default 2",
-        },
-        Parameter {
-            name: "min_lift",
-            kind: "number from 0",
-            summary: "lift above which a pair is given; default 1, which is chance",
-        },
-        THRESHOLD,
-        N_CLUSTERS,
-        METHOD,
-        LINKAGE,
-        EMBEDDING,
-        STRICT,
-    ],
+    options: &joined::<9>(&[
+        &[
+            Parameter {
+                name: "with_layer",
+                kind: "whole number",
+                summary: "layer of the second cluster; default the same layer",
+            },
+            Parameter {
+                name: "min_count",
+                kind: "whole number, at least 1",
+                summary: "fewest shared tokens; default 2",
+            },
+            Parameter {
+                name: "min_lift",
+                kind: "number from 0",
+                summary: "lift above which a pair is given; default 1, which is chance",
+            },
+        ],
+        CLUSTERING,
+    ]),
     returns: "layer1, neuron1, cluster1, layer2, neuron2, cluster2, count (examples at the same doc_id and pos), size1, \
               size2 (distinct places of each cluster), expected (size1 * size2 / N, with N the distinct places of all \
               examples of the layers), lift (count / expected); by lift, then count, highest first",
@@ -100,7 +96,7 @@ impl TableFunction for Coactivation {
             lift => return plan_err!("{}: min_lift must be from 0, got {lift}", DOC.name),
         };
         Ok(Arc::new(CoactivationTable {
-            asked: KeyArguments::new(&arguments)?,
+            keys: KeyArguments::new(&arguments)?,
             with_layer: arguments.integer("with_layer")?,
             min_count,
             min_lift,
@@ -112,7 +108,7 @@ impl TableFunction for Coactivation {
 #[derive(Debug, Clone)]
 struct CoactivationTable {
     arguments: Arguments,
-    asked: KeyArguments,
+    keys: KeyArguments,
     with_layer: Option<i64>,
     min_count: u32,
     min_lift: f64,
@@ -130,30 +126,40 @@ impl CoactivationTable {
         let options = ClusterOptions::resolve(&self.arguments, state)?;
         let examples = tables::table(state, name, "examples").await?;
         let neurons = tables::table(state, name, "neurons").await?;
-        let (Some(layer), _) = self.asked.resolve(state, name, &neurons).await? else {
+        let Some(layer) = self.keys.layer(state, &neurons)? else {
             return plan_err!("{name}: layer must be given, got NULL");
         };
-        tables::require_neuron(state, name, &neurons, self.with_layer, None).await?;
-        let other = self.with_layer.unwrap_or(layer);
+        let mut required = vec![(layer.clone(), None)];
+        let with_layer = self.with_layer.map(LayerRef::Number);
+        required.extend(with_layer.map(|other| (other, None)));
+        let check = NeuronCheck::plan(state, name, &neurons, required).await?;
+        let other = self.with_layer.map(|other| only("layer", other));
+        let mut selection = self.keys.select(state, &neurons, &[]).await?;
+        selection.check = None;
+        // The keys filter by number, or look the name up.
+        let by_number = selection.filters.pop().map(|own| match other {
+            Some(other) => own.or(other),
+            None => own,
+        });
+        selection.filters.extend(by_number);
+        let number = self.with_layer.and_then(|other| i32::try_from(other).ok());
+        selection.lookup = selection.lookup.map(|lookup| lookup.and(number));
         let members = BoundFunction {
             name,
             function: Arc::new(Members(options)),
             schema: Members::schema(),
         };
-        let mut layers = only("layer", layer);
-        if other != layer {
-            layers = layers.or(only("layer", other));
-        }
         let tables = [&examples, &neurons];
-        let members = members.plan(state, tables, None, &[layers]).await?;
+        let members = members.plan(state, tables, None, selection).await?;
         let pairs = Pairs {
-            layers: (layer as i32, other as i32),
+            layer,
+            with_layer: number,
             min_count: self.min_count,
             min_lift: self.min_lift,
         };
         let projection = projection.cloned();
         Ok(Arc::new(CoactivationExec::try_new(
-            name, pairs, members, projection,
+            name, pairs, members, check, projection,
         )?))
     }
 }

@@ -105,7 +105,7 @@ impl TableFunction for Nearest {
                 column,
                 k,
                 min_similarity,
-                other_than: None,
+                others_only: false,
                 any_width: false,
             },
             query,

@@ -18,12 +18,9 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use crate::arrow::{cache, tables};
 use crate::calls::{Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction};
-use crate::per_neuron::{
-    BoundFunction, ClusterOptions, EMBEDDING, KeyArguments, LINKAGE, METHOD, N_CLUSTERS, STRICT,
-    THRESHOLD, only,
-};
+use crate::per_neuron::{BoundFunction, CLUSTERS_OF_LAYERS, ClusterOptions, KeyArguments, joined};
 use crate::scan_by_plan;
-use crate::similarity::central_examples::{CLUSTER, CentralExamples, LAYER, NEURON, PRE_MLP_AT};
+use crate::similarity::central_examples::CentralExamples;
 use crate::similarity::nearest::{NearestExec, Target};
 use crate::similarity::{SIMILARITY, Search};
 
@@ -49,25 +46,22 @@ static DOC: FunctionDoc = FunctionDoc {
         },
     ],
     required: 3,
-    options: &[
-        Parameter {
-            name: "k",
-            kind: "whole number, at least 1",
-            summary: "most clusters given; default 20",
-        },
-        Parameter {
-            name: "min_similarity",
-            kind: "number in [-1, 1]",
-            summary: "least similarity given; default 0.05, the authors' for most layers (0.5 in the first, where \
+    options: &joined::<9>(&[
+        &[
+            Parameter {
+                name: "k",
+                kind: "whole number, at least 1",
+                summary: "most clusters given; default 20",
+            },
+            Parameter {
+                name: "min_similarity",
+                kind: "number in [-1, 1]",
+                summary: "least similarity given; default 0.05, the authors' for most layers (0.5 in the first, where \
                       vectors are more alike)",
-        },
-        THRESHOLD,
-        N_CLUSTERS,
-        METHOD,
-        LINKAGE,
-        EMBEDDING,
-        STRICT,
-    ],
+            },
+        ],
+        CLUSTERS_OF_LAYERS,
+    ]),
     returns: "layer, neuron, cluster, similarity (cosine of the vectors that the two central examples' neurons received), \
               size, example (the central one), doc_id, pos, token, context; the most similar first. Layers of another \
               width are left out",
@@ -84,13 +78,15 @@ pub fn function() -> Function {
     }
 }
 
-/// Place of the similarity among the columns.
+/// Place of the similarity among the columns, after the keys.
 const SIMILARITY_AT: usize = 3;
+/// Place of the vector among the central examples' columns, the last.
+const VECTOR_AT: usize = 9;
 
 /// The columns of the central examples but the vector, with the similarity after the keys.
 fn schema() -> SchemaRef {
     let index = CentralExamples::schema();
-    let mut fields = index.fields()[..PRE_MLP_AT].to_vec();
+    let mut fields = index.fields()[..VECTOR_AT].to_vec();
     let similarity = Field::new(SIMILARITY, DataType::Float64, false);
     fields.insert(SIMILARITY_AT, Arc::new(similarity));
     Arc::new(Schema::new(fields))
@@ -127,15 +123,15 @@ impl TableFunction for SimilarFeatures {
             }
         };
         Ok(Arc::new(SimilarTable {
-            asked: KeyArguments::new(&arguments)?,
+            keys: KeyArguments::new(&arguments)?,
             // No neuron has as many clusters.
             cluster: i32::try_from(at_least("cluster", 0, 0)?).unwrap_or(i32::MAX),
             search: Search {
                 function: DOC.name,
-                column: CentralExamples::schema().field(PRE_MLP_AT).name().clone(),
+                column: CentralExamples::schema().field(VECTOR_AT).name().clone(),
                 k: at_least("k", 1, 20)?,
                 min_similarity,
-                other_than: None,
+                others_only: true,
                 any_width: true,
             },
             arguments,
@@ -146,7 +142,7 @@ impl TableFunction for SimilarFeatures {
 #[derive(Debug, Clone)]
 struct SimilarTable {
     arguments: Arguments,
-    asked: KeyArguments,
+    keys: KeyArguments,
     cluster: i32,
     search: Search,
 }
@@ -169,44 +165,47 @@ impl SimilarTable {
         let examples = tables::table(state, name, "examples").await?;
         let neurons = tables::table(state, name, "neurons").await?;
         let tables = [&examples, &neurons];
-        let (Some(layer), Some(neuron)) = self.asked.resolve(state, name, &neurons).await? else {
-            return plan_err!("{name}: layer and neuron must be given, got NULL");
-        };
-        let own = [only("layer", layer), only("neuron", neuron)];
+        let own = self.keys.select(state, &neurons, &[]).await?;
+        let keys_and_vector = vec![0, 1, 2, VECTOR_AT];
         let own = features
-            .plan(state, tables, Some(&vec![CLUSTER, PRE_MLP_AT]), &own)
+            .plan(state, tables, Some(&keys_and_vector), own)
             .await?;
+        let others = self.keys.without_layer();
 
         let all = (0..schema().fields().len()).collect();
         let wanted = projection.unwrap_or(&all);
         let needed = needed_columns(wanted);
-        let key = format!("central_examples({})", options.describe());
+        let key = format!(
+            "central_examples({}, kind={})",
+            options.describe(),
+            others.kind()
+        );
         let entry = cache::entry(state, &tables, &key)?;
         let partitions = state.config().target_partitions();
         let read = match &entry {
             Some(entry) => entry.read(&needed, partitions)?,
             None => None,
         };
+        let others = others.select(state, &neurons, &[]).await?;
         // What is cached is cached whole; what is not has only what this query reads.
         let (index, places) = match (read, entry) {
             (Some(index), _) => (index, needed),
             (None, Some(entry)) => {
-                let plan = features.plan(state, tables, None, &[]).await?;
-                (entry.write(plan)?, (0..=PRE_MLP_AT).collect())
+                let plan = features.plan(state, tables, None, others).await?;
+                (entry.write(plan)?, (0..=VECTOR_AT).collect())
             }
             (None, None) => {
-                let plan = features.plan(state, tables, Some(&needed), &[]).await?;
+                let plan = features.plan(state, tables, Some(&needed), others).await?;
                 (plan, needed)
             }
-        };
-        let search = Search {
-            other_than: Some((layer as i32, neuron as i32)),
-            ..self.search.clone()
         };
         let target = Target::OfCluster(own, self.cluster);
         let output = output_places(wanted, &places);
         Ok(Arc::new(NearestExec::try_new(
-            search, target, index, output,
+            self.search.clone(),
+            target,
+            index,
+            output,
         )?))
     }
 }
@@ -234,7 +233,7 @@ fn source(column: usize) -> Option<usize> {
 
 /// Columns of the central examples that are read: the keys, the vector and what is wanted.
 fn needed_columns(wanted: &[usize]) -> Vec<usize> {
-    let mut needed = vec![LAYER, NEURON, CLUSTER, PRE_MLP_AT];
+    let mut needed = vec![0, 1, 2, VECTOR_AT];
     needed.extend(wanted.iter().filter_map(|&column| source(column)));
     needed.sort_unstable();
     needed.dedup();

@@ -1,0 +1,81 @@
+//! Calls of table functions that do not exist. The plugin leaves them to the session; this one knows every name there is
+//! and says which was meant.
+
+use std::fmt;
+
+use datafusion::common::plan_err;
+use datafusion::common::utils::datafusion_strsim::levenshtein;
+use datafusion::error::Result;
+use datafusion::logical_expr::planner::{
+    RelationPlanner, RelationPlannerContext, RelationPlanning,
+};
+use datafusion::prelude::SessionContext;
+use datafusion::sql::sqlparser::ast::TableFactor;
+use polysema_udfs::calls::called;
+
+/// Refuses names that are no table function of the session.
+pub(super) struct UnknownFunctions {
+    is_known: Box<dyn Fn(&str) -> bool + Send + Sync>,
+    /// Names shown; those of DataFusion are known, not shown.
+    ours: Vec<&'static str>,
+}
+
+impl UnknownFunctions {
+    pub(super) fn new(context: &SessionContext, mut ours: Vec<&'static str>) -> Self {
+        ours.sort_unstable();
+        // The planner is a part of the state, which may have functions by then that are not registered yet.
+        let state = context.state_weak_ref();
+        let is_known = move |name: &str| {
+            let state = state.upgrade();
+            state.is_none_or(|state| state.read().table_functions().contains_key(name))
+        };
+        Self {
+            is_known: Box::new(is_known),
+            ours,
+        }
+    }
+
+    fn unknown<T>(&self, name: &str) -> Result<T> {
+        // A slip of the hand; beyond two letters another word is meant.
+        let wanted = name.to_ascii_lowercase();
+        let near: Vec<_> = self
+            .ours
+            .iter()
+            .filter(|known| levenshtein(known, &wanted) <= 2)
+            .map(|known| format!("'{known}'"))
+            .collect();
+        let near = match near.is_empty() {
+            true => String::new(),
+            false => format!(" (is {} meant?)", near.join(" or ")),
+        };
+        plan_err!(
+            "FROM: table functions are {}, got '{name}'{near}",
+            self.ours.join(", ")
+        )
+    }
+}
+
+impl fmt::Debug for UnknownFunctions {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_struct("UnknownFunctions")
+            .field("ours", &self.ours)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RelationPlanner for UnknownFunctions {
+    fn plan_relation(
+        &self,
+        relation: TableFactor,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<RelationPlanning> {
+        if let Some(name) = called(&relation) {
+            // The stock planner looks a call up as it is written.
+            let written = [name.to_string(), context.normalize_ident(name.clone())];
+            if !written.iter().any(|name| (self.is_known)(name)) {
+                return self.unknown(&name.value);
+            }
+        }
+        Ok(RelationPlanning::Original(Box::new(relation)))
+    }
+}
