@@ -374,7 +374,7 @@ fn ingest_is_a_command() {
     csv(documents).prints("n,most\n20,64\n");
     csv("SELECT DISTINCT layer FROM feature_clusters(3, 7)").prints("layer\n3\n");
     ingest("few", &[]).fails(1, "a new run name is required, got 'few'");
-    ingest("b", &["contxt=64"]).fails(1, "replace, max_activations, got 'contxt'");
+    ingest("b", &["contxt=64"]).fails(1, "max_activations, got 'contxt'");
     ingest("b", &["context"]).fails(1, "options as key=value are required, got \"context\"");
     let every_row = ingest("few", &["replace=true", "--format", "ndjson"]);
     assert!(every_row.out.lines().count() > 3, "{}", every_row.out);

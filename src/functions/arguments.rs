@@ -1,7 +1,36 @@
 //! What the engine's functions ask of their arguments alike.
 
 use datafusion::common::{Result, plan_err};
-use polysema_udfs::calls::Arguments;
+use polysema_udfs::calls::{Arguments, Parameter};
+
+use crate::jobs::Course;
+use crate::options::{Key, Options, Spec, parameters};
+
+/// Of every job that changes something.
+const DETACH: Key<bool> = Key::flag(
+    "detach",
+    "whether the job goes on without a reader; its one row is then its id and function (see polysema.info.jobs and \
+     cancel_job)",
+);
+const OF_JOBS: [Spec; 1] = [DETACH.spec];
+
+/// The options of a job that changes something, as its document carries them.
+pub fn job_parameters(table: &[Spec]) -> &'static [Parameter] {
+    parameters(&[table, &OF_JOBS].concat())
+}
+
+/// The options of a call of such a job, without those that say how it runs.
+pub fn job_options(table: &[Spec], arguments: &Arguments) -> Result<Options> {
+    Options::of_call_beside(table, arguments, &OF_JOBS)
+}
+
+/// Whether a job that changes something needs a reader.
+pub fn course(arguments: &Arguments) -> Result<Course> {
+    Ok(match arguments.boolean(DETACH.spec.name)? {
+        Some(true) => Course::Detached,
+        _ => Course::Attached,
+    })
+}
 
 /// Text that has to be given.
 pub fn required(arguments: &Arguments, name: &str) -> Result<String> {

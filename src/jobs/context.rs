@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::exec_err;
@@ -10,8 +9,35 @@ use datafusion::error::Result;
 use datafusion::execution::memory_pool::{
     MemoryConsumer, MemoryPool, MemoryReservation, UnboundedMemoryPool,
 };
+use tokio::sync::watch;
 
 use super::rows::Rows;
+
+/// Whether work is to end, told to all who hold one.
+#[derive(Debug, Clone)]
+pub(super) struct Cancel(Arc<watch::Sender<bool>>);
+
+impl Default for Cancel {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(false)))
+    }
+}
+
+impl Cancel {
+    pub(super) fn cancel(&self) {
+        self.0.send_replace(true);
+    }
+
+    pub(super) fn is_cancelled(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Ends when the work is to end.
+    pub(super) async fn cancelled(&self) {
+        // The sender lives as long as `self`, so waiting cannot fail.
+        let _ = self.0.subscribe().wait_for(|cancelled| *cancelled).await;
+    }
+}
 
 /// Where the rows of a job go; `false` once nobody reads them any more.
 type Send = dyn Fn(Result<RecordBatch>) -> bool + std::marker::Send + Sync;
@@ -20,7 +46,7 @@ type Send = dyn Fn(Result<RecordBatch>) -> bool + std::marker::Send + Sync;
 pub struct JobContext {
     pub(super) rows: Option<Rows>,
     pub(super) send: Box<Send>,
-    pub(super) cancelled: Arc<AtomicBool>,
+    pub(super) cancel: Cancel,
     pub(super) memory: Arc<dyn MemoryPool>,
 }
 
@@ -39,7 +65,7 @@ impl Default for JobContext {
         Self {
             rows: None,
             send: Box::new(|_| true),
-            cancelled: Arc::default(),
+            cancel: Cancel::default(),
             memory: Arc::new(UnboundedMemoryPool::default()),
         }
     }
@@ -76,12 +102,12 @@ impl JobContext {
 
     /// Whether the work is to end.
     pub fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed)
+        self.cancel.is_cancelled()
     }
 
     /// Ends the work at its next [`Self::tick`].
     pub fn cancel(&self) {
-        self.cancelled.store(true, Ordering::Relaxed);
+        self.cancel.cancel();
     }
 
     /// Memory of the session's limit for `part` of the work, none of it reserved yet.

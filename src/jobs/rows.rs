@@ -15,8 +15,8 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::StreamExt;
 use futures::future::{Either, select};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::Sender;
 
+use super::context::Cancel;
 use super::error::of_another;
 
 /// The plan of a job's relation, for one partition, so that its rows have one order wherever it runs.
@@ -38,8 +38,7 @@ pub struct Rows {
     pub(super) plan: Arc<dyn ExecutionPlan>,
     pub(super) context: Arc<TaskContext>,
     pub(super) runtime: Handle,
-    /// Closed when nobody reads the job's rows any more.
-    pub(super) reader: Sender<Result<RecordBatch>>,
+    pub(super) cancel: Cancel,
 }
 
 impl Rows {
@@ -85,15 +84,15 @@ impl Batches<'_> {
                     self.stream.insert(stream)
                 }
             };
-            let (batch, closed) = (pin!(stream.next()), pin!(self.rows.reader.closed()));
-            match self.rows.runtime.block_on(select(batch, closed)) {
+            let (batch, cancelled) = (pin!(stream.next()), pin!(self.rows.cancel.cancelled()));
+            match self.rows.runtime.block_on(select(batch, cancelled)) {
                 Either::Left((Some(batch), _)) => return batch.map(Some).map_err(of_another),
                 Either::Left((None, _)) => {
                     self.stream = None;
                     self.partition += 1;
                 }
                 Either::Right(_) => {
-                    return exec_err!("a reader of its rows is required, got none any more");
+                    return exec_err!("an uncancelled job is required, got cancelled");
                 }
             }
         }
@@ -116,7 +115,7 @@ mod tests {
     use datafusion::prelude::SessionContext;
 
     use super::*;
-    use crate::jobs::{Job, JobContext};
+    use crate::jobs::{Course, Job, JobContext};
 
     fn counts(n: i64) -> Result<RecordBatch> {
         let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
@@ -149,6 +148,7 @@ mod tests {
                 detail: String::new(),
                 schema: counts(0)?.schema(),
                 needs: &[],
+                course: Course::Answer,
                 input: Some(Arc::new(relation)),
                 work: Arc::new(work),
             }),

@@ -44,8 +44,14 @@ impl Options {
     ///
     /// Errors (planning): a value outside its range, an option that goes with another one.
     pub fn of_call(table: &[Spec], arguments: &Arguments) -> Result<Self> {
+        Self::of_call_beside(table, arguments, &[])
+    }
+
+    /// The same, beside the options of another table, which say nothing to whom these are for.
+    pub fn of_call_beside(table: &[Spec], arguments: &Arguments, other: &[Spec]) -> Result<Self> {
         let given = arguments.options().iter();
-        let given = given.filter(|(_, value)| !value.is_null());
+        let beside = |name: &str| other.iter().any(|spec| spec.name == name);
+        let given = given.filter(|(name, value)| !value.is_null() && !beside(name));
         let given = given.map(|(name, value)| (name.as_str(), Candidate::of_sql(value)));
         let relations = table.iter().filter_map(|spec| {
             let relation = arguments.relation(spec.name)?;

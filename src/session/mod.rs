@@ -19,7 +19,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::{LogicalPlan, SetVariable, Statement};
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast;
 use polysema_udfs::arrow::cache::SessionCache;
@@ -30,6 +30,7 @@ use polysema_udfs::calls::settings::PolysemaOptions;
 use polysema_udfs::per_neuron::ClusterOptions;
 
 use crate::functions;
+use crate::jobs::{Jobs, JobsTable, Left, to_the_end};
 use crate::settings;
 use crate::store::{RunCache, RunLayers, Store, StoreCatalog, Table};
 use shared_vectors::SharedVectors;
@@ -101,6 +102,8 @@ pub struct Session {
     store: Arc<Store>,
     catalog: Arc<StoreCatalog>,
     functions: Vec<Function>,
+    jobs: Arc<Jobs>,
+    unsaid: Arc<Left>,
 }
 
 impl Session {
@@ -130,6 +133,7 @@ impl Session {
             .build();
         let context = SessionContext::new_with_state(state);
         let mut functions = polysema_udfs::catalog::functions();
+        let jobs = Arc::new(Jobs::new(store.root()));
         functions.extend(functions::functions(&store));
         polysema_udfs::catalog::register(&context, &functions)?;
         let tables = functions
@@ -138,6 +142,7 @@ impl Session {
         let names = tables.map(|function| function.doc.name).collect();
         context.register_relation_planner(Arc::new(UnknownFunctions::new(&context, names)))?;
         let catalog = Arc::new(StoreCatalog::new(Arc::clone(&store)));
+        catalog.add_info_table("jobs", Arc::new(JobsTable::new(Arc::clone(&jobs))))?;
         catalog.add_info_table("functions", Arc::new(function_table(&functions)?))?;
         context.register_catalog(CATALOG, Arc::clone(&catalog) as _);
         Ok(Self {
@@ -145,7 +150,19 @@ impl Session {
             store,
             catalog,
             functions,
+            jobs,
+            unsaid: Arc::default(),
         })
+    }
+
+    /// The jobs of the store.
+    pub fn jobs(&self) -> &Arc<Jobs> {
+        &self.jobs
+    }
+
+    /// What a statement whose rows were not read to their end would have said of a job of its own, once.
+    pub fn unsaid(&self) -> Option<String> {
+        self.unsaid.take()
     }
 
     /// The DataFusion context underneath.
@@ -184,12 +201,14 @@ impl Session {
         if let LogicalPlan::Statement(Statement::SetVariable(set)) = &plan {
             self.check_setting(set)?;
         }
-        self.context
-            .execute_logical_plan(plan)
-            .await?
-            .execute_stream()
-            .await
-            .map_err(of_each_row)
+        let (mut state, plan) = self.context.execute_logical_plan(plan).await?.into_parts();
+        let left = Arc::new(Left::default());
+        let config = state.config_mut();
+        config.set_extension(Arc::clone(&left));
+        config.set_extension(Arc::clone(&self.jobs));
+        let rows = DataFrame::new(state, plan).execute_stream().await;
+        let rows = rows.map_err(of_each_row)?;
+        Ok(to_the_end(rows, left, Arc::clone(&self.unsaid)))
     }
 
     /// Makes unqualified names mean the tables of the run of `polysema.run`, or of the only run.

@@ -133,6 +133,12 @@ impl Interpreter {
                 let message = relocate(&message, located.line, located.column);
                 return Err(Failure::Error(source.locate(located.line, &message)));
             }
+            Err(Failure::Closed) => {
+                return Err(match self.session.unsaid() {
+                    Some(message) => Failure::Error(source.locate(located.line, &message)),
+                    None => Failure::Closed,
+                });
+            }
             Err(failure) => return Err(failure),
         }
         if self.timing {

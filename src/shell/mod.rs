@@ -29,17 +29,21 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
+use crate::jobs::State;
 use crate::session::{Session, SessionOptions};
 use args::{Action, Arguments, Input};
 use failure::Failure;
 use interpreter::{Flow, Interpreter, Source, note};
-use interrupt::{EXIT_INTERRUPTED, Interrupts};
+use interrupt::Interrupts;
 use variables::Variables;
 
 /// Unoptimised plans are walked by recursion, and a wide or deep one needs more than the usual 2 MiB.
 const STACK_BYTES: usize = 16 << 20;
 /// Time for cancelled work to notice and remove its half-written files.
 const SHUTDOWN: Duration = Duration::from_secs(2);
+
+/// Between two looks at whether detached jobs have ended.
+const WAIT: Duration = Duration::from_millis(50);
 
 /// Runs the program: reads the command line, opens the session, runs what was asked for.
 pub fn main() -> ExitCode {
@@ -60,11 +64,11 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let outcome = start(&runtime, arguments, &inputs, interrupts);
+    let outcome = start(&runtime, arguments, &inputs, interrupts.clone());
     runtime.shutdown_timeout(SHUTDOWN);
     match outcome {
         Ok(()) | Err(Failure::Closed) => ExitCode::SUCCESS,
-        Err(Failure::Interrupted) => ExitCode::from(EXIT_INTERRUPTED),
+        Err(Failure::Interrupted) => ExitCode::from(interrupts.exit_code()),
         Err(Failure::Error(message)) => {
             note(&message);
             ExitCode::FAILURE
@@ -91,14 +95,64 @@ fn start(
         interactive: false,
         depth: 0,
     };
-    if let Some(action) = arguments.action {
-        return runtime.block_on(run_action(&mut interpreter, action, &arguments.store));
-    }
-    if inputs.is_empty() && std::io::stdin().is_terminal() {
+    let outcome = if let Some(action) = arguments.action {
+        runtime.block_on(run_action(&mut interpreter, action, &arguments.store))
+    } else if inputs.is_empty() && std::io::stdin().is_terminal() {
         interpreter.interactive = true;
-        return repl::run(runtime, &mut interpreter);
+        repl::run(runtime, &mut interpreter)
+    } else {
+        runtime.block_on(run_inputs(&mut interpreter, inputs))
+    };
+    if !matches!(outcome, Err(Failure::Interrupted)) {
+        interpreter.interrupts.clear();
     }
-    runtime.block_on(run_inputs(&mut interpreter, inputs))
+    runtime.block_on(wait_for_jobs(&interpreter)).and(outcome)
+}
+
+/// Waits for the jobs that were detached: they live in this process. Ctrl-C ends them.
+async fn wait_for_jobs(interpreter: &Interpreter) -> Result<(), Failure> {
+    let (jobs, interrupts) = (interpreter.session.jobs(), &interpreter.interrupts);
+    let ids = jobs.detached();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    note(&format!(
+        "waiting for detached jobs: {} (Ctrl-C cancels them)",
+        ids.join(", ")
+    ));
+    let all_ended = async {
+        while !jobs.detached().is_empty() {
+            tokio::time::sleep(WAIT).await;
+        }
+    };
+    let interrupted = tokio::select! {
+        () = all_ended => false,
+        () = interrupts.pressed() => true,
+    };
+    if interrupted {
+        jobs.cancel_detached();
+        let ended = async {
+            while !jobs.detached().is_empty() {
+                tokio::time::sleep(WAIT).await;
+            }
+        };
+        // Longer than it takes to notice; what does not end now ends with the process, and reads as lost.
+        let _ = tokio::time::timeout(SHUTDOWN, ended).await;
+    }
+    let mut failed = false;
+    for id in ids {
+        let Ok(record) = jobs.find(&id) else { continue };
+        failed |= record.state != State::Done;
+        let (function, state) = (&record.function, record.state.name());
+        note(&format!("job {id}: {function} {state}: {}", record.message));
+    }
+    match (interrupted, failed) {
+        (true, _) => Err(Failure::Interrupted),
+        (false, true) => Err(Failure::Error(
+            "error: jobs that end are required, got one that did not".into(),
+        )),
+        (false, false) => Ok(()),
+    }
 }
 
 fn open(

@@ -88,6 +88,9 @@ pub fn run(runtime: &Runtime, interpreter: &mut Interpreter) -> Result<(), Failu
                 Ok(Flow::Continue) => continue,
                 Ok(Flow::Quit) => return Ok(()),
                 Err(Failure::Closed) => return Err(Failure::Closed),
+                Err(Failure::Interrupted) if interpreter.interrupts.terminated() => {
+                    return Err(Failure::Interrupted);
+                }
                 Err(Failure::Interrupted) => note("cancelled"),
                 Err(Failure::Error(message)) => note(&message),
             }

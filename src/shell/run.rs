@@ -53,6 +53,19 @@ where
     Q: Future<Output = Result<SendableRecordBatchStream>> + Send + 'static,
 {
     let mut running = Running::start(query);
+    let outcome = print_all(&mut running, output, interrupts, out).await;
+    if matches!(outcome, Err(Failure::Closed)) {
+        running.stop().await;
+    }
+    outcome
+}
+
+async fn print_all(
+    running: &mut Running,
+    output: Output,
+    interrupts: &Interrupts,
+    out: &mut dyn Write,
+) -> Result<Outcome, Failure> {
     let mut printer = Printer::new(output, out);
     let mut ticks = tokio::time::interval(TICK);
     loop {
@@ -108,6 +121,15 @@ impl Running {
             return Err(Failure::Error(internal_error(panic.as_ref())));
         }
         Ok(None)
+    }
+
+    /// Gives the statement up, and waits until its stream is gone.
+    async fn stop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+            // How it ended tells nothing more.
+            let _ = task.await;
+        }
     }
 }
 
@@ -271,7 +293,7 @@ mod tests {
     async fn rows_are_written_and_counted() {
         let mut out = Vec::new();
         let query = async { Ok(stream(vec![Ok(numbers(2)), Ok(numbers(1))])) };
-        let outcome = run(query, CSV, &Interrupts::silent(), &mut out).await;
+        let outcome = run(query, CSV, &Interrupts::none(), &mut out).await;
         assert!(matches!(outcome, Ok(Outcome::Rows(3))));
         assert_eq!(String::from_utf8_lossy(&out), "n\n0\n1\n0\n");
     }
@@ -284,7 +306,7 @@ mod tests {
             let adapter = RecordBatchStreamAdapter::new(numbers(1).schema(), batches);
             Ok(Box::pin(adapter) as SendableRecordBatchStream)
         };
-        let outcome = run(query, CSV, &Interrupts::silent(), &mut Vec::new()).await;
+        let outcome = run(query, CSV, &Interrupts::none(), &mut Vec::new()).await;
         let Err(Failure::Error(message)) = outcome else {
             panic!("a panic is an error")
         };
@@ -301,7 +323,7 @@ mod tests {
         ));
         let query = async { Ok(stream(vec![Ok(numbers(1)), failed, Ok(numbers(1))])) };
         let mut out = Vec::new();
-        let outcome = run(query, CSV, &Interrupts::silent(), &mut out).await;
+        let outcome = run(query, CSV, &Interrupts::none(), &mut out).await;
         assert!(
             matches!(outcome, Err(Failure::Error(message)) if message == "f: a row is required, got none")
         );
@@ -327,7 +349,7 @@ mod tests {
             }
         }
         let query = async { Ok(stream(vec![Ok(numbers(1))])) };
-        let outcome = run(query, CSV, &Interrupts::silent(), &mut Closed).await;
+        let outcome = run(query, CSV, &Interrupts::none(), &mut Closed).await;
         assert!(matches!(outcome, Err(Failure::Closed)));
     }
 }

@@ -14,7 +14,7 @@ use polysema_udfs::calls::{
 
 use crate::corpus::{ActivationBatch, CORPUS, CorpusReader, check_lengths};
 use crate::functions::arguments::required;
-use crate::jobs::{Job, JobContext, named};
+use crate::jobs::{Course, Job, JobContext, named};
 use crate::models::{HookPoint, Site};
 use crate::options::{Options, Word, parameters};
 use crate::policy::Access;
@@ -132,6 +132,7 @@ impl TableFunction for Activations {
             operator: "ActivationsExec",
             detail,
             schema: schema(),
+            course: Course::Answer,
             needs: &[Access::ReadFiles],
             input: None,
             work: Arc::new(work),

@@ -9,10 +9,9 @@ use polysema_udfs::calls::{
     Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
 
-use crate::functions::arguments::required;
+use crate::functions::arguments::{course, job_options, job_parameters, required};
 use crate::functions::progress::{PROGRESS_COLUMNS, progress_row, progress_schema};
 use crate::jobs::{Job, JobContext};
-use crate::options::{Options, parameters};
 use crate::policy::Access;
 use crate::runs::{IMPORT_RUN, ImportRequest, MaxActivations, Progress, import_run};
 use crate::store::Store;
@@ -38,7 +37,7 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
         },
     ],
     required: 2,
-    options: parameters(&IMPORT_RUN),
+    options: job_parameters(&IMPORT_RUN),
     returns: PROGRESS_COLUMNS,
     example: "SELECT * FROM import_run('imported', 'tests/data/import', {activation_function: 'relu', replace: true})",
     replaces: None,
@@ -58,15 +57,15 @@ struct ImportRun {
 }
 
 impl TableFunction for ImportRun {
-    fn schema(&self, _: &Arguments) -> Result<SchemaRef> {
-        Ok(progress_schema())
+    fn schema(&self, arguments: &Arguments) -> Result<SchemaRef> {
+        Ok(course(arguments)?.schema(progress_schema()))
     }
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
         let request = ImportRequest {
             run: required(&arguments, "run")?,
             folder: required(&arguments, "folder")?.into(),
-            options: Options::of_call(&IMPORT_RUN, &arguments)?,
+            options: job_options(&IMPORT_RUN, &arguments)?,
             max_activations: None,
         };
         let maxima = arguments.relation("max_activations");
@@ -87,6 +86,7 @@ impl TableFunction for ImportRun {
             operator: "ImportRunExec",
             detail,
             schema: progress_schema(),
+            course: course(&arguments)?,
             needs: &[Access::RunJobs, Access::ReadFiles],
             input,
             work: Arc::new(work),

@@ -10,10 +10,9 @@ use polysema_udfs::calls::{
 };
 
 use crate::corpus::check_lengths;
-use crate::functions::arguments::required;
+use crate::functions::arguments::{course, job_options, job_parameters, required};
 use crate::functions::progress::{PROGRESS_COLUMNS, progress_row, progress_schema};
 use crate::jobs::{Job, JobContext, named};
-use crate::options::{Options, parameters};
 use crate::policy::Access;
 use crate::runs::{INGEST, IngestRequest, MaxActivations, Progress, ingest};
 use crate::store::Store;
@@ -40,7 +39,7 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
         },
     ],
     required: 3,
-    options: parameters(&INGEST),
+    options: job_parameters(&INGEST),
     returns: PROGRESS_COLUMNS,
     example: "SELECT * FROM ingest('sample', 'tests/data/demo/model', 'tests/data/demo/corpus.jsonl', {max_documents: 16, replace: true})",
     replaces: None,
@@ -60,12 +59,12 @@ struct Ingest {
 }
 
 impl TableFunction for Ingest {
-    fn schema(&self, _: &Arguments) -> Result<SchemaRef> {
-        Ok(progress_schema())
+    fn schema(&self, arguments: &Arguments) -> Result<SchemaRef> {
+        Ok(course(arguments)?.schema(progress_schema()))
     }
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
-        let options = Options::of_call(&INGEST, &arguments)?;
+        let options = job_options(&INGEST, &arguments)?;
         check_lengths(&options).map_err(named(DOC.name))?;
         let maxima = arguments.relation("max_activations");
         let request = IngestRequest {
@@ -98,6 +97,7 @@ impl TableFunction for Ingest {
             operator: "IngestExec",
             detail,
             schema: progress_schema(),
+            course: course(&arguments)?,
             needs: &[Access::RunJobs, Access::ReadFiles],
             input: maxima.map(|relation| Arc::clone(&relation.plan)),
             work: Arc::new(work),

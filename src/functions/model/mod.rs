@@ -1,6 +1,7 @@
-//! What a model makes of a corpus, and a classifier of labelled images.
+//! What a model makes of a corpus, a classifier of labelled images, and the end of a job.
 
 mod activations;
+mod cancel_job;
 mod drop_model;
 mod drop_run;
 mod import_run;
@@ -22,5 +23,6 @@ pub(super) fn functions(store: &Arc<Store>) -> Vec<Function> {
         train_mlp::function(Arc::clone(store)),
         drop_run::function(store),
         drop_model::function(store),
+        cancel_job::function(store),
     ]
 }

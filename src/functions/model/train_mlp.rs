@@ -11,9 +11,8 @@ use polysema_udfs::calls::{
 };
 
 use crate::classifiers::{TRAIN_MLP, TrainProgress, TrainRequest, train_mlp};
-use crate::functions::arguments::required;
+use crate::functions::arguments::{course, job_options, job_parameters, required};
 use crate::jobs::{Job, JobContext, Part};
-use crate::options::{Options, parameters};
 use crate::policy::Access;
 use crate::store::Store;
 
@@ -34,7 +33,7 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
         },
     ],
     required: 2,
-    options: parameters(&TRAIN_MLP),
+    options: job_parameters(&TRAIN_MLP),
     returns: "step, epoch, loss (mean since the last row), accuracy (of the test images at the end of an epoch, else \
               NULL), rows_per_second, elapsed_seconds, message; several rows a second",
     example: "SELECT epoch, accuracy FROM train_mlp('digits', 'tests/data/mnist-tiny', {hidden: [16], epochs: 2, \
@@ -84,15 +83,15 @@ struct TrainMlp {
 }
 
 impl TableFunction for TrainMlp {
-    fn schema(&self, _: &Arguments) -> Result<SchemaRef> {
-        Ok(schema())
+    fn schema(&self, arguments: &Arguments) -> Result<SchemaRef> {
+        Ok(course(arguments)?.schema(schema()))
     }
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
         let request = TrainRequest {
             name: required(&arguments, "name")?,
             corpus: required(&arguments, "corpus")?.into(),
-            options: Options::of_call(&TRAIN_MLP, &arguments)?,
+            options: job_options(&TRAIN_MLP, &arguments)?,
         };
         let detail = format!("name={}, corpus={}", request.name, request.corpus.display());
         let store = Arc::clone(&self.store);
@@ -105,6 +104,7 @@ impl TableFunction for TrainMlp {
             operator: "TrainMlpExec",
             detail,
             schema: schema(),
+            course: course(&arguments)?,
             needs: &[Access::RunJobs, Access::ReadFiles],
             input: None,
             work: Arc::new(work),

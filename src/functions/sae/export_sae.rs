@@ -10,9 +10,9 @@ use polysema_udfs::calls::{
     Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
 
-use crate::functions::arguments::required;
+use crate::functions::arguments::{course, job_options, job_parameters, required};
 use crate::jobs::{Job, JobContext};
-use crate::options::{Key, Options, Spec, Usual, Word, parameters};
+use crate::options::{Key, Spec, Usual, Word};
 use crate::policy::Access;
 use crate::saes::{Format, SaeLibrary, export_sae};
 
@@ -42,7 +42,7 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
         },
     ],
     required: 2,
-    options: parameters(&EXPORT_SAE),
+    options: job_parameters(&EXPORT_SAE),
     returns: "folder, format; one row",
     example: "EXPLAIN SELECT * FROM export_sae('letters', 'letters-saelens')",
     replaces: None,
@@ -69,8 +69,8 @@ fn schema() -> SchemaRef {
 }
 
 impl TableFunction for ExportSae {
-    fn schema(&self, _: &Arguments) -> Result<SchemaRef> {
-        Ok(schema())
+    fn schema(&self, arguments: &Arguments) -> Result<SchemaRef> {
+        Ok(course(arguments)?.schema(schema()))
     }
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
@@ -78,7 +78,7 @@ impl TableFunction for ExportSae {
             required(&arguments, "name")?,
             required(&arguments, "folder")?,
         );
-        let options = Options::of_call(&EXPORT_SAE, &arguments)?;
+        let options = job_options(&EXPORT_SAE, &arguments)?;
         let (format, replace) = (options.get(FORMAT), options.get(REPLACE));
         let word = format.name();
         let saes = Arc::clone(&self.saes);
@@ -95,6 +95,7 @@ impl TableFunction for ExportSae {
             operator: "ExportSaeExec",
             detail,
             schema: schema(),
+            course: course(&arguments)?,
             needs: &[Access::RunJobs, Access::WriteFiles],
             input: None,
             work: Arc::new(work),

@@ -14,11 +14,11 @@ use polysema_udfs::calls::{
 };
 use polysema_udfs::scan_by_plan;
 
-use crate::functions::arguments::required;
+use crate::functions::arguments::{course, job_options, job_parameters, required};
 use crate::functions::progress::{PROGRESS_COLUMNS, progress_row, progress_schema};
 use crate::functions::sources::{LAYER_OR_ROWS, Place, Resolved, Written};
-use crate::jobs::{Job, JobContext};
-use crate::options::{Options, parameters};
+use crate::jobs::{Course, Job, JobContext};
+use crate::options::Options;
 use crate::policy::Access;
 use crate::runs::Progress;
 use crate::saes::{Foreign, IMPORT_SAE, SaeLibrary, agree, import_sae};
@@ -47,7 +47,7 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
         },
     ],
     required: 3,
-    options: parameters(&IMPORT_SAE),
+    options: job_parameters(&IMPORT_SAE),
     returns: PROGRESS_COLUMNS,
     example: "SELECT phase FROM import_sae('foreign', 'tests/data/sae/saelens-standard', (SELECT [1.0, 0.0, 0.0, 2.0, \
               0.5, 0.25] AS vector), {replace: true}) WHERE phase = 'done'",
@@ -70,15 +70,15 @@ struct ImportSae {
 }
 
 impl TableFunction for ImportSae {
-    fn schema(&self, _: &Arguments) -> Result<SchemaRef> {
-        Ok(progress_schema())
+    fn schema(&self, arguments: &Arguments) -> Result<SchemaRef> {
+        Ok(course(arguments)?.schema(progress_schema()))
     }
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
         let Some(source) = Written::of(&arguments, "source")? else {
             return plan_err!("import_sae: source must be a {LAYER_OR_ROWS}, got NULL");
         };
-        let options = Options::of_call(&IMPORT_SAE, &arguments)?;
+        let options = job_options(&IMPORT_SAE, &arguments)?;
         Ok(Arc::new(Importing {
             store: Arc::clone(&self.store),
             name: required(&arguments, "name")?,
@@ -86,6 +86,7 @@ impl TableFunction for ImportSae {
             source,
             place: Place::of(&options),
             options,
+            course: course(&arguments)?,
         }))
     }
 }
@@ -99,6 +100,7 @@ struct Importing {
     source: Written,
     place: Place,
     options: Options,
+    course: Course,
 }
 
 impl Importing {
@@ -142,6 +144,7 @@ impl Importing {
             operator: "ImportSaeExec",
             detail: format!("name={}, path={}", self.name, self.path.display()),
             schema: progress_schema(),
+            course: self.course,
             needs: &[Access::RunJobs, Access::ReadFiles],
             input,
             work: Arc::new(work),
@@ -152,7 +155,7 @@ impl Importing {
 
 impl TableProvider for Importing {
     fn schema(&self) -> SchemaRef {
-        progress_schema()
+        self.course.schema(progress_schema())
     }
 
     fn table_type(&self) -> TableType {

@@ -15,7 +15,7 @@ use polysema_udfs::scan_by_plan;
 
 use crate::functions::arguments::required;
 use crate::functions::sources::{Resolved, Written};
-use crate::jobs::{Job, JobContext};
+use crate::jobs::{Course, Job, JobContext};
 use crate::options::{Key, Options, parameters};
 use crate::saes::{Match, SaeLibrary, matches, weights_of};
 
@@ -157,6 +157,7 @@ impl Matching {
             operator: "SaeMatchesExec",
             detail: format!("a={}", self.a),
             schema: schema(),
+            course: Course::Answer,
             needs: &[],
             input: None,
             work: Arc::new(work),

@@ -14,7 +14,7 @@ use polysema_udfs::calls::{
 use crate::corpus::{MAX_DOCUMENTS, SPLIT, Split};
 use crate::functions::arguments::required;
 use crate::functions::row_vectors::RowVectors;
-use crate::jobs::{Job, JobContext, named};
+use crate::jobs::{Course, Job, JobContext, named};
 use crate::models::HookPoint;
 use crate::options::{Key, Kind, Options, Rule, Spec, Usual, parameters};
 use crate::policy::Access;
@@ -172,6 +172,7 @@ impl TableFunction for SaeMetrics {
             operator: "SaeMetricsExec",
             detail,
             schema: schema(),
+            course: Course::Answer,
             needs: match given {
                 true => &[],
                 // The corpus and the model of its run.

@@ -14,10 +14,9 @@ use polysema_udfs::calls::{
 };
 use polysema_udfs::scan_by_plan;
 
-use crate::functions::arguments::required;
+use crate::functions::arguments::{course, job_options, job_parameters, required};
 use crate::functions::sources::{LAYER_OR_ROWS, Place, Resolved, Written};
-use crate::jobs::{Job, JobContext, Part, named};
-use crate::options::{Options, parameters};
+use crate::jobs::{Course, Job, JobContext, Part, named};
 use crate::policy::Access;
 use crate::saes::{SaeOptions, TRAIN_SAE, TrainSaeProgress, TrainSaeRequest, train_sae};
 use crate::store::Store;
@@ -40,7 +39,7 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
         },
     ],
     required: 2,
-    options: parameters(&TRAIN_SAE),
+    options: job_parameters(&TRAIN_SAE),
     returns: "phase, step, rows_seen, loss, mse, l1, ne_loss, l0, dead_percent, explained_variance (of the last step; in the last \
               row mse, l0, dead_percent and explained_variance, NULL where rows do not vary, are of all rows), \
               rows_per_second, elapsed_seconds, message; several rows a second",
@@ -108,8 +107,8 @@ struct TrainSae {
 }
 
 impl TableFunction for TrainSae {
-    fn schema(&self, _: &Arguments) -> Result<SchemaRef> {
-        Ok(schema())
+    fn schema(&self, arguments: &Arguments) -> Result<SchemaRef> {
+        Ok(course(arguments)?.schema(schema()))
     }
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
@@ -117,7 +116,7 @@ impl TableFunction for TrainSae {
         let Some(source) = Written::of(&arguments, "source")? else {
             return plan_err!("train_sae: source must be a {LAYER_OR_ROWS}, got NULL");
         };
-        let given = Options::of_call(&TRAIN_SAE, &arguments)?;
+        let given = job_options(&TRAIN_SAE, &arguments)?;
         let place = Place::of(&given);
         let options = SaeOptions::new(given).map_err(named(DOC.name))?;
         Ok(Arc::new(Training {
@@ -125,6 +124,7 @@ impl TableFunction for TrainSae {
             request: TrainSaeRequest { name, options },
             source,
             place,
+            course: course(&arguments)?,
         }))
     }
 }
@@ -136,6 +136,7 @@ struct Training {
     request: TrainSaeRequest,
     source: Written,
     place: Place,
+    course: Course,
 }
 
 impl Training {
@@ -167,6 +168,7 @@ impl Training {
             operator: "TrainSaeExec",
             detail: format!("name={}, source={detail}", self.request.name),
             schema: schema(),
+            course: self.course,
             needs: match &input {
                 Some(_) => &[Access::RunJobs],
                 // A layer's corpus and model are read again.
@@ -181,7 +183,7 @@ impl Training {
 
 impl TableProvider for Training {
     fn schema(&self) -> SchemaRef {
-        schema()
+        self.course.schema(schema())
     }
 
     fn table_type(&self) -> TableType {

@@ -1,0 +1,428 @@
+//! A job while it runs: its work on the blocking pool, the way of its rows to the reader, and what is written down of it.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use datafusion::arrow::array::{RecordBatch, StringArray};
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{exec_err, internal_err};
+use datafusion::error::Result;
+use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::stream::{RecordBatchReceiverStream, RecordBatchStreamAdapter};
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
+};
+use futures::Stream;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::context::{Cancel, JobContext};
+use super::error::named;
+use super::left::Left;
+use super::progress::{Part, is_progress};
+use super::records::{Jobs, Recorder};
+use super::rows::Rows;
+use super::{Course, Job};
+
+/// Batches that wait for a slow reader. Few, since they may be large.
+const WAITING: usize = 2;
+/// Rows of progress that wait for one: minutes of them, since they are small and come several times a second.
+const WAITING_PROGRESS: usize = 1024;
+
+#[derive(Debug)]
+pub(super) struct JobExec {
+    job: Job,
+    projection: Option<Vec<usize>>,
+    /// Reads the job's relation. Not a child: the optimizer has nothing to add to it.
+    input: Option<Arc<dyn ExecutionPlan>>,
+    properties: Arc<PlanProperties>,
+}
+
+impl JobExec {
+    /// `schema` is that of the projected rows.
+    pub(super) fn new(
+        job: Job,
+        projection: Option<Vec<usize>>,
+        schema: SchemaRef,
+        input: Option<Arc<dyn ExecutionPlan>>,
+    ) -> Self {
+        let properties = Arc::new(PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        ));
+        Self {
+            job,
+            projection,
+            input,
+            properties,
+        }
+    }
+
+    fn row_schema(&self) -> SchemaRef {
+        Arc::clone(self.properties.equivalence_properties().schema())
+    }
+
+    /// What the work is given; where its rows go is put in afterwards.
+    fn context(&self, context: Arc<TaskContext>, cancel: &Cancel) -> JobContext {
+        let memory = Arc::clone(context.memory_pool());
+        let rows = self.input.clone().map(|plan| Rows {
+            plan,
+            context,
+            runtime: Handle::current(),
+            cancel: cancel.clone(),
+        });
+        JobContext {
+            rows,
+            cancel: cancel.clone(),
+            memory,
+            ..JobContext::default()
+        }
+    }
+
+    /// Starts the job and gives its id; nobody reads its rows.
+    fn detach(&self, jobs: &Arc<Jobs>, context: Arc<TaskContext>) -> Result<RecordBatch> {
+        let cancel = Cancel::default();
+        let (job, function) = (self.job.clone(), self.job.function);
+        let recorder = jobs.begin(function, &job.detail, cancel.clone());
+        let recorder = Arc::new(recorder.map_err(named(function))?);
+        jobs.detach(&recorder);
+        let id = recorder.id().to_string();
+        let mut context = self.context(context, &cancel);
+        let told = Arc::clone(&recorder);
+        context.send = Box::new(move |batch| {
+            if let Ok(batch) = &batch {
+                tell(&told, batch);
+            }
+            true
+        });
+        // Its end is written down; nobody waits for it here.
+        tokio::task::spawn_blocking(move || work(&job, &context, Some(&recorder)));
+        let text = |text: &str| Arc::new(StringArray::from(vec![text])) as _;
+        let columns = vec![text(&id), text(function)];
+        let schema = self.job.course.schema(Arc::clone(&self.job.schema));
+        project(
+            RecordBatch::try_new(schema, columns)?,
+            self.projection.as_deref(),
+        )
+    }
+
+    /// Starts the job, which ends with the reader of the stream.
+    fn attach(
+        &self,
+        recorder: Option<Recorder>,
+        cancel: &Cancel,
+        ended: &Arc<AtomicBool>,
+        context: Arc<TaskContext>,
+    ) -> SendableRecordBatchStream {
+        let progress = is_progress(&self.job.schema);
+        let waiting = if progress { WAITING_PROGRESS } else { WAITING };
+        let mut builder = RecordBatchReceiverStream::builder(self.row_schema(), waiting);
+        let (tx, projection) = (builder.tx(), self.projection.clone());
+        let (job, function) = (self.job.clone(), self.job.function);
+        let (recorder, ended) = (recorder.map(Arc::new), Arc::clone(ended));
+        let mut context = self.context(context, cancel);
+        let newest = Arc::new(Newest::default());
+        let (told, shown, to) = (recorder.clone(), Arc::clone(&newest), tx.clone());
+        context.send = Box::new(move |batch| {
+            if let (Some(recorder), Ok(batch)) = (&told, &batch) {
+                tell(recorder, batch);
+            }
+            let batch = batch.and_then(|batch| project(batch, projection.as_deref()));
+            match batch {
+                Ok(batch) if progress => shown.send(&to, batch),
+                batch => to.blocking_send(batch.map_err(named(function))).is_ok(),
+            }
+        });
+        builder.spawn(async move {
+            let run = move || {
+                let result = work(&job, &context, recorder.as_deref());
+                ended.store(true, Ordering::Release);
+                result
+            };
+            let result = match tokio::task::spawn_blocking(run).await {
+                Ok(result) => result,
+                Err(error) => {
+                    internal_err!("{function}: the work ended without a result ({error})")
+                }
+            };
+            if let Some(last) = newest.take() {
+                // A reader that is gone needs it no more.
+                let _ = tx.send(Ok(last)).await;
+            }
+            result
+        });
+        builder.build()
+    }
+}
+
+/// Does the work, with what is written down of it.
+fn work(job: &Job, context: &JobContext, recorder: Option<&Recorder>) -> Result<()> {
+    let work = || (job.work)(context).map_err(named(job.function));
+    let Some(recorder) = recorder else {
+        return work();
+    };
+    let ended = AtomicBool::new(false);
+    let result = std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| recorder.watch(&ended));
+        // Set when the work panics, too, or the watcher would never end.
+        let _end = OnDrop(|| {
+            ended.store(true, Ordering::Release);
+            watcher.thread().unpark();
+        });
+        work()
+    });
+    recorder.end(&result);
+    result
+}
+
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+fn project(batch: RecordBatch, projection: Option<&[usize]>) -> Result<RecordBatch> {
+    match projection {
+        Some(projection) => Ok(batch.project(projection)?),
+        None => Ok(batch),
+    }
+}
+
+/// Writes down what the last row of progress says.
+fn tell(recorder: &Recorder, batch: &RecordBatch) {
+    let Some(row) = batch.num_rows().checked_sub(1) else {
+        return;
+    };
+    if !is_progress(&batch.schema()) {
+        return;
+    }
+    let (done, total) = (
+        Part::Done.number(batch, row),
+        Part::Total.number(batch, row),
+    );
+    let share = done.zip(total).filter(|(_, total)| *total > 0.0);
+    recorder.tell(
+        share.map(|(done, total)| done / total),
+        Part::Message.text(batch, row),
+    );
+}
+
+/// The newest row of progress that found no place among those that wait.
+#[derive(Default)]
+struct Newest(Mutex<Option<RecordBatch>>);
+
+impl Newest {
+    /// Sends a row if there is a place for it, else keeps it in place of the one before. Never waits.
+    fn send(&self, to: &Sender<Result<RecordBatch>>, batch: RecordBatch) -> bool {
+        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for batch in newest.take().into_iter().chain([batch]) {
+            match to.try_send(Ok(batch)) {
+                Ok(()) => {}
+                Err(TrySendError::Full(batch)) => *newest = batch.ok(),
+                Err(TrySendError::Closed(_)) => return false,
+            }
+        }
+        true
+    }
+
+    fn take(&self) -> Option<RecordBatch> {
+        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        newest.take()
+    }
+}
+
+/// The rows of a job with a reader: when it is dropped before the work has ended, the job is cancelled.
+struct Attached {
+    rows: SendableRecordBatchStream,
+    cancel: Cancel,
+    ended: Arc<AtomicBool>,
+    /// Who is told of a reader that left before the end of a job that changes something.
+    left: Option<Arc<Left>>,
+    function: &'static str,
+}
+
+impl Stream for Attached {
+    type Item = Result<RecordBatch>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.rows.as_mut().poll_next(cx)
+    }
+}
+
+impl RecordBatchStream for Attached {
+    fn schema(&self) -> SchemaRef {
+        self.rows.schema()
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        if self.ended.load(Ordering::Acquire) {
+            return;
+        }
+        self.cancel.cancel();
+        if let Some(left) = &self.left {
+            left.tell(self.function);
+        }
+    }
+}
+
+impl DisplayAs for JobExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "{:?}", self.job)
+    }
+}
+
+impl ExecutionPlan for JobExec {
+    fn name(&self) -> &str {
+        self.job.operator
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![]
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(&self, _: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let function = self.job.function;
+        let jobs = context.session_config().get_extension::<Jobs>();
+        if self.job.course == Course::Detached {
+            let Some(jobs) = jobs else {
+                return exec_err!(
+                    "{function}: a session of a store is required to detach a job, got another"
+                );
+            };
+            let row = self.detach(&jobs, context);
+            let rows = futures::stream::once(async { row });
+            return Ok(Box::pin(RecordBatchStreamAdapter::new(
+                self.row_schema(),
+                rows,
+            )));
+        }
+        let (cancel, ended) = (Cancel::default(), Arc::new(AtomicBool::new(false)));
+        let recorder = match (self.job.course, jobs) {
+            // A store that cannot be written refuses the work itself, if that is what it is about.
+            (Course::Attached, Some(jobs)) => {
+                jobs.begin(function, &self.job.detail, cancel.clone()).ok()
+            }
+            _ => None,
+        };
+        let left = context.session_config().get_extension::<Left>();
+        let rows = self.attach(recorder, &cancel, &ended, context);
+        Ok(Box::pin(Attached {
+            rows,
+            cancel,
+            ended,
+            left: left.filter(|_| self.job.course == Course::Attached),
+            function,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array};
+    use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema};
+    use datafusion::prelude::SessionContext;
+    use futures::{StreamExt, TryStreamExt};
+    use std::time::Duration;
+
+    use super::*;
+
+    fn progress(done: i64) -> RecordBatch {
+        let number = |name| Field::new(name, DataType::Float64, false);
+        let schema = Schema::new(vec![
+            Part::Done.of(Field::new("done", DataType::Int64, false)),
+            Part::Rate.of(number("rate")),
+            Part::Seconds.of(number("seconds")),
+            Part::Message.of(Field::new("message", DataType::Utf8, false)),
+        ]);
+        let zero = || Arc::new(Float64Array::from(vec![0.0])) as ArrayRef;
+        let columns = vec![
+            Arc::new(Int64Array::from(vec![done])) as ArrayRef,
+            zero(),
+            zero(),
+            Arc::new(StringArray::from(vec!["working"])),
+        ];
+        RecordBatch::try_new(Arc::new(schema), columns).expect("equal lengths")
+    }
+
+    /// A job that sends its progress as fast as it can, and says when it has ended.
+    fn job(n: i64, ended: &Arc<AtomicBool>) -> Job {
+        let ended = Arc::clone(ended);
+        Job {
+            function: "job",
+            operator: "JobExec",
+            detail: String::new(),
+            schema: progress(0).schema(),
+            course: Course::Attached,
+            needs: &[],
+            input: None,
+            work: Arc::new(move |context: &JobContext| {
+                for done in 1..=n {
+                    context.send(Ok(progress(done)));
+                    context.tick()?;
+                }
+                ended.store(true, Ordering::Release);
+                Ok(())
+            }),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn progress_that_nobody_reads_does_not_hold_the_work_up() -> Result<()> {
+        let (n, ended) = (
+            3 * WAITING_PROGRESS as i64,
+            Arc::new(AtomicBool::new(false)),
+        );
+        let context = SessionContext::new();
+        context.register_table("job", Arc::new(job(n, &ended)))?;
+        let rows = context.sql("SELECT done FROM job").await?;
+        let mut rows = rows.execute_stream().await?;
+        assert!(rows.next().await.is_some(), "a first row");
+        while !ended.load(Ordering::Acquire) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let rest: Vec<_> = rows.try_collect().await?;
+        let done: Vec<i64> = (rest.iter())
+            .flat_map(|batch| {
+                batch
+                    .column(0)
+                    .as_primitive::<Int64Type>()
+                    .values()
+                    .to_vec()
+            })
+            .collect();
+        assert!(done.is_sorted(), "in order");
+        assert!(done.len() < n as usize - 1, "some were replaced");
+        assert_eq!(done.last(), Some(&n), "the newest is there");
+        Ok(())
+    }
+}
