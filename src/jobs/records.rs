@@ -3,15 +3,15 @@
 //! and `ID.cancel`, which asks for its end.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::{DataFusionError, Result};
-use serde::{Deserialize, Serialize};
 
 use super::context::Cancel;
+use super::record::{Record, State, host, new_id, now, read, words};
 use crate::files::disk::{self, Held, failed};
 use crate::files::whole::write_file;
 
@@ -23,60 +23,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const RECORD_EVERY: Duration = Duration::from_secs(1);
 /// The files of a job.
 const EXTENSIONS: [&str; 3] = ["json", "alive", "cancel"];
-
-/// Where a job is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// A living process works on it.
-    Running,
-    /// It came to its end.
-    Done,
-    /// It ended with an error.
-    Failed,
-    /// Someone ended it.
-    Cancelled,
-    /// Its process ended before it did.
-    Lost,
-}
-
-impl State {
-    /// As the table `jobs` has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            State::Running => "running",
-            State::Done => "done",
-            State::Failed => "failed",
-            State::Cancelled => "cancelled",
-            State::Lost => "lost",
-        }
-    }
-}
-
-/// What is written down of a job.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Record {
-    /// By which it is known.
-    pub id: String,
-    /// The function that was called.
-    pub function: String,
-    /// What it is about.
-    pub detail: String,
-    /// Where it is.
-    pub state: State,
-    /// Share that is done, if that is known.
-    pub progress: Option<f64>,
-    /// Milliseconds since 1970.
-    pub started_at: i64,
-    /// The same, once it has ended.
-    pub ended_at: Option<i64>,
-    /// Number of the process that runs it.
-    pub process: u32,
-    /// Name of the machine.
-    pub host: String,
-    /// What it told last, or the error that ended it.
-    pub message: String,
-}
 
 /// The jobs of one store.
 #[derive(Debug)]
@@ -261,9 +207,9 @@ impl Recorder {
     }
 
     /// Looks, until the job has ended, whether someone asks for its end, and writes down how far it is.
-    pub(super) fn watch(&self, ended: &std::sync::atomic::AtomicBool) {
+    pub(super) fn watch(&self, ended: &AtomicBool) {
         let asked = self.jobs.path(&self.id, "cancel");
-        let (mut written, mut last) = (std::time::Instant::now(), None);
+        let (mut written, mut last) = (Instant::now(), None);
         while !ended.load(Ordering::Acquire) {
             if asked.exists() {
                 self.cancel.cancel();
@@ -275,7 +221,7 @@ impl Recorder {
             if written.elapsed() >= RECORD_EVERY && last.as_ref() != Some(&told) {
                 // A job goes on where it cannot be written down; its end tries again.
                 let _ = self.write();
-                (written, last) = (std::time::Instant::now(), Some(told));
+                (written, last) = (Instant::now(), Some(told));
             }
             std::thread::park_timeout(LOOK_EVERY);
         }
@@ -322,61 +268,6 @@ impl Drop for Recorder {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn read(path: &Path) -> Option<Record> {
-    let record: Record = serde_json::from_slice(&disk::read(path).ok()?).ok()?;
-    // Its id becomes a path: it is the file's own name or it is not ours.
-    (path.file_stem()? == record.id.as_str()).then_some(record)
-}
-
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as i64)
-}
-
-/// Eight letters and digits that no other job of the store is likely to have.
-fn new_id() -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let of = (
-        host(),
-        std::process::id(),
-        since.map_or(0, |since| since.as_nanos()),
-        NEXT.fetch_add(1, Ordering::Relaxed),
-    );
-    let hash = blake3::hash(format!("{of:?}").as_bytes()).to_hex();
-    hash[..8].to_string()
-}
-
-/// The name of this machine, where it says one.
-fn host() -> String {
-    let files = ["/proc/sys/kernel/hostname", "/etc/hostname"];
-    let file = files
-        .iter()
-        .find_map(|file| std::fs::read_to_string(file).ok());
-    let variable = || {
-        ["HOSTNAME", "COMPUTERNAME"]
-            .iter()
-            .find_map(|v| std::env::var(v).ok())
-    };
-    let name = file.or_else(variable).unwrap_or_default();
-    match name.trim() {
-        "" => "localhost".to_string(),
-        name => name.to_string(),
-    }
-}
-
-/// What an error says, without what says where in the engine it arose.
-fn words(error: &DataFusionError) -> String {
-    match error {
-        DataFusionError::Plan(message)
-        | DataFusionError::Execution(message)
-        | DataFusionError::ResourcesExhausted(message) => message.clone(),
-        DataFusionError::Shared(inner) => words(inner),
-        DataFusionError::Context(_, inner) => words(inner),
-        other => other.strip_backtrace(),
-    }
 }
 
 #[cfg(test)]

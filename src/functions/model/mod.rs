@@ -21,8 +21,8 @@ pub(super) fn functions(store: &Arc<Store>) -> Vec<Function> {
         import_run::function(Arc::clone(store)),
         activations::function(Arc::clone(store)),
         train_mlp::function(Arc::clone(store)),
+        cancel_job::function(store),
         drop_run::function(store),
         drop_model::function(store),
-        cancel_job::function(store),
     ]
 }

@@ -1,0 +1,121 @@
+//! What is written down of one job.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use datafusion::error::DataFusionError;
+use serde::{Deserialize, Serialize};
+
+use crate::files::disk;
+
+/// Where a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// A living process works on it.
+    Running,
+    /// It came to its end.
+    Done,
+    /// It ended with an error.
+    Failed,
+    /// Someone ended it.
+    Cancelled,
+    /// Its process ended before it did.
+    Lost,
+}
+
+impl State {
+    /// As the table `jobs` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Running => "running",
+            State::Done => "done",
+            State::Failed => "failed",
+            State::Cancelled => "cancelled",
+            State::Lost => "lost",
+        }
+    }
+}
+
+/// What is written down of a job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// By which it is known.
+    pub id: String,
+    /// The function that was called.
+    pub function: String,
+    /// What it is about.
+    pub detail: String,
+    /// Where it is.
+    pub state: State,
+    /// Share that is done, if that is known.
+    pub progress: Option<f64>,
+    /// Milliseconds since 1970.
+    pub started_at: i64,
+    /// The same, once it has ended.
+    pub ended_at: Option<i64>,
+    /// Number of the process that runs it.
+    pub process: u32,
+    /// Name of the machine.
+    pub host: String,
+    /// What it told last, or the error that ended it.
+    pub message: String,
+}
+
+/// The record in a file, if it is one.
+pub(super) fn read(path: &Path) -> Option<Record> {
+    let record: Record = serde_json::from_slice(&disk::read(path).ok()?).ok()?;
+    // Its id becomes a path: it is the file's own name or it is not ours.
+    (path.file_stem()? == record.id.as_str()).then_some(record)
+}
+
+/// Milliseconds since 1970.
+pub(super) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as i64)
+}
+
+/// Eight letters and digits that no other job of the store is likely to have.
+pub(super) fn new_id() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let of = (
+        host(),
+        std::process::id(),
+        since.map_or(0, |since| since.as_nanos()),
+        NEXT.fetch_add(1, Ordering::Relaxed),
+    );
+    let hash = blake3::hash(format!("{of:?}").as_bytes()).to_hex();
+    hash[..8].to_string()
+}
+
+/// The name of this machine, where it says one.
+pub(super) fn host() -> String {
+    let files = ["/proc/sys/kernel/hostname", "/etc/hostname"];
+    let file = files
+        .iter()
+        .find_map(|file| std::fs::read_to_string(file).ok());
+    let variable = || {
+        ["HOSTNAME", "COMPUTERNAME"]
+            .iter()
+            .find_map(|v| std::env::var(v).ok())
+    };
+    let name = file.or_else(variable).unwrap_or_default();
+    match name.trim() {
+        "" => "localhost".to_string(),
+        name => name.to_string(),
+    }
+}
+
+/// What an error says, without what says where in the engine it arose.
+pub(super) fn words(error: &DataFusionError) -> String {
+    match error {
+        DataFusionError::Plan(message)
+        | DataFusionError::Execution(message)
+        | DataFusionError::ResourcesExhausted(message) => message.clone(),
+        DataFusionError::Shared(inner) => words(inner),
+        DataFusionError::Context(_, inner) => words(inner),
+        other => other.strip_backtrace(),
+    }
+}
