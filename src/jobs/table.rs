@@ -13,7 +13,8 @@ use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use polysema_udfs::scan_by_plan;
 
-use super::records::{Jobs, Record};
+use super::record::Record;
+use super::records::Jobs;
 
 /// The table of a store's jobs.
 #[derive(Debug)]
