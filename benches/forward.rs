@@ -7,8 +7,8 @@ mod support;
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use candle_core::Tensor;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use datafusion::error::Result;
 use polysema::models::{HookPoint, Hooks, Input, LoadedModel, Site, load};
@@ -21,8 +21,13 @@ impl Hooks for Reader {
         self.0.contains(&hook.site)
     }
 
-    fn visit(&mut self, _: HookPoint, value: &Tensor) -> Result<Option<Tensor>> {
-        black_box(value);
+    fn visit(
+        &mut self,
+        _: HookPoint,
+        values: &Arc<Vec<f32>>,
+        _: &[usize],
+    ) -> Result<Option<Vec<f32>>> {
+        black_box(values);
         Ok(None)
     }
 }

@@ -2,9 +2,9 @@
 //! batches. Not criterion: one run takes seconds, and the figure wanted is a ratio of two medians.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
-use candle_core::Tensor;
 use datafusion::error::Result;
 use polysema::corpus::CorpusReader;
 use polysema::jobs::JobContext;
@@ -24,7 +24,7 @@ impl Hooks for Bare {
         false
     }
 
-    fn visit(&mut self, _: HookPoint, _: &Tensor) -> Result<Option<Tensor>> {
+    fn visit(&mut self, _: HookPoint, _: &Arc<Vec<f32>>, _: &[usize]) -> Result<Option<Vec<f32>>> {
         Ok(None)
     }
 }

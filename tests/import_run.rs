@@ -6,8 +6,8 @@ mod folders;
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
-use candle_core::Tensor;
 use database::{Db, root};
 use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::error::Result;
@@ -172,15 +172,15 @@ impl Hooks for Recorder {
         hook.site == Site::MlpPost || self.received_at.contains(&hook)
     }
 
-    fn visit(&mut self, hook: HookPoint, value: &Tensor) -> Result<Option<Tensor>> {
-        let values = value
-            .flatten_all()
-            .expect("a tensor")
-            .to_vec1::<f32>()
-            .expect("floats");
+    fn visit(
+        &mut self,
+        hook: HookPoint,
+        values: &Arc<Vec<f32>>,
+        _: &[usize],
+    ) -> Result<Option<Vec<f32>>> {
         match hook.site {
-            Site::MlpPost => self.values[hook.layer].extend(values),
-            _ => self.received[hook.layer].extend(values),
+            Site::MlpPost => self.values[hook.layer].extend_from_slice(values),
+            _ => self.received[hook.layer].extend_from_slice(values),
         }
         Ok(None)
     }
@@ -194,7 +194,8 @@ async fn dump(db: &Db, model: &Path, folder: &Path) {
     let mut recorder = Recorder {
         received_at: (0..n_layers)
             .map(|layer| model.received_at(layer, LayerNorm::Folded))
-            .collect(),
+            .collect::<Result<_>>()
+            .expect("hooks"),
         received: vec![vec![]; n_layers],
         values: vec![vec![]; n_layers],
     };

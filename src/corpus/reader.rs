@@ -7,7 +7,6 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::Tensor;
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
 use polysema_kernels::vector::first_non_finite;
@@ -20,7 +19,6 @@ use super::tokenize::tokenize;
 use crate::files::scratch::Scratch;
 use crate::files::spool::Spool;
 use crate::models::{HookPoint, Hooks, Input, LoadedModel, Model, load};
-use crate::models::{floats, readable};
 use crate::options::{Options, Word};
 
 /// Tokens of a block of texts. Chosen: 512 documents of 128 tokens.
@@ -257,10 +255,8 @@ impl CorpusReader {
             let Some(seen) = capture.seen else {
                 return exec_err!("a pass that reaches {hook} is required, got none");
             };
-            let d = seen.elem_count() / (batch.documents.len() * batch.seq);
-            let seen = readable(hook, &seen)?;
-            let (storage, layout) = seen.storage_and_layout();
-            let values = floats(&storage, layout, hook, seen.elem_count())?;
+            let values = seen.as_slice();
+            let d = values.len() / (batch.documents.len() * batch.seq);
             doc_ids.clear();
             pos.clear();
             gathered.clear();
@@ -317,7 +313,7 @@ impl CorpusReader {
 /// Keeps the value at one place and ends the pass behind it.
 pub(crate) struct Capture {
     pub(crate) hook: HookPoint,
-    pub(crate) seen: Option<Tensor>,
+    pub(crate) seen: Option<Arc<Vec<f32>>>,
 }
 
 impl Hooks for Capture {
@@ -325,8 +321,13 @@ impl Hooks for Capture {
         hook == self.hook
     }
 
-    fn visit(&mut self, _: HookPoint, value: &Tensor) -> Result<Option<Tensor>> {
-        self.seen = Some(value.clone());
+    fn visit(
+        &mut self,
+        _: HookPoint,
+        values: &Arc<Vec<f32>>,
+        _: &[usize],
+    ) -> Result<Option<Vec<f32>>> {
+        self.seen = Some(Arc::clone(values));
         Ok(None)
     }
 

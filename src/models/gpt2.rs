@@ -8,7 +8,6 @@ mod block;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
 use datafusion::error::Result;
 use polysema_kernels::network::activation::Activation;
 use polysema_kernels::network::bias;
@@ -17,7 +16,7 @@ use serde::Deserialize;
 
 use self::block::{Block, Norm};
 use super::config::Config;
-use super::error::{from_candle, invalid};
+use super::error::invalid;
 use super::pass::{Pass, Value, for_rows};
 use super::weights::Weights;
 use super::{HookPoint, Hooks, Input, LayerInfo, LayerNorm, Model, NeuronWeights, Site};
@@ -242,7 +241,7 @@ impl Gpt2 {
                 bias::add(token, &self.position_embedding[pos..pos + d], out);
             }
         });
-        Value::Owned(resid)
+        Arc::new(resid)
     }
 
     /// The residual stream after the last block, or none if the hooks ended the pass.
@@ -285,11 +284,16 @@ impl Model for Gpt2 {
         }
     }
 
-    fn received_at(&self, layer: usize, layer_norm: LayerNorm) -> HookPoint {
+    fn received_at(&self, layer: usize, layer_norm: LayerNorm) -> Result<HookPoint> {
         let site = match layer_norm {
             LayerNorm::Raw => Site::Ln2Out,
             LayerNorm::Folded | LayerNorm::TlFolded => Site::Normalized,
         };
+        Ok(HookPoint { layer, site })
+    }
+
+    fn activation_at(&self, layer: usize) -> HookPoint {
+        let site = Site::MlpPost;
         HookPoint { layer, site }
     }
 
@@ -316,10 +320,9 @@ impl Model for Gpt2 {
         Ok(())
     }
 
-    fn logits(&self, input: Input<'_>, hooks: &mut dyn Hooks) -> Result<Tensor> {
+    fn logits(&self, input: Input<'_>, hooks: &mut dyn Hooks) -> Result<Vec<f32>> {
         let (ids, seq) = self.tokens(input)?;
-        let batch = ids.len() / seq;
-        let mut pass = Pass::new(hooks, batch, seq);
+        let mut pass = Pass::new(hooks, ids.len() / seq, seq);
         let Some(resid) = self.run(ids, &mut pass)? else {
             return Err(invalid(
                 "gpt2: logits need a whole pass, got one ended by its hooks".into(),
@@ -332,14 +335,13 @@ impl Model for Gpt2 {
         let mut logits = pass.buffer(ids.len() * self.d_vocab);
         let head = self.head.as_ref().unwrap_or(&self.token_embedding);
         product(
-            &x.read(),
+            &x,
             head,
             Layout::OutIn,
             self.d_model,
             Output::Replace,
             &mut logits,
         );
-        Tensor::from_vec(logits, (batch, seq, self.d_vocab), &Device::Cpu)
-            .map_err(|e| from_candle("gpt2: logits", e))
+        Ok(logits)
     }
 }

@@ -1,10 +1,9 @@
 //! Named places of a forward pass, and what reads or replaces the values there.
 
 use std::fmt;
+use std::sync::Arc;
 
-use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use datafusion::common::plan_err;
-use datafusion::common::{exec_datafusion_err, exec_err};
 use datafusion::error::Result;
 
 use crate::options::Word;
@@ -112,35 +111,19 @@ pub trait Hooks {
     /// Whether this place is wanted; what nobody wants is not computed for its own sake.
     fn wants(&self, hook: HookPoint) -> bool;
 
-    /// Called with the value at a wanted place; `Some` replaces it for the rest of the pass.
-    fn visit(&mut self, hook: HookPoint, value: &Tensor) -> Result<Option<Tensor>>;
+    /// Called with the values at a wanted place, row-major in the shape `dims`; a clone keeps them without a copy.
+    /// `Some` replaces them, one for one, for the rest of the pass.
+    fn visit(
+        &mut self,
+        hook: HookPoint,
+        values: &Arc<Vec<f32>>,
+        dims: &[usize],
+    ) -> Result<Option<Vec<f32>>>;
 
     /// Asked after every block: true ends the pass there (cancellation, or nothing deeper is wanted), which
     /// [`super::Model::logits`] reports as an error.
     fn done(&self) -> bool {
         false
-    }
-}
-
-/// The tensor as contiguous float32 in main memory; as good as free when it is that already.
-pub(crate) fn readable(hook: HookPoint, tensor: &Tensor) -> Result<Tensor> {
-    tensor
-        .to_device(&Device::Cpu)
-        .and_then(|t| t.to_dtype(DType::F32))
-        .and_then(|t| t.contiguous())
-        .map_err(|e| exec_datafusion_err!("{hook}: {e}"))
-}
-
-pub(crate) fn floats<'a>(
-    storage: &'a Storage,
-    layout: &candle_core::Layout,
-    hook: HookPoint,
-    len: usize,
-) -> Result<&'a [f32]> {
-    let (start, end) = layout.contiguous_offsets().unwrap_or_default();
-    match storage {
-        Storage::Cpu(CpuStorage::F32(values)) if end - start == len => Ok(&values[start..end]),
-        _ => exec_err!("{len} values are required at {hook}, got {}", end - start),
     }
 }
 

@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
 use datafusion::error::Result;
 use polysema_kernels::network::activation::Activation;
 use polysema_kernels::network::bias;
@@ -12,7 +11,7 @@ use polysema_kernels::network::matmul::{Layout, Linear, Output, product};
 use serde::Deserialize;
 
 use super::config::Config;
-use super::error::{from_candle, invalid};
+use super::error::invalid;
 use super::pass::{Pass, Value, for_rows};
 use super::weights::Weights;
 use super::{HookPoint, Hooks, Input, LayerInfo, LayerNorm, Model, NeuronWeights, Site};
@@ -102,7 +101,7 @@ impl Mlp {
         }
         let batch = values.len() / width;
         let mut pass = Pass::new(hooks, batch, 1);
-        let mut x = Value::Owned(values.to_vec());
+        let mut x = Arc::new(values.to_vec());
         for layer in 0..self.layers.len() {
             x = self.activations(layer, x, &mut pass)?;
             if pass.done() {
@@ -120,15 +119,15 @@ impl Mlp {
         );
         let x = pass.offer(layer, Site::MlpIn, x, d_in)?;
         let mut pre = pass.buffer(pass.batch * d_out);
-        linear.multiply(&x.read(), d_in, Output::Replace, &mut pre);
+        linear.multiply(&x, d_in, Output::Replace, &mut pre);
         pass.recycle(x);
         for_rows(&mut pre, d_out, |_, rows| {
             bias::add_bias(&linear.bias, rows)
         });
-        let pre = pass.offer(layer, Site::MlpPre, Value::Owned(pre), d_out)?;
-        let mut post = pre.read().to_vec();
+        let pre = pass.offer(layer, Site::MlpPre, Arc::new(pre), d_out)?;
+        let mut post = Arc::unwrap_or_clone(pre);
         for_rows(&mut post, d_out, |_, rows| self.activation.apply(&[], rows));
-        pass.offer(layer, Site::MlpPost, Value::Owned(post), d_out)
+        pass.offer(layer, Site::MlpPost, Arc::new(post), d_out)
     }
 }
 
@@ -184,11 +183,14 @@ impl Model for Mlp {
         })
     }
 
-    fn received_at(&self, layer: usize, _: LayerNorm) -> HookPoint {
-        HookPoint {
-            layer,
-            site: Site::MlpIn,
-        }
+    fn received_at(&self, layer: usize, _: LayerNorm) -> Result<HookPoint> {
+        let site = Site::MlpIn;
+        Ok(HookPoint { layer, site })
+    }
+
+    fn activation_at(&self, layer: usize) -> HookPoint {
+        let site = Site::MlpPost;
+        HookPoint { layer, site }
     }
 
     fn sites(&self) -> &'static [Site] {
@@ -200,7 +202,7 @@ impl Model for Mlp {
         Ok(())
     }
 
-    fn logits(&self, input: Input<'_>, hooks: &mut dyn Hooks) -> Result<Tensor> {
+    fn logits(&self, input: Input<'_>, hooks: &mut dyn Hooks) -> Result<Vec<f32>> {
         let Some((batch, x)) = self.run(input, hooks)? else {
             return Err(invalid(
                 "mlp: logits need a whole pass, got one ended by its hooks".into(),
@@ -209,11 +211,10 @@ impl Model for Mlp {
         let last = self.linears.len() - 1;
         let (d_in, n_classes) = (self.widths[last], self.widths[last + 1]);
         let mut logits = vec![0.0; batch * n_classes];
-        self.linears[last].multiply(&x.read(), d_in, Output::Replace, &mut logits);
+        self.linears[last].multiply(&x, d_in, Output::Replace, &mut logits);
         for_rows(&mut logits, n_classes, |_, rows| {
             bias::add_bias(&self.linears[last].bias, rows)
         });
-        Tensor::from_vec(logits, (batch, 1, n_classes), &Device::Cpu)
-            .map_err(|e| from_candle("mlp: logits", e))
+        Ok(logits)
     }
 }

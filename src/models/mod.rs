@@ -19,12 +19,10 @@ mod weights;
 
 pub use classifier::ClassifierTrainer;
 pub use hooks::{HookPoint, Hooks, Site};
-pub(crate) use hooks::{floats, readable};
 pub use load::{LoadedModel, load, set_threads, threads};
 pub use mlp::neuron_activations;
 pub use tokenizer::Tokenizer;
 
-use candle_core::Tensor;
 use datafusion::error::Result;
 
 /// Where the layer norm's scale and bias are counted, `docs/definitions.md` section 1.
@@ -98,8 +96,12 @@ pub trait Model: Send + Sync {
     /// Weights of a layer's neurons under a layer norm convention: `sum(h * w_in) + b_in` is the pre-activation.
     fn neuron_weights(&self, layer: usize, layer_norm: LayerNorm) -> Result<NeuronWeights>;
 
-    /// Where the vector `h` of [`Model::neuron_weights`] is read.
-    fn received_at(&self, layer: usize, layer_norm: LayerNorm) -> HookPoint;
+    /// Where the vector `h` of [`Model::neuron_weights`] is read; an error where the architecture has no such
+    /// convention.
+    fn received_at(&self, layer: usize, layer_norm: LayerNorm) -> Result<HookPoint>;
+
+    /// Where a neuron's activation is read: one value a neuron of the layer.
+    fn activation_at(&self, layer: usize) -> HookPoint;
 
     /// The places where each position has one vector and [`Model::forward`] offers it.
     fn sites(&self) -> &'static [Site];
@@ -107,6 +109,7 @@ pub trait Model: Send + Sync {
     /// Sends a batch through the blocks, calling `hooks` on the way.
     fn forward(&self, input: Input<'_>, hooks: &mut dyn Hooks) -> Result<()>;
 
-    /// As [`Model::forward`], then the logits. `[batch, seq, d_vocab]`, or `[batch, 1, n_classes]` of a classifier
-    fn logits(&self, input: Input<'_>, hooks: &mut dyn Hooks) -> Result<Tensor>;
+    /// As [`Model::forward`], then the logits, row-major. `[batch, seq, d_vocab]`, or `[batch, n_classes]` of a
+    /// classifier
+    fn logits(&self, input: Input<'_>, hooks: &mut dyn Hooks) -> Result<Vec<f32>>;
 }

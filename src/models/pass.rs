@@ -1,58 +1,18 @@
 //! One forward pass: values on their way through the blocks, offered to the hooks where they ask for them.
 
-use std::ops::Deref;
+use std::sync::Arc;
 
-use candle_core::{CpuStorage, DType, Device, Storage, StorageRef, Tensor};
 use datafusion::error::Result;
 use rayon::prelude::*;
 
-use super::error::{from_candle, invalid};
+use super::error::invalid;
 use super::{HookPoint, Hooks, Site};
 
 /// Values a parallel task handles at a time: 64 KiB, which stays in a core's cache. Chosen, not tuned.
 const TASK: usize = 16_384;
 
-/// Activations that belong to the pass, or that a hook has seen and may have kept.
-pub(super) enum Value {
-    Owned(Vec<f32>),
-    Shared(Tensor),
-}
-
-impl Value {
-    /// The values, row-major.
-    pub(super) fn read(&self) -> View<'_> {
-        match self {
-            Self::Owned(values) => View::Slice(values),
-            Self::Shared(tensor) => {
-                let (storage, layout) = tensor.storage_and_layout();
-                let (start, end) = layout
-                    .contiguous_offsets()
-                    .expect("a shared value is made contiguous");
-                View::Guard(storage, start, end)
-            }
-        }
-    }
-}
-
-/// A [`Value`] being read.
-pub(super) enum View<'a> {
-    Slice(&'a [f32]),
-    Guard(StorageRef<'a>, usize, usize),
-}
-
-impl Deref for View<'_> {
-    type Target = [f32];
-
-    fn deref(&self) -> &[f32] {
-        match self {
-            Self::Slice(values) => values,
-            Self::Guard(storage, start, end) => match &**storage {
-                Storage::Cpu(CpuStorage::F32(values)) => &values[*start..*end],
-                _ => unreachable!("a shared value is made float32 on the CPU"),
-            },
-        }
-    }
-}
+/// Activations on their way. A hook may have kept them; then nobody changes them.
+pub(super) type Value = Arc<Vec<f32>>;
 
 /// The state of a pass: its hooks, its shape and buffers that the next block may reuse.
 pub(super) struct Pass<'h> {
@@ -104,26 +64,18 @@ impl<'h> Pass<'h> {
         if !self.hooks.wants(hook) {
             return Ok(value);
         }
-        let tensor = match value {
-            Value::Owned(values) => {
-                Tensor::from_vec(values, dims, &Device::Cpu).map_err(|e| from_candle(hook, e))?
+        match self.hooks.visit(hook, &value, dims)? {
+            None => Ok(value),
+            Some(replaced) if replaced.len() == value.len() => {
+                self.recycle(value);
+                Ok(Arc::new(replaced))
             }
-            Value::Shared(tensor) => tensor.reshape(dims).map_err(|e| from_candle(hook, e))?,
-        };
-        let Some(replaced) = self.hooks.visit(hook, &tensor)? else {
-            return Ok(Value::Shared(tensor));
-        };
-        if replaced.dims() != dims || replaced.dtype() != DType::F32 || !replaced.device().is_cpu()
-        {
-            return Err(invalid(format!(
-                "{hook}: a replacement of shape {dims:?} and type F32 on the CPU is required, got {:?} of {:?}",
-                replaced.dims(),
-                replaced.dtype()
-            )));
+            Some(other) => Err(invalid(format!(
+                "{hook}: a replacement of {} values, of shape {dims:?}, is required, got {}",
+                value.len(),
+                other.len()
+            ))),
         }
-        Ok(Value::Shared(
-            replaced.contiguous().map_err(|e| from_candle(hook, e))?,
-        ))
     }
 
     /// A buffer of `len` values with arbitrary content.
@@ -142,9 +94,9 @@ impl<'h> Pass<'h> {
         }
     }
 
-    /// Takes a value back that nothing reads any more.
+    /// Takes a value back that the pass reads no more; a hook may.
     pub(super) fn recycle(&mut self, value: Value) {
-        if let Value::Owned(buffer) = value {
+        if let Ok(buffer) = Arc::try_unwrap(value) {
             self.spare.push(buffer);
         }
     }

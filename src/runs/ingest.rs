@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::context::Context;
 use super::layer::Layer;
-use super::observer::Observer;
+use super::observer::{Observer, Places};
 use super::options::{
     INGEST, LAYER_NORM, MAX_ACTIVATIONS, MaxActivations, Pick, REPLACE, WINDOW, WINDOW_VECTORS,
 };
@@ -20,7 +20,7 @@ use super::progress::{Progress, Reporter};
 use super::write;
 use crate::corpus::{CorpusReader, Target, check_lengths};
 use crate::jobs::JobContext;
-use crate::models::{HookPoint, LayerNorm, Model, load};
+use crate::models::{LayerNorm, Model, load};
 use crate::options::{Options, Word};
 use crate::store::{RunManifest, Source, Store, Versions};
 
@@ -170,18 +170,23 @@ fn forward(
     layer_norm: LayerNorm,
     report: &mut Reporter<'_>,
 ) -> Result<usize> {
-    let received_at: Vec<HookPoint> = (0..layers.len())
-        .map(|layer| reader.model().received_at(layer, layer_norm))
-        .collect();
+    let places = (0..layers.len())
+        .map(|layer| {
+            Ok(Places {
+                received: reader.model().received_at(layer, layer_norm)?,
+                activation: reader.model().activation_at(layer),
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
     let mut most = 0;
     reader.for_each_batch(&mut |model, batch, input| {
         let n_tokens: usize = batch.documents.iter().map(|(_, n)| n).sum();
         let mut observer = Observer {
             layers: &mut *layers,
-            received_at: &received_at,
+            places: &places,
             batch,
             report: &mut *report,
-            received: None,
+            seen: [None, None],
         };
         model.forward(input, &mut observer)?;
         report.advance(batch.documents.len() as u64, n_tokens as u64);

@@ -27,7 +27,6 @@ use crate::corpus::VectorSource;
 use crate::corpus::{Capture, CorpusReader, ReadBatch};
 use crate::jobs::JobContext;
 use crate::models::{HookPoint, LayerInfo, NeuronWeights};
-use crate::models::{floats, readable};
 use crate::options::Options;
 use crate::store::{
     Counts, Extension, LayerRow, Run, RunManifest, RunWriter, Source, Store, Table, Versions,
@@ -253,12 +252,9 @@ fn observe_reader(
         let Some(seen) = capture.seen else {
             return exec_err!("a pass that reaches {hook} is required, got none");
         };
-        let seen = readable(hook, &seen)?;
-        let (storage, layout) = seen.storage_and_layout();
-        let n_rows = batch.documents.len() * batch.seq;
-        let d = seen.elem_count() / n_rows;
+        let vectors = seen.as_slice();
+        let d = vectors.len() / (batch.documents.len() * batch.seq);
         require_width(observed.sae, d)?;
-        let vectors = floats(&storage, layout, hook, n_rows * d)?;
         // As many documents at once as codes may be in memory.
         let most = (observed.rows() / batch.seq).max(1);
         for (i, documents) in batch.documents.chunks(most).enumerate() {

@@ -1,50 +1,65 @@
 //! Leads a model's activations to what ingest keeps of its layers.
 
-use candle_core::Tensor;
+use std::sync::Arc;
+
 use datafusion::common::exec_err;
 use datafusion::error::Result;
 
 use super::layer::Layer;
 use super::progress::Reporter;
 use crate::corpus::ReadBatch;
-use crate::models::{HookPoint, Hooks, Site, floats, readable};
+use crate::models::{HookPoint, Hooks};
+
+/// Where a model's layer of neurons is read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Places {
+    /// What the neurons receive.
+    pub(super) received: HookPoint,
+    /// How they respond.
+    pub(super) activation: HookPoint,
+}
 
 /// Sends the activations of one batch to their layers.
 pub(super) struct Observer<'a, 'r> {
     pub(super) layers: &'a mut [Layer],
-    /// Where each layer's vectors are read. `[n_layers]`
-    pub(super) received_at: &'a [HookPoint],
+    /// `[n_layers]`
+    pub(super) places: &'a [Places],
     pub(super) batch: &'a ReadBatch,
     pub(super) report: &'a mut Reporter<'r>,
-    /// What the current layer's neurons received.
-    pub(super) received: Option<Tensor>,
+    /// What the current layer's neurons received, and how they responded, as far as it has been seen.
+    pub(super) seen: [Option<Arc<Vec<f32>>>; 2],
 }
 
 impl Hooks for Observer<'_, '_> {
     fn wants(&self, hook: HookPoint) -> bool {
-        hook.layer < self.layers.len()
-            && (hook.site == Site::MlpPost || self.received_at[hook.layer] == hook)
+        let places = self.places.get(hook.layer);
+        places.is_some_and(|at| at.received == hook || at.activation == hook)
     }
 
-    fn visit(&mut self, hook: HookPoint, value: &Tensor) -> Result<Option<Tensor>> {
-        if hook.site != Site::MlpPost {
-            self.received = Some(readable(hook, value)?);
+    fn visit(
+        &mut self,
+        hook: HookPoint,
+        values: &Arc<Vec<f32>>,
+        _: &[usize],
+    ) -> Result<Option<Vec<f32>>> {
+        let which = usize::from(self.places[hook.layer].activation == hook);
+        self.seen[which] = Some(Arc::clone(values));
+        let [Some(received), Some(activations)] = &self.seen else {
             return Ok(None);
-        }
-        let Some(received) = self.received.take() else {
-            return exec_err!(
-                "{} is required before {hook}, got {hook} first",
-                self.received_at[hook.layer]
-            );
         };
-        let value = readable(hook, value)?;
         let layer = &mut self.layers[hook.layer];
         let rows = self.batch.documents.len() * self.batch.seq;
-        let (storage, layout) = value.storage_and_layout();
-        let values = floats(&storage, layout, hook, rows * layer.n_neurons)?;
-        let (storage, layout) = received.storage_and_layout();
-        let vectors = floats(&storage, layout, hook, rows * layer.d_in)?;
-        layer.observe(self.batch, values, vectors)?;
+        let widths = [received.len(), activations.len()];
+        if widths != [rows * layer.d_in, rows * layer.n_neurons] {
+            return exec_err!(
+                "{rows} rows of {} and {} values are required in layer {}, got {widths:?} values",
+                layer.d_in,
+                layer.n_neurons,
+                layer.index
+            );
+        }
+        layer.observe(self.batch, activations, received)?;
+        self.seen = [None, None];
         if !self.done() {
             self.report.tick()?;
         }

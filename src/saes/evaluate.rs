@@ -3,8 +3,9 @@
 //! The model is run with what it gives at the hook, with the reconstruction in its place and, for a language model,
 //! with zeros; the formulas of the rest are in `polysema_kernels::sae::evaluation`.
 
-use candle_core::{Device, Tensor};
-use datafusion::common::{exec_datafusion_err, exec_err};
+use std::sync::Arc;
+
+use datafusion::common::exec_err;
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::MemoryReservation;
 use polysema_kernels::sae::Sae;
@@ -100,31 +101,26 @@ pub fn evaluate_model(
         reserve(&mut memory, sae, &evaluation, n)?;
         rows.encode(sae, &x, batch, skip)?;
         evaluation.add(&rows.x, &rows.codes, &rows.decoded);
-        let mut score = |place: usize, logits: &Tensor| -> Result<()> {
-            match (input, &labels) {
-                (Input::Tokens { ids, .. }, _) => {
-                    effect.loss[place] += cross_entropy(logits, batch, ids, skip)?;
-                }
-                (Input::Vectors { .. }, Some(labels)) => {
-                    effect.right[place] += right(logits, batch, labels)?;
-                }
-                (Input::Vectors { .. }, None) => {}
+        let mut score = |place: usize, logits: &[f32]| match (input, &labels) {
+            (Input::Tokens { ids, .. }, _) => {
+                effect.loss[place] += cross_entropy(logits, batch, ids, skip);
             }
-            Ok(())
+            (Input::Vectors { .. }, Some(labels)) => {
+                effect.right[place] += right(logits, batch, labels);
+            }
+            (Input::Vectors { .. }, None) => {}
         };
         // One after the other: the logits of a pass may be the largest thing in memory.
-        score(0, &own)?;
+        score(0, &own);
         drop(own);
-        let with = |rows: Option<&[f32]>| -> Result<Tensor> {
-            let values = replaced(&x, rows, batch, skip)?;
-            let tensor = Tensor::from_vec(values, x.dims(), &Device::Cpu);
-            let tensor = tensor.map_err(|e| exec_datafusion_err!("{hook}: {e}"))?;
-            model.logits(input, &mut Replace::new(hook, Some(tensor)))
+        let with = |rows: Option<&[f32]>| {
+            let values = replaced(&x, rows, batch, skip);
+            model.logits(input, &mut Replace::new(hook, Some(values)))
         };
-        score(1, &with(Some(&rows.decoded))?)?;
+        score(1, &with(Some(&rows.decoded))?);
         effect.n += match input {
             Input::Tokens { .. } => {
-                score(2, &with(None)?)?;
+                score(2, &with(None)?);
                 predictions(batch, skip)
             }
             Input::Vectors { .. } => batch.documents.len() as u64,
@@ -138,12 +134,12 @@ pub fn evaluate_model(
 /// Sees the value at one place, and puts another there if it has one.
 struct Replace {
     hook: HookPoint,
-    with: Option<Tensor>,
-    seen: Option<Tensor>,
+    with: Option<Vec<f32>>,
+    seen: Option<Arc<Vec<f32>>>,
 }
 
 impl Replace {
-    fn new(hook: HookPoint, with: Option<Tensor>) -> Self {
+    fn new(hook: HookPoint, with: Option<Vec<f32>>) -> Self {
         Self {
             hook,
             with,
@@ -157,8 +153,13 @@ impl Hooks for Replace {
         hook == self.hook
     }
 
-    fn visit(&mut self, _: HookPoint, value: &Tensor) -> Result<Option<Tensor>> {
-        self.seen = Some(value.clone());
+    fn visit(
+        &mut self,
+        _: HookPoint,
+        values: &Arc<Vec<f32>>,
+        _: &[usize],
+    ) -> Result<Option<Vec<f32>>> {
+        self.seen = Some(Arc::clone(values));
         Ok(self.with.take())
     }
 }
@@ -172,9 +173,8 @@ struct Rows {
 }
 
 impl Rows {
-    fn encode(&mut self, sae: &Sae, x: &Tensor, batch: &ReadBatch, skip: usize) -> Result<()> {
-        let values = values(x)?;
-        let d = values.len() / (batch.documents.len() * batch.seq);
+    fn encode(&mut self, sae: &Sae, x: &[f32], batch: &ReadBatch, skip: usize) -> Result<()> {
+        let d = x.len() / (batch.documents.len() * batch.seq);
         if d != sae.d_in {
             return exec_err!(
                 "vectors of the autoencoder's width, {}, are required, got {d}",
@@ -185,7 +185,7 @@ impl Rows {
         for (place, (_, n_tokens)) in batch.documents.iter().enumerate() {
             let first = place * batch.seq;
             let rows = (first + skip) * d..(first + n_tokens) * d;
-            self.x.extend_from_slice(&values[rows]);
+            self.x.extend_from_slice(&x[rows]);
         }
         sae.encode(&self.x, &mut self.codes);
         sae.decode(&self.codes, &mut self.decoded);
@@ -194,8 +194,8 @@ impl Rows {
 }
 
 /// The values of `x` with others in place of the real rows, or with zeros.
-fn replaced(x: &Tensor, rows: Option<&[f32]>, batch: &ReadBatch, skip: usize) -> Result<Vec<f32>> {
-    let mut values = values(x)?;
+fn replaced(x: &[f32], rows: Option<&[f32]>, batch: &ReadBatch, skip: usize) -> Vec<f32> {
+    let mut values = x.to_vec();
     let d = values.len() / (batch.documents.len() * batch.seq);
     let mut from = 0;
     for (place, (_, n_tokens)) in batch.documents.iter().enumerate() {
@@ -207,14 +207,7 @@ fn replaced(x: &Tensor, rows: Option<&[f32]>, batch: &ReadBatch, skip: usize) ->
         }
         from += out.len();
     }
-    Ok(values)
-}
-
-fn values(tensor: &Tensor) -> Result<Vec<f32>> {
-    tensor
-        .flatten_all()
-        .and_then(|tensor| tensor.to_vec1())
-        .map_err(|e| exec_datafusion_err!("{e}"))
+    values
 }
 
 /// Predictions of a batch: every token but a document's first.
@@ -225,9 +218,8 @@ fn predictions(batch: &ReadBatch, skip: usize) -> u64 {
 
 /// Summed cross-entropy in nats of each token given those before it; the first prediction is from the first token
 /// that is a document's own.
-fn cross_entropy(logits: &Tensor, batch: &ReadBatch, ids: &[u32], skip: usize) -> Result<f64> {
-    let values = values(logits)?;
-    let d_vocab = values.len() / ids.len();
+fn cross_entropy(logits: &[f32], batch: &ReadBatch, ids: &[u32], skip: usize) -> f64 {
+    let d_vocab = logits.len() / ids.len();
     let places = batch
         .documents
         .iter()
@@ -238,25 +230,24 @@ fn cross_entropy(logits: &Tensor, batch: &ReadBatch, ids: &[u32], skip: usize) -
         });
     let places: Vec<usize> = places.collect();
     let loss = |place: &usize| {
-        let row = &values[place * d_vocab..(place + 1) * d_vocab];
+        let row = &logits[place * d_vocab..(place + 1) * d_vocab];
         let max = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         let sum: f64 = row.iter().map(|x| (f64::from(*x) - max).exp()).sum();
         max + sum.ln() - f64::from(row[ids[place + 1] as usize])
     };
     let losses: Vec<f64> = places.par_iter().map(loss).collect();
     // In order, so that the sum does not depend on threads.
-    Ok(losses.into_iter().sum())
+    losses.into_iter().sum()
 }
 
 /// Images whose largest logit is that of their label, the first on ties.
-fn right(logits: &Tensor, batch: &ReadBatch, labels: &[u32]) -> Result<u64> {
-    let values = values(logits)?;
-    let n_classes = values.len() / batch.documents.len();
-    let rows = values.chunks_exact(n_classes).zip(&batch.documents);
+fn right(logits: &[f32], batch: &ReadBatch, labels: &[u32]) -> u64 {
+    let n_classes = logits.len() / batch.documents.len();
+    let rows = logits.chunks_exact(n_classes).zip(&batch.documents);
     let mut right = 0;
     for (row, (document, _)) in rows {
         let best = (0..n_classes).reduce(|a, b| if row[b] > row[a] { b } else { a });
         right += u64::from(best == Some(labels[*document as usize] as usize));
     }
-    Ok(right)
+    right
 }

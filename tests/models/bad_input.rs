@@ -10,7 +10,7 @@ use serde_json::json;
 use tempfile::{TempDir, tempdir};
 
 use crate::support::{Folder, TINY, gpt2, write_tensors};
-use crate::{Probe, assert_close, values};
+use crate::{Probe, assert_close};
 
 fn written(change: impl FnOnce(&mut Folder)) -> TempDir {
     let directory = tempdir().expect("a temporary folder");
@@ -39,12 +39,10 @@ fn logits(loaded: &LoadedModel) -> Vec<f32> {
         ids: &[1, 2, 3, 4, 5, 6],
         seq: 3,
     };
-    values(
-        &loaded
-            .model
-            .logits(input, &mut Probe::default())
-            .expect("a forward pass"),
-    )
+    loaded
+        .model
+        .logits(input, &mut Probe::default())
+        .expect("a forward pass")
 }
 
 fn loaded(change: impl FnOnce(&mut Folder)) -> LoadedModel {

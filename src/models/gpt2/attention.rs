@@ -1,5 +1,7 @@
 //! Causal self-attention, head by head: what the mask hides is not computed unless a hook looks at the scores.
 
+use std::sync::Arc;
+
 use datafusion::error::Result;
 use polysema_kernels::network::attention::causal_softmax;
 use polysema_kernels::network::matmul::{Matrix, Output, Parallelism, multiply};
@@ -31,17 +33,15 @@ impl Attention {
     /// Values mixed by the pattern. `[batch, seq, n_heads d_head]`
     pub(super) fn forward(&self, qkv: &Value, pass: &mut Pass<'_>) -> Result<Value> {
         let (seq, d_head) = (pass.seq, self.d_head);
-        let qkv = qkv.read();
         let mut by_head = pass.buffer(qkv.len() / 3); // [batch, n_heads, seq, d_head]
         let heads = by_head.par_chunks_mut(seq * d_head).enumerate();
         if pass.wants(self.layer, Site::AttnScores) || pass.wants(self.layer, Site::AttnPattern) {
-            let pattern = self.pattern(&qkv, pass)?;
-            let pattern = pattern.read();
+            let pattern = self.pattern(qkv, pass)?;
             heads.for_each(|(i, z)| {
                 let pattern = Matrix::new(&pattern[i * seq * seq..], seq, seq, seq);
                 multiply(
                     pattern,
-                    self.head(&qkv, seq, i).v,
+                    self.head(qkv, seq, i).v,
                     1.0,
                     Output::Replace,
                     z,
@@ -51,12 +51,12 @@ impl Attention {
         } else {
             let scratch = || vec![0.0; QUERIES.min(seq) * seq];
             heads.for_each_init(scratch, |scratch, (i, z)| {
-                self.mix(&self.head(&qkv, seq, i), scratch, z);
+                self.mix(&self.head(qkv, seq, i), scratch, z);
             });
         }
         let z = self.side_by_side(&by_head, pass);
-        pass.recycle(Value::Owned(by_head));
-        Ok(Value::Owned(z))
+        pass.recycle(Arc::new(by_head));
+        Ok(Arc::new(z))
     }
 
     /// The head `i`, counted through the documents.
@@ -122,18 +122,12 @@ impl Attention {
                     Parallelism::None,
                 );
             });
-        let scores =
-            pass.offer_shaped(self.layer, Site::AttnScores, Value::Owned(scores), &dims)?;
-        let scores = scores.read();
-        let mut pattern = pass.buffer(heads * seq * seq);
+        let scores = pass.offer_shaped(self.layer, Site::AttnScores, Arc::new(scores), &dims)?;
+        let mut pattern = Arc::unwrap_or_clone(scores);
         pattern
             .par_chunks_mut(seq * seq)
-            .enumerate()
-            .for_each(|(i, pattern)| {
-                pattern.copy_from_slice(&scores[i * seq * seq..][..seq * seq]);
-                causal_softmax(pattern, seq, 0);
-            });
-        pass.offer_shaped(self.layer, Site::AttnPattern, Value::Owned(pattern), &dims)
+            .for_each(|pattern| causal_softmax(pattern, seq, 0));
+        pass.offer_shaped(self.layer, Site::AttnPattern, Arc::new(pattern), &dims)
     }
 
     /// `[batch, n_heads, seq, d_head]` to `[batch, seq, n_heads d_head]`.

@@ -1,5 +1,7 @@
 //! One block: attention and MLP, each behind a layer norm and added to the residual stream.
 
+use std::sync::Arc;
+
 use datafusion::error::Result;
 use polysema_kernels::network::activation::Activation;
 use polysema_kernels::network::bias;
@@ -49,7 +51,6 @@ impl Norm {
             gamma: &self.gamma,
             beta: &self.beta,
         };
-        let x = x.read();
         let mut scaled = pass.buffer(x.len());
         match normalized.filter(|site| pass.wants(layer, *site)) {
             None => for_rows(&mut scaled, d, |start, rows| {
@@ -66,16 +67,16 @@ impl Norm {
                 for_rows(&mut normalized, d, |start, rows| {
                     layer_norm(&x[start..start + rows.len()], d, self.epsilon, None, rows);
                 });
-                let normalized = pass.offer(layer, site, Value::Owned(normalized), d)?;
-                let seen = normalized.read();
+                let normalized = pass.offer(layer, site, Arc::new(normalized), d)?;
                 for_rows(&mut scaled, d, |start, rows| {
-                    scale_rows(&seen[start..start + rows.len()], affine, rows);
+                    scale_rows(&normalized[start..start + rows.len()], affine, rows);
                 });
+                pass.recycle(normalized);
             }
         }
         match out {
-            Some(site) => pass.offer(layer, site, Value::Owned(scaled), d),
-            None => Ok(Value::Owned(scaled)),
+            Some(site) => pass.offer(layer, site, Arc::new(scaled), d),
+            None => Ok(Arc::new(scaled)),
         }
     }
 }
@@ -100,13 +101,12 @@ impl Block {
             .ln1
             .forward(layer, [None, Some(Site::Ln1Out)], resid, pass)?;
         let mut qkv = pass.buffer(3 * pass.batch * pass.seq * d);
-        self.attn_in
-            .multiply(&x.read(), d, Output::Replace, &mut qkv);
+        self.attn_in.multiply(&x, d, Output::Replace, &mut qkv);
         pass.recycle(x);
         for_rows(&mut qkv, 3 * d, |_, rows| {
             bias::add_bias(&self.attn_in.bias, rows)
         });
-        let qkv = pass.offer(layer, Site::AttnQkv, Value::Owned(qkv), 3 * d)?;
+        let qkv = pass.offer(layer, Site::AttnQkv, Arc::new(qkv), 3 * d)?;
         let shape = Attention {
             layer,
             n_heads: self.n_heads,
@@ -125,22 +125,18 @@ impl Block {
         let x = self.ln2.forward(layer, sites, resid, pass)?;
         let mut pre = pass.buffer(pass.batch * pass.seq * d_mlp);
         self.mlp_in
-            .multiply(&x.read(), self.d_model, Output::Replace, &mut pre);
+            .multiply(&x, self.d_model, Output::Replace, &mut pre);
         pass.recycle(x);
         let bias = &self.mlp_in.bias;
         if !pass.wants(layer, Site::MlpPre) {
             for_rows(&mut pre, d_mlp, |_, rows| self.activation.apply(bias, rows));
-            return pass.offer(layer, Site::MlpPost, Value::Owned(pre), d_mlp);
+            return pass.offer(layer, Site::MlpPost, Arc::new(pre), d_mlp);
         }
         for_rows(&mut pre, d_mlp, |_, rows| bias::add_bias(bias, rows));
-        let pre = pass.offer(layer, Site::MlpPre, Value::Owned(pre), d_mlp)?;
-        let seen = pre.read();
-        let mut post = pass.buffer(seen.len());
-        for_rows(&mut post, d_mlp, |start, rows| {
-            rows.copy_from_slice(&seen[start..start + rows.len()]);
-            self.activation.apply(&[], rows);
-        });
-        pass.offer(layer, Site::MlpPost, Value::Owned(post), d_mlp)
+        let pre = pass.offer(layer, Site::MlpPre, Arc::new(pre), d_mlp)?;
+        let mut post = Arc::unwrap_or_clone(pre);
+        for_rows(&mut post, d_mlp, |_, rows| self.activation.apply(&[], rows));
+        pass.offer(layer, Site::MlpPost, Arc::new(post), d_mlp)
     }
 
     /// The residual stream with `x W + b` added; the sum itself is only made where a hook wants it.
@@ -155,26 +151,27 @@ impl Block {
     ) -> Result<Value> {
         let d = self.d_model;
         if pass.wants(self.layer, site) {
-            let mut out = pass.buffer(resid.read().len());
-            linear.multiply(&x.read(), d_in, Output::Replace, &mut out);
+            let mut out = pass.buffer(resid.len());
+            linear.multiply(&x, d_in, Output::Replace, &mut out);
+            pass.recycle(x);
             for_rows(&mut out, d, |_, rows| bias::add_bias(&linear.bias, rows));
-            let out = pass.offer(self.layer, site, Value::Owned(out), d)?;
-            let (before, added) = (resid.read(), out.read());
-            let mut sum = pass.buffer(before.len());
+            let out = pass.offer(self.layer, site, Arc::new(out), d)?;
+            let mut sum = pass.buffer(resid.len());
             for_rows(&mut sum, d, |start, rows| {
                 let end = start + rows.len();
-                bias::add(&before[start..end], &added[start..end], rows);
+                bias::add(&resid[start..end], &out[start..end], rows);
             });
-            return Ok(Value::Owned(sum));
+            pass.recycle(resid);
+            pass.recycle(out);
+            return Ok(Arc::new(sum));
         }
-        let mut sum = match resid {
-            Value::Owned(mut resid) => {
+        let mut sum = match Arc::try_unwrap(resid) {
+            Ok(mut resid) => {
                 for_rows(&mut resid, d, |_, rows| bias::add_bias(&linear.bias, rows));
                 resid
             }
-            // A hook may have kept it.
-            Value::Shared(_) => {
-                let resid = resid.read();
+            // A hook has kept it.
+            Err(resid) => {
                 let mut sum = pass.buffer(resid.len());
                 for_rows(&mut sum, d, |start, rows| {
                     bias::with_bias(&resid[start..start + rows.len()], &linear.bias, rows);
@@ -182,9 +179,9 @@ impl Block {
                 sum
             }
         };
-        linear.multiply(&x.read(), d_in, Output::Accumulate, &mut sum);
+        linear.multiply(&x, d_in, Output::Accumulate, &mut sum);
         pass.recycle(x);
-        Ok(Value::Owned(sum))
+        Ok(Arc::new(sum))
     }
 
     /// Weights of the block's neurons, `docs/definitions.md` section 1.
