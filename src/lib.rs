@@ -19,5 +19,6 @@ pub mod runs;
 pub mod saes;
 pub mod session;
 pub mod settings;
+#[cfg(feature = "shell")]
 pub mod shell;
 pub mod store;

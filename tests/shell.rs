@@ -499,3 +499,51 @@ fn reports_and_views(shell: &Shell) {
     let said = shell.run(&["--format", "csv", "-c", "\\d"]);
     assert!(said.out.contains("layer_summary"), "{said:?}");
 }
+
+/// What is too deep is refused in words; the process used to end with a stack overflow.
+#[test]
+fn deep_statements_are_refused() {
+    let shell = Shell::new();
+    let chain = |what: &str, n: usize, by: &str| vec![what; n].join(by);
+    let one = "FROM (VALUES (1)) t(x)";
+    for (i, statement) in [
+        format!("SELECT {}", chain("1", 10_000, "+")),
+        format!("SELECT {} {one}", chain("x", 10_000, "+")),
+        format!("SELECT {} {one}", chain("x = 1", 10_000, " OR ")),
+        chain("SELECT 1", 5_000, " UNION ALL "),
+        format!("SELECT {}1{}", "(".repeat(10_000), ")".repeat(10_000)),
+        format!("{}1{}", "SELECT (".repeat(10_000), ")".repeat(10_000)),
+        format!(
+            "SELECT {}1 {}",
+            "CASE WHEN 1 = 1 THEN ".repeat(10_000),
+            "END ".repeat(10_000)
+        ),
+        format!("SELECT {}true", "NOT ".repeat(10_000)),
+        format!("SELECT {}1", "- ".repeat(10_000)),
+        format!("SELECT x{} {one}", "::INT".repeat(10_000)),
+        format!("SELECT x{} {one}", "[1]".repeat(10_000)),
+        format!("SELECT {}1{}", "abs(".repeat(10_000), ")".repeat(10_000)),
+        format!("SELECT {}1{}", "[".repeat(10_000), "]".repeat(10_000)),
+        format!(
+            "SELECT 1 {one} {}",
+            "CROSS JOIN (VALUES (1)) u(y) ".repeat(10_000)
+        ),
+        format!("SELECT x{} {one}", " IS NULL".repeat(10_000)),
+    ]
+    .iter()
+    .enumerate()
+    {
+        shell.write("deep.sql", statement);
+        let said = shell.run(&["-f", "deep.sql"]);
+        assert_eq!(said.code, Some(1), "statement {i}: {}", said.err);
+        let word = ["required", "recursion limit"].map(|word| said.err.contains(word));
+        assert!(word.contains(&true), "statement {i}: {}", said.err);
+    }
+    // Wide ones are taken.
+    let (rows, list) = (chain("(1)", 10_000, ","), chain("1", 10_000, ","));
+    let wide = format!("SELECT count(*) AS n FROM (VALUES {rows}) t(x) WHERE x IN ({list})");
+    shell.write("wide.sql", &wide);
+    shell
+        .run(&["--format", "csv", "-f", "wide.sql"])
+        .prints("n\n10000\n");
+}

@@ -16,9 +16,10 @@ use super::images::{Images, are_images};
 use super::options::{BATCH_SIZE, BOS, COLUMN, check_tokens, check_vectors};
 use super::text::Corpus;
 use super::tokenize::tokenize;
+use crate::files::loaded::{Held, Loaded};
 use crate::files::scratch::Scratch;
 use crate::files::spool::Spool;
-use crate::models::{HookPoint, Hooks, Input, LoadedModel, Model, load};
+use crate::models::{HookPoint, Hooks, Input, LoadedModel, Model, loaded};
 use crate::options::{Options, Word};
 
 /// Tokens of a block of texts. Chosen: 512 documents of 128 tokens.
@@ -52,7 +53,7 @@ pub struct ActivationBatch<'a> {
 
 /// A model and the documents of a corpus it reads.
 pub struct CorpusReader {
-    loaded: LoadedModel,
+    loaded: Arc<Held<LoadedModel>>,
     corpus_hash: String,
     batch_size: usize,
     bos: bool,
@@ -78,16 +79,27 @@ impl CorpusReader {
         options: &Options,
         tick: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Self> {
+        let model = loaded(&Loaded::default(), model)?;
+        Self::over(model, corpus, options, tick)
+    }
+
+    /// As [`CorpusReader::open`], for a model in memory.
+    pub fn over(
+        model: Arc<Held<LoadedModel>>,
+        corpus: &Path,
+        options: &Options,
+        tick: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Self> {
         let scratch = Scratch::new()?;
         let target = Target::Scratch(scratch.path());
-        let mut reader = Self::read(load(model)?, corpus, options, target, &mut |_, _| tick())?;
+        let mut reader = Self::read(model, corpus, options, target, &mut |_, _| tick())?;
         reader._scratch = Some(scratch);
         Ok(reader)
     }
 
     /// As [`CorpusReader::open`], with a say in where the documents go.
     pub(crate) fn read(
-        loaded: LoadedModel,
+        loaded: Arc<Held<LoadedModel>>,
         corpus: &Path,
         options: &Options,
         mut target: Target<'_>,

@@ -7,6 +7,7 @@ mod error;
 pub(crate) mod faults;
 pub mod generations;
 pub mod idx;
+pub mod loaded;
 pub mod pickle;
 pub mod scratch;
 pub mod spool;

@@ -8,7 +8,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::Result;
 use polysema_udfs::calls::FunctionDoc;
 
-use crate::jobs::{Job, JobContext};
+use crate::jobs::{Course, Job, JobContext};
 use crate::policy::Access;
 
 /// Its columns, for the documents of functions.
@@ -58,6 +58,7 @@ pub(super) fn removal(
         detail: format!("name={name}"),
         schema: removed_schema(),
         needs: &[Access::RunJobs],
+        course: Course::Attached,
         input: None,
         work: Arc::new(work),
     })

@@ -17,7 +17,7 @@ use crate::options::Options;
 use crate::saes::{
     HOOK, MOVED_CORPUS, MOVED_MODEL, OF_LAYERS, Places, VECTORS, Vectors, layer_vectors,
 };
-use crate::store::{LayerRow, Run, Store};
+use crate::store::{LayerRow, Run, Store, StoreCatalog};
 
 /// Kind of such an argument.
 pub const LAYER_OR_ROWS: &str = "layer number or name, table, or (SELECT ...)";
@@ -59,13 +59,8 @@ impl Written {
     /// What it means now.
     ///
     /// Errors (planning): neither a layer of the current run nor a table; the layers are listed.
-    pub async fn resolve(
-        &self,
-        function: &'static str,
-        state: &dyn Session,
-        store: &Store,
-    ) -> Result<Resolved> {
-        let run = current_run(state, store);
+    pub async fn resolve(&self, function: &'static str, state: &dyn Session) -> Result<Resolved> {
+        let run = current_run(state)?;
         let layers = match &run {
             Some(run) => run.layers().map_err(named(function))?,
             None => vec![],
@@ -178,10 +173,13 @@ impl Place {
 }
 
 /// The run that unqualified names mean, if one is selected.
-pub fn current_run(state: &dyn Session, store: &Store) -> Option<Arc<Run>> {
-    store
-        .run(&state.config_options().catalog.default_schema)
-        .ok()
+///
+/// Errors: it is missing or damaged.
+pub fn current_run(state: &dyn Session) -> Result<Option<Arc<Run>>> {
+    match StoreCatalog::of(state) {
+        Some(catalog) => catalog.run_of(&state.config_options().catalog.default_schema),
+        None => Ok(None),
+    }
 }
 
 impl Resolved {

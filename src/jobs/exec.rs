@@ -63,6 +63,10 @@ impl JobExec {
         }
     }
 
+    pub(super) fn job(&self) -> &Job {
+        &self.job
+    }
+
     fn row_schema(&self) -> SchemaRef {
         Arc::clone(self.properties.equivalence_properties().schema())
     }

@@ -17,11 +17,13 @@ mod records;
 mod rows;
 mod table;
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::tree_node::TreeNode;
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableType};
 use datafusion::physical_plan::ExecutionPlan;
@@ -131,4 +133,12 @@ impl TableProvider for Job {
     }
 
     scan_by_plan!(Job);
+}
+
+/// Whether a plan has a job that changes the store.
+pub fn changes_the_store(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
+    plan.exists(|node| {
+        let job = (node.as_ref() as &dyn Any).downcast_ref::<JobExec>();
+        Ok(job.is_some_and(|job| job.job().needs.contains(&Access::RunJobs)))
+    })
 }

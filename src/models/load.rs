@@ -1,15 +1,17 @@
-//! From a folder on disk to a model: which architecture, which tokenizer, which hash; and the pool they compute on.
+//! From a folder on disk to a model: which architecture, which tokenizer, which hash.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use serde_json::Value;
 
 use super::config::Config;
 use super::error::invalid;
 use super::weights::{Weights, read_hashed};
 use super::{Model, Tokenizer, gpt2, mlp};
+use crate::files::file_error;
+use crate::files::loaded::{Held, Loaded, identity};
 
 /// Builds a model from its configuration and weights.
 type Build = fn(&Config, Weights) -> Result<Arc<dyn Model>>;
@@ -27,6 +29,44 @@ pub struct LoadedModel {
     pub hash: String,
     /// Where it was read.
     pub folder: PathBuf,
+    /// Bytes of its weights in memory.
+    pub bytes: usize,
+}
+
+/// As [`load`], from memory if none of the model's files was written since it was read.
+pub fn loaded(memory: &Loaded, folder: &Path) -> Result<Arc<Held<LoadedModel>>> {
+    let read = || {
+        let model = load(folder)?;
+        let bytes = model.bytes;
+        Ok((model, bytes))
+    };
+    match known_by(folder) {
+        Ok((key, bytes)) => memory.get(&key, usize::try_from(bytes).unwrap_or(usize::MAX), read),
+        // Reading it says what is missing.
+        Err(error) => read().and_then(|_| Err(file_error("read", folder, error))),
+    }
+}
+
+/// The identity of the files a model may be made of, and their bytes.
+fn known_by(folder: &Path) -> std::io::Result<(String, u64)> {
+    let mut files = vec![folder.to_path_buf()];
+    if folder.is_dir() {
+        let entries: std::io::Result<Vec<_>> = std::fs::read_dir(folder)?.collect();
+        let paths = entries?.into_iter().map(|entry| entry.path());
+        let is_part = |path: &PathBuf| {
+            let kind = path.extension();
+            kind.is_some_and(|e| e == "json" || e == "safetensors") && path.is_file()
+        };
+        files = paths.filter(is_part).collect();
+        files.sort();
+    }
+    let (mut key, mut bytes) = ("model".to_string(), 0);
+    for file in &files {
+        let (file, size) = identity(file)?;
+        key += &format!(" {file}");
+        bytes += size;
+    }
+    Ok((key, bytes))
 }
 
 /// Loads a Hugging Face folder (`config.json`, weights in safetensors, `tokenizer.json` if it has one), or a bare
@@ -47,6 +87,7 @@ pub fn load(folder: &Path) -> Result<LoadedModel> {
         let config = read_config(&folder.join("config.json"), &mut hasher)?;
         (config, Weights::read_folder(folder, &mut hasher)?)
     };
+    let bytes = weights.bytes();
     let model = architecture(&config)?(&config, weights)?;
     let path = folder.join("tokenizer.json");
     let tokenizer = if !bare && path.exists() {
@@ -63,6 +104,7 @@ pub fn load(folder: &Path) -> Result<LoadedModel> {
         tokenizer,
         hash,
         folder: folder.to_path_buf(),
+        bytes,
     })
 }
 
@@ -90,29 +132,4 @@ fn architecture(config: &Config) -> Result<Build> {
         Some((_, build)) => Ok(*build),
         None => Err(config.invalid(format!("a model_type of {known} is required, got {name}"))),
     }
-}
-
-/// Threads that compute forward passes.
-pub fn threads() -> usize {
-    rayon::current_num_threads()
-}
-
-/// Fixes the number of threads that compute. Once per process and before the first computation; later only the
-/// same number is accepted.
-pub fn set_threads(threads: usize) -> Result<()> {
-    if threads == 0 {
-        return Err(DataFusionError::Plan(
-            "polysema.threads: at least 1 is required, got 0".into(),
-        ));
-    }
-    let fixed = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build_global();
-    if fixed.is_err() && rayon::current_num_threads() != threads {
-        return Err(DataFusionError::Plan(format!(
-            "polysema.threads: the pool has {} threads since the first computation, got {threads}",
-            rayon::current_num_threads()
-        )));
-    }
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Networks with named hook points. What ingest knows of an architecture is the trait [`Model`].
 //!
 //! Threads: every product, row kernel and tokenizer here runs on rayon's global pool, the same one candle and `gemm`
-//! use, so its size ([`set_threads`]) is the number of cores that compute. A forward pass is called from one thread,
+//! use, so its size is the number of cores that compute. A forward pass is called from one thread,
 //! which waits for the pool. The query engine's tokio workers do not compute while a pass runs; they wait for it.
 //!
 //! An architecture is one file beside this one and one line in `load.rs`.
@@ -19,7 +19,7 @@ mod weights;
 
 pub use classifier::ClassifierTrainer;
 pub use hooks::{HookPoint, Hooks, Site};
-pub use load::{LoadedModel, load, set_threads, threads};
+pub use load::{LoadedModel, load, loaded};
 pub use mlp::neuron_activations;
 pub use tokenizer::Tokenizer;
 

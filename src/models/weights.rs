@@ -44,6 +44,12 @@ struct Index {
 }
 
 impl Weights {
+    /// Bytes of all tensors as float32.
+    pub(super) fn bytes(&self) -> usize {
+        let tensors = self.tensors.values();
+        tensors.map(|(_, tensor)| 4 * tensor.elem_count()).sum()
+    }
+
     /// Reads `model.safetensors`, or the shards its index names.
     pub(super) fn read_folder(folder: &Path, hasher: &mut blake3::Hasher) -> Result<Self> {
         let single = folder.join(SINGLE);

@@ -20,7 +20,7 @@ use super::progress::{Progress, Reporter};
 use super::write;
 use crate::corpus::{CorpusReader, Target, check_lengths};
 use crate::jobs::JobContext;
-use crate::models::{LayerNorm, Model, load};
+use crate::models::{LayerNorm, Model, loaded};
 use crate::options::{Options, Word};
 use crate::store::{RunManifest, Source, Store, Versions};
 
@@ -61,12 +61,12 @@ pub fn ingest(
     let message = format!("reading {}", request.corpus.display());
     report.begin("tokenize", None, message)?;
     let model_path = store.resolve_model(&request.model)?;
-    let loaded = load(&model_path)?;
-    check_effect(options, loaded.model.as_ref())?;
+    let model = loaded(store.loaded(), &model_path)?;
+    check_effect(options, model.model.as_ref())?;
     // What cannot be written down is refused before the work.
     let (model_source, corpus_source) = (model_path.source("")?, Source::of(&request.corpus, "")?);
     let mut reader = CorpusReader::read(
-        loaded,
+        model,
         &request.corpus,
         options,
         Target::Run(&mut run),

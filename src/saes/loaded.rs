@@ -1,13 +1,13 @@
-//! Sparse autoencoders of a store in memory, each read once until it is replaced.
+//! Sparse autoencoders of a store, in memory while they are used and as long after as there is room.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use datafusion::common::plan_err;
 use datafusion::error::Result;
 use polysema_kernels::sae::Sae;
 
 use super::weights;
+use crate::files::loaded::Held;
 use crate::store::{Store, StoredSae};
 
 /// One of them with what is known of it.
@@ -23,16 +23,12 @@ pub struct LoadedSae {
 #[derive(Debug)]
 pub struct SaeLibrary {
     store: Arc<Store>,
-    loaded: Mutex<HashMap<String, Arc<LoadedSae>>>,
 }
 
 impl SaeLibrary {
     /// Those of a store, none of them read yet.
     pub fn new(store: Arc<Store>) -> Self {
-        Self {
-            store,
-            loaded: Mutex::default(),
-        }
+        Self { store }
     }
 
     /// The store they are in.
@@ -56,20 +52,18 @@ impl SaeLibrary {
         }
     }
 
-    /// The one of this name as it is now.
-    pub fn get(&self, name: &str) -> Result<Arc<LoadedSae>> {
+    /// The one of this name as it is now. It blocks while the weights are read.
+    pub fn get(&self, name: &str) -> Result<Arc<Held<LoadedSae>>> {
         let stored = self.store.sae(name)?;
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = loaded.get(name)
-            && found.stored == stored
-        {
-            return Ok(Arc::clone(found));
-        }
-        let sae = weights::load(&stored)?;
-        // In memory it needs no file any more, which may be in the way of who replaces the run.
-        let stored = stored.let_go();
-        let found = Arc::new(LoadedSae { stored, sae });
-        loaded.insert(name.to_string(), Arc::clone(&found));
-        Ok(found)
+        let facts = &stored.manifest;
+        let key = format!("sae {} {facts:?}", stored.hash());
+        // Encoder, decoder and what the variants have for each latent.
+        let bytes = 4 * (facts.d_sae * (2 * facts.d_in + 4) + facts.d_in);
+        self.store.loaded().get(&key, bytes, || {
+            let sae = weights::load(&stored)?;
+            // In memory it needs no file any more, which may be in the way of who replaces the run.
+            let stored = stored.let_go();
+            Ok((LoadedSae { stored, sae }, bytes))
+        })
     }
 }

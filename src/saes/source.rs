@@ -11,7 +11,7 @@ use crate::corpus::{
     BOS, CONTEXT, CORPUS, CorpusReader, MAX_DOCUMENTS, ModelVectors, SPLIT, Split,
 };
 use crate::jobs::JobContext;
-use crate::models::{HookPoint, Site};
+use crate::models::{HookPoint, Site, loaded};
 use crate::options::Options;
 use crate::store::{LayerRow, RunManifest, SaeManifest, Store};
 
@@ -83,7 +83,8 @@ fn open(
             );
         }
     }
-    let reader = CorpusReader::open(&model, &corpus, options, &mut || context.tick())?;
+    let loaded = loaded(store.loaded(), &model)?;
+    let reader = CorpusReader::over(loaded, &corpus, options, &mut || context.tick())?;
     if reader.model_hash() != facts.model.hash {
         return exec_err!(
             "the model that run '{}' was made with is required in {}, got another one",
@@ -168,7 +169,8 @@ pub fn sae_reader(
     if let (Some(model), Some(hook), Some(corpus)) = (&other.model, other.hook, &other.corpus) {
         let options = other.over(as_trained(sae));
         let model = store.resolve_model(model.as_ref())?;
-        let reader = CorpusReader::open(&model, corpus, &options, &mut || context.tick());
+        let loaded = loaded(store.loaded(), &model)?;
+        let reader = CorpusReader::over(loaded, corpus, &options, &mut || context.tick());
         return Ok((reader?, hook));
     }
     let (Some(run), Some(hook), None) = (&sae.run, &sae.hook, other.hook) else {

@@ -1,88 +1,72 @@
-//! One open store and the SQL context over it: what every front end talks to.
+//! SQL over one open store. An [`Engine`] holds what sessions share; a [`Session`] has settings, a run and tables of its
+//! own, and gives a statement its meaning: [`Session::plan`] says what it is, [`Session::execute`] runs it.
 
+mod blocking;
+mod bound;
+mod catalogs;
+mod depth;
+mod engine;
+mod guard;
+mod large_stack;
+mod memory;
+mod missing;
+mod planner;
+mod selection;
 mod shared_vectors;
 mod statement;
 mod unknown_functions;
 mod views;
+mod whole_files;
 mod yielding_joins;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::catalog::MemTable;
+use datafusion::catalog::CatalogProvider;
 use datafusion::common::config::ExtensionOptions;
-use datafusion::common::{plan_datafusion_err, plan_err};
-use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::SendableRecordBatchStream;
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::logical_expr::{LogicalPlan, SetVariable, Statement};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{ScalarValue, TableReference, plan_err};
+use datafusion::error::Result;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{DdlStatement, LogicalPlan, SetVariable, Statement, TableType};
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
-use datafusion::sql::parser::Statement as Parsed;
-use datafusion::sql::sqlparser::ast;
 use polysema_udfs::arrow::cache::SessionCache;
 use polysema_udfs::arrow::layers::SessionLayers;
 use polysema_udfs::arrow::tables::MissingTableAdvice;
-use polysema_udfs::calls::Function;
 use polysema_udfs::calls::settings::PolysemaOptions;
 use polysema_udfs::per_neuron::ClusterOptions;
 
-use crate::functions;
-use crate::jobs::{Jobs, JobsTable, Left, to_the_end};
+pub use engine::{Engine, EngineOptions, FunctionEntry};
+
+use crate::jobs::{Jobs, JobsTable, Left, changes_the_store, to_the_end};
+use crate::policy::{Access, Policy};
 use crate::settings;
-use crate::store::{RunCache, RunLayers, Store, StoreCatalog, Table};
+use crate::store::{PUBLIC, Run, RunCache, RunLayers, Store, StoreCatalog};
+use blocking::blocking;
+use bound::bind;
+use catalogs::{CATALOG, StatementCatalogs, runs_of};
+use guard::GuardedRegistry;
+use large_stack::on_large_stack;
+use missing::{calls, missing_table};
+use planner::EnginePlanner;
+use selection::Selection;
 use shared_vectors::SharedVectors;
 use unknown_functions::UnknownFunctions;
+use views::SqlViews;
+use whole_files::WholeFiles;
 use yielding_joins::YieldingJoins;
 
-/// The one catalog.
-const CATALOG: &str = "polysema";
-/// The schema that unqualified names mean while no run is selected.
-const NO_RUN: &str = "public";
-
-/// What a session is opened with.
+/// What a session of an engine of its own is opened with.
 #[derive(Debug, Clone)]
 pub struct SessionOptions {
     /// Folder of the store.
     pub store: PathBuf,
     /// Most bytes the operators may hold; unlimited when absent.
     pub memory_limit: Option<usize>,
-}
-
-/// A function as `SHOW FUNCTIONS`, `\df` and completion show it.
-#[derive(Debug, Clone)]
-pub struct FunctionEntry {
-    /// SQL name.
-    pub name: String,
-    /// Chapter of the catalogue.
-    pub chapter: String,
-    /// `scalar`, `aggregate` or `table`.
-    pub kind: &'static str,
-    /// Call syntax.
-    pub signature: String,
-    /// One line.
-    pub summary: String,
-    /// The whole documentation.
-    pub documentation: String,
-    /// Names of its options.
-    pub options: Vec<&'static str>,
-}
-
-impl From<&Function> for FunctionEntry {
-    fn from(function: &Function) -> Self {
-        let doc = function.doc;
-        Self {
-            name: doc.name.to_string(),
-            chapter: doc.chapter.to_string(),
-            kind: function.kind(),
-            signature: doc.signature(),
-            summary: doc.summary.to_string(),
-            documentation: doc.text(),
-            options: doc.options.iter().map(|option| option.name).collect(),
-        }
-    }
 }
 
 /// A table as `\d` shows it.
@@ -96,73 +80,99 @@ pub struct TableEntry {
     pub kind: String,
 }
 
-/// SQL over one store.
+/// SQL over one store, for one user.
+///
+/// The context underneath understands the same tables, views and functions and obeys the same policy on files, jobs and
+/// tables; `CALL`, the column name `cluster`, what may be SET and one state of each run are of [`Session::plan`] and
+/// [`Session::execute`].
 pub struct Session {
+    engine: Arc<Engine>,
     context: SessionContext,
-    store: Arc<Store>,
     catalog: Arc<StoreCatalog>,
-    functions: Vec<Function>,
-    jobs: Arc<Jobs>,
+    selection: Arc<Selection>,
+    policy: Arc<Policy>,
     unsaid: Arc<Left>,
 }
 
+impl Engine {
+    /// A session that may do what `policy` says, with settings, a run and tables of its own.
+    pub fn session(self: &Arc<Self>, policy: Policy) -> Result<Session> {
+        Session::new(Arc::clone(self), policy)
+    }
+}
+
 impl Session {
-    /// Opens the store and registers its tables and every function.
+    /// A session of an engine of its own, which may do everything.
     ///
     /// Errors: the store was written by an incompatible version.
     pub async fn open(options: SessionOptions) -> Result<Self> {
-        let store = Arc::new(Store::open(&options.store)?);
+        let engine = Engine::open(&EngineOptions {
+            store: options.store,
+            memory_limit: options.memory_limit,
+            loaded_limit: None,
+        })?;
+        engine.session(Policy::everything())
+    }
+
+    fn new(engine: Arc<Engine>, policy: Policy) -> Result<Self> {
+        let policy = Arc::new(policy);
         let config = SessionConfig::new()
             .with_information_schema(true)
             .with_create_default_catalog_and_schema(false)
-            .with_default_catalog_and_schema(CATALOG, NO_RUN)
+            .with_default_catalog_and_schema(CATALOG, PUBLIC)
             .with_option_extension(settings::defaults())
+            .with_extension(Arc::clone(&policy))
             .with_extension(Arc::new(SessionCache(Arc::new(RunCache))))
             .with_extension(Arc::new(SessionLayers(Arc::new(RunLayers))))
-            .with_extension(Arc::new(MissingTableAdvice(choose_run)));
-        let mut runtime = RuntimeEnvBuilder::new();
-        if let Some(bytes) = options.memory_limit {
-            runtime = runtime.with_memory_limit(bytes, 1.0);
-        }
+            .with_extension(Arc::new(MissingTableAdvice(choose_run)))
+            .with_extension(Arc::clone(engine.jobs()));
+        let shared = engine.runtime();
+        let files = Arc::clone(&shared.object_store_registry);
+        let runtime = RuntimeEnv {
+            object_store_registry: Arc::new(GuardedRegistry::new(files, Arc::clone(&policy))),
+            ..shared.clone()
+        };
         let state = SessionStateBuilder::new()
             .with_config(config)
-            .with_runtime_env(runtime.build_arc()?)
+            .with_runtime_env(Arc::new(runtime))
             .with_default_features()
+            .with_query_planner(Arc::new(EnginePlanner))
             .with_physical_optimizer_rule(Arc::new(SharedVectors))
             .with_physical_optimizer_rule(Arc::new(YieldingJoins))
+            .with_physical_optimizer_rule(Arc::new(WholeFiles))
             .build();
         let context = SessionContext::new_with_state(state);
-        let mut functions = polysema_udfs::catalog::functions();
-        let jobs = Arc::new(Jobs::new(store.root()));
-        functions.extend(functions::functions(&store));
-        polysema_udfs::catalog::register(&context, &functions)?;
-        let tables = functions
-            .iter()
-            .filter(|function| function.kind() == "table");
+        polysema_udfs::catalog::register(&context, engine.implementations())?;
+        let functions = engine.implementations().iter();
+        let tables = functions.filter(|function| function.kind() == "table");
         let names = tables.map(|function| function.doc.name).collect();
         context.register_relation_planner(Arc::new(UnknownFunctions::new(&context, names)))?;
-        let catalog = Arc::new(StoreCatalog::new(Arc::clone(&store)));
-        catalog.add_info_table("jobs", Arc::new(JobsTable::new(Arc::clone(&jobs))))?;
-        catalog.add_info_table("functions", Arc::new(function_table(&functions)?))?;
+        let selection = Arc::new(Selection::new(Arc::clone(engine.store())));
+        let catalog = Arc::new(StoreCatalog::of_session(
+            Arc::clone(engine.store()),
+            Some(Arc::new(SqlViews {
+                state: context.state(),
+            })),
+            Arc::clone(&policy),
+            Some(Arc::clone(&selection) as _),
+        ));
+        catalog.add_info_table("jobs", Arc::new(JobsTable::new(Arc::clone(engine.jobs()))))?;
+        catalog.add_info_table("functions", Arc::clone(engine.function_table()) as _)?;
         context.register_catalog(CATALOG, Arc::clone(&catalog) as _);
+        selection.follow(&context);
         Ok(Self {
+            engine,
             context,
-            store,
             catalog,
-            functions,
-            jobs,
+            selection,
+            policy,
             unsaid: Arc::default(),
         })
     }
 
-    /// The jobs of the store.
-    pub fn jobs(&self) -> &Arc<Jobs> {
-        &self.jobs
-    }
-
-    /// What a statement whose rows were not read to their end would have said of a job of its own, once.
-    pub fn unsaid(&self) -> Option<String> {
-        self.unsaid.take()
+    /// The engine it is of.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
     }
 
     /// The DataFusion context underneath.
@@ -172,115 +182,155 @@ impl Session {
 
     /// The store.
     pub fn store(&self) -> &Arc<Store> {
-        &self.store
+        self.engine.store()
     }
 
-    /// Plans one statement; rows stream when polled; dropping the stream cancels the work.
+    /// The jobs of the store.
+    pub fn jobs(&self) -> &Arc<Jobs> {
+        self.engine.jobs()
+    }
+
+    /// What a statement whose rows were not read to their end would have said of a job of its own, once.
+    pub fn unsaid(&self) -> Option<String> {
+        self.unsaid.take()
+    }
+
+    /// What it may do.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// One statement as a plan, which has the columns of its rows and the types of its parameters.
     ///
-    /// `CALL f(..)` is `SELECT * FROM f(..)`.
-    pub async fn query(&self, statement: &str) -> Result<SendableRecordBatchStream> {
-        self.select_run()?;
-        let state = self.context.state();
-        views::plan_named(&state, &self.catalog, statement).await?;
-        let dialect = state.config().options().sql_parser.dialect;
-        let mut parsed = statement::parse(&state, statement, &dialect)?;
-        if let Parsed::Statement(inner) = &parsed
-            && let ast::Statement::Call(call) = inner.as_ref()
-        {
-            parsed = state.sql_to_statement(&format!("SELECT * FROM {call}"), &dialect)?;
-        }
-        let mut plan = match state.statement_to_plan(parsed).await {
-            Ok(plan) => plan,
-            Err(error) => return Err(self.missing_table(&error).unwrap_or(error)),
+    /// The tables it names are those of the run selected now, also when it is executed later. Nothing is run.
+    pub async fn plan(&self, statement: &str) -> Result<LogicalPlan> {
+        Ok(self.planned(statement).await?.1)
+    }
+
+    /// Runs a plan, its parameters replaced by values; rows stream when polled, and dropping the stream cancels the
+    /// work.
+    ///
+    /// Errors: the session's policy forbids what it does; a setting has no such value.
+    pub async fn execute(
+        &self,
+        plan: LogicalPlan,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<SendableRecordBatchStream> {
+        let plan = match parameters.is_empty() {
+            true => plan,
+            false => plan.with_param_values(parameters)?,
         };
-        if let LogicalPlan::Statement(Statement::ResetVariable(reset)) = &plan
-            && let Some(set) = to_default(&reset.variable)
-        {
-            plan = LogicalPlan::Statement(Statement::SetVariable(set));
+        let context = self.statement(runs_of(&plan)?).await?;
+        // It may be deep: nothing is known of its text.
+        self.run(&context, plan, true).await
+    }
+
+    /// Plans one statement and runs it, all of it on one state of each run.
+    pub async fn query(&self, statement: &str) -> Result<SendableRecordBatchStream> {
+        let (context, plan) = self.planned(statement).await?;
+        self.run(&context, plan, statement::is_deep(statement))
+            .await
+    }
+
+    /// What a statement means, and the context it means it in.
+    async fn planned(&self, statement: &str) -> Result<(SessionContext, LogicalPlan)> {
+        let context = self.statement(vec![]).await?;
+        let (state, text) = (context.state(), statement.to_string());
+        let plan = match statement::is_deep(statement) {
+            true => on_large_stack(async move { plan(&state, &text).await }).await?,
+            false => plan(&state, &text).await?,
+        };
+        Ok((context, plan))
+    }
+
+    /// A context for one statement: the session's, with one state of each run, that of `runs` for those, and
+    /// unqualified names meaning the tables of the run that is selected now.
+    async fn statement(&self, runs: Vec<Arc<Run>>) -> Result<SessionContext> {
+        let selection = Arc::clone(&self.selection);
+        let schema = blocking(move || selection.schema()).await??;
+        let mut state = self.context.state();
+        let catalogs = Arc::clone(state.catalog_list());
+        let catalogs = StatementCatalogs::new(catalogs, self.catalog.of_statement(runs));
+        state.register_catalog_list(Arc::new(catalogs));
+        state.config_mut().options_mut().catalog.default_schema = schema;
+        Ok(SessionContext::new_with_state(state))
+    }
+
+    async fn run(
+        &self,
+        context: &SessionContext,
+        plan: LogicalPlan,
+        is_deep: bool,
+    ) -> Result<SendableRecordBatchStream> {
+        let plan = match plan {
+            LogicalPlan::Statement(Statement::ResetVariable(reset)) => {
+                self.policy.require_setting(&reset.variable)?;
+                match to_default(&reset.variable) {
+                    Some(set) => LogicalPlan::Statement(Statement::SetVariable(set)),
+                    None => LogicalPlan::Statement(Statement::ResetVariable(reset)),
+                }
+            }
+            plan => plan,
+        };
+        self.check(&plan)?;
+        // What changes the session goes to the session.
+        let context = match &plan {
+            LogicalPlan::Statement(Statement::SetVariable(set)) => {
+                self.check_setting(set)?;
+                &self.context
+            }
+            LogicalPlan::Statement(
+                Statement::ResetVariable(_) | Statement::Prepare(_) | Statement::Deallocate(_),
+            )
+            | LogicalPlan::Ddl(DdlStatement::CreateFunction(_) | DdlStatement::DropFunction(_)) => {
+                &self.context
+            }
+            _ => context,
+        };
+        let (context, left) = (context.clone(), Arc::new(Left::default()));
+        let of_statement = Arc::clone(&left);
+        let (task, plan) = match is_deep {
+            true => {
+                on_large_stack(async move { operators(&context, plan, of_statement).await }).await?
+            }
+            false => operators(&context, plan, of_statement).await?,
+        };
+        if changes_the_store(&plan)? {
+            self.selection.look_again();
         }
-        if let LogicalPlan::Statement(Statement::SetVariable(set)) = &plan {
-            self.check_setting(set)?;
-        }
-        let (mut state, plan) = self.context.execute_logical_plan(plan).await?.into_parts();
-        let left = Arc::new(Left::default());
-        let config = state.config_mut();
-        config.set_extension(Arc::clone(&left));
-        config.set_extension(Arc::clone(&self.jobs));
-        let rows = DataFrame::new(state, plan).execute_stream().await;
-        let rows = rows.map_err(of_each_row)?;
+        let rows = execute_stream(plan, task)?;
         Ok(to_the_end(rows, left, Arc::clone(&self.unsaid)))
     }
 
-    /// Makes unqualified names mean the tables of the run of `polysema.run`, or of the only run.
-    fn select_run(&self) -> Result<()> {
-        let state = self.context.state_ref();
-        let asked = settings::run(&PolysemaOptions::of(state.read().config_options())?).to_string();
-        let schema = if !asked.is_empty() {
-            asked
-        } else {
-            match self.store.runs()?.as_slice() {
-                [only] => only.clone(),
-                _ => NO_RUN.to_string(),
+    /// Refuses what the policy forbids, before any of it is begun. Files are guarded where they are opened, too.
+    fn check(&self, plan: &LogicalPlan) -> Result<()> {
+        plan.apply_with_subqueries(|node| {
+            match node {
+                LogicalPlan::Copy(_) => self.policy.require("COPY", Access::WriteFiles)?,
+                LogicalPlan::Dml(_) => self.policy.require("INSERT", Access::CreateTables)?,
+                LogicalPlan::Ddl(ddl) => self.policy.require(ddl.name(), Access::CreateTables)?,
+                _ => {}
             }
-        };
-        state
-            .write()
-            .config_mut()
-            .options_mut()
-            .catalog
-            .default_schema = schema;
+            Ok(TreeNodeRecursion::Continue)
+        })?;
         Ok(())
     }
 
-    /// What was meant by a table that was not found: a run to choose, or one of the names there are.
-    fn missing_table(&self, error: &DataFusionError) -> Option<DataFusionError> {
-        let message = error.strip_backtrace();
-        let (_, rest) = message.split_once(&format!("table '{CATALOG}."))?;
-        let (schema, table) = rest.split_once("' not found")?.0.split_once('.')?;
-        let listed = |names: &[String]| match names {
-            [] => "none".to_string(),
-            _ => names.join(", "),
-        };
-        let runs = self.store.runs().ok()?;
-        if schema == NO_RUN && Table::canonical(table).is_some() {
-            return Some(match runs.first() {
-                Some(first) => plan_datafusion_err!(
-                    "session: table {table} requires a selected run, got none of {}: choose one with \
-                     SET polysema.run = '{first}', or name it as in {first}.{table}",
-                    listed(&runs)
-                ),
-                None => plan_datafusion_err!(
-                    "session: table {table} requires a run, got none in {}: make one with ingest(...)",
-                    self.store.root().display()
-                ),
-            });
-        }
-        Some(match self.context.catalog(CATALOG)?.schema(schema) {
-            Some(known) => plan_datafusion_err!(
-                "session: a table of {schema} is required, got '{table}'; tables: {}",
-                listed(&known.table_names())
-            ),
-            None => plan_datafusion_err!(
-                "session: a run of {} is required, got '{schema}'; runs: {}",
-                self.store.root().display(),
-                listed(&runs)
-            ),
-        })
-    }
-
-    /// Refuses a value of `polysema.*` when it is set, not when it is first used.
+    /// Refuses a setting that the policy forbids, and a value of `polysema.*` when it is set, not when it is first
+    /// used.
     fn check_setting(&self, set: &SetVariable) -> Result<()> {
+        self.policy.require_setting(&set.variable)?;
         let Some(name) = set.variable.strip_prefix("polysema.") else {
             return Ok(());
         };
-        let mut options = PolysemaOptions::of(self.context.state().config_options())?;
+        let mut options = PolysemaOptions::of(self.context.state_ref().read().config_options())?;
         options.set(name, &set.value)?;
         ClusterOptions::from_settings("SET", &options)?;
         // Beside the runs there is the schema of the user's own tables.
         let run = settings::run(&options);
-        let schema = run.is_empty() || run == NO_RUN;
-        if name == "run" && !schema && !self.store.has(run) {
-            let runs = self.store.runs()?;
+        let schema = run.is_empty() || run == PUBLIC;
+        if name == "run" && !schema && !self.store().has(run) {
+            let runs = self.store().runs()?;
             let known = match runs.is_empty() {
                 true => "a run of the store, which has none yet".to_string(),
                 false => format!("one of {}", runs.join(", ")),
@@ -292,16 +342,14 @@ impl Session {
 
     /// Every function of the catalogue in reading order.
     pub fn functions(&self) -> Vec<FunctionEntry> {
-        self.functions.iter().map(FunctionEntry::from).collect()
+        self.engine.functions()
     }
 
     /// Tables of the current run first, then the other schemas by name.
     pub async fn tables(&self) -> Result<Vec<TableEntry>> {
-        self.select_run()?;
-        let state = self.context.state();
-        views::plan_named(&state, &self.catalog, "SHOW TABLES").await?;
+        let state = self.statement(vec![]).await?.state();
         let current = state.config_options().catalog.default_schema.clone();
-        let Some(catalog) = self.context.catalog(CATALOG) else {
+        let Some(catalog) = StoreCatalog::of(&state) else {
             return Ok(vec![]);
         };
         let mut names = catalog.schema_names();
@@ -315,7 +363,7 @@ impl Session {
             tables.sort();
             for table in tables {
                 let kind = match schema.table_type(&table).await? {
-                    Some(datafusion::logical_expr::TableType::View) => "view",
+                    Some(TableType::View) => "view",
                     _ => "table",
                 };
                 entries.push(TableEntry {
@@ -330,11 +378,61 @@ impl Session {
 
     /// Columns of a table, by the name SQL would use.
     pub async fn columns(&self, table: &str) -> Result<SchemaRef> {
-        self.select_run()?;
-        views::plan_named(&self.context.state(), &self.catalog, table).await?;
-        let provider = self.context.table_provider(table).await?;
-        Ok(provider.schema())
+        let context = self.statement(vec![]).await?;
+        Ok(context.table_provider(table).await?.schema())
     }
+}
+
+/// What a statement means in a state made for it.
+async fn plan(state: &SessionState, text: &str) -> Result<LogicalPlan> {
+    let parsed = statement::parse(state, text)?;
+    let references = state.resolve_table_references(&parsed)?;
+    read_ahead(state, &references).await;
+    let calls = calls(&parsed);
+    let plan = match state.statement_to_plan(parsed).await {
+        Ok(plan) => plan,
+        Err(error) => {
+            let missing = missing_table(state, &references, &calls).await;
+            return Err(missing.unwrap_or(error));
+        }
+    };
+    match state.config_options().catalog.default_schema.as_str() {
+        PUBLIC => Ok(plan),
+        run => bind(plan, run, false),
+    }
+}
+
+/// The operators of a plan, and what they run with.
+async fn operators(
+    context: &SessionContext,
+    plan: LogicalPlan,
+    left: Arc<Left>,
+) -> Result<(Arc<TaskContext>, Arc<dyn ExecutionPlan>)> {
+    let (mut state, plan) = context.execute_logical_plan(plan).await?.into_parts();
+    state.config_mut().set_extension(left);
+    let rows = DataFrame::new(state, plan);
+    let task = Arc::new(rows.task_ctx());
+    Ok((task, rows.create_physical_plan().await?))
+}
+
+/// Opens the runs that a statement names, away from the query's threads: the catalog's own methods cannot wait. One
+/// that cannot be opened says so when its tables are asked for.
+async fn read_ahead(state: &SessionState, references: &[TableReference]) {
+    let Some(catalog) = StoreCatalog::of(state) else {
+        return;
+    };
+    let current = state.config_options().catalog.default_schema.clone();
+    let mut schemas: Vec<String> = references
+        .iter()
+        .filter_map(|reference| Some(reference.schema()?.to_string()))
+        .collect();
+    schemas.push(current);
+    let _ = blocking(move || {
+        for schema in schemas.iter().filter(|schema| catalog.runs().has(schema)) {
+            let _ = catalog.run_of(schema);
+        }
+    })
+    .await;
 }
 
 /// What to do where the tables of a run are missing and other schemas have them.
@@ -346,21 +444,6 @@ fn choose_run(runs: &[String]) -> String {
     )
 }
 
-/// What was meant by an expression of an outer row that the optimizer left in place: a query of each row that is no join.
-fn of_each_row(error: DataFusionError) -> DataFusionError {
-    let message = error.strip_backtrace();
-    let kinds = ["OuterReferenceColumn(", "ScalarSubquery("];
-    let left =
-        |kind: &&str| message.contains(&format!("does not support logical expression {kind}"));
-    if !kinds.iter().any(left) {
-        return error;
-    }
-    plan_datafusion_err!(
-        "session: a query of each row of another must be one that can be a join, got one with a LIMIT, a UNION or \
-         a RIGHT JOIN (for a table function: JOIN f() USING (layer, neuron))"
-    )
-}
-
 /// RESET of a setting `polysema.*` as the SET it means; DataFusion resets its own settings only.
 fn to_default(variable: &str) -> Option<SetVariable> {
     let defaults = settings::defaults().entries();
@@ -369,20 +452,4 @@ fn to_default(variable: &str) -> Option<SetVariable> {
         variable: entry.key,
         value: entry.value.unwrap_or_default(),
     })
-}
-
-/// The table `polysema.info.functions`.
-fn function_table(functions: &[Function]) -> Result<MemTable> {
-    let entries: Vec<FunctionEntry> = functions.iter().map(FunctionEntry::from).collect();
-    let column = |value: fn(&FunctionEntry) -> &str| -> ArrayRef {
-        Arc::new(StringArray::from_iter_values(entries.iter().map(value)))
-    };
-    let batch = RecordBatch::try_from_iter([
-        ("name", column(|entry| &entry.name)),
-        ("chapter", column(|entry| &entry.chapter)),
-        ("kind", column(|entry| entry.kind)),
-        ("signature", column(|entry| &entry.signature)),
-        ("summary", column(|entry| &entry.summary)),
-    ])?;
-    MemTable::try_new(batch.schema(), vec![vec![batch]])
 }

@@ -1,52 +1,119 @@
-//! From text to one parsed statement. The parser takes `cluster` after a comma for the beginning of `CLUSTER BY`; it
-//! is the name of our most asked-for column, so it is made a plain name before parsing.
+//! From text to one parsed statement. Two things are ours: the parser takes `cluster` after a comma for the beginning of
+//! `CLUSTER BY`, though it is the name of our most asked-for column; and `CALL f(..)` is `SELECT * FROM f(..)`.
 
-use datafusion::common::config::Dialect;
+use datafusion::common::{internal_err, plan_datafusion_err, plan_err};
 use datafusion::error::Result;
 use datafusion::execution::session_state::SessionState;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
-use datafusion::sql::sqlparser::dialect::dialect_from_str;
+use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect, dialect_from_str};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
-/// Parses one statement; `CALL f(..)` is left as it is.
-pub(super) fn parse(state: &SessionState, sql: &str, dialect: &Dialect) -> Result<Statement> {
-    let Some(sql_dialect) = dialect_from_str(dialect) else {
-        return state.sql_to_statement(sql, dialect);
+use super::depth::{DEEP, depth, require_shallow};
+
+/// Parses one statement.
+pub(super) fn parse(state: &SessionState, sql: &str) -> Result<Statement> {
+    let options = &state.config_options().sql_parser;
+    let dialect = dialect_from_str(options.dialect).ok_or_else(|| {
+        plan_datafusion_err!(
+            "session: a dialect of datafusion.sql_parser.dialect is required, got {}",
+            options.dialect
+        )
+    })?;
+    let tokens = Tokenizer::new(dialect.as_ref(), sql).tokenize_with_location();
+    let tokens = match tokens {
+        Ok(tokens) => tokens,
+        // Its own error says where.
+        Err(_) => return state.sql_to_statement(sql, &options.dialect),
     };
-    let tokens = Tokenizer::new(sql_dialect.as_ref(), sql).tokenize_with_location();
-    let Some(tokens) = tokens.ok().and_then(with_cluster_as_name) else {
-        return state.sql_to_statement(sql, dialect);
-    };
-    let mut parser = DFParserBuilder::new("")
-        .with_dialect(sql_dialect.as_ref())
-        .build()?;
-    parser.parser = Parser::new(sql_dialect.as_ref())
-        .with_recursion_limit(state.config().options().sql_parser.recursion_limit.get())
-        .with_tokens_with_locations(tokens);
-    let mut statements = parser.parse_statements()?;
-    match (statements.pop_front(), statements.is_empty()) {
-        (Some(statement), true) => Ok(statement),
-        _ => state.sql_to_statement(sql, dialect),
+    require_shallow(&tokens)?;
+    let limit = options.recursion_limit.get();
+    let mut statements = statements(dialect.as_ref(), limit, cluster_as_name(tokens))?;
+    let (first, others) = (statements.next(), statements.count());
+    match first {
+        Some(statement) if others == 0 => call_as_query(statement, dialect.as_ref(), limit),
+        Some(_) => plan_err!("session: one statement is required, got {}", others + 1),
+        None => plan_err!("session: a statement is required, got none"),
     }
 }
 
-/// The tokens with every `cluster` a name, if there is one that no `BY` follows.
-fn with_cluster_as_name(mut tokens: Vec<TokenWithSpan>) -> Option<Vec<TokenWithSpan>> {
-    let mut found = false;
+/// Whether it is so deep that it is planned on a stack of its own.
+pub(super) fn is_deep(sql: &str) -> bool {
+    // Every level takes two letters at least.
+    let dialect = GenericDialect {};
+    sql.len() > 2 * DEEP
+        && Tokenizer::new(&dialect, sql)
+            .tokenize_with_location()
+            .is_ok_and(|tokens| depth(&tokens) > DEEP)
+}
+
+fn statements(
+    dialect: &dyn Dialect,
+    limit: usize,
+    tokens: Vec<TokenWithSpan>,
+) -> Result<impl Iterator<Item = Statement>> {
+    let mut parser = DFParserBuilder::new("").with_dialect(dialect).build()?;
+    parser.parser = Parser::new(dialect)
+        .with_recursion_limit(limit)
+        .with_tokens_with_locations(tokens);
+    Ok(parser.parse_statements()?.into_iter())
+}
+
+/// The tokens with every `cluster` a name that no `BY` follows.
+fn cluster_as_name(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     for i in 0..tokens.len() {
-        let by_follows = tokens[i + 1..]
-            .iter()
-            .find(|next| !matches!(next.token, Token::Whitespace(_)))
-            .is_some_and(|next| matches!(&next.token, Token::Word(w) if w.keyword == Keyword::BY));
-        if let Token::Word(word) = &mut tokens[i].token
-            && word.keyword == Keyword::CLUSTER
-            && !by_follows
+        let is = |token: &Token, keyword| matches!(token, Token::Word(w) if w.keyword == keyword);
+        if !is(&tokens[i].token, Keyword::CLUSTER) {
+            continue;
+        }
+        let mut after = tokens[i + 1..].iter().map(|next| &next.token);
+        let next = after.find(|next| !matches!(next, Token::Whitespace(_)));
+        if !next.is_some_and(|next| is(next, Keyword::BY))
+            && let Token::Word(word) = &mut tokens[i].token
         {
             word.keyword = Keyword::NoKeyword;
-            found = true;
         }
     }
-    found.then_some(tokens)
+    tokens
+}
+
+/// `CALL f(..)` as the query it means, the call put where that of a model query stands.
+fn call_as_query(statement: Statement, dialect: &dyn Dialect, limit: usize) -> Result<Statement> {
+    let Statement::Statement(inner) = &statement else {
+        return Ok(statement);
+    };
+    let ast::Statement::Call(call) = inner.as_ref() else {
+        return Ok(statement);
+    };
+    let arguments = match &call.args {
+        ast::FunctionArguments::List(list) => list.args.clone(),
+        ast::FunctionArguments::None => vec![],
+        ast::FunctionArguments::Subquery(query) => {
+            return plan_err!("CALL: arguments are required, got the query {query}");
+        }
+    };
+    let tokens = Tokenizer::new(dialect, "SELECT * FROM f()").tokenize_with_location();
+    let tokens = tokens.map_err(|e| plan_datafusion_err!("session: {e}"))?;
+    let mut query = statements(dialect, limit, tokens)?.next();
+    let Some(Statement::Statement(model)) = &mut query else {
+        return internal_err!("session: a query is a statement");
+    };
+    if let ast::Statement::Query(model) = model.as_mut()
+        && let ast::SetExpr::Select(select) = model.body.as_mut()
+        && let [from] = select.from.as_mut_slice()
+        && let ast::TableFactor::Table {
+            name,
+            args: Some(args),
+            ..
+        } = &mut from.relation
+    {
+        name.clone_from(&call.name);
+        args.args = arguments;
+    }
+    match query {
+        Some(query) => Ok(query),
+        None => internal_err!("session: a query is a statement"),
+    }
 }

@@ -1,16 +1,20 @@
-//! The views of `sql/views`, as they read over the current run: planned when a statement names one, so that they
-//! follow the run chosen, the settings, and a run that was replaced.
+//! The views of `sql/views` over any run, planned when the catalog is asked for one.
 
 use std::sync::Arc;
 
-use datafusion::catalog::CatalogProvider;
+use datafusion::catalog::TableProvider;
 use datafusion::catalog::view::ViewTable;
+use datafusion::common::internal_err;
 use datafusion::error::Result;
-use datafusion::execution::context::SessionState;
+use datafusion::execution::SessionState;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
+use super::bound::bind;
+use super::catalogs::StatementCatalogs;
 use super::statement;
-use crate::store::StoreCatalog;
+use crate::store::{StoreCatalog, Views};
 
 /// Name and definition of every view.
 const VIEWS: [(&str, &str); 5] = [
@@ -36,43 +40,54 @@ const VIEWS: [(&str, &str); 5] = [
     ),
 ];
 
-/// Plans the views that `statement` may name into the current schema. One whose tables are missing is left out, and
-/// the statement then says what is missing.
-pub(super) async fn plan_named(
-    state: &SessionState,
-    catalog: &StoreCatalog,
-    statement: &str,
-) -> Result<()> {
-    let schema = &state.config_options().catalog.default_schema;
-    let text = statement.to_ascii_lowercase();
-    let listing = text.contains("information_schema") || text.contains("show");
-    let has_neurons = catalog
-        .schema(schema)
-        .is_some_and(|tables| tables.table_exist("neurons"));
-    for (name, sql) in VIEWS {
-        if !listing && !text.contains(name) {
-            continue;
-        }
-        if !has_neurons {
-            catalog.remove_view(schema, name);
-            continue;
-        }
-        let view = match plan(state, sql).await {
-            Ok(LogicalPlan::Ddl(DdlStatement::CreateView(view))) => view,
-            _ => {
-                catalog.remove_view(schema, name);
-                continue;
-            }
-        };
-        let table = ViewTable::new(view.input.as_ref().clone(), view.definition);
-        catalog.set_view(schema, name, Arc::new(table));
-    }
-    Ok(())
+/// Plans views with the functions of a session.
+pub(super) struct SqlViews {
+    /// Has no catalogs: those of a view are given when it is planned.
+    pub(super) state: SessionState,
 }
 
-async fn plan(state: &SessionState, sql: &str) -> Result<LogicalPlan> {
-    let dialect = state.config().options().sql_parser.dialect;
-    state
-        .statement_to_plan(statement::parse(state, sql, &dialect)?)
-        .await
+impl std::fmt::Debug for SqlViews {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SqlViews")
+    }
+}
+
+impl SqlViews {
+    async fn view(
+        &self,
+        catalog: StoreCatalog,
+        run: &str,
+        name: &str,
+    ) -> Result<Arc<dyn TableProvider>> {
+        let Some((_, sql)) = VIEWS.iter().find(|(known, _)| *known == name) else {
+            return internal_err!("session: there is no view '{name}'");
+        };
+        let mut state = self.state.clone();
+        state.register_catalog_list(Arc::new(StatementCatalogs::alone(catalog)));
+        let options = state.config_mut().options_mut();
+        options.catalog.default_schema = run.to_string();
+        let statement = statement::parse(&state, sql)?;
+        match state.statement_to_plan(statement).await? {
+            LogicalPlan::Ddl(DdlStatement::CreateView(view)) => {
+                let plan = bind(view.input.as_ref().clone(), run, true)?;
+                Ok(Arc::new(ViewTable::new(plan, view.definition)))
+            }
+            _ => internal_err!("session: the definition of '{name}' is no view"),
+        }
+    }
+}
+
+impl Views for SqlViews {
+    fn names(&self) -> Vec<&'static str> {
+        VIEWS.map(|(name, _)| name).to_vec()
+    }
+
+    fn plan<'a>(
+        &'a self,
+        catalog: StoreCatalog,
+        run: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Arc<dyn TableProvider>>> {
+        self.view(catalog, run, name).boxed()
+    }
 }

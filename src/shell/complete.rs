@@ -1,11 +1,10 @@
 //! What Tab offers: names the session knows, SQL's words, commands and file names, by the place in the line.
 
-use rustyline::Context;
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
+use rustyline::{Context, Helper, Hinter, Validator};
 
 use super::commands;
 use super::lex::{Kind, lex};
-use super::repl::ShellHelper;
 
 /// The words of SQL that Tab offers and the prompt colours: those that DataFusion's queries are made of. The
 /// tokenizer's own list is no use here, half of our column names are in it.
@@ -20,6 +19,17 @@ const KEYWORDS: &str = "\
 
 /// Words after which a table stands.
 const TABLE_PLACES: [&str; 6] = ["FROM", "JOIN", "INTO", "TABLE", "DESCRIBE", "LATERAL"];
+
+/// What the line editor knows while a line is typed.
+#[derive(Debug, Default, Helper, Hinter, Validator)]
+pub struct ShellHelper {
+    /// Names for completion.
+    pub vocabulary: Vocabulary,
+    /// The lines of the unfinished statement before this one.
+    pub pending: String,
+    /// Whether the line is coloured.
+    pub colours: bool,
+}
 
 /// The names the session knows, read again after every statement.
 #[derive(Debug, Clone, Default)]

@@ -1,8 +1,9 @@
 //! What ends a script, and how an error reads.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::io;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use datafusion::error::DataFusionError;
@@ -102,34 +103,41 @@ pub fn relocate(message: &str, line: usize, column: usize) -> String {
     )
 }
 
-static LAST_PANIC: Mutex<Option<String>> = Mutex::new(None);
+/// Panics whose place nobody has asked for yet.
+const MAX_PANICS: usize = 64;
 
-/// Keeps panics of worker threads off stderr and remembers their place for the message of the statement.
+/// Message and place of the latest panics: a statement knows the message of its own panic, but not where it was.
+static PANICS: Mutex<VecDeque<(String, String)>> = Mutex::new(VecDeque::new());
+
+/// Keeps panics of worker threads off stderr and remembers their places for the messages of their statements.
 pub fn keep_panics() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if thread::current().name() == Some("main") {
             return default(panic);
         }
-        let place = panic
-            .location()
-            .map(|location| format!(" ({}:{})", location.file(), location.line()));
-        let message = format!(
-            "{}{}",
-            payload_text(panic.payload()),
-            place.unwrap_or_default()
-        );
-        if let Ok(mut last) = LAST_PANIC.lock() {
-            *last = Some(message);
+        if let Some(place) = panic.location() {
+            let place = format!("{}:{}", place.file(), place.line());
+            remember(payload_text(panic.payload()), place);
         }
     }));
 }
 
+fn remember(message: String, place: String) {
+    let mut panics = PANICS.lock().unwrap_or_else(PoisonError::into_inner);
+    panics.truncate(MAX_PANICS - 1);
+    panics.push_front((message, place));
+}
+
 /// A panic of a statement as its error.
 pub fn internal_error(payload: &(dyn Any + Send)) -> String {
-    let remembered = LAST_PANIC.lock().ok().and_then(|mut last| last.take());
-    let message = remembered.unwrap_or_else(|| payload_text(payload));
-    format!("internal error: {message}")
+    let message = payload_text(payload);
+    let mut panics = PANICS.lock().unwrap_or_else(PoisonError::into_inner);
+    let own = panics.iter().position(|(of, _)| *of == message);
+    match own.and_then(|own| panics.remove(own)) {
+        Some((_, place)) => format!("internal error: {message} ({place})"),
+        None => format!("internal error: {message}"),
+    }
 }
 
 fn payload_text(payload: &(dyn Any + Send)) -> String {
@@ -162,6 +170,23 @@ mod tests {
             relocate("table x at Line: two", 1, 1),
             "table x at Line: two"
         );
+    }
+
+    #[test]
+    fn two_statements_panics_do_not_mix() {
+        let panics = ["row 7 is odd", "row 8 is even"];
+        for (message, place) in panics.into_iter().zip(["a.rs:1", "b.rs:2"]) {
+            remember(message.to_string(), place.to_string());
+        }
+        assert_eq!(
+            internal_error(&panics[0]),
+            "internal error: row 7 is odd (a.rs:1)"
+        );
+        assert_eq!(
+            internal_error(&panics[1]),
+            "internal error: row 8 is even (b.rs:2)"
+        );
+        assert_eq!(internal_error(&panics[1]), "internal error: row 8 is even");
     }
 
     #[test]

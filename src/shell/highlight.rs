@@ -4,9 +4,8 @@ use std::borrow::Cow;
 
 use rustyline::highlight::{CmdKind, Highlighter};
 
-use super::complete::is_keyword;
+use super::complete::{ShellHelper, is_keyword};
 use super::lex::{Kind, lex};
-use super::repl::ShellHelper;
 
 const KEYWORD: &str = "\x1b[1;34m";
 const TEXT: &str = "\x1b[32m";

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use rustyline::config::Configurer;
 use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
-use rustyline::{CompletionType, Config, Editor, Helper, Hinter, Validator};
+use rustyline::{CompletionType, Config, Editor};
 use tokio::runtime::Runtime;
 
-use super::complete::Vocabulary;
+use super::complete::{ShellHelper, Vocabulary};
 use super::failure::Failure;
 use super::interpreter::{Flow, Interpreter, Source, note};
 use super::script::{Step, split};
@@ -19,17 +19,6 @@ const PROMPT: &str = "polysema> ";
 const CONTINUATION: &str = "      -> ";
 /// Statements kept in the history file.
 const MAX_HISTORY: usize = 10_000;
-
-/// What the line editor knows while a line is typed.
-#[derive(Debug, Default, Helper, Hinter, Validator)]
-pub struct ShellHelper {
-    /// Names for completion.
-    pub vocabulary: Vocabulary,
-    /// The lines of the unfinished statement before this one.
-    pub pending: String,
-    /// Whether the line is coloured.
-    pub colours: bool,
-}
 
 /// Reads and runs statements until Ctrl-D or `\q`.
 pub fn run(runtime: &Runtime, interpreter: &mut Interpreter) -> Result<(), Failure> {

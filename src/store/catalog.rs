@@ -1,24 +1,27 @@
 //! The catalog `polysema`: a schema per run, `info` over all runs, and the user's own tables in every schema.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::sync::{Arc, RwLock};
 
 use async_trait::async_trait;
-use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
+use datafusion::catalog::{CatalogProvider, SchemaProvider, Session, TableProvider};
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
+use datafusion::logical_expr::TableType;
+use futures::future::BoxFuture;
 
 use super::info::{INFO_TABLES, InfoTable};
-use super::{RunTable, Store, Table};
+use super::snapshot::Snapshot;
+use super::{Run, RunTable, Store, Table};
+use crate::policy::{Access, Policy};
 
-/// Schema of the user's tables when no run is current.
-const PUBLIC: &str = "public";
+/// Schema of the user's tables, and the one that unqualified names mean while no run is selected.
+pub const PUBLIC: &str = "public";
 /// Schema of tables over all runs.
 const INFO: &str = "info";
 
 type Tables = RwLock<BTreeMap<String, Arc<dyn TableProvider>>>;
-/// By schema and name.
-type Views = RwLock<BTreeMap<(String, String), Arc<dyn TableProvider>>>;
 
 fn get(tables: &Tables, name: &str) -> Option<Arc<dyn TableProvider>> {
     let tables = tables.read().unwrap_or_else(|e| e.into_inner());
@@ -39,45 +42,108 @@ fn insert(
     tables.insert(name, table)
 }
 
-/// The runs of a store as schemas, read from disk at each call, so that a new run appears at once.
+/// The views that every run has. The store knows no SQL; who does plans them.
+pub trait Views: Debug + Send + Sync {
+    /// Their names, sorted.
+    fn names(&self) -> Vec<&'static str>;
+
+    /// One of them over the tables that `catalog` has of a run, named in lower case.
+    fn plan<'a>(
+        &'a self,
+        catalog: StoreCatalog,
+        run: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Arc<dyn TableProvider>>>;
+}
+
+/// The run that a session's unqualified names mean now.
+pub trait Selected: Debug + Send + Sync {
+    /// Its name, if one is selected.
+    fn run(&self) -> Option<String>;
+}
+
+/// What the catalogs of a session share.
 #[derive(Debug)]
+struct Shared {
+    user: Tables,
+    info: Tables,
+    views: Option<Arc<dyn Views>>,
+    policy: Arc<Policy>,
+}
+
+/// The runs of a store as schemas, read from disk at each call, so that a new run appears at once; those of a statement
+/// are read once.
+#[derive(Debug, Clone)]
 pub struct StoreCatalog {
-    store: Arc<Store>,
-    user: Arc<Tables>,
-    views: Arc<Views>,
-    info: Arc<InfoSchema>,
+    runs: Arc<Snapshot>,
+    shared: Arc<Shared>,
+    selected: Option<Arc<dyn Selected>>,
 }
 
 impl StoreCatalog {
-    /// The catalog of a store.
+    /// The catalog of a store without views.
     pub fn new(store: Arc<Store>) -> Self {
-        let info = Arc::new(InfoSchema {
-            store: Arc::clone(&store),
-            extra: Tables::default(),
-        });
+        Self::of_session(store, None, Arc::new(Policy::everything()), None)
+    }
+
+    /// The catalog of one session. Its schema `public` has the tables of the selected run too, for statements whose
+    /// default schema nobody set.
+    pub fn of_session(
+        store: Arc<Store>,
+        views: Option<Arc<dyn Views>>,
+        policy: Arc<Policy>,
+        selected: Option<Arc<dyn Selected>>,
+    ) -> Self {
         Self {
-            store,
-            user: Arc::default(),
-            views: Arc::default(),
-            info,
+            runs: Arc::new(Snapshot::live(store)),
+            shared: Arc::new(Shared {
+                user: Tables::default(),
+                info: Tables::default(),
+                views,
+                policy,
+            }),
+            selected,
         }
     }
 
-    /// The store behind it.
-    pub fn store(&self) -> &Arc<Store> {
-        &self.store
+    /// The same catalog for one statement: it sees one state of each run, that of `runs` for those.
+    pub fn of_statement(&self, runs: Vec<Arc<Run>>) -> Self {
+        Self {
+            runs: Arc::new(Snapshot::of_statement(Arc::clone(self.runs.store()), runs)),
+            shared: Arc::clone(&self.shared),
+            selected: None,
+        }
     }
 
-    /// Shows a view in one schema, or replaces the one shown there; tables of the same name come before it.
-    pub fn set_view(&self, schema: &str, name: &str, view: Arc<dyn TableProvider>) {
-        let mut views = self.views.write().unwrap_or_else(|e| e.into_inner());
-        views.insert((schema.to_string(), name.to_string()), view);
+    /// The catalog that a session's unqualified names are looked up in, if it is a store's.
+    pub fn of(state: &dyn Session) -> Option<Self> {
+        let name = &state.config_options().catalog.default_catalog;
+        let catalog = state.catalog_list().catalog(name)?;
+        catalog.downcast_ref::<Self>().cloned()
     }
 
-    /// Shows a view no more.
-    pub fn remove_view(&self, schema: &str, name: &str) {
-        let mut views = self.views.write().unwrap_or_else(|e| e.into_inner());
-        views.remove(&(schema.to_string(), name.to_string()));
+    /// The runs it shows.
+    pub fn runs(&self) -> &Snapshot {
+        &self.runs
+    }
+
+    /// The run whose tables a schema has; none of a schema that belongs to no run.
+    ///
+    /// Errors: it is missing or damaged.
+    pub fn run_of(&self, schema: &str) -> Result<Option<Arc<Run>>> {
+        match schema {
+            INFO => Ok(None),
+            PUBLIC => self
+                .selected_run()
+                .map(|run| self.runs.run(&run))
+                .transpose(),
+            name => self.runs.run(name).map(Some),
+        }
+    }
+
+    fn selected_run(&self) -> Option<String> {
+        let run = self.selected.as_ref()?.run()?;
+        self.runs.has(&run).then_some(run)
     }
 
     /// Adds a table to the schema `info`, or replaces one added before.
@@ -85,7 +151,7 @@ impl StoreCatalog {
         if INFO_TABLES.contains(&name) {
             return exec_err!("a new table of {INFO} is required, got '{name}'");
         }
-        insert(&self.info.extra, name.to_string(), table);
+        insert(&self.shared.info, name.to_string(), table);
         Ok(())
     }
 }
@@ -93,27 +159,19 @@ impl StoreCatalog {
 impl CatalogProvider for StoreCatalog {
     fn schema_names(&self) -> Vec<String> {
         // The trait has no way to report an unreadable folder; opening a run does.
-        let mut names = self.store.runs().unwrap_or_default();
+        let mut names = self.runs.names().unwrap_or_default();
         names.extend([INFO.to_string(), PUBLIC.to_string()]);
         names
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        let catalog = self.clone();
         match name {
-            INFO => Some(Arc::clone(&self.info) as _),
-            PUBLIC => Some(Arc::new(UserSchema {
-                run: None,
-                store: Arc::clone(&self.store),
-                user: Arc::clone(&self.user),
-                views: Arc::clone(&self.views),
-            })),
-            _ => self.store.has(name).then(|| {
-                Arc::new(UserSchema {
-                    run: Some(name.to_string()),
-                    store: Arc::clone(&self.store),
-                    user: Arc::clone(&self.user),
-                    views: Arc::clone(&self.views),
-                }) as _
+            INFO => Some(Arc::new(InfoSchema { catalog })),
+            PUBLIC => Some(Arc::new(UserSchema { run: None, catalog })),
+            _ => self.runs.has(name).then(|| {
+                let run = Some(name.to_string());
+                Arc::new(UserSchema { run, catalog }) as _
             }),
         }
     }
@@ -127,7 +185,9 @@ impl CatalogProvider for StoreCatalog {
         let Some(schema) = self.schema(name) else {
             return Ok(None);
         };
-        drop_schema(&self.store, name, cascade).map(|()| Some(schema))
+        let policy = &self.shared.policy;
+        policy.require("DROP SCHEMA", Access::RunJobs)?;
+        drop_schema(self.runs.store(), name, cascade).map(|()| Some(schema))
     }
 }
 
@@ -153,63 +213,77 @@ fn drop_schema(store: &Store, name: &str, cascade: bool) -> Result<()> {
 #[derive(Debug)]
 struct UserSchema {
     run: Option<String>,
-    store: Arc<Store>,
-    user: Arc<Tables>,
-    views: Arc<Views>,
+    catalog: StoreCatalog,
 }
 
 impl UserSchema {
-    fn schema_name(&self) -> &str {
-        self.run.as_deref().unwrap_or(PUBLIC)
+    fn user(&self) -> &Tables {
+        &self.catalog.shared.user
     }
 
-    fn view(&self, name: &str) -> Option<Arc<dyn TableProvider>> {
-        let views = self.views.read().unwrap_or_else(|e| e.into_inner());
-        views
-            .get(&(self.schema_name().to_string(), name.to_string()))
-            .cloned()
+    /// The run whose tables it has.
+    fn run(&self) -> Option<String> {
+        self.run.clone().or_else(|| self.catalog.selected_run())
     }
 
-    fn view_names(&self) -> Vec<String> {
-        let views = self.views.read().unwrap_or_else(|e| e.into_inner());
-        let own = views
-            .keys()
-            .filter(|(schema, _)| schema == self.schema_name());
-        own.map(|(_, name)| name.clone()).collect()
+    fn views(&self) -> Vec<&'static str> {
+        let views = self.catalog.shared.views.as_ref();
+        views.map_or(vec![], |views| views.names())
     }
 
-    fn canonical(&self, name: &str) -> Option<(&str, Table)> {
-        Some((self.run.as_deref()?, Table::canonical(name)?))
+    fn require(&self, asked: &str) -> Result<()> {
+        let policy = &self.catalog.shared.policy;
+        policy.require(asked, Access::CreateTables)
     }
 }
 
 #[async_trait]
 impl SchemaProvider for UserSchema {
-    /// A run lists its own tables only: the user's are listed once, in `public`.
+    /// A run lists its own tables and views only: the user's are listed once, in `public`.
     fn table_names(&self) -> Vec<String> {
-        let mut listed = match &self.run {
-            None => names(&self.user),
+        match &self.run {
+            None => names(self.user()),
             // An unreadable run stays out of listings, which would fail as a whole; naming its tables says why.
-            Some(run) if self.store.run(run).is_err() => return vec![],
-            Some(_) => Table::CANONICAL.map(|t| t.name().to_string()).to_vec(),
-        };
-        let views = self.view_names();
-        listed.extend(
-            views
-                .into_iter()
-                .filter(|view| get(&self.user, view).is_none()),
-        );
-        listed
+            Some(run) if self.catalog.runs.run(run).is_err() => vec![],
+            Some(_) => {
+                let views = self.views();
+                let shown = views
+                    .into_iter()
+                    .filter(|view| get(self.user(), view).is_none());
+                let tables = Table::CANONICAL.map(Table::name).into_iter();
+                tables.chain(shown).map(str::to_string).collect()
+            }
+        }
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        match self.canonical(name) {
-            Some((run, table)) => {
-                let run = self.store.run(run)?;
-                Ok(Some(Arc::new(RunTable::new(run, table)?)))
-            }
-            None => Ok(get(&self.user, name).or_else(|| self.view(name))),
+        let run = self.run();
+        if let (Some(run), Some(table)) = (&run, Table::canonical(name)) {
+            let run = self.catalog.runs.run(run)?;
+            return Ok(Some(Arc::new(RunTable::new(run, table)?)));
         }
+        if let Some(table) = get(self.user(), name) {
+            return Ok(Some(table));
+        }
+        match (&run, &self.catalog.shared.views) {
+            (Some(run), Some(views)) if views.names().contains(&name) => {
+                let catalog = self.catalog.clone();
+                views.plan(catalog, run, name).await.map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Without planning a view.
+    async fn table_type(&self, name: &str) -> Result<Option<TableType>> {
+        if self.run().is_some() && Table::canonical(name).is_some() {
+            return Ok(Some(TableType::Base));
+        }
+        if let Some(table) = get(self.user(), name) {
+            return Ok(Some(table.table_type()));
+        }
+        let is_view = self.run().is_some() && self.views().contains(&name);
+        Ok(is_view.then_some(TableType::View))
     }
 
     fn register_table(
@@ -217,51 +291,53 @@ impl SchemaProvider for UserSchema {
         name: String,
         table: Arc<dyn TableProvider>,
     ) -> Result<Option<Arc<dyn TableProvider>>> {
-        if let Some((run, _)) = self.canonical(&name) {
+        self.require("CREATE")?;
+        if let (Some(run), Some(_)) = (self.run(), Table::canonical(&name)) {
             return exec_err!(
                 "a name other than the tables of run '{run}' is required, got '{name}'"
             );
         }
-        Ok(insert(&self.user, name, table))
+        Ok(insert(self.user(), name, table))
     }
 
     fn deregister_table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        if let Some((run, _)) = self.canonical(name) {
+        self.require("DROP")?;
+        if let (Some(run), Some(_)) = (self.run(), Table::canonical(name)) {
             return exec_err!("a table of your own is required, got '{name}' of run '{run}'");
         }
-        let mut tables = self.user.write().unwrap_or_else(|e| e.into_inner());
+        let mut tables = self.user().write().unwrap_or_else(|e| e.into_inner());
         Ok(tables.remove(name))
     }
 
     fn table_exist(&self, name: &str) -> bool {
         // Not the views: they give way to a table of that name.
-        self.canonical(name).is_some() || get(&self.user, name).is_some()
+        let canonical = self.run().is_some() && Table::canonical(name).is_some();
+        canonical || get(self.user(), name).is_some()
     }
 }
 
 /// Tables over all runs.
 #[derive(Debug)]
 struct InfoSchema {
-    store: Arc<Store>,
-    extra: Tables,
+    catalog: StoreCatalog,
 }
 
 #[async_trait]
 impl SchemaProvider for InfoSchema {
     fn table_names(&self) -> Vec<String> {
         let mut all = INFO_TABLES.map(str::to_string).to_vec();
-        all.extend(names(&self.extra));
+        all.extend(names(&self.catalog.shared.info));
         all
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        match InfoTable::new(&self.store, name) {
+        match InfoTable::new(&self.catalog.runs, name) {
             Some(table) => Ok(Some(Arc::new(table))),
-            None => Ok(get(&self.extra, name)),
+            None => Ok(get(&self.catalog.shared.info, name)),
         }
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        INFO_TABLES.contains(&name) || get(&self.extra, name).is_some()
+        INFO_TABLES.contains(&name) || get(&self.catalog.shared.info, name).is_some()
     }
 }

@@ -15,7 +15,8 @@ use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::manifest::{Counts, RunManifest};
-use super::{Run, SaeManifest, Store};
+use super::snapshot::Snapshot;
+use super::{Run, SaeManifest};
 
 /// Names of these tables.
 pub(super) const INFO_TABLES: [&str; 3] = ["models", "runs", "saes"];
@@ -23,7 +24,7 @@ pub(super) const INFO_TABLES: [&str; 3] = ["models", "runs", "saes"];
 /// One of these tables.
 #[derive(Debug)]
 pub struct InfoTable {
-    store: Arc<Store>,
+    runs: Arc<Snapshot>,
     kind: Kind,
 }
 
@@ -36,7 +37,7 @@ enum Kind {
 
 impl InfoTable {
     /// The table of this name, if there is one.
-    pub fn new(store: &Arc<Store>, name: &str) -> Option<Self> {
+    pub fn new(runs: &Arc<Snapshot>, name: &str) -> Option<Self> {
         let kind = match name {
             "models" => Kind::Models,
             "runs" => Kind::Runs,
@@ -44,7 +45,7 @@ impl InfoTable {
             _ => return None,
         };
         Some(Self {
-            store: Arc::clone(store),
+            runs: Arc::clone(runs),
             kind,
         })
     }
@@ -52,12 +53,12 @@ impl InfoTable {
     fn batch(&self) -> Result<RecordBatch> {
         let runs = match self.kind {
             Kind::Saes => return self.saes(),
-            Kind::Models | Kind::Runs => self.store.runs()?,
+            Kind::Models | Kind::Runs => self.runs.names()?,
         };
         let runs: Vec<_> = runs
             .into_iter()
             .map(|name| {
-                let run = self.store.run(&name);
+                let run = self.runs.run(&name);
                 (name, run)
             })
             .collect();
@@ -70,7 +71,7 @@ impl InfoTable {
 
     /// One row per sparse autoencoder.
     fn saes(&self) -> Result<RecordBatch> {
-        let saes: Vec<_> = (self.store.stored_saes()?.into_values())
+        let saes: Vec<_> = (self.runs.store().stored_saes()?.into_values())
             .map(|sae| sae.manifest)
             .collect();
         let text = |of: fn(&SaeManifest) -> Option<&str>| -> ArrayRef {

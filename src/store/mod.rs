@@ -12,6 +12,8 @@ use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
 use datafusion::error::{DataFusionError, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::files::loaded::Loaded;
+
 mod cache;
 pub mod catalog;
 mod file;
@@ -30,6 +32,7 @@ mod scan;
 mod scan_columns;
 pub mod schema;
 mod selection;
+mod snapshot;
 mod table;
 mod writer;
 
@@ -40,7 +43,7 @@ use lock::Name;
 use manifest::{MANIFEST, Manifest};
 
 pub use cache::{RunCache, RunLayers};
-pub use catalog::StoreCatalog;
+pub use catalog::{PUBLIC, Selected, StoreCatalog, Views};
 pub use lock::Waiting;
 pub use manifest::{Counts, FORMAT, RunManifest, Source, Versions};
 pub use models::{ModelPath, ModelWriter};
@@ -48,6 +51,7 @@ pub use provider::RunTable;
 pub use run::{LayerRow, LayerWeights, Run};
 pub use saes::{SaeManifest, SaeWriter, StoredSae};
 pub use scan::RunScan;
+pub use snapshot::Snapshot;
 pub use table::Table;
 pub use writer::{RunWriter, TableWriter};
 
@@ -102,6 +106,8 @@ pub struct Store {
     opened: Arc<OpenedRuns>,
     /// The run each autoencoder was found in last.
     sae_runs: Mutex<HashMap<String, String>>,
+    /// Models and autoencoders in memory.
+    loaded: Arc<Loaded>,
 }
 
 impl Store {
@@ -128,7 +134,19 @@ impl Store {
             root: root.to_path_buf(),
             opened: Arc::default(),
             sae_runs: Mutex::default(),
+            loaded: Arc::default(),
         })
+    }
+
+    /// The same store, whose models and autoencoders stay in memory here.
+    pub(crate) fn with_loaded(mut self, loaded: Arc<Loaded>) -> Self {
+        self.loaded = loaded;
+        self
+    }
+
+    /// What was read from it into memory.
+    pub(crate) fn loaded(&self) -> &Loaded {
+        &self.loaded
     }
 
     /// The store's folder.

@@ -143,6 +143,11 @@ impl StoredSae {
         Ok(weights + files.map(|file| file.size_bytes).sum::<u64>())
     }
 
+    /// The hash of its weights.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
     /// The file of its weights.
     ///
     /// Errors: it is missing or not what was committed.

@@ -15,7 +15,7 @@ use polysema_udfs::calls::{
 use crate::corpus::{ActivationBatch, CORPUS, CorpusReader, check_lengths};
 use crate::functions::arguments::required;
 use crate::jobs::{Course, Job, JobContext, named};
-use crate::models::{HookPoint, Site};
+use crate::models::{HookPoint, Site, loaded};
 use crate::options::{Options, Word, parameters};
 use crate::policy::Access;
 use crate::store::Store;
@@ -121,7 +121,12 @@ impl TableFunction for Activations {
         let store = Arc::clone(&self.store);
         let work = move |context: &JobContext| {
             let model = store.resolve_model(model.as_ref())?;
-            let mut reader = CorpusReader::open(&model, &corpus, &options, &mut || context.tick())?;
+            let mut reader = CorpusReader::over(
+                loaded(store.loaded(), &model)?,
+                &corpus,
+                &options,
+                &mut || context.tick(),
+            )?;
             reader.activations(hook, &mut |batch| {
                 context.send(rows(batch));
                 context.tick()

@@ -84,7 +84,7 @@ impl TableFunction for ExportSae {
         let saes = Arc::clone(&self.saes);
         let detail = format!("name={name}, folder={folder}, format={word}");
         let work = move |context: &JobContext| {
-            export_sae(&*saes.get(&name)?, folder.as_ref(), format, replace)?;
+            export_sae(&**saes.get(&name)?, folder.as_ref(), format, replace)?;
             let text = |text: &str| Arc::new(StringArray::from(vec![text])) as _;
             let columns = vec![text(&folder), text(word)];
             context.send(Ok(RecordBatch::try_new(schema(), columns)?));

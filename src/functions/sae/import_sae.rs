@@ -111,7 +111,7 @@ impl Importing {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let resolved = self.source.resolve(DOC.name, state, &self.store).await?;
+        let resolved = self.source.resolve(DOC.name, state).await?;
         self.place.check(DOC.name, &resolved)?;
         let input = resolved.input();
         let call = self.clone();

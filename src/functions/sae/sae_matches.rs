@@ -123,7 +123,7 @@ impl Matching {
         let store = self.saes.store();
         let layer = match &self.b {
             Written::Name(name) if store.has_sae(name) => None,
-            b => match b.resolve(DOC.name, state, store).await? {
+            b => match b.resolve(DOC.name, state).await? {
                 Resolved::Layer { run, layer } => Some((run, layer)),
                 Resolved::Rows { written, .. } => {
                     return plan_err!(

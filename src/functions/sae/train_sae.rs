@@ -147,7 +147,7 @@ impl Training {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let resolved = self.source.resolve(DOC.name, state, &self.store).await?;
+        let resolved = self.source.resolve(DOC.name, state).await?;
         self.place.check(DOC.name, &resolved)?;
         let (store, request) = (Arc::clone(&self.store), self.request.clone());
         let place = self.place.clone();

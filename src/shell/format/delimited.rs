@@ -10,7 +10,7 @@ use datafusion::arrow::error::ArrowError;
 
 use super::json::json_texts;
 use super::value::{Lists, display, is_number};
-use super::{ResultWriter, WriteError};
+use super::writer::{ResultWriter, WriteError};
 
 /// RFC 4180 by arrow's writer, which knows no nested types: those columns become JSON text first.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use datafusion::arrow::datatypes::FieldRef;
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::json::writer::{EncoderOptions, LineDelimited, WriterBuilder, make_encoder};
 
-use super::{ResultWriter, WriteError};
+use super::writer::{ResultWriter, WriteError};
 
 /// One array, one object per line of it.
 #[derive(Debug, Default)]

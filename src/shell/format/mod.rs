@@ -4,13 +4,12 @@ mod delimited;
 mod json;
 mod table;
 pub mod value;
-
-use std::io::{self, Write};
+mod writer;
 
 use clap::ValueEnum;
-use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
-use datafusion::arrow::error::ArrowError;
+
+pub use writer::{ResultWriter, WriteError};
 
 /// The text form of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -49,34 +48,5 @@ impl Format {
             Format::Ndjson => Box::new(json::LinesWriter),
             Format::Markdown => Box::new(delimited::MarkdownWriter::new(schema)),
         }
-    }
-}
-
-/// Writes one result: any number of batches, then `finish`, which is called exactly once after a success.
-pub trait ResultWriter {
-    /// Writes the rows of a batch, or keeps them where the format has to see more first.
-    fn write(&mut self, batch: &RecordBatch, out: &mut dyn Write) -> Result<(), WriteError>;
-    /// Writes what is left.
-    fn finish(&mut self, out: &mut dyn Write) -> Result<(), WriteError>;
-}
-
-/// Why a result could not be written.
-#[derive(Debug)]
-pub enum WriteError {
-    /// The output is closed or full.
-    Io(io::Error),
-    /// A value has no text form.
-    Value(ArrowError),
-}
-
-impl From<io::Error> for WriteError {
-    fn from(error: io::Error) -> Self {
-        WriteError::Io(error)
-    }
-}
-
-impl From<ArrowError> for WriteError {
-    fn from(error: ArrowError) -> Self {
-        WriteError::Value(error)
     }
 }

@@ -9,7 +9,7 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::value::{Lists, display, is_number, truncate, width};
-use super::{ResultWriter, WriteError};
+use super::writer::{ResultWriter, WriteError};
 
 /// Rows that may be held back to find the widths (chosen, not tuned).
 const MAX_HELD_ROWS: usize = 10_000;

@@ -1,0 +1,113 @@
+//! What was meant by a table that is not there: a run to choose, or one of the names there are.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use datafusion::common::{TableReference, plan_datafusion_err};
+use datafusion::error::DataFusionError;
+use datafusion::execution::SessionState;
+use datafusion::sql::parser::{CopyToSource, Statement};
+use datafusion::sql::sqlparser::ast::{TableFactor, Visit, Visitor};
+
+use super::catalogs::CATALOG;
+use crate::store::{PUBLIC, StoreCatalog, Table};
+
+/// The first table of a statement that could not be planned which is not there, in our words.
+pub(super) async fn missing_table(
+    state: &SessionState,
+    references: &[TableReference],
+    calls: &HashSet<String>,
+) -> Option<DataFusionError> {
+    let options = &state.config_options().catalog;
+    for reference in references {
+        let is_call = reference.schema().is_none() && calls.contains(reference.table());
+        let full = (reference.clone()).resolve(&options.default_catalog, &options.default_schema);
+        if is_call || *full.catalog != *CATALOG {
+            continue;
+        }
+        let found = match state.schema_for_ref(full.clone()) {
+            Ok(schema) => schema.table(&full.table).await.ok()?.is_some(),
+            Err(_) => false,
+        };
+        if !found {
+            return Some(explain(state, &full.schema, &full.table));
+        }
+    }
+    None
+}
+
+fn explain(state: &SessionState, schema: &str, table: &str) -> DataFusionError {
+    let Some(catalog) = StoreCatalog::of(state) else {
+        return plan_datafusion_err!("session: a store's catalog is required, got none");
+    };
+    let listed = |names: &[String]| match names {
+        [] => "none".to_string(),
+        _ => names.join(", "),
+    };
+    let root = catalog.runs().store().root().display().to_string();
+    let runs = catalog.runs().names().unwrap_or_default();
+    if schema == PUBLIC && Table::canonical(table).is_some() {
+        return match runs.first() {
+            Some(first) => plan_datafusion_err!(
+                "session: table {table} requires a selected run, got none of {}: choose one with \
+                 SET polysema.run = '{first}', or name it as in {first}.{table}",
+                listed(&runs)
+            ),
+            None => plan_datafusion_err!(
+                "session: table {table} requires a run, got none in {root}: make one with ingest(...)"
+            ),
+        };
+    }
+    match state.schema_for_ref(TableReference::partial(schema, table)) {
+        Ok(known) => plan_datafusion_err!(
+            "session: a table of {schema} is required, got '{table}'; tables: {}",
+            listed(&known.table_names())
+        ),
+        Err(_) => plan_datafusion_err!(
+            "session: a run of {root} is required, got '{schema}'; runs: {}",
+            listed(&runs)
+        ),
+    }
+}
+
+/// Names that stand before an opening parenthesis in FROM: of functions, not of tables.
+pub(super) fn calls(statement: &Statement) -> HashSet<String> {
+    let mut calls = Calls::default();
+    let _ = match statement {
+        Statement::Statement(inner) => inner.visit(&mut calls),
+        Statement::CopyTo(copy) => match &copy.source {
+            CopyToSource::Query(query) => query.visit(&mut calls),
+            CopyToSource::Relation(_) => ControlFlow::Continue(()),
+        },
+        Statement::Explain(explain) => return self::calls(&explain.statement),
+        _ => ControlFlow::Continue(()),
+    };
+    calls.names
+}
+
+#[derive(Default)]
+struct Calls {
+    names: HashSet<String>,
+}
+
+impl Visitor for Calls {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table {
+            name,
+            args: Some(_),
+            ..
+        }
+        | TableFactor::Function { name, .. } = factor
+        {
+            for ident in name.0.iter().filter_map(|part| part.as_ident()) {
+                self.names.insert(match ident.quote_style {
+                    Some(_) => ident.value.clone(),
+                    None => ident.value.to_lowercase(),
+                });
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,35 @@
+//! What every text form of a result is written through.
+
+use std::io::{self, Write};
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::error::ArrowError;
+
+/// Writes one result: any number of batches, then `finish`, which is called exactly once after a success.
+pub trait ResultWriter {
+    /// Writes the rows of a batch, or keeps them where the format has to see more first.
+    fn write(&mut self, batch: &RecordBatch, out: &mut dyn Write) -> Result<(), WriteError>;
+    /// Writes what is left.
+    fn finish(&mut self, out: &mut dyn Write) -> Result<(), WriteError>;
+}
+
+/// Why a result could not be written.
+#[derive(Debug)]
+pub enum WriteError {
+    /// The output is closed or full.
+    Io(io::Error),
+    /// A value has no text form.
+    Value(ArrowError),
+}
+
+impl From<io::Error> for WriteError {
+    fn from(error: io::Error) -> Self {
+        WriteError::Io(error)
+    }
+}
+
+impl From<ArrowError> for WriteError {
+    fn from(error: ArrowError) -> Self {
+        WriteError::Value(error)
+    }
+}

@@ -1,0 +1,167 @@
+//! COPY and INSERT put files into place when all of them are written, or leave what was there.
+
+mod database;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use database::Db;
+
+/// Every file below a folder, with its bytes.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.insert(path.clone(), vec![]);
+            found.extend(files(&path));
+        } else {
+            found.insert(path.clone(), fs::read(&path).expect("a file"));
+        }
+    }
+    found
+}
+
+const KINDS: [&str; 4] = ["parquet", "csv", "json", "arrow"];
+/// Fails in the last of its many batches.
+const FAILING: &str = "SELECT CAST(CASE WHEN v = 200000 THEN 'x' ELSE '1' END AS INT) AS x, v % 3 AS part \
+                       FROM generate_series(1, 200000) t(v)";
+const ENDLESS: &str = "SELECT a.v AS x, a.v % 3 AS part FROM generate_series(1, 100000) a(v), generate_series(1, 100000) b(v)";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_query_leaves_the_old_file() {
+    let db = Db::new().await;
+    for kind in KINDS {
+        let folder = db.folder().join(kind);
+        fs::create_dir(&folder).expect("writable");
+        let (one, many, parts) = (
+            folder.join(format!("x.{kind}")),
+            folder.join("many/"),
+            folder.join("parts/"),
+        );
+        let stored = format!("STORED AS {kind}");
+        let copies = [
+            format!("'{}' {stored}", one.display()),
+            format!("'{}' {stored}", many.display()),
+            format!("'{}' {stored} PARTITIONED BY (part)", parts.display()),
+        ];
+        for (i, to) in copies.iter().enumerate() {
+            db.query(&format!("COPY (SELECT 7 AS x, {i} AS part) TO {to}"))
+                .await;
+        }
+        assert_eq!(fs::read_dir(&folder).expect("a folder").count(), 3);
+        let before = files(&folder);
+        for to in &copies {
+            let message = db.refused(&format!("COPY ({FAILING}) TO {to}")).await;
+            assert!(message.contains("Cannot cast string 'x'"), "{message}");
+            assert_eq!(files(&folder), before, "{to}");
+            let message = db
+                .refused(&format!("EXPLAIN ANALYZE COPY ({FAILING}) TO {to}"))
+                .await;
+            assert!(message.contains("Cannot cast string 'x'"), "{message}");
+            assert_eq!(files(&folder), before, "{to}");
+        }
+        // A new name appears whole or not at all.
+        let fresh = folder.join(format!("fresh.{kind}"));
+        db.refused(&format!(
+            "COPY ({FAILING}) TO '{}' {stored}",
+            fresh.display()
+        ))
+        .await;
+        assert!(!fresh.exists());
+        db.query(&format!(
+            "COPY (SELECT 8 AS x) TO '{}' {stored}",
+            one.display()
+        ))
+        .await;
+        assert_ne!(files(&folder)[&one], before[&one]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_query_leaves_the_old_file() {
+    let db = Db::new().await;
+    let folder = db.folder().join("out");
+    fs::create_dir(&folder).expect("writable");
+    let to = folder.join("x.csv");
+    db.query(&format!("COPY (SELECT 7 AS x) TO '{}'", to.display()))
+        .await;
+    let before = files(&folder);
+    let copy = format!("COPY ({ENDLESS}) TO '{}'", to.display());
+    let running = tokio::time::timeout(Duration::from_millis(700), db.try_query(&copy)).await;
+    assert!(running.is_err(), "it is still running");
+    // The writers' tasks end soon after.
+    for _ in 0..100 {
+        if files(&folder) == before {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(files(&folder), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_is_no_file() {
+    let db = Db::new().await;
+    let folder = db.folder().join("x.csv");
+    fs::create_dir(&folder).expect("writable");
+    fs::write(folder.join("mine"), b"text").expect("writable");
+    let before = files(db.folder());
+    let single = "OPTIONS ('single_file_output' 'true')";
+    let copy = format!("COPY (SELECT 7 AS x) TO '{}' {single}", folder.display());
+    let message = db.refused(&copy).await;
+    assert!(message.contains("required"), "{message}");
+    assert_eq!(files(db.folder()), before);
+    // Files go into it, beside what is there.
+    for (slash, n) in [("", 2), ("/", 3)] {
+        let to = format!("'{}{slash}' STORED AS CSV", folder.display());
+        db.query(&format!("COPY (SELECT 7 AS x) TO {to}")).await;
+        let after = files(&folder);
+        assert_eq!(after.len(), n);
+        assert_eq!(after[&folder.join("mine")], b"text");
+    }
+    // Folders on the way are made, and the name may be any.
+    let odd = db.folder().join("new folder/a b%20ü.csv");
+    db.query(&format!("COPY (SELECT 7 AS x) TO '{}'", odd.display()))
+        .await;
+    assert_eq!(fs::read_to_string(&odd).expect("the file"), "x\n7\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_insert_adds_nothing() {
+    let db = Db::new().await;
+    let folder = db.folder().join("table");
+    fs::create_dir(&folder).expect("writable");
+    let create = format!(
+        "CREATE EXTERNAL TABLE t (x INT, part BIGINT) STORED AS CSV LOCATION '{}/' OPTIONS ('format.has_header' 'true')",
+        folder.display()
+    );
+    db.query(&create).await;
+    db.query("INSERT INTO t VALUES (1, 2)").await;
+    assert_eq!(db.integer("SELECT count(*) FROM t").await, 1);
+    let before = files(&folder);
+    db.refused(&format!("INSERT INTO t {FAILING}")).await;
+    assert_eq!(files(&folder), before);
+    assert_eq!(db.integer("SELECT count(*) FROM t").await, 1);
+}
+
+/// A file may be read and replaced in one statement.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_made_of_itself() {
+    let db = Db::new().await;
+    let file = db.folder().join("t.csv");
+    fs::write(&file, "x\n1\n2\n").expect("writable");
+    let create = format!(
+        "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '{}' OPTIONS ('format.has_header' 'true')",
+        file.display()
+    );
+    db.query(&create).await;
+    let copy = format!(
+        "COPY (SELECT x + 1 AS x FROM t ORDER BY x) TO '{}'",
+        file.display()
+    );
+    db.query(&copy).await;
+    assert_eq!(fs::read_to_string(&file).expect("the file"), "x\n2\n3\n");
+}
