@@ -2,6 +2,7 @@
 //!
 //! A file's name is the hash of what it holds, its schema names it in full. One writer at a time, which renames the
 //! whole file into place; who cannot write (another writer, a full or read-only disk) computes and keeps nothing.
+//! Over 400 lines with its tests, which need its insides.
 
 use std::fmt;
 use std::io::BufWriter;
@@ -354,6 +355,7 @@ mod tests {
     use datafusion::arrow::datatypes::{DataType, Field};
 
     use super::*;
+    use crate::files::faults::each;
     use crate::store::{RunManifest, Store};
 
     #[test]
@@ -389,6 +391,47 @@ mod tests {
         fs::rename(of("old").path(), of("new").path())?;
         assert!(of("new").read(&[0], 1)?.is_none());
         Ok(())
+    }
+
+    #[test]
+    fn a_full_disk_keeps_nothing_or_all() {
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int32, false)]));
+        let rows = Arc::new(Int32Array::from(vec![1]));
+        let rows = RecordBatch::try_new(Arc::clone(&schema), vec![rows]).expect("rows");
+        let begin = || {
+            let folder = tempfile::tempdir().expect("a folder");
+            let store = Store::open(folder.path()).expect("a store");
+            let facts = RunManifest {
+                run: "r".to_string(),
+                ..RunManifest::default()
+            };
+            let writer = store.begin("r", false).expect("begun");
+            writer.commit(facts).expect("committed");
+            let cached = CachedRelation {
+                run: store.run("r").expect("a run"),
+                key: full_key("relation", "now"),
+                may_write: true,
+            };
+            (folder, cached)
+        };
+        let write = |(_, cached): &(_, CachedRelation)| match CacheWriter::start(cached, &schema)? {
+            Some(writer) => writer.write(&rows)?.finish(),
+            None => internal_err!("nobody else writes"),
+        };
+        let steps = each(begin, write, |(_, cached), done, fault| {
+            let found = cached.read(&[0], 1).expect(fault);
+            assert!(done.is_err() || found.is_some(), "{fault}");
+            let again = CacheWriter::start(cached, &schema).expect(fault);
+            let again = again.expect("a free lock").write(&rows).expect(fault);
+            again.finish().expect(fault);
+            let left = disk::entries(cached.run.folder()).expect(fault);
+            assert_eq!(
+                left.len(),
+                2,
+                "{fault}: the relation and its lock, got {left:?}"
+            );
+        });
+        assert!(steps > 4, "{steps} changes");
     }
 
     #[test]
