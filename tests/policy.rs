@@ -123,6 +123,9 @@ async fn nothing_is_read_made_or_changed() {
         "DROP TABLE neurons".to_string(),
         "DROP VIEW dead_neurons".to_string(),
         "DROP SCHEMA demo CASCADE".to_string(),
+        "SELECT * FROM drop_run('demo')".to_string(),
+        "SELECT * FROM drop_sae('s')".to_string(),
+        "SELECT * FROM drop_model('m')".to_string(),
         "PREPARE p AS SELECT * FROM train_sae('new', 0)".to_string(),
     ];
     for sql in &refused {

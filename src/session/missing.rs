@@ -70,6 +70,15 @@ fn explain(state: &SessionState, schema: &str, table: &str) -> DataFusionError {
     }
 }
 
+/// What to do where the tables of a run are missing and other schemas have them.
+pub(super) fn choose_run(runs: &[String]) -> String {
+    let first = runs.first().map(String::as_str).unwrap_or_default();
+    format!(
+        "choose one with SET polysema.run = '{first}'; runs: {}",
+        runs.join(", ")
+    )
+}
+
 /// Names that stand before an opening parenthesis in FROM: of functions, not of tables.
 pub(super) fn calls(statement: &Statement) -> HashSet<String> {
     let mut calls = Calls::default();

@@ -11,6 +11,7 @@ mod large_stack;
 mod memory;
 mod missing;
 mod planner;
+mod planning;
 mod selection;
 mod shared_vectors;
 mod statement;
@@ -26,14 +27,14 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::CatalogProvider;
 use datafusion::common::config::ExtensionOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{ScalarValue, TableReference, plan_err};
+use datafusion::common::{ScalarValue, plan_err};
 use datafusion::error::Result;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan, SetVariable, Statement, TableType};
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
+use datafusion::physical_plan::execute_stream;
+use datafusion::prelude::{SessionConfig, SessionContext};
 use polysema_udfs::arrow::cache::SessionCache;
 use polysema_udfs::arrow::layers::SessionLayers;
 use polysema_udfs::arrow::tables::MissingTableAdvice;
@@ -43,16 +44,16 @@ use polysema_udfs::per_neuron::ClusterOptions;
 pub use engine::{Engine, EngineOptions, FunctionEntry};
 
 use crate::jobs::{Jobs, JobsTable, Left, changes_the_store, to_the_end};
-use crate::policy::{Access, Policy};
+use crate::policy::{self, Access, Policy};
 use crate::settings;
 use crate::store::{PUBLIC, Run, RunCache, RunLayers, Store, StoreCatalog};
 use blocking::blocking;
-use bound::bind;
 use catalogs::{CATALOG, StatementCatalogs, runs_of};
 use guard::GuardedRegistry;
 use large_stack::on_large_stack;
-use missing::{calls, missing_table};
+use missing::choose_run;
 use planner::EnginePlanner;
+use planning::{operators, plan};
 use selection::Selection;
 use shared_vectors::SharedVectors;
 use unknown_functions::UnknownFunctions;
@@ -308,6 +309,10 @@ impl Session {
             match node {
                 LogicalPlan::Copy(_) => self.policy.require("COPY", Access::WriteFiles)?,
                 LogicalPlan::Dml(_) => self.policy.require("INSERT", Access::CreateTables)?,
+                // A run goes with its schema.
+                LogicalPlan::Ddl(DdlStatement::DropCatalogSchema(_)) => {
+                    policy::require(&self.context.state(), "DROP SCHEMA", &[Access::RunJobs])?;
+                }
                 LogicalPlan::Ddl(ddl) => self.policy.require(ddl.name(), Access::CreateTables)?,
                 _ => {}
             }
@@ -381,67 +386,6 @@ impl Session {
         let context = self.statement(vec![]).await?;
         Ok(context.table_provider(table).await?.schema())
     }
-}
-
-/// What a statement means in a state made for it.
-async fn plan(state: &SessionState, text: &str) -> Result<LogicalPlan> {
-    let parsed = statement::parse(state, text)?;
-    let references = state.resolve_table_references(&parsed)?;
-    read_ahead(state, &references).await;
-    let calls = calls(&parsed);
-    let plan = match state.statement_to_plan(parsed).await {
-        Ok(plan) => plan,
-        Err(error) => {
-            let missing = missing_table(state, &references, &calls).await;
-            return Err(missing.unwrap_or(error));
-        }
-    };
-    match state.config_options().catalog.default_schema.as_str() {
-        PUBLIC => Ok(plan),
-        run => bind(plan, run, false),
-    }
-}
-
-/// The operators of a plan, and what they run with.
-async fn operators(
-    context: &SessionContext,
-    plan: LogicalPlan,
-    left: Arc<Left>,
-) -> Result<(Arc<TaskContext>, Arc<dyn ExecutionPlan>)> {
-    let (mut state, plan) = context.execute_logical_plan(plan).await?.into_parts();
-    state.config_mut().set_extension(left);
-    let rows = DataFrame::new(state, plan);
-    let task = Arc::new(rows.task_ctx());
-    Ok((task, rows.create_physical_plan().await?))
-}
-
-/// Opens the runs that a statement names, away from the query's threads: the catalog's own methods cannot wait. One
-/// that cannot be opened says so when its tables are asked for.
-async fn read_ahead(state: &SessionState, references: &[TableReference]) {
-    let Some(catalog) = StoreCatalog::of(state) else {
-        return;
-    };
-    let current = state.config_options().catalog.default_schema.clone();
-    let mut schemas: Vec<String> = references
-        .iter()
-        .filter_map(|reference| Some(reference.schema()?.to_string()))
-        .collect();
-    schemas.push(current);
-    let _ = blocking(move || {
-        for schema in schemas.iter().filter(|schema| catalog.runs().has(schema)) {
-            let _ = catalog.run_of(schema);
-        }
-    })
-    .await;
-}
-
-/// What to do where the tables of a run are missing and other schemas have them.
-fn choose_run(runs: &[String]) -> String {
-    let first = runs.first().map(String::as_str).unwrap_or_default();
-    format!(
-        "choose one with SET polysema.run = '{first}'; runs: {}",
-        runs.join(", ")
-    )
 }
 
 /// RESET of a setting `polysema.*` as the SET it means; DataFusion resets its own settings only.
