@@ -3,7 +3,7 @@
 use polysema_kernels::sae::evaluation::SaeMetrics;
 use polysema_kernels::sae::{Sae, Variant};
 
-use super::options::SaeOptions;
+use super::recipe::SaeOptions;
 
 /// One sentence for each thing that is wrong.
 pub(super) fn advice(found: &SaeMetrics, sae: &Sae, options: &SaeOptions) -> Vec<String> {

@@ -14,6 +14,7 @@ mod metric;
 mod options;
 mod progress;
 mod publish;
+mod recipe;
 mod shuffle;
 mod source;
 mod train;
@@ -25,11 +26,10 @@ pub use import::{Foreign, Format, export_sae, import_sae};
 pub use loaded::{LoadedSae, SaeLibrary};
 pub use matches::{Match, matches, weights_of};
 pub use metric::{Metric, dead};
-pub use options::{
-    HOOK, IMPORT_SAE, MOVED_CORPUS, MOVED_MODEL, OF_LAYERS, SaeOptions, TRAIN_SAE, VECTORS,
-};
+pub use options::{HOOK, IMPORT_SAE, MOVED_CORPUS, MOVED_MODEL, OF_LAYERS, TRAIN_SAE, VECTORS};
 pub use progress::{TrainSaeProgress, TrainSaeRequest};
 pub use publish::Vectors;
+pub use recipe::SaeOptions;
 pub use source::{OtherCorpus, Places, layer_vectors, sae_reader};
 pub use train::train_sae;
 pub use weights::load;

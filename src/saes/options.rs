@@ -3,14 +3,11 @@
 //! A new option is a key, its `spec` in the table, and what it does where it is read: `options.get(KEY)`. Above 400 lines
 //! because a table is read as a whole.
 
-use datafusion::common::plan_err;
-use datafusion::error::Result;
-use polysema_kernels::sae::{DeadLatents, Decay, Init, Reduction, Sae, TrainOptions, Variant};
-use serde_json::{Map, Value};
+use polysema_kernels::sae::{Decay, Init, Reduction, Variant};
 
 use crate::corpus::MOST_TOKENS;
 use crate::models::Site;
-use crate::options::{Instead, Key, Kind, Options, Rule, Spec, Typed, Usual};
+use crate::options::{Instead, Key, Kind, Rule, Spec, Usual};
 use crate::runs::{
     ACTIVATION_THRESHOLD, MAX_EXAMPLES, MIN_ACTIVATION, ORDER, WINDOW, WINDOW_VECTORS,
 };
@@ -25,7 +22,7 @@ const fn number(name: &'static str, kind: Kind, usual: f64, meaning: &'static st
     Key::new(name, kind, Usual::Number(usual), meaning)
 }
 
-const TOP_K: &[&str] = &["topk", "batch_topk"];
+pub(super) const TOP_K: &[&str] = &["topk", "batch_topk"];
 const JUMP_RELU: &[&str] = &["jump_relu"];
 /// Variants whose codes are sparse by a term of the loss.
 const PENALISED: &[&str] = &["relu", "gated", "jump_relu"];
@@ -33,14 +30,14 @@ const PENALISED: &[&str] = &["relu", "gated", "jump_relu"];
 const LEAVING_OUT: &[&str] = &["topk", "batch_topk", "jump_relu"];
 /// Steps of a training that is not told how long it takes: enough for explained variances above 0.9 on every source the
 /// README names.
-const STEPS: u64 = 4000;
+pub(super) const STEPS: u64 = 4000;
 /// Adam's step size where it is not given, times the root of the vectors' width: rows of norm 1 then turn by the same
 /// angle at each step, whatever the width.
-const RATE: f32 = 0.02;
+pub(super) const RATE: f32 = 0.02;
 /// Of an autoencoder's latents. Chosen: sixteen times those of the largest published one.
 const MOST_LATENTS: u64 = 1 << 24;
 /// Numbers of one matrix, which training holds a few times: 8 GiB.
-const MOST_WEIGHTS: usize = 1 << 31;
+pub(super) const MOST_WEIGHTS: usize = 1 << 31;
 
 /// The place whose vectors are read.
 pub const HOOK: Key<Option<Site>> = Key::some_word(
@@ -105,13 +102,13 @@ const fn of_variant(words: &'static [&'static str], usual: Usual) -> Instead {
     }
 }
 
-const PRESET: Key<Option<String>> = Key::new(
+pub(super) const PRESET: Key<Option<String>> = Key::new(
     "preset",
     Kind::Words(|| FOOTE_MNIST.to_vec()),
     Usual::Nothing,
     "settings that the other options then change: those of Foote 2024, section 4.2, the unstated ones reconstructed",
 );
-const D_SAE: Key<Option<usize>> = Key::new(
+pub(super) const D_SAE: Key<Option<usize>> = Key::new(
     "d_sae",
     Kind::Whole {
         from: 1,
@@ -133,20 +130,20 @@ const D_SAE: Key<Option<usize>> = Key::new(
         usual: Usual::Whole(512),
     },
 ]);
-const EXPANSION: Key<usize> = Key::count(
+pub(super) const EXPANSION: Key<usize> = Key::count(
     "expansion",
     1,
     65_536,
     8,
     "number of latents over the vectors' width",
 );
-const VARIANT: Key<String> = Key::new(
+pub(super) const VARIANT: Key<String> = Key::new(
     "variant",
     Kind::Words(|| Variant::NAMES.to_vec()),
     Usual::Text("relu"),
     "what makes the codes sparse",
 );
-const K: Key<Option<usize>> = Key::new(
+pub(super) const K: Key<Option<usize>> = Key::new(
     "k",
     Kind::Whole {
         from: 1,
@@ -156,19 +153,19 @@ const K: Key<Option<usize>> = Key::new(
     "latents active at once, at most d_sae",
 )
 .rules(&[Rule::With("variant", TOP_K)]);
-const CENTERED: Key<bool> = Key::new(
+pub(super) const CENTERED: Key<bool> = Key::new(
     "centered",
     Kind::Flag,
     Usual::Flag(true),
     "whether b_dec is taken off a vector before it is encoded",
 );
-const INIT: Key<Init> = Key::word(
+pub(super) const INIT: Key<Init> = Key::word(
     "init",
     Usual::Text("tied"),
     "weights before training: uniform in 1/sqrt(fan in), or decoder rows of norm 1 with the encoder equal to them",
 )
 .instead(&[as_foote(Usual::Text("uniform"))]);
-const NORMALIZE: Key<String> = Key::new(
+pub(super) const NORMALIZE: Key<String> = Key::new(
     "normalize",
     Kind::Words(|| vec!["variance", "none"]),
     Usual::Text("variance"),
@@ -177,7 +174,7 @@ const NORMALIZE: Key<String> = Key::new(
      the weights at the end; 'none': vectors as they are, and the mean over rows and dimensions of the squared error",
 )
 .instead(&[as_foote(Usual::Text("none"))]);
-const L1: Key<f32> = number(
+pub(super) const L1: Key<f32> = number(
     "l1",
     Kind::from(0.0),
     0.1,
@@ -190,14 +187,14 @@ const L1: Key<f32> = number(
     of_variant(TOP_K, Usual::Number(0.0)),
     as_foote(Usual::Number(2e-4)),
 ]);
-const NE_LOSS: Key<f32> = number(
+pub(super) const NE_LOSS: Key<f32> = number(
     "ne_loss",
     Kind::from(0.0),
     0.0,
     "weight of the neuron embedding loss",
 )
 .instead(&[as_foote(Usual::Number(5e-3))]);
-const NE_MOMENTUM: Key<f32> = number(
+pub(super) const NE_MOMENTUM: Key<f32> = number(
     "ne_momentum",
     Kind::Number {
         from: 0.0,
@@ -209,27 +206,27 @@ const NE_MOMENTUM: Key<f32> = number(
     "weight of the old average of a latent's vectors",
 )
 .rules(&[Rule::Above0("ne_loss")]);
-const NE_START_STEP: Key<u64> = steps(
+pub(super) const NE_START_STEP: Key<u64> = steps(
     "ne_start_step",
     0,
     200,
     "first step with the neuron embedding loss",
 )
 .rules(&[Rule::Above0("ne_loss")]);
-const REDUCTION: Key<Reduction> = Key::word(
+pub(super) const REDUCTION: Key<Reduction> = Key::word(
     "reduction",
     Usual::Text("mean"),
     "whether the terms of l1 and ne_loss are sums over a batch, or means over its rows",
 )
 .instead(&[as_foote(Usual::Text("sum"))]);
-const LEARNING_RATE: Key<Option<f32>> = Key::new(
+pub(super) const LEARNING_RATE: Key<Option<f32>> = Key::new(
     "learning_rate",
     Kind::above(0.0),
     Usual::Said("0.02 over the root of the vectors' width"),
     "Adam's step size once warm",
 )
 .instead(&[as_foote(Usual::Number(1e-3))]);
-const WARMUP: Key<u64> = steps(
+pub(super) const WARMUP: Key<u64> = steps(
     "warmup",
     0,
     500,
@@ -250,40 +247,40 @@ pub(super) const COOLDOWN: Key<f32> = number(
      at most the last buffer",
 )
 .instead(&[as_foote(Usual::Number(0.0))]);
-const WEIGHT_DECAY: Key<f32> = number(
+pub(super) const WEIGHT_DECAY: Key<f32> = number(
     "weight_decay",
     Kind::from(0.0),
     0.0,
     "pull of every parameter towards 0",
 )
 .instead(&[as_foote(Usual::Number(1e-2))]);
-const DECAY: Key<Decay> = Key::word(
+pub(super) const DECAY: Key<Decay> = Key::word(
     "decay",
     Usual::Text("coupled"),
     "whether that pull is added to the gradient (L2) or taken off beside the step (AdamW)",
 )
 .rules(&[Rule::Above0("weight_decay")]);
-const CLIP_NORM: Key<Option<f32>> = Key::new(
+pub(super) const CLIP_NORM: Key<Option<f32>> = Key::new(
     "clip_norm",
     Kind::above(0.0),
     Usual::Nothing,
     "largest norm of the gradient",
 );
-const BANDWIDTH: Key<f32> = number(
+pub(super) const BANDWIDTH: Key<f32> = number(
     "bandwidth",
     Kind::above(0.0),
     0.1,
     "width of the kernel that estimates the gradient of the thresholds",
 )
 .rules(&[Rule::With("variant", JUMP_RELU)]);
-const UNIT_NORM_DECODER: Key<bool> = Key::new(
+pub(super) const UNIT_NORM_DECODER: Key<bool> = Key::new(
     "unit_norm_decoder",
     Kind::Flag,
     Usual::Flag(true),
     "whether decoder rows are held at norm 1, of normalized vectors; longer ones would make the sparsity term small for nothing",
 )
 .instead(&[as_foote(Usual::Flag(false))]);
-const DEAD_LATENTS: Key<String> = Key::new(
+pub(super) const DEAD_LATENTS: Key<String> = Key::new(
     "dead_latents",
     Kind::Words(|| vec!["leave", "auxiliary", "resample"]),
     Usual::Text("leave"),
@@ -291,13 +288,13 @@ const DEAD_LATENTS: Key<String> = Key::new(
      in Bricken et al. 2023",
 )
 .instead(&[as_foote(Usual::Text("leave")), of_variant(LEAVING_OUT, Usual::Text("auxiliary"))]);
-const DEAD_AFTER: Key<u64> = steps(
+pub(super) const DEAD_AFTER: Key<u64> = steps(
     "dead_after",
     1,
     500,
     "steps without activity after which a latent counts as dead",
 );
-const AUX_K: Key<Option<usize>> = Key::new(
+pub(super) const AUX_K: Key<Option<usize>> = Key::new(
     "aux_k",
     Kind::Whole {
         from: 1,
@@ -307,14 +304,14 @@ const AUX_K: Key<Option<usize>> = Key::new(
     "dead latents a row that reconstruct what the others leave",
 )
 .rules(&[Rule::With("dead_latents", &["auxiliary"])]);
-const AUX_COEFFICIENT: Key<f32> = number(
+pub(super) const AUX_COEFFICIENT: Key<f32> = number(
     "aux_coefficient",
     Kind::from(0.0),
     1.0 / 32.0,
     "weight of that reconstruction's error over the variance of what the others leave",
 )
 .rules(&[Rule::With("dead_latents", &["auxiliary"])]);
-const RESAMPLE_EVERY: Key<u64> = steps(
+pub(super) const RESAMPLE_EVERY: Key<u64> = steps(
     "resample_every",
     1,
     2500,
@@ -324,7 +321,7 @@ const RESAMPLE_EVERY: Key<u64> = steps(
 /// Rows of a step.
 pub(super) const BATCH_SIZE: Key<usize> =
     Key::count("batch_size", 1, 1 << 20, 128, "rows of a step");
-const EPOCHS: Key<Option<u64>> = Key::new(
+pub(super) const EPOCHS: Key<Option<u64>> = Key::new(
     "epochs",
     Kind::Whole {
         from: 1,
@@ -473,157 +470,3 @@ pub const OF_LAYERS: [Spec; 8] = [
     WINDOW.spec,
     WINDOW_VECTORS.spec,
 ];
-
-/// The options of one training.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SaeOptions(pub(super) Options);
-
-impl SaeOptions {
-    /// Of options read against [`TRAIN_SAE`].
-    ///
-    /// Errors (planning): values that exclude each other.
-    pub fn new(options: Options) -> Result<Self> {
-        let (most, rows) = (options.get(MAX_TOKENS), options.get(BATCH_SIZE));
-        match most {
-            Some(most) if most < rows as u64 => {
-                plan_err!("max_tokens must be at least batch_size, {rows}, got {most}")
-            }
-            _ => Ok(Self(options)),
-        }
-    }
-
-    pub(super) fn get<T: Typed>(&self, key: Key<T>) -> T {
-        self.0.get(key)
-    }
-
-    /// Rows to train on, as far as that is known: those of the source once it was read.
-    pub(super) fn rows(&self, of_source: Option<u64>) -> Option<u64> {
-        let (most, epochs) = (self.get(MAX_TOKENS), self.get(EPOCHS));
-        let enough = STEPS.saturating_mul(self.get(BATCH_SIZE) as u64);
-        let by_epochs = of_source.and_then(|n| match (epochs, most) {
-            (Some(epochs), _) => Some(n.saturating_mul(epochs)),
-            (None, Some(_)) => None,
-            (None, None) => Some(n.max(enough)),
-        });
-        match (most, by_epochs) {
-            (Some(most), Some(rows)) => Some(most.min(rows)),
-            (most, rows) => most.or(rows),
-        }
-    }
-
-    /// What is done for dead latents.
-    pub(super) fn revives(&self) -> String {
-        self.get(DEAD_LATENTS)
-    }
-
-    /// Whether vectors are divided by their spread.
-    pub(super) fn normalizes(&self) -> bool {
-        self.get(NORMALIZE) == "variance"
-    }
-
-    /// Latents for vectors of this width.
-    ///
-    /// Errors: more than memory is meant for.
-    pub(super) fn d_sae(&self, d_in: usize) -> Result<usize> {
-        let expanded = self.get(EXPANSION).saturating_mul(d_in);
-        let d_sae = self.get(D_SAE).unwrap_or(expanded);
-        let rows = self.get(BATCH_SIZE);
-        for (what, factor) in [("the vectors' width", d_in), ("batch_size", rows)] {
-            if d_sae.checked_mul(factor).is_none_or(|n| n > MOST_WEIGHTS) {
-                return plan_err!(
-                    "d_sae times {what}, {factor}, must be at most 2^31, got d_sae {d_sae}"
-                );
-            }
-        }
-        Ok(d_sae)
-    }
-
-    /// What the kernel's loss is multiplied with to be the one that weights are said for. Of normalized vectors the mean
-    /// over dimensions is the share of variance over the width: the weights are divided by it instead, which is the same
-    /// to Adam.
-    pub(super) fn loss_unit(&self, d_in: usize) -> f32 {
-        if self.normalizes() { d_in as f32 } else { 1.0 }
-    }
-
-    /// How it is trained on vectors of this width.
-    pub(super) fn train_options(&self, d_in: usize) -> TrainOptions {
-        let unit = self.loss_unit(d_in);
-        let dead = match self.get(DEAD_LATENTS).as_str() {
-            "auxiliary" => DeadLatents::Auxiliary {
-                k: self.get(AUX_K).unwrap_or((d_in / 2).max(1)),
-                coefficient: self.get(AUX_COEFFICIENT) / unit,
-            },
-            "resample" => DeadLatents::Resample {
-                every: self.get(RESAMPLE_EVERY),
-            },
-            _ => DeadLatents::Leave,
-        };
-        TrainOptions {
-            learning_rate: (self.get(LEARNING_RATE)).unwrap_or(RATE / (d_in as f32).sqrt()),
-            warmup_steps: self.get(WARMUP),
-            weight_decay: self.get(WEIGHT_DECAY),
-            decay: self.get(DECAY),
-            clip_norm: self.get(CLIP_NORM).map(|norm| norm / unit),
-            l1: self.get(L1) / unit,
-            ne_loss: self.get(NE_LOSS) / unit,
-            ne_momentum: self.get(NE_MOMENTUM),
-            ne_start_step: self.get(NE_START_STEP),
-            reduction: self.get(REDUCTION),
-            unit_norm_decoder: self.get(UNIT_NORM_DECODER),
-            bandwidth: self.get(BANDWIDTH),
-            dead,
-            dead_after_steps: self.get(DEAD_AFTER),
-            seed: self.get(SEED),
-            ..TrainOptions::default()
-        }
-    }
-
-    /// Latents of a top-k that are active at once.
-    fn k(&self, d_in: usize, d_sae: usize) -> usize {
-        let usual = (d_in / 4).clamp(1, 32).min(d_sae);
-        self.get(K).unwrap_or(usual)
-    }
-
-    /// Refuses vectors of a width that the options do not go with.
-    ///
-    /// Errors: k above the number of latents, more latents than memory is meant for.
-    pub(super) fn check(&self, d_in: usize) -> Result<()> {
-        let d_sae = self.d_sae(d_in)?;
-        let k = self.k(d_in, d_sae);
-        match TOP_K.contains(&self.get(VARIANT).as_str()) && k > d_sae {
-            true => plan_err!("k must be at most d_sae, {d_sae}, got {k}"),
-            false => Ok(()),
-        }
-    }
-
-    /// The autoencoder before training.
-    ///
-    /// Errors: those of [`Self::check`].
-    pub(super) fn untrained(&self, d_in: usize) -> Result<Sae> {
-        self.check(d_in)?;
-        let (d_sae, name) = (self.d_sae(d_in)?, self.get(VARIANT));
-        let k = self.k(d_in, d_sae);
-        let Some(variant) = Variant::untrained(&name, d_sae, k) else {
-            return plan_err!("variant must be one that trains, got '{name}'");
-        };
-        let (centered, init, seed) = (self.get(CENTERED), self.get(INIT), self.get(SEED));
-        Ok(Sae::init(d_in, d_sae, variant, centered, init, seed))
-    }
-
-    /// Every option, given or not, for the manifest. What does not change the result is left out, so that two
-    /// trainings of equal options are the same training.
-    pub(super) fn to_json(&self) -> Map<String, Value> {
-        let mut all = self.0.to_json();
-        for spec in [
-            CHECKPOINT_EVERY.spec,
-            RESUME.spec,
-            REPLACE.spec,
-            PRESET.spec,
-            MOVED_MODEL.spec,
-            MOVED_CORPUS.spec,
-        ] {
-            all.remove(spec.name);
-        }
-        all
-    }
-}

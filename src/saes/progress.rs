@@ -2,7 +2,7 @@
 
 use polysema_kernels::sae::StepLosses;
 
-use super::options::SaeOptions;
+use super::recipe::SaeOptions;
 
 /// What to train.
 #[derive(Debug, Clone)]
