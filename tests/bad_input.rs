@@ -515,3 +515,67 @@ async fn a_store_that_another_process_writes() {
     drop(writer);
     assert_eq!(desk.run("SELECT run FROM info.runs").await, 2);
 }
+
+/// A pipe would be waited for, a device has no end: neither is opened, whatever asks for it.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_file() {
+    use std::os::unix::fs::symlink;
+    let desk = Desk::new().await;
+    let got = "a file is required, got a device or pipe";
+    let pipe = |name: &str| {
+        let _ = fs::remove_file(desk.path(name));
+        let made = rustix::fs::mkfifoat(rustix::fs::CWD, desk.path(name), 0o600.into());
+        made.expect("a pipe");
+    };
+    for name in ["p.txt", "p.jsonl", "p.parquet"] {
+        pipe(name);
+        desk.refuses_ingest("model", name, OPTIONS, &[name, got])
+            .await;
+    }
+    symlink("/dev/zero", desk.path("zero.txt")).expect("a link");
+    desk.refuses_ingest("model", "zero.txt", OPTIONS, &["zero.txt", got])
+        .await;
+    for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+        desk.write_model("changed", |_| ());
+        pipe(&format!("changed/{name}"));
+        desk.refuses_ingest("changed", "corpus.txt", OPTIONS, &[name, got])
+            .await;
+        fs::remove_file(desk.path(&format!("changed/{name}"))).expect("a pipe");
+        fs::create_dir(desk.path(&format!("changed/{name}"))).expect("a folder");
+        let folder = "a file is required, got a folder";
+        desk.refuses_ingest("changed", "corpus.txt", OPTIONS, &[name, folder])
+            .await;
+        fs::remove_dir_all(desk.path("changed")).expect("a model");
+    }
+    desk.write("large.txt", b"A");
+    let large = fs::OpenOptions::new()
+        .write(true)
+        .open(desk.path("large.txt"));
+    large
+        .and_then(|file| file.set_len(10 << 30))
+        .expect("a file of holes");
+    symlink(desk.path("corpus.txt"), desk.path("link.txt")).expect("a link");
+    desk.run(&desk.ingest("linked", "model", "link.txt", OPTIONS))
+        .await;
+}
+
+/// A corpus is what is in it, not what it is called.
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_called_idx() {
+    let desk = Desk::new().await;
+    desk.write("wiki-idx.txt", b"ABCDEFGH");
+    desk.write("texts_idx.jsonl", b"{\"text\": \"ABCDEFGH\"}\n");
+    for (run, name) in [("a", "wiki-idx.txt"), ("b", "texts_idx.jsonl")] {
+        desk.run(&desk.ingest(run, "model", name, OPTIONS)).await;
+    }
+    fs::create_dir(desk.path("texts")).expect("a folder");
+    desk.write("texts/a.txt", b"ABC");
+    let sql = desk.ingest("c", "model", "texts", OPTIONS);
+    let error = desk.result(&sql).await.expect_err("a folder of texts");
+    assert!(
+        error.contains("must come with a corpus of texts, got the images of")
+            || error.contains("a corpus of texts is one file"),
+        "{error}"
+    );
+}

@@ -14,6 +14,7 @@ use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
 use datafusion::error::Result;
 
 use super::options::{MAX_DOCUMENTS, OF_TEXTS, SPLIT, Split};
+use super::text::TEXTS;
 use crate::files::idx::Idx;
 use crate::options::{Options, Word};
 use crate::store::{RunWriter, Table, schema};
@@ -37,10 +38,17 @@ pub(crate) struct Images {
     splits: Vec<(Option<Split>, usize)>,
 }
 
-/// Whether a corpus is images: a folder, or a file with idx in its name.
+/// Whether a corpus is images: a folder, or a file that begins as an idx file does. One without an ending of texts may
+/// say so by its name alone, so that a damaged one is answered as what it is.
 pub(crate) fn are_images(corpus: &Path) -> bool {
+    let ending = corpus
+        .extension()
+        .map(|e| e.to_string_lossy().to_lowercase());
+    let of_text = ending.is_some_and(|e| TEXTS.contains(&&*e));
     let name = corpus.file_name().map(|name| name.to_string_lossy());
-    corpus.is_dir() || name.is_some_and(|name| name.contains("idx"))
+    corpus.is_dir()
+        || Idx::begins(corpus)
+        || !of_text && name.is_some_and(|name| name.contains("idx"))
 }
 
 impl Images {
@@ -282,7 +290,7 @@ fn find(folder: &Path, stem: &str, rank: usize) -> Result<PathBuf> {
         }
     }
     Err(exec_datafusion_err!(
-        "{}: a file {name} or {name}.gz is required, got neither",
+        "{}: a file {name} or {name}.gz is required, got neither (a corpus of texts is one file)",
         folder.display()
     ))
 }

@@ -1,6 +1,5 @@
 //! Corpus files as batches of texts beside their other columns: `.txt`, `.jsonl`, `.parquet`.
 
-use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,9 +13,12 @@ use datafusion::parquet::arrow::arrow_reader::{
     ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 
-use super::jsonl::Jsonl;
-use crate::files::file_error;
+use super::jsonl::{BOM, Jsonl};
+use crate::files::{file_error, regular};
 use crate::store::schema;
+
+/// The endings of files of texts.
+pub(super) const TEXTS: [&str; 3] = ["txt", "jsonl", "parquet"];
 
 /// Rows of a Parquet file read at once: books may be rows.
 const PARQUET_ROWS: usize = 256;
@@ -54,7 +56,7 @@ impl Corpus {
     ) -> Result<Self> {
         let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
         let extension = extension.as_deref();
-        if !matches!(extension, Some("txt" | "jsonl" | "parquet")) {
+        if extension.is_none_or(|e| !TEXTS.contains(&e)) {
             return plan_err!(
                 "a corpus of .txt, .jsonl or .parquet is required, got {}",
                 path.display()
@@ -72,9 +74,18 @@ impl Corpus {
                 (parquet.fields.clone(), Reader::Parquet(parquet))
             }
         };
+        let fields: Vec<Field> = fields.into_iter().map(renamed).collect();
+        let twice = |i: &usize| fields[..*i].iter().any(|f| f.name() == fields[*i].name());
+        if let Some(i) = (0..fields.len()).find(twice) {
+            return exec_err!(
+                "{} requires columns of different names, got '{}' twice",
+                path.display(),
+                fields[i].name()
+            );
+        }
         Ok(Corpus {
             hash,
-            fields: fields.into_iter().map(renamed).collect(),
+            fields,
             reader,
         })
     }
@@ -107,7 +118,7 @@ fn renamed(field: Field) -> Field {
 }
 
 fn hash(path: &Path, tick: &mut dyn FnMut() -> Result<()>) -> Result<String> {
-    let mut file = File::open(path).map_err(|e| file_error("open", path, e))?;
+    let mut file = regular::open(path).map_err(|e| file_error("open", path, e))?;
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; 1 << 20];
     loop {
@@ -123,7 +134,10 @@ fn hash(path: &Path, tick: &mut dyn FnMut() -> Result<()>) -> Result<String> {
 }
 
 fn read_text(path: &Path) -> Result<String> {
-    let bytes = fs::read(path).map_err(|e| file_error("read", path, e))?;
+    let mut bytes = regular::read(path).map_err(|e| file_error("read", path, e))?;
+    if bytes.starts_with(BOM) {
+        bytes.drain(..BOM.len());
+    }
     String::from_utf8(bytes).map_err(|e| {
         let offset = e.utf8_error().valid_up_to();
         file_error(
@@ -144,11 +158,12 @@ struct Parquet {
 
 impl Parquet {
     fn open(path: &Path, column: &str) -> Result<Self> {
-        let file = File::open(path).map_err(|e| file_error("open", path, e))?;
+        let file = regular::open(path).map_err(|e| file_error("open", path, e))?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(file)
             .map_err(|e| file_error("read", path, e))?;
         let schema: &SchemaRef = builder.schema();
-        let Ok(text) = schema.field_with_name(column) else {
+        let mut named = schema.fields().iter().filter(|f| f.name() == column);
+        let Some(text) = named.next() else {
             let known: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
             return exec_err!(
                 "{} requires the text column '{column}', got the columns {}",
@@ -164,6 +179,12 @@ impl Parquet {
                 "{} requires strings in column '{column}', got {}",
                 path.display(),
                 text.data_type()
+            );
+        }
+        if named.next().is_some() {
+            return exec_err!(
+                "{} requires one column '{column}', got several",
+                path.display()
             );
         }
         let others = schema.fields().iter().filter(|f| f.name() != column);
@@ -231,6 +252,7 @@ fn unpacked(kind: &DataType) -> &DataType {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File};
     use std::sync::Arc;
 
     use datafusion::arrow::array::{Int64Array, RecordBatch, StringArray};
@@ -284,6 +306,47 @@ mod tests {
         fs::write(&path, b"abc\xffdef").unwrap();
         let message = message(open(&path, "text"));
         assert!(message.contains("a.txt: UTF-8 text is required, got other bytes at offset 3"));
+    }
+
+    #[test]
+    fn columns_of_one_name_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.parquet");
+        let write = |names: [&str; 3]| {
+            let fields = names.map(|name| Field::new(name, DataType::Utf8, false));
+            let schema = Arc::new(datafusion::arrow::datatypes::Schema::new(fields.to_vec()));
+            let column = || Arc::new(StringArray::from(vec!["a"])) as ArrayRef;
+            let columns = vec![column(), column(), column()];
+            let batch = RecordBatch::try_new(schema, columns).unwrap();
+            let file = File::create(&path).unwrap();
+            let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+            writer.write(&batch).unwrap();
+            writer.close().unwrap();
+        };
+        for (names, part) in [
+            (["text", "x", "x"], "different names, got 'x' twice"),
+            (["text", "text", "x"], "one column 'text', got several"),
+            (
+                ["text", "doc_id", "corpus_doc_id"],
+                "different names, got 'corpus_doc_id' twice",
+            ),
+        ] {
+            write(names);
+            let error = message(open(&path, "text"));
+            assert!(
+                error.contains(part) && error.contains("a.parquet"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        fs::write(&path, "\u{feff}one").unwrap();
+        let mut corpus = open(&path, "text").unwrap();
+        assert_eq!(corpus.next_batch().unwrap().unwrap().texts, ["one"]);
     }
 
     #[test]

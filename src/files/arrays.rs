@@ -1,29 +1,35 @@
-//! Arrays in `.npy` and `.safetensors` files: the header is read and checked at once, rows when they are asked for,
-//! so that an import holds a block of rows and no file as a whole. Over 400 lines with its tests, which write headers
-//! byte by byte.
+//! Arrays in `.npy` and `.safetensors` files: the header is read and checked at once, numbers when they are asked for, a
+//! stretch at a time, so that nothing is in memory that nobody wants.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{ArrowPrimitiveType, Float16Type};
 use datafusion::common::exec_datafusion_err;
 use datafusion::error::{DataFusionError, Result};
 use serde::Deserialize;
 
-use super::file_error;
+use super::{file_error, regular};
 
-/// Types of elements.
+/// Numbers that are converted at a time.
+const STRETCH: usize = 1 << 18;
+/// Most bytes of a safetensors header, as the format has it.
+const MOST_HEADER: u64 = 100_000_000;
+
+/// Types of elements that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
     F16,
     Bf16,
     F32,
     F64,
     I32,
     I64,
+    U8,
 }
 
 impl Kind {
@@ -34,52 +40,107 @@ impl Kind {
         ("<i4", Kind::I32),
         ("<i8", Kind::I64),
     ];
-    const SAFETENSORS: [(&str, Kind); 6] = [
+    const SAFETENSORS: [(&str, Kind); 7] = [
         ("F16", Kind::F16),
         ("BF16", Kind::Bf16),
         ("F32", Kind::F32),
         ("F64", Kind::F64),
         ("I32", Kind::I32),
         ("I64", Kind::I64),
+        ("U8", Kind::U8),
     ];
 
-    fn parse(known: &[(&str, Kind)], name: &str) -> std::result::Result<Kind, String> {
-        match known.iter().find(|(known, _)| *known == name) {
-            Some((_, kind)) => Ok(*kind),
-            None => {
-                let known: Vec<_> = known.iter().map(|(name, _)| *name).collect();
-                Err(format!("type {} is required, got {name}", known.join(", ")))
-            }
-        }
+    fn find(known: &[(&str, Kind)], name: &str) -> Option<Kind> {
+        known
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, kind)| *kind)
     }
 
-    fn width(self) -> usize {
+    /// Bytes of an element.
+    pub fn width(self) -> usize {
         match self {
+            Kind::U8 => 1,
             Kind::F16 | Kind::Bf16 => 2,
             Kind::F32 | Kind::I32 => 4,
             Kind::F64 | Kind::I64 => 8,
         }
     }
 
-    fn is_integer(self) -> bool {
-        matches!(self, Kind::I32 | Kind::I64)
+    /// Whether its elements are floats.
+    pub fn is_float(self) -> bool {
+        !matches!(self, Kind::I32 | Kind::I64 | Kind::U8)
+    }
+
+    /// Adds floats to `out`; of whole numbers there are none.
+    fn floats(self, bytes: &[u8], out: &mut Vec<f32>) {
+        match self {
+            Kind::F32 => out.extend(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b))),
+            Kind::F64 => {
+                let wide = bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b));
+                out.extend(wide.map(|x| x as f32));
+            }
+            Kind::F16 => {
+                type Half = <Float16Type as ArrowPrimitiveType>::Native;
+                let half = bytes.as_chunks().0.iter().map(|b| u16::from_le_bytes(*b));
+                out.extend(half.map(|bits| Half::from_bits(bits).to_f32()));
+            }
+            Kind::Bf16 => {
+                let upper = bytes.as_chunks().0.iter().map(|b| u16::from_le_bytes(*b));
+                out.extend(upper.map(|bits| f32::from_bits(u32::from(bits) << 16)));
+            }
+            Kind::I32 | Kind::I64 | Kind::U8 => {}
+        }
     }
 }
 
-/// One array, row-major, in a file.
-#[derive(Debug)]
+/// Where the elements lie.
+#[derive(Debug, Clone)]
+enum Place {
+    /// In the array's file from a byte on.
+    File {
+        start: u64,
+        open: Option<Arc<File>>,
+    },
+    Memory(Arc<Vec<u8>>),
+}
+
+/// One array in a file.
+#[derive(Debug, Clone)]
 pub struct Array {
     path: PathBuf,
     name: String,
     dims: Vec<usize>,
-    kind: Kind,
-    /// Where the first element lies.
-    start: u64,
-    file: Option<File>,
-    bytes: Vec<u8>,
+    /// None for a type that is not read.
+    kind: Option<Kind>,
+    /// The file's word for the type.
+    stored: String,
+    /// Whether columns lie one after the other in place of rows.
+    by_columns: bool,
+    place: Place,
 }
 
 impl Array {
+    /// Numbers in memory that belong to a file.
+    pub fn in_memory(
+        path: &Path,
+        name: &str,
+        dims: Vec<usize>,
+        kind: Kind,
+        bytes: Vec<u8>,
+    ) -> Self {
+        let of_kind = Kind::SAFETENSORS.iter().find(|(_, known)| *known == kind);
+        Self {
+            path: path.to_path_buf(),
+            name: name.to_string(),
+            dims,
+            kind: Some(kind),
+            stored: of_kind.map_or("", |(name, _)| name).to_string(),
+            by_columns: false,
+            place: Place::Memory(Arc::new(bytes)),
+        }
+    }
+
     /// Its name in the folder's layout.
     pub fn name(&self) -> &str {
         &self.name
@@ -95,6 +156,21 @@ impl Array {
         &self.dims
     }
 
+    /// The type of its elements, if that is read.
+    pub fn kind(&self) -> Option<Kind> {
+        self.kind
+    }
+
+    /// The file's word for the type of its elements.
+    pub fn stored_as(&self) -> &str {
+        &self.stored
+    }
+
+    /// Number of its elements.
+    pub fn n_elements(&self) -> usize {
+        self.dims.iter().product()
+    }
+
     /// An error about this array.
     pub fn invalid(&self, what: impl std::fmt::Display) -> DataFusionError {
         exec_datafusion_err!("{} of {}: {what}", self.name, self.path.display())
@@ -104,70 +180,112 @@ impl Array {
         self.dims[1..].iter().product()
     }
 
+    fn known(&self) -> Result<Kind> {
+        self.kind.ok_or_else(|| {
+            let known: Vec<_> = Kind::SAFETENSORS.iter().map(|(name, _)| *name).collect();
+            self.invalid(format!(
+                "type {} is required, got {}",
+                known.join(", "),
+                self.stored
+            ))
+        })
+    }
+
     /// Refuses another type of elements than floats, or than whole numbers.
     pub fn require_floats(&self, floats: bool) -> Result<()> {
-        match (floats, self.kind.is_integer()) {
-            (true, true) => Err(self.invalid("floats are required, got whole numbers")),
-            (false, false) => Err(self.invalid("whole numbers are required, got floats")),
+        match (floats, self.known()?.is_float()) {
+            (true, false) => Err(self.invalid("floats are required, got whole numbers")),
+            (false, true) => Err(self.invalid("whole numbers are required, got floats")),
             _ => Ok(()),
         }
     }
 
     /// Rows as float32, in place of what `out` holds.
     pub fn floats(&mut self, rows: Range<usize>, out: &mut Vec<f32>) -> Result<()> {
-        self.read(rows)?;
-        let bytes = &self.bytes;
+        self.require_floats(true)?;
+        let kind = self.known()?;
         out.clear();
-        match self.kind {
-            Kind::F32 => out.extend(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b))),
-            Kind::F64 => {
-                let wide = bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b));
-                out.extend(wide.map(|x| x as f32));
+        if self.by_columns {
+            return self.rows_of_columns(rows, kind, out);
+        }
+        let row_len = self.row_len();
+        self.each(rows.start * row_len..rows.end * row_len, &mut |bytes| {
+            kind.floats(bytes, out);
+        })
+    }
+
+    /// Rows of a matrix whose columns lie one after the other.
+    fn rows_of_columns(
+        &mut self,
+        rows: Range<usize>,
+        kind: Kind,
+        out: &mut Vec<f32>,
+    ) -> Result<()> {
+        let (n_rows, n_columns) = (self.dims[0], self.dims[1]);
+        out.resize(rows.len() * n_columns, 0.0);
+        let mut column_values = vec![];
+        for column in 0..n_columns {
+            column_values.clear();
+            let first = column * n_rows;
+            self.each(first + rows.start..first + rows.end, &mut |bytes| {
+                kind.floats(bytes, &mut column_values);
+            })?;
+            for (row, value) in column_values.iter().enumerate() {
+                out[row * n_columns + column] = *value;
             }
-            Kind::F16 => {
-                type Half = <Float16Type as ArrowPrimitiveType>::Native;
-                let half = bytes.as_chunks().0.iter().map(|b| u16::from_le_bytes(*b));
-                out.extend(half.map(|bits| Half::from_bits(bits).to_f32()));
-            }
-            Kind::Bf16 => {
-                let upper = bytes.as_chunks().0.iter().map(|b| u16::from_le_bytes(*b));
-                out.extend(upper.map(|bits| f32::from_bits(u32::from(bits) << 16)));
-            }
-            Kind::I32 | Kind::I64 => return self.require_floats(true),
         }
         Ok(())
     }
 
-    /// All elements as whole numbers.
-    pub fn integers(&mut self) -> Result<Vec<i64>> {
-        self.require_floats(false)?;
-        self.read(0..self.dims[0])?;
-        let bytes = &self.bytes;
-        Ok(match self.kind {
-            Kind::I32 => {
-                let narrow = bytes.as_chunks().0.iter().map(|b| i32::from_le_bytes(*b));
-                narrow.map(i64::from).collect()
-            }
-            _ => {
-                let wide = bytes.as_chunks().0.iter();
-                wide.map(|b| i64::from_le_bytes(*b)).collect()
-            }
-        })
+    /// All elements as float32, row-major.
+    pub fn all_floats(&mut self) -> Result<Vec<f32>> {
+        self.require_floats(true)?;
+        let (kind, n) = (self.known()?, self.n_elements());
+        let mut out = Vec::with_capacity(n);
+        self.each(0..n, &mut |bytes| kind.floats(bytes, &mut out))?;
+        Ok(out)
     }
 
-    /// The bytes of some rows.
-    fn read(&mut self, rows: Range<usize>) -> Result<()> {
-        let width = self.row_len() * self.kind.width();
-        let offset = self.start + (rows.start * width) as u64;
-        let mut file = match self.file.take() {
-            Some(file) => file,
-            None => File::open(&self.path).map_err(|e| file_error("open", &self.path, e))?,
+    /// Some elements as whole numbers.
+    pub fn integers(&mut self, elements: Range<usize>) -> Result<Vec<i64>> {
+        self.require_floats(false)?;
+        let kind = self.known()?;
+        let mut out = Vec::with_capacity(elements.len());
+        self.each(elements, &mut |bytes| match kind {
+            Kind::I32 => {
+                let narrow = bytes.as_chunks().0.iter().map(|b| i32::from_le_bytes(*b));
+                out.extend(narrow.map(i64::from));
+            }
+            Kind::I64 => out.extend(bytes.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b))),
+            _ => out.extend(bytes.iter().map(|b| i64::from(*b))),
+        })?;
+        Ok(out)
+    }
+
+    /// Shows the bytes of some elements, a stretch at a time.
+    fn each(&mut self, elements: Range<usize>, f: &mut dyn FnMut(&[u8])) -> Result<()> {
+        let width = self.known()?.width();
+        let Place::File { start, open } = &mut self.place else {
+            let Place::Memory(bytes) = &self.place else {
+                return Ok(());
+            };
+            f(&bytes[elements.start * width..elements.end * width]);
+            return Ok(());
         };
-        self.bytes.resize(rows.len() * width, 0);
-        file.seek(SeekFrom::Start(offset))
-            .and_then(|_| file.read_exact(&mut self.bytes))
-            .map_err(|e| file_error("read", &self.path, e))?;
-        self.file = Some(file);
+        let failed = |e| file_error("read", &self.path, e);
+        if open.is_none() {
+            *open = Some(Arc::new(regular::open(&self.path).map_err(failed)?));
+        }
+        let Some(file) = open else { return Ok(()) };
+        let mut file = file.as_ref();
+        file.seek(SeekFrom::Start(*start + (elements.start * width) as u64))
+            .map_err(failed)?;
+        let mut bytes = vec![];
+        for first in elements.clone().step_by(STRETCH) {
+            bytes.resize((elements.end - first).min(STRETCH) * width, 0);
+            file.read_exact(&mut bytes).map_err(failed)?;
+            f(&bytes);
+        }
         Ok(())
     }
 }
@@ -177,18 +295,18 @@ pub fn npy(path: &Path) -> Result<Array> {
     let (mut file, size) = open(path)?;
     let invalid = |what: String| exec_datafusion_err!("{}: {what}", path.display());
     let (header, start) = npy_header(&mut file).map_err(invalid)?;
-    let (kind, dims) = npy_array(&header).map_err(invalid)?;
+    let (kind, stored, dims, by_columns) = npy_array(&header).map_err(invalid)?;
     let name = path.file_stem().unwrap_or_default();
     let array = Array {
         path: path.to_path_buf(),
         name: name.to_string_lossy().into_owned(),
         dims,
-        kind,
-        start,
-        file: None,
-        bytes: vec![],
+        kind: Some(kind),
+        stored,
+        by_columns,
+        place: Place::File { start, open: None },
     };
-    let needed = n_bytes(&array.dims, kind).and_then(|n| n.checked_add(start));
+    let needed = n_bytes(&array.dims, kind.width()).and_then(|n| n.checked_add(start));
     match needed == Some(size) {
         true => Ok(array),
         false => Err(invalid(format!(
@@ -200,15 +318,13 @@ pub fn npy(path: &Path) -> Result<Array> {
 }
 
 fn open(path: &Path) -> Result<(File, u64)> {
-    let file = File::open(path).map_err(|e| file_error("open", path, e))?;
+    let file = regular::open(path).map_err(|e| file_error("open", path, e))?;
     let size = file.metadata().map_err(|e| file_error("read", path, e))?;
     Ok((file, size.len()))
 }
 
-fn n_bytes(dims: &[usize], kind: Kind) -> Option<u64> {
-    let n = dims
-        .iter()
-        .try_fold(kind.width(), |n, d| n.checked_mul(*d))?;
+fn n_bytes(dims: &[usize], width: usize) -> Option<u64> {
+    let n = dims.iter().try_fold(width, |n, d| n.checked_mul(*d))?;
     u64::try_from(n).ok()
 }
 
@@ -243,21 +359,28 @@ fn npy_header(file: &mut File) -> std::result::Result<(String, u64), String> {
     Ok((header, (start + length) as u64))
 }
 
-/// Type and shape, from the Python dictionary that is the header.
-fn npy_array(header: &str) -> std::result::Result<(Kind, Vec<usize>), String> {
+/// Type, its name, shape and whether columns lie one after the other, from the Python dictionary that is the header.
+type Header = (Kind, String, Vec<usize>, bool);
+
+fn npy_array(header: &str) -> std::result::Result<Header, String> {
     let field = |key: &str| {
         let (_, after) = header.split_once(&format!("'{key}':"))?;
         Some(after.trim_start())
     };
     let missing = |key: &str| format!("a header with '{key}' is required, got {}", header.trim());
     let descr = field("descr").ok_or_else(|| missing("descr"))?;
-    let kind = match descr.strip_prefix('\'').and_then(|d| d.split_once('\'')) {
-        Some((descr, _)) => Kind::parse(&Kind::NPY, descr)?,
-        None => return Err("an array of numbers is required, got records".to_string()),
+    let Some((descr, _)) = descr.strip_prefix('\'').and_then(|d| d.split_once('\'')) else {
+        return Err("an array of numbers is required, got records".to_string());
     };
-    if !field("fortran_order").is_some_and(|order| order.starts_with("False")) {
-        return Err("C order is required (numpy.ascontiguousarray), got Fortran order".to_string());
-    }
+    let Some(kind) = Kind::find(&Kind::NPY, descr) else {
+        let known = Kind::NPY.map(|(name, _)| name).join(", ");
+        return Err(format!("type {known} is required, got {descr}"));
+    };
+    let fortran = match field("fortran_order") {
+        Some(order) if order.starts_with("True") => true,
+        Some(order) if order.starts_with("False") => false,
+        _ => return Err(missing("fortran_order")),
+    };
     let shape = field("shape").and_then(|s| s.strip_prefix('(')?.split_once(')'));
     let (shape, _) = shape.ok_or_else(|| missing("shape"))?;
     let dims = shape
@@ -265,7 +388,15 @@ fn npy_array(header: &str) -> std::result::Result<(Kind, Vec<usize>), String> {
         .map(str::trim)
         .filter(|dim| !dim.is_empty());
     let dims = dims.map(|dim| dim.parse::<usize>().map_err(|_| missing("shape")));
-    Ok((kind, dims.collect::<std::result::Result<_, _>>()?))
+    let dims: Vec<usize> = dims.collect::<std::result::Result<_, _>>()?;
+    if fortran && dims.len() > 2 {
+        return Err(format!(
+            "C order of more than two dimensions is required (numpy.ascontiguousarray), got Fortran order of {}",
+            dims.len()
+        ));
+    }
+    let by_columns = fortran && dims.len() == 2;
+    Ok((kind, descr.to_string(), dims, by_columns))
 }
 
 #[derive(Deserialize)]
@@ -282,8 +413,10 @@ pub fn safetensors(path: &Path) -> Result<Vec<Array>> {
     let mut length = [0; 8];
     let header = file.read_exact(&mut length).ok().and_then(|()| {
         let length = u64::from_le_bytes(length);
+        if length > MOST_HEADER.min(size) {
+            return None;
+        }
         let mut header = vec![];
-        // A length beyond the file is read to the file's end, and found to be cut.
         let read = file.take(length).read_to_end(&mut header).ok()?;
         (read as u64 == length).then_some(header)
     });
@@ -306,15 +439,16 @@ pub fn safetensors(path: &Path) -> Result<Vec<Array>> {
                 "dtype, shape and data_offsets are required, got {e}"
             ))
         })?;
-        let kind = Kind::parse(&Kind::SAFETENSORS, &tensor.dtype).map_err(place)?;
+        let kind = Kind::find(&Kind::SAFETENSORS, &tensor.dtype);
         let (first, end) = tensor.data_offsets;
-        let whole = end
-            .checked_sub(first)
-            .is_some_and(|n| Some(n) == n_bytes(&tensor.shape, kind))
-            && start.checked_add(end).is_some_and(|end| end <= size);
-        if !whole {
+        let n = end.checked_sub(first);
+        // Of a type that is not read it is not known how many bytes there should be.
+        let needed = kind.map_or(n, |kind| n_bytes(&tensor.shape, kind.width()));
+        let inside = start.checked_add(end).is_some_and(|end| end <= size);
+        if n.is_none() || n != needed || !inside {
             return Err(place(format!(
-                "the bytes of shape {:?} within the file's {size} are required, got {first} to {end} after byte {start}",
+                "a whole safetensors file is required with the bytes of shape {:?} within the file's {size}, got {first} to {end} after \
+                 byte {start}",
                 tensor.shape
             )));
         }
@@ -323,189 +457,41 @@ pub fn safetensors(path: &Path) -> Result<Vec<Array>> {
             name,
             dims: tensor.shape,
             kind,
-            start: start + first,
-            file: None,
-            bytes: vec![],
+            stored: tensor.dtype,
+            by_columns: false,
+            place: Place::File {
+                start: start + first,
+                open: None,
+            },
         });
     }
+    require_apart(&arrays).map_err(invalid)?;
     Ok(arrays)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A `.npy` file of a header and data.
-    fn written(version: u8, header: &str, data: &[u8]) -> (tempfile::TempDir, PathBuf) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.npy");
-        let mut bytes = b"\x93NUMPY".to_vec();
-        bytes.extend([version, 0]);
-        match version {
-            1 => bytes.extend((header.len() as u16).to_le_bytes()),
-            _ => bytes.extend((header.len() as u32).to_le_bytes()),
-        }
-        bytes.extend(header.as_bytes());
-        bytes.extend(data);
-        std::fs::write(&path, bytes).unwrap();
-        (folder, path)
-    }
-
-    fn header(descr: &str, order: &str, shape: &str) -> String {
-        format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}\n")
-    }
-
-    #[test]
-    fn every_version_and_type_is_read() {
-        let floats = [1.5f32, -2.0, 0.25, 3.0, 0.0, -0.5];
-        let f4: Vec<u8> = floats.iter().flat_map(|x| x.to_le_bytes()).collect();
-        let f8: Vec<u8> = floats
-            .iter()
-            .flat_map(|x| f64::from(*x).to_le_bytes())
-            .collect();
-        // 1.5, -2, 0.25, 3, 0, -0.5 as IEEE half precision.
-        let f2: Vec<u8> = [0x3e00u16, 0xc000, 0x3400, 0x4200, 0, 0xb800]
-            .iter()
-            .flat_map(|x| x.to_le_bytes())
-            .collect();
-        for version in [1, 2, 3] {
-            for (descr, data) in [("<f2", &f2), ("<f4", &f4), ("<f8", &f8)] {
-                let (_folder, path) = written(version, &header(descr, "False", "(3, 2)"), data);
-                let mut array = npy(&path).unwrap();
-                assert_eq!((array.name(), array.dims()), ("a", &[3, 2][..]));
-                let mut out = vec![9.0];
-                array.floats(1..3, &mut out).unwrap();
-                assert_eq!(out, floats[2..]);
-                array.floats(0..1, &mut out).unwrap();
-                assert_eq!(out, floats[..2]);
-                assert!(array.integers().is_err());
+/// Refuses two arrays of the same bytes: a small file of many would fill the memory.
+fn require_apart(arrays: &[Array]) -> std::result::Result<(), String> {
+    let mut places: Vec<_> = arrays
+        .iter()
+        .filter_map(|array| match (&array.place, array.kind) {
+            (Place::File { start, .. }, Some(kind)) => {
+                let end = start + (array.n_elements() * kind.width()) as u64;
+                Some((*start, end, array.name.as_str()))
             }
-        }
-        for (descr, data) in [
-            (
-                "<i4",
-                [7i32, -1]
-                    .iter()
-                    .flat_map(|x| x.to_le_bytes())
-                    .collect::<Vec<_>>(),
-            ),
-            (
-                "<i8",
-                [7i64, -1].iter().flat_map(|x| x.to_le_bytes()).collect(),
-            ),
-        ] {
-            let (_folder, path) = written(1, &header(descr, "False", "(2,)"), &data);
-            let mut array = npy(&path).unwrap();
-            assert_eq!(array.integers().unwrap(), [7, -1]);
-            assert!(array.floats(0..2, &mut vec![]).is_err());
-        }
-    }
-
-    #[test]
-    fn other_headers_are_refused_with_what_was_found() {
-        let f4 = header("<f4", "False", "(2,)");
-        for (version, header, data, part) in [
-            (
-                1,
-                header(">f4", "False", "(2,)"),
-                8,
-                "type <f2, <f4, <f8, <i4, <i8 is required, got >f4",
-            ),
-            (1, header("<f4", "True", "(2,)"), 8, "got Fortran order"),
-            (1, header("<c8", "False", "(2,)"), 16, "got <c8"),
-            (1, f4.clone(), 7, "bytes are required for shape [2]"),
-            (1, f4.clone(), 9, "bytes are required for shape [2]"),
-            (
-                4,
-                f4.clone(),
-                8,
-                ".npy version 1, 2 or 3 is required, got 4",
-            ),
-            (
-                1,
-                "{'fortran_order': False}".to_string(),
-                0,
-                "a header with 'descr' is required",
-            ),
-            (
-                1,
-                header("<f4", "False", "(2, x)"),
-                8,
-                "a header with 'shape' is required",
-            ),
-            (
-                1,
-                header("<f4", "False", "(99999999999, 99999999999)"),
-                8,
-                "more bytes are required",
-            ),
-            (
-                2,
-                "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}".to_string(),
-                4,
-                "got records",
-            ),
-        ] {
-            let (_folder, path) = written(version, &header, &vec![0; data]);
-            let error = npy(&path).expect_err(part).strip_backtrace();
-            assert!(error.contains(part) && error.contains("a.npy"), "{error}");
-        }
-        let (_folder, path) = written(1, &f4, &[0; 8]);
-        let whole = std::fs::read(&path).unwrap();
-        for cut in [0, 5, 9, 20] {
-            std::fs::write(&path, &whole[..cut]).unwrap();
-            assert!(npy(&path).is_err(), "{cut} bytes");
-        }
-    }
-
-    #[test]
-    fn damaged_safetensors_are_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.safetensors");
-        let tensor = |dtype: &str, shape: &str, offsets: &str| {
-            format!(
-                r#"{{"x": {{"dtype": "{dtype}", "shape": {shape}, "data_offsets": {offsets}}}}}"#
-            )
-        };
-        let write = |header: &str, data: usize| {
-            let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
-            bytes.extend(header.as_bytes());
-            bytes.extend(vec![0; data]);
-            std::fs::write(&path, bytes).unwrap();
-        };
-        write(&tensor("F32", "[1, 2]", "[0, 8]"), 8);
-        let arrays = safetensors(&path).unwrap();
-        assert_eq!((arrays[0].name(), arrays[0].dims()), ("x", &[1, 2][..]));
-        for (header, data, part) in [
-            (tensor("F32", "[1, 2]", "[0, 8]"), 7, "within the file's"),
-            (
-                tensor("F32", "[1, 3]", "[0, 8]"),
-                8,
-                "the bytes of shape [1, 3]",
-            ),
-            (tensor("F32", "[1, 2]", "[8, 0]"), 8, "got 8 to 0"),
-            (
-                tensor("U8", "[8]", "[0, 8]"),
-                8,
-                "tensor x: type F16, BF16, F32",
-            ),
-            ("[1]".to_string(), 0, "a safetensors header is required"),
-            (
-                r#"{"x": 3}"#.to_string(),
-                0,
-                "dtype, shape and data_offsets are required",
-            ),
-        ] {
-            write(&header, data);
-            let error = safetensors(&path).expect_err(part).strip_backtrace();
-            assert!(
-                error.contains(part) && error.contains("a.safetensors"),
-                "{error}"
-            );
-        }
-        std::fs::write(&path, [255; 8]).unwrap();
-        assert!(safetensors(&path).is_err());
-        std::fs::write(&path, [1; 3]).unwrap();
-        assert!(safetensors(&path).is_err());
+            _ => None,
+        })
+        .filter(|(start, end, _)| start < end)
+        .collect();
+    places.sort_unstable();
+    match places.windows(2).find(|pair| pair[0].1 > pair[1].0) {
+        None => Ok(()),
+        Some(pair) => Err(format!(
+            "bytes of its own are required for each tensor, got {} and {} of the same",
+            pair[0].2, pair[1].2
+        )),
     }
 }
+
+#[cfg(test)]
+#[path = "arrays_tests.rs"]
+mod tests;

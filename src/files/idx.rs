@@ -2,7 +2,6 @@
 //!
 //! Source: LeCun, Cortes, Burges, the MNIST database; all numbers are big-endian.
 
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
@@ -10,10 +9,17 @@ use datafusion::common::exec_err;
 use datafusion::error::Result;
 use flate2::read::MultiGzDecoder;
 
-use super::file_error;
+use super::{file_error, regular};
 
 /// Bytes read between two looks at the clock.
 const CHUNK: u64 = 1 << 20;
+
+/// Bytes that one byte of deflate stands for at most: a match of 258 is two bits. (RFC 1951, section 3.2.5)
+const DEFLATE: u64 = 1032;
+
+fn is_zipped(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "gz")
+}
 
 /// An array of bytes.
 #[derive(Debug)]
@@ -32,18 +38,37 @@ impl Idx {
         hasher: &mut blake3::Hasher,
         tick: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Self> {
-        let file = File::open(path).map_err(|e| file_error("open", path, e))?;
+        let file = regular::open(path).map_err(|e| file_error("open", path, e))?;
+        let size = file
+            .metadata()
+            .map_err(|e| file_error("read", path, e))?
+            .len();
         let file = BufReader::with_capacity(1 << 16, file);
-        match path.extension().is_some_and(|e| e == "gz") {
-            true => Self::decode(path, rank, MultiGzDecoder::new(file), hasher, tick),
-            false => Self::decode(path, rank, file, hasher, tick),
+        match is_zipped(path) {
+            true => {
+                let most = size.saturating_mul(DEFLATE);
+                Self::decode(path, rank, MultiGzDecoder::new(file), most, hasher, tick)
+            }
+            false => Self::decode(path, rank, file, size, hasher, tick),
         }
     }
 
+    /// Whether a file begins as one of unsigned bytes does.
+    pub fn begins(path: &Path) -> bool {
+        let mut magic = [0; 4];
+        let read = regular::open(path).and_then(|file| match is_zipped(path) {
+            true => MultiGzDecoder::new(BufReader::new(file)).read_exact(&mut magic),
+            false => { file }.read_exact(&mut magic),
+        });
+        read.is_ok() && magic[..3] == [0, 0, 8]
+    }
+
+    /// `most` is how many bytes the file can give.
     fn decode(
         path: &Path,
         rank: usize,
         mut reader: impl Read,
+        most: u64,
         hasher: &mut blake3::Hasher,
         tick: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Self> {
@@ -83,6 +108,11 @@ impl Idx {
                 "{shown}: {rank} dimensions of an array that fits into memory are required, got {dims:?}"
             );
         };
+        if n_values > most {
+            return exec_err!(
+                "{shown}: {n_values} values of an array of shape {dims:?} are required, got a file of at most {most}"
+            );
+        }
         hasher.update(&header);
         let mut values = vec![];
         // One more than there should be, so that a longer file is noticed.

@@ -9,6 +9,7 @@ pub mod generations;
 pub mod idx;
 pub mod loaded;
 pub mod pickle;
+pub mod regular;
 pub mod scratch;
 pub mod spool;
 pub mod tensors;

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use candle_core::DType;
+use super::arrays::Kind;
 
 /// More dimensions than any tensor of a network has; chosen, not tuned.
 const MAX_RANK: usize = 8;
@@ -17,12 +17,12 @@ const GLOBALS: [(&str, Global); 9] = [
     ("collections.OrderedDict", Global::OrderedDict),
     ("torch._utils._rebuild_tensor_v2", Global::Tensor),
     ("torch._utils._rebuild_parameter", Global::Parameter),
-    ("torch.FloatStorage", Global::Storage(DType::F32)),
-    ("torch.DoubleStorage", Global::Storage(DType::F64)),
-    ("torch.HalfStorage", Global::Storage(DType::F16)),
-    ("torch.BFloat16Storage", Global::Storage(DType::BF16)),
-    ("torch.IntStorage", Global::Storage(DType::I32)),
-    ("torch.LongStorage", Global::Storage(DType::I64)),
+    ("torch.FloatStorage", Global::Storage(Kind::F32)),
+    ("torch.DoubleStorage", Global::Storage(Kind::F64)),
+    ("torch.HalfStorage", Global::Storage(Kind::F16)),
+    ("torch.BFloat16Storage", Global::Storage(Kind::Bf16)),
+    ("torch.IntStorage", Global::Storage(Kind::I32)),
+    ("torch.LongStorage", Global::Storage(Kind::I64)),
 ];
 
 type Result<T> = std::result::Result<T, String>;
@@ -32,7 +32,7 @@ type Id = usize;
 /// Where a tensor's numbers lie.
 #[derive(Debug, Clone)]
 pub struct StoredTensor {
-    pub dtype: DType,
+    pub kind: Kind,
     /// Name of its storage.
     pub storage: String,
     /// Numbers in the storage.
@@ -49,7 +49,7 @@ enum Global {
     OrderedDict,
     Tensor,
     Parameter,
-    Storage(DType),
+    Storage(Kind),
 }
 
 enum Node {
@@ -61,7 +61,7 @@ enum Node {
     Dict(Vec<(Id, Id)>),
     Global(Global),
     Storage {
-        dtype: DType,
+        kind: Kind,
         key: Id,
         len: usize,
     },
@@ -256,15 +256,15 @@ impl<'a> Machine<'a> {
         let storage = match self.items(id)? {
             [tag, kind, key, _, len] if self.text(*tag) == Ok("storage") => {
                 match self.nodes[*kind] {
-                    Node::Global(Global::Storage(dtype)) => Some((dtype, *key, *len)),
+                    Node::Global(Global::Storage(of)) => Some((of, *key, *len)),
                     _ => None,
                 }
             }
             _ => None,
         };
-        let (dtype, key, len) = storage.ok_or("a reference to a storage is required")?;
+        let (kind, key, len) = storage.ok_or("a reference to a storage is required")?;
         let len = self.size(len)?;
-        self.push(Node::Storage { dtype, key, len });
+        self.push(Node::Storage { kind, key, len });
         Ok(())
     }
 
@@ -312,11 +312,11 @@ impl<'a> Machine<'a> {
         let Node::Tensor(tensor) = &self.nodes[id] else {
             return Err("a tensor is required, got another value".into());
         };
-        let Node::Storage { dtype, key, len } = self.nodes[tensor.storage] else {
+        let Node::Storage { kind, key, len } = self.nodes[tensor.storage] else {
             return Err("a tensor's storage is required, got another value".into());
         };
         Ok(StoredTensor {
-            dtype,
+            kind,
             storage: self.text(key)?.to_string(),
             storage_len: len,
             offset: tensor.offset,

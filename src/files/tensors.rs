@@ -1,42 +1,79 @@
-//! Named tensors of a file: each taken out once, of the shape and type it must have; and written so that none changes.
+//! Named tensors of one file or several: each taken out once, of the shape and type it must have; and written so that
+//! none changes. A tensor that nobody takes is never read.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use datafusion::error::{DataFusionError, Result};
 use polysema_kernels::vector::first_non_finite;
 
-use super::{invalid, torch};
+use super::arrays::{self, Array, Kind};
+use super::{disk, invalid, regular, torch};
 
 /// Types of parameters, by the names configurations use.
-const DTYPES: [(&str, DType); 4] = [
-    ("float32", DType::F32),
-    ("float64", DType::F64),
-    ("float16", DType::F16),
-    ("bfloat16", DType::BF16),
+const DTYPES: [(&str, DType, Kind); 4] = [
+    ("float32", DType::F32, Kind::F32),
+    ("float64", DType::F64, Kind::F64),
+    ("float16", DType::F16, Kind::F16),
+    ("bfloat16", DType::BF16, Kind::Bf16),
 ];
+/// Names of tensors that a message lists.
+const MOST_NAMES: usize = 12;
 
-/// Tensors of one file.
+/// Tensors by name.
 pub struct Tensors {
+    /// What messages call the whole.
     path: PathBuf,
-    tensors: HashMap<String, Tensor>,
+    tensors: HashMap<String, Array>,
 }
 
 impl Tensors {
-    /// Reads a `.pt` file of torch, or else safetensors.
-    pub fn read(path: &Path) -> Result<Self> {
-        let is_torch = path.extension().is_some_and(|e| e == "pt" || e == "pth");
-        let tensors = if is_torch {
-            torch::read(path)?
-        } else {
-            read_safetensors(path)?
-        };
-        Ok(Self {
+    /// None yet, of a whole that is called `path`.
+    pub fn new(path: &Path) -> Self {
+        Self {
             path: path.to_path_buf(),
-            tensors,
-        })
+            tensors: HashMap::new(),
+        }
+    }
+
+    /// Those of a `.pt` file of torch, or else of safetensors.
+    pub fn read(path: &Path) -> Result<Self> {
+        let mut tensors = Self::new(path);
+        tensors.add(path, |_| true)?;
+        Ok(tensors)
+    }
+
+    /// Adds those of a file whose names `wanted` accepts.
+    pub fn add(&mut self, path: &Path, wanted: impl Fn(&str) -> bool) -> Result<()> {
+        regular::open(path).map_err(|e| {
+            invalid(format!(
+                "{}: a readable file is required, got {e}",
+                path.display()
+            ))
+        })?;
+        let is_torch = path.extension().is_some_and(|e| e == "pt" || e == "pth");
+        let found = match is_torch {
+            true => torch::read(path)?,
+            false => arrays::safetensors(path)?,
+        };
+        let named = found
+            .into_iter()
+            .map(|array| (array.name().to_string(), array));
+        self.tensors.extend(named.filter(|(name, _)| wanted(name)));
+        Ok(())
+    }
+
+    /// Bytes of all tensors of floats as float32.
+    pub fn bytes(&self) -> usize {
+        let floats = self.tensors.values();
+        let floats = floats.filter(|array| array.kind().is_some_and(Kind::is_float));
+        floats.map(|array| 4 * array.n_elements()).sum()
+    }
+
+    /// Number of tensors not taken yet.
+    pub fn len(&self) -> usize {
+        self.tensors.len()
     }
 
     /// Whether there is a tensor of this name.
@@ -44,9 +81,14 @@ impl Tensors {
         self.tensors.contains_key(name)
     }
 
+    /// The shape of a tensor.
+    pub fn dims(&self, name: &str) -> Result<&[usize]> {
+        Ok(self.get(name)?.dims())
+    }
+
     /// The shape of a matrix.
-    pub fn dims(&self, name: &str) -> Result<[usize; 2]> {
-        match *self.get(name)?.dims() {
+    pub fn matrix(&self, name: &str) -> Result<[usize; 2]> {
+        match *self.dims(name)? {
             [rows, columns] => Ok([rows, columns]),
             ref other => Err(self.invalid(name, format!("a matrix is required, got {other:?}"))),
         }
@@ -54,29 +96,24 @@ impl Tensors {
 
     /// A tensor's type, by the name configurations use.
     pub fn dtype(&self, name: &str) -> Result<String> {
-        let dtype = self.get(name)?.dtype();
-        match DTYPES.iter().find(|(_, known)| *known == dtype) {
-            Some((known, _)) => Ok((*known).to_string()),
-            None => Err(self.wrong_type(name, dtype)),
+        let array = self.get(name)?;
+        match DTYPES.iter().find(|known| Some(known.2) == array.kind()) {
+            Some((known, ..)) => Ok((*known).to_string()),
+            None => Err(self.wrong_type(array)),
         }
     }
 
     /// Takes a tensor of the given shape out, as finite float32 values in row-major order.
     pub fn take(&mut self, name: &str, dims: &[usize]) -> Result<Vec<f32>> {
-        let tensor = self.get(name)?;
-        if tensor.dims() != dims {
-            let got = tensor.dims();
+        let array = self.get(name)?;
+        if array.dims() != dims {
+            let got = array.dims();
             return Err(self.invalid(name, format!("shape {dims:?} is required, got {got:?}")));
         }
-        let dtype = tensor.dtype();
-        if !DTYPES.iter().any(|(_, known)| *known == dtype) {
-            return Err(self.wrong_type(name, dtype));
+        if !array.kind().is_some_and(Kind::is_float) {
+            return Err(self.wrong_type(array));
         }
-        let values: Vec<f32> = tensor
-            .to_dtype(DType::F32)
-            .and_then(|t| t.flatten_all())
-            .and_then(|t| t.to_vec1())
-            .map_err(|e| self.invalid(name, e.to_string()))?;
+        let values = self.array(name)?.all_floats()?;
         if let Some(i) = first_non_finite(&values) {
             let got = values[i];
             return Err(self.invalid(
@@ -101,12 +138,17 @@ impl Tensors {
 
     /// Takes a single count out.
     pub fn take_count(&mut self, name: &str) -> Result<usize> {
-        let tensor = self.get(name)?;
-        let count = tensor
-            .to_dtype(DType::I64)
-            .and_then(|t| t.to_scalar::<i64>());
-        let count =
-            count.map_err(|e| self.invalid(name, format!("one integer is required, got {e}")))?;
+        let array = self.get(name)?;
+        if !array.dims().is_empty() {
+            let got = format!("one integer is required, got shape {:?}", array.dims());
+            return Err(self.invalid(name, got));
+        }
+        let floats = array.kind().is_some_and(Kind::is_float);
+        let array = self.array(name)?;
+        let count = match floats {
+            true => array.all_floats()?[0] as i64,
+            false => array.integers(0..1)?[0],
+        };
         let count = usize::try_from(count)
             .map_err(|_| self.invalid(name, format!("a count is required, got {count}")))?;
         self.tensors.remove(name);
@@ -123,56 +165,54 @@ impl Tensors {
         }
     }
 
-    fn get(&self, name: &str) -> Result<&Tensor> {
-        self.tensors.get(name).ok_or_else(|| {
-            let mut known: Vec<_> = self.tensors.keys().map(String::as_str).collect();
-            known.sort_unstable();
-            let known = known.join(", ");
-            invalid(format!(
-                "{}: tensor {name} is required, got {}",
-                self.path.display(),
-                if known.is_empty() { "none" } else { &known }
-            ))
-        })
+    fn get(&self, name: &str) -> Result<&Array> {
+        self.tensors.get(name).ok_or_else(|| self.missing(name))
     }
 
-    fn wrong_type(&self, name: &str, dtype: DType) -> DataFusionError {
-        let known = DTYPES.map(|(name, _)| name).join(", ");
-        self.invalid(
-            name,
-            format!("type {known} is required, got {}", dtype.as_str()),
-        )
+    fn array(&mut self, name: &str) -> Result<&mut Array> {
+        match self.tensors.contains_key(name) {
+            true => self
+                .tensors
+                .get_mut(name)
+                .ok_or_else(|| invalid(name.to_string())),
+            false => Err(self.missing(name)),
+        }
+    }
+
+    fn missing(&self, name: &str) -> DataFusionError {
+        let mut known: Vec<_> = self.tensors.keys().map(String::as_str).collect();
+        known.sort_unstable();
+        let more = known.len().saturating_sub(MOST_NAMES);
+        known.truncate(MOST_NAMES);
+        let known = match (known.is_empty(), more) {
+            (true, _) => "none".to_string(),
+            (_, 0) => known.join(", "),
+            _ => format!("{} and {more} more", known.join(", ")),
+        };
+        let path = self.path.display();
+        invalid(format!("{path}: tensor {name} is required, got {known}"))
+    }
+
+    fn wrong_type(&self, array: &Array) -> DataFusionError {
+        let known = DTYPES.map(|(name, ..)| name).join(", ");
+        let got = array.stored_as().to_lowercase();
+        self.invalid(array.name(), format!("type {known} is required, got {got}"))
     }
 
     fn invalid(&self, name: &str, message: String) -> DataFusionError {
-        invalid(format!("{}: tensor {name}: {message}", self.path.display()))
+        let path = self.tensors.get(name).map_or(&*self.path, Array::path);
+        invalid(format!("{}: tensor {name}: {message}", path.display()))
     }
-}
-
-fn read_safetensors(path: &Path) -> Result<HashMap<String, Tensor>> {
-    let bytes = std::fs::read(path).map_err(|e| {
-        invalid(format!(
-            "{}: a readable file is required, got {e}",
-            path.display()
-        ))
-    })?;
-    candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|e| {
-        invalid(format!(
-            "{}: a whole safetensors file is required, got {} bytes: {e}",
-            path.display(),
-            bytes.len()
-        ))
-    })
 }
 
 /// The short name of a type that a configuration names; an error lists the known ones.
 pub fn dtype_name(name: &str) -> std::result::Result<&'static str, String> {
     let short = name.strip_prefix("torch.").unwrap_or(name);
-    match DTYPES.iter().find(|(known, _)| *known == short) {
-        Some((known, _)) => Ok(known),
+    match DTYPES.iter().find(|(known, ..)| *known == short) {
+        Some((known, ..)) => Ok(known),
         None => Err(format!(
             "a dtype of {} is required, got {name}",
-            DTYPES.map(|(known, _)| known).join(", ")
+            DTYPES.map(|(known, ..)| known).join(", ")
         )),
     }
 }
@@ -210,9 +250,9 @@ impl Written {
     /// No tensors yet, of the type with this name.
     pub fn new(path: PathBuf, dtype: &str) -> Result<Self> {
         let known = dtype_name(dtype).map_err(|e| invalid(format!("{}: {e}", path.display())))?;
-        let dtype = DTYPES.iter().find(|(name, _)| *name == known);
+        let dtype = DTYPES.iter().find(|(name, ..)| *name == known);
         Ok(Self {
-            dtype: dtype.map_or(DType::F32, |(_, dtype)| *dtype),
+            dtype: dtype.map_or(DType::F32, |(_, dtype, _)| *dtype),
             dtype_name: known.to_string(),
             path,
             tensors: HashMap::new(),
@@ -253,8 +293,6 @@ impl Written {
         let path = &self.path;
         candle_core::safetensors::save(&self.tensors, path)
             .map_err(|e| invalid(format!("{}: write: {e}", path.display())))?;
-        File::open(path)
-            .and_then(|file| file.sync_all())
-            .map_err(|e| invalid(format!("{}: write: {e}", path.display())))
+        disk::sync(path).map_err(|e| invalid(format!("{}: write: {e}", path.display())))
     }
 }

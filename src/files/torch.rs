@@ -1,24 +1,23 @@
 //! Tensors of a file that `torch.save` wrote: a zip container of one pickled state dict and the numbers of each storage.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
 use datafusion::error::{DataFusionError, Result};
 use zip::ZipArchive;
 
-use super::invalid;
+use super::arrays::Array;
 use super::pickle::{self, StoredTensor};
+use super::{invalid, regular};
 
 /// A state dict of a hundred tensors takes 20 kB; chosen, not tuned.
 const MAX_PICKLE: u64 = 1 << 20;
 
 /// Reads every tensor; nothing of the file is executed.
-pub fn read(path: &Path) -> Result<HashMap<String, Tensor>> {
+pub fn read(path: &Path) -> Result<Vec<Array>> {
     let refused = |message: String| refuse(path, &message);
-    let file = File::open(path).map_err(|e| {
+    let file = regular::open(path).map_err(|e| {
         invalid(format!(
             "{}: a readable file is required, got {e}",
             path.display()
@@ -36,7 +35,7 @@ pub fn read(path: &Path) -> Result<HashMap<String, Tensor>> {
     }
     let pickle = entry(&mut archive, &format!("{folder}data.pkl"), MAX_PICKLE).map_err(refused)?;
     let mut total = 0_u64;
-    let mut tensors = HashMap::new();
+    let mut tensors = vec![];
     for (name, stored) in pickle::state_dict(&pickle).map_err(refused)? {
         let len =
             bytes_of(&stored).ok_or_else(|| refused(format!("tensor {name} is too large")))?;
@@ -47,9 +46,10 @@ pub fn read(path: &Path) -> Result<HashMap<String, Tensor>> {
                 "tensors of at most the file's {file_len} bytes are required, got {total} with {name}"
             )));
         }
-        let tensor = numbers(&mut archive, &folder, &stored)
+        let bytes = numbers(&mut archive, &folder, &stored)
             .map_err(|e| refused(format!("tensor {name}: {e}")))?;
-        tensors.insert(name, tensor);
+        let (dims, kind) = (stored.dims, stored.kind);
+        tensors.push(Array::in_memory(path, &name, dims, kind, bytes));
     }
     Ok(tensors)
 }
@@ -90,7 +90,7 @@ fn entry(
 }
 
 fn bytes_of(stored: &StoredTensor) -> Option<u64> {
-    let mut len = stored.dtype.size_in_bytes();
+    let mut len = stored.kind.width();
     for dim in &stored.dims {
         len = len.checked_mul(*dim)?;
     }
@@ -102,8 +102,8 @@ fn numbers(
     archive: &mut ZipArchive<BufReader<File>>,
     folder: &str,
     stored: &StoredTensor,
-) -> std::result::Result<Tensor, String> {
-    let width = stored.dtype.size_in_bytes();
+) -> std::result::Result<Vec<u8>, String> {
+    let width = stored.kind.width();
     if stored.strides.len() != stored.dims.len() {
         return Err(format!(
             "a stride for each of {} dimensions is required, got {}",
@@ -136,8 +136,7 @@ fn numbers(
         }
         gather(stored, &bytes, width, stored.offset, 0, &mut gathered);
     }
-    Tensor::from_raw_buffer(&gathered, stored.dtype, &stored.dims, &Device::Cpu)
-        .map_err(|e| e.to_string())
+    Ok(gathered)
 }
 
 /// Appends the numbers below one index of the first `depth` dimensions; all lie within `bytes`.

@@ -18,8 +18,8 @@ use self::block::{Block, Norm};
 use super::config::Config;
 use super::error::invalid;
 use super::pass::{Pass, Value, for_rows};
-use super::weights::Weights;
 use super::{HookPoint, Hooks, Input, LayerInfo, LayerNorm, Model, NeuronWeights, Site};
+use crate::files::tensors::Tensors;
 
 /// The fields of `config.json` that change the mathematics; defaults are Hugging Face's.
 #[derive(Deserialize)]
@@ -74,7 +74,7 @@ struct Gpt2 {
 }
 
 /// Builds the model of a checked configuration.
-pub(super) fn build(config: &Config, mut weights: Weights) -> Result<Arc<dyn Model>> {
+pub(super) fn build(config: &Config, mut weights: Tensors) -> Result<Arc<dyn Model>> {
     let fields: Fields = config.fields()?;
     let activation = check(config, &fields)?;
     if fields.n_layer > weights.len() {
@@ -94,7 +94,7 @@ pub(super) fn build(config: &Config, mut weights: Weights) -> Result<Arc<dyn Mod
     let token_embedding = take(format!("{prefix}wte.weight"), &[d_vocab, d_model])?;
     let position_embedding = take(format!("{prefix}wpe.weight"), &[n_ctx, d_model])?;
     let d_mlp = fields.n_inner.unwrap_or(4 * d_model);
-    let mut blocks = Vec::with_capacity(fields.n_layer);
+    let mut blocks = vec![];
     for layer in 0..fields.n_layer {
         let mut take = |name: &str, dims: &[usize]| take(format!("{prefix}h.{layer}.{name}"), dims);
         let mut norm = |name: &str| -> Result<Norm> {

@@ -8,13 +8,14 @@ use serde_json::Value;
 
 use super::config::Config;
 use super::error::invalid;
-use super::weights::{Weights, read_hashed};
+use super::weights::{self, read_hashed};
 use super::{Model, Tokenizer, gpt2, mlp};
 use crate::files::file_error;
 use crate::files::loaded::{Held, Loaded, identity};
+use crate::files::tensors::Tensors;
 
 /// Builds a model from its configuration and weights.
-type Build = fn(&Config, Weights) -> Result<Arc<dyn Model>>;
+type Build = fn(&Config, Tensors) -> Result<Arc<dyn Model>>;
 
 /// What a configuration's `model_type` or `kind` may be. A new architecture is one line here.
 const ARCHITECTURES: [(&str, Build); 2] = [("gpt2", gpt2::build), ("mlp", mlp::build)];
@@ -81,11 +82,11 @@ pub fn load(folder: &Path) -> Result<LoadedModel> {
                 path: folder.to_path_buf(),
                 json,
             },
-            Weights::read_file(folder, &mut hasher)?,
+            weights::of_file(folder, &mut hasher)?,
         )
     } else {
         let config = read_config(&folder.join("config.json"), &mut hasher)?;
-        (config, Weights::read_folder(folder, &mut hasher)?)
+        (config, weights::of_folder(folder, &mut hasher)?)
     };
     let bytes = weights.bytes();
     let model = architecture(&config)?(&config, weights)?;

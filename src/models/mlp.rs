@@ -13,8 +13,8 @@ use serde::Deserialize;
 use super::config::Config;
 use super::error::invalid;
 use super::pass::{Pass, Value, for_rows};
-use super::weights::Weights;
 use super::{HookPoint, Hooks, Input, LayerInfo, LayerNorm, Model, NeuronWeights, Site};
+use crate::files::tensors::Tensors;
 
 #[derive(Deserialize)]
 struct Fields {
@@ -30,7 +30,7 @@ struct Mlp {
 }
 
 /// Builds the model; its sizes are the weights'.
-pub(super) fn build(config: &Config, mut weights: Weights) -> Result<Arc<dyn Model>> {
+pub(super) fn build(config: &Config, mut weights: Tensors) -> Result<Arc<dyn Model>> {
     let fields: Fields = config.fields()?;
     let activation = Activation::parse(&fields.activation_function).ok_or_else(|| {
         config.invalid(format!(

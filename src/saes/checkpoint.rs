@@ -6,13 +6,14 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor, safetensors};
+use candle_core::{Device, Tensor, safetensors};
 use datafusion::common::{exec_datafusion_err, exec_err};
 use datafusion::error::{DataFusionError, Result};
 use polysema_kernels::sae::{Trainer, Values};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::files::arrays::{self, Kind};
 use crate::files::disk;
 use crate::files::generations::{GenerationName, Generations};
 
@@ -128,29 +129,31 @@ impl Checkpoints {
         };
         let path = generation.path().join(STATE);
         disk::open(&path).map_err(|e| self.unreadable(&path, e))?;
-        let tensors =
-            safetensors::load(&path, &Device::Cpu).map_err(|e| self.unreadable(&path, e))?;
+        let arrays = arrays::safetensors(&path).map_err(|e| self.unreadable(&path, e))?;
         let (mut floats, mut counters, mut flags) =
             (HashMap::new(), HashMap::new(), HashMap::new());
-        for (name, tensor) in tensors {
-            let invalid = |e: candle_core::Error| self.unreadable(&path, e);
-            let flat = tensor.flatten_all().map_err(invalid)?;
-            match tensor.dtype() {
-                DType::F32 => {
-                    floats.insert(name, flat.to_vec1::<f32>().map_err(invalid)?);
+        for mut array in arrays {
+            let name = array.name().to_string();
+            let invalid = |e: DataFusionError| self.unreadable(&path, e);
+            match array.kind() {
+                Some(Kind::F32) => {
+                    floats.insert(name, array.all_floats().map_err(invalid)?);
                 }
-                DType::I64 => {
-                    let signed = flat.to_vec1::<i64>().map_err(invalid)?;
+                Some(Kind::I64) => {
+                    let signed = array.integers(0..array.n_elements()).map_err(invalid)?;
                     let values: Vec<u64> = signed.iter().map(|v| v.cast_unsigned()).collect();
                     counters.insert(name, values);
                 }
-                DType::U8 => {
-                    flags.insert(name, flat.to_vec1::<u8>().map_err(invalid)?);
+                Some(Kind::U8) => {
+                    let values = array.integers(0..array.n_elements()).map_err(invalid)?;
+                    let values: Vec<u8> = values.iter().map(|v| *v as u8).collect();
+                    flags.insert(name, values);
                 }
-                other => {
+                _ => {
                     return exec_err!(
-                        "numbers of a checkpoint are required in {}, got {other:?}",
-                        path.display()
+                        "numbers of a checkpoint are required in {}, got {}",
+                        path.display(),
+                        array.stored_as()
                     );
                 }
             }

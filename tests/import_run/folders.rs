@@ -331,3 +331,40 @@ async fn wrong_folders_are_refused_by_name() {
         "an array 0.activations, or the option activation_function to compute it, is required";
     assert!(error.contains(part), "{error}");
 }
+
+#[tokio::test]
+async fn weights_and_ids_that_do_not_fit() {
+    let desk = Desk::new().await;
+    // As many neurons as inputs: the transposed matrix fits the shapes too. relu(h W^T) by hand.
+    let square = |d: &Desk, w_in: &[f32]| {
+        let h = [1.0, 2.0, 0.0, 3.0, -1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 2.0];
+        let activations = [5.0, 0.0, 0.0, 1.0, 6.0, 0.0, 2.0, 0.0, 1.0, 1.0, 1.5, 2.0];
+        write_floats(&d.path("0.h.npy"), &[4, 3], &h);
+        write_floats(&d.path("0.activations.npy"), &[4, 3], &activations);
+        write_floats(&d.path("0.w_in.npy"), &[3, 3], w_in);
+        fs::remove_file(d.path("0.b_in.npy")).expect("the file");
+    };
+    let right = [1.0, 2.0, 0.0, 1.5, -1.5, 0.0, 0.0, 0.0, 1.0];
+    let turned = [1.0, 1.5, 0.0, 2.0, -1.5, 0.0, 0.0, 0.0, 1.0];
+    desk.refuses(
+        |d| square(d, &turned),
+        &["0.w_in of", "got the transposed matrix"],
+    )
+    .await;
+    desk.reset();
+    square(&desk, &right);
+    desk.db
+        .query(&desk.sql("right", "{activation_function: 'relu'}"))
+        .await;
+    desk.db.query("SELECT * FROM drop_run('right')").await;
+    for id in [1_i64 << 31, (1 << 32) + 5, -(1 << 40)] {
+        desk.refuses(
+            |d| write_integers(&d.path("token_id.npy"), &[1, 2, id, 4]),
+            &[
+                "token_id of",
+                &format!("token ids of 32 bits are required, got {id} in row 2"),
+            ],
+        )
+        .await;
+    }
+}

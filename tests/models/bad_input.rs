@@ -113,7 +113,35 @@ fn broken_tensors() {
     });
     refuses(
         directory.path(),
-        &["tensor ln_f.weight: type F32, F16, BF16 or F64", "got U8"],
+        &[
+            "tensor ln_f.weight: type float32, float64, float16, bfloat16",
+            "got u8",
+        ],
+    );
+}
+
+/// `torch.tril(...)` of old checkpoints, and whatever else lies beside the parameters.
+#[test]
+fn tensors_nobody_asks_for_may_be_of_any_type() {
+    let directory = written(|_| ());
+    let path = directory.path().join("model.safetensors");
+    let bytes = std::fs::read(&path).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    let end = bytes.len() - 8 - length;
+    header["h.0.attn.bias"] =
+        json!({"dtype": "BOOL", "shape": [1, 1, 2, 2], "data_offsets": [end, end + 4]});
+    header["h.0.mask"] =
+        json!({"dtype": "F8_E4M3", "shape": [2], "data_offsets": [end + 4, end + 6]});
+    let header = header.to_string();
+    let mut changed = (header.len() as u64).to_le_bytes().to_vec();
+    changed.extend(header.as_bytes());
+    changed.extend(&bytes[8 + length..]);
+    changed.extend([1; 6]);
+    std::fs::write(&path, changed).unwrap();
+    assert_eq!(
+        logits(&load(directory.path()).unwrap()),
+        logits(&loaded(|_| ()))
     );
 }
 
@@ -324,6 +352,24 @@ fn shards() {
     }
     let index = directory.path().join("model.safetensors.index.json");
     std::fs::write(&index, json!({"weight_map": map}).to_string()).unwrap();
+    assert_eq!(
+        logits(&load(directory.path()).unwrap()),
+        logits(&loaded(|_| ()))
+    );
+    // A stale copy of a tensor in another shard is not the one the index names.
+    let first = directory.path().join("model-00001-of-00002.safetensors");
+    let mut part: BTreeMap<_, _> = candle_core::safetensors::load(&first, &Device::Cpu)
+        .unwrap()
+        .into_iter()
+        .collect();
+    let other = map
+        .iter()
+        .find(|(_, file)| file.contains("00002"))
+        .unwrap()
+        .0;
+    let stale = (&folder.tensors[other] + 1.0).unwrap();
+    part.insert(other.clone(), stale.clone());
+    write_tensors(&part, &first);
     assert_eq!(
         logits(&load(directory.path()).unwrap()),
         logits(&loaded(|_| ()))

@@ -3,8 +3,10 @@
 //!
 //! Memory: a block of rows of one layer, a histogram per neuron and the candidates of one layer's examples.
 
+mod check;
 mod folder;
 mod rows;
+mod tokens;
 
 use std::path::PathBuf;
 
@@ -96,6 +98,7 @@ pub fn import_run(
             weights: &weights,
             function: given,
             hasher: &mut data_hash,
+            checked: false,
         };
         observe(&mut layer, &mut activations, &documents, report)?;
         let message = format!("writing layer {index}");
@@ -190,6 +193,8 @@ struct Activations<'a> {
     weights: &'a NeuronWeights,
     function: Option<Activation>,
     hasher: &'a mut blake3::Hasher,
+    /// Whether the weights have been held against the activations.
+    checked: bool,
 }
 
 impl Activations<'_> {
@@ -202,7 +207,14 @@ impl Activations<'_> {
     ) -> Result<()> {
         read(&mut self.arrays.h, rows.clone(), self.hasher, received)?;
         match (&mut self.arrays.activations, self.function) {
-            (Some(array), _) => read(array, rows, self.hasher, values),
+            (Some(array), function) => {
+                read(array, rows, self.hasher, values)?;
+                match std::mem::replace(&mut self.checked, true) {
+                    true => Ok(()),
+                    false => check::weights(self.weights, function, received, values)
+                        .map_err(|what| self.arrays.w_in.invalid(what)),
+                }
+            }
             (None, Some(function)) => {
                 neuron_activations(self.weights, function, received, values);
                 Ok(())

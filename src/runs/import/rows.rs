@@ -1,23 +1,28 @@
-//! Which rows are which document's, and the tables `documents` and `tokens` made of them.
+//! Which rows are which document's, and the tables `documents` and `tokens` made of them, a block of rows at a time: in
+//! memory are a number or two a document, a block, and the texts of the documents that end in it.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, ToByteSlice};
-use datafusion::common::exec_datafusion_err;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, ToByteSlice};
+use datafusion::common::exec_err;
 use datafusion::error::Result;
 
 use super::folder::Folder;
+use super::tokens::Tokens;
 use crate::corpus::Documents;
-use crate::files::file_error;
+use crate::files::arrays::Array;
 use crate::runs::progress::Reporter;
-use crate::store::{RunWriter, Table, schema};
+use crate::store::{RunWriter, Table, TableWriter, schema};
 
-/// Rows of a record batch of `tokens`.
-const TOKEN_ROWS: usize = 16_384;
+/// Rows that are in memory.
+const BLOCK_ROWS: usize = 16_384;
+/// Bytes of text after which documents are written. Chosen, not tuned.
+const BATCH_BYTES: usize = 1 << 24;
+/// Bytes of a document's text at most: rows of text have 32-bit offsets.
+const MOST_TEXT: usize = 1 << 30;
 
 /// Writes `documents` and `tokens`; what the folder's rows hash to goes into `hasher`.
 pub(super) fn write_rows(
@@ -26,72 +31,66 @@ pub(super) fn write_rows(
     hasher: &mut blake3::Hasher,
     report: &mut Reporter<'_>,
 ) -> Result<Documents> {
-    let given = match &mut folder.doc_id {
-        Some(array) => Some(array.integers()?),
-        None => None,
-    };
-    let too_many = |_| exec_datafusion_err!("fewer than 2^31 rows are required");
-    i32::try_from(folder.rows).map_err(too_many)?;
-    let starts = starts(folder, given.as_deref())?;
-    check_positions(folder, &starts)?;
-    let token_ids = match &mut folder.token_id {
-        Some(array) => Some(array.integers()?),
-        None => None,
-    };
-    for ids in [&given, &token_ids].into_iter().flatten() {
-        hasher.update(ids.to_byte_slice());
+    if i32::try_from(folder.rows).is_err() {
+        return exec_err!("fewer than 2^31 rows are required, got {}", folder.rows);
     }
-    let tokens = match &folder.tokens {
-        Some(path) => Some(read_tokens(path, folder.rows)?),
-        None => None,
-    };
-    for token in tokens.iter().flatten() {
-        hasher.update(token.as_bytes()).update(&[0]);
-    }
-    write_tokens(
-        &starts,
-        token_ids.as_deref(),
-        tokens.as_deref(),
-        run,
-        report,
-    )?;
-    write_documents(&starts, given.as_deref(), tokens.as_deref(), run)?;
-    Ok(Documents { starts })
+    let (starts, given) = starts(folder, hasher, report)?;
+    check_positions(folder, &starts, report)?;
+    let documents = Documents { starts };
+    Tables::new(&documents, given, MOST_TEXT, run)?.write(folder, hasher, report)?;
+    Ok(documents)
 }
 
-/// The first row of every document, and the number of rows. Without `doc_id` every row is a document.
-fn starts(folder: &Folder, given: Option<&[i64]>) -> Result<Vec<u32>> {
-    let mut starts = vec![];
-    let mut seen = std::collections::HashSet::new();
-    for row in 0..folder.rows {
-        let begins = match given {
-            None => true,
-            Some(ids) => row == 0 || ids[row] != ids[row - 1],
-        };
-        if begins {
-            if let (Some(ids), Some(array)) = (given, &folder.doc_id)
-                && !seen.insert(ids[row])
-            {
+/// The rows in blocks.
+fn blocks(rows: usize) -> impl Iterator<Item = Range<usize>> {
+    let firsts = (0..rows).step_by(BLOCK_ROWS);
+    firsts.map(move |first| first..rows.min(first + BLOCK_ROWS))
+}
+
+/// The first row of every document and the number of rows; and the documents' ids, if they have some. Without `doc_id`
+/// every row is a document.
+fn starts(
+    folder: &mut Folder,
+    hasher: &mut blake3::Hasher,
+    report: &mut Reporter<'_>,
+) -> Result<(Vec<u32>, Option<Vec<i64>>)> {
+    let rows = folder.rows;
+    let Some(array) = &mut folder.doc_id else {
+        return Ok(((0..=rows as u32).collect(), None));
+    };
+    let (mut starts, mut given) = (vec![], vec![]);
+    let mut seen = HashSet::new();
+    for block in blocks(rows) {
+        let ids = array.integers(block.clone())?;
+        hasher.update(ids.to_byte_slice());
+        for (row, id) in block.zip(&ids) {
+            if given.last() == Some(id) {
+                continue;
+            }
+            if !seen.insert(*id) {
                 return Err(array.invalid(format!(
-                    "the rows of a document are required one after the other, got {} again in row {row}",
-                    ids[row]
+                    "the rows of a document are required one after the other, got {id} again in row {row}"
                 )));
             }
             starts.push(row as u32);
+            given.push(*id);
         }
+        report.tick()?;
     }
-    starts.push(folder.rows as u32);
-    Ok(starts)
+    starts.push(rows as u32);
+    Ok((starts, Some(given)))
 }
 
-fn check_positions(folder: &mut Folder, starts: &[u32]) -> Result<()> {
+fn check_positions(folder: &mut Folder, starts: &[u32], report: &mut Reporter<'_>) -> Result<()> {
     let Some(array) = &mut folder.pos else {
         return Ok(());
     };
-    let positions = array.integers()?;
-    for document in starts.windows(2) {
-        for row in document[0]..document[1] {
-            let (pos, expected) = (positions[row as usize], i64::from(row - document[0]));
+    let mut document = 0;
+    for block in blocks(folder.rows) {
+        let positions = array.integers(block.clone())?;
+        for (row, pos) in block.zip(positions) {
+            document += usize::from(starts[document + 1] as usize <= row);
+            let expected = (row - starts[document] as usize) as i64;
             if pos != expected {
                 return Err(array.invalid(format!(
                     "positions that count from 0 within a document are required, got {pos} in row {row} in place of \
@@ -99,104 +98,177 @@ fn check_positions(folder: &mut Folder, starts: &[u32]) -> Result<()> {
                 )));
             }
         }
+        report.tick()?;
     }
     Ok(())
 }
 
-/// A token a line: as it is in `.txt`, a JSON string in `.jsonl`.
-fn read_tokens(path: &Path, rows: usize) -> Result<Vec<String>> {
-    let json = path.extension().is_some_and(|e| e == "jsonl");
-    let file = File::open(path).map_err(|e| file_error("open", path, e))?;
-    let mut tokens = Vec::new();
-    for (line, token) in BufReader::new(file).lines().enumerate() {
-        let token = token.map_err(|e| file_error("read", path, e))?;
-        tokens.push(match json {
-            false => token,
-            true => serde_json::from_str(&token).map_err(|e| {
-                file_error(
-                    "read",
-                    path,
-                    format!("line {}: a JSON string is required, got {e}", line + 1),
-                )
-            })?,
-        });
-    }
-    match tokens.len() == rows {
-        true => Ok(tokens),
-        false => Err(file_error(
-            "read",
-            path,
-            format!(
-                "a token for each of the {rows} rows is required, got {}",
-                tokens.len()
-            ),
-        )),
-    }
+/// Token ids as the store has them.
+fn token_ids(array: &mut Array, rows: Range<usize>) -> Result<Vec<i32>> {
+    let ids = array.integers(rows.clone())?;
+    let narrow = rows.zip(ids).map(|(row, id)| {
+        i32::try_from(id).map_err(|_| {
+            array.invalid(format!(
+                "token ids of 32 bits are required, got {id} in row {row}"
+            ))
+        })
+    });
+    narrow.collect()
 }
 
-fn write_tokens(
-    starts: &[u32],
-    token_ids: Option<&[i64]>,
-    tokens: Option<&[String]>,
-    run: &mut RunWriter,
-    report: &mut Reporter<'_>,
-) -> Result<()> {
-    let mut table = run.table(Table::Tokens, None, schema::tokens())?;
-    let n_rows = starts[starts.len() - 1] as usize;
-    let mut document = 0;
-    for first in (0..n_rows).step_by(TOKEN_ROWS) {
-        let rows = first..n_rows.min(first + TOKEN_ROWS);
-        let (mut doc_ids, mut positions) = (vec![], vec![]);
-        for row in rows.clone() {
-            if starts[document + 1] as usize <= row {
-                document += 1;
+/// The tables `documents` and `tokens` being written.
+struct Tables<'a> {
+    of: &'a Documents,
+    /// The documents' ids in the folder.
+    given: Option<Vec<i64>>,
+    tokens: TableWriter,
+    documents: TableWriter,
+    schema: SchemaRef,
+    /// Documents written.
+    written: usize,
+    /// Texts of those after, the last of them not whole.
+    texts: Vec<String>,
+    /// Bytes of a text at most.
+    most: usize,
+}
+
+impl<'a> Tables<'a> {
+    fn new(
+        of: &'a Documents,
+        given: Option<Vec<i64>>,
+        most: usize,
+        run: &mut RunWriter,
+    ) -> Result<Self> {
+        let own = schema::documents();
+        let mut fields: Vec<Field> = own.fields().iter().map(|f| f.as_ref().clone()).collect();
+        if given.is_some() {
+            // As a corpus's own column of a name that `documents` has.
+            fields.push(Field::new("corpus_doc_id", DataType::Int64, true));
+        }
+        let schema = Arc::new(Schema::new(fields));
+        Ok(Self {
+            of,
+            given,
+            tokens: run.table(Table::Tokens, None, schema::tokens())?,
+            documents: run.table(Table::Documents, None, Arc::clone(&schema))?,
+            schema,
+            written: 0,
+            texts: vec![],
+            most,
+        })
+    }
+
+    fn write(
+        mut self,
+        folder: &mut Folder,
+        hasher: &mut blake3::Hasher,
+        report: &mut Reporter<'_>,
+    ) -> Result<()> {
+        let mut tokens = match &folder.tokens {
+            Some(path) => Some(Tokens::open(path, folder.rows)?),
+            None => None,
+        };
+        // Of their own, so that a hash does not depend on the size of a block.
+        let mut of_texts = blake3::Hasher::new();
+        for rows in blocks(folder.rows) {
+            let ids = match &mut folder.token_id {
+                Some(array) => Some(token_ids(array, rows.clone())?),
+                None => None,
+            };
+            if let Some(ids) = &ids {
+                hasher.update(ids.to_byte_slice());
             }
+            let texts = match &mut tokens {
+                Some(tokens) => Some(tokens.take(rows.len())?),
+                None => None,
+            };
+            for text in texts.iter().flatten() {
+                of_texts.update(text.as_bytes()).update(&[0]);
+            }
+            self.block(rows, ids, texts)?;
+            report.tick()?;
+        }
+        if let Some(tokens) = tokens {
+            tokens.finish()?;
+            hasher.update(of_texts.finalize().as_bytes());
+        }
+        self.write_documents(self.of.len())?;
+        self.tokens.finish()?;
+        self.documents.finish()
+    }
+
+    fn block(
+        &mut self,
+        rows: Range<usize>,
+        ids: Option<Vec<i32>>,
+        texts: Option<Vec<String>>,
+    ) -> Result<()> {
+        let starts = &self.of.starts;
+        let mut document = starts.partition_point(|start| *start as usize <= rows.start) - 1;
+        let (mut doc_ids, mut positions) = (vec![], vec![]);
+        for (i, row) in rows.clone().enumerate() {
+            document += usize::from(starts[document + 1] as usize <= row);
             doc_ids.push(document as i32);
             positions.push(row as i32 - starts[document] as i32);
+            if let Some(texts) = &texts {
+                self.texts
+                    .resize(document + 1 - self.written, String::new());
+                let text = &mut self.texts[document - self.written];
+                text.push_str(&texts[i]);
+                if text.len() > self.most {
+                    return exec_err!(
+                        "texts of documents of at most {} bytes are required, got more in document {document}",
+                        self.most
+                    );
+                }
+            }
         }
-        let ids = rows.clone().map(|row| token_ids.map(|ids| ids[row] as i32));
-        let texts = rows
-            .clone()
-            .map(|row| tokens.map(|tokens| tokens[row].as_str()));
         let columns: Vec<ArrayRef> = vec![
             Arc::new(Int32Array::from(doc_ids)),
             Arc::new(Int32Array::from(positions)),
-            Arc::new(Int32Array::from_iter(ids)),
-            Arc::new(StringArray::from_iter(texts)),
+            Arc::new(match ids {
+                Some(ids) => Int32Array::from(ids),
+                None => Int32Array::new_null(rows.len()),
+            }),
+            Arc::new(match texts {
+                Some(texts) => StringArray::from(texts),
+                None => StringArray::new_null(rows.len()),
+            }),
         ];
-        table.write(&RecordBatch::try_new(schema::tokens(), columns)?)?;
-        report.tick()?;
+        self.tokens
+            .write(&RecordBatch::try_new(schema::tokens(), columns)?)?;
+        // The last may go on in the next block.
+        self.write_documents(document)
     }
-    table.finish()
-}
 
-fn write_documents(
-    starts: &[u32],
-    given: Option<&[i64]>,
-    tokens: Option<&[String]>,
-    run: &mut RunWriter,
-) -> Result<()> {
-    let n = starts.len() - 1;
-    let rows = |document: usize| starts[document] as usize..starts[document + 1] as usize;
-    let texts = (0..n).map(|document| Some(tokens?[rows(document)].concat()));
-    let mut fields: Vec<Field> = (schema::documents().fields().iter())
-        .map(|field| field.as_ref().clone())
-        .collect();
-    let mut columns: Vec<ArrayRef> = vec![
-        Arc::new(Int32Array::from_iter_values(0..n as i32)),
-        Arc::new(StringArray::from_iter(texts)),
-        Arc::new(Int32Array::from_iter_values(
-            (0..n).map(|d| rows(d).len() as i32),
-        )),
-    ];
-    if let Some(given) = given {
-        // As a corpus's own column of a name that `documents` has.
-        fields.push(Field::new("corpus_doc_id", DataType::Int64, true));
-        let ids = starts[..n].iter().map(|start| given[*start as usize]);
-        columns.push(Arc::new(Int64Array::from_iter_values(ids)));
+    /// Writes the documents before `end`, some at a time.
+    fn write_documents(&mut self, end: usize) -> Result<()> {
+        while self.written < end {
+            let mut n = 0;
+            let mut bytes = 0;
+            while self.written + n < end && n < BLOCK_ROWS && bytes < BATCH_BYTES {
+                bytes += self.texts.get(n).map_or(0, String::len);
+                n += 1;
+            }
+            let documents = self.written..self.written + n;
+            let texts = match self.texts.len() {
+                0 => StringArray::new_null(n),
+                _ => StringArray::from_iter_values(self.texts.drain(..n)),
+            };
+            let ids = documents.clone().map(|document| document as i32);
+            let lengths = documents.clone().map(|d| self.of.n_tokens(d) as i32);
+            let mut columns: Vec<ArrayRef> = vec![
+                Arc::new(Int32Array::from_iter_values(ids)),
+                Arc::new(texts),
+                Arc::new(Int32Array::from_iter_values(lengths)),
+            ];
+            if let Some(given) = &self.given {
+                columns.push(Arc::new(Int64Array::from(given[documents].to_vec())));
+            }
+            let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+            self.documents.write(&batch)?;
+            self.written += n;
+        }
+        Ok(())
     }
-    let schema = Arc::new(Schema::new(fields));
-    let mut table = run.table(Table::Documents, None, Arc::clone(&schema))?;
-    table.write(&RecordBatch::try_new(schema, columns)?)?;
-    table.finish()
 }

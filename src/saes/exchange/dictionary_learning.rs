@@ -54,7 +54,7 @@ pub(super) fn read(path: &Path) -> Result<SaeFile> {
     let jump = class == "JumpReluAutoEncoder";
     let name = if jump { "W_enc" } else { "encoder.weight" };
     let dtype = tensors.dtype(name)?;
-    let (d_in, d_sae) = match tensors.dims(name)? {
+    let (d_in, d_sae) = match tensors.matrix(name)? {
         [d_in, d_sae] if jump => (d_in, d_sae),
         [d_sae, d_in] => (d_in, d_sae),
     };

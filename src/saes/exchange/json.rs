@@ -6,6 +6,7 @@ use datafusion::error::{DataFusionError, Result};
 use serde_json::{Map, Value};
 
 use super::invalid;
+use crate::files::regular;
 
 /// An object of a configuration file.
 pub(super) struct Fields {
@@ -17,7 +18,7 @@ impl Fields {
     /// Reads a file that holds one object.
     pub(super) fn read(path: &Path) -> Result<Self> {
         let refused = |message: String| invalid(format!("{}: {message}", path.display()));
-        let text = std::fs::read(path)
+        let text = regular::read(path)
             .map_err(|e| refused(format!("a readable file is required, got {e}")))?;
         match serde_json::from_slice(&text) {
             Ok(Value::Object(map)) => Ok(Self {

@@ -127,7 +127,7 @@ pub fn read(path: &Path) -> Result<SaeFile> {
 /// bias and what is taken off the vectors.
 fn read_bare(path: &Path) -> Result<SaeFile> {
     let mut tensors = Tensors::read(path)?;
-    let [d_sae, d_in] = tensors.dims("0.weight")?;
+    let [d_sae, d_in] = tensors.matrix("0.weight")?;
     let dtype = tensors.dtype("0.weight")?;
     let sae = Sae {
         d_in,
