@@ -330,19 +330,19 @@ async fn deep_statements_need_no_large_stack() -> Result<()> {
     for sql in [
         format!(
             "SELECT {} AS n FROM (VALUES (CAST(1 AS BIGINT))) t(x)",
-            chain("x", 490, " + ")
+            chain("x", 290, " + ")
         ),
         format!(
             "SELECT count(*) FROM neurons WHERE {}",
-            chain("neuron = 1.5", 490, " OR ")
+            chain("neuron = 1.5", 290, " OR ")
         ),
         format!(
             "SELECT count(*) FROM ({})",
-            chain("SELECT 1 AS x", 490, " UNION ALL ")
+            chain("SELECT 1 AS x", 290, " UNION ALL ")
         ),
         format!(
             "SELECT count(*) FROM ({})",
-            chain("SELECT 1 AS x", 490, " UNION ")
+            chain("SELECT 1 AS x", 290, " UNION ")
         ),
         format!(
             "SELECT CAST({} 1 {} AS BIGINT)",

@@ -89,7 +89,7 @@ async fn activations_and_examples(db: &Db) {
 }
 
 async fn metrics_and_partitions(db: &Db, embedding: &str, suffix: &str) {
-    let options = format!("NULL, NULL, {{embedding: '{embedding}'}}");
+    let options = format!("{{embedding: '{embedding}'}}");
     let same_lists =
         "NOT EXISTS (SELECT 1 FROM differing d WHERE d.layer = g.layer AND d.neuron = g.neuron)";
     let cut = format!("{same_lists} AND g.gap{suffix} > 1e-5");

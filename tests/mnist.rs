@@ -297,7 +297,11 @@ async fn a_cancelled_training_leaves_nothing() {
         "SELECT step FROM train_mlp('m', '{}', {{epochs: 1000000}}) LIMIT 1",
         tiny().display()
     );
-    db.query(&sql).await;
+    let message = db.refused(&sql).await;
+    assert!(
+        message.contains("train_mlp: a reader of all its rows is required"),
+        "{message}"
+    );
     for _ in 0..50 {
         if db.session.store().begin_model("m", false).is_ok() {
             return;

@@ -277,7 +277,7 @@ fn tables_and_functions_describe_themselves() {
     let shell = Shell::new();
     let csv = |command: &str| shell.run(&["--format", "csv", "-c", command]);
     csv("\\d").prints(
-        "schema,table,kind\ninfo,functions,table\ninfo,models,table\ninfo,runs,table\ninfo,saes,table\n",
+        "schema,table,kind\ninfo,functions,table\ninfo,jobs,table\ninfo,models,table\ninfo,runs,table\ninfo,saes,table\n",
     );
     let functions = csv("\\df");
     let named = csv("SELECT count(*) AS n FROM info.functions").out;

@@ -1,5 +1,5 @@
 //! Arrays in `.npy` and `.safetensors` files: the header is read and checked at once, numbers when they are asked for, a
-//! stretch at a time, so that nothing is in memory that nobody wants.
+//! stretch at a time, so that nothing is in memory that nobody wants. Above 400 lines, since both formats share the checks of a header.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,9 +1,11 @@
 //! Whole or not there: a file, a folder or a generation of files appears in one rename, or what was there stays.
 //!
+//! ```text
 //!     refused, killed or cut off from power       what is found afterwards
 //!     before the rename                           the old; the new under a hidden name, which the next use removes
 //!     after it, before the folder is on disk      old or new; neither was removed, so that whichever it is is whole
 //!     after that                                  the new; what it replaced until the next use, if not removed yet
+//! ```
 //!
 //! The next use tells what killed processes left from what living ones write or read by the system's locks, which end
 //! with the process. Where two folders cannot be exchanged in one step a reader finds none for the moment between two

@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 /// Most levels. Chosen: what a thread's usual stack of 2 MiB evaluates and drops in a build without optimisation.
-pub(super) const MOST: usize = 500;
+pub(super) const MOST: usize = 300;
 /// Levels from which on a statement is planned on a larger stack.
 pub(super) const DEEP: usize = 40;
 

@@ -2,6 +2,7 @@
 //!
 //! A run's `manifest.json` names the generation folder its files lie in. Writers fill a new generation and then
 //! rename a new manifest over the old one, so a reader sees the whole old run or the whole new one.
+//! Above 400 lines with the tests of what a replacement shows its readers.
 
 use std::collections::HashMap;
 use std::io;

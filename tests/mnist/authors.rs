@@ -46,7 +46,7 @@ async fn the_authors_neurons_are_theirs() {
         "partitions",
         "SELECT neuron, count(DISTINCT ours) AS n_ours, count(DISTINCT theirs) AS n_theirs, count(DISTINCT ours * 1000 + theirs) AS n_both
          FROM (SELECT t.neuron, c.cluster AS ours, t.cluster AS theirs FROM their t
-               LEFT JOIN feature_clusters(0, NULL, {threshold: 0.2}) c ON c.neuron = t.neuron AND c.example = t.example)
+               LEFT JOIN feature_clusters(0, {threshold: 0.2}) c ON c.neuron = t.neuron AND c.example = t.example)
          GROUP BY neuron HAVING count(DISTINCT ours) <> count(DISTINCT theirs) OR count(DISTINCT ours) <> count(DISTINCT ours * 1000 + theirs)",
     )
     .await;
@@ -61,7 +61,7 @@ async fn the_authors_neurons_are_theirs() {
         "metrics within 1e-6",
         &format!(
             "SELECT t.*, p.* FROM their_neurons t
-             LEFT JOIN neuron_polysemanticity(0, NULL, {{threshold: 0.2}}) p ON p.neuron = CAST(t.neuron AS INT)
+             LEFT JOIN neuron_polysemanticity(0, {{threshold: 0.2}}) p ON p.neuron = CAST(t.neuron AS INT)
              WHERE t.layer = 0 AND t.n_examples > 0 AND ((p.n_examples IS DISTINCT FROM CAST(t.n_examples AS INT))
                OR (p.n_clusters IS DISTINCT FROM CAST(t.n_clusters AS INT)) OR {})",
             differs.join(" OR ")

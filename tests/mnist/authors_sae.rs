@@ -59,7 +59,7 @@ async fn the_authors_latents_are_theirs() {
         "SELECT neuron
          FROM (SELECT t.neuron, c.cluster AS ours, t.cluster AS theirs
                FROM their t
-               LEFT JOIN feature_clusters('standard', NULL, {threshold: 0.05}) c
+               LEFT JOIN feature_clusters('standard', {threshold: 0.05}) c
                  ON c.neuron = t.neuron AND c.example = t.example)
          GROUP BY neuron
          HAVING count(DISTINCT ours) <> count(DISTINCT theirs)
@@ -78,7 +78,7 @@ async fn the_authors_latents_are_theirs() {
         &format!(
             "SELECT t.*, p.*
              FROM their_neurons t
-             LEFT JOIN neuron_polysemanticity('standard', NULL, {{threshold: 0.05}}) p
+             LEFT JOIN neuron_polysemanticity('standard', {{threshold: 0.05}}) p
                ON p.neuron = CAST(t.neuron AS INT)
              WHERE t.layer = 1 AND t.n_examples > 0
                AND ((p.n_examples IS DISTINCT FROM CAST(t.n_examples AS INT))

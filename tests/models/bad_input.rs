@@ -1,5 +1,5 @@
 //! Folders and inputs that must be refused, each by a message that names the file, the tensor or the number; and the
-//! variants of a folder that must not be.
+//! variants of a folder that must not be. Above 400 lines: a list of small cases.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -286,11 +286,9 @@ fn a_replacement_of_another_shape() {
             &mut probe,
         )
         .unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("blocks.1.mlp.post: a replacement of shape [1, 2, 32]")
-    );
+    assert!(error.to_string().contains(
+        "blocks.1.mlp.post: a replacement of 64 values, of shape [1, 2, 32], is required, got 6"
+    ));
 }
 
 /// Prefix, shards and types are ways of writing the same model.
@@ -364,7 +362,7 @@ fn shards() {
         .collect();
     let other = map
         .iter()
-        .find(|(_, file)| file.contains("00002"))
+        .find(|(_, file)| file.starts_with("model-00002"))
         .unwrap()
         .0;
     let stale = (&folder.tensors[other] + 1.0).unwrap();

@@ -269,14 +269,6 @@ pub fn generations(root: &Path, run: &str) -> Vec<PathBuf> {
     paths.filter(|p| p.is_dir()).collect()
 }
 
-/// The generation folder that a run's manifest names.
-pub fn current(root: &Path, run: &str) -> PathBuf {
-    let folder = root.join("runs").join(run);
-    let text = fs::read(folder.join("manifest.json")).expect("a manifest");
-    let manifest: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
-    folder.join(manifest["generation"].as_str().expect("a generation"))
-}
-
 /// The only generation folder of a run.
 pub fn generation(root: &Path, run: &str) -> PathBuf {
     let mut found = generations(root, run);

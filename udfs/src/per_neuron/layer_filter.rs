@@ -17,6 +17,7 @@ use datafusion::common::{Result, exec_err, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{Column, DynamicFilterPhysicalExpr, in_list, lit};
+use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::filter_pushdown::{
     ChildFilterDescription, ChildPushdownResult, FilterDescription, FilterPushdownPhase,
     FilterPushdownPropagation,
@@ -95,7 +96,7 @@ impl LayerLookup {
 
     /// The numbers of the layers that are meant; `None` is all of them.
     async fn read(self, context: Arc<TaskContext>) -> Result<Option<HashSet<i32>>> {
-        let rows = collect(self.layers, context).await?;
+        let rows = read_again(&self.layers, context).await?;
         let mut meant: HashSet<i32> = match &self.choice {
             LayerChoice::Named(name) => [layer_number(self.function, name, &rows)?].into(),
             LayerChoice::OfKind { kind, or_all } => {
@@ -112,6 +113,15 @@ impl LayerLookup {
         meant.extend(self.also);
         Ok(Some(meant))
     }
+}
+
+/// All rows of a small table. Several operators read one plan of it, and a scan of files hands each file out only once
+/// unless its state is made anew.
+pub(super) async fn read_again(
+    plan: &Arc<dyn ExecutionPlan>,
+    context: Arc<TaskContext>,
+) -> Result<Vec<RecordBatch>> {
+    collect(reset_plan_states(Arc::clone(plan))?, context).await
 }
 
 /// The two columns of table `layers`.

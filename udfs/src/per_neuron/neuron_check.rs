@@ -8,10 +8,10 @@ use datafusion::arrow::datatypes::Int32Type;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Result, exec_err};
 use datafusion::execution::TaskContext;
-use datafusion::physical_plan::{ExecutionPlan, collect};
+use datafusion::physical_plan::ExecutionPlan;
 use tokio::sync::OnceCell;
 
-use super::layer_filter::{LayerRef, layer_number};
+use super::layer_filter::{LayerRef, layer_number, read_again};
 use crate::arrow::tables;
 
 /// Neurons that must be there. Every partition without one may ask; the tables are read once.
@@ -74,12 +74,12 @@ impl NeuronCheck {
     }
 
     async fn read(&self, context: Arc<TaskContext>) -> Result<()> {
-        let neurons = collect(Arc::clone(&self.neurons), Arc::clone(&context)).await?;
+        let neurons = read_again(&self.neurons, Arc::clone(&context)).await?;
         for (layer, neuron) in &self.required {
             let number = match (layer, &self.layers) {
                 (LayerRef::Number(number), _) => *number,
                 (LayerRef::Name(name), Some(layers)) => {
-                    let layers = collect(Arc::clone(layers), Arc::clone(&context)).await?;
+                    let layers = read_again(layers, Arc::clone(&context)).await?;
                     i64::from(layer_number(self.function, name, &layers)?)
                 }
                 (LayerRef::Name(_), None) => continue,
