@@ -471,3 +471,11 @@ async fn tables_that_are_not_the_runs_are_not_kept() -> Result<()> {
     assert_eq!(kept(dir.path()), Vec::<String>::new());
     Ok(())
 }
+
+/// The generation folder that a run's manifest names.
+fn current(root: &Path, run: &str) -> PathBuf {
+    let folder = root.join("runs").join(run);
+    let text = fs::read(folder.join("manifest.json")).expect("a manifest");
+    let manifest: Value = serde_json::from_slice(&text).expect("JSON");
+    folder.join(manifest["generation"].as_str().expect("a generation"))
+}
