@@ -19,7 +19,7 @@ use crate::options::{Key, Options, Typed};
 pub struct SaeOptions(pub(super) Options);
 
 impl SaeOptions {
-    /// Of options read against [`TRAIN_SAE`].
+    /// Of options read against [`super::options::TRAIN_SAE`].
     ///
     /// Errors (planning): values that exclude each other.
     pub fn new(options: Options) -> Result<Self> {

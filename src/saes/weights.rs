@@ -49,7 +49,7 @@ pub(super) fn save(path: &Path, sae: &Sae) -> Result<()> {
 /// Errors: the file is missing, cut or changed; a tensor is missing, of another shape or not finite.
 pub fn load(stored: &StoredSae) -> Result<Sae> {
     let facts = &stored.manifest;
-    let mut tensors = Tensors::read(stored.weights()?.as_ref())?;
+    let mut tensors = Tensors::read(stored.weights()?)?;
     let (n, d) = (facts.d_sae, facts.d_in);
     let variant = match (facts.variant.as_str(), facts.k) {
         ("relu", _) => Variant::Relu,

@@ -66,7 +66,10 @@ struct StoreFile {
 
 /// The runs of a store that were opened, by name, with the manifest text they were opened from.
 #[derive(Debug, Default)]
-struct OpenedRuns(Mutex<HashMap<String, (Vec<u8>, Arc<Run>)>>);
+struct OpenedRuns(Mutex<HashMap<String, Opened>>);
+
+/// A run with the text of the manifest it was opened from.
+type Opened = (Vec<u8>, Arc<Run>);
 
 impl OpenedRuns {
     fn get(&self, name: &str, text: &[u8]) -> Option<Arc<Run>> {

@@ -117,7 +117,7 @@ fn resolve(
         }
     };
     while let Some(word) = rest.first() {
-        let below = [module.as_slice(), &[word.clone()]].concat();
+        let below = [module.as_slice(), std::slice::from_ref(word)].concat();
         if !modules.contains_key(&below) {
             break;
         }

@@ -51,7 +51,7 @@ impl<'a> UnitSums<'a> {
         }
     }
 
-    /// The central observation of each cluster, the smallest on ties, as [`super::medoids`].
+    /// The central observation of each cluster, the smallest on ties, as [`crate::medoids`].
     pub fn medoids(&self) -> Vec<u32> {
         // Distances are told apart to 2⁻²⁴, as those of the matrix: two members of a pair tie.
         let rounded = |&i: &u32| (self.own[i as usize] * 16_777_216.0).round() as i64;
@@ -62,7 +62,7 @@ impl<'a> UnitSums<'a> {
             .collect()
     }
 
-    /// The mean distance over the pairs inside each cluster, `None` for a cluster of one, as [`super::mean_distances`].
+    /// The mean distance over the pairs inside each cluster, `None` for a cluster of one, as [`crate::mean_distances`].
     pub fn mean_distances(&self) -> Vec<Option<f64>> {
         let mean = |members: &Vec<u32>| {
             let pairs = (members.len() * (members.len() - 1)) as f64;
@@ -73,7 +73,7 @@ impl<'a> UnitSums<'a> {
     }
 
     /// The mean distance over the pairs of one member of cluster `from` and one of each cluster, as
-    /// [`super::mean_distances_from`].
+    /// [`crate::mean_distances_from`].
     pub fn mean_distances_from(&self, from: u32) -> Vec<Option<f64>> {
         let origin = &self.members[from as usize];
         let sum = sum_of(self.units, origin);
@@ -91,7 +91,7 @@ impl<'a> UnitSums<'a> {
         means
     }
 
-    /// The metrics, as [`super::polysemanticity`]; `max_distance` is over all pairs.
+    /// The metrics, as [`crate::polysemanticity`]; `max_distance` is over all pairs.
     pub fn polysemanticity(&self, max_distance: Option<f64>) -> Polysemanticity {
         let n = self.units.len();
         let all: Vec<u32> = (0..n as u32).collect();
@@ -113,7 +113,7 @@ impl<'a> UnitSums<'a> {
         }
     }
 
-    /// The mean silhouette; `None` below two clusters, as [`super::silhouette`].
+    /// The mean silhouette; `None` below two clusters, as [`crate::silhouette`].
     pub fn silhouette(&self) -> Option<f64> {
         let n = self.units.len();
         if self.members.len() < 2 {

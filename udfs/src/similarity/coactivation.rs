@@ -363,8 +363,8 @@ impl PairCounting {
         let first = match self.pairs.layer {
             LayerRef::Number(number) => i32::try_from(number).ok(),
             LayerRef::Name(_) => {
-                let came = self.layers.iter().copied();
-                came.filter(|layer| Some(*layer) != other).last().or(other)
+                let mut came = self.layers.iter().copied();
+                came.rfind(|layer| Some(*layer) != other).or(other)
             }
         };
         let first = first.unwrap_or_default();
