@@ -2,82 +2,16 @@
 
 #[path = "tidy/imports.rs"]
 mod imports;
+#[path = "tidy/sources.rs"]
+mod sources;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use polysema::store::Store;
 
 use imports::Imports;
-
-/// Folders of everything that is compiled.
-const ALL: [&str; 8] = [
-    "src",
-    "kernels/src",
-    "kernels/tests",
-    "udfs/src",
-    "tests",
-    "udfs/tests",
-    "benches",
-    "udfs/benches",
-];
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn files_below(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
-    let entries =
-        fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    for entry in entries {
-        let path = entry.expect("a readable folder").path();
-        if path.is_dir() {
-            files_below(&path, extension, found);
-        } else if path.extension().is_some_and(|e| e == extension) {
-            found.push(path);
-        }
-    }
-}
-
-/// Every Rust file below the given folders: path from the root, and text.
-fn sources(folders: &[&str]) -> Vec<(String, String)> {
-    let mut paths = Vec::new();
-    for folder in folders {
-        files_below(&root().join(folder), "rs", &mut paths);
-    }
-    paths.sort();
-    assert!(!paths.is_empty(), "sources below {folders:?}");
-    paths
-        .into_iter()
-        .map(|path| {
-            let name = path
-                .strip_prefix(root())
-                .expect("below the root")
-                .to_string_lossy()
-                .replace('\\', "/");
-            (name, fs::read_to_string(&path).expect("source is UTF-8"))
-        })
-        .collect()
-}
-
-fn refuse(broken: &[String], why: &str) {
-    assert!(broken.is_empty(), "{why}:\n  {}", broken.join("\n  "));
-}
-
-/// The part of a file before its unit tests.
-fn product(text: &str) -> &str {
-    text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text)
-}
-
-/// The sources of a crate without their unit tests, which may name what they like.
-fn products(base: &str) -> Vec<(String, String)> {
-    let tests = |path: &str| path.contains("/tests/") || path.ends_with("/testing.rs");
-    let all = sources(&[base]).into_iter();
-    all.filter(|(path, _)| !tests(path))
-        .map(|(path, text)| (path, product(&text).to_string()))
-        .collect()
-}
+use sources::{ALL, declared_type, is_test, names, product, products, refuse, root, sources};
 
 /// Pairs of files that break floors: a file of floor `i` may name floors up to `i` only.
 fn upward_imports(base: &str, floors: &[&str]) -> Vec<String> {
@@ -137,7 +71,7 @@ fn imports_go_down_only() {
 
 #[test]
 fn no_circle_of_files() {
-    let circles = ["kernels/src", "udfs/src"]
+    let circles = ["kernels/src", "udfs/src", "src"]
         .iter()
         .flat_map(|base| Imports::of(base, &products(base)).circles());
     refuse(
@@ -324,4 +258,85 @@ fn no_path_of_a_machine() {
         }
     }
     refuse(&broken, "a path of one machine is wrong on every other");
+}
+
+#[test]
+fn one_type_has_one_name() {
+    let mut broken = Vec::new();
+    for base in ["src", "kernels/src", "udfs/src"] {
+        let mut named: BTreeMap<String, Vec<(String, bool)>> = BTreeMap::new();
+        for (path, text) in products(base) {
+            for (name, visible) in text.lines().filter_map(declared_type) {
+                named
+                    .entry(name.to_string())
+                    .or_default()
+                    .push((path.clone(), visible));
+            }
+        }
+        for (name, of) in named {
+            if of.len() > 1 && of.iter().any(|(_, visible)| *visible) {
+                let paths: Vec<_> = of.into_iter().map(|(path, _)| path).collect();
+                broken.push(format!("{name}: {}", paths.join(", ")));
+            }
+        }
+    }
+    refuse(
+        &broken,
+        "a name that files share means one thing in a crate, so that a reader need not ask which",
+    );
+}
+
+#[test]
+fn only_the_ground_floor_changes_the_disk() {
+    let mut broken = Vec::new();
+    for (path, text) in sources(&["src"]) {
+        if path.starts_with("src/files/") || is_test(&path) {
+            continue;
+        }
+        for word in [
+            "fs::rename",
+            "fs::write",
+            "fs::copy",
+            "fs::remove",
+            "fs::create_dir",
+            "fs::hard_link",
+            "File::create",
+            "OpenOptions",
+        ] {
+            if names(product(&text), word) {
+                broken.push(format!("{path} uses {word}"));
+            }
+        }
+    }
+    refuse(
+        &broken,
+        "what lasts is written whole and its failures are tested in one place",
+    );
+}
+
+#[test]
+fn what_cannot_fail_says_why() {
+    let mut broken = Vec::new();
+    for (path, text) in sources(&["src", "kernels/src", "udfs/src"]) {
+        if is_test(&path) {
+            continue;
+        }
+        let text = product(&text);
+        for (number, line) in text.lines().enumerate() {
+            let at = format!("{path}:{}", number + 1);
+            if line.contains(".unwrap()") || line.contains("panic!(") {
+                broken.push(format!("{at} ends the program"));
+            }
+            let reason = line.split_once(".expect(\"").map(|(_, rest)| rest);
+            if reason
+                .is_some_and(|reason| reason.split('"').next().unwrap_or("").split(' ').count() < 2)
+            {
+                broken.push(format!("{at} expects without a reason"));
+            }
+        }
+    }
+    refuse(
+        &broken,
+        "a crash loses a user's work; where none can come the invariant stands beside it",
+    );
 }

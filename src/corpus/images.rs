@@ -74,7 +74,7 @@ impl Images {
                 }
                 let images = find(corpus, &format!("{prefix}-images"), 3)?;
                 let labels = find(corpus, &format!("{prefix}-labels"), 1)?;
-                parts.push(Part::read(
+                parts.push(ImageArray::read(
                     Some(split),
                     images,
                     Some(labels),
@@ -207,7 +207,7 @@ impl Images {
 }
 
 /// One array of images, with its labels if there are some.
-struct Part {
+struct ImageArray {
     path: PathBuf,
     split: Option<Split>,
     n: usize,
@@ -216,7 +216,7 @@ struct Part {
     labels: Option<Vec<u8>>,
 }
 
-impl Part {
+impl ImageArray {
     fn read(
         split: Option<Split>,
         path: PathBuf,
@@ -258,7 +258,7 @@ fn one_file(
     options: &Options,
     hasher: &mut blake3::Hasher,
     tick: &mut dyn FnMut() -> Result<()>,
-) -> Result<Part> {
+) -> Result<ImageArray> {
     let name = corpus.file_name().unwrap_or_default().to_string_lossy();
     let split = match name.as_ref() {
         name if name.starts_with("train-") => Some(Split::Train),
@@ -274,7 +274,7 @@ fn one_file(
     let beside = name.replace("images", "labels").replace("idx3", "idx1");
     let labels = corpus.with_file_name(&beside);
     let labels = (beside != name && labels.exists()).then_some(labels);
-    Part::read(split, corpus.to_path_buf(), labels, hasher, tick)
+    ImageArray::read(split, corpus.to_path_buf(), labels, hasher, tick)
 }
 
 /// A file of the folder by its canonical name, or with a dot in it, as some mirrors have it.

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::text::TextBatch;
+use super::text_batch::TextBatch;
 use crate::files::{file_error, regular};
 
 /// Most bytes of a line. Chosen: a hundred books.
@@ -111,7 +111,7 @@ const EXACT: i128 = 1 << 53;
 
 /// What the values of one key have in common.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Kind {
+enum ValueKind {
     Null,
     Boolean,
     Number(Numbers),
@@ -128,50 +128,52 @@ struct Numbers {
     floats: bool,
 }
 
-impl Kind {
-    fn of(value: &Cell) -> Kind {
+impl ValueKind {
+    fn of(value: &Cell) -> ValueKind {
         match value {
-            Cell::Null => Kind::Null,
-            Cell::Boolean(_) => Kind::Boolean,
-            Cell::Whole(n) => Kind::Number(Numbers {
+            Cell::Null => ValueKind::Null,
+            Cell::Boolean(_) => ValueKind::Boolean,
+            Cell::Whole(n) => ValueKind::Number(Numbers {
                 least: *n,
                 most: *n,
                 floats: false,
             }),
-            Cell::Float(_) => Kind::Number(Numbers {
+            Cell::Float(_) => ValueKind::Number(Numbers {
                 least: 0,
                 most: 0,
                 floats: true,
             }),
-            Cell::Text(_) => Kind::String,
-            Cell::Json(_) => Kind::Json,
+            Cell::Text(_) => ValueKind::String,
+            Cell::Json(_) => ValueKind::Json,
         }
     }
 
-    fn join(self, other: Kind) -> Kind {
+    fn join(self, other: ValueKind) -> ValueKind {
         match (self, other) {
             (a, b) if a == b => a,
-            (Kind::Null, kind) | (kind, Kind::Null) => kind,
-            (Kind::Number(a), Kind::Number(b)) => Kind::Number(Numbers {
+            (ValueKind::Null, kind) | (kind, ValueKind::Null) => kind,
+            (ValueKind::Number(a), ValueKind::Number(b)) => ValueKind::Number(Numbers {
                 least: a.least.min(b.least),
                 most: a.most.max(b.most),
                 floats: a.floats || b.floats,
             }),
-            _ => Kind::Json,
+            _ => ValueKind::Json,
         }
     }
 
     /// The type that holds every value exactly.
     fn data_type(self) -> DataType {
         match self {
-            Kind::Boolean => DataType::Boolean,
-            Kind::Number(of) if of.floats => match of.least >= -EXACT && of.most <= EXACT {
+            ValueKind::Boolean => DataType::Boolean,
+            ValueKind::Number(of) if of.floats => match of.least >= -EXACT && of.most <= EXACT {
                 true => DataType::Float64,
                 false => DataType::Utf8,
             },
-            Kind::Number(of) if of.most <= i128::from(i64::MAX) => DataType::Int64,
-            Kind::Number(of) if of.least >= 0 => DataType::UInt64,
-            Kind::Number(_) | Kind::Null | Kind::String | Kind::Json => DataType::Utf8,
+            ValueKind::Number(of) if of.most <= i128::from(i64::MAX) => DataType::Int64,
+            ValueKind::Number(of) if of.least >= 0 => DataType::UInt64,
+            ValueKind::Number(_) | ValueKind::Null | ValueKind::String | ValueKind::Json => {
+                DataType::Utf8
+            }
         }
     }
 
@@ -195,7 +197,7 @@ impl Kind {
                 Cell::Float(value) => Some(*value),
                 _ => None,
             }))),
-            (_, Kind::String) => Arc::new(StringArray::from_iter(values.map(|v| match v {
+            (_, ValueKind::String) => Arc::new(StringArray::from_iter(values.map(|v| match v {
                 Cell::Text(text) => Some(text.as_str()),
                 _ => None,
             }))),
@@ -341,7 +343,7 @@ impl Lines {
 pub(super) struct Jsonl {
     lines: Lines,
     column: String,
-    kinds: Vec<(String, Kind)>,
+    kinds: Vec<(String, ValueKind)>,
 }
 
 impl Jsonl {
@@ -350,12 +352,12 @@ impl Jsonl {
         column: &str,
         tick: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Self> {
-        let mut kinds: Vec<(String, Kind)> = vec![];
+        let mut kinds: Vec<(String, ValueKind)> = vec![];
         let mut lines = Lines::open(path)?;
         while let Some(mut row) = lines.next_row()? {
             lines.text(&mut row, column)?;
             for (key, value) in row.0 {
-                let kind = Kind::of(&value);
+                let kind = ValueKind::of(&value);
                 match kinds.iter_mut().find(|(known, _)| *known == key) {
                     Some((_, known)) => *known = known.join(kind),
                     None => kinds.push((key, kind)),

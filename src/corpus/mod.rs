@@ -6,6 +6,7 @@ mod jsonl;
 mod options;
 mod reader;
 mod text;
+mod text_batch;
 mod text_cuts;
 mod tokenize;
 mod vectors;

@@ -16,7 +16,7 @@ use super::images::{Images, are_images};
 use super::options::{BATCH_SIZE, BOS, COLUMN, check_tokens, check_vectors};
 use super::text::Corpus;
 use super::tokenize::tokenize;
-use crate::files::loaded::{Held, Loaded};
+use crate::files::loaded::{Loaded, Resident};
 use crate::files::scratch::Scratch;
 use crate::files::spool::Spool;
 use crate::models::{HookPoint, Hooks, Input, LoadedModel, Model, loaded};
@@ -53,7 +53,7 @@ pub struct ActivationBatch<'a> {
 
 /// A model and the documents of a corpus it reads.
 pub struct CorpusReader {
-    loaded: Arc<Held<LoadedModel>>,
+    loaded: Arc<Resident<LoadedModel>>,
     corpus_hash: String,
     batch_size: usize,
     bos: bool,
@@ -85,7 +85,7 @@ impl CorpusReader {
 
     /// As [`CorpusReader::open`], for a model in memory.
     pub fn over(
-        model: Arc<Held<LoadedModel>>,
+        model: Arc<Resident<LoadedModel>>,
         corpus: &Path,
         options: &Options,
         tick: &mut dyn FnMut() -> Result<()>,
@@ -99,7 +99,7 @@ impl CorpusReader {
 
     /// As [`CorpusReader::open`], with a say in where the documents go.
     pub(crate) fn read(
-        loaded: Arc<Held<LoadedModel>>,
+        loaded: Arc<Resident<LoadedModel>>,
         corpus: &Path,
         options: &Options,
         mut target: Target<'_>,

@@ -14,6 +14,7 @@ use datafusion::parquet::arrow::arrow_reader::{
 };
 
 use super::jsonl::{BOM, Jsonl};
+use super::text_batch::TextBatch;
 use crate::files::{file_error, regular};
 use crate::store::schema;
 
@@ -22,15 +23,6 @@ pub(super) const TEXTS: [&str; 3] = ["txt", "jsonl", "parquet"];
 
 /// Rows of a Parquet file read at once: books may be rows.
 const PARQUET_ROWS: usize = 256;
-
-/// Some rows of a corpus.
-#[derive(Debug)]
-pub(super) struct TextBatch {
-    /// The rows' texts.
-    pub(super) texts: Vec<String>,
-    /// The rows' other columns, as in [`Corpus::fields`].
-    pub(super) columns: Vec<ArrayRef>,
-}
 
 /// An opened corpus file.
 pub(super) struct Corpus {

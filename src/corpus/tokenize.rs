@@ -14,7 +14,8 @@ use rayon::prelude::*;
 
 use super::documents::{Advance, Documents, Target};
 use super::options::{BOS, CONTEXT, MAX_DOCUMENTS, MIN_TOKENS};
-use super::text::{Corpus, TextBatch};
+use super::text::Corpus;
+use super::text_batch::TextBatch;
 use super::text_cuts::split_segment;
 use crate::files::spool::Spool;
 use crate::models::{LoadedModel, Tokenizer};

@@ -22,7 +22,7 @@ const MOST_HEADER: u64 = 100_000_000;
 
 /// Types of elements that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ElementType {
     F16,
     Bf16,
     F32,
@@ -32,25 +32,25 @@ pub enum Kind {
     U8,
 }
 
-impl Kind {
-    const NPY: [(&str, Kind); 5] = [
-        ("<f2", Kind::F16),
-        ("<f4", Kind::F32),
-        ("<f8", Kind::F64),
-        ("<i4", Kind::I32),
-        ("<i8", Kind::I64),
+impl ElementType {
+    const NPY: [(&str, ElementType); 5] = [
+        ("<f2", ElementType::F16),
+        ("<f4", ElementType::F32),
+        ("<f8", ElementType::F64),
+        ("<i4", ElementType::I32),
+        ("<i8", ElementType::I64),
     ];
-    const SAFETENSORS: [(&str, Kind); 7] = [
-        ("F16", Kind::F16),
-        ("BF16", Kind::Bf16),
-        ("F32", Kind::F32),
-        ("F64", Kind::F64),
-        ("I32", Kind::I32),
-        ("I64", Kind::I64),
-        ("U8", Kind::U8),
+    const SAFETENSORS: [(&str, ElementType); 7] = [
+        ("F16", ElementType::F16),
+        ("BF16", ElementType::Bf16),
+        ("F32", ElementType::F32),
+        ("F64", ElementType::F64),
+        ("I32", ElementType::I32),
+        ("I64", ElementType::I64),
+        ("U8", ElementType::U8),
     ];
 
-    fn find(known: &[(&str, Kind)], name: &str) -> Option<Kind> {
+    fn find(known: &[(&str, ElementType)], name: &str) -> Option<ElementType> {
         known
             .iter()
             .find(|(known, _)| *known == name)
@@ -60,36 +60,38 @@ impl Kind {
     /// Bytes of an element.
     pub fn width(self) -> usize {
         match self {
-            Kind::U8 => 1,
-            Kind::F16 | Kind::Bf16 => 2,
-            Kind::F32 | Kind::I32 => 4,
-            Kind::F64 | Kind::I64 => 8,
+            ElementType::U8 => 1,
+            ElementType::F16 | ElementType::Bf16 => 2,
+            ElementType::F32 | ElementType::I32 => 4,
+            ElementType::F64 | ElementType::I64 => 8,
         }
     }
 
     /// Whether its elements are floats.
     pub fn is_float(self) -> bool {
-        !matches!(self, Kind::I32 | Kind::I64 | Kind::U8)
+        !matches!(self, ElementType::I32 | ElementType::I64 | ElementType::U8)
     }
 
     /// Adds floats to `out`; of whole numbers there are none.
     fn floats(self, bytes: &[u8], out: &mut Vec<f32>) {
         match self {
-            Kind::F32 => out.extend(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b))),
-            Kind::F64 => {
+            ElementType::F32 => {
+                out.extend(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)))
+            }
+            ElementType::F64 => {
                 let wide = bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b));
                 out.extend(wide.map(|x| x as f32));
             }
-            Kind::F16 => {
+            ElementType::F16 => {
                 type Half = <Float16Type as ArrowPrimitiveType>::Native;
                 let half = bytes.as_chunks().0.iter().map(|b| u16::from_le_bytes(*b));
                 out.extend(half.map(|bits| Half::from_bits(bits).to_f32()));
             }
-            Kind::Bf16 => {
+            ElementType::Bf16 => {
                 let upper = bytes.as_chunks().0.iter().map(|b| u16::from_le_bytes(*b));
                 out.extend(upper.map(|bits| f32::from_bits(u32::from(bits) << 16)));
             }
-            Kind::I32 | Kind::I64 | Kind::U8 => {}
+            ElementType::I32 | ElementType::I64 | ElementType::U8 => {}
         }
     }
 }
@@ -112,7 +114,7 @@ pub struct Array {
     name: String,
     dims: Vec<usize>,
     /// None for a type that is not read.
-    kind: Option<Kind>,
+    kind: Option<ElementType>,
     /// The file's word for the type.
     stored: String,
     /// Whether columns lie one after the other in place of rows.
@@ -126,10 +128,12 @@ impl Array {
         path: &Path,
         name: &str,
         dims: Vec<usize>,
-        kind: Kind,
+        kind: ElementType,
         bytes: Vec<u8>,
     ) -> Self {
-        let of_kind = Kind::SAFETENSORS.iter().find(|(_, known)| *known == kind);
+        let of_kind = ElementType::SAFETENSORS
+            .iter()
+            .find(|(_, known)| *known == kind);
         Self {
             path: path.to_path_buf(),
             name: name.to_string(),
@@ -157,7 +161,7 @@ impl Array {
     }
 
     /// The type of its elements, if that is read.
-    pub fn kind(&self) -> Option<Kind> {
+    pub fn kind(&self) -> Option<ElementType> {
         self.kind
     }
 
@@ -180,9 +184,12 @@ impl Array {
         self.dims[1..].iter().product()
     }
 
-    fn known(&self) -> Result<Kind> {
+    fn known(&self) -> Result<ElementType> {
         self.kind.ok_or_else(|| {
-            let known: Vec<_> = Kind::SAFETENSORS.iter().map(|(name, _)| *name).collect();
+            let known: Vec<_> = ElementType::SAFETENSORS
+                .iter()
+                .map(|(name, _)| *name)
+                .collect();
             self.invalid(format!(
                 "type {} is required, got {}",
                 known.join(", "),
@@ -218,7 +225,7 @@ impl Array {
     fn rows_of_columns(
         &mut self,
         rows: Range<usize>,
-        kind: Kind,
+        kind: ElementType,
         out: &mut Vec<f32>,
     ) -> Result<()> {
         let (n_rows, n_columns) = (self.dims[0], self.dims[1]);
@@ -252,11 +259,13 @@ impl Array {
         let kind = self.known()?;
         let mut out = Vec::with_capacity(elements.len());
         self.each(elements, &mut |bytes| match kind {
-            Kind::I32 => {
+            ElementType::I32 => {
                 let narrow = bytes.as_chunks().0.iter().map(|b| i32::from_le_bytes(*b));
                 out.extend(narrow.map(i64::from));
             }
-            Kind::I64 => out.extend(bytes.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b))),
+            ElementType::I64 => {
+                out.extend(bytes.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b)))
+            }
             _ => out.extend(bytes.iter().map(|b| i64::from(*b))),
         })?;
         Ok(out)
@@ -360,7 +369,7 @@ fn npy_header(file: &mut File) -> std::result::Result<(String, u64), String> {
 }
 
 /// Type, its name, shape and whether columns lie one after the other, from the Python dictionary that is the header.
-type Header = (Kind, String, Vec<usize>, bool);
+type Header = (ElementType, String, Vec<usize>, bool);
 
 fn npy_array(header: &str) -> std::result::Result<Header, String> {
     let field = |key: &str| {
@@ -372,8 +381,8 @@ fn npy_array(header: &str) -> std::result::Result<Header, String> {
     let Some((descr, _)) = descr.strip_prefix('\'').and_then(|d| d.split_once('\'')) else {
         return Err("an array of numbers is required, got records".to_string());
     };
-    let Some(kind) = Kind::find(&Kind::NPY, descr) else {
-        let known = Kind::NPY.map(|(name, _)| name).join(", ");
+    let Some(kind) = ElementType::find(&ElementType::NPY, descr) else {
+        let known = ElementType::NPY.map(|(name, _)| name).join(", ");
         return Err(format!("type {known} is required, got {descr}"));
     };
     let fortran = match field("fortran_order") {
@@ -439,7 +448,7 @@ pub fn safetensors(path: &Path) -> Result<Vec<Array>> {
                 "dtype, shape and data_offsets are required, got {e}"
             ))
         })?;
-        let kind = Kind::find(&Kind::SAFETENSORS, &tensor.dtype);
+        let kind = ElementType::find(&ElementType::SAFETENSORS, &tensor.dtype);
         let (first, end) = tensor.data_offsets;
         let n = end.checked_sub(first);
         // Of a type that is not read it is not known how many bytes there should be.

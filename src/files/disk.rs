@@ -2,19 +2,16 @@
 //! or a folder holds may come from anyone. Tests make any one change fail.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use datafusion::common::exec_datafusion_err;
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
+
+use super::file_error;
+use super::regular::{self, Links};
 
 /// Most bytes of a file that is read whole, as manifests are.
 const MOST_BYTES: u64 = 1 << 30;
-
-/// What the system says of an act on a path.
-pub fn failed(act: &str, path: &Path, error: impl std::fmt::Display) -> DataFusionError {
-    exec_datafusion_err!("{act} {}: {error}", path.display())
-}
 
 #[cfg(not(test))]
 fn step<T>(act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
@@ -165,47 +162,24 @@ pub fn is_folder(path: &Path) -> io::Result<bool> {
 /// Refuses a path that exists and is no folder, a link to one among them.
 pub fn require_folder(path: &Path) -> Result<()> {
     match fs::symlink_metadata(path) {
-        Ok(found) if !found.is_dir() => Err(failed(
+        Ok(found) if !found.is_dir() => Err(file_error(
             "open",
             path,
-            format_args!("a folder is required, got {}", kind(found.file_type())),
+            format_args!(
+                "a folder is required, got {}",
+                regular::kind(found.file_type())
+            ),
         )),
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("open", path, error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(file_error("open", path, error))
+        }
         _ => Ok(()),
-    }
-}
-
-fn kind(kind: fs::FileType) -> &'static str {
-    match (kind.is_symlink(), kind.is_dir(), kind.is_file()) {
-        (true, _, _) => "a symbolic link",
-        (_, true, _) => "a folder",
-        (_, _, true) => "a file",
-        _ => "a device or pipe",
     }
 }
 
 /// Opens a file that is no link, folder, device or pipe.
 pub fn open(path: &Path) -> io::Result<File> {
-    let regular = |kind_of: fs::FileType| match kind_of.is_file() {
-        true => Ok(()),
-        false => Err(io::Error::other(format!(
-            "a file is required, got {}",
-            kind(kind_of)
-        ))),
-    };
-    regular(fs::symlink_metadata(path)?.file_type())?;
-    let mut options = OpenOptions::new();
-    options.read(true);
-    #[cfg(unix)]
-    {
-        use rustix::fs::OFlags;
-        use std::os::unix::fs::OpenOptionsExt;
-        // What was put in its place since is not followed and not waited for.
-        options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
-    }
-    let file = options.open(path)?;
-    regular(file.metadata()?.file_type())?;
-    Ok(file)
+    regular::open_as(path, Links::Refused)
 }
 
 /// Opens a file to lock it, made if it is missing; a link is refused.
@@ -222,21 +196,12 @@ pub fn open_lock(path: &Path) -> io::Result<File> {
 
 /// The bytes of a file that is no link, folder, device or pipe, and not larger than a manifest can be.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let file = open(path)?;
-    let size = file.metadata()?.len();
-    if size > MOST_BYTES {
-        return Err(io::Error::other(format!(
-            "at most {MOST_BYTES} bytes are required, got {size}"
-        )));
-    }
-    let mut bytes = Vec::with_capacity(size as usize);
-    file.take(MOST_BYTES).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    regular::read_within(open(path)?, MOST_BYTES)
 }
 
 /// What is in a folder, in order of names; nothing if there is no such folder.
 pub fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
-    if !is_folder(folder).map_err(|e| failed("read", folder, e))? {
+    if !is_folder(folder).map_err(|e| file_error("read", folder, e))? {
         return Ok(vec![]);
     }
     let listed = fs::read_dir(folder).and_then(|entries| {
@@ -244,7 +209,7 @@ pub fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
             .map(|entry| Ok(entry?.path()))
             .collect::<io::Result<Vec<_>>>()
     });
-    let mut paths = listed.map_err(|e| failed("read", folder, e))?;
+    let mut paths = listed.map_err(|e| file_error("read", folder, e))?;
     paths.sort();
     Ok(paths)
 }
@@ -253,7 +218,7 @@ pub fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
 pub fn size_of(folder: &Path) -> Result<u64> {
     let mut bytes = 0;
     for path in entries(folder)? {
-        let found = fs::symlink_metadata(&path).map_err(|e| failed("read", &path, e))?;
+        let found = fs::symlink_metadata(&path).map_err(|e| file_error("read", &path, e))?;
         bytes += match (found.is_dir(), found.is_file()) {
             (true, _) => size_of(&path)?,
             (_, true) => found.len(),
@@ -293,7 +258,7 @@ impl Held {
 pub fn hold(path: &Path, alone: bool) -> io::Result<Option<Held>> {
     let found = fs::symlink_metadata(path)?.file_type();
     if !found.is_file() && !found.is_dir() {
-        let got = kind(found);
+        let got = regular::kind(found);
         return Err(io::Error::other(format!(
             "a file or folder is required, got {got}"
         )));

@@ -5,14 +5,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use datafusion::common::exec_err;
 use datafusion::error::Result;
 use serde::{Deserialize, Serialize};
 
-use super::disk::{self, Held, failed, hold};
+use super::disk::{self, Held, hold};
 use super::whole::{begins_with, hidden, parent, sync_files, write_file};
+use super::{clock, file_error};
 
 /// How often a reader looks again while what it opens is replaced.
 const TRIES: usize = 1000;
@@ -60,12 +60,12 @@ pub struct Generations {
 
 /// A generation as it is read: nobody removes it while this lives.
 #[derive(Debug)]
-pub struct Snapshot {
+pub struct HeldGeneration {
     path: PathBuf,
     _held: Held,
 }
 
-impl Snapshot {
+impl HeldGeneration {
     /// The folder of its files.
     pub fn path(&self) -> &Path {
         &self.path
@@ -96,7 +96,7 @@ impl Generations {
         match disk::read(&pointer) {
             Ok(text) => Ok(Some(text)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(failed("read", &pointer, e)),
+            Err(e) => Err(file_error("read", &pointer, e)),
         }
     }
 
@@ -110,7 +110,7 @@ impl Generations {
             return Ok(None);
         };
         let pointer = serde_json::from_slice::<Pointer>(&text);
-        let pointer = pointer.map_err(|e| failed("read", &self.pointer(), e))?;
+        let pointer = pointer.map_err(|e| file_error("read", &self.pointer(), e))?;
         Ok(Some(pointer.generation))
     }
 
@@ -118,7 +118,7 @@ impl Generations {
     pub fn open<T>(
         &self,
         parse: impl Fn(&[u8]) -> Result<(T, GenerationName)>,
-    ) -> Result<Option<(Vec<u8>, T, Snapshot)>> {
+    ) -> Result<Option<(Vec<u8>, T, HeldGeneration)>> {
         let mut refused = None;
         for _ in 0..TRIES {
             let Some(text) = self.text()? else {
@@ -133,10 +133,10 @@ impl Generations {
             let (parsed, generation) = parse(&text)?;
             let path = self.folder.join(&generation.0);
             let held = disk::require_folder(&path)
-                .and_then(|()| hold(&path, false).map_err(|e| failed("open", &path, e)));
+                .and_then(|()| hold(&path, false).map_err(|e| file_error("open", &path, e)));
             refused = match held {
                 Ok(Some(held)) if self.text()?.as_ref() == Some(&text) => {
-                    let snapshot = Snapshot { path, _held: held };
+                    let snapshot = HeldGeneration { path, _held: held };
                     return Ok(Some((text, parsed, snapshot)));
                 }
                 Ok(_) => None,
@@ -153,10 +153,9 @@ impl Generations {
     pub fn begin(&self) -> Result<NewGeneration> {
         self.require_folders()?;
         self.sweep()?;
-        let refused = |e| failed("create", &self.folder, e);
+        let refused = |e| file_error("create", &self.folder, e);
         disk::create_folders(&self.folder).map_err(refused)?;
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let mut number = since.map_or(0, |since| since.as_nanos());
+        let mut number = clock::since_1970().as_nanos();
         loop {
             let name = GenerationName(format!("gen-{number:x}"));
             let path = self.folder.join(&name.0);
@@ -164,14 +163,14 @@ impl Generations {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => number += 1,
                 Err(e) => {
                     let _ = disk::remove_folder(&self.folder);
-                    return Err(failed("create", &path, e));
+                    return Err(file_error("create", &path, e));
                 }
                 Ok(()) => {
                     return Ok(NewGeneration {
                         of: self.clone(),
                         name,
                         path,
-                        state: State::Begun,
+                        state: Stage::Begun,
                     });
                 }
             }
@@ -191,13 +190,13 @@ impl Generations {
             .collect();
         if !stale.is_empty() {
             // Until the pointer is on disk, what it replaced may be needed.
-            disk::sync(&self.folder).map_err(|e| failed("write", &self.folder, e))?;
+            disk::sync(&self.folder).map_err(|e| file_error("write", &self.folder, e))?;
         }
         for path in stale {
             if path.is_symlink() {
-                disk::remove_file(path).map_err(|e| failed("remove", path, e))?;
+                disk::remove_file(path).map_err(|e| file_error("remove", path, e))?;
             } else if let Ok(Some(_held)) = hold(path, true) {
-                disk::remove_all(path).map_err(|e| failed("remove", path, e))?;
+                disk::remove_all(path).map_err(|e| file_error("remove", path, e))?;
             }
         }
         if current.is_none() && disk::is_folder(&self.folder).is_ok_and(|is| is) {
@@ -226,7 +225,7 @@ impl Generations {
         let bytes = disk::size_of(&self.folder)?;
         let pointer = self.pointer();
         match disk::remove_file(&pointer) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed("remove", &pointer, e)),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(file_error("remove", &pointer, e)),
             _ => {
                 self.sweep()?;
                 Ok(bytes)
@@ -237,7 +236,7 @@ impl Generations {
 
 /// How far a generation has come.
 #[derive(Debug, PartialEq)]
-enum State {
+enum Stage {
     Begun,
     /// The pointer may name it.
     Unconfirmed,
@@ -250,7 +249,7 @@ pub struct NewGeneration {
     of: Generations,
     name: GenerationName,
     path: PathBuf,
-    state: State,
+    state: Stage,
 }
 
 impl NewGeneration {
@@ -273,7 +272,7 @@ impl NewGeneration {
     pub fn sync(&self) -> Result<()> {
         sync_files(&self.path)?;
         let folder = &self.of.folder;
-        disk::sync(folder).map_err(|e| failed("write", folder, e))
+        disk::sync(folder).map_err(|e| file_error("write", folder, e))
     }
 
     /// Makes it the generation that counts: `text` is what the pointer file then says.
@@ -281,9 +280,9 @@ impl NewGeneration {
     /// An error after the pointer took its place says so; both generations are then kept.
     pub fn commit(mut self, text: &[u8]) -> Result<()> {
         self.sync()?;
-        self.state = State::Unconfirmed;
+        self.state = Stage::Unconfirmed;
         write_file(&self.of.pointer(), text)?;
-        self.state = State::Committed;
+        self.state = Stage::Committed;
         Ok(())
     }
 }
@@ -292,10 +291,10 @@ impl Drop for NewGeneration {
     fn drop(&mut self) {
         // What cannot be removed is invisible, and swept by the next writer.
         match self.state {
-            State::Committed => {
+            Stage::Committed => {
                 let _ = self.of.sweep();
             }
-            State::Unconfirmed
+            Stage::Unconfirmed
                 if !self
                     .of
                     .current()

@@ -39,7 +39,7 @@ fn write_generation(of: &Generations, what: &str) -> Result<()> {
 
 fn parse(text: &[u8]) -> Result<((), GenerationName)> {
     let pointer: Pointer =
-        serde_json::from_slice(text).map_err(|e| failed("read", Path::new("one.json"), e))?;
+        serde_json::from_slice(text).map_err(|e| file_error("read", Path::new("one.json"), e))?;
     Ok(((), pointer.generation))
 }
 

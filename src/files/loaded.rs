@@ -21,12 +21,12 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 pub const DEFAULT_BOUND: usize = 1 << 30;
 
 /// A value with the memory it holds, which is given back when the last user is done.
-pub struct Held<T> {
+pub struct Resident<T> {
     value: T,
     _memory: MemoryReservation,
 }
 
-impl<T> Deref for Held<T> {
+impl<T> Deref for Resident<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -34,7 +34,7 @@ impl<T> Deref for Held<T> {
     }
 }
 
-impl<T: fmt::Debug> fmt::Debug for Held<T> {
+impl<T: fmt::Debug> fmt::Debug for Resident<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.value.fmt(f)
     }
@@ -51,7 +51,7 @@ struct Entry {
 }
 
 #[derive(Default)]
-struct State {
+struct Entries {
     entries: HashMap<String, Entry>,
     reading: HashMap<String, Reading>,
     bytes: usize,
@@ -62,7 +62,7 @@ struct State {
 pub struct Loaded {
     bound: usize,
     pool: Arc<dyn MemoryPool>,
-    state: Mutex<State>,
+    state: Mutex<Entries>,
 }
 
 impl fmt::Debug for Loaded {
@@ -98,7 +98,7 @@ impl Loaded {
         key: &str,
         expected: usize,
         read: impl FnOnce() -> Result<(T, usize)>,
-    ) -> Result<Arc<Held<T>>> {
+    ) -> Result<Arc<Resident<T>>> {
         match self.find(key) {
             Some(found) => Ok(found),
             None => off_the_workers(|| self.read(key, expected, read)),
@@ -110,7 +110,7 @@ impl Loaded {
         key: &str,
         expected: usize,
         read: impl FnOnce() -> Result<(T, usize)>,
-    ) -> Result<Arc<Held<T>>> {
+    ) -> Result<Arc<Resident<T>>> {
         let reading = Arc::clone(self.state().reading.entry(key.to_string()).or_default());
         let alone = reading.lock().unwrap_or_else(PoisonError::into_inner);
         // Another may have read it meanwhile.
@@ -126,7 +126,7 @@ impl Loaded {
         let mut state = self.state();
         state.reading.remove(key);
         let (value, bytes) = read?;
-        let held = Arc::new(Held {
+        let held = Arc::new(Resident {
             value,
             _memory: memory,
         });
@@ -154,7 +154,7 @@ impl Loaded {
         }
     }
 
-    fn find<T: Send + Sync + 'static>(&self, key: &str) -> Option<Arc<Held<T>>> {
+    fn find<T: Send + Sync + 'static>(&self, key: &str) -> Option<Arc<Resident<T>>> {
         let mut state = self.state();
         state.calls += 1;
         let used = state.calls;
@@ -173,12 +173,12 @@ impl Loaded {
         self.state().forget_one(true)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Entries> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl Entries {
     fn make_room(&mut self, bytes: usize) {
         while self.bytes > bytes && self.forget_one(false) > 0 {}
     }
@@ -232,7 +232,7 @@ mod tests {
 
     use super::*;
 
-    fn number(loaded: &Loaded, key: &str, bytes: usize) -> Result<Arc<Held<usize>>> {
+    fn number(loaded: &Loaded, key: &str, bytes: usize) -> Result<Arc<Resident<usize>>> {
         loaded.get(key, bytes, || Ok((bytes, bytes)))
     }
 

@@ -1,6 +1,7 @@
 //! What lies in a file: formats read and written, with no knowledge of a store, a model or SQL.
 
 pub mod arrays;
+pub mod clock;
 pub mod disk;
 mod error;
 #[cfg(test)]

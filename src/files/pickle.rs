@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use super::arrays::Kind;
+use super::arrays::ElementType;
 
 /// More dimensions than any tensor of a network has; chosen, not tuned.
 const MAX_RANK: usize = 8;
@@ -17,12 +17,12 @@ const GLOBALS: [(&str, Global); 9] = [
     ("collections.OrderedDict", Global::OrderedDict),
     ("torch._utils._rebuild_tensor_v2", Global::Tensor),
     ("torch._utils._rebuild_parameter", Global::Parameter),
-    ("torch.FloatStorage", Global::Storage(Kind::F32)),
-    ("torch.DoubleStorage", Global::Storage(Kind::F64)),
-    ("torch.HalfStorage", Global::Storage(Kind::F16)),
-    ("torch.BFloat16Storage", Global::Storage(Kind::Bf16)),
-    ("torch.IntStorage", Global::Storage(Kind::I32)),
-    ("torch.LongStorage", Global::Storage(Kind::I64)),
+    ("torch.FloatStorage", Global::Storage(ElementType::F32)),
+    ("torch.DoubleStorage", Global::Storage(ElementType::F64)),
+    ("torch.HalfStorage", Global::Storage(ElementType::F16)),
+    ("torch.BFloat16Storage", Global::Storage(ElementType::Bf16)),
+    ("torch.IntStorage", Global::Storage(ElementType::I32)),
+    ("torch.LongStorage", Global::Storage(ElementType::I64)),
 ];
 
 type Result<T> = std::result::Result<T, String>;
@@ -32,7 +32,7 @@ type Id = usize;
 /// Where a tensor's numbers lie.
 #[derive(Debug, Clone)]
 pub struct StoredTensor {
-    pub kind: Kind,
+    pub kind: ElementType,
     /// Name of its storage.
     pub storage: String,
     /// Numbers in the storage.
@@ -49,7 +49,7 @@ enum Global {
     OrderedDict,
     Tensor,
     Parameter,
-    Storage(Kind),
+    Storage(ElementType),
 }
 
 enum Node {
@@ -61,7 +61,7 @@ enum Node {
     Dict(Vec<(Id, Id)>),
     Global(Global),
     Storage {
-        kind: Kind,
+        kind: ElementType,
         key: Id,
         len: usize,
     },

@@ -1,44 +1,76 @@
-//! Reading files that someone names: links are followed, as a user means them, and only regular files are opened, since
-//! a pipe would wait for ever and a device has no end.
+//! Opening and reading regular files only: a pipe would wait for ever and a device has no end. What a user names may be
+//! a link; what a store or a folder holds may come from anyone, and is not followed out of it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
 
 /// Most bytes of a text or configuration that is read whole: rows of text have 32-bit offsets.
 pub const MOST_BYTES: u64 = (1 << 31) - 1;
 
+/// Whether a link to a file is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Links {
+    Followed,
+    Refused,
+}
+
 /// Opens a regular file, or a link to one.
 pub fn open(path: &Path) -> io::Result<File> {
-    require(&fs::metadata(path)?)?;
+    open_as(path, Links::Followed)
+}
+
+pub(super) fn open_as(path: &Path, links: Links) -> io::Result<File> {
+    let found = match links {
+        Links::Followed => fs::metadata(path)?,
+        Links::Refused => fs::symlink_metadata(path)?,
+    };
+    require(found.file_type())?;
     let mut options = OpenOptions::new();
     options.read(true);
     #[cfg(unix)]
     {
+        use rustix::fs::OFlags;
         use std::os::unix::fs::OpenOptionsExt;
-        // A pipe that was put in its place since is not waited for.
-        options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
+        // What was put in its place since is not waited for, nor followed.
+        let flags = match links {
+            Links::Followed => OFlags::NONBLOCK,
+            Links::Refused => OFlags::NONBLOCK | OFlags::NOFOLLOW,
+        };
+        options.custom_flags(flags.bits() as i32);
     }
     let file = options.open(path)?;
-    require(&file.metadata()?)?;
+    require(file.metadata()?.file_type())?;
     Ok(file)
 }
 
-fn require(found: &fs::Metadata) -> io::Result<()> {
-    match (found.is_file(), found.is_dir()) {
-        (true, _) => Ok(()),
-        (_, true) => Err(io::Error::other("a file is required, got a folder")),
-        _ => Err(io::Error::other("a file is required, got a device or pipe")),
+fn require(found: FileType) -> io::Result<()> {
+    match found.is_file() {
+        true => Ok(()),
+        false => Err(io::Error::other(format!(
+            "a file is required, got {}",
+            kind(found)
+        ))),
+    }
+}
+
+/// What something on the disk is, in words.
+pub(super) fn kind(found: FileType) -> &'static str {
+    match (found.is_symlink(), found.is_dir(), found.is_file()) {
+        (true, _, _) => "a symbolic link",
+        (_, true, _) => "a folder",
+        (_, _, true) => "a file",
+        _ => "a device or pipe",
     }
 }
 
 /// All bytes of a regular file of at most [`MOST_BYTES`].
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    read_within(path, MOST_BYTES)
+    read_within(open(path)?, MOST_BYTES)
 }
 
-fn read_within(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let file = open(path)?;
+/// All bytes of a file of at most `most`.
+pub(super) fn read_within(file: File, most: u64) -> io::Result<Vec<u8>> {
     let size = file.metadata()?.len();
     let mut bytes = vec![];
     if size <= most {
@@ -101,7 +133,8 @@ mod tests {
             "at most 2147483647 bytes are required, got 10737418240"
         );
         file.set_len(5).unwrap();
-        assert_eq!(read_within(&path, 5).unwrap(), [0; 5]);
-        assert!(read_within(&path, 4).is_err());
+        let within = |most| read_within(open(&path).unwrap(), most);
+        assert_eq!(within(5).unwrap(), [0; 5]);
+        assert!(within(4).is_err());
     }
 }

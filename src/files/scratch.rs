@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use datafusion::error::Result;
 
-use super::disk::{self, Held, failed, hold};
+use super::disk::{self, Held, hold};
+use super::file_error;
 
 const BEGINNING: &str = "polysema-scratch-";
 
@@ -29,7 +30,7 @@ impl Scratch {
                 .prefix(BEGINNING)
                 .tempdir_in(folder);
             let path = made
-                .map_err(|e| failed("create a folder in", folder, e))?
+                .map_err(|e| file_error("create a folder in", folder, e))?
                 .keep();
             // Another process that swept just now may have held it, or removed it.
             if let Ok(Some(held)) = hold(&path, true)

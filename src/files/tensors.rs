@@ -8,15 +8,15 @@ use candle_core::{DType, Device, Tensor};
 use datafusion::error::{DataFusionError, Result};
 use polysema_kernels::vector::first_non_finite;
 
-use super::arrays::{self, Array, Kind};
+use super::arrays::{self, Array, ElementType};
 use super::{disk, invalid, regular, torch};
 
 /// Types of parameters, by the names configurations use.
-const DTYPES: [(&str, DType, Kind); 4] = [
-    ("float32", DType::F32, Kind::F32),
-    ("float64", DType::F64, Kind::F64),
-    ("float16", DType::F16, Kind::F16),
-    ("bfloat16", DType::BF16, Kind::Bf16),
+const DTYPES: [(&str, DType, ElementType); 4] = [
+    ("float32", DType::F32, ElementType::F32),
+    ("float64", DType::F64, ElementType::F64),
+    ("float16", DType::F16, ElementType::F16),
+    ("bfloat16", DType::BF16, ElementType::Bf16),
 ];
 /// Names of tensors that a message lists.
 const MOST_NAMES: usize = 12;
@@ -67,7 +67,7 @@ impl Tensors {
     /// Bytes of all tensors of floats as float32.
     pub fn bytes(&self) -> usize {
         let floats = self.tensors.values();
-        let floats = floats.filter(|array| array.kind().is_some_and(Kind::is_float));
+        let floats = floats.filter(|array| array.kind().is_some_and(ElementType::is_float));
         floats.map(|array| 4 * array.n_elements()).sum()
     }
 
@@ -110,7 +110,7 @@ impl Tensors {
             let got = array.dims();
             return Err(self.invalid(name, format!("shape {dims:?} is required, got {got:?}")));
         }
-        if !array.kind().is_some_and(Kind::is_float) {
+        if !array.kind().is_some_and(ElementType::is_float) {
             return Err(self.wrong_type(array));
         }
         let values = self.array(name)?.all_floats()?;
@@ -143,7 +143,7 @@ impl Tensors {
             let got = format!("one integer is required, got shape {:?}", array.dims());
             return Err(self.invalid(name, got));
         }
-        let floats = array.kind().is_some_and(Kind::is_float);
+        let floats = array.kind().is_some_and(ElementType::is_float);
         let array = self.array(name)?;
         let count = match floats {
             true => array.all_floats()?[0] as i64,
@@ -239,14 +239,14 @@ pub fn transposed(matrix: &[f32], rows: usize, columns: usize) -> Vec<f32> {
 }
 
 /// Tensors to be written to one safetensors file, all of one type.
-pub struct Written {
+pub struct TensorFile {
     path: PathBuf,
     dtype_name: String,
     dtype: DType,
     tensors: HashMap<String, Tensor>,
 }
 
-impl Written {
+impl TensorFile {
     /// No tensors yet, of the type with this name.
     pub fn new(path: PathBuf, dtype: &str) -> Result<Self> {
         let known = dtype_name(dtype).map_err(|e| invalid(format!("{}: {e}", path.display())))?;

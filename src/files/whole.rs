@@ -19,7 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use datafusion::common::exec_err;
 use datafusion::error::Result;
 
-use super::disk::{self, DiskFile, Held, failed, hold};
+use super::disk::{self, DiskFile, Held, hold};
+use super::file_error;
 
 /// Distinguishes what one process writes at the same time.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -92,7 +93,7 @@ impl NewFile {
         let _ = sweep_beside(place);
         loop {
             let next = beside(place, "next");
-            let file = disk::create_new(&next).map_err(|e| failed("create", &next, e))?;
+            let file = disk::create_new(&next).map_err(|e| file_error("create", &next, e))?;
             // Locked, so that nobody takes it for what a killed process left; if someone just did, once more.
             if file.lock() && next.symlink_metadata().is_ok() {
                 return Ok(Self {
@@ -108,11 +109,11 @@ impl NewFile {
     /// Puts it into its place, on disk; its size in bytes.
     pub fn commit(mut self) -> Result<u64> {
         let size = self.file.sync();
-        let size = size.map_err(|e| failed("write", &self.next, e))?;
-        disk::rename(&self.next, &self.place).map_err(|e| failed("write", &self.place, e))?;
+        let size = size.map_err(|e| file_error("write", &self.next, e))?;
+        disk::rename(&self.next, &self.place).map_err(|e| file_error("write", &self.place, e))?;
         self.done = true;
         let folder = parent(&self.place);
-        disk::sync(folder).map_err(|e| failed("write", folder, e))?;
+        disk::sync(folder).map_err(|e| file_error("write", folder, e))?;
         Ok(size)
     }
 }
@@ -139,7 +140,7 @@ impl Drop for NewFile {
 pub fn write_file(place: &Path, text: &[u8]) -> Result<()> {
     let mut file = NewFile::create(place)?;
     let written = file.write_all(text);
-    written.map_err(|e| failed("write", place, e))?;
+    written.map_err(|e| file_error("write", place, e))?;
     file.commit().map(|_| ())
 }
 
@@ -159,10 +160,10 @@ impl NewFolder {
         if place.file_name().is_none() {
             return exec_err!("a folder with a name is required, got {}", place.display());
         }
-        sweep_beside(place).map_err(|e| failed("clean up beside", place, e))?;
+        sweep_beside(place).map_err(|e| file_error("clean up beside", place, e))?;
         loop {
             let next = beside(place, "next");
-            disk::create_folder(&next).map_err(|e| failed("create", &next, e))?;
+            disk::create_folder(&next).map_err(|e| file_error("create", &next, e))?;
             if let Ok(Some(held)) = hold(&next, true)
                 && next.symlink_metadata().is_ok()
             {
@@ -185,7 +186,7 @@ impl NewFolder {
     pub fn commit(mut self, replaceable: impl Fn(&Path) -> Result<()>) -> Result<()> {
         sync_files(&self.next)?;
         let (place, next) = (self.place.clone(), self.next.clone());
-        let refused = |e| failed("replace", &place, e);
+        let refused = |e| file_error("replace", &place, e);
         if place.symlink_metadata().is_ok() {
             disk::require_folder(&place)?;
             replaceable(&place)?;
@@ -201,10 +202,10 @@ impl NewFolder {
                 return Err(error);
             }
         } else {
-            disk::rename(&next, &place).map_err(|e| failed("create", &place, e))?;
+            disk::rename(&next, &place).map_err(|e| file_error("create", &place, e))?;
         }
         let folder = parent(&place);
-        disk::sync(folder).map_err(|e| failed("write", folder, e))?;
+        disk::sync(folder).map_err(|e| file_error("write", folder, e))?;
         self.confirmed = true;
         Ok(())
     }
@@ -212,7 +213,7 @@ impl NewFolder {
     /// Where the disk cannot exchange two folders.
     fn replace_in_two(&self) -> Result<()> {
         let (place, old) = (&self.place, beside(&self.place, "old"));
-        let refused = |e| failed("replace", place, e);
+        let refused = |e| file_error("replace", place, e);
         disk::rename(place, &old).map_err(refused)?;
         if let Err(error) = disk::rename(&self.next, place) {
             // Where this fails too the next use of the place puts it back.
@@ -238,9 +239,9 @@ impl Drop for NewFolder {
 /// Waits until a folder's files, and their names, are on disk.
 pub(super) fn sync_files(folder: &Path) -> Result<()> {
     for path in disk::entries(folder)? {
-        disk::sync(&path).map_err(|e| failed("write", &path, e))?;
+        disk::sync(&path).map_err(|e| file_error("write", &path, e))?;
     }
-    disk::sync(folder).map_err(|e| failed("write", folder, e))
+    disk::sync(folder).map_err(|e| file_error("write", folder, e))
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub const LAYER_OR_ROWS: &str = "layer number or name, table, or (SELECT ...)";
 
 /// A source as it was written.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Written {
+pub enum GivenSource {
     /// A query or a table of the statement.
     Relation(Relation),
     /// A layer's number.
@@ -33,7 +33,7 @@ pub enum Written {
     Name(String),
 }
 
-impl Written {
+impl GivenSource {
     /// The argument called `name`; none if it was left out.
     pub fn of(arguments: &Arguments, name: &str) -> Result<Option<Self>> {
         if let Some(relation) = arguments.relation(name) {
@@ -132,7 +132,7 @@ pub enum Resolved {
 
 /// Where in a source the vectors are: options of the functions that take one.
 #[derive(Debug, Clone, Default)]
-pub struct Place {
+pub struct VectorPlace {
     /// The column of rows.
     pub column: Option<String>,
     /// The site in a layer.
@@ -143,7 +143,7 @@ pub struct Place {
     of_layers: Option<&'static str>,
 }
 
-impl Place {
+impl VectorPlace {
     /// Of options that have [`VECTORS`], [`HOOK`], [`MOVED_MODEL`] and [`MOVED_CORPUS`].
     pub fn of(options: &Options) -> Self {
         Self {
@@ -196,7 +196,7 @@ impl Resolved {
         &self,
         store: &Store,
         context: &'a JobContext,
-        place: &Place,
+        place: &VectorPlace,
     ) -> Result<Vectors<'a>> {
         match (self, context.rows()) {
             (Self::Rows { written, .. }, Some(rows)) => {

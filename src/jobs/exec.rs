@@ -20,14 +20,15 @@ use datafusion::physical_plan::{
 use futures::Stream;
 use tokio::runtime::Handle;
 
-use super::context::{Cancel, JobContext};
+use super::cancel::Cancel;
+use super::context::JobContext;
 use super::error::named;
+use super::job::{Course, Job};
 use super::left::Left;
 use super::newest::{Newest, WAITING_PROGRESS};
 use super::progress::{Part, is_progress};
 use super::records::{Jobs, Recorder};
 use super::rows::Rows;
-use super::{Course, Job};
 
 /// Batches that wait for a slow reader. Few, since they may be large.
 const WAITING: usize = 2;
@@ -219,7 +220,7 @@ fn tell(recorder: &Recorder, batch: &RecordBatch) {
 }
 
 /// The rows of a job with a reader: when it is dropped before the work has ended, the job is cancelled.
-struct Attached {
+struct WithReader {
     rows: SendableRecordBatchStream,
     cancel: Cancel,
     ended: Arc<AtomicBool>,
@@ -228,7 +229,7 @@ struct Attached {
     function: &'static str,
 }
 
-impl Stream for Attached {
+impl Stream for WithReader {
     type Item = Result<RecordBatch>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -236,13 +237,13 @@ impl Stream for Attached {
     }
 }
 
-impl RecordBatchStream for Attached {
+impl RecordBatchStream for WithReader {
     fn schema(&self) -> SchemaRef {
         self.rows.schema()
     }
 }
 
-impl Drop for Attached {
+impl Drop for WithReader {
     fn drop(&mut self) {
         if self.ended.load(Ordering::Acquire) {
             return;
@@ -313,7 +314,7 @@ impl ExecutionPlan for JobExec {
         };
         let left = context.session_config().get_extension::<Left>();
         let rows = self.attach(recorder, &cancel, &ended, context);
-        Ok(Box::pin(Attached {
+        Ok(Box::pin(WithReader {
             rows,
             cancel,
             ended,

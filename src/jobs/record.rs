@@ -2,12 +2,11 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use datafusion::error::DataFusionError;
 use serde::{Deserialize, Serialize};
 
-use crate::files::disk;
+use crate::files::{clock, disk};
 
 /// Where a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,18 +71,16 @@ pub(super) fn read(path: &Path) -> Option<Record> {
 
 /// Milliseconds since 1970.
 pub(super) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as i64)
+    clock::since_1970().as_millis() as i64
 }
 
 /// Eight letters and digits that no other job of the store is likely to have.
 pub(super) fn new_id() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let of = (
         host(),
         std::process::id(),
-        since.map_or(0, |since| since.as_nanos()),
+        clock::since_1970().as_nanos(),
         NEXT.fetch_add(1, Ordering::Relaxed),
     );
     let hash = blake3::hash(format!("{of:?}").as_bytes()).to_hex();

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::{DataFusionError, Result};
 
-use super::context::Cancel;
+use super::cancel::Cancel;
 use super::record::{Record, State, host, new_id, now, read, words};
-use crate::files::disk::{self, Held, failed};
+use crate::files::disk::{self, Held};
+use crate::files::file_error;
 use crate::files::whole::write_file;
 
 /// Ended jobs that are kept written down; the oldest beyond are removed when another begins. Chosen, not tuned.
@@ -124,18 +125,18 @@ impl Jobs {
         detail: &str,
         cancel: Cancel,
     ) -> Result<Recorder> {
-        disk::create_folders(&self.folder).map_err(|e| failed("create", &self.folder, e))?;
+        disk::create_folders(&self.folder).map_err(|e| file_error("create", &self.folder, e))?;
         self.sweep();
         let (id, alive) = loop {
             let id = new_id();
             let path = self.path(&id, "alive");
             match disk::create_new(&path) {
                 Ok(_) => {
-                    let held = disk::hold(&path, true).map_err(|e| failed("lock", &path, e))?;
+                    let held = disk::hold(&path, true).map_err(|e| file_error("lock", &path, e))?;
                     break (id, held);
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(failed("create", &path, error)),
+                Err(error) => return Err(file_error("create", &path, error)),
             }
         };
         let recorder = Recorder {

@@ -16,7 +16,7 @@ use futures::StreamExt;
 use futures::future::{Either, select};
 use tokio::runtime::Handle;
 
-use super::context::Cancel;
+use super::cancel::Cancel;
 use super::error::of_another;
 
 /// The plan of a job's relation, for one partition, so that its rows have one order wherever it runs.

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use self::block::{Block, Norm};
 use super::config::Config;
 use super::error::invalid;
-use super::pass::{Pass, Value, for_rows};
+use super::pass::{Floats, Pass, for_rows};
 use super::{HookPoint, Hooks, Input, LayerInfo, LayerNorm, Model, NeuronWeights, Site};
 use crate::files::tensors::Tensors;
 
@@ -229,7 +229,7 @@ impl Gpt2 {
         Ok((ids, seq))
     }
 
-    fn embed(&self, ids: &[u32], pass: &mut Pass<'_>) -> Value {
+    fn embed(&self, ids: &[u32], pass: &mut Pass<'_>) -> Floats {
         let d = self.d_model;
         let mut resid = pass.buffer(ids.len() * d);
         let seq = pass.seq;
@@ -245,7 +245,7 @@ impl Gpt2 {
     }
 
     /// The residual stream after the last block, or none if the hooks ended the pass.
-    fn run(&self, ids: &[u32], pass: &mut Pass<'_>) -> Result<Option<Value>> {
+    fn run(&self, ids: &[u32], pass: &mut Pass<'_>) -> Result<Option<Floats>> {
         let mut resid = self.embed(ids, pass);
         for block in &self.blocks {
             resid = block.forward(resid, pass)?;

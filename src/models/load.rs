@@ -11,7 +11,7 @@ use super::error::invalid;
 use super::weights::{self, read_hashed};
 use super::{Model, Tokenizer, gpt2, mlp};
 use crate::files::file_error;
-use crate::files::loaded::{Held, Loaded, identity};
+use crate::files::loaded::{Loaded, Resident, identity};
 use crate::files::tensors::Tensors;
 
 /// Builds a model from its configuration and weights.
@@ -35,7 +35,7 @@ pub struct LoadedModel {
 }
 
 /// As [`load`], from memory if none of the model's files was written since it was read.
-pub fn loaded(memory: &Loaded, folder: &Path) -> Result<Arc<Held<LoadedModel>>> {
+pub fn loaded(memory: &Loaded, folder: &Path) -> Result<Arc<Resident<LoadedModel>>> {
     let read = || {
         let model = load(folder)?;
         let bytes = model.bytes;

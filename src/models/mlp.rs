@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::config::Config;
 use super::error::invalid;
-use super::pass::{Pass, Value, for_rows};
+use super::pass::{Floats, Pass, for_rows};
 use super::{HookPoint, Hooks, Input, LayerInfo, LayerNorm, Model, NeuronWeights, Site};
 use crate::files::tensors::Tensors;
 
@@ -81,7 +81,7 @@ pub(super) fn build(config: &Config, mut weights: Tensors) -> Result<Arc<dyn Mod
 
 impl Mlp {
     /// What the last layer receives, or none if the hooks ended the pass.
-    fn run(&self, input: Input<'_>, hooks: &mut dyn Hooks) -> Result<Option<(usize, Value)>> {
+    fn run(&self, input: Input<'_>, hooks: &mut dyn Hooks) -> Result<Option<(usize, Floats)>> {
         let Input::Vectors { values, width } = input else {
             return Err(invalid(
                 "mlp: vectors are required, got token ids".to_string(),
@@ -111,7 +111,7 @@ impl Mlp {
         Ok(Some((batch, x)))
     }
 
-    fn activations(&self, layer: usize, x: Value, pass: &mut Pass<'_>) -> Result<Value> {
+    fn activations(&self, layer: usize, x: Floats, pass: &mut Pass<'_>) -> Result<Floats> {
         let (linear, d_in, d_out) = (
             &self.linears[layer],
             self.widths[layer],

@@ -12,7 +12,7 @@ use super::{HookPoint, Hooks, Site};
 const TASK: usize = 16_384;
 
 /// Activations on their way. A hook may have kept them; then nobody changes them.
-pub(super) type Value = Arc<Vec<f32>>;
+pub(super) type Floats = Arc<Vec<f32>>;
 
 /// The state of a pass: its hooks, its shape and buffers that the next block may reuse.
 pub(super) struct Pass<'h> {
@@ -45,9 +45,9 @@ impl<'h> Pass<'h> {
         &mut self,
         layer: usize,
         site: Site,
-        value: Value,
+        value: Floats,
         width: usize,
-    ) -> Result<Value> {
+    ) -> Result<Floats> {
         let dims = [self.batch, self.seq, width];
         self.offer_shaped(layer, site, value, &dims)
     }
@@ -57,9 +57,9 @@ impl<'h> Pass<'h> {
         &mut self,
         layer: usize,
         site: Site,
-        value: Value,
+        value: Floats,
         dims: &[usize],
-    ) -> Result<Value> {
+    ) -> Result<Floats> {
         let hook = HookPoint { layer, site };
         if !self.hooks.wants(hook) {
             return Ok(value);
@@ -95,7 +95,7 @@ impl<'h> Pass<'h> {
     }
 
     /// Takes a value back that the pass reads no more; a hook may.
-    pub(super) fn recycle(&mut self, value: Value) {
+    pub(super) fn recycle(&mut self, value: Floats) {
         if let Ok(buffer) = Arc::try_unwrap(value) {
             self.spare.push(buffer);
         }

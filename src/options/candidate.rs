@@ -8,17 +8,17 @@ use datafusion::common::ScalarValue;
 
 /// A value before it is checked. Its text is what messages show: texts stand in quotes.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Candidate {
+pub(super) enum Unchecked {
     Whole(i128),
     Number(f64),
     Flag(bool),
     Text(String),
-    List(Vec<Candidate>),
+    List(Vec<Unchecked>),
     /// No option takes it.
     Other(String),
 }
 
-impl Candidate {
+impl Unchecked {
     /// A word of the command line, which is a number, a flag or a list where it reads as one.
     pub(super) fn of_word(word: &str) -> Self {
         if let Ok(whole) = word.parse() {
@@ -82,7 +82,7 @@ impl Candidate {
     }
 }
 
-impl fmt::Display for Candidate {
+impl fmt::Display for Unchecked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Whole(whole) => write!(f, "{whole}"),

@@ -6,7 +6,7 @@ use datafusion::common::plan_err;
 use datafusion::error::Result;
 use polysema_udfs::calls::{Parameter, RELATION};
 
-use super::candidate::{Candidate, number};
+use super::candidate::{Unchecked, number};
 
 /// No number of an option is larger: 32 bits hold all of them.
 pub const MOST: f64 = 3e38;
@@ -288,7 +288,7 @@ impl Spec {
     /// The value of this option, if it is one.
     ///
     /// Errors (planning): outside the range, or of another type.
-    pub(super) fn accept(&self, candidate: Candidate) -> Result<Value> {
+    pub(super) fn accept(&self, candidate: Unchecked) -> Result<Value> {
         match self.kind.value(&candidate) {
             Some(value) => Ok(value),
             None => plan_err!("{} must be {}, got {candidate}", self.name, self.required()),
@@ -331,9 +331,9 @@ impl Spec {
 }
 
 impl Kind {
-    fn value(self, candidate: &Candidate) -> Option<Value> {
-        let whole = |candidate: &Candidate, from: u64, to: u64| match candidate {
-            Candidate::Whole(whole) => {
+    fn value(self, candidate: &Unchecked) -> Option<Value> {
+        let whole = |candidate: &Unchecked, from: u64, to: u64| match candidate {
+            Unchecked::Whole(whole) => {
                 let whole = u64::try_from(*whole).ok();
                 whole.filter(|whole| (from..=to).contains(whole))
             }
@@ -341,7 +341,7 @@ impl Kind {
         };
         match (self, candidate) {
             (Self::Whole { from, to }, candidate) => whole(candidate, from, to).map(Value::Whole),
-            (Self::Wholes { from, to, most }, Candidate::List(items)) => {
+            (Self::Wholes { from, to, most }, Unchecked::List(items)) => {
                 let fits = (1..=most).contains(&items.len());
                 let items = items.iter().map(|item| whole(item, from, to));
                 fits.then(|| items.collect()).flatten().map(Value::Wholes)
@@ -353,11 +353,11 @@ impl Kind {
                     to,
                     below,
                 },
-                Candidate::Number(_) | Candidate::Whole(_),
+                Unchecked::Number(_) | Unchecked::Whole(_),
             ) => {
                 let x = match candidate {
-                    Candidate::Whole(whole) => *whole as f64,
-                    Candidate::Number(x) => *x,
+                    Unchecked::Whole(whole) => *whole as f64,
+                    Unchecked::Number(x) => *x,
                     _ => return None,
                 };
                 let low = if above { x > from } else { x >= from };
@@ -367,9 +367,9 @@ impl Kind {
                 let kept = (narrow == 0.0) == (x == 0.0) && !(below && narrow >= to);
                 (low && high && kept).then_some(Value::Number(x))
             }
-            (Self::Flag, Candidate::Flag(flag)) => Some(Value::Flag(*flag)),
-            (Self::Text | Self::Table, Candidate::Text(text)) => Some(Value::Text(text.clone())),
-            (Self::Words(words), Candidate::Text(text)) => {
+            (Self::Flag, Unchecked::Flag(flag)) => Some(Value::Flag(*flag)),
+            (Self::Text | Self::Table, Unchecked::Text(text)) => Some(Value::Text(text.clone())),
+            (Self::Words(words), Unchecked::Text(text)) => {
                 let known = words().contains(&text.as_str());
                 known.then(|| Value::Text(text.clone()))
             }

@@ -3,7 +3,7 @@
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 
-use super::candidate::Candidate;
+use super::candidate::Unchecked;
 use super::{Instead, Key, Kind, Options, Rule, Spec, Usual, Value, Word};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -80,7 +80,7 @@ fn sql(name: &str, value: ScalarValue) -> Result<Value> {
         .iter()
         .find(|spec| spec.name == name)
         .expect("a known option");
-    spec.accept(Candidate::of_sql(&value))
+    spec.accept(Unchecked::of_sql(&value))
 }
 
 #[test]

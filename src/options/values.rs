@@ -4,7 +4,7 @@ use datafusion::common::plan_err;
 use datafusion::error::{DataFusionError, Result};
 use polysema_udfs::calls::{Arguments, known};
 
-use super::candidate::Candidate;
+use super::candidate::Unchecked;
 use super::key::{Key, Typed};
 use super::spec::{Instead, Kind, Rule, Spec, Value};
 
@@ -52,10 +52,10 @@ impl Options {
         let given = arguments.options().iter();
         let beside = |name: &str| other.iter().any(|spec| spec.name == name);
         let given = given.filter(|(name, value)| !value.is_null() && !beside(name));
-        let given = given.map(|(name, value)| (name.as_str(), Candidate::of_sql(value)));
+        let given = given.map(|(name, value)| (name.as_str(), Unchecked::of_sql(value)));
         let relations = table.iter().filter_map(|spec| {
             let relation = arguments.relation(spec.name)?;
-            Some((spec.name, Candidate::Text(relation.written.clone())))
+            Some((spec.name, Unchecked::Text(relation.written.clone())))
         });
         Self::read(table, given.chain(relations)).map_err(|e| named(arguments.function(), e))
     }
@@ -84,14 +84,14 @@ impl Options {
         let mut options = Self::usual(table);
         for spec in table {
             if let Some(value) = manifest.get(spec.name).filter(|value| !value.is_null()) {
-                let value = spec.accept(Candidate::of_json(value))?;
+                let value = spec.accept(Unchecked::of_json(value))?;
                 options.put(spec.name, Some(value), false);
             }
         }
         Ok(options)
     }
 
-    fn read<'a>(table: &[Spec], given: impl Iterator<Item = (&'a str, Candidate)>) -> Result<Self> {
+    fn read<'a>(table: &[Spec], given: impl Iterator<Item = (&'a str, Unchecked)>) -> Result<Self> {
         let mut options = Self::unset(table);
         for (name, candidate) in given {
             let Some(spec) = table.iter().find(|spec| spec.name == name) else {
@@ -242,17 +242,17 @@ impl Options {
 }
 
 /// A text stays one where the option is one: `column=007`. Quotes around it are the shell's.
-fn word_of(table: &[Spec], name: &str, word: &str) -> Candidate {
+fn word_of(table: &[Spec], name: &str, word: &str) -> Unchecked {
     let unquoted = word
         .strip_prefix('\'')
         .and_then(|rest| rest.strip_suffix('\''));
     let spec = table.iter().find(|spec| spec.name == name);
     match (unquoted, spec.map(|spec| spec.kind)) {
-        (Some(text), _) => Candidate::Text(text.to_string()),
+        (Some(text), _) => Unchecked::Text(text.to_string()),
         (None, Some(Kind::Text | Kind::Words(_) | Kind::Table)) => {
-            Candidate::Text(word.to_string())
+            Unchecked::Text(word.to_string())
         }
-        _ => Candidate::of_word(word),
+        _ => Unchecked::of_word(word),
     }
 }
 

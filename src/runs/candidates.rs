@@ -31,7 +31,7 @@ pub(super) struct Candidate {
 
 /// What activation makes an example.
 #[derive(Debug, Clone)]
-enum Rule {
+enum Threshold {
     /// This share of the running maximum.
     Share(f32),
     /// The same share of given maxima, or a given activation. `[width]`
@@ -41,7 +41,7 @@ enum Rule {
 /// The candidates of a range of neurons.
 #[derive(Debug)]
 pub(super) struct Candidates {
-    rule: Rule,
+    rule: Threshold,
     /// The `max_examples`-th highest activation among documents before the current block; at first 0, since
     /// inactive documents are no examples. `[width]`
     cutoffs: Vec<f32>,
@@ -58,7 +58,7 @@ impl Candidates {
         let options = pick.options;
         let share = options.get(ACTIVATION_THRESHOLD) as f32;
         let rule = if let Some(least) = options.get(MIN_ACTIVATION) {
-            Rule::Fixed(vec![least as f32; width])
+            Threshold::Fixed(vec![least as f32; width])
         } else if let Some(maxima) = pick.maxima {
             let floors = (first..first + width).map(|neuron| {
                 let max = maxima.get(layer, neuron)?;
@@ -69,9 +69,9 @@ impl Candidates {
                     f32::INFINITY
                 })
             });
-            Rule::Fixed(floors.collect::<Result<_>>()?)
+            Threshold::Fixed(floors.collect::<Result<_>>()?)
         } else {
-            Rule::Share(share)
+            Threshold::Share(share)
         };
         Ok(Self {
             rule,
@@ -137,8 +137,8 @@ impl Candidates {
 
     fn floor(&self, neuron: usize, activity: &Activity) -> f32 {
         match &self.rule {
-            Rule::Share(share) => share * activity.max[neuron],
-            Rule::Fixed(floors) => floors[neuron],
+            Threshold::Share(share) => share * activity.max[neuron],
+            Threshold::Fixed(floors) => floors[neuron],
         }
     }
 }

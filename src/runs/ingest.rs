@@ -12,13 +12,14 @@ use serde_json::{Map, Value};
 
 use super::context::Context;
 use super::layer::Layer;
-use super::observer::{Observer, Places};
+use super::observer::{NeuronHooks, Observer};
 use super::options::{
     INGEST, LAYER_NORM, MAX_ACTIVATIONS, MaxActivations, Pick, REPLACE, WINDOW, WINDOW_VECTORS,
 };
 use super::progress::{Progress, Reporter};
 use super::write;
 use crate::corpus::{CorpusReader, Target, check_lengths};
+use crate::files::clock;
 use crate::jobs::JobContext;
 use crate::models::{LayerNorm, Model, loaded};
 use crate::options::{Options, Word};
@@ -117,7 +118,7 @@ pub fn ingest(
         versions: Versions::default(),
         counts,
         seconds: report.seconds(),
-        created_at: RunManifest::now(),
+        created_at: clock::seconds(),
     };
     report.tick()?;
     // The spool files must be closed before the scratch folder goes.
@@ -172,7 +173,7 @@ fn forward(
 ) -> Result<usize> {
     let places = (0..layers.len())
         .map(|layer| {
-            Ok(Places {
+            Ok(NeuronHooks {
                 received: reader.model().received_at(layer, layer_norm)?,
                 activation: reader.model().activation_at(layer),
             })

@@ -25,6 +25,7 @@ use super::write::{self, write_layer};
 use crate::corpus::Documents;
 use crate::corpus::VectorSource;
 use crate::corpus::{Capture, CorpusReader, ReadBatch};
+use crate::files::clock;
 use crate::jobs::JobContext;
 use crate::models::{HookPoint, LayerInfo, NeuronWeights};
 use crate::options::Options;
@@ -398,7 +399,7 @@ fn row_run(
         versions: Versions::default(),
         counts,
         seconds: report.seconds(),
-        created_at: RunManifest::now(),
+        created_at: clock::seconds(),
     }
 }
 

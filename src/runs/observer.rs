@@ -12,7 +12,7 @@ use crate::models::{HookPoint, Hooks};
 
 /// Where a model's layer of neurons is read.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Places {
+pub(super) struct NeuronHooks {
     /// What the neurons receive.
     pub(super) received: HookPoint,
     /// How they respond.
@@ -23,7 +23,7 @@ pub(super) struct Places {
 pub(super) struct Observer<'a, 'r> {
     pub(super) layers: &'a mut [Layer],
     /// `[n_layers]`
-    pub(super) places: &'a [Places],
+    pub(super) places: &'a [NeuronHooks],
     pub(super) batch: &'a ReadBatch,
     pub(super) report: &'a mut Reporter<'r>,
     /// What the current layer's neurons received, and how they responded, as far as it has been seen.

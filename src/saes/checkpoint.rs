@@ -13,7 +13,7 @@ use polysema_kernels::sae::{Trainer, Values};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::files::arrays::{self, Kind};
+use crate::files::arrays::{self, ElementType};
 use crate::files::disk;
 use crate::files::generations::{GenerationName, Generations};
 
@@ -21,7 +21,7 @@ const STATE: &str = "state.safetensors";
 
 /// How far a training has come.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Progress {
+pub(super) struct TrainingState {
     /// Options and source, as text: numbers are compared as they were written.
     pub(super) of: String,
     /// Width of the vectors.
@@ -44,7 +44,7 @@ pub(super) struct Progress {
 #[derive(Serialize, Deserialize)]
 struct Saved {
     generation: GenerationName,
-    progress: Progress,
+    progress: TrainingState,
 }
 
 /// The checkpoints of one training.
@@ -64,7 +64,7 @@ impl Checkpoints {
     }
 
     /// Writes a checkpoint in place of the last one, which stays if this one cannot be written.
-    pub(super) fn write(&self, trainer: &mut Trainer, progress: &Progress) -> Result<()> {
+    pub(super) fn write(&self, trainer: &mut Trainer, progress: &TrainingState) -> Result<()> {
         let next = self.of.begin()?;
         let path = next.path().join(STATE);
         let invalid = |e: candle_core::Error| failed("write", &path, e);
@@ -90,7 +90,7 @@ impl Checkpoints {
         next.commit(&text)
     }
 
-    fn parse(&self, text: &[u8]) -> Result<(Progress, GenerationName)> {
+    fn parse(&self, text: &[u8]) -> Result<(TrainingState, GenerationName)> {
         let saved: Saved =
             serde_json::from_slice(text).map_err(|e| self.unreadable(&self.of.pointer(), e))?;
         Ok((saved.progress, saved.generation))
@@ -102,7 +102,7 @@ impl Checkpoints {
     }
 
     /// The last checkpoint, if there is one.
-    pub(super) fn find(&self) -> Result<Option<Progress>> {
+    pub(super) fn find(&self) -> Result<Option<TrainingState>> {
         match self.of.text()? {
             Some(text) => Ok(Some(self.parse(&text)?.0)),
             None => Ok(None),
@@ -136,15 +136,15 @@ impl Checkpoints {
             let name = array.name().to_string();
             let invalid = |e: DataFusionError| self.unreadable(&path, e);
             match array.kind() {
-                Some(Kind::F32) => {
+                Some(ElementType::F32) => {
                     floats.insert(name, array.all_floats().map_err(invalid)?);
                 }
-                Some(Kind::I64) => {
+                Some(ElementType::I64) => {
                     let signed = array.integers(0..array.n_elements()).map_err(invalid)?;
                     let values: Vec<u64> = signed.iter().map(|v| v.cast_unsigned()).collect();
                     counters.insert(name, values);
                 }
-                Some(Kind::U8) => {
+                Some(ElementType::U8) => {
                     let values = array.integers(0..array.n_elements()).map_err(invalid)?;
                     let values: Vec<u8> = values.iter().map(|v| *v as u8).collect();
                     flags.insert(name, values);
@@ -196,8 +196,8 @@ mod tests {
         Trainer::new(sae, options.train_options(4)).expect("a trainer")
     }
 
-    fn progress(steps: u64) -> Progress {
-        Progress {
+    fn progress(steps: u64) -> TrainingState {
+        TrainingState {
             of: "{}".to_string(),
             d_in: 4,
             spread: 1.0,

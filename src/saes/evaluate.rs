@@ -89,7 +89,7 @@ pub fn evaluate_model(
     let mut effect = Effect::default();
     let mut memory = context.memory("sae_metrics");
     let skip = usize::from(reader.has_bos());
-    let mut rows = Rows::default();
+    let mut rows = Reconstructed::default();
     reader.for_each_batch(&mut |model, batch, input| {
         context.tick()?;
         let mut given = Replace::new(hook, None);
@@ -166,13 +166,13 @@ impl Hooks for Replace {
 
 /// The real rows of a batch with their codes and reconstructions.
 #[derive(Default)]
-struct Rows {
+struct Reconstructed {
     x: Vec<f32>,
     codes: Vec<f32>,
     decoded: Vec<f32>,
 }
 
-impl Rows {
+impl Reconstructed {
     fn encode(&mut self, sae: &Sae, x: &[f32], batch: &ReadBatch, skip: usize) -> Result<()> {
         let d = x.len() / (batch.documents.len() * batch.seq);
         if d != sae.d_in {

@@ -103,27 +103,34 @@ pub fn import_sae(
 /// Writes an autoencoder of the store as a folder of the format.
 ///
 /// Errors: the folder exists and `replace` is false; the format has no word for what it is.
-pub fn export_sae(loaded: &LoadedSae, folder: &Path, format: Format, replace: bool) -> Result<()> {
+pub fn export_sae(
+    loaded: &LoadedSae,
+    folder: &Path,
+    format: ExportFormat,
+    replace: bool,
+) -> Result<()> {
     let file = SaeFile {
         sae: loaded.sae.clone(),
         config: config(&loaded.stored.manifest),
     };
     match format {
-        Format::SaeLens => exchange::write_saelens(folder, &file, replace),
-        Format::DictionaryLearning => exchange::write_dictionary_learning(folder, &file, replace),
+        ExportFormat::SaeLens => exchange::write_saelens(folder, &file, replace),
+        ExportFormat::DictionaryLearning => {
+            exchange::write_dictionary_learning(folder, &file, replace)
+        }
     }
 }
 
 /// A format that is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum ExportFormat {
     /// `cfg.json` and `sae_weights.safetensors`.
     SaeLens,
     /// `config.json` and `ae.safetensors`.
     DictionaryLearning,
 }
 
-impl Word for Format {
+impl Word for ExportFormat {
     fn words() -> Vec<(&'static str, Self)> {
         vec![
             ("saelens", Self::SaeLens),

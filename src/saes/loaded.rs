@@ -7,7 +7,7 @@ use datafusion::error::Result;
 use polysema_kernels::sae::Sae;
 
 use super::weights;
-use crate::files::loaded::Held;
+use crate::files::loaded::Resident;
 use crate::store::{Store, StoredSae};
 
 /// One of them with what is known of it.
@@ -53,7 +53,7 @@ impl SaeLibrary {
     }
 
     /// The one of this name as it is now. It blocks while the weights are read.
-    pub fn get(&self, name: &str) -> Result<Arc<Held<LoadedSae>>> {
+    pub fn get(&self, name: &str) -> Result<Arc<Resident<LoadedSae>>> {
         let stored = self.store.sae(name)?;
         let facts = &stored.manifest;
         let key = format!("sae {} {facts:?}", stored.hash());

@@ -22,7 +22,7 @@ mod weights;
 
 pub use agree::{Agreed, agree};
 pub use evaluate::{evaluate_model, evaluate_rows};
-pub use import::{Foreign, Format, export_sae, import_sae};
+pub use import::{ExportFormat, Foreign, export_sae, import_sae};
 pub use loaded::{LoadedSae, SaeLibrary};
 pub use matches::{Match, matches, weights_of};
 pub use metric::{Metric, dead};

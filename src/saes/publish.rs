@@ -12,10 +12,11 @@ use super::advice::advice;
 use super::progress::{TrainSaeProgress, TrainSaeRequest};
 use super::weights;
 use crate::corpus::{ModelVectors, VectorSource};
+use crate::files::clock;
 use crate::jobs::JobContext;
 use crate::options::Options;
 use crate::runs::{Attached, Latents, Progress, add_to_run, make_run, require_own_run};
-use crate::store::{RunManifest, SaeManifest, SaeWriter, Source, Store, Versions};
+use crate::store::{SaeManifest, SaeWriter, Source, Store, Versions};
 
 /// Where the vectors come from.
 pub enum Vectors<'a> {
@@ -196,7 +197,7 @@ pub(super) fn check_place(store: &Store, name: &str, vectors: &Vectors<'_>) -> R
 
 /// Makes a run with the latents' layer visible, and their autoencoder in it.
 pub(super) fn commit(attached: Attached, facts: &mut SaeManifest, sae: &Sae) -> Result<()> {
-    facts.created_at = RunManifest::now();
+    facts.created_at = clock::seconds();
     let Attached {
         mut run,
         facts: of_run,

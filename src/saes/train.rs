@@ -12,7 +12,7 @@ use polysema_kernels::vector::first_non_finite;
 use polysema_udfs::arrow::memory::refused;
 use serde_json::json;
 
-use super::checkpoint::{Checkpoints, Progress, difference};
+use super::checkpoint::{Checkpoints, TrainingState, difference};
 use super::options::{BATCH_SIZE, BUFFER, CHECKPOINT_EVERY, COOLDOWN, REPLACE, RESUME, SEED};
 use super::progress::{TrainSaeProgress, TrainSaeRequest};
 use super::publish::{Done, Vectors, check_place, publish};
@@ -63,7 +63,7 @@ struct Training<'a, 'p> {
     hasher: blake3::Hasher,
     checkpoints: Checkpoints,
     /// What the last checkpoint says, if one is gone on from.
-    resumed: Option<Progress>,
+    resumed: Option<TrainingState>,
     /// Width of the vectors, once one was seen.
     d_in: Option<usize>,
     trainer: Option<Trainer>,
@@ -425,7 +425,7 @@ impl<'a, 'p> Training<'a, 'p> {
         let Some(trainer) = &mut self.trainer else {
             return Ok(());
         };
-        let progress = Progress {
+        let progress = TrainingState {
             of: self.of.clone(),
             d_in: trainer.sae().d_in,
             steps: self.steps,

@@ -6,7 +6,7 @@ use datafusion::common::exec_err;
 use datafusion::error::Result;
 use polysema_kernels::sae::{Sae, Variant};
 
-use crate::files::tensors::{Tensors, Written};
+use crate::files::tensors::{TensorFile, Tensors};
 use crate::store::StoredSae;
 
 /// Writes the parameters as a file and waits until they are on disk.
@@ -37,7 +37,7 @@ pub(super) fn save(path: &Path, sae: &Sae) -> Result<()> {
             parts.push(("b_mag", b_mag, &matrix[..1]));
         }
     }
-    let mut file = Written::new(path.to_path_buf(), "float32")?;
+    let mut file = TensorFile::new(path.to_path_buf(), "float32")?;
     for (name, values, dims) in parts {
         file.add(name, values, dims)?;
     }

@@ -54,7 +54,7 @@ use large_stack::on_large_stack;
 use missing::choose_run;
 use planner::EnginePlanner;
 use planning::{operators, plan};
-use selection::Selection;
+use selection::SelectedRun;
 use shared_vectors::SharedVectors;
 use unknown_functions::UnknownFunctions;
 use views::SqlViews;
@@ -90,7 +90,7 @@ pub struct Session {
     engine: Arc<Engine>,
     context: SessionContext,
     catalog: Arc<StoreCatalog>,
-    selection: Arc<Selection>,
+    selection: Arc<SelectedRun>,
     policy: Arc<Policy>,
     unsaid: Arc<Left>,
 }
@@ -148,7 +148,7 @@ impl Session {
         let tables = functions.filter(|function| function.kind() == "table");
         let names = tables.map(|function| function.doc.name).collect();
         context.register_relation_planner(Arc::new(UnknownFunctions::new(&context, names)))?;
-        let selection = Arc::new(Selection::new(Arc::clone(engine.store())));
+        let selection = Arc::new(SelectedRun::new(Arc::clone(engine.store())));
         let catalog = Arc::new(StoreCatalog::of_session(
             Arc::clone(engine.store()),
             Some(Arc::new(SqlViews {

@@ -15,19 +15,19 @@ use crate::store::{PUBLIC, Selected, Store};
 type Asked = dyn Fn() -> String + Send + Sync;
 
 /// What is selected in a session.
-pub(super) struct Selection {
+pub(super) struct SelectedRun {
     store: Arc<Store>,
     asked: Mutex<Option<Box<Asked>>>,
     only: Mutex<Option<String>>,
 }
 
-impl std::fmt::Debug for Selection {
+impl std::fmt::Debug for SelectedRun {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Selection").field(&self.only).finish()
+        f.debug_tuple("SelectedRun").field(&self.only).finish()
     }
 }
 
-impl Selection {
+impl SelectedRun {
     /// Of a session without settings yet.
     pub(super) fn new(store: Arc<Store>) -> Self {
         Self {
@@ -77,7 +77,7 @@ impl Selection {
     }
 }
 
-impl Selected for Selection {
+impl Selected for SelectedRun {
     fn run(&self) -> Option<String> {
         self.schema().ok().filter(|schema| schema != PUBLIC)
     }

@@ -33,8 +33,8 @@ use futures::{TryStreamExt, stream};
 use url::Url;
 
 use super::blocking::blocking;
-use crate::files::disk;
 use crate::files::whole::NewFolder;
+use crate::files::{disk, file_error};
 use crate::policy::{Access, Policy};
 
 /// Puts [`WholeFilesExec`] over every operator that writes.
@@ -216,17 +216,17 @@ impl Pending {
         }
         for (number, place) in staged.places.iter().enumerate() {
             let file = staged.folder.path().join(number.to_string());
-            disk::sync(&file).map_err(|e| disk::failed("write", &file, e))?;
+            disk::sync(&file).map_err(|e| file_error("write", &file, e))?;
             if let Some(folder) = place.parent() {
-                disk::create_folders(folder).map_err(|e| disk::failed("create", folder, e))?;
+                disk::create_folders(folder).map_err(|e| file_error("create", folder, e))?;
             }
-            disk::rename(&file, place).map_err(|e| disk::failed("write", place, e))?;
+            disk::rename(&file, place).map_err(|e| file_error("write", place, e))?;
         }
         let folders = staged.places.iter().filter_map(|place| place.parent());
         let mut folders: Vec<_> = folders.collect();
         folders.dedup();
         for folder in folders {
-            disk::sync(folder).map_err(|e| disk::failed("write", folder, e))?;
+            disk::sync(folder).map_err(|e| file_error("write", folder, e))?;
         }
         Ok(())
     }

@@ -74,7 +74,7 @@ pub enum Action {
 
 /// One `-c` or `-f`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
+pub enum ScriptInput {
     /// The statements themselves.
     Command(String),
     /// A file of statements.
@@ -83,7 +83,7 @@ pub enum Input {
 
 /// The arguments and the inputs in the order of the command line; ends the process for `--help` and for a wrong
 /// command line.
-pub fn parse() -> (Arguments, Vec<Input>) {
+pub fn parse() -> (Arguments, Vec<ScriptInput>) {
     let matches = Arguments::command().get_matches();
     let parsed = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let inputs = inputs(&matches, &parsed);
@@ -96,7 +96,7 @@ pub fn parse() -> (Arguments, Vec<Input>) {
     (parsed, inputs)
 }
 
-fn inputs(matches: &ArgMatches, parsed: &Arguments) -> Vec<Input> {
+fn inputs(matches: &ArgMatches, parsed: &Arguments) -> Vec<ScriptInput> {
     let places = |id: &str| {
         matches
             .indices_of(id)
@@ -106,11 +106,11 @@ fn inputs(matches: &ArgMatches, parsed: &Arguments) -> Vec<Input> {
     };
     let commands = places("commands")
         .into_iter()
-        .zip(parsed.commands.iter().cloned().map(Input::Command));
+        .zip(parsed.commands.iter().cloned().map(ScriptInput::Command));
     let files = places("files")
         .into_iter()
-        .zip(parsed.files.iter().cloned().map(Input::File));
-    let mut placed: Vec<(usize, Input)> = commands.chain(files).collect();
+        .zip(parsed.files.iter().cloned().map(ScriptInput::File));
+    let mut placed: Vec<(usize, ScriptInput)> = commands.chain(files).collect();
     placed.sort_by_key(|(place, _)| *place);
     placed.into_iter().map(|(_, input)| input).collect()
 }
@@ -185,10 +185,10 @@ mod tests {
         let matches = Arguments::command().get_matches_from(words);
         let parsed = Arguments::from_arg_matches(&matches).expect("the words are valid");
         let expected = [
-            Input::Command("a".into()),
-            Input::File("b".into()),
-            Input::Command("d".into()),
-            Input::Command("e".into()),
+            ScriptInput::Command("a".into()),
+            ScriptInput::File("b".into()),
+            ScriptInput::Command("d".into()),
+            ScriptInput::Command("e".into()),
         ];
         assert_eq!(inputs(&matches, &parsed), expected);
     }

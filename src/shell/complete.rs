@@ -4,7 +4,7 @@ use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::{Context, Helper, Hinter, Validator};
 
 use super::commands;
-use super::lex::{Kind, lex};
+use super::lex::{PieceKind, lex};
 
 /// The words of SQL that Tab offers and the prompt colours: those that DataFusion's queries are made of. The
 /// tokenizer's own list is no use here, half of our column names are in it.
@@ -198,7 +198,7 @@ fn options_of(text: &str) -> Option<&str> {
     let (lexemes, _) = lex(text);
     let pieces = lexemes
         .iter()
-        .filter(|lexeme| !matches!(lexeme.kind, Kind::Space | Kind::Comment));
+        .filter(|lexeme| !matches!(lexeme.kind, PieceKind::Space | PieceKind::Comment));
     let pieces: Vec<&str> = pieces
         .map(|lexeme| &text[lexeme.start..lexeme.end])
         .collect();
@@ -229,7 +229,7 @@ fn follows_table_word(text: &str) -> bool {
     let last = lexemes
         .iter()
         .rev()
-        .find(|lexeme| !matches!(lexeme.kind, Kind::Space | Kind::Comment));
+        .find(|lexeme| !matches!(lexeme.kind, PieceKind::Space | PieceKind::Comment));
     last.is_some_and(|lexeme| {
         let word = text[lexeme.start..lexeme.end].to_ascii_uppercase();
         TABLE_PLACES.contains(&word.as_str())

@@ -1,6 +1,5 @@
 //! `polysema demo`: the bundled corpus through the bundled model into a store, then three questions.
 
-use std::fs;
 use std::io::{Write, stdout};
 use std::path::Path;
 
@@ -10,8 +9,10 @@ use futures::TryStreamExt;
 
 use super::dendrogram;
 use super::failure::Failure;
-use super::interpreter::{Interpreter, Source};
+use super::interpreter::{Interpreter, ScriptSource};
 use super::variables::quoted;
+use crate::files::whole::write_file;
+use crate::files::{disk, file_error};
 use crate::session::Session;
 
 /// Name of the demo's run.
@@ -45,7 +46,10 @@ pub async fn run(interpreter: &mut Interpreter, store: &Path) -> Result<(), Fail
     )?;
     ingest(interpreter, store).await?;
     interpreter
-        .run_script(&format!("SET polysema.run = '{RUN}'"), &Source::Generated)
+        .run_script(
+            &format!("SET polysema.run = '{RUN}'"),
+            &ScriptSource::Generated,
+        )
         .await?;
 
     say("1. Which neurons respond to several unrelated things?")?;
@@ -103,22 +107,14 @@ async fn ingest(interpreter: &mut Interpreter, store: &Path) -> Result<(), Failu
         ));
     }
     let data = store.join("demo-data");
+    let model = data.join("model");
+    disk::create_folders(&model)
+        .map_err(|error| Failure::Error(file_error("demo: create", &model, error).to_string()))?;
     let write = |path: &Path, bytes: &[u8]| {
-        fs::write(path, bytes).map_err(|error| {
-            Failure::Error(format!(
-                "demo: a writable {} is required, got {error}",
-                path.display()
-            ))
-        })
+        write_file(path, bytes).map_err(|error| Failure::Error(format!("demo: {error}")))
     };
-    fs::create_dir_all(data.join("model")).map_err(|error| {
-        Failure::Error(format!(
-            "demo: a writable {} is required, got {error}",
-            data.display()
-        ))
-    })?;
     for (name, bytes) in MODEL {
-        write(&data.join("model").join(name), bytes)?;
+        write(&model.join(name), bytes)?;
     }
     write(&data.join("corpus.jsonl"), CORPUS)?;
     let [model, corpus] =
@@ -140,7 +136,9 @@ async fn ask(interpreter: &mut Interpreter, query: &str) -> Result<(), Failure> 
         "\n   {};\n",
         lines.collect::<Vec<_>>().join("\n   ")
     ))?;
-    interpreter.run_script(query, &Source::Generated).await?;
+    interpreter
+        .run_script(query, &ScriptSource::Generated)
+        .await?;
     say("")
 }
 

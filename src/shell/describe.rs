@@ -14,10 +14,10 @@ use super::failure::Failure;
 use crate::session::{FunctionEntry, Session};
 
 /// Rows to print.
-pub type Rows = SendableRecordBatchStream;
+pub type RowStream = SendableRecordBatchStream;
 
 /// The tables, those of the current run first.
-pub async fn tables(session: &Session) -> Result<Rows> {
+pub async fn tables(session: &Session) -> Result<RowStream> {
     let tables = session.tables().await?;
     rows([
         (
@@ -36,7 +36,7 @@ pub async fn tables(session: &Session) -> Result<Rows> {
 }
 
 /// The columns of a table; none when there is no such table.
-pub async fn columns(session: &Session, table: &str) -> Option<Result<Rows>> {
+pub async fn columns(session: &Session, table: &str) -> Option<Result<RowStream>> {
     let schema = session.columns(table).await.ok()?;
     let fields = schema.fields();
     Some(rows([
@@ -62,7 +62,7 @@ pub async fn columns(session: &Session, table: &str) -> Option<Result<Rows>> {
 }
 
 /// The functions whose name matches.
-pub fn functions(session: &Session, pattern: Option<&str>) -> Result<Rows> {
+pub fn functions(session: &Session, pattern: Option<&str>) -> Result<RowStream> {
     let mut functions = session.functions();
     functions.retain(|function| pattern.is_none_or(|pattern| matches(pattern, &function.name)));
     let column = |text: fn(&FunctionEntry) -> String| functions.iter().map(text).collect();
@@ -110,7 +110,7 @@ fn type_name(data_type: &DataType) -> String {
     }
 }
 
-fn rows<const N: usize>(columns: [(&str, Vec<String>); N]) -> Result<Rows> {
+fn rows<const N: usize>(columns: [(&str, Vec<String>); N]) -> Result<RowStream> {
     let columns =
         columns.map(|(name, texts)| (name, Arc::new(StringArray::from(texts)) as ArrayRef));
     let batch = RecordBatch::try_from_iter(columns)?;

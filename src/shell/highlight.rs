@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use rustyline::highlight::{CmdKind, Highlighter};
 
 use super::complete::{ShellHelper, is_keyword};
-use super::lex::{Kind, lex};
+use super::lex::{PieceKind, lex};
 
 const KEYWORD: &str = "\x1b[1;34m";
 const TEXT: &str = "\x1b[32m";
@@ -27,10 +27,10 @@ pub fn colour(pending: &str, line: &str) -> String {
     };
     for lexeme in &lexemes {
         let colour = match lexeme.kind {
-            Kind::Text => Some(TEXT),
-            Kind::Number => Some(NUMBER),
-            Kind::Comment => Some(COMMENT),
-            Kind::Keyword if is_keyword(&text[lexeme.start..lexeme.end]) => Some(KEYWORD),
+            PieceKind::Text => Some(TEXT),
+            PieceKind::Number => Some(NUMBER),
+            PieceKind::Comment => Some(COMMENT),
+            PieceKind::Keyword if is_keyword(&text[lexeme.start..lexeme.end]) => Some(KEYWORD),
             _ => None,
         };
         paint(lexeme.start, lexeme.end, colour);

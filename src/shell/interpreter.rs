@@ -22,7 +22,7 @@ const MAX_DEPTH: usize = 16;
 
 /// Where a script comes from, for its error messages.
 #[derive(Debug, Clone)]
-pub enum Source {
+pub enum ScriptSource {
     /// Typed at the prompt.
     Prompt,
     /// An argument of the command line.
@@ -62,7 +62,7 @@ pub struct Interpreter {
 
 impl Interpreter {
     /// Runs a whole script. A string or comment that does not end fails before any statement runs.
-    pub async fn run_script(&mut self, text: &str, source: &Source) -> Result<Flow, Failure> {
+    pub async fn run_script(&mut self, text: &str, source: &ScriptSource) -> Result<Flow, Failure> {
         let split = split(text);
         if let Some((line, message)) = split.unfinished {
             return Err(Failure::Error(
@@ -78,7 +78,11 @@ impl Interpreter {
     }
 
     /// Runs one statement or command.
-    pub async fn run_step(&mut self, located: &Located, source: &Source) -> Result<Flow, Failure> {
+    pub async fn run_step(
+        &mut self,
+        located: &Located,
+        source: &ScriptSource,
+    ) -> Result<Flow, Failure> {
         match &located.step {
             Step::Statement(statement) => {
                 self.run_statement(statement, located, source).await?;
@@ -99,7 +103,7 @@ impl Interpreter {
                 "error: a readable file is required, got {path} ({error})"
             ))
         })?;
-        let source = Source::File(path.to_string());
+        let source = ScriptSource::File(path.to_string());
         self.depth += 1;
         let flow = Box::pin(self.run_script(&text, &source)).await;
         self.depth -= 1;
@@ -118,7 +122,7 @@ impl Interpreter {
         &mut self,
         statement: &str,
         located: &Located,
-        source: &Source,
+        source: &ScriptSource,
     ) -> Result<(), Failure> {
         let substituted = self.variables.substitute(statement).map_err(|error| {
             Failure::Error(source.locate(located.line + error.line - 1, &error.message))
@@ -164,7 +168,7 @@ impl Interpreter {
         &mut self,
         command: Command,
         line: usize,
-        source: &Source,
+        source: &ScriptSource,
     ) -> Result<Flow, Failure> {
         let located = |failure: Failure| match failure {
             Failure::Error(message) => Failure::Error(source.locate(line, &message)),
@@ -215,7 +219,10 @@ impl Interpreter {
         Ok(Flow::Continue)
     }
 
-    async fn show(&self, rows: datafusion::error::Result<describe::Rows>) -> Result<(), Failure> {
+    async fn show(
+        &self,
+        rows: datafusion::error::Result<describe::RowStream>,
+    ) -> Result<(), Failure> {
         let rows = rows.map_err(|error| Failure::Error(describe_error(&error)))?;
         let outcome = run(
             async { Ok(rows) },
@@ -229,13 +236,13 @@ impl Interpreter {
     }
 }
 
-impl Source {
+impl ScriptSource {
     /// A message with its place before it.
     fn locate(&self, line: usize, message: &str) -> String {
         match self {
-            Source::Prompt | Source::Generated => format!("error: {message}"),
-            Source::Argument => format!("line {line}: error: {message}"),
-            Source::File(name) => format!("{name}:{line}: error: {message}"),
+            ScriptSource::Prompt | ScriptSource::Generated => format!("error: {message}"),
+            ScriptSource::Argument => format!("line {line}: error: {message}"),
+            ScriptSource::File(name) => format!("{name}:{line}: error: {message}"),
         }
     }
 }

@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Whi
 
 /// What a piece of the source is, as far as the shell cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum PieceKind {
     /// Blank space.
     Space,
     /// A comment, with its marks.
@@ -36,7 +36,7 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lexeme {
     /// What it is.
-    pub kind: Kind,
+    pub kind: PieceKind,
     /// First byte.
     pub start: usize,
     /// One past the last byte.
@@ -117,20 +117,20 @@ impl Cursor<'_> {
     }
 }
 
-fn kind(token: &Token) -> Kind {
+fn kind(token: &Token) -> PieceKind {
     match token {
         Token::Whitespace(
             Whitespace::SingleLineComment { .. } | Whitespace::MultiLineComment(_),
-        ) => Kind::Comment,
-        Token::Whitespace(_) => Kind::Space,
-        Token::Number(..) => Kind::Number,
-        Token::Word(word) if word.quote_style.is_some() => Kind::Quoted,
-        Token::Word(word) if word.keyword == Keyword::NoKeyword => Kind::Word,
-        Token::Word(_) => Kind::Keyword,
-        Token::DoubleQuotedString(_) => Kind::Quoted,
-        Token::SemiColon => Kind::Semicolon,
-        Token::Colon => Kind::Colon,
-        Token::Backslash => Kind::Backslash,
+        ) => PieceKind::Comment,
+        Token::Whitespace(_) => PieceKind::Space,
+        Token::Number(..) => PieceKind::Number,
+        Token::Word(word) if word.quote_style.is_some() => PieceKind::Quoted,
+        Token::Word(word) if word.keyword == Keyword::NoKeyword => PieceKind::Word,
+        Token::Word(_) => PieceKind::Keyword,
+        Token::DoubleQuotedString(_) => PieceKind::Quoted,
+        Token::SemiColon => PieceKind::Semicolon,
+        Token::Colon => PieceKind::Colon,
+        Token::Backslash => PieceKind::Backslash,
         Token::SingleQuotedString(_)
         | Token::TripleSingleQuotedString(_)
         | Token::TripleDoubleQuotedString(_)
@@ -144,8 +144,8 @@ fn kind(token: &Token) -> Kind {
         | Token::UnicodeStringLiteral(_)
         | Token::QuoteDelimitedStringLiteral(_)
         | Token::NationalQuoteDelimitedStringLiteral(_)
-        | Token::HexStringLiteral(_) => Kind::Text,
-        _ => Kind::Other,
+        | Token::HexStringLiteral(_) => PieceKind::Text,
+        _ => PieceKind::Other,
     }
 }
 
@@ -153,7 +153,7 @@ fn kind(token: &Token) -> Kind {
 mod tests {
     use super::*;
 
-    fn pieces(text: &str) -> Vec<(Kind, &str)> {
+    fn pieces(text: &str) -> Vec<(PieceKind, &str)> {
         lex(text)
             .0
             .iter()
@@ -166,14 +166,14 @@ mod tests {
         let text = "select 'é\n—' -- ü\n, \"ñ\" /* a /* b */ ; */, $q$ x; $q$;";
         let joined: String = pieces(text).iter().map(|(_, piece)| *piece).collect();
         assert_eq!(joined, text);
-        assert!(pieces(text).contains(&(Kind::Text, "'é\n—'")));
-        assert!(pieces(text).contains(&(Kind::Quoted, "\"ñ\"")));
-        assert!(pieces(text).contains(&(Kind::Comment, "/* a /* b */ ; */")));
-        assert!(pieces(text).contains(&(Kind::Text, "$q$ x; $q$")));
+        assert!(pieces(text).contains(&(PieceKind::Text, "'é\n—'")));
+        assert!(pieces(text).contains(&(PieceKind::Quoted, "\"ñ\"")));
+        assert!(pieces(text).contains(&(PieceKind::Comment, "/* a /* b */ ; */")));
+        assert!(pieces(text).contains(&(PieceKind::Text, "$q$ x; $q$")));
         assert_eq!(
             pieces(text)
                 .iter()
-                .filter(|(kind, _)| *kind == Kind::Semicolon)
+                .filter(|(kind, _)| *kind == PieceKind::Semicolon)
                 .count(),
             1
         );

@@ -31,9 +31,9 @@ use tokio::runtime::Runtime;
 
 use crate::jobs::State;
 use crate::session::{Session, SessionOptions};
-use args::{Action, Arguments, Input};
+use args::{Action, Arguments, ScriptInput};
 use failure::Failure;
-use interpreter::{Flow, Interpreter, Source, note};
+use interpreter::{Flow, Interpreter, ScriptSource, note};
 use interrupt::Interrupts;
 use variables::Variables;
 
@@ -79,7 +79,7 @@ pub fn main() -> ExitCode {
 fn start(
     runtime: &Runtime,
     arguments: Arguments,
-    inputs: &[Input],
+    inputs: &[ScriptInput],
     interrupts: Interrupts,
 ) -> Result<(), Failure> {
     let mut variables = Variables::default();
@@ -199,14 +199,14 @@ async fn run_action(
             let statement = ingest::statement(&run, &model, &corpus, &options)
                 .map_err(|message| Failure::Error(format!("error: {message}")))?;
             interpreter
-                .run_script(&statement, &Source::Generated)
+                .run_script(&statement, &ScriptSource::Generated)
                 .await?;
         }
     }
     Ok(())
 }
 
-async fn run_inputs(interpreter: &mut Interpreter, inputs: &[Input]) -> Result<(), Failure> {
+async fn run_inputs(interpreter: &mut Interpreter, inputs: &[ScriptInput]) -> Result<(), Failure> {
     if inputs.is_empty() {
         let mut text = String::new();
         std::io::stdin()
@@ -215,13 +215,17 @@ async fn run_inputs(interpreter: &mut Interpreter, inputs: &[Input]) -> Result<(
                 Failure::Error(format!("stdin: error: UTF-8 text is required, got {error}"))
             })?;
         interpreter
-            .run_script(&text, &Source::File("stdin".into()))
+            .run_script(&text, &ScriptSource::File("stdin".into()))
             .await?;
     }
     for input in inputs {
         let flow = match input {
-            Input::Command(text) => interpreter.run_script(text, &Source::Argument).await?,
-            Input::File(path) => interpreter.run_file(&path.to_string_lossy()).await?,
+            ScriptInput::Command(text) => {
+                interpreter
+                    .run_script(text, &ScriptSource::Argument)
+                    .await?
+            }
+            ScriptInput::File(path) => interpreter.run_file(&path.to_string_lossy()).await?,
         };
         if flow == Flow::Quit {
             break;

@@ -75,16 +75,16 @@ impl JobProgress {
 
 /// What is drawn on stderr while a statement runs; nothing where stderr is no terminal.
 #[derive(Debug)]
-pub struct Progress {
+pub struct ProgressLine {
     visible: bool,
     started: Instant,
     bar: Option<ProgressBar>,
 }
 
-impl Progress {
+impl ProgressLine {
     /// Nothing is drawn yet.
     pub fn new(visible: bool) -> Self {
-        Progress {
+        ProgressLine {
             visible,
             started: Instant::now(),
             bar: None,
@@ -158,7 +158,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressLine {
     fn drop(&mut self) {
         self.clear();
     }

@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 
 use super::complete::{ShellHelper, Vocabulary};
 use super::failure::Failure;
-use super::interpreter::{Flow, Interpreter, Source, note};
+use super::interpreter::{Flow, Interpreter, ScriptSource, note};
 use super::script::{Step, split};
 use crate::session::Session;
 
@@ -73,7 +73,7 @@ pub fn run(runtime: &Runtime, interpreter: &mut Interpreter) -> Result<(), Failu
         for located in &split.steps {
             interpreter.interrupts.clear();
             names_are_old |= matches!(located.step, Step::Statement(_)) || located.is_include();
-            match runtime.block_on(interpreter.run_step(located, &Source::Prompt)) {
+            match runtime.block_on(interpreter.run_step(located, &ScriptSource::Prompt)) {
                 Ok(Flow::Continue) => continue,
                 Ok(Flow::Quit) => return Ok(()),
                 Err(Failure::Closed) => return Err(Failure::Closed),

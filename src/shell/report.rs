@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::failure::Failure;
-use super::interpreter::{Interpreter, Source};
+use super::interpreter::{Interpreter, ScriptSource};
 use super::variables::quoted;
 
 /// One question with its SQL.
@@ -76,7 +76,9 @@ pub async fn run(
 ) -> Result<(), Failure> {
     let failed = |message: String| Failure::Error(format!("error: report: {message}"));
     let Some(name) = name else {
-        interpreter.run_script(&list(), &Source::Generated).await?;
+        interpreter
+            .run_script(&list(), &ScriptSource::Generated)
+            .await?;
         return Ok(());
     };
     let names = || REPORTS.map(|report| report.name).join(", ");
@@ -103,7 +105,9 @@ pub async fn run(
         }
     }
     script += report.sql;
-    interpreter.run_script(&script, &Source::Generated).await?;
+    interpreter
+        .run_script(&script, &ScriptSource::Generated)
+        .await?;
     Ok(())
 }
 

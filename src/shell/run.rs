@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use super::failure::{Failure, internal_error};
 use super::format::Format;
 use super::interrupt::Interrupts;
-use super::progress::{JobProgress, Progress};
+use super::progress::{JobProgress, ProgressLine};
 use crate::jobs::is_progress;
 
 /// How often the shell looks at the clock while it waits.
@@ -163,7 +163,7 @@ struct Printer<'a> {
     output: Output,
     out: BufWriter<&'a mut dyn Write>,
     writer: Option<Box<dyn super::format::ResultWriter>>,
-    progress: Progress,
+    progress: ProgressLine,
     rows: usize,
     /// The result is the progress of long work and is shown as a bar.
     job: Option<JobProgress>,
@@ -189,7 +189,7 @@ impl<'a> Printer<'a> {
             output,
             out: BufWriter::new(out),
             writer: None,
-            progress: Progress::new(bar_is_seen),
+            progress: ProgressLine::new(bar_is_seen),
             rows: 0,
             job: None,
             job_rows: match output.format {

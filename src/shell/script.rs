@@ -1,6 +1,6 @@
 //! A script as statements and shell commands, each with the line it begins on.
 
-use super::lex::{Kind, lex, line_of};
+use super::lex::{PieceKind, lex, line_of};
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Located {
 
 /// A text cut into steps, and what is left without a semicolon.
 #[derive(Debug, Default)]
-pub struct Split {
+pub struct Steps {
     /// The finished steps, in order.
     pub steps: Vec<Located>,
     /// The last statement, when no semicolon ends it.
@@ -44,8 +44,8 @@ pub struct Split {
 
 /// Cuts a text at the semicolons that are outside strings, quoted names and comments. A backslash where a
 /// statement could begin makes the rest of its line a command.
-pub fn split(text: &str) -> Split {
-    let mut split = Split::default();
+pub fn split(text: &str) -> Steps {
+    let mut split = Steps::default();
     let mut base = 0;
     while let Some(next) = split_until_command(text, base, &mut split) {
         base = next;
@@ -55,14 +55,14 @@ pub fn split(text: &str) -> Split {
 
 /// Splits from `base` to the end, or to the end of the first command's line, which it returns: what follows a
 /// command has to be tokenized afresh because a command may hold an odd quote.
-fn split_until_command(text: &str, base: usize, split: &mut Split) -> Option<usize> {
+fn split_until_command(text: &str, base: usize, split: &mut Steps) -> Option<usize> {
     let (lexemes, error) = lex(&text[base..]);
     let mut first: Option<usize> = None;
     for lexeme in lexemes {
         let start = base + lexeme.start;
         match (lexeme.kind, first) {
-            (Kind::Space | Kind::Comment | Kind::Semicolon, None) => {}
-            (Kind::Backslash, None) => {
+            (PieceKind::Space | PieceKind::Comment | PieceKind::Semicolon, None) => {}
+            (PieceKind::Backslash, None) => {
                 let stop = text[start..]
                     .find('\n')
                     .map_or(text.len(), |length| start + length);
@@ -72,7 +72,7 @@ fn split_until_command(text: &str, base: usize, split: &mut Split) -> Option<usi
                     .push(locate(text, start, Step::Command(command)));
                 return Some(stop);
             }
-            (Kind::Semicolon, Some(begin)) => {
+            (PieceKind::Semicolon, Some(begin)) => {
                 let statement = text[begin..start].trim_end().to_string();
                 split
                     .steps

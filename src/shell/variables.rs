@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::lex::{Kind, lex, line_of};
+use super::lex::{PieceKind, lex, line_of};
 
 /// Names and their values, as written.
 #[derive(Debug, Clone, Default)]
@@ -48,14 +48,14 @@ impl Variables {
             let (colon, name) = (lexemes[index], lexemes[index + 1]);
             index += 1;
             let touches = index >= 2 && ends_value(&lexemes[index - 2], statement);
-            if colon.kind != Kind::Colon || touches {
+            if colon.kind != PieceKind::Colon || touches {
                 continue;
             }
             let source = &statement[name.start..name.end];
             let (bare, quote) = match name.kind {
-                Kind::Word | Kind::Keyword => (source, None),
-                Kind::Text => (source.trim_matches('\''), Some('\'')),
-                Kind::Quoted => (source.trim_matches('"'), Some('"')),
+                PieceKind::Word | PieceKind::Keyword => (source, None),
+                PieceKind::Text => (source.trim_matches('\''), Some('\'')),
+                PieceKind::Quoted => (source.trim_matches('"'), Some('"')),
                 _ => continue,
             };
             if !is_name(bare) {
@@ -109,8 +109,13 @@ pub fn is_name(text: &str) -> bool {
 
 fn ends_value(lexeme: &super::lex::Lexeme, statement: &str) -> bool {
     match lexeme.kind {
-        Kind::Word | Kind::Keyword | Kind::Quoted | Kind::Text | Kind::Number | Kind::Colon => true,
-        Kind::Other => matches!(&statement[lexeme.start..lexeme.end], ")" | "]"),
+        PieceKind::Word
+        | PieceKind::Keyword
+        | PieceKind::Quoted
+        | PieceKind::Text
+        | PieceKind::Number
+        | PieceKind::Colon => true,
+        PieceKind::Other => matches!(&statement[lexeme.start..lexeme.end], ")" | "]"),
         _ => false,
     }
 }

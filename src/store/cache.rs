@@ -33,10 +33,10 @@ use polysema_udfs::arrow::layers::{LayerDirectory, LayerEntry};
 use crate::policy::{self, Access};
 
 use super::file::TableFile;
-use super::io_error;
 use super::provider::RunTable;
 use super::run::{LayerRow, Run};
 use crate::files::disk::{self, Held, hold};
+use crate::files::file_error;
 use crate::files::whole::NewFile;
 
 /// Where a cached file's schema says what the file holds.
@@ -310,8 +310,8 @@ impl CacheWriter {
     /// Nothing if another one is being written.
     fn start(place: &CachedRelation, schema: &Schema) -> Result<Option<Self>> {
         let lock = place.run.folder().join(LOCK);
-        disk::open_lock(&lock).map_err(|e| io_error("open", &lock, e))?;
-        let Some(held) = hold(&lock, true).map_err(|e| io_error("lock", &lock, e))? else {
+        disk::open_lock(&lock).map_err(|e| file_error("open", &lock, e))?;
+        let Some(held) = hold(&lock, true).map_err(|e| file_error("lock", &lock, e))? else {
             return Ok(None);
         };
         let path = place.path();
@@ -336,7 +336,7 @@ impl CacheWriter {
     fn finish(mut self) -> Result<usize> {
         self.writer.finish()?;
         let file = (self.writer.into_inner()?.into_inner())
-            .map_err(|e| io_error("write", &self.path, e.into_error()))?;
+            .map_err(|e| file_error("write", &self.path, e.into_error()))?;
         Ok(file.commit()? as usize)
     }
 }

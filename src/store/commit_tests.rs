@@ -68,7 +68,7 @@ fn add_sae(store: &Store, name: &str, weights: &str) -> Result<()> {
 
 fn weights(store: &Store, name: &str) -> Result<String> {
     let path = store.sae(name)?.weights()?.to_path_buf();
-    let text = disk::read(&path).map_err(|e| io_error("read", &path, e))?;
+    let text = disk::read(&path).map_err(|e| file_error("read", &path, e))?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 

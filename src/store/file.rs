@@ -16,10 +16,9 @@ use datafusion::common::{exec_datafusion_err, exec_err};
 use datafusion::error::{DataFusionError, Result};
 use memmap2::Mmap;
 
-use super::io_error;
 use super::manifest::FileEntry;
 use super::table::Table;
-use crate::files::disk;
+use crate::files::{disk, file_error};
 
 /// Footer length and magic at a file's end.
 const TRAILER: usize = 10;
@@ -39,10 +38,10 @@ pub(super) struct TableFile {
 
 impl TableFile {
     pub fn open(path: &Path, table: Table, entry: &FileEntry) -> Result<Self> {
-        let file = disk::open(path).map_err(|e| io_error("open", path, e))?;
+        let file = disk::open(path).map_err(|e| file_error("open", path, e))?;
         let size = file
             .metadata()
-            .map_err(|e| io_error("read", path, e))?
+            .map_err(|e| file_error("read", path, e))?
             .len();
         if size != entry.size_bytes {
             return exec_err!(
@@ -78,7 +77,7 @@ impl TableFile {
 
     /// Opens a file that no manifest describes; its schema carries what it needs.
     pub fn open_alone(path: &Path) -> Result<Self> {
-        let file = disk::open(path).map_err(|e| io_error("open", path, e))?;
+        let file = disk::open(path).map_err(|e| file_error("open", path, e))?;
         let bytes = map(path, &file)?;
         let (schema, version, blocks) = guarded(path, || footer(&bytes))?;
         let rows = guarded(path, || {
@@ -151,7 +150,7 @@ impl TableFile {
 fn map(path: &Path, file: &File) -> Result<Buffer> {
     // SAFETY: files of a committed generation are never written again, only unlinked or replaced by another file, and
     // an unlinked file stays as it is while mapped. Who cuts it by other means ends this process with SIGBUS.
-    let map = unsafe { Mmap::map(file) }.map_err(|e| io_error("map", path, e))?;
+    let map = unsafe { Mmap::map(file) }.map_err(|e| file_error("map", path, e))?;
     let start = NonNull::new(map.as_ptr().cast_mut())
         .ok_or_else(|| exec_datafusion_err!("map {}: no address", path.display()))?;
     let (len, map) = (map.len(), Arc::new(map));

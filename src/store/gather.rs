@@ -134,12 +134,12 @@ pub(super) struct VectorColumn {
     file: Arc<TableFile>,
     index: RowIndex,
     d_in: usize,
-    batches: Vec<OnceLock<VectorBatch>>,
+    batches: Vec<OnceLock<DecodedBatch>>,
 }
 
 /// A decoded record batch.
 #[derive(Debug)]
-struct VectorBatch {
+struct DecodedBatch {
     floats: ScalarBuffer<f32>,
     /// Where they begin in the file, counted in floats from the file's start; none where decoding copied them.
     place: Option<usize>,
@@ -164,7 +164,7 @@ impl VectorColumn {
         self.d_in
     }
 
-    fn batch(&self, batch: usize) -> Result<&VectorBatch> {
+    fn batch(&self, batch: usize) -> Result<&DecodedBatch> {
         if let Some(vectors) = self.batches[batch].get() {
             return Ok(vectors);
         }
@@ -176,7 +176,7 @@ impl VectorColumn {
         let bytes = (floats.as_ptr() as usize).wrapping_sub(file.as_ptr() as usize);
         let end = bytes.checked_add(size_of_val::<[f32]>(floats));
         let inside = end.is_some_and(|end| end <= file.len());
-        let vectors = VectorBatch {
+        let vectors = DecodedBatch {
             floats: floats.clone(),
             place: (inside && bytes.is_multiple_of(size_of::<f32>()))
                 .then_some(bytes / size_of::<f32>()),

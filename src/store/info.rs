@@ -25,11 +25,11 @@ pub(super) const INFO_TABLES: [&str; 3] = ["models", "runs", "saes"];
 #[derive(Debug)]
 pub struct InfoTable {
     runs: Arc<Snapshot>,
-    kind: Kind,
+    kind: Listing,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Kind {
+enum Listing {
     Models,
     Runs,
     Saes,
@@ -39,9 +39,9 @@ impl InfoTable {
     /// The table of this name, if there is one.
     pub fn new(runs: &Arc<Snapshot>, name: &str) -> Option<Self> {
         let kind = match name {
-            "models" => Kind::Models,
-            "runs" => Kind::Runs,
-            "saes" => Kind::Saes,
+            "models" => Listing::Models,
+            "runs" => Listing::Runs,
+            "saes" => Listing::Saes,
             _ => return None,
         };
         Some(Self {
@@ -52,8 +52,8 @@ impl InfoTable {
 
     fn batch(&self) -> Result<RecordBatch> {
         let runs = match self.kind {
-            Kind::Saes => return self.saes(),
-            Kind::Models | Kind::Runs => self.runs.names()?,
+            Listing::Saes => return self.saes(),
+            Listing::Models | Listing::Runs => self.runs.names()?,
         };
         let runs: Vec<_> = runs
             .into_iter()
@@ -63,7 +63,7 @@ impl InfoTable {
             })
             .collect();
         let columns = match self.kind {
-            Kind::Models => models(&runs),
+            Listing::Models => models(&runs),
             _ => run_columns(&runs),
         };
         Ok(RecordBatch::try_new(self.schema(), columns)?)
@@ -192,7 +192,7 @@ impl TableProvider for InfoTable {
         let float = DataType::Float64;
         let time = DataType::Timestamp(TimeUnit::Second, Some("UTC".into()));
         let columns = match self.kind {
-            Kind::Models => vec![
+            Listing::Models => vec![
                 ("model_hash", text.clone()),
                 ("model", text.clone()),
                 ("architecture", text),
@@ -200,7 +200,7 @@ impl TableProvider for InfoTable {
                 ("neurons", int.clone()),
                 ("runs", int),
             ],
-            Kind::Runs => vec![
+            Listing::Runs => vec![
                 ("run", text.clone()),
                 ("model", text.clone()),
                 ("model_hash", text.clone()),
@@ -221,7 +221,7 @@ impl TableProvider for InfoTable {
                 ("datafusion_version", text.clone()),
                 ("problem", text),
             ],
-            Kind::Saes => vec![
+            Listing::Saes => vec![
                 ("run", text.clone()),
                 ("layer", DataType::Int32),
                 ("name", text.clone()),

@@ -10,9 +10,7 @@ use std::time::{Duration, Instant};
 use datafusion::common::exec_err;
 use datafusion::error::Result;
 
-use super::io_error;
-use super::manifest::now;
-use crate::files::disk;
+use crate::files::{clock, disk, file_error};
 
 /// Longest wait for another commit, which takes well below a second. Chosen, not tuned.
 const WAIT: Duration = Duration::from_secs(60);
@@ -44,13 +42,13 @@ enum Tried {
 
 fn try_lock(store: &Path, name: &str, doing: &str) -> Result<Tried> {
     let folder = store.join("locks");
-    disk::create_folders(&folder).map_err(|e| io_error("create", &folder, e))?;
+    disk::create_folders(&folder).map_err(|e| file_error("create", &folder, e))?;
     disk::require_folder(&folder)?;
     let path = folder.join(name);
-    let mut file = disk::open_lock(&path).map_err(|e| io_error("open", &path, e))?;
+    let mut file = disk::open_lock(&path).map_err(|e| file_error("open", &path, e))?;
     match file.try_lock() {
         Ok(()) => {
-            let text = format!("{} {} {doing}", std::process::id(), now());
+            let text = format!("{} {} {doing}", std::process::id(), clock::seconds());
             // Only for the message of others; they do without it.
             let _ = file
                 .set_len(0)
@@ -64,7 +62,7 @@ fn try_lock(store: &Path, name: &str, doing: &str) -> Result<Tried> {
                 .and_then(|()| (&file).take(1 << 12).read_to_string(&mut text));
             Ok(Tried::Held(holder(&text)))
         }
-        Err(TryLockError::Error(e)) => Err(io_error("lock", &path, e)),
+        Err(TryLockError::Error(e)) => Err(file_error("lock", &path, e)),
     }
 }
 
@@ -78,7 +76,7 @@ fn holder(text: &str) -> String {
     );
     match parts {
         (Some(process), Some(since), Some(doing)) => {
-            let seconds = (now() - since).max(0);
+            let seconds = (clock::seconds() - since).max(0);
             format!("process {process}, {doing} for {seconds} s")
         }
         _ => "another process".to_string(),

@@ -1,72 +1,18 @@
 //! A run's manifest: what was done to make it, and which files hold it.
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use datafusion::common::{exec_datafusion_err, exec_err};
 use datafusion::error::Result;
 use serde::{Deserialize, Serialize};
 
-use super::saes::SaeEntry;
+use super::sae_manifest::SaeEntry;
+use super::source::{FORMAT, Source, Versions};
 use super::table::Table;
 use crate::files::generations::GenerationName;
 
-/// Version of the files' layout; a store of another version is refused.
-pub const FORMAT: u32 = 3;
-
 /// Name of a run's manifest.
 pub(super) const MANIFEST: &str = "manifest.json";
-
-/// A file or folder the run was made from.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Source {
-    /// Where it was.
-    pub path: String,
-    /// Hash of its content.
-    pub hash: String,
-}
-
-impl Source {
-    /// Where something is, from whatever folder it is looked for later.
-    ///
-    /// Errors: the path is no text.
-    pub fn of(path: &Path, hash: &str) -> Result<Self> {
-        let absolute = std::path::absolute(path)
-            .map_err(|e| exec_datafusion_err!("find {}: {e}", path.display()))?;
-        match absolute.to_str() {
-            Some(path) => Ok(Self {
-                path: path.to_string(),
-                hash: hash.to_string(),
-            }),
-            None => exec_err!(
-                "a path of UTF-8 text is required, got {}",
-                absolute.display()
-            ),
-        }
-    }
-}
-
-/// What wrote the run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Versions {
-    /// Of this crate.
-    pub polysema: String,
-    /// Of the query engine.
-    pub datafusion: String,
-    /// Of the files' layout.
-    pub store: u32,
-}
-
-impl Default for Versions {
-    /// The versions of this build.
-    fn default() -> Self {
-        Self {
-            polysema: env!("CARGO_PKG_VERSION").to_string(),
-            datafusion: datafusion::DATAFUSION_VERSION.to_string(),
-            store: FORMAT,
-        }
-    }
-}
 
 /// Rows of the run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,19 +54,6 @@ pub struct RunManifest {
     pub seconds: f64,
     /// Seconds since 1970, UTC.
     pub created_at: i64,
-}
-
-impl RunManifest {
-    /// The present for [`RunManifest::created_at`].
-    pub fn now() -> i64 {
-        now()
-    }
-}
-
-/// Seconds since 1970, UTC.
-pub(super) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs() as i64)
 }
 
 /// A record batch of a file: what a reader must know to leave it out.

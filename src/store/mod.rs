@@ -10,10 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use serde::{Deserialize, Serialize};
-
-use crate::files::loaded::Loaded;
 
 mod cache;
 pub mod catalog;
@@ -24,40 +22,44 @@ mod key_order;
 mod lock;
 mod manifest;
 mod models;
+mod names;
 mod partitions;
 mod provider;
 mod pushdown;
 mod run;
+mod sae_manifest;
 mod saes;
 mod scan;
 mod scan_columns;
 pub mod schema;
 mod selection;
 mod snapshot;
+mod source;
 mod table;
 mod writer;
 
-use crate::files::disk;
 use crate::files::generations::Generations;
+use crate::files::loaded::Loaded;
 use crate::files::whole::write_file;
+use crate::files::{disk, file_error};
 use lock::Name;
 use manifest::{MANIFEST, Manifest};
+use names::check_name;
 
 pub use cache::{RunCache, RunLayers};
 pub use catalog::{PUBLIC, Selected, StoreCatalog, Views};
 pub use lock::Waiting;
-pub use manifest::{Counts, FORMAT, RunManifest, Source, Versions};
+pub use manifest::{Counts, RunManifest};
 pub use models::{ModelPath, ModelWriter};
 pub use provider::RunTable;
 pub use run::{LayerRow, LayerWeights, Run};
-pub use saes::{SaeManifest, SaeWriter, StoredSae};
+pub use sae_manifest::SaeManifest;
+pub use saes::{SaeWriter, StoredSae};
 pub use scan::RunScan;
 pub use snapshot::Snapshot;
+pub use source::{FORMAT, Source, Versions};
 pub use table::Table;
 pub use writer::{RunWriter, TableWriter};
-
-/// Names a run cannot have: the catalog's other schemas.
-const RESERVED: [&str; 3] = ["public", "info", "information_schema"];
 
 #[derive(Serialize, Deserialize)]
 struct StoreFile {
@@ -132,7 +134,7 @@ impl Store {
                 }
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(io_error("read", &path, e)),
+            Err(e) => return Err(file_error("read", &path, e)),
         }
         Ok(Self {
             root: root.to_path_buf(),
@@ -329,7 +331,7 @@ impl Store {
 
     /// Makes the store's folder, of this version. Only what writes needs it.
     fn prepare(&self) -> Result<()> {
-        disk::create_folders(&self.root).map_err(|e| io_error("create", &self.root, e))?;
+        disk::create_folders(&self.root).map_err(|e| file_error("create", &self.root, e))?;
         let _lock = lock::store(&self.root)?;
         // Another process may have made the store since this one looked at it.
         Self::open(&self.root)?;
@@ -386,31 +388,6 @@ impl Store {
             self.root.display()
         )
     }
-}
-
-/// A run is a schema's name in SQL, and everything a folder's name on disk.
-fn check_name(kind: &str, name: &str) -> Result<()> {
-    let word = !name.is_empty()
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if !word {
-        return plan_err!(
-            "a {kind} name of letters, digits, '_' and '-' is required, got '{name}'"
-        );
-    }
-    if kind != "model" && RESERVED.iter().any(|r| r.eq_ignore_ascii_case(name)) {
-        return plan_err!(
-            "a {kind} name other than {} is required, got '{name}'",
-            RESERVED.join(", ")
-        );
-    }
-    Ok(())
-}
-
-/// Every failed system call is reported with what was tried on which path.
-fn io_error(action: &str, path: &Path, error: io::Error) -> DataFusionError {
-    exec_datafusion_err!("{action} {}: {error}", path.display())
 }
 
 #[cfg(test)]

@@ -8,11 +8,12 @@ use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
 use datafusion::error::Result;
 use serde::{Deserialize, Serialize};
 
+use super::Store;
 use super::lock::{self, Name, WriteLock};
-use super::manifest::{FORMAT, Source};
-use super::{Store, check_name, io_error};
-use crate::files::disk;
-use crate::files::generations::{GenerationName, Generations, NewGeneration, Snapshot};
+use super::names::check_name;
+use super::source::{FORMAT, Source};
+use crate::files::generations::{GenerationName, Generations, HeldGeneration, NewGeneration};
+use crate::files::{disk, file_error};
 
 /// Folder of the stored models.
 const MODELS: &str = "models";
@@ -29,7 +30,7 @@ pub struct ModelPath {
     path: PathBuf,
     /// Its name, if it is one of the store.
     name: Option<String>,
-    _generation: Option<Snapshot>,
+    _generation: Option<HeldGeneration>,
 }
 
 impl Deref for ModelPath {
@@ -139,7 +140,7 @@ impl Store {
             );
         };
         for path in disk::entries(generation.path())? {
-            disk::open(&path).map_err(|e| io_error("open", &path, e))?;
+            disk::open(&path).map_err(|e| file_error("open", &path, e))?;
         }
         Ok(ModelPath {
             path: generation.path().to_path_buf(),
@@ -211,7 +212,7 @@ impl ModelWriter {
     pub fn write(&self, name: &str, content: &[u8]) -> Result<()> {
         let path = self.folder().join(name);
         let written = disk::create_new(&path).and_then(|mut file| file.write_all(content));
-        written.map_err(|e| io_error("write", &path, e))
+        written.map_err(|e| file_error("write", &path, e))
     }
 
     /// Makes it the model of its name.

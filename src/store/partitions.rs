@@ -9,7 +9,7 @@ use super::selection::{IntSet, Selection};
 use super::table::Table;
 
 /// A (layer, neuron).
-pub(super) type Key = (i32, i32);
+pub(super) type NeuronKey = (i32, i32);
 
 /// A record batch, or the neurons of it that a partition reads.
 #[derive(Debug, Clone)]
@@ -85,7 +85,7 @@ fn share(batch: &BatchEntry, first: i32, last: i32) -> f64 {
 ///
 /// Balanced by rows of `examples`. Points beyond the last neuron fill up to the target, as the optimizer would
 /// otherwise hash-partition a scan of fewer partitions than it wants.
-pub(super) fn split_points(run: &Run, selection: &Selection, target: usize) -> Vec<Key> {
+pub(super) fn split_points(run: &Run, selection: &Selection, target: usize) -> Vec<NeuronKey> {
     let segments = [Table::Examples, Table::Neurons]
         .map(|table| segments(run, table, selection))
         .into_iter()
@@ -99,7 +99,7 @@ pub(super) fn split_points(run: &Run, selection: &Selection, target: usize) -> V
         return vec![];
     }
     let total: f64 = segments.iter().map(|s| s.rows).sum();
-    let mut points: Vec<Key> = vec![];
+    let mut points: Vec<NeuronKey> = vec![];
     let mut before = 0.0;
     let mut at = 0;
     for k in 1..target {
@@ -128,7 +128,7 @@ pub(super) fn split_points(run: &Run, selection: &Selection, target: usize) -> V
 }
 
 /// Neurons of a layer from one split point up to, not including, the next.
-fn between(layer: i32, from: Option<Key>, to: Option<Key>) -> IntSet {
+fn between(layer: i32, from: Option<NeuronKey>, to: Option<NeuronKey>) -> IntSet {
     let first = match from {
         Some((l, _)) if layer < l => return IntSet::range(1, 0),
         Some((l, neuron)) if layer == l => i64::from(neuron),
@@ -147,7 +147,7 @@ pub(super) fn by_neuron<'a>(
     run: &'a Run,
     table: Table,
     selection: &Selection,
-    points: &[Key],
+    points: &[NeuronKey],
 ) -> (Vec<&'a FileEntry>, Vec<Vec<Piece>>) {
     let files: Vec<_> = selected(run, table, selection).collect();
     let mut partitions = Vec::with_capacity(points.len() + 1);

@@ -12,9 +12,9 @@ use datafusion::error::Result;
 use super::file::TableFile;
 use super::gather::{TokenColumn, VectorColumn};
 use super::manifest::{FileEntry, Manifest, RunManifest};
-use super::saes::SaeEntry;
+use super::sae_manifest::SaeEntry;
 use super::table::Table;
-use crate::files::generations::Snapshot;
+use crate::files::generations::HeldGeneration;
 
 /// A row of the table `layers`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,14 +48,14 @@ pub struct LayerWeights {
 #[derive(Debug)]
 pub struct Run {
     name: String,
-    generation: Snapshot,
+    generation: HeldGeneration,
     manifest: Manifest,
     mapped: Mutex<HashMap<String, Arc<TableFile>>>,
     tokens: Mutex<Option<Arc<TokenColumn>>>,
 }
 
 impl Run {
-    pub(super) fn new(name: &str, manifest: Manifest, generation: Snapshot) -> Self {
+    pub(super) fn new(name: &str, manifest: Manifest, generation: HeldGeneration) -> Self {
         Self {
             name: name.to_string(),
             generation,

@@ -39,10 +39,10 @@ use polysema_udfs::arrow::vectors::shared_vector_type;
 
 use super::file::TableFile;
 use super::gather::{TokenColumn, VectorColumn};
-use super::partitions::{self, Key, Piece};
+use super::partitions::{self, NeuronKey, Piece};
 use super::pushdown;
 use super::run::Run;
-use super::scan_columns::{Output, outputs};
+use super::scan_columns::{OutputColumn, outputs};
 use super::selection::Selection;
 use super::table::Table;
 
@@ -75,10 +75,10 @@ struct Read {
     tokens: Option<Arc<TokenColumn>>,
     /// Stored columns to decode.
     stored: Vec<usize>,
-    columns: Vec<Output>,
+    columns: Vec<OutputColumn>,
     partitions: Vec<Vec<Piece>>,
     /// Where partitions begin, but for the first; none for tables without neurons.
-    points: Option<Vec<Key>>,
+    points: Option<Vec<NeuronKey>>,
     /// Record batches of the table that no partition reads.
     pruned: usize,
 }
@@ -117,11 +117,11 @@ impl RunScan {
         let schema = Arc::new(schema.project(&projection)?);
         let (stored, columns) = outputs(table, &schema, files.first())?;
         let has = |output| columns.contains(&output);
-        let tokens = match has(Output::Token) || has(Output::WindowTokens) {
+        let tokens = match has(OutputColumn::Token) || has(OutputColumn::WindowTokens) {
             true if !files.is_empty() => Some(run.tokens()?),
             _ => None,
         };
-        let vectors = match has(Output::PreMlp) || has(Output::WeightedPreMlp) {
+        let vectors = match has(OutputColumn::PreMlp) || has(OutputColumn::WeightedPreMlp) {
             true => entries
                 .iter()
                 .filter_map(|entry| entry.layer)
@@ -158,11 +158,11 @@ impl RunScan {
     /// For operators that read list views: most of the engine's functions do not.
     pub fn with_shared_vectors(&self) -> Result<Option<Self>> {
         let position = |output| self.read.columns.iter().position(|c| *c == output);
-        let Some(column) = position(Output::PreMlp) else {
+        let Some(column) = position(OutputColumn::PreMlp) else {
             return Ok(None);
         };
         let mut read = self.read.as_ref().clone();
-        read.columns[column] = Output::SharedPreMlp;
+        read.columns[column] = OutputColumn::SharedPreMlp;
         let mut fields = read.schema.fields().to_vec();
         let field = fields[column].as_ref().clone();
         fields[column] = Arc::new(field.with_data_type(shared_vector_type()));
@@ -264,7 +264,7 @@ impl DisplayAs for RunScan {
         let fields = read.schema.fields().iter().zip(&read.columns);
         let names: Vec<_> = fields
             .map(|(field, column)| match column {
-                Output::SharedPreMlp => format!("{} in place", field.name()),
+                OutputColumn::SharedPreMlp => format!("{} in place", field.name()),
                 _ => field.name().clone(),
             })
             .collect();
@@ -523,7 +523,7 @@ impl Read {
 
     /// Most rows of an output batch: gathered vectors are copies.
     fn most_rows(&self, file: usize) -> usize {
-        let copied = [Output::PreMlp, Output::WeightedPreMlp];
+        let copied = [OutputColumn::PreMlp, OutputColumn::WeightedPreMlp];
         if !copied.iter().any(|output| self.columns.contains(output)) {
             return usize::MAX;
         }
@@ -547,23 +547,23 @@ impl Read {
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.columns.len());
         for column in &self.columns {
             columns.push(match (column, &self.tokens) {
-                (Output::Stored(i), _) => Arc::clone(rows.column(*i)),
-                (Output::Token, Some(tokens)) => tokens.tokens(token_row()?)?,
-                (Output::WindowTokens, Some(tokens)) => tokens.windows(
+                (OutputColumn::Stored(i), _) => Arc::clone(rows.column(*i)),
+                (OutputColumn::Token, Some(tokens)) => tokens.tokens(token_row()?)?,
+                (OutputColumn::WindowTokens, Some(tokens)) => tokens.windows(
                     token_row()?,
                     int("pos")?,
                     int("window_start")?,
                     self.column(rows, "window_activations")?.as_list(),
                 )?,
-                (Output::PreMlp, _) => {
+                (OutputColumn::PreMlp, _) => {
                     let vector = self.column(rows, "vector")?.as_primitive::<UInt32Type>();
                     self.vectors[file].gather(vector)?
                 }
-                (Output::SharedPreMlp, _) => {
+                (OutputColumn::SharedPreMlp, _) => {
                     let vector = self.column(rows, "vector")?.as_primitive::<UInt32Type>();
                     self.vectors[file].share(vector)?
                 }
-                (Output::WeightedPreMlp, _) => self.vectors[file].weighted(
+                (OutputColumn::WeightedPreMlp, _) => self.vectors[file].weighted(
                     self.column(rows, "window_vectors")?.as_list(),
                     self.column(rows, "window_activations")?.as_list(),
                 )?,

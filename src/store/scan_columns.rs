@@ -10,7 +10,7 @@ use super::table::Table;
 
 /// Where an output column comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Output {
+pub(super) enum OutputColumn {
     /// A decoded column, by its position among them.
     Stored(usize),
     Token,
@@ -27,7 +27,7 @@ pub(super) fn outputs(
     table: Table,
     schema: &SchemaRef,
     file: Option<&Arc<TableFile>>,
-) -> Result<(Vec<usize>, Vec<Output>)> {
+) -> Result<(Vec<usize>, Vec<OutputColumn>)> {
     let Some(file) = file else {
         return Ok((vec![], vec![]));
     };
@@ -42,18 +42,20 @@ pub(super) fn outputs(
     let mut columns = vec![];
     for field in schema.fields() {
         let output = match (table, field.name().as_str()) {
-            (Table::Examples, "token") => Output::Token,
-            (Table::Examples, "window_tokens") => Output::WindowTokens,
-            (Table::Examples, "pre_mlp") => Output::PreMlp,
-            (Table::Examples, "weighted_pre_mlp") => Output::WeightedPreMlp,
-            (_, name) => Output::Stored(column(name)),
+            (Table::Examples, "token") => OutputColumn::Token,
+            (Table::Examples, "window_tokens") => OutputColumn::WindowTokens,
+            (Table::Examples, "pre_mlp") => OutputColumn::PreMlp,
+            (Table::Examples, "weighted_pre_mlp") => OutputColumn::WeightedPreMlp,
+            (_, name) => OutputColumn::Stored(column(name)),
         };
         let needs: &[&str] = match output {
-            Output::Stored(_) => &[],
-            Output::Token => &["token_row"],
-            Output::WindowTokens => &["token_row", "pos", "window_start", "window_activations"],
-            Output::PreMlp | Output::SharedPreMlp => &["vector"],
-            Output::WeightedPreMlp => &["window_vectors", "window_activations"],
+            OutputColumn::Stored(_) => &[],
+            OutputColumn::Token => &["token_row"],
+            OutputColumn::WindowTokens => {
+                &["token_row", "pos", "window_start", "window_activations"]
+            }
+            OutputColumn::PreMlp | OutputColumn::SharedPreMlp => &["vector"],
+            OutputColumn::WeightedPreMlp => &["window_vectors", "window_activations"],
         };
         for name in needs {
             column(name);

@@ -15,12 +15,15 @@ use datafusion::error::{DataFusionError, Result};
 
 use super::key_order::KeyOrder;
 use super::lock::{self, WriteLock};
-use super::manifest::{BatchEntry, Counts, FORMAT, FileEntry, Manifest, RunManifest};
+use super::manifest::{BatchEntry, Counts, FileEntry, Manifest, RunManifest};
+use super::names::check_name;
 use super::run::Run;
-use super::saes::{SaeEntry, SaeManifest};
+use super::sae_manifest::{SaeEntry, SaeManifest};
+use super::source::FORMAT;
 use super::table::Table;
-use super::{OpenedRuns, Store, check_name, io_error};
+use super::{OpenedRuns, Store};
 use crate::files::disk::{self, DiskFile};
+use crate::files::file_error;
 use crate::files::generations::NewGeneration;
 
 /// A run being written; invisible until [`RunWriter::commit`], gone when dropped without it.
@@ -51,7 +54,7 @@ impl RunWriter {
     pub(super) fn start(store: &Store, name: &str, lock: WriteLock) -> Result<Self> {
         let generation = store.generations(name).begin()?;
         let scratch = generation.path().join("scratch");
-        disk::create_folder(&scratch).map_err(|e| io_error("create", &scratch, e))?;
+        disk::create_folder(&scratch).map_err(|e| file_error("create", &scratch, e))?;
         Ok(Self {
             name: name.to_string(),
             root: store.root().to_path_buf(),
@@ -100,8 +103,8 @@ impl RunWriter {
     fn link(&self, run: &Run, name: &str) -> Result<()> {
         let (from, to) = (run.folder().join(name), self.generation.path().join(name));
         // What is no file has no place in a store.
-        disk::open(&from).map_err(|e| io_error("open", &from, e))?;
-        disk::link(&from, &to).map_err(|e| io_error("copy", &from, e))
+        disk::open(&from).map_err(|e| file_error("open", &from, e))?;
+        disk::link(&from, &to).map_err(|e| file_error("copy", &from, e))
     }
 
     /// Adds an autoencoder, or replaces the one of its name: `write` writes its weights as a file.
@@ -115,7 +118,7 @@ impl RunWriter {
         let path = generation.join(SaeEntry::file_name(&facts.name));
         if path.exists() {
             // It may be another name of the last generation's file.
-            disk::remove_file(&path).map_err(|e| io_error("remove", &path, e))?;
+            disk::remove_file(&path).map_err(|e| file_error("remove", &path, e))?;
         }
         self.saes.retain(|sae| sae.facts.name != facts.name);
         write(&path)?;
@@ -201,7 +204,7 @@ impl RunWriter {
                 facts.run
             );
         }
-        disk::remove_all(&self.scratch).map_err(|e| io_error("remove", &self.scratch, e))?;
+        disk::remove_all(&self.scratch).map_err(|e| file_error("remove", &self.scratch, e))?;
         let path = self.generation.of().pointer();
         let manifest = Manifest {
             format: FORMAT,
@@ -238,7 +241,7 @@ pub struct TableWriter {
 impl TableWriter {
     fn create(path: &Path, table: Table, layer: Option<i32>, schema: &Schema) -> Result<Self> {
         let schema = Arc::new(unpacked(schema)?);
-        let file = disk::create_new(path).map_err(|e| io_error("create", path, e))?;
+        let file = disk::create_new(path).map_err(|e| file_error("create", path, e))?;
         Self::within(path, file, table, layer, schema)
     }
 
@@ -284,8 +287,8 @@ impl TableWriter {
         let buffer = self.writer.into_inner().map_err(|e| write_error(path, e))?;
         let file = buffer
             .into_inner()
-            .map_err(|e| io_error("write", path, e.into_error()))?;
-        let size_bytes = file.sync().map_err(|e| io_error("write", path, e))?;
+            .map_err(|e| file_error("write", path, e.into_error()))?;
+        let size_bytes = file.sync().map_err(|e| file_error("write", path, e))?;
         if let Some(files) = self.files {
             locked(&files).finished.push(FileEntry {
                 table: self.table.name().to_string(),
@@ -366,7 +369,7 @@ fn unpacked(schema: &Schema) -> Result<Schema> {
 
 fn write_error(path: &Path, error: ArrowError) -> DataFusionError {
     match error {
-        ArrowError::IoError(_, e) => io_error("write", path, e),
+        ArrowError::IoError(_, e) => file_error("write", path, e),
         e => exec_datafusion_err!("write {}: {e}", path.display()),
     }
 }

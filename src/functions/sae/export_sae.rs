@@ -14,9 +14,9 @@ use crate::functions::arguments::{course, job_options, job_parameters, required}
 use crate::jobs::{Job, JobContext};
 use crate::options::{Key, Spec, Usual, Word};
 use crate::policy::Access;
-use crate::saes::{Format, SaeLibrary, export_sae};
+use crate::saes::{ExportFormat, SaeLibrary, export_sae};
 
-const FORMAT: Key<Format> = Key::word(
+const FORMAT: Key<ExportFormat> = Key::word(
     "format",
     Usual::Text("saelens"),
     "dictionary_learning's own loader wants ae.pt, which its documentation's command makes of the ae.safetensors written \

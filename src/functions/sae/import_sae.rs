@@ -16,7 +16,7 @@ use polysema_udfs::scan_by_plan;
 
 use crate::functions::arguments::{course, job_options, job_parameters, required};
 use crate::functions::progress::{PROGRESS_COLUMNS, progress_row, progress_schema};
-use crate::functions::sources::{LAYER_OR_ROWS, Place, Resolved, Written};
+use crate::functions::sources::{GivenSource, LAYER_OR_ROWS, Resolved, VectorPlace};
 use crate::jobs::{Course, Job, JobContext};
 use crate::options::Options;
 use crate::policy::Access;
@@ -75,7 +75,7 @@ impl TableFunction for ImportSae {
     }
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
-        let Some(source) = Written::of(&arguments, "source")? else {
+        let Some(source) = GivenSource::of(&arguments, "source")? else {
             return plan_err!("import_sae: source must be a {LAYER_OR_ROWS}, got NULL");
         };
         let options = job_options(&IMPORT_SAE, &arguments)?;
@@ -84,7 +84,7 @@ impl TableFunction for ImportSae {
             name: required(&arguments, "name")?,
             path: required(&arguments, "path")?.into(),
             source,
-            place: Place::of(&options),
+            place: VectorPlace::of(&options),
             options,
             course: course(&arguments)?,
         }))
@@ -97,8 +97,8 @@ struct Importing {
     store: Arc<Store>,
     name: String,
     path: PathBuf,
-    source: Written,
-    place: Place,
+    source: GivenSource,
+    place: VectorPlace,
     options: Options,
     course: Course,
 }

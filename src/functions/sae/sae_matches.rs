@@ -14,7 +14,7 @@ use polysema_udfs::calls::{
 use polysema_udfs::scan_by_plan;
 
 use crate::functions::arguments::required;
-use crate::functions::sources::{Resolved, Written};
+use crate::functions::sources::{GivenSource, Resolved};
 use crate::jobs::{Course, Job, JobContext};
 use crate::options::{Key, Options, parameters};
 use crate::saes::{Match, SaeLibrary, matches, weights_of};
@@ -95,7 +95,7 @@ impl TableFunction for SaeMatches {
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
         let a = required(&arguments, "a")?;
-        let Some(b) = Written::of(&arguments, "b")? else {
+        let Some(b) = GivenSource::of(&arguments, "b")? else {
             return plan_err!("sae_matches: b must be text or a layer's number, got NULL");
         };
         let k = Options::of_call(&[K.spec], &arguments)?.get(K);
@@ -108,7 +108,7 @@ impl TableFunction for SaeMatches {
 struct Matching {
     saes: Arc<SaeLibrary>,
     a: String,
-    b: Written,
+    b: GivenSource,
     k: usize,
 }
 
@@ -122,7 +122,7 @@ impl Matching {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let store = self.saes.store();
         let layer = match &self.b {
-            Written::Name(name) if store.has_sae(name) => None,
+            GivenSource::Name(name) if store.has_sae(name) => None,
             b => match b.resolve(DOC.name, state).await? {
                 Resolved::Layer { run, layer } => Some((run, layer)),
                 Resolved::Rows { written, .. } => {
@@ -142,7 +142,7 @@ impl Matching {
             let of_a = weights_of(&saes.get(&a)?.sae);
             let of_b = match (&layer, &b) {
                 (Some((run, layer)), _) => run.layer_weights(layer.layer)?,
-                (None, Written::Name(name)) => weights_of(&saes.get(name)?.sae),
+                (None, GivenSource::Name(name)) => weights_of(&saes.get(name)?.sae),
                 (None, other) => {
                     return plan_err!("b must be text, got {other:?}");
                 }

@@ -15,7 +15,7 @@ use polysema_udfs::calls::{
 use polysema_udfs::scan_by_plan;
 
 use crate::functions::arguments::{course, job_options, job_parameters, required};
-use crate::functions::sources::{LAYER_OR_ROWS, Place, Resolved, Written};
+use crate::functions::sources::{GivenSource, LAYER_OR_ROWS, Resolved, VectorPlace};
 use crate::jobs::{Course, Job, JobContext, Part, named};
 use crate::policy::Access;
 use crate::saes::{SaeOptions, TRAIN_SAE, TrainSaeProgress, TrainSaeRequest, train_sae};
@@ -113,11 +113,11 @@ impl TableFunction for TrainSae {
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
         let name = required(&arguments, "name")?;
-        let Some(source) = Written::of(&arguments, "source")? else {
+        let Some(source) = GivenSource::of(&arguments, "source")? else {
             return plan_err!("train_sae: source must be a {LAYER_OR_ROWS}, got NULL");
         };
         let given = job_options(&TRAIN_SAE, &arguments)?;
-        let place = Place::of(&given);
+        let place = VectorPlace::of(&given);
         let options = SaeOptions::new(given).map_err(named(DOC.name))?;
         Ok(Arc::new(Training {
             store: Arc::clone(&self.store),
@@ -134,8 +134,8 @@ impl TableFunction for TrainSae {
 struct Training {
     store: Arc<Store>,
     request: TrainSaeRequest,
-    source: Written,
-    place: Place,
+    source: GivenSource,
+    place: VectorPlace,
     course: Course,
 }
 

@@ -8,7 +8,7 @@ use polysema_kernels::network::matmul::{Matrix, Output, Parallelism, multiply};
 use rayon::prelude::*;
 
 use super::super::Site;
-use super::super::pass::{Pass, Value, for_rows};
+use super::super::pass::{Floats, Pass, for_rows};
 
 /// Queries handled at a time: their scores stay in a core's cache, and keys after the last of them are skipped.
 /// Chosen, not tuned.
@@ -31,7 +31,7 @@ struct Head<'a> {
 
 impl Attention {
     /// Values mixed by the pattern. `[batch, seq, n_heads d_head]`
-    pub(super) fn forward(&self, qkv: &Value, pass: &mut Pass<'_>) -> Result<Value> {
+    pub(super) fn forward(&self, qkv: &Floats, pass: &mut Pass<'_>) -> Result<Floats> {
         let (seq, d_head) = (pass.seq, self.d_head);
         let mut by_head = pass.buffer(qkv.len() / 3); // [batch, n_heads, seq, d_head]
         let heads = by_head.par_chunks_mut(seq * d_head).enumerate();
@@ -103,7 +103,7 @@ impl Attention {
     }
 
     /// Scores and pattern of every head in full, as the hooks want them. `[batch, n_heads, seq, seq]`
-    fn pattern(&self, qkv: &[f32], pass: &mut Pass<'_>) -> Result<Value> {
+    fn pattern(&self, qkv: &[f32], pass: &mut Pass<'_>) -> Result<Floats> {
         let (seq, heads) = (pass.seq, pass.batch * self.n_heads);
         let dims = [pass.batch, self.n_heads, seq, seq];
         let mut scores = pass.buffer(heads * seq * seq);

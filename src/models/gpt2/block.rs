@@ -8,7 +8,7 @@ use polysema_kernels::network::bias;
 use polysema_kernels::network::layer_norm::{Affine, layer_norm, scale_rows};
 use polysema_kernels::network::matmul::{Linear, Output};
 
-use super::super::pass::{Pass, Value, for_rows};
+use super::super::pass::{Floats, Pass, for_rows};
 use super::super::{LayerNorm, NeuronWeights, Site};
 use super::attention::Attention;
 
@@ -43,9 +43,9 @@ impl Norm {
         &self,
         layer: usize,
         [normalized, out]: [Option<Site>; 2],
-        x: &Value,
+        x: &Floats,
         pass: &mut Pass<'_>,
-    ) -> Result<Value> {
+    ) -> Result<Floats> {
         let d = self.gamma.len();
         let affine = Affine {
             gamma: &self.gamma,
@@ -83,7 +83,7 @@ impl Norm {
 
 impl Block {
     /// The residual stream after the block.
-    pub(super) fn forward(&self, resid: Value, pass: &mut Pass<'_>) -> Result<Value> {
+    pub(super) fn forward(&self, resid: Floats, pass: &mut Pass<'_>) -> Result<Floats> {
         let (layer, d) = (self.layer, self.d_model);
         let resid = pass.offer(layer, Site::ResidPre, resid, d)?;
         let z = self.attend(&resid, pass)?;
@@ -95,7 +95,7 @@ impl Block {
     }
 
     /// Values mixed by attention, heads side by side.
-    fn attend(&self, resid: &Value, pass: &mut Pass<'_>) -> Result<Value> {
+    fn attend(&self, resid: &Floats, pass: &mut Pass<'_>) -> Result<Floats> {
         let (layer, d) = (self.layer, self.d_model);
         let x = self
             .ln1
@@ -119,7 +119,7 @@ impl Block {
     }
 
     /// Activations of the block's neurons.
-    fn activations(&self, resid: &Value, pass: &mut Pass<'_>) -> Result<Value> {
+    fn activations(&self, resid: &Floats, pass: &mut Pass<'_>) -> Result<Floats> {
         let (layer, d_mlp) = (self.layer, self.d_mlp);
         let sites = [Some(Site::Normalized), Some(Site::Ln2Out)];
         let x = self.ln2.forward(layer, sites, resid, pass)?;
@@ -142,13 +142,13 @@ impl Block {
     /// The residual stream with `x W + b` added; the sum itself is only made where a hook wants it.
     fn join(
         &self,
-        resid: Value,
-        x: Value,
+        resid: Floats,
+        x: Floats,
         linear: &Linear,
         d_in: usize,
         site: Site,
         pass: &mut Pass<'_>,
-    ) -> Result<Value> {
+    ) -> Result<Floats> {
         let d = self.d_model;
         if pass.wants(self.layer, site) {
             let mut out = pass.buffer(resid.len());

@@ -25,6 +25,7 @@ use super::progress::{Progress, Reporter};
 use super::write::{write_layer, write_layers};
 use crate::corpus::{Documents, ReadBatch};
 use crate::files::arrays::Array;
+use crate::files::clock;
 use crate::jobs::JobContext;
 use crate::models::{LayerInfo, NeuronWeights, neuron_activations};
 use crate::options::Options;
@@ -144,7 +145,7 @@ fn manifest(
         versions: Versions::default(),
         counts,
         seconds,
-        created_at: RunManifest::now(),
+        created_at: clock::seconds(),
     })
 }
 

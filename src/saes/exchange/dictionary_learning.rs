@@ -10,9 +10,9 @@ use datafusion::error::Result;
 use polysema_kernels::sae::{Sae, Variant};
 use serde_json::{Map, Value, json};
 
-use super::json::Fields;
+use super::json::JsonObject;
 use super::{OURS, SaeConfig, SaeFile, check_written, folder, invalid};
-use crate::files::tensors::{Tensors, Written, transposed};
+use crate::files::tensors::{TensorFile, Tensors, transposed};
 
 pub(super) const CONFIG: &str = "config.json";
 const SAFETENSORS: &str = "ae.safetensors";
@@ -31,7 +31,7 @@ const TOP_K_THRESHOLD: &str = "topk_threshold";
 const UNSET: f32 = -1.0;
 
 pub(super) fn read(path: &Path) -> Result<SaeFile> {
-    let mut config = Fields::read(&path.join(CONFIG))?;
+    let mut config = JsonObject::read(&path.join(CONFIG))?;
     let mut trainer = config.take_object("trainer")?;
     let mut buffer = config.take_object("buffer")?;
     let mut ours = config.take_object(OURS)?;
@@ -111,8 +111,8 @@ fn jump_relu(tensors: &mut Tensors, d_in: usize, d_sae: usize) -> Result<Sae> {
 fn linear(
     class: &str,
     tensors: &mut Tensors,
-    trainer: &mut Fields,
-    ours: &mut Fields,
+    trainer: &mut JsonObject,
+    ours: &mut JsonObject,
     d_in: usize,
     d_sae: usize,
 ) -> Result<Sae> {
@@ -162,7 +162,7 @@ fn linear(
 }
 
 /// Active latents: early files have them in the configuration only, the others in both.
-fn k(tensors: &mut Tensors, trainer: &mut Fields) -> Result<usize> {
+fn k(tensors: &mut Tensors, trainer: &mut JsonObject) -> Result<usize> {
     let stated = trainer.take_count("k")?;
     if !tensors.contains("k") {
         return trainer.require("trainer.k", stated);
@@ -215,7 +215,7 @@ fn class(sae: &Sae) -> std::result::Result<&'static str, String> {
 fn weights(folder: &Path, file: &SaeFile) -> Result<()> {
     let sae = &file.sae;
     let (d_in, d_sae) = (sae.d_in, sae.d_sae);
-    let mut out = Written::new(folder.join(SAFETENSORS), &file.config.dtype)?;
+    let mut out = TensorFile::new(folder.join(SAFETENSORS), &file.config.dtype)?;
     if let Variant::JumpRelu { threshold } = &sae.variant {
         out.add(
             "W_enc",

@@ -5,13 +5,13 @@ use std::path::Path;
 use datafusion::error::Result;
 use polysema_kernels::sae::Sae;
 
-use super::json::Fields;
+use super::json::JsonObject;
 
 /// Beside a checkpoint whose vectors were scaled by a constant.
 const SCALER: &str = "activation_scaler.json";
 
 /// Folds a constant scale of the vectors into the weights; true if there was one.
-pub(super) fn activation_scale(path: &Path, cfg: &mut Fields, sae: &mut Sae) -> Result<bool> {
+pub(super) fn activation_scale(path: &Path, cfg: &mut JsonObject, sae: &mut Sae) -> Result<bool> {
     let normalization = cfg.take_text("normalize_activations")?;
     match normalization.as_deref() {
         None | Some("none") => return Ok(false),
@@ -28,7 +28,7 @@ pub(super) fn activation_scale(path: &Path, cfg: &mut Fields, sae: &mut Sae) -> 
             )));
         }
     }
-    let mut scaler = Fields::read(&path.join(SCALER))?;
+    let mut scaler = JsonObject::read(&path.join(SCALER))?;
     let scale = scaler.take_number("scaling_factor")?;
     let scale = scaler.require("scaling_factor", scale)?;
     if !(scale.is_finite() && scale > 0.0) {
@@ -48,7 +48,7 @@ pub(super) fn activation_scale(path: &Path, cfg: &mut Fields, sae: &mut Sae) -> 
 }
 
 /// Folds the decoder's norms, by which some top-k's weigh their latents, into the weights; true if they do.
-pub(super) fn norms(cfg: &mut Fields, sae: &mut Sae) -> Result<bool> {
+pub(super) fn norms(cfg: &mut JsonObject, sae: &mut Sae) -> Result<bool> {
     if cfg.take_bool("rescale_acts_by_decoder_norm")? != Some(true) {
         return Ok(false);
     }

@@ -4,11 +4,11 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 
 use super::invalid;
-use crate::files::disk;
 use crate::files::whole::NewFolder;
+use crate::files::{disk, file_error};
 
 /// What may lie in a folder that is replaced, so that nothing else is lost with it.
 const REPLACEABLE: [&str; 6] = [
@@ -37,7 +37,7 @@ pub(super) fn write(
 /// Writes a small file.
 pub(super) fn write_file(path: &Path, text: &[u8]) -> Result<()> {
     let written = disk::create_new(path).and_then(|mut file| file.write_all(text));
-    written.map_err(|e| io_error("write", path, e))
+    written.map_err(|e| file_error("write", path, e))
 }
 
 fn check_replaceable(folder: &Path, replace: bool) -> Result<()> {
@@ -60,10 +60,6 @@ fn check_replaceable(folder: &Path, replace: bool) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn io_error(action: &str, path: &Path, error: std::io::Error) -> DataFusionError {
-    invalid(format!("{action} {}: {error}", path.display()))
 }
 
 #[cfg(test)]

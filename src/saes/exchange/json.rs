@@ -9,12 +9,12 @@ use super::invalid;
 use crate::files::regular;
 
 /// An object of a configuration file.
-pub(super) struct Fields {
+pub(super) struct JsonObject {
     path: PathBuf,
     pub(super) map: Map<String, Value>,
 }
 
-impl Fields {
+impl JsonObject {
     /// Reads a file that holds one object.
     pub(super) fn read(path: &Path) -> Result<Self> {
         let refused = |message: String| invalid(format!("{}: {message}", path.display()));

@@ -10,9 +10,9 @@ use polysema_kernels::sae::{Sae, Variant};
 use serde_json::{Map, Value, json};
 
 use super::fold;
-use super::json::Fields;
+use super::json::JsonObject;
 use super::{OURS, SaeConfig, SaeFile, check_written, folder};
-use crate::files::tensors::{Tensors, Written, dtype_name, transposed, wider};
+use crate::files::tensors::{TensorFile, Tensors, dtype_name, transposed, wider};
 
 pub(super) const CONFIG: &str = "cfg.json";
 const WEIGHTS: &str = "sae_weights.safetensors";
@@ -35,7 +35,7 @@ const FIELDS: [&str; 10] = [
 ];
 
 pub(super) fn read(path: &Path) -> Result<SaeFile> {
-    let mut cfg = Fields::read(&path.join(CONFIG))?;
+    let mut cfg = JsonObject::read(&path.join(CONFIG))?;
     let mut metadata = cfg.take_object("metadata")?;
     nest(&mut cfg, &mut metadata)?;
     let mut tensors = Tensors::read(&path.join(WEIGHTS))?;
@@ -88,7 +88,7 @@ pub(super) fn read(path: &Path) -> Result<SaeFile> {
 }
 
 /// Brings a flat configuration, of a version before 6, into the form of version 6.
-fn nest(cfg: &mut Fields, metadata: &mut Fields) -> Result<()> {
+fn nest(cfg: &mut JsonObject, metadata: &mut JsonObject) -> Result<()> {
     let version = match cfg.take_text("sae_lens_version")? {
         Some(version) => Some(version),
         None => metadata.take_text("sae_lens_version")?,
@@ -111,7 +111,7 @@ fn nest(cfg: &mut Fields, metadata: &mut Fields) -> Result<()> {
     Ok(())
 }
 
-fn nest_flat(cfg: &mut Fields, metadata: &mut Fields) -> Result<()> {
+fn nest_flat(cfg: &mut JsonObject, metadata: &mut JsonObject) -> Result<()> {
     for (old, new) in [
         ("hook_point", "hook_name"),
         ("hook_point_head_index", "hook_head_index"),
@@ -167,8 +167,8 @@ fn nest_flat(cfg: &mut Fields, metadata: &mut Fields) -> Result<()> {
 fn variant(
     architecture: &str,
     d_sae: usize,
-    cfg: &mut Fields,
-    ours: &mut Fields,
+    cfg: &mut JsonObject,
+    ours: &mut JsonObject,
     tensors: &mut Tensors,
 ) -> Result<Variant> {
     Ok(match architecture {
@@ -227,7 +227,7 @@ fn thresholds(d_sae: usize, tensors: &mut Tensors) -> Result<Vec<f32>> {
 }
 
 /// A scale of the latents after training was once written as ones; any other changes what is computed.
-fn drop_unit_scale(cfg: &Fields, tensors: &mut Tensors, d_sae: usize) -> Result<()> {
+fn drop_unit_scale(cfg: &JsonObject, tensors: &mut Tensors, d_sae: usize) -> Result<()> {
     let name = "scaling_factor";
     if !tensors.contains(name) {
         return Ok(());
@@ -254,7 +254,7 @@ pub fn write_saelens(folder: &Path, file: &SaeFile, replace: bool) -> Result<()>
 fn weights(folder: &Path, file: &SaeFile) -> Result<()> {
     let sae = &file.sae;
     let (d_in, d_sae) = (sae.d_in, sae.d_sae);
-    let mut out = Written::new(folder.join(WEIGHTS), &file.config.dtype)?;
+    let mut out = TensorFile::new(folder.join(WEIGHTS), &file.config.dtype)?;
     out.add(
         "W_enc",
         &transposed(&sae.w_enc, d_sae, d_in),

@@ -42,7 +42,7 @@ impl Format {
     pub fn writer(self, schema: &Schema, width: Option<usize>) -> Box<dyn ResultWriter> {
         match self {
             Format::Table if table::is_plan(schema) => Box::new(table::PlanWriter),
-            Format::Table => Box::new(table::TableWriter::new(schema, width)),
+            Format::Table => Box::new(table::AlignedTable::new(schema, width)),
             Format::Csv => Box::new(delimited::CsvWriter::new(schema)),
             Format::Json => Box::new(json::ArrayWriter::default()),
             Format::Ndjson => Box::new(json::LinesWriter),

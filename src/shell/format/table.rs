@@ -22,7 +22,7 @@ const SEPARATOR: &str = " | ";
 
 /// Writes a result as aligned columns under their names.
 #[derive(Debug)]
-pub struct TableWriter {
+pub struct AlignedTable {
     names: Vec<String>,
     right: Vec<bool>,
     terminal_width: Option<usize>,
@@ -32,10 +32,10 @@ pub struct TableWriter {
     widths: Option<Vec<usize>>,
 }
 
-impl TableWriter {
+impl AlignedTable {
     /// A writer for a result of these columns, fitted to the terminal if there is one.
     pub fn new(schema: &Schema, terminal_width: Option<usize>) -> Self {
-        TableWriter {
+        AlignedTable {
             names: schema
                 .fields()
                 .iter()
@@ -114,7 +114,7 @@ impl TableWriter {
     }
 }
 
-impl ResultWriter for TableWriter {
+impl ResultWriter for AlignedTable {
     fn write(&mut self, batch: &RecordBatch, out: &mut dyn Write) -> Result<(), WriteError> {
         for row in 0..batch.num_rows() {
             let cells: Vec<String> = batch

@@ -98,7 +98,7 @@ impl Side {
         if !self.fill().await? {
             return Ok(None);
         }
-        let key = self.current.as_ref().expect("filled").key();
+        let key = self.current.as_ref().expect("a key was read").key();
         if let Some(last) = self.last.replace(key)
             && key < last
         {

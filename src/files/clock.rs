@@ -1,0 +1,14 @@
+//! The time that files state.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Time since 1970, UTC; zero on a clock that stands before.
+pub fn since_1970() -> Duration {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default()
+}
+
+/// Whole seconds of it.
+pub fn seconds() -> i64 {
+    since_1970().as_secs() as i64
+}

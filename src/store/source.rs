@@ -1,0 +1,61 @@
+//! Where something came from: files of which more is kept than a name, and the versions of what wrote.
+
+use std::path::Path;
+
+use datafusion::common::{exec_datafusion_err, exec_err};
+use datafusion::error::Result;
+use serde::{Deserialize, Serialize};
+
+/// Version of the files' layout; a store of another version is refused.
+pub const FORMAT: u32 = 3;
+
+/// A file or folder the run was made from.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    /// Where it was.
+    pub path: String,
+    /// Hash of its content.
+    pub hash: String,
+}
+
+impl Source {
+    /// Where something is, from whatever folder it is looked for later.
+    ///
+    /// Errors: the path is no text.
+    pub fn of(path: &Path, hash: &str) -> Result<Self> {
+        let absolute = std::path::absolute(path)
+            .map_err(|e| exec_datafusion_err!("find {}: {e}", path.display()))?;
+        match absolute.to_str() {
+            Some(path) => Ok(Self {
+                path: path.to_string(),
+                hash: hash.to_string(),
+            }),
+            None => exec_err!(
+                "a path of UTF-8 text is required, got {}",
+                absolute.display()
+            ),
+        }
+    }
+}
+
+/// What wrote the run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Versions {
+    /// Of this crate.
+    pub polysema: String,
+    /// Of the query engine.
+    pub datafusion: String,
+    /// Of the files' layout.
+    pub store: u32,
+}
+
+impl Default for Versions {
+    /// The versions of this build.
+    fn default() -> Self {
+        Self {
+            polysema: env!("CARGO_PKG_VERSION").to_string(),
+            datafusion: datafusion::DATAFUSION_VERSION.to_string(),
+            store: FORMAT,
+        }
+    }
+}
