@@ -7,7 +7,9 @@
 //! A zero vector has no direction: `None`. A NaN or an infinity in a vector gives NaN, for the caller to reject.
 //! Source: Foote 2024, equations 1 and 3.
 
-/// Partial sums kept apart, so that additions do not wait for each other and fill vector registers.
+use crate::simd::sums_in_lanes;
+
+/// Partial sums kept apart.
 const LANES: usize = 8;
 
 mod sealed {
@@ -105,22 +107,7 @@ fn sums<A: Real, B: Real, const N: usize>(
     terms: impl Fn(f64, f64) -> [f64; N],
 ) -> [f64; N] {
     assert_eq!(a.len(), b.len(), "vectors of one width");
-    let mut lanes = [[0.0; LANES]; N];
-    let (a_whole, a_rest) = a.as_chunks::<LANES>();
-    let (b_whole, b_rest) = b.as_chunks::<LANES>();
-    let mut add = |lane: usize, x: A, y: B| {
-        for (sums, term) in lanes.iter_mut().zip(terms(x.into(), y.into())) {
-            sums[lane] += term;
-        }
-    };
-    for (a, b) in a_whole.iter().zip(b_whole) {
-        for lane in 0..LANES {
-            add(lane, a[lane], b[lane]);
-        }
-    }
-    for (lane, (&x, &y)) in a_rest.iter().zip(b_rest).enumerate() {
-        add(lane, x, y);
-    }
+    let lanes: [[f64; LANES]; N] = sums_in_lanes(a, b, |x, y| terms(x.into(), y.into()));
     lanes.map(|sums| sums.iter().sum())
 }
 

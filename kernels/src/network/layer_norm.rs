@@ -8,9 +8,7 @@
 //! Source: Ba, Kiros and Hinton 2016, equation 4.
 
 use crate::network::activation::fused;
-
-/// Lanes of the partial sums: the widest vector register in float32.
-const LANES: usize = 16;
+use crate::simd::{LANES, sums_in_lanes};
 
 /// What follows the normalisation.
 #[derive(Debug, Clone, Copy)]
@@ -129,18 +127,8 @@ fn scale_rows_as<const FMA: bool>(normalized: &[f32], affine: Affine<'_>, out: &
 /// Sum of `f` over a row, in lanes that do not depend on the instruction set.
 #[inline(always)]
 fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
-    let mut lanes = [0.0; LANES];
-    let chunks = x.chunks_exact(LANES);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (lane, v) in lanes.iter_mut().zip(chunk) {
-            *lane += f(*v);
-        }
-    }
-    for (lane, v) in lanes.iter_mut().zip(rest) {
-        *lane += f(*v);
-    }
-    lanes.iter().sum()
+    let [sums]: [[f32; LANES]; 1] = sums_in_lanes(x, x, |v, _| [f(v)]);
+    sums.iter().sum()
 }
 
 #[cfg(test)]

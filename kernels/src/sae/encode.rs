@@ -133,9 +133,7 @@ impl Sae {
         } = &self.variant
         {
             for (j, p) in row.iter_mut().enumerate() {
-                let open = *p + b_gate[j] > 0.0;
-                let magnitude = (r_mag[j].exp() * *p + b_mag[j]).max(0.0);
-                *p = if open { magnitude } else { 0.0 };
+                [_, *p] = gated(*p, b_gate[j], r_mag[j].exp(), b_mag[j]);
             }
             return;
         }
@@ -159,6 +157,14 @@ impl Sae {
     }
 }
 
+/// How far the gate of a gated latent is open, and its activation, from `W_enc x`; `scale` is `exp(r_mag)`.
+#[inline(always)]
+pub(crate) fn gated(p: f32, b_gate: f32, scale: f32, b_mag: f32) -> [f32; 2] {
+    let gate = (p + b_gate).max(0.0);
+    let magnitude = (scale * p + b_mag).max(0.0);
+    [gate, if gate > 0.0 { magnitude } else { 0.0 }]
+}
+
 /// `z` where it exceeds `threshold`, else 0.
 pub(crate) fn above(z: f32, threshold: f32) -> f32 {
     if z > threshold { z } else { 0.0 }
@@ -168,13 +174,7 @@ pub(crate) fn above(z: f32, threshold: f32) -> f32 {
 pub(crate) fn keep_largest(row: &mut [f32], k: usize, scratch: &mut Vec<f32>) {
     scratch.clear();
     scratch.extend(row.iter().copied().filter(|z| *z > 0.0));
-    if scratch.len() <= k || k == 0 {
-        let least = if k == 0 { f32::INFINITY } else { 0.0 };
-        row.iter_mut().for_each(|z| *z = above(*z, least));
-        return;
-    }
-    let (larger, &mut edge, _) = scratch.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
-    let mut n_edge = k - larger.iter().filter(|z| **z > edge).count();
+    let (edge, mut n_edge) = edge_of(scratch, k);
     for z in row {
         if *z == edge && n_edge > 0 {
             n_edge -= 1;
@@ -182,6 +182,18 @@ pub(crate) fn keep_largest(row: &mut [f32], k: usize, scratch: &mut Vec<f32>) {
             *z = above(*z, edge);
         }
     }
+}
+
+/// What the `k` largest of some positive values lie above, and how many that equal it belong to them.
+pub(crate) fn edge_of(values: &mut [f32], k: usize) -> (f32, usize) {
+    if values.len() <= k {
+        return (0.0, 0);
+    }
+    let Some(last) = k.checked_sub(1) else {
+        return (f32::INFINITY, 0);
+    };
+    let (larger, &mut edge, _) = values.select_nth_unstable_by(last, |a, b| b.total_cmp(a));
+    (edge, k - larger.iter().filter(|z| **z > edge).count())
 }
 
 #[cfg(test)]

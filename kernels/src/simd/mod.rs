@@ -13,5 +13,6 @@ mod x86;
 
 pub use dispatch::{Task, wide};
 pub(crate) use gram::{Products, Weighted};
+pub(crate) use sums::sums_in_lanes;
 pub use sums::{LANES, SparseTerm, add_terms, dot, total};
 pub(crate) use vector_unit::Isa;

@@ -1,22 +1,44 @@
 //! Dot products and sparse sums of rows, in an order that does not depend on the processor.
 
+use std::ops::AddAssign;
+
 /// Partial sums that run side by side.
 pub const LANES: usize = 16;
+
+/// Sums of `N` terms per pair of elements, in `L` partial sums each, so that additions do not wait for each other and
+/// fill vector registers; equally long.
+#[inline(always)]
+pub(crate) fn sums_in_lanes<A: Copy, B: Copy, S, const N: usize, const L: usize>(
+    a: &[A],
+    b: &[B],
+    terms: impl Fn(A, B) -> [S; N],
+) -> [[S; L]; N]
+where
+    S: Copy + Default + AddAssign,
+{
+    let mut sums = [[S::default(); L]; N];
+    let mut add = |lane: usize, a: A, b: B| {
+        for (sums, term) in sums.iter_mut().zip(terms(a, b)) {
+            sums[lane] += term;
+        }
+    };
+    let (a, a_rest) = a.as_chunks::<L>();
+    let (b, b_rest) = b.as_chunks::<L>();
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..L {
+            add(lane, a[lane], b[lane]);
+        }
+    }
+    for (lane, (&a, &b)) in a_rest.iter().zip(b_rest).enumerate() {
+        add(lane, a, b);
+    }
+    sums
+}
 
 /// `a . b`, equally long.
 #[inline(always)]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let (a, a_rest) = a.as_chunks::<LANES>();
-    let (b, b_rest) = b.as_chunks::<LANES>();
-    let mut sums = [0.0f32; LANES];
-    for (a, b) in a.iter().zip(b) {
-        for i in 0..LANES {
-            sums[i] += a[i] * b[i];
-        }
-    }
-    for ((sum, a), b) in sums.iter_mut().zip(a_rest).zip(b_rest) {
-        *sum += a * b;
-    }
+    let [sums] = sums_in_lanes(a, b, |a, b| [a * b]);
     total(sums)
 }
 

@@ -7,10 +7,8 @@
 //! One pass over the row, so that a search runs as fast as memory is read. A zero row has no direction: `None`. A NaN
 //! or an infinity in a row gives NaN, for the caller to reject. Cost: 2 d multiplications a row.
 
+use crate::simd::{LANES, sums_in_lanes};
 use crate::vector::{cosine_similarity, norm};
-
-/// Partial sums kept apart, so that additions do not wait for each other and fill vector registers.
-const LANES: usize = 16;
 
 /// Elements summed in float32 before the sum is put aside: 24 additions a lane keep the rounding below 1e-6.
 const BLOCK: usize = 24 * LANES;
@@ -47,7 +45,8 @@ impl Query {
         assert_eq!(self.unit.len(), row.len(), "a row of the query's width");
         let (mut product, mut squares) = (0.0, 0.0);
         for (q, x) in self.unit.chunks(BLOCK).zip(row.chunks(BLOCK)) {
-            let [qx, xx] = sums(q, x);
+            let lanes: [[f32; LANES]; 2] = sums_in_lanes(q, x, |q, x| [q * x, x * x]);
+            let [qx, xx] = lanes.map(|sums| sums.iter().sum::<f32>());
             product += f64::from(qx);
             squares += f64::from(xx);
         }
@@ -57,24 +56,6 @@ impl Query {
             false => cosine_similarity(&self.unit, row),
         }
     }
-}
-
-/// `Σ q x` and `Σ x x` of one block.
-fn sums(q: &[f32], x: &[f32]) -> [f32; 2] {
-    let (mut product, mut squares) = ([0.0f32; LANES], [0.0f32; LANES]);
-    let (q_whole, q_rest) = q.as_chunks::<LANES>();
-    let (x_whole, x_rest) = x.as_chunks::<LANES>();
-    for (q, x) in q_whole.iter().zip(x_whole) {
-        for lane in 0..LANES {
-            product[lane] += q[lane] * x[lane];
-            squares[lane] += x[lane] * x[lane];
-        }
-    }
-    for (lane, (q, x)) in q_rest.iter().zip(x_rest).enumerate() {
-        product[lane] += q * x;
-        squares[lane] += x * x;
-    }
-    [product.iter().sum(), squares.iter().sum()]
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ pub(super) fn auxiliary(
     for (z, j) in z.chunks_exact_mut(n).zip(dead) {
         z.iter_mut().for_each(|z| *z += bias[*j]);
     }
-    select::top_k(&mut z, n, k, 0.0);
+    select::top_k(&mut z, n, k);
 
     let codes = Matrix::new(&z, m, n, n);
     let mut error = vec![0.0; n * d];

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::scratch::{Buffers, Stats, latent_block, row_block};
 use super::select;
 use crate::network::matmul::{Matrix, Output, Parallelism, multiply};
-use crate::sae::encode::above;
+use crate::sae::encode::{above, gated};
 use crate::sae::{Sae, Variant};
 use crate::simd::{LANES, dot, total, wide};
 
@@ -62,7 +62,7 @@ pub(super) fn encode(sae: &Sae, x: &[f32], work: &mut Buffers) {
         }),
     }
     match sae.variant {
-        Variant::TopK { k } => select::top_k(&mut work.a, n, k, 0.0),
+        Variant::TopK { k } => select::top_k(&mut work.a, n, k),
         Variant::BatchTopK { k, .. } => select::top_k_of_all(&mut work.a, n, k),
         _ => return,
     }
@@ -83,9 +83,7 @@ fn open_gate(sae: &Sae, j: usize, p: &[f32], a: &mut [f32], gate: &mut [f32]) {
     };
     let scale = r_mag[j].exp();
     for ((a, p), gate) in a.iter_mut().zip(p).zip(gate) {
-        *gate = (p + b_gate[j]).max(0.0);
-        let magnitude = (scale * p + b_mag[j]).max(0.0);
-        *a = if *gate > 0.0 { magnitude } else { 0.0 };
+        [*gate, *a] = gated(*p, b_gate[j], scale, b_mag[j]);
     }
 }
 

@@ -2,26 +2,44 @@
 
 use rayon::prelude::*;
 
+use crate::sae::encode::edge_of;
+
 /// Rows gathered together: two cache lines of every latent.
 const ROWS: usize = 32;
 
-/// The smallest value kept, and the last place in latent-major order at which a value equal to it is.
+/// What the values kept lie above, and where in latent-major order those equal to it are kept no more.
 #[derive(Clone, Copy)]
 struct Edge {
     value: f32,
-    last: usize,
+    end: usize,
 }
 
-/// Sets to 0 what is not among the `k` largest values above `floor` of its row; of equal ones the lowest latents
-/// stay.
-pub(super) fn top_k(a: &mut [f32], n: usize, k: usize, floor: f32) {
-    let mut edges = vec![
-        Edge {
-            value: f32::INFINITY,
-            last: 0
-        };
-        n
-    ];
+impl Edge {
+    /// The first `n_equal` of the `places` of `a` that hold `value` are kept.
+    fn new(value: f32, n_equal: usize, places: impl Iterator<Item = usize>, a: &[f32]) -> Self {
+        let equal = places.filter(|i| a[*i] == value).take(n_equal);
+        let end = equal.last().map_or(0, |last| last + 1);
+        Self { value, end }
+    }
+}
+
+/// Sets to 0 what its row's edge does not keep.
+fn cut(a: &mut [f32], edges: &[Edge]) {
+    let n = edges.len();
+    a.par_chunks_exact_mut(n)
+        .with_min_len(16)
+        .enumerate()
+        .for_each(|(j, row)| {
+            for (b, (a, edge)) in row.iter_mut().zip(edges).enumerate() {
+                let stays = *a > edge.value || (*a == edge.value && j * n + b < edge.end);
+                *a = if stays { *a } else { 0.0 };
+            }
+        });
+}
+
+/// Sets to 0 what is not among the `k` largest positive values of its row; of equal ones the lowest latents stay.
+pub(super) fn top_k(a: &mut [f32], n: usize, k: usize) {
+    let mut edges = vec![Edge { value: 0.0, end: 0 }; n];
     edges
         .par_chunks_mut(ROWS)
         .enumerate()
@@ -30,56 +48,17 @@ pub(super) fn top_k(a: &mut [f32], n: usize, k: usize, floor: f32) {
             let mut columns = vec![Vec::new(); edges.len()];
             for row in a.chunks_exact(n) {
                 for (column, &a) in columns.iter_mut().zip(&row[first..]) {
-                    if a > floor {
+                    if a > 0.0 {
                         column.push(a);
                     }
                 }
             }
             for (r, (column, edge)) in columns.iter_mut().zip(edges).enumerate() {
-                let places = || (first + r..a.len()).step_by(n);
-                *edge = edge_of(column, k, floor, places, a);
+                let (value, n_equal) = edge_of(column, k);
+                *edge = Edge::new(value, n_equal, (first + r..a.len()).step_by(n), a);
             }
         });
-    a.par_chunks_exact_mut(n)
-        .with_min_len(16)
-        .enumerate()
-        .for_each(|(j, row)| {
-            for (b, (a, edge)) in row.iter_mut().zip(&edges).enumerate() {
-                *a = kept(*a, j * n + b, *edge);
-            }
-        });
-}
-
-fn kept(a: f32, place: usize, edge: Edge) -> f32 {
-    let stays = a > edge.value || (a == edge.value && place <= edge.last);
-    if stays { a } else { 0.0 }
-}
-
-/// The edge of the `k` largest of `values`, which lie at `places` of `a`.
-fn edge_of<I: Iterator<Item = usize>>(
-    values: &mut [f32],
-    k: usize,
-    floor: f32,
-    places: impl Fn() -> I,
-    a: &[f32],
-) -> Edge {
-    if k == 0 {
-        return Edge {
-            value: f32::INFINITY,
-            last: 0,
-        };
-    }
-    if values.len() <= k {
-        return Edge {
-            value: floor,
-            last: 0,
-        };
-    }
-    let (larger, &mut value, _) = values.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
-    let n_equal = k - larger.iter().filter(|x| **x > value).count();
-    let mut equal = places().filter(|i| a[*i] == value);
-    let last = equal.nth(n_equal - 1).unwrap_or(a.len());
-    Edge { value, last }
+    cut(a, &edges);
 }
 
 /// Sets to 0 what is not among the `k n` largest positive values of all; of equal ones the lowest latents stay.
@@ -98,30 +77,15 @@ pub(super) fn top_k_of_all(a: &mut [f32], n: usize, k: usize) {
     };
     let value = f32::from_bits((bucket as u32) << 16 | rest as u32);
     let n_equal = k - above - above_rest;
-    let last = if u64::from(counts[rest]) as usize == n_equal {
-        a.len()
-    } else {
-        let mut equal = (0..a.len()).filter(|i| a[*i] == value);
-        n_equal
-            .checked_sub(1)
-            .and_then(|i| equal.nth(i))
-            .unwrap_or(0)
-    };
-    let edge = match k {
-        0 => Edge {
-            value: f32::INFINITY,
-            last: 0,
+    let edge = match counts[rest] as usize == n_equal {
+        // Of equal ones all stay.
+        true => Edge {
+            value,
+            end: a.len(),
         },
-        _ => Edge { value, last },
+        false => Edge::new(value, n_equal, 0..a.len(), a),
     };
-    a.par_chunks_exact_mut(n)
-        .with_min_len(16)
-        .enumerate()
-        .for_each(|(j, row)| {
-            for (b, a) in row.iter_mut().enumerate() {
-                *a = kept(*a, j * n + b, edge);
-            }
-        });
+    cut(a, &vec![edge; n]);
 }
 
 fn count(a: &[f32], bucket: impl Fn(f32) -> Option<usize> + Sync) -> Vec<u32> {
@@ -183,7 +147,7 @@ mod tests {
         ] {
             let before = codes(n, m, n as u64);
             let mut rows = before.clone();
-            top_k(&mut rows, n, k, 0.0);
+            top_k(&mut rows, n, k);
             let mut expected = vec![0.0; n * m];
             for b in 0..n {
                 for i in naive(&before, (b..n * m).step_by(n), k) {
