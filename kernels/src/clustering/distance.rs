@@ -13,7 +13,7 @@
 //! Source: Foote 2024, equations 1 and 3. Over 400 lines because the tests hold every edge of the blocks and of float32.
 
 use crate::condensed::resize;
-use crate::simd::{Isa, Products, Weighted};
+use crate::simd::{Isa, Products, Weighted, on_widest};
 
 /// Squared norms between which squares, their sums and the products of two reciprocal norms are normal numbers.
 const PLAIN: std::ops::Range<f32> = 1e-18..1e18;
@@ -82,9 +82,10 @@ impl CosineDistances {
         for (norm, &square) in self.reciprocal_norms.iter_mut().zip(&self.squares) {
             *norm = f64::from(square).sqrt().recip();
         }
-        self.products
-            .isa()
-            .cosine_distances(&mut self.condensed, &self.reciprocal_norms);
+        on_widest(
+            #[inline(always)]
+            |_| cosine_distances(&mut self.condensed, &self.reciprocal_norms),
+        );
         Ok(())
     }
 
@@ -154,6 +155,19 @@ impl CosineDistances {
     }
 }
 
+/// Cosine distances, in place, from condensed dot products and the reciprocal norms of the rows.
+#[inline(always)]
+fn cosine_distances(condensed: &mut [f32], reciprocal_norms: &[f64]) {
+    let mut rest = condensed;
+    for (i, &norm) in reciprocal_norms.iter().enumerate() {
+        let (row, below) = rest.split_at_mut(reciprocal_norms.len() - i - 1);
+        for (x, other) in row.iter_mut().zip(&reciprocal_norms[i + 1..]) {
+            *x = (1.0 - (f64::from(*x) * (norm * other)) as f32).clamp(0.0, 2.0);
+        }
+        rest = below;
+    }
+}
+
 /// The largest magnitude of `h ⊙ w` (or `h`); none if an element is not finite.
 fn largest_magnitude(h: &[f32], w: Option<&[f32]>) -> Option<f32> {
     let mut largest = 0.0f32;
@@ -213,7 +227,7 @@ mod tests {
                         let mut distances = CosineDistances::with_isa(isa);
                         distances.compute(&slices(&rows), w).unwrap();
                         close(&distances, &rows, w, &format!("{isa:?}, n {n}, d {d}"));
-                        if isa != Isa::portable() {
+                        if !matches!(isa, Isa::Portable) {
                             let first = fused.get_or_insert_with(|| distances.condensed().to_vec());
                             assert_eq!(first, distances.condensed(), "equal bits, n {n}, d {d}");
                         }

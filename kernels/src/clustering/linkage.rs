@@ -118,7 +118,7 @@ impl Linker {
         // As whole numbers, all negative floats but -0, which the sum makes 0, and NaN are beyond infinity.
         let bits = |x: &f32| (x + 0.0).to_bits();
         assert!(
-            wide(|| condensed.iter().map(bits).fold(0, u32::max)) < f32::INFINITY.to_bits(),
+            wide!(condensed.iter().map(bits).fold(0, u32::max)) < f32::INFINITY.to_bits(),
             "no dissimilarity is negative or not finite"
         );
         self.steps.clear();

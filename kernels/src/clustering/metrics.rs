@@ -43,7 +43,7 @@ pub fn polysemanticity(condensed: &[f32], clusters: &FlatClusters) -> Polysemant
         n * n.saturating_sub(1) / 2,
         "one distance per pair"
     );
-    let sums = wide(|| Sums::of(condensed, labels));
+    let sums = wide!(Sums::of(condensed, labels));
     let pairs = condensed.len() as u64;
     let all = Sum {
         total: sums.all.iter().sum(),

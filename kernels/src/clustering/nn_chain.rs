@@ -9,7 +9,7 @@
 
 use crate::clustering::dendrogram::Step;
 use crate::condensed::resize;
-use crate::simd::{Task, wide};
+use crate::simd::wide;
 
 /// Most observations taken: their square is 4 MiB, beyond which what is saved goes in waiting for memory.
 pub(crate) const MOST: usize = 1024;
@@ -53,11 +53,10 @@ impl Chain {
         if n < 2 {
             return;
         }
-        wide(Average {
-            chain: self,
-            condensed,
-            n,
-            steps,
+        wide!({
+            self.fill(condensed, n);
+            self.merge(n);
+            self.label(n, steps);
         });
     }
 
@@ -231,24 +230,6 @@ impl Chain {
                 size: size(a) + size(b),
             });
         }
-    }
-}
-
-struct Average<'a> {
-    chain: &'a mut Chain,
-    condensed: &'a [f32],
-    n: usize,
-    steps: &'a mut Vec<Step>,
-}
-
-impl Task for Average<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        self.chain.fill(self.condensed, self.n);
-        self.chain.merge(self.n);
-        self.chain.label(self.n, self.steps);
     }
 }
 

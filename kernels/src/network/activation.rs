@@ -8,6 +8,8 @@
 //!
 //! Source: Hendrycks and Gimpel 2016. Polynomials: tests/reference/activation_coefficients.py.
 
+use crate::simd::widest;
+
 /// A nonlinearity, under the names Hugging Face configurations use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
@@ -45,31 +47,8 @@ impl Activation {
     /// Replaces every value `x` of `rows` by the activation of `x + bias`. An empty bias adds nothing; otherwise
     /// the rows are as wide as it.
     pub fn apply(self, bias: &[f32], rows: &mut [f32]) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f") {
-                // SAFETY: the processor has the instructions.
-                return unsafe { apply_avx512(self, bias, rows) };
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                // SAFETY: the processor has the instructions.
-                return unsafe { apply_avx2(self, bias, rows) };
-            }
-        }
-        apply_as::<false>(self, bias, rows);
+        widest!(apply_as(self, bias, rows));
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn apply_avx512(activation: Activation, bias: &[f32], rows: &mut [f32]) {
-    apply_as::<true>(activation, bias, rows);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn apply_avx2(activation: Activation, bias: &[f32], rows: &mut [f32]) {
-    apply_as::<true>(activation, bias, rows);
 }
 
 #[inline(always)]

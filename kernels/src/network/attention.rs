@@ -7,6 +7,7 @@
 //! Source: Vaswani et al. 2017, equation 1, with the mask of section 3.2.3.
 
 use crate::network::activation::exp;
+use crate::simd::widest;
 
 /// Lanes of the partial maxima and sums.
 const LANES: usize = 16;
@@ -14,30 +15,7 @@ const LANES: usize = 16;
 /// Softmax of each row of `scores` (width `n_keys`) over the keys its query may see: row `i` is the query at
 /// position `first_pos + i` and sees keys `0 ..= first_pos + i`, which must exist.
 pub fn causal_softmax(scores: &mut [f32], n_keys: usize, first_pos: usize) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the processor has the instructions.
-            return unsafe { causal_softmax_avx512(scores, n_keys, first_pos) };
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: the processor has the instructions.
-            return unsafe { causal_softmax_avx2(scores, n_keys, first_pos) };
-        }
-    }
-    causal_softmax_as::<false>(scores, n_keys, first_pos);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn causal_softmax_avx512(scores: &mut [f32], n_keys: usize, first_pos: usize) {
-    causal_softmax_as::<true>(scores, n_keys, first_pos);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn causal_softmax_avx2(scores: &mut [f32], n_keys: usize, first_pos: usize) {
-    causal_softmax_as::<true>(scores, n_keys, first_pos);
+    widest!(causal_softmax_as(scores, n_keys, first_pos));
 }
 
 #[inline(always)]

@@ -8,7 +8,7 @@
 //! Source: Ba, Kiros and Hinton 2016, equation 4.
 
 use crate::network::activation::fused;
-use crate::simd::{LANES, sums_in_lanes};
+use crate::simd::{LANES, sums_in_lanes, widest};
 
 /// What follows the normalisation.
 #[derive(Debug, Clone, Copy)]
@@ -22,36 +22,7 @@ pub struct Affine<'a> {
 /// Layer norm of every row of width `d` of `x` into `out`, which is as long; without `affine` the normalised
 /// vectors.
 pub fn layer_norm(x: &[f32], d: usize, epsilon: f32, affine: Option<Affine<'_>>, out: &mut [f32]) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the processor has the instructions.
-            return unsafe { layer_norm_avx512(x, d, epsilon, affine, out) };
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: the processor has the instructions.
-            return unsafe { layer_norm_avx2(x, d, epsilon, affine, out) };
-        }
-    }
-    layer_norm_as::<false>(x, d, epsilon, affine, out);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn layer_norm_avx512(
-    x: &[f32],
-    d: usize,
-    epsilon: f32,
-    affine: Option<Affine<'_>>,
-    out: &mut [f32],
-) {
-    layer_norm_as::<true>(x, d, epsilon, affine, out);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn layer_norm_avx2(x: &[f32], d: usize, epsilon: f32, affine: Option<Affine<'_>>, out: &mut [f32]) {
-    layer_norm_as::<true>(x, d, epsilon, affine, out);
+    widest!(layer_norm_as(x, d, epsilon, affine, out));
 }
 
 #[inline(always)]
@@ -84,30 +55,7 @@ fn layer_norm_as<const FMA: bool>(
 
 /// `out = gamma normalized + beta` of every row, bit for bit what [`layer_norm`] gives in one go.
 pub fn scale_rows(normalized: &[f32], affine: Affine<'_>, out: &mut [f32]) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the processor has the instructions.
-            return unsafe { scale_rows_avx512(normalized, affine, out) };
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: the processor has the instructions.
-            return unsafe { scale_rows_avx2(normalized, affine, out) };
-        }
-    }
-    scale_rows_as::<false>(normalized, affine, out);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn scale_rows_avx512(normalized: &[f32], affine: Affine<'_>, out: &mut [f32]) {
-    scale_rows_as::<true>(normalized, affine, out);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn scale_rows_avx2(normalized: &[f32], affine: Affine<'_>, out: &mut [f32]) {
-    scale_rows_as::<true>(normalized, affine, out);
+    widest!(scale_rows_as(normalized, affine, out));
 }
 
 #[inline(always)]

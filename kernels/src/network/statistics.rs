@@ -107,7 +107,7 @@ impl Activity {
         let width = self.max.len();
         assert_eq!(peaks.len(), width, "one peak per neuron");
         assert!(first + width <= stride && positions.end * stride <= values.len());
-        wide(|| self.observe_all(values, stride, first, positions, peaks))
+        wide!(self.observe_all(values, stride, first, positions, peaks))
     }
 
     #[inline(always)]

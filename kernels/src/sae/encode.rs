@@ -81,7 +81,7 @@ impl Sae {
                     factor,
                 },
             ));
-            wide(|| add_terms(&terms, &self.w_dec, out));
+            wide!(add_terms(&terms, &self.w_dec, out));
         }
     }
 

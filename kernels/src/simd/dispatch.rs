@@ -1,38 +1,66 @@
-//! Loops compiled a second time for wider registers than the target's baseline, chosen at run time.
+//! Loops compiled again for wider registers than the target's baseline, chosen at run time: by the crate pulp, whose
+//! values stand for instructions that were found, so that what is compiled for them can be called safely.
 //!
-//! No fused multiply-add is used, so that a result has the same bits on every processor.
-
-/// What [`wide`] runs: a closure that is small enough to be inlined, or a type of its own.
-pub trait Task {
-    /// What comes out.
-    type Output;
-
-    /// Does it. To be marked `#[inline(always)]`, like all it calls: other code is compiled for the baseline.
-    fn run(self) -> Self::Output;
-}
-
-impl<R, F: FnOnce() -> R> Task for F {
-    type Output = R;
-
-    #[inline(always)]
-    fn run(self) -> R {
-        self()
-    }
-}
-
-/// Does the work in code compiled for AVX2 where the processor has it.
-#[inline]
-pub fn wide<T: Task>(task: T) -> T::Output {
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has the instructions.
-        return unsafe { avx2(task) };
-    }
-    task.run()
-}
+//! Only what is inlined is compiled again. The macros see to it for an expression; what it calls is to be marked
+//! `#[inline(always)]` or as small as a closure of an iterator.
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn avx2<T: Task>(task: T) -> T::Output {
-    task.run()
+use pulp::x86::{V3, V4};
+
+/// An expression in code compiled for AVX2 where the processor has it. Nothing in it may be fused by hand, so that a
+/// result has the same bits on every processor.
+macro_rules! wide {
+    ($task:expr) => {
+        $crate::simd::on_avx2(
+            #[inline(always)]
+            || $task,
+        )
+    };
+}
+pub(crate) use wide;
+
+/// A call in code compiled for the widest registers of the processor. The function's parameter is whether a
+/// multiplication and an addition are one instruction there.
+macro_rules! widest {
+    ($function:ident($($argument:expr),*)) => {
+        $crate::simd::on_widest(
+            #[inline(always)]
+            |fused| match fused {
+                true => $function::<true>($($argument),*),
+                false => $function::<false>($($argument),*),
+            },
+        )
+    };
+}
+pub(crate) use widest;
+
+/// See [`wide`].
+#[inline]
+pub(crate) fn on_avx2<R>(task: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(avx2) = V3::try_new() {
+        return avx2.vectorize(task);
+    }
+    task()
+}
+
+/// See [`widest`].
+#[inline]
+pub(crate) fn on_widest<R>(task: impl FnOnce(bool) -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if let Some(avx512) = V4::try_new() {
+            return avx512.vectorize(
+                #[inline(always)]
+                || task(true),
+            );
+        }
+        if let Some(avx2) = V3::try_new() {
+            return avx2.vectorize(
+                #[inline(always)]
+                || task(true),
+            );
+        }
+    }
+    task(false)
 }

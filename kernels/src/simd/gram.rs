@@ -6,9 +6,11 @@
 //! The crate gemm, which the networks use, takes 1.7 times as long for the whole work on 100 rows of 768
 //! (`cargo bench --workspace --bench neuron -- n100_d768` shows it beside): it multiplies every pair twice.
 
+use pulp::Scalar128b;
+
 use super::block::{Block, ROWS, RUN, RowSource, SQUARE, STRETCH, Side, Take};
 use super::packed::add_stretch;
-use super::vector_unit::{Isa, Kind, Line, Vector, WIDTH};
+use super::vector_unit::{Isa, Line, Unit, WIDTH};
 use crate::condensed::{condensed_row, resize};
 
 /// Rows whose panels are multiplied with one another before others are made.
@@ -60,11 +62,6 @@ impl Products {
         }
     }
 
-    /// The vector unit it multiplies on.
-    pub(crate) fn isa(&self) -> Isa {
-        self.isa
-    }
-
     /// Condensed dot products of the rows, and their squared norms.
     pub(crate) fn gram(&mut self, weighted: Weighted<'_>, out: &mut [f32], squares: &mut [f32]) {
         let n = weighted.rows.len();
@@ -112,18 +109,14 @@ impl Products {
         let fit = columns.scales.is_none_or(|scales| scales.len() == n);
         assert!(fit, "one scale a row");
         let job = Job { rows, columns };
-        match self.isa.0 {
-            // SAFETY: this vector type is plain Rust and needs no feature.
-            Kind::Portable => unsafe { multiply::<[f32; 4]>(self, job, take) },
-            // SAFETY: an `Isa` of this kind exists only where its features were detected.
+        match self.isa {
+            Isa::Portable => multiply(Scalar128b, self, job, take),
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => unsafe { multiply_avx2(self, job, take) },
-            // SAFETY: as above.
+            Isa::Avx2(unit) => multiply(unit, self, job, take),
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 => unsafe { multiply_avx512(self, job, take) },
-            // SAFETY: as above.
+            Isa::Avx512(unit) => multiply(unit, self, job, take),
             #[cfg(target_arch = "aarch64")]
-            Kind::Neon => unsafe { multiply_neon(self, job, take) },
+            Isa::Neon(unit) => multiply(unit, self, job, take),
         }
     }
 
@@ -165,33 +158,9 @@ impl<'a> Job<'a> {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn multiply_avx2(products: &mut Products, job: Job<'_>, take: &mut Take<'_>) {
-    // SAFETY: this function is compiled with the features the vector type needs.
-    unsafe { multiply::<std::arch::x86_64::__m256>(products, job, take) }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn multiply_avx512(products: &mut Products, job: Job<'_>, take: &mut Take<'_>) {
-    // SAFETY: this function is compiled with the features the vector type needs.
-    unsafe { multiply::<std::arch::x86_64::__m512>(products, job, take) }
-}
-
-#[cfg(target_arch = "aarch64")]
-#[target_feature(enable = "neon")]
-fn multiply_neon(products: &mut Products, job: Job<'_>, take: &mut Take<'_>) {
-    // SAFETY: this function is compiled with the features the vector type needs.
-    unsafe { multiply::<std::arch::aarch64::float32x4_t>(products, job, take) }
-}
-
-/// # Safety
-/// The caller is compiled with the features `V` needs, and the machine has them.
-#[inline(always)]
-unsafe fn multiply<V: Vector>(products: &mut Products, job: Job<'_>, take: &mut Take<'_>) {
+fn multiply<U: Unit>(unit: U, products: &mut Products, job: Job<'_>, take: &mut Take<'_>) {
     let (n, width) = (job.columns.rows.len(), job.columns.width());
-    let len = n.next_multiple_of(V::LANES.max(SQUARE));
+    let len = n.next_multiple_of(U::F32_LANES.max(SQUARE));
     // Stretches of equal length, in whole chains: a short one would pay for a tile's sums with little work.
     let equal = width.div_ceil(width.div_ceil(STRETCH).max(1)).max(1);
     let stretch = equal.next_multiple_of(RUN);
@@ -211,13 +180,11 @@ unsafe fn multiply<V: Vector>(products: &mut Products, job: Job<'_>, take: &mut 
             for place in (0..width).step_by(stretch) {
                 products.sums.clear();
                 let lines = (block.n_rows() + ROWS) * block.stride() / WIDTH;
-                resize(&mut products.sums, lines, Line([0.0; WIDTH]));
+                resize(&mut products.sums, lines, Line::ZEROS);
+                let sums = bytemuck::cast_slice_mut(&mut products.sums);
                 let places = place..width.min(place + stretch);
-                // SAFETY: the caller's promise.
-                unsafe {
-                    add_stretch::<V>(&block, places, &mut products.panels, &mut products.sums)
-                };
-                block.take_sums(Line::flat(&products.sums), take);
+                add_stretch(unit, &block, places, &mut products.panels, sums);
+                block.take_sums(sums, take);
             }
         }
     }

@@ -4,12 +4,11 @@
 //! with two panels: its twelve sums stay in registers and never cross lanes. The panels of a stretch of places fit the
 //! second-level cache of most processors. While eight rows are turned into panels the next eight are fetched from memory.
 
-use std::marker::PhantomData;
 use std::ops::Range;
 use std::slice::ChunksExactMut;
 
 use super::block::{Block, ROWS, RUN, RowSource, SQUARE, STRETCH};
-use super::vector_unit::{Line, Outlined, Vector, WIDTH, prefetch};
+use super::vector_unit::{Line, Unit, WIDTH, prefetch};
 use crate::condensed::resize;
 
 /// Places whose code stands in one round of the innermost loop.
@@ -20,24 +19,25 @@ static ONES: [f32; STRETCH] = [1.0; STRETCH];
 
 /// Adds the products over some places to the block's sums.
 ///
-/// # Safety
-/// The caller is compiled with the features `V` needs, and the machine has them.
-#[inline(always)]
-pub(super) unsafe fn add_stretch<V: Vector>(
+/// Panels and bands are made in functions of their own, so that their loops have all registers.
+pub(super) fn add_stretch<U: Unit>(
+    unit: U,
     block: &Block<'_>,
     places: Range<usize>,
     panels: &mut Vec<Line>,
-    sums: &mut [Line],
+    sums: &mut [f32],
 ) {
     let depth = places.len().next_multiple_of(SQUARE);
     let lines = block.len() * depth / WIDTH;
-    resize(panels, lines, Line([0.0; WIDTH]));
-    // SAFETY: the caller's promise.
-    unsafe { fill::<V>(block, &places, Line::flat_mut(panels)) };
-    let panels = Line::flat(panels);
-    let sums = Line::flat_mut(sums);
-    let width = V::LANES * depth;
-    let n_panels = block.columns.len() / V::LANES;
+    resize(panels, lines, Line::ZEROS);
+    let panels: &mut [f32] = bytemuck::cast_slice_mut(panels);
+    unit.vectorize(
+        #[inline(always)]
+        || fill(unit, block, &places, panels),
+    );
+    let panels = &*panels;
+    let width = U::F32_LANES * depth;
+    let n_panels = block.columns.len() / U::F32_LANES;
     let (n_rows, stride) = (block.n_rows(), block.stride());
     for first_row in (block.first_row().0..n_rows).step_by(ROWS) {
         let mut rows = [panels; ROWS];
@@ -52,10 +52,10 @@ pub(super) unsafe fn add_stretch<V: Vector>(
                     continue;
                 }
             };
-            *slot = &panels[place / V::LANES * width + place % V::LANES..];
+            *slot = &panels[place / U::F32_LANES * width + place % U::F32_LANES..];
         }
         let (first, spacing) = match &block.rows {
-            RowSource::Columns => (first_row / V::LANES, Spacing::Panel),
+            RowSource::Columns => (first_row / U::F32_LANES, Spacing::Panel),
             RowSource::Panels(_) => (0, Spacing::Panel),
             RowSource::Plain(..) => (0, Spacing::Adjacent),
         };
@@ -65,20 +65,19 @@ pub(super) unsafe fn add_stretch<V: Vector>(
             n_places: places.len(),
             panels: &panels[first * width..n_panels * width],
             width,
-            sums: &mut sums[first_row * stride + first * V::LANES..],
+            sums: &mut sums[first_row * stride + first * U::F32_LANES..],
             stride,
         };
-        // SAFETY: the caller's promise.
-        unsafe { V::outlined(band) };
+        unit.vectorize(
+            #[inline(always)]
+            || band.multiply(unit),
+        );
     }
 }
 
 /// Turns some places of the block's rows into panels, which are padded to whole squares.
-///
-/// # Safety
-/// The caller is compiled with the features `V` needs, and the machine has them.
 #[inline(always)]
-unsafe fn fill<V: Vector>(block: &Block<'_>, places: &Range<usize>, panels: &mut [f32]) {
+fn fill<U: Unit>(unit: U, block: &Block<'_>, places: &Range<usize>, panels: &mut [f32]) {
     let depth = places.len().next_multiple_of(SQUARE);
     let weights = block
         .weights
@@ -92,14 +91,13 @@ unsafe fn fill<V: Vector>(block: &Block<'_>, places: &Range<usize>, panels: &mut
         for (whole, row) in whole.iter_mut().zip(rows) {
             *whole = &row.as_chunks().0[..whole_weights.len()];
         }
-        let mut out = Strips::<V>::new(panels, first, depth);
+        let mut out = Strips::new(U::F32_LANES, panels, first, depth);
         for (k, w) in whole_weights.iter().enumerate() {
             let mut h = [w; SQUARE];
             for (h, row) in h.iter_mut().zip(&whole) {
                 *h = &row[k];
             }
-            // SAFETY: the caller's promise.
-            out.push(&unsafe { V::columns(h, w) });
+            out.push(&unit.columns(h, w));
             if k % (WIDTH / SQUARE) == 0 {
                 for row in next {
                     prefetch(row, k * SQUARE);
@@ -108,16 +106,15 @@ unsafe fn fill<V: Vector>(block: &Block<'_>, places: &Range<usize>, panels: &mut
         }
         if !rest_weights.is_empty() {
             let rest = rows.map(|row| padded(row.as_chunks::<SQUARE>().1));
-            // SAFETY: the caller's promise.
-            out.push(&unsafe { V::columns(rest.each_ref(), &padded(rest_weights)) });
+            out.push(&unit.columns(rest.each_ref(), &padded(rest_weights)));
         }
     }
     for place in 0..block.len() {
         if let Some((_, scale)) = block.at(place)
             && scale != 1.0
         {
-            let start = place / V::LANES * V::LANES * depth + place % V::LANES;
-            let lane = panels[start..].iter_mut().step_by(V::LANES);
+            let start = place / U::F32_LANES * U::F32_LANES * depth + place % U::F32_LANES;
+            let lane = panels[start..].iter_mut().step_by(U::F32_LANES);
             lane.take(depth).for_each(|x| *x *= scale);
         }
     }
@@ -142,40 +139,41 @@ fn padded(floats: &[f32]) -> [f32; SQUARE] {
 }
 
 /// Where eight rows stand in the panels: two panels of a narrow unit, and half of a wide unit's.
-struct Strips<'a, V> {
+struct Strips<'a> {
     upper: ChunksExactMut<'a, f32>,
     /// Empty but for narrow units.
     lower: ChunksExactMut<'a, f32>,
+    /// Lanes of a register, and the first of these rows.
+    lanes: usize,
     lane: usize,
-    unit: PhantomData<V>,
 }
 
-impl<'a, V: Vector> Strips<'a, V> {
+impl<'a> Strips<'a> {
     /// Of the rows from `first` on.
     #[inline(always)]
-    fn new(panels: &'a mut [f32], first: usize, depth: usize) -> Self {
-        let width = V::LANES * depth;
-        let (upper, rest) = panels[first / V::LANES * width..].split_at_mut(width);
-        let lower = if V::LANES < SQUARE { width } else { 0 };
+    fn new(lanes: usize, panels: &'a mut [f32], first: usize, depth: usize) -> Self {
+        let width = lanes * depth;
+        let (upper, rest) = panels[first / lanes * width..].split_at_mut(width);
+        let lower = if lanes < SQUARE { width } else { 0 };
         Self {
-            upper: upper.chunks_exact_mut(SQUARE * V::LANES),
-            lower: rest[..lower].chunks_exact_mut(SQUARE * V::LANES),
-            lane: first % V::LANES,
-            unit: PhantomData,
+            upper: upper.chunks_exact_mut(SQUARE * lanes),
+            lower: rest[..lower].chunks_exact_mut(SQUARE * lanes),
+            lanes,
+            lane: first % lanes,
         }
     }
 
     /// Appends eight columns.
     #[inline(always)]
     fn push(&mut self, columns: &[[f32; SQUARE]; SQUARE]) {
-        let part = V::LANES.min(SQUARE);
+        let part = self.lanes.min(SQUARE);
         if let Some(upper) = self.upper.next() {
-            for (place, column) in upper.chunks_exact_mut(V::LANES).zip(columns) {
+            for (place, column) in upper.chunks_exact_mut(self.lanes).zip(columns) {
                 place[self.lane..][..part].copy_from_slice(&column[..part]);
             }
         }
         if let Some(lower) = self.lower.next() {
-            for (place, column) in lower.chunks_exact_mut(V::LANES).zip(columns) {
+            for (place, column) in lower.chunks_exact_mut(self.lanes).zip(columns) {
                 place[..SQUARE - part].copy_from_slice(&column[part..]);
             }
         }
@@ -206,83 +204,63 @@ struct Band<'a> {
     stride: usize,
 }
 
-impl Outlined for Band<'_> {
+impl Band<'_> {
     /// Adds the products to the sums, tile by tile.
     #[inline(always)]
-    unsafe fn run<V: Vector>(self) {
-        let last = self.n_places.saturating_sub(1);
-        let step = match self.spacing {
-            Spacing::Adjacent => 1,
-            Spacing::Panel => V::LANES,
-        };
-        let reaches = |row: &&[f32]| row.len() > last * step;
-        assert!(
-            self.rows.iter().all(reaches),
-            "rows reach to the last place"
-        );
-        assert!(
-            self.n_places * V::LANES <= self.width,
-            "panels reach to the last place"
-        );
+    fn multiply<U: Unit>(self, unit: U) {
         // A loop for each step: where it is known, all registers are left to the sums.
-        // SAFETY: rows and panels were checked; the features are the caller's promise.
-        unsafe {
-            match self.spacing {
-                Spacing::Adjacent => multiply_checked::<V>(self, 1),
-                Spacing::Panel => multiply_checked::<V>(self, V::LANES),
-            }
+        match self.spacing {
+            Spacing::Adjacent => self.multiply_by_step(unit, 1),
+            Spacing::Panel => self.multiply_by_step(unit, U::F32_LANES),
         }
     }
-}
 
-/// # Safety
-/// As [`Outlined::run`]; every row, by this step, and every panel reaches to the last place.
-#[inline(always)]
-unsafe fn multiply_checked<V: Vector>(mut band: Band<'_>, step: usize) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut panels = band.panels.chunks_exact(band.width);
+    #[inline(always)]
+    fn multiply_by_step<U: Unit>(mut self, unit: U, step: usize) {
+        let mut panels = self.panels.chunks_exact(self.width);
         let mut column = 0;
         if panels.len() % 2 == 1
             && let Some(panel) = panels.next()
         {
-            multiply_tile::<V, 1>(&mut band, step, [panel], column);
-            column += V::LANES;
+            self.multiply_tile(unit, step, [panel], column);
+            column += U::F32_LANES;
         }
         while let [Some(a), Some(b)] = [panels.next(), panels.next()] {
-            multiply_tile::<V, 2>(&mut band, step, [a, b], column);
-            column += 2 * V::LANES;
+            self.multiply_tile(unit, step, [a, b], column);
+            column += 2 * U::F32_LANES;
         }
     }
-}
 
-/// # Safety
-/// As [`multiply_checked`].
-#[inline(always)]
-unsafe fn multiply_tile<V: Vector, const L: usize>(
-    band: &mut Band<'_>,
-    step: usize,
-    panels: [&[f32]; L],
-    column: usize,
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        for chain in (0..band.n_places).step_by(RUN) {
-            let mut part = [[V::splat(0.0); L]; ROWS];
-            let end = band.n_places.min(chain + RUN);
+    #[inline(always)]
+    fn multiply_tile<U: Unit, const L: usize>(
+        &mut self,
+        unit: U,
+        step: usize,
+        panels: [&[f32]; L],
+        column: usize,
+    ) {
+        let last = self.n_places.saturating_sub(1);
+        let rows = self.rows.map(|row| &row[..=last * step]);
+        let panels = panels.map(|panel| &U::as_simd_f32s(panel).0[..=last]);
+        for chain in (0..self.n_places).step_by(RUN) {
+            let mut part = [[unit.splat_f32s(0.0); L]; ROWS];
+            let end = self.n_places.min(chain + RUN);
             let whole = end - (end - chain) % UNROLLED;
-            for first in (chain..whole).step_by(UNROLLED) {
-                for i in 0..UNROLLED {
-                    add_place(&mut part, band, step, &panels, first + i);
+            // SAFETY: rows and panels were cut behind the last place, and no place is behind it.
+            unsafe {
+                for first in (chain..whole).step_by(UNROLLED) {
+                    for i in 0..UNROLLED {
+                        add_place(unit, &mut part, &rows, step, &panels, first + i);
+                    }
                 }
-            }
-            for place in whole..end {
-                add_place(&mut part, band, step, &panels, place);
+                for place in whole..end {
+                    add_place(unit, &mut part, &rows, step, &panels, place);
+                }
             }
             for (i, part) in part.into_iter().enumerate() {
-                let sums = &mut band.sums[i * band.stride + column..][..L * V::LANES];
-                for (sums, part) in sums.chunks_exact_mut(V::LANES).zip(part) {
-                    V::add(V::load(sums), part).store(sums);
+                let sums = &mut self.sums[i * self.stride + column..][..L * U::F32_LANES];
+                for (sum, part) in U::as_mut_simd_f32s(sums).0.iter_mut().zip(part) {
+                    *sum = unit.add_f32s(*sum, part);
                 }
             }
         }
@@ -290,27 +268,26 @@ unsafe fn multiply_tile<V: Vector, const L: usize>(
 }
 
 /// # Safety
-/// As [`multiply_checked`].
+/// Every panel, and every row by this step, reaches to the place.
 #[inline(always)]
-unsafe fn add_place<V: Vector, const L: usize>(
-    sums: &mut [[V; L]; ROWS],
-    band: &Band<'_>,
+unsafe fn add_place<U: Unit, const L: usize>(
+    unit: U,
+    sums: &mut [[U::f32s; L]; ROWS],
+    rows: &[&[f32]; ROWS],
     step: usize,
-    panels: &[&[f32]; L],
+    panels: &[&[U::f32s]; L],
     place: usize,
 ) {
     // SAFETY: the caller's promise.
-    unsafe {
-        let at = place * V::LANES;
-        let mut y = [V::splat(0.0); L];
-        for (y, panel) in y.iter_mut().zip(panels) {
-            *y = V::load(panel.get_unchecked(at..at + V::LANES));
-        }
-        for (sums, row) in sums.iter_mut().zip(&band.rows) {
-            let x = V::splat(*row.get_unchecked(place * step));
-            for (sum, y) in sums.iter_mut().zip(y) {
-                *sum = V::mul_add(x, y, *sum);
-            }
+    let (y, x) = unsafe {
+        (
+            panels.map(|panel| *panel.get_unchecked(place)),
+            rows.map(|row| *row.get_unchecked(place * step)),
+        )
+    };
+    for (sums, x) in sums.iter_mut().zip(x) {
+        for (sum, y) in sums.iter_mut().zip(y) {
+            *sum = unit.multiply_add(unit.splat_f32s(x), y, *sum);
         }
     }
 }

@@ -102,12 +102,8 @@ mod tests {
                 .zip(row(1))
                 .map(|(a, b)| f64::from(*a) * f64::from(*b))
                 .sum();
-            assert!((f64::from(wide(|| dot(row(0), row(1)))) - plain).abs() < 1e-5);
-            assert_eq!(
-                wide(|| dot(row(0), row(1))),
-                dot(row(0), row(1)),
-                "width {d}"
-            );
+            assert!((f64::from(wide!(dot(row(0), row(1)))) - plain).abs() < 1e-5);
+            assert_eq!(wide!(dot(row(0), row(1))), dot(row(0), row(1)), "width {d}");
             let terms: Vec<SparseTerm> = (0..7)
                 .map(|i| SparseTerm {
                     row: (i * 5) % 9,
@@ -115,7 +111,7 @@ mod tests {
                 })
                 .collect();
             let (mut out, mut expected) = (vec![1.0; d], vec![1.0f32; d]);
-            wide(|| add_terms(&terms, &rows, &mut out));
+            wide!(add_terms(&terms, &rows, &mut out));
             for term in &terms {
                 for (e, x) in expected.iter_mut().zip(row(term.row as usize)) {
                     *e += term.factor * x;

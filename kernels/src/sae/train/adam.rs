@@ -73,7 +73,7 @@ impl Adam {
 
     /// Moves `p` by its gradient `g`; all equally long.
     pub(super) fn update(self, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
-        wide(|| {
+        wide!({
             let n = p.len();
             let (g, m, v) = (&g[..n], &mut m[..n], &mut v[..n]);
             for i in 0..n {

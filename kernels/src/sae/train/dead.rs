@@ -171,7 +171,7 @@ pub(super) fn resample(
         .dy
         .chunks_exact(d)
         .map(|dy| {
-            total += f64::from(wide(|| dot(dy, dy))).powi(2);
+            total += f64::from(wide!(dot(dy, dy))).powi(2);
             total
         })
         .collect();
@@ -185,7 +185,7 @@ pub(super) fn resample(
         .filter(|(_, i)| **i == 0);
     let (mut norms, mut n_alive) = (0.0, 0);
     for (w, _) in alive {
-        norms += wide(|| dot(w, w)).sqrt();
+        norms += wide!(dot(w, w)).sqrt();
         n_alive += 1;
     }
     let encoder_norm = NEW_NORM

@@ -56,7 +56,7 @@ pub(super) fn encode(sae: &Sae, x: &[f32], work: &mut Buffers) {
             product(i, a);
             for (r, (a, stats)) in a.chunks_exact_mut(n).zip(stats).enumerate() {
                 let bias = sae.b_enc[i * block + r];
-                wide(|| a.iter_mut().for_each(|z| *z = (*z + bias).max(0.0)));
+                wide!(a.iter_mut().for_each(|z| *z = (*z + bias).max(0.0)));
                 *stats = summarise(a);
             }
         }),
@@ -89,7 +89,7 @@ fn open_gate(sae: &Sae, j: usize, p: &[f32], a: &mut [f32], gate: &mut [f32]) {
 
 /// Sum and number of the positive values of a row without negative ones.
 fn summarise(a: &[f32]) -> Stats {
-    wide(|| {
+    wide!({
         let (mut sums, mut counts) = ([0.0f32; LANES], [0u32; LANES]);
         let (chunks, rest) = a.as_chunks::<LANES>();
         for chunk in chunks {
@@ -159,7 +159,7 @@ pub(super) fn reconstruct(
                     multiply(codes, w_dec, 1.0, Output::Accumulate, y, Parallelism::None);
                 }
             }
-            wide(|| Part::of(x, y, first, scale))
+            wide!(Part::of(x, y, first, scale))
         })
         .collect();
     total_of(&parts, n, d)
@@ -169,7 +169,7 @@ pub(super) fn reconstruct(
 fn add_active(sae: &Sae, a: &[f32], n: usize, stats: &[Stats], y: &mut [f32]) {
     let d = sae.d_in;
     let rows = y.len() / d;
-    wide(|| {
+    wide!({
         for (j, w) in sae.w_dec.chunks_exact(d).enumerate() {
             if stats[j].n == 0 {
                 continue;

@@ -159,7 +159,7 @@ impl<'a> BlockView<'a> {
             by_input: scratch.by_centre.clone(),
             ..Totals::default()
         };
-        wide(|| {
+        wide!({
             let grads = w_enc.chunks_exact(d).zip(w_dec.chunks_exact(d));
             for (((g, h), w), latent) in grads.zip(self.w_enc.chunks_exact(d)).zip(&*latents) {
                 totals.square += f64::from(dot(g, g)) + f64::from(dot(h, h));
@@ -221,7 +221,7 @@ impl<'a> BlockView<'a> {
         for (r, (da, latent)) in da.chunks_exact_mut(n).zip(&mut *latents).enumerate() {
             let at = r * n..(r + 1) * n;
             let da_gate = da_gate.get(at.clone()).unwrap_or_default();
-            *latent = wide(|| self.through_activation(r, at, da, da_gate));
+            *latent = wide!(self.through_activation(r, at, da, da_gate));
         }
         times(da, Matrix::new(self.input, n, d, d), w_enc);
         self.embedding_loss()
@@ -257,13 +257,13 @@ impl<'a> BlockView<'a> {
             }));
             back.clear();
             let w = &self.w_dec[r * d..(r + 1) * d];
-            wide(|| {
-                back.extend(codes.iter().map(|&SparseTerm { row, .. }| {
+            wide!({
+                for &SparseTerm { row, .. } in &*codes {
                     let dy = &self.dy[row as usize * d..(row as usize + 1) * d];
                     let factor = dot(dy, w) + l1;
                     latent.pre += factor;
-                    SparseTerm { row, factor }
-                }));
+                    back.push(SparseTerm { row, factor });
+                }
                 add_terms(codes, self.dy, w_dec);
                 add_terms(back, self.input, w_enc);
             });
@@ -364,7 +364,13 @@ impl Gradients {
         let of = |values: &[f32]| -> f64 {
             let parts: Vec<f64> = values
                 .par_chunks(1 << 14)
-                .map(|x| wide(|| x.chunks(256).map(|x| f64::from(dot(x, x))).sum()))
+                .map(|x| {
+                    let mut sum = 0.0;
+                    wide!(for x in x.chunks(256) {
+                        sum += f64::from(dot(x, x));
+                    });
+                    sum
+                })
                 .collect();
             parts.iter().sum()
         };

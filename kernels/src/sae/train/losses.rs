@@ -135,7 +135,7 @@ fn prepare(sae: &Sae, options: &TrainOptions, batch: &[f32], buffers: &mut Buffe
         batch
     };
     if !buffers.squares.is_empty() {
-        wide(|| {
+        wide!({
             for (square, h) in buffers.squares.iter_mut().zip(h) {
                 *square = h * h;
             }

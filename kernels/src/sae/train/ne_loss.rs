@@ -136,7 +136,7 @@ impl LatentBlock<'_> {
                 let at = j * d..(j + 1) * d;
                 let (w, average) = (&self.w[at.clone()], &self.averages[at.clone()]);
                 let (v, p) = (&mut v[at.clone()], &mut p[at]);
-                wide(|| Direction::of(w, average, self.seen[j] != 0, v, p))
+                wide!(Direction::of(w, average, self.seen[j] != 0, v, p))
             })
             .collect();
         let num = fill(&mut scratch.num, n_latents * n);
@@ -154,7 +154,7 @@ impl LatentBlock<'_> {
         for j in 0..n_latents {
             let at = j * n..(j + 1) * n;
             let (num, q) = (&mut num[at.clone()], &mut q[at.clone()]);
-            let (sum, cos) = wide(|| entries(&self.a[at], directions[j].r, num, q));
+            let (sum, cos) = wide!(entries(&self.a[at], directions[j].r, num, q));
             cost += f64::from(sum);
             cosines[j] = cos;
         }
@@ -166,7 +166,7 @@ impl LatentBlock<'_> {
             let at = j * d..(j + 1) * d;
             let vectors = (&self.w[at.clone()], &self.averages[at.clone()]);
             let sums = (&by_h[at.clone()], &by_square[at.clone()], cosines[j]);
-            wide(|| direction.add_gradient(vectors, sums, self.weight, &mut grad[at]));
+            wide!(direction.add_gradient(vectors, sums, self.weight, &mut grad[at]));
         }
         if self.centred {
             times(q, h, n, by_h);
@@ -193,7 +193,7 @@ impl LatentBlock<'_> {
         let at = j * d..(j + 1) * d;
         let (w, average) = (&self.w[at.clone()], &self.averages[at]);
         s.resize(d);
-        wide(|| {
+        wide!({
             let seen = self.seen[j] != 0;
             let direction = Direction::of(w, average, seen, &mut s.v, &mut s.p);
             if direction.r <= 0.0 {
@@ -301,7 +301,7 @@ pub(super) fn update_average(
         share *= momentum;
     }
     let keeps = if *seen == 0 || left > 0 { 0.0 } else { share };
-    wide(|| {
+    wide!({
         for x in average.iter_mut() {
             *x = flush(*x * keeps);
         }

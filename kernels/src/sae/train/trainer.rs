@@ -375,7 +375,7 @@ impl Trainer {
 
 /// Takes off `g` what points along `p`, a row of norm 1.
 fn remove_parallel(p: &[f32], g: &mut [f32]) {
-    wide(|| {
+    wide!({
         let along = dot(p, g);
         g.iter_mut().zip(p).for_each(|(g, p)| *g -= along * p);
     });
