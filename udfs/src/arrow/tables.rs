@@ -3,16 +3,19 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{DFSchema, Result, TableReference, plan_datafusion_err, plan_err};
+use datafusion::execution::TaskContext;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{CastExpr, Column};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, collect};
 
 use super::vectors::is_vector;
 
@@ -214,6 +217,42 @@ fn is_list_of_text(data_type: &DataType) -> bool {
             item.data_type().is_string()
         }
         _ => false,
+    }
+}
+
+/// A table small enough to be read whole, by several operators and each time a plan runs: a scan of files hands each
+/// file out only once unless its state is made anew.
+#[derive(Debug, Clone)]
+pub struct SmallTable(Arc<dyn ExecutionPlan>);
+
+impl SmallTable {
+    /// Exactly `columns` of the table, of their canonical types.
+    ///
+    /// Errors (planning): a column is missing or of another kind.
+    pub async fn scan(
+        state: &dyn Session,
+        function: &str,
+        table: &str,
+        provider: &Arc<dyn TableProvider>,
+        columns: &[&str],
+    ) -> Result<Self> {
+        let rows = scan(state, function, table, provider, columns, &[]).await?;
+        Ok(Self(in_one_partition(rows)))
+    }
+
+    /// The same rows by another plan, such as an optimizer makes.
+    pub fn by(plan: Arc<dyn ExecutionPlan>) -> Self {
+        Self(plan)
+    }
+
+    /// What yields its rows.
+    pub fn plan(&self) -> &Arc<dyn ExecutionPlan> {
+        &self.0
+    }
+
+    /// All its rows.
+    pub async fn read(&self, context: Arc<TaskContext>) -> Result<Vec<RecordBatch>> {
+        collect(reset_plan_states(Arc::clone(&self.0))?, context).await
     }
 }
 

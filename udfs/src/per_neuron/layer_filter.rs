@@ -17,7 +17,6 @@ use datafusion::common::{Result, exec_err, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{Column, DynamicFilterPhysicalExpr, in_list, lit};
-use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::filter_pushdown::{
     ChildFilterDescription, ChildPushdownResult, FilterDescription, FilterPushdownPhase,
     FilterPushdownPropagation,
@@ -26,12 +25,12 @@ use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     ChildStats, DisplayAs, DisplayFormatType, Distribution, ExecutionPlan,
-    InputDistributionRequirements, PlanProperties, Statistics, collect,
+    InputDistributionRequirements, PlanProperties, Statistics,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::OnceCell;
 
-use crate::arrow::tables::{self, in_one_partition};
+use crate::arrow::tables::{self, SmallTable};
 
 /// A layer as a call names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +63,7 @@ pub struct LayerLookup {
     /// A layer that is meant beside those chosen.
     also: Option<i32>,
     /// Columns layer, and name or kind.
-    layers: Arc<dyn ExecutionPlan>,
+    layers: SmallTable,
 }
 
 impl LayerLookup {
@@ -80,12 +79,11 @@ impl LayerLookup {
         };
         let layers = tables::table(state, function, "layers").await?;
         let columns = ["layer", column];
-        let layers = tables::scan(state, function, "layers", &layers, &columns, &[]).await?;
         Ok(Self {
             function,
             choice,
             also: None,
-            layers: in_one_partition(layers),
+            layers: SmallTable::scan(state, function, "layers", &layers, &columns).await?,
         })
     }
 
@@ -96,7 +94,7 @@ impl LayerLookup {
 
     /// The numbers of the layers that are meant; `None` is all of them.
     async fn read(self, context: Arc<TaskContext>) -> Result<Option<HashSet<i32>>> {
-        let rows = read_again(&self.layers, context).await?;
+        let rows = self.layers.read(context).await?;
         let mut meant: HashSet<i32> = match &self.choice {
             LayerChoice::Named(name) => [layer_number(self.function, name, &rows)?].into(),
             LayerChoice::OfKind { kind, or_all } => {
@@ -113,15 +111,6 @@ impl LayerLookup {
         meant.extend(self.also);
         Ok(Some(meant))
     }
-}
-
-/// All rows of a small table. Several operators read one plan of it, and a scan of files hands each file out only once
-/// unless its state is made anew.
-pub(super) async fn read_again(
-    plan: &Arc<dyn ExecutionPlan>,
-    context: Arc<TaskContext>,
-) -> Result<Vec<RecordBatch>> {
-    collect(reset_plan_states(Arc::clone(plan))?, context).await
 }
 
 /// The two columns of table `layers`.
@@ -190,7 +179,7 @@ impl ExecutionPlan for LayerFilterExec {
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input, &self.lookup.layers]
+        vec![&self.input, self.lookup.layers.plan()]
     }
 
     fn apply_expressions(
@@ -227,7 +216,7 @@ impl ExecutionPlan for LayerFilterExec {
         Ok(Arc::new(Self {
             input,
             lookup: LayerLookup {
-                layers,
+                layers: SmallTable::by(layers),
                 ..self.lookup.clone()
             },
             filter: Arc::clone(&self.filter),

@@ -8,11 +8,10 @@ use datafusion::arrow::datatypes::Int32Type;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Result, exec_err};
 use datafusion::execution::TaskContext;
-use datafusion::physical_plan::ExecutionPlan;
 use tokio::sync::OnceCell;
 
-use super::layer_filter::{LayerRef, layer_number, read_again};
-use crate::arrow::tables;
+use super::layer_filter::{LayerRef, layer_number};
+use crate::arrow::tables::{self, SmallTable};
 
 /// Neurons that must be there. Every partition without one may ask; the tables are read once.
 #[derive(Debug, Clone)]
@@ -20,9 +19,9 @@ pub struct NeuronCheck {
     function: &'static str,
     required: Vec<(LayerRef, Option<i64>)>,
     /// Columns layer and neuron of all neurons.
-    neurons: Arc<dyn ExecutionPlan>,
+    neurons: SmallTable,
     /// Columns layer and name, where a layer is known by name.
-    layers: Option<Arc<dyn ExecutionPlan>>,
+    layers: Option<SmallTable>,
     passed: Arc<OnceCell<()>>,
 }
 
@@ -35,14 +34,14 @@ impl NeuronCheck {
         required: Vec<(LayerRef, Option<i64>)>,
     ) -> Result<Self> {
         let columns = ["layer", "neuron"];
-        let neurons = tables::scan(state, function, "neurons", neurons, &columns, &[]).await?;
+        let neurons = SmallTable::scan(state, function, "neurons", neurons, &columns).await?;
         let by_name = |(layer, _): &(LayerRef, _)| matches!(layer, LayerRef::Name(_));
         let layers = match required.iter().any(by_name) {
             false => None,
             true => {
                 let layers = tables::table(state, function, "layers").await?;
                 let columns = ["layer", "name"];
-                Some(tables::scan(state, function, "layers", &layers, &columns, &[]).await?)
+                Some(SmallTable::scan(state, function, "layers", &layers, &columns).await?)
             }
         };
         Ok(Self {
@@ -74,12 +73,12 @@ impl NeuronCheck {
     }
 
     async fn read(&self, context: Arc<TaskContext>) -> Result<()> {
-        let neurons = read_again(&self.neurons, Arc::clone(&context)).await?;
+        let neurons = self.neurons.read(Arc::clone(&context)).await?;
         for (layer, neuron) in &self.required {
             let number = match (layer, &self.layers) {
                 (LayerRef::Number(number), _) => *number,
                 (LayerRef::Name(name), Some(layers)) => {
-                    let layers = read_again(layers, Arc::clone(&context)).await?;
+                    let layers = layers.read(Arc::clone(&context)).await?;
                     i64::from(layer_number(self.function, name, &layers)?)
                 }
                 (LayerRef::Name(_), None) => continue,
