@@ -1,10 +1,13 @@
-//! Every number of a whole model against the reference results, through SQL, for both layer norm conventions.
+//! Every number of a whole model against the reference results, through SQL, for both layer norm conventions: of the
+//! bundled model on its corpus, and of the larger one whose results lie beside the project, where they do.
 //!
-//! Runs where the reference results lie beside the project; says so where they do not.
+//! Numbers: tests/reference/demo_golden.py (tests/data/golden), PyTorch, SciPy 1.17 and scikit-learn 1.9 in float64.
 
 mod database;
 
-use database::{Db, shared};
+use std::path::PathBuf;
+
+use database::{Db, root, shared};
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{Float64Type, Int64Type};
 use datafusion::arrow::util::pretty::pretty_format_batches;
@@ -15,50 +18,96 @@ use polysema::store::Store;
 
 const NEURONS: i64 = 2048;
 
+/// Reference results: `neurons`, `examples` and `linkage`, of all neurons or some, and a summary of all.
+struct Golden {
+    folder: PathBuf,
+    model: PathBuf,
+    corpus: PathBuf,
+    layer_norm: &'static str,
+    /// Tokens of a document at most, and at least.
+    tokens: [&'static str; 2],
+    summary: serde_json::Value,
+}
+
+impl Golden {
+    fn read(self) -> Self {
+        let text = std::fs::read_to_string(self.folder.join("summary.json"));
+        let summary = serde_json::from_str(&text.expect("the reference summary")).expect("JSON");
+        Self { summary, ..self }
+    }
+
+    /// The bundled model on its corpus.
+    fn bundled(layer_norm: &'static str) -> Self {
+        let golden = Self {
+            folder: root(&format!("tests/data/golden/lm-{layer_norm}")),
+            model: root("tests/data/demo/model"),
+            corpus: root("tests/data/demo/corpus.jsonl"),
+            layer_norm,
+            tokens: ["48", "1"],
+            summary: serde_json::Value::Null,
+        };
+        golden.read()
+    }
+
+    /// The results beside the project.
+    fn beside(layer_norm: &'static str) -> Option<Self> {
+        let golden = Self {
+            folder: shared(&format!("golden/lm-{layer_norm}")),
+            model: shared("gpt2-wikitext-tiny"),
+            corpus: shared("wikitext-2/valid.txt"),
+            layer_norm,
+            tokens: ["128", "128"],
+            summary: serde_json::Value::Null,
+        };
+        golden.folder.exists().then(|| golden.read())
+    }
+
+    fn count(&self, name: &str) -> i64 {
+        self.summary[name].as_i64().expect(name)
+    }
+
+    async fn open(&self) -> (tempfile::TempDir, Db) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let store = Store::open(folder.path()).expect("an empty store");
+        let options = [
+            ("context", self.tokens[0]),
+            ("min_tokens", self.tokens[1]),
+            ("activation_threshold", "0.75"),
+            ("max_examples", "100"),
+            ("layer_norm", self.layer_norm),
+        ];
+        let request = IngestRequest {
+            run: "golden".into(),
+            model: self.model.clone(),
+            corpus: self.corpus.clone(),
+            options: Options::of_words(&INGEST, options).expect("valid options"),
+            max_activations: None,
+        };
+        ingest(&store, &request, &JobContext::default(), &mut |_| {}).expect("the run");
+        let db = Db::open(folder.path()).await;
+        for table in ["neurons", "examples", "linkage"] {
+            let file = self.folder.join(format!("{table}.parquet"));
+            let sql = format!(
+                "CREATE EXTERNAL TABLE golden_{table} STORED AS PARQUET LOCATION '{}'",
+                file.display()
+            );
+            db.query(&sql).await;
+        }
+        (folder, db)
+    }
+}
+
 /// `a` and `b` are both NULL or within `tolerance`, as SQL that is true for a mismatch.
 fn differs(a: &str, b: &str, tolerance: f64) -> String {
     format!("(({a} IS NULL) <> ({b} IS NULL) OR abs({a} - {b}) > {tolerance})")
 }
 
-async fn open(layer_norm: &str) -> Option<(tempfile::TempDir, Db)> {
-    let golden = shared(&format!("golden/lm-{layer_norm}"));
-    if !golden.exists() {
-        println!("left out: no {}", golden.display());
-        return None;
-    }
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let store = Store::open(folder.path()).expect("an empty store");
-    let options = [
-        ("context", "128"),
-        ("min_tokens", "128"),
-        ("activation_threshold", "0.75"),
-        ("max_examples", "100"),
-        ("layer_norm", layer_norm),
-    ];
-    let request = IngestRequest {
-        run: "golden".into(),
-        model: shared("gpt2-wikitext-tiny"),
-        corpus: shared("wikitext-2/valid.txt"),
-        options: Options::of_words(&INGEST, options).expect("valid options"),
-        max_activations: None,
-    };
-    ingest(&store, &request, &JobContext::default(), &mut |_| {}).expect("the run");
-    let db = Db::open(folder.path()).await;
-    for table in ["neurons", "examples", "linkage"] {
-        let file = golden.join(format!("{table}.parquet"));
-        let sql = format!(
-            "CREATE EXTERNAL TABLE golden_{table} STORED AS PARQUET LOCATION '{}'",
-            file.display()
-        );
-        db.query(&sql).await;
-    }
-    Some((folder, db))
-}
-
-async fn activations_and_examples(db: &Db) {
+async fn activations_and_examples(golden: &Golden, db: &Db) {
     assert_eq!(db.integer("SELECT count(*) FROM neurons").await, NEURONS);
-    assert_eq!(db.integer("SELECT count(*) FROM documents").await, 2483);
-    assert_eq!(db.integer("SELECT count(*) FROM tokens").await, 317_824);
+    for table in ["documents", "tokens"] {
+        let n = db.integer(&format!("SELECT count(*) FROM {table}")).await;
+        assert_eq!(n, golden.count(table), "{table}");
+    }
     db.none("max_activation within 1e-4 relative",
         "SELECT g.layer, g.neuron, n.max_activation, g.max_activation FROM golden_neurons g
          LEFT JOIN neurons n ON n.layer = g.layer AND n.neuron = g.neuron
@@ -139,7 +188,7 @@ async fn partitions(db: &Db) {
 /// Five examples of one neuron have the same embedding: the order in which they merge, at distance 0, is anybody's.
 async fn merges(db: &Db) {
     let compared = db.integer("SELECT count(*) FROM golden_linkage").await;
-    assert_eq!(compared, 999, "merges of the twelve neurons");
+    assert!(compared > 500, "merges of {compared}");
     db.none(
         "merges of the twelve neurons",
         "SELECT g.*, l.* FROM golden_linkage g
@@ -162,41 +211,33 @@ async fn embeddings_sum_to_the_pre_activation(db: &Db) {
     println!("  sum(e) + b gives the stored activation on all {stored} examples");
 }
 
-/// Numbers: tests/reference/scc_agreement.py, NumPy 2, SciPy 1.17 and scikit-learn 1.9, in float64.
-async fn sub_cluster_components(db: &Db) {
+/// Of the results beside the project: tests/reference/scc_agreement.py, in float64.
+async fn sub_cluster_components(golden: &Golden, db: &Db) {
+    let beside = serde_json::json!({
+        "neurons": NEURONS,
+        "figures": [0.965784, 1.0, 0.884277, 3.264648, 3.212402, 0.931152],
+    });
+    let expected = golden.summary.get("scc").unwrap_or(&beside);
     let report = include_str!("../sql/reports/scc_agreement.sql");
     let found = db.query(report).await;
     println!("{}", pretty_format_batches(&found).expect("printable"));
-    assert_eq!(
-        found[0].column(0).as_primitive::<Int64Type>().value(0),
-        NEURONS
-    );
-    for (column, expected) in [
-        (1, 0.965784),
-        (2, 1.0),
-        (3, 0.884277),
-        (4, 3.264648),
-        (5, 3.212402),
-        (6, 0.931152),
-    ] {
-        let value = found[0]
-            .column(column)
-            .as_primitive::<Float64Type>()
-            .value(0);
-        let name = found[0].schema().field(column).name().clone();
-        // One neuron in 2,048 may be cut to another side.
-        assert!(
-            (value - expected).abs() < 1e-3,
-            "{name}: {value}, expected {expected}"
+    let neurons = found[0].column(0).as_primitive::<Int64Type>().value(0);
+    assert_eq!(Some(neurons), expected["neurons"].as_i64());
+    let figures = expected["figures"].as_array().expect("six figures");
+    assert_eq!(figures.len(), 6);
+    for (column, expected) in found[0].columns()[1..].iter().zip(figures) {
+        let (value, expected) = (
+            column.as_primitive::<Float64Type>().value(0),
+            expected.as_f64(),
         );
+        // One neuron in 2,048 may be cut to another side.
+        let near = expected.is_some_and(|expected| (value - expected).abs() < 1e-3);
+        assert!(near, "{value}, expected {expected:?}");
     }
 }
 
 /// Table 1 of the paper for this model, against summary.json: medians and means of every metric.
-async fn table1(db: &Db, layer_norm: &str) {
-    let path = shared(&format!("golden/lm-{layer_norm}/summary.json"));
-    let text = std::fs::read_to_string(path).expect("the reference summary");
-    let summary: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+async fn table1(golden: &Golden, db: &Db) {
     let report = include_str!("../sql/reports/table1.sql").replace(":n_clusters", "5");
     let found = db
         .query(&format!("SELECT * FROM ({report}) WHERE cut = 'threshold'"))
@@ -216,7 +257,7 @@ async fn table1(db: &Db, layer_norm: &str) {
             .enumerate()
             {
                 let value = batch.column(i + 2).as_primitive::<Float64Type>().value(row);
-                let expected = summary["table1"][statistic][metric][embedding].as_f64();
+                let expected = golden.summary["table1"][statistic][metric][embedding].as_f64();
                 let expected = expected.expect("a figure of the summary");
                 assert!(
                     (value - expected).abs() < 1e-5,
@@ -229,29 +270,33 @@ async fn table1(db: &Db, layer_norm: &str) {
     assert_eq!(compared, 20, "five metrics, four figures each");
 }
 
-async fn compare(layer_norm: &str) {
-    let Some((_folder, db)) = open(layer_norm).await else {
-        return;
-    };
-    println!("checked against golden/lm-{layer_norm}:");
-    activations_and_examples(&db).await;
+async fn compare(golden: Golden) {
+    let (_folder, db) = golden.open().await;
+    println!("checked against {}:", golden.folder.display());
+    activations_and_examples(&golden, &db).await;
     metrics_and_partitions(&db, "neuron", "").await;
     metrics_and_partitions(&db, "pre_mlp", "_pre_mlp").await;
     partitions(&db).await;
     merges(&db).await;
     embeddings_sum_to_the_pre_activation(&db).await;
-    table1(&db, layer_norm).await;
-    if layer_norm == "folded" {
-        sub_cluster_components(&db).await;
+    table1(&golden, &db).await;
+    if golden.layer_norm == "folded" {
+        sub_cluster_components(&golden, &db).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn folded() {
-    compare("folded").await;
+    compare(Golden::bundled("folded")).await;
+    if let Some(beside) = Golden::beside("folded") {
+        compare(beside).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn raw() {
-    compare("raw").await;
+    compare(Golden::bundled("raw")).await;
+    if let Some(beside) = Golden::beside("raw") {
+        compare(beside).await;
+    }
 }

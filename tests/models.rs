@@ -3,6 +3,8 @@
 
 #[path = "models/bad_input.rs"]
 mod bad_input;
+#[path = "models/classifiers.rs"]
+mod classifiers;
 mod support;
 
 use std::collections::HashMap;
@@ -74,14 +76,10 @@ fn demo() -> LoadedModel {
     load(&root().join("tests/data/demo/model")).expect("the bundled model loads")
 }
 
-/// A folder of the reference data, if it lies beside the workspace.
+/// A folder of the reference data, if it lies beside the workspace: tested in addition to what is bundled.
 fn shared(path: &str) -> Option<PathBuf> {
     let path = root().join("../shared/data").join(path);
-    if !path.exists() {
-        println!("left out: no {}", path.display());
-        return None;
-    }
-    Some(path)
+    path.exists().then_some(path)
 }
 
 #[track_caller]
@@ -104,6 +102,7 @@ fn ids_of(tensor: &Tensor) -> Vec<u32> {
     values(tensor).into_iter().map(|id| id as u32).collect()
 }
 
+/// Every site of a language model.
 const ALL: [Site; 15] = [
     Site::Normalized,
     Site::Ln2Out,
@@ -123,40 +122,49 @@ const ALL: [Site; 15] = [
 ];
 
 #[test]
+fn every_hook_equals_its_reference() {
+    demo_model_equals_pytorch();
+    if let Some(folder) = shared("gpt-nano-sort") {
+        nano_sort_equals_its_published_tensors(&folder);
+    }
+}
+
 fn demo_model_equals_pytorch() {
     let reference = read_safetensors(&root().join("tests/reference/demo_forward.safetensors"));
     let loaded = demo();
     let (ids, seq) = (ids_of(&reference["ids"]), 20);
-    let sites = [Site::Ln2Out, Site::MlpPre, Site::MlpPost, Site::MlpOut];
-    let mut probe = Probe::of(&sites);
-    let logits = loaded
-        .model
-        .logits(Input::Tokens { ids: &ids, seq }, &mut probe)
-        .unwrap();
-    let rows = logits.chunks_exact(loaded.model.d_vocab());
-    let last: Vec<f32> = rows.skip(seq - 1).step_by(seq).flatten().copied().collect();
-    assert_close("logits", &last, &values(&reference["logits"]), 1e-5);
-    for (site, name) in sites
-        .iter()
-        .zip(["ln2.out", "mlp.pre", "mlp.post", "mlp.out"])
-    {
-        for layer in 0..loaded.model.layers().len() {
-            let came = probe.seen[&HookPoint { layer, site: *site }]
-                .narrow(1, seq - 2, 2)
-                .unwrap();
-            let expected = reference[name].get(layer).unwrap();
-            assert_close(name, &values(&came), &values(&expected), 1e-5);
+    let n_layers = loaded.model.layers().len();
+    // Nobody who looks at the scores goes another way through the attention.
+    for sites in [&[][..], &ALL] {
+        let mut probe = Probe::of(sites);
+        let logits = loaded
+            .model
+            .logits(Input::Tokens { ids: &ids, seq }, &mut probe)
+            .unwrap();
+        let rows = logits.chunks_exact(loaded.model.d_vocab());
+        let last: Vec<f32> = rows.skip(seq - 1).step_by(seq).flatten().copied().collect();
+        assert_close("logits", &last, &values(&reference["logits"]), 1e-5);
+        for site in sites {
+            let layers = match site {
+                Site::LnFinalOut => n_layers - 1..n_layers,
+                _ => 0..n_layers,
+            };
+            for (i, layer) in layers.enumerate() {
+                let hook = HookPoint { layer, site: *site };
+                let name = hook.to_string();
+                let of_every_layer = name.replace(&format!("blocks.{layer}."), "");
+                let seen = &probe.seen[&hook];
+                let came = seen.narrow(seen.rank() - 2, seq - 2, 2).unwrap();
+                let expected = reference[&of_every_layer].get(i).unwrap();
+                assert_close(&name, &values(&came), &values(&expected), 1e-5);
+            }
         }
     }
 }
 
-#[test]
-fn nano_sort_equals_its_published_tensors() {
-    let Some(folder) = shared("gpt-nano-sort") else {
-        return;
-    };
+fn nano_sort_equals_its_published_tensors(folder: &Path) {
     let reference = read_safetensors(&folder.join("reference_partials.safetensors"));
-    let loaded = load(&folder).unwrap();
+    let loaded = load(folder).unwrap();
     let (ids, seq, d) = (ids_of(&reference["idx"]), 11, 48);
     let mut probe = Probe::of(&ALL);
     let logits = loaded
@@ -210,20 +218,57 @@ fn nano_sort_equals_its_published_tensors() {
     assert_eq!(checked, 21);
 }
 
-#[test]
-fn wikitext_model_equals_its_golden_activations() {
-    let (Some(folder), Some(text)) = (shared("gpt2-wikitext-tiny"), shared("wikitext-2/valid.txt"))
-    else {
-        return;
-    };
-    let golden = read_safetensors(&root().join("tests/reference/wikitext_probe.safetensors"));
-    let loaded = load(&folder).unwrap();
-    let text = std::fs::read_to_string(text).expect("a text file");
-    let all = loaded
-        .tokenizer
-        .expect("a tokenizer")
-        .encode(&text)
+/// What the MLPs receive and answer at the end of documents: `h` of some last positions, `post` of the last one.
+fn assert_texts_equal(loaded: &LoadedModel, ids: &[u32], seq: usize, h: &Tensor, post: &Tensor) {
+    let mut probe = Probe::of(&[Site::Ln2Out, Site::MlpPost]);
+    loaded
+        .model
+        .forward(Input::Tokens { ids, seq }, &mut probe)
         .unwrap();
+    for layer in 0..loaded.model.layers().len() {
+        for (site, expected) in [(Site::Ln2Out, h), (Site::MlpPost, post)] {
+            let expected = expected.get(layer).unwrap();
+            let n = match site {
+                Site::Ln2Out => expected.dim(1).unwrap(),
+                _ => 1,
+            };
+            let hook = HookPoint { layer, site };
+            let came = probe.seen[&hook].narrow(1, seq - n, n).unwrap();
+            assert_close(&hook.to_string(), &values(&came), &values(&expected), 1e-5);
+        }
+    }
+}
+
+#[test]
+fn texts_equal_pytorch() {
+    let reference = read_safetensors(&root().join("tests/reference/demo_forward.safetensors"));
+    let loaded = demo();
+    let corpus = std::fs::read_to_string(root().join("tests/data/demo/corpus.jsonl"));
+    let corpus = corpus.expect("the bundled corpus");
+    let mut ids = vec![];
+    for line in [0, 80, 160, 240] {
+        let line = corpus.lines().nth(line).expect("a text");
+        let row: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        let tokenizer = loaded.tokenizer.as_ref().expect("a tokenizer");
+        let all = tokenizer.encode(row["text"].as_str().expect("text"));
+        ids.extend_from_slice(&all.unwrap()[..64]);
+    }
+    assert_eq!(ids, ids_of(&reference["text_ids"]));
+    let (h, post) = (&reference["text_h"], &reference["text_post"]);
+    assert_texts_equal(&loaded, &ids, 64, h, post);
+    if let (Some(folder), Some(text)) =
+        (shared("gpt2-wikitext-tiny"), shared("wikitext-2/valid.txt"))
+    {
+        wikitext_model_equals_its_golden_activations(&folder, &text);
+    }
+}
+
+fn wikitext_model_equals_its_golden_activations(folder: &Path, text: &Path) {
+    let golden = read_safetensors(&root().join("tests/reference/wikitext_probe.safetensors"));
+    let loaded = load(folder).unwrap();
+    let text = std::fs::read_to_string(text).expect("a text file");
+    let tokenizer = loaded.tokenizer.as_ref().expect("a tokenizer");
+    let all = tokenizer.encode(&text).unwrap();
     let seq = 128;
     assert_eq!(all.len() / seq, 2_483);
     let documents = ids_of(&golden["doc"]);
@@ -232,167 +277,8 @@ fn wikitext_model_equals_its_golden_activations() {
         .flat_map(|doc| &all[*doc as usize * seq..][..seq])
         .copied()
         .collect();
-    let mut probe = Probe::of(&[Site::Ln2Out, Site::MlpPost]);
-    loaded
-        .model
-        .forward(Input::Tokens { ids: &ids, seq }, &mut probe)
-        .unwrap();
-    for layer in 0..4 {
-        let h = probe.seen[&HookPoint {
-            layer,
-            site: Site::Ln2Out,
-        }]
-            .narrow(1, seq - 8, 8);
-        let expected = golden["h"].get(layer).unwrap();
-        assert_close("h", &values(&h.unwrap()), &values(&expected), 1e-5);
-        let post = probe.seen[&HookPoint {
-            layer,
-            site: Site::MlpPost,
-        }]
-            .narrow(1, seq - 1, 1);
-        let expected = golden["post_last_token"].get(layer).unwrap();
-        assert_close("post", &values(&post.unwrap()), &values(&expected), 1e-5);
-    }
-}
-
-/// Two vectors and their logits and first eight hidden activations: tests/reference/mlp_forward.py.
-const MLP_LOGITS: [f32; 20] = [
-    5.405353e-01,
-    -5.138249e-01,
-    1.320375e+00,
-    6.752395e-01,
-    -1.075008e+00,
-    -1.701773e+00,
-    -8.313363e-01,
-    -8.873823e-01,
-    1.821404e+00,
-    1.939978e-01,
-    4.410198e-01,
-    -5.411488e-01,
-    1.470992e+00,
-    8.033293e-01,
-    -1.329089e+00,
-    -1.655605e+00,
-    -9.351051e-01,
-    -9.830938e-01,
-    2.015726e+00,
-    1.328369e-01,
-];
-const MLP_POST: [f32; 16] = [
-    0.000000e+00,
-    0.000000e+00,
-    0.000000e+00,
-    0.000000e+00,
-    0.000000e+00,
-    8.785183e-01,
-    3.585166e+00,
-    0.000000e+00,
-    0.000000e+00,
-    0.000000e+00,
-    0.000000e+00,
-    0.000000e+00,
-    0.000000e+00,
-    9.657656e-01,
-    3.790535e+00,
-    0.000000e+00,
-];
-
-#[test]
-fn classifier_equals_numpy() {
-    let Some(file) = shared("mnist-authors/mlp.safetensors") else {
-        return;
-    };
-    let model = load(&file).unwrap().model;
-    let pixels: Vec<f32> = (0..2 * 784)
-        .map(|i| (i * 7919 % 1013) as f32 / 256.0)
-        .collect();
-    let mut probe = Probe::of(&[Site::MlpPost]);
-    let input = Input::Vectors {
-        values: &pixels,
-        width: 784,
-    };
-    let logits = model.logits(input, &mut probe).unwrap();
-    assert_close("logits", &logits, &MLP_LOGITS, 1e-5);
-    let post = probe.seen[&HookPoint {
-        layer: 0,
-        site: Site::MlpPost,
-    }]
-        .narrow(2, 0, 8)
-        .unwrap();
-    assert_close("post", &values(&post), &MLP_POST, 1e-5);
-}
-
-/// A classifier small enough to work out by hand.
-#[test]
-fn classifier_by_hand() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let tensor = |v: &[f32], dims: &[usize]| Tensor::from_slice(v, dims, &Device::Cpu).unwrap();
-    let tensors = [
-        (
-            "layers.0.weight",
-            tensor(&[1.0, 2.0, -1.0, 0.5, 0.0, 1.0], &[3, 2]),
-        ),
-        ("layers.0.bias", tensor(&[0.5, 0.0, -4.0], &[3])),
-        (
-            "layers.1.weight",
-            tensor(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &[2, 3]),
-        ),
-        ("layers.1.bias", tensor(&[0.0, 1.0], &[2])),
-    ];
-    let tensors = tensors
-        .into_iter()
-        .map(|(name, t)| (name.to_string(), t))
-        .collect();
-    support::write_tensors(&tensors, &folder.path().join("model.safetensors"));
-    let config = r#"{"kind": "mlp", "activation_function": "relu"}"#;
-    std::fs::write(folder.path().join("config.json"), config).expect("a writable folder");
-    let loaded = load(folder.path()).unwrap();
-    assert!(loaded.tokenizer.is_none());
-    let model = loaded.model;
-    let (layers, limits) = (model.layers(), (model.n_ctx(), model.d_vocab()));
-    assert_eq!(
-        (model.architecture(), layers.len(), limits),
-        ("mlp", 1, (1, 0))
-    );
-    assert_eq!((layers[0].d_in, layers[0].n_neurons), (2, 3));
-    let mut probe = Probe::of(&[Site::MlpIn, Site::MlpPre, Site::MlpPost]);
-    let input = Input::Vectors {
-        values: &[1.0, 3.0, -2.0, 4.0],
-        width: 2,
-    };
-    let logits = model.logits(input, &mut probe).unwrap();
-    assert_eq!(
-        probe.values(0, Site::MlpPre),
-        [7.5, 0.5, -1.0, 6.5, 4.0, 0.0]
-    );
-    assert_eq!(
-        probe.values(0, Site::MlpPost),
-        [7.5, 0.5, 0.0, 6.5, 4.0, 0.0]
-    );
-    assert_eq!(logits, [8.5, 33.5, 14.5, 47.0]);
-    let weights = model.neuron_weights(0, LayerNorm::Folded).unwrap();
-    assert_eq!(weights.w_in[..2], [1.0, 2.0]);
-    assert_eq!(weights.w_out, [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
-    assert_eq!(
-        model.received_at(0, LayerNorm::Folded).unwrap().to_string(),
-        "blocks.0.mlp.in"
-    );
-    let error = |input| {
-        model
-            .forward(input, &mut Probe::default())
-            .unwrap_err()
-            .to_string()
-    };
-    let came = error(Input::Tokens { ids: &[1], seq: 1 });
-    assert!(came.contains("mlp: vectors are required"), "{came}");
-    let came = error(Input::Vectors {
-        values: &[1.0; 3],
-        width: 3,
-    });
-    assert!(
-        came.contains("vectors of width 2 are required, got 3"),
-        "{came}"
-    );
+    let post = &golden["post_last_token"];
+    assert_texts_equal(&loaded, &ids, seq, &golden["h"], post);
 }
 
 #[test]

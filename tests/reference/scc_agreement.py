@@ -77,14 +77,15 @@ def scc(u, ratio, levels):
     return labels
 
 
-everything = [u for u in embeddings() if len(u) > 1]
-pairs = [np.triu_indices(n, 1) for n in range(101)]
-hac = [fcluster(linkage(np.clip(1 - u @ u.T, 0, 2)[pairs[len(u)]], "average"), THRESHOLD, "distance") for u in everything]
-settings = [float(x) for x in sys.argv[1:]] or [1.02, 256]
-for ratio, levels in zip(settings[::2], settings[1::2]):
-    found = [scc(u, ratio, int(levels)) for u in everything]
-    index = np.array([adjusted_rand_score(a, b) for a, b in zip(hac, found)])
-    n_hac, n_scc = (np.array([len(set(labels)) for labels in all]) for all in (hac, found))
-    print(f"ratio {ratio}, {int(levels)} levels, {len(index)} neurons: index mean {index.mean():.6f} median {np.median(index):.6f}"
-          f" equal {np.mean(index > 1 - 1e-9):.6f}; clusters {n_hac.mean():.6f} and {n_scc.mean():.6f},"
-          f" equal numbers {np.mean(n_hac == n_scc):.6f}")
+if __name__ == "__main__":
+    everything = [u for u in embeddings() if len(u) > 1]
+    pairs = [np.triu_indices(n, 1) for n in range(101)]
+    hac = [fcluster(linkage(np.clip(1 - u @ u.T, 0, 2)[pairs[len(u)]], "average"), THRESHOLD, "distance") for u in everything]
+    settings = [float(x) for x in sys.argv[1:]] or [1.02, 256]
+    for ratio, levels in zip(settings[::2], settings[1::2]):
+        found = [scc(u, ratio, int(levels)) for u in everything]
+        index = np.array([adjusted_rand_score(a, b) for a, b in zip(hac, found)])
+        n_hac, n_scc = (np.array([len(set(labels)) for labels in all]) for all in (hac, found))
+        print(f"ratio {ratio}, {int(levels)} levels, {len(index)} neurons: index mean {index.mean():.6f} median {np.median(index):.6f}"
+              f" equal {np.mean(index > 1 - 1e-9):.6f}; clusters {n_hac.mean():.6f} and {n_scc.mean():.6f},"
+              f" equal numbers {np.mean(n_hac == n_scc):.6f}")

@@ -293,48 +293,67 @@ async fn measuring_goes_by_the_first_token_and_context_of_the_file() {
     assert!(off(db.number(&mse(rows(""))).await) > 1e-3, "{measured}");
 }
 
-/// Two published-looking autoencoders of a small model, where the cases lie beside the project.
+/// Autoencoders as old SAELens and dictionary_learning publish them: bundled ones, and cases beside the project.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_cases_of_a_wrong_site_are_read_where_they_say() {
+async fn published_folders_are_read_where_they_say() {
+    let db = Db::new().await;
+    let saelens = saelens(&db, json!({}));
+    let cfg = json!({"model_name": "model", "hook_point": "blocks.2.hook_resid_pre", "hook_point_layer": 2,
+        "d_in": 128, "d_sae": 4, "dtype": "torch.float32", "activation_fn_str": "relu", "apply_b_dec_to_input": true,
+        "normalize_activations": "none", "prepend_bos": true, "context_size": 64, "sae_lens_training_version": "3.22.1",
+        "finetuning_scaling_factor": false});
+    fs::write(saelens.join("cfg.json"), cfg.to_string()).expect("a configuration");
+    let dictionary = dictionary_learning(&db, "resid_post_layer_2", 2, "out");
+    let config = dictionary.join("config.json");
+    let text = fs::read_to_string(&config).expect("a configuration");
+    let text = text.replace("someone/model", "EleutherAI/pythia-70m-deduped");
+    fs::write(&config, text).expect("a configuration");
+    let demo = [
+        root("tests/data/demo/model"),
+        root("tests/data/demo/corpus.jsonl"),
+    ];
+    assert_read_where_they_say(&demo, &saelens, &dictionary).await;
     let cases = root("../shared/cases/saes/01-wrong-site");
-    let model = shared("gpt2-wikitext-tiny");
-    if !cases.exists() || !model.exists() {
-        return;
+    if cases.exists() {
+        let wikitext = [shared("gpt2-wikitext-tiny"), shared("wikitext-2/valid.txt")];
+        let (saelens, dictionary) = (cases.join("resid_pre"), cases.join("k_dl"));
+        assert_read_where_they_say(&wikitext, &saelens, &dictionary).await;
     }
+}
+
+async fn assert_read_where_they_say(
+    [model, corpus]: &[PathBuf; 2],
+    saelens: &Path,
+    dictionary: &Path,
+) {
     let db = Db::new().await;
     let ingest = |run: &str, options: &str| {
-        let corpus = shared("wikitext-2/valid.txt");
         let (model, corpus) = (model.display(), corpus.display());
         format!(
             "SELECT * FROM ingest('{run}', '{model}', '{corpus}', {{max_documents: 8{options}}})"
         )
     };
     db.query(&ingest("plain", "")).await;
-    let (saelens, dictionary) = (cases.join("resid_pre"), cases.join("k_dl"));
-    let message = db.refused(&import(&saelens, 2, "")).await;
+    let message = db.refused(&import(saelens, 2, "")).await;
     assert!(
         message.contains("bos must be that of run 'plain', false, got true"),
         "{message}"
     );
-    let message = db.refused(&import(&dictionary, 2, "")).await;
+    let message = db.refused(&import(dictionary, 2, "")).await;
     assert!(
         message.contains("got EleutherAI/pythia-70m-deduped: say model_name"),
         "{message}"
     );
-    let message = db
-        .text(&import(
-            &dictionary,
-            2,
-            ", model_name: 'gpt2-wikitext-tiny'",
-        ))
-        .await;
+    let name = model.file_name().expect("a name").display();
+    let named = format!(", model_name: '{name}'");
+    let message = db.text(&import(dictionary, 2, &named)).await;
     assert!(
         message.contains("read at blocks.2.resid.post, as the file says"),
         "{message}"
     );
     let db = Db::new().await;
     db.query(&ingest("short", ", bos: true, context: 64")).await;
-    let message = db.text(&import(&saelens, 2, "")).await;
+    let message = db.text(&import(saelens, 2, "")).await;
     assert!(
         message.contains("read at blocks.2.resid.pre, as the file says"),
         "{message}"

@@ -1,7 +1,5 @@
-//! Equations (1) to (6), clustering and metrics against the reference files in `../shared/data/golden/equations`,
-//! made with NumPy and SciPy in float64. Without them the checks are left out, and the output says so.
-
-use std::path::PathBuf;
+//! Equations (1) to (6), clustering and metrics against tests/data/equations, made with NumPy, PyTorch and SciPy in float64,
+//! independently of the engine: whole copies of the reference results of that name.
 
 use polysema_kernels::sae::{Sae, TrainOptions, Trainer, Values, Variant};
 use polysema_kernels::vector::{cosine_distance, product};
@@ -10,19 +8,11 @@ use polysema_kernels::{
 };
 use serde_json::Value;
 
-fn golden(name: &str) -> Option<Vec<Value>> {
-    let folder = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../shared/data/golden/equations"
-    );
-    let path = PathBuf::from(folder).join(name);
-    if !path.exists() {
-        println!("left out: {name} is not there");
-        return None;
-    }
-    let text = std::fs::read_to_string(&path).expect("the file can be read");
-    let json: Value = serde_json::from_str(&text).expect("the file is JSON");
-    Some(json.as_array().expect("the file lists its cases").clone())
+const EXAMPLES: &str = include_str!("../../tests/data/equations/eq_examples.json");
+const EDGE_CASES: &str = include_str!("../../tests/data/equations/distance_edge_cases.json");
+
+fn cases(text: &str) -> Vec<Value> {
+    serde_json::from_str(text).expect("a list of cases")
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -141,9 +131,7 @@ fn check_case(case: &Value, rows: &[Vec<f32>], w: Option<&[f32]>, name: &str) {
 
 #[test]
 fn distance_edge_cases() {
-    let Some(cases) = golden("distance_edge_cases.json") else {
-        return;
-    };
+    let cases = cases(EDGE_CASES);
     let (mut ran, mut zero) = (Vec::new(), Vec::new());
     for case in &cases {
         let name = case["name"].as_str().expect("a name");
@@ -189,9 +177,7 @@ fn distance_edge_cases() {
 
 #[test]
 fn equations_1_to_3() {
-    let Some(cases) = golden("eq_examples.json") else {
-        return;
-    };
+    let cases = cases(EXAMPLES);
     let mut n_distances = 0;
     for case in &cases {
         let name = case["name"].as_str().expect("a name");
@@ -328,9 +314,7 @@ fn trainer(case: &Value, l1: f32, ne_loss: f32) -> Trainer {
 
 #[test]
 fn equations_4_to_6() {
-    let Some(cases) = golden("eq_examples.json") else {
-        return;
-    };
+    let cases = cases(EXAMPLES);
     for case in &cases {
         let name = case["name"].as_str().expect("a name");
         let x = flat(&case["inputs"]["a"]);
