@@ -186,6 +186,13 @@ impl Session {
         self.engine.store()
     }
 
+    /// The run that unqualified names mean now; none where they mean the user's own tables.
+    ///
+    /// Errors: the store cannot be read.
+    pub fn selected_run(&self) -> Result<Option<String>> {
+        Ok(Some(self.selection.schema()?).filter(|schema| schema != PUBLIC))
+    }
+
     /// The jobs of the store.
     pub fn jobs(&self) -> &Arc<Jobs> {
         self.engine.jobs()
@@ -264,7 +271,12 @@ impl Session {
         is_deep: bool,
     ) -> Result<SendableRecordBatchStream> {
         let plan = match plan {
-            LogicalPlan::Statement(Statement::ResetVariable(reset)) => {
+            LogicalPlan::Statement(Statement::SetVariable(mut set)) => {
+                set.variable = whole_name(set.variable);
+                LogicalPlan::Statement(Statement::SetVariable(set))
+            }
+            LogicalPlan::Statement(Statement::ResetVariable(mut reset)) => {
+                reset.variable = whole_name(reset.variable);
                 self.policy.require_setting(&reset.variable)?;
                 match to_default(&reset.variable) {
                     Some(set) => LogicalPlan::Statement(Statement::SetVariable(set)),
@@ -385,6 +397,16 @@ impl Session {
     pub async fn columns(&self, table: &str) -> Result<SchemaRef> {
         let context = self.statement(vec![]).await?;
         Ok(context.table_provider(table).await?.schema())
+    }
+}
+
+/// A setting's name with its namespace, which may be left out of ours.
+fn whole_name(variable: String) -> String {
+    let whole = format!("polysema.{variable}");
+    let ours = settings::defaults().entries();
+    match ours.iter().any(|entry| entry.key == whole) {
+        true => whole,
+        false => variable,
     }
 }
 

@@ -22,9 +22,16 @@ pub struct Arguments {
         long,
         value_name = "DIR",
         default_value = "./polysema.store",
+        env = "POLYSEMA_STORE",
         global = true
     )]
     pub store: PathBuf,
+    /// Run whose tables unqualified names mean
+    #[arg(long = "run", value_name = "NAME", env = "POLYSEMA_RUN", global = true)]
+    pub selected_run: Option<String>,
+    /// File of statements to run before everything else; at the prompt ~/.polysema/init.sql when not given
+    #[arg(long, value_name = "FILE", global = true)]
+    pub init: Option<PathBuf>,
     /// Statements to run
     #[arg(short = 'c', long = "command", value_name = "SQL")]
     pub commands: Vec<String>,

@@ -81,6 +81,23 @@ pub fn parse(line: &str) -> Result<Command, String> {
     }
 }
 
+/// What people type in other shells, as the command it means here.
+pub fn meant(line: &str) -> Option<String> {
+    let line = line.trim().trim_end_matches(';').trim_end();
+    let (word, argument) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let command = match (word.to_lowercase().as_str(), argument) {
+        ("?" | "help" | ".help", "") => "\\?",
+        ("quit" | "exit" | ".quit" | ".exit", "") => "\\q",
+        ("help", _) | (".tables" | ".schema", _) => "\\d",
+        (".functions", _) => "\\df",
+        (".mode", _) => "\\format",
+        (".read", _) => "\\i",
+        (".output", _) => "\\o",
+        _ => return None,
+    };
+    Some(format!("{command} {argument}").trim_end().to_string())
+}
+
 /// The commands' names.
 pub fn names() -> Vec<&'static str> {
     COMMANDS

@@ -35,7 +35,7 @@ use args::{Action, Arguments, ScriptInput};
 use failure::Failure;
 use interpreter::{Flow, Interpreter, ScriptSource, note};
 use interrupt::Interrupts;
-use variables::Variables;
+use variables::{Variables, quoted};
 
 /// Unoptimised plans are walked by recursion, and a wide or deep one needs more than the usual 2 MiB.
 const STACK_BYTES: usize = 16 << 20;
@@ -95,10 +95,13 @@ fn start(
         interactive: false,
         depth: 0,
     };
+    let at_prompt =
+        arguments.action.is_none() && inputs.is_empty() && std::io::stdin().is_terminal();
+    runtime.block_on(prepare(&mut interpreter, &arguments, at_prompt))?;
+    interpreter.interactive = at_prompt;
     let outcome = if let Some(action) = arguments.action {
         runtime.block_on(run_action(&mut interpreter, action, &arguments.store))
-    } else if inputs.is_empty() && std::io::stdin().is_terminal() {
-        interpreter.interactive = true;
+    } else if at_prompt {
         repl::run(runtime, &mut interpreter)
     } else {
         runtime.block_on(run_inputs(&mut interpreter, inputs))
@@ -107,6 +110,25 @@ fn start(
         interpreter.interrupts.clear();
     }
     runtime.block_on(wait_for_jobs(&interpreter)).and(outcome)
+}
+
+/// Selects the run and runs the statements that the command line or the user's folder say.
+async fn prepare(
+    interpreter: &mut Interpreter,
+    arguments: &Arguments,
+    at_prompt: bool,
+) -> Result<(), Failure> {
+    if let Some(run) = &arguments.selected_run {
+        let set = format!("SET polysema.run = {}", quoted(run, '\''));
+        interpreter
+            .run_script(&set, &ScriptSource::Generated)
+            .await?;
+    }
+    let usual = || repl::init_path().filter(|_| at_prompt);
+    if let Some(path) = arguments.init.clone().or_else(usual) {
+        interpreter.run_file(&path.to_string_lossy()).await?;
+    }
+    Ok(())
 }
 
 /// Waits for the jobs that were detached: they live in this process. Ctrl-C ends them.

@@ -9,14 +9,14 @@ use rustyline::history::DefaultHistory;
 use rustyline::{CompletionType, Config, Editor};
 use tokio::runtime::Runtime;
 
+use super::commands;
 use super::complete::{ShellHelper, Vocabulary};
 use super::failure::Failure;
+use super::format::value::width;
 use super::interpreter::{Flow, Interpreter, ScriptSource, note};
-use super::script::{Step, split};
+use super::script::{Located, Step, split};
 use crate::session::Session;
 
-const PROMPT: &str = "polysema> ";
-const CONTINUATION: &str = "      -> ";
 /// Statements kept in the history file.
 const MAX_HISTORY: usize = 10_000;
 
@@ -30,7 +30,7 @@ pub fn run(runtime: &Runtime, interpreter: &mut Interpreter) -> Result<(), Failu
         let _ = editor.load_history(path);
     }
     note(&format!(
-        "polysema {}, \\? for help",
+        "polysema {}: \\? for help, \\q to leave",
         env!("CARGO_PKG_VERSION")
     ));
     let mut names_are_old = true;
@@ -42,12 +42,8 @@ pub fn run(runtime: &Runtime, interpreter: &mut Interpreter) -> Result<(), Failu
             helper.vocabulary = runtime.block_on(vocabulary(&interpreter.session));
             names_are_old = false;
         }
-        let prompt = if helper.pending.is_empty() {
-            PROMPT
-        } else {
-            CONTINUATION
-        };
-        let line = match editor.readline(prompt) {
+        let prompt = prompt(&interpreter.session, !helper.pending.is_empty());
+        let line = match editor.readline(&prompt) {
             Ok(line) => line,
             Err(ReadlineError::Interrupted) => {
                 take_pending(&mut editor);
@@ -60,7 +56,20 @@ pub fn run(runtime: &Runtime, interpreter: &mut Interpreter) -> Result<(), Failu
                 )));
             }
         };
-        let text = take_pending(&mut editor) + &line;
+        let pending = take_pending(&mut editor);
+        if let Some(command) = interjected(&pending, &line) {
+            if let (Some(helper), false) = (editor.helper_mut(), pending.is_empty()) {
+                helper.pending = pending;
+            }
+            match runtime.block_on(interpreter.run_step(&command, &ScriptSource::Prompt)) {
+                Ok(Flow::Continue) => {}
+                Ok(Flow::Quit) => return Ok(()),
+                Err(Failure::Error(message)) => note(&message),
+                Err(failure) => return Err(failure),
+            }
+            continue;
+        }
+        let text = pending + &line;
         let split = split(&text);
         let rest = split.rest.as_ref().map_or("", |rest| &text[rest.offset..]);
         let finished = text[..text.len() - rest.len()].trim();
@@ -88,6 +97,34 @@ pub fn run(runtime: &Runtime, interpreter: &mut Interpreter) -> Result<(), Failu
             break;
         }
     }
+}
+
+/// The prompt names the run that unqualified names mean.
+fn prompt(session: &Session, continued: bool) -> String {
+    let run = session.selected_run().ok().flatten();
+    let run = run.as_deref().unwrap_or("polysema");
+    match continued {
+        false => format!("{run}> "),
+        true => format!("{}-> ", " ".repeat(width(run).saturating_sub(1))),
+    }
+}
+
+/// A line that is a command of its own: a word of another shell, or a backslash within a statement, which goes on after
+/// it.
+fn interjected(pending: &str, line: &str) -> Option<Located> {
+    let line = line.trim();
+    let command = match pending.is_empty() {
+        true => commands::meant(line)?,
+        // Within a string or a comment it is text.
+        false if line.starts_with('\\') && split(pending).unfinished.is_none() => line.to_string(),
+        false => return None,
+    };
+    Some(Located {
+        step: Step::Command(command),
+        offset: 0,
+        line: 1,
+        column: 1,
+    })
 }
 
 type ShellEditor = Editor<ShellHelper, DefaultHistory>;
@@ -125,6 +162,12 @@ fn remember(editor: &mut ShellEditor, statement: &str, path: Option<&PathBuf>) {
     if let (true, Some(path)) = (added, path) {
         let _ = editor.append_history(path);
     }
+}
+
+/// The statements that a prompt begins with, where there are some.
+pub fn init_path() -> Option<PathBuf> {
+    let path = PathBuf::from(env::var_os("HOME")?).join(".polysema/init.sql");
+    path.exists().then_some(path)
 }
 
 fn history_path() -> Option<PathBuf> {
@@ -165,4 +208,32 @@ async fn vocabulary(session: &Session) -> Vocabulary {
         }
     }
     vocabulary
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_other_shells_are_commands() {
+        let command = |pending, line| match interjected(pending, line)?.step {
+            Step::Command(command) | Step::Statement(command) => Some(command),
+        };
+        for (line, meant) in [
+            ("help", "\\?"),
+            ("EXIT;", "\\q"),
+            (" quit ", "\\q"),
+            ("?", "\\?"),
+            (".tables", "\\d"),
+            ("help feature_clusters", "\\d feature_clusters"),
+            (".mode csv", "\\format csv"),
+        ] {
+            assert_eq!(command("", line).as_deref(), Some(meant), "{line}");
+        }
+        assert_eq!(command("", "SELECT 1"), None);
+        assert_eq!(command("", "helpful"), None);
+        assert_eq!(command("SELECT\n", "\\?").as_deref(), Some("\\?"));
+        assert_eq!(command("SELECT\n", "quit"), None);
+        assert_eq!(command("SELECT '\n", "\\?"), None);
+    }
 }
