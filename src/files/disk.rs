@@ -61,6 +61,13 @@ pub fn create_new(path: &Path) -> io::Result<DiskFile> {
     step(|| options.open(path)).map(DiskFile)
 }
 
+/// A file anew, of which nothing is kept if there is one.
+pub fn create_or_clear(path: &Path) -> io::Result<DiskFile> {
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create(true).truncate(true);
+    step(|| options.open(path)).map(DiskFile)
+}
+
 /// A new folder in one that exists.
 pub fn create_folder(path: &Path) -> io::Result<()> {
     step(|| fs::create_dir(path))

@@ -2,11 +2,11 @@
 
 use clap::ValueEnum;
 
-use super::format::Format;
+use super::format::{Expanded, Format};
 use super::variables::is_name;
 
 /// Usage and purpose of every command.
-pub const COMMANDS: [(&str, &str); 9] = [
+pub const COMMANDS: [(&str, &str); 13] = [
     (
         "\\d [NAME]",
         "tables, or the columns of a table, or the documentation of a function",
@@ -21,10 +21,26 @@ pub const COMMANDS: [(&str, &str); 9] = [
     ),
     ("\\i FILE", "run the statements of a file"),
     (
+        "\\o [FILE]",
+        "write results to a file; without FILE to the terminal again",
+    ),
+    (
+        "\\pager [on|off]",
+        "show what is longer than the screen with $PAGER",
+    ),
+    (
+        "\\rows [N|all]",
+        "rows of a table that the terminal shows at most",
+    ),
+    (
         "\\set [NAME [VALUE]]",
         "variables for :NAME, :'NAME' and :\"NAME\"",
     ),
     ("\\timing [on|off]", "print the seconds a statement took"),
+    (
+        "\\x [on|off|auto]",
+        "a value a line; auto: where rows are wider than the terminal",
+    ),
     ("\\?", "these commands"),
     ("\\q", "leave"),
     ("Ctrl-C", "cancel the query; Ctrl-D leaves"),
@@ -41,6 +57,14 @@ pub enum Command {
     Format(Option<Format>),
     /// `\i`
     Include(String),
+    /// `\o`
+    Output(Option<String>),
+    /// `\pager`
+    Pager(Option<bool>),
+    /// `\rows`: a number, or all of them.
+    Rows(Option<Option<usize>>),
+    /// `\x`
+    Expanded(Option<Expanded>),
     /// `\set`
     Set(Option<(String, String)>),
     /// `\timing`
@@ -71,7 +95,15 @@ pub fn parse(line: &str) -> Result<Command, String> {
             .map(Command::Include)
             .ok_or_else(|| "\\i: a file is required, got none".to_string()),
         "\\set" => parse_set(argument).map(Command::Set),
-        "\\timing" => parse_switch(optional.as_deref()).map(Command::Timing),
+        "\\o" => Ok(Command::Output(optional)),
+        "\\pager" => parse_switch(name, optional.as_deref()).map(Command::Pager),
+        "\\rows" => optional
+            .as_deref()
+            .map(parse_rows)
+            .transpose()
+            .map(Command::Rows),
+        "\\timing" => parse_switch(name, optional.as_deref()).map(Command::Timing),
+        "\\x" => parse_expanded(optional.as_deref()).map(Command::Expanded),
         "\\?" => nothing_more(name, optional).map(|()| Command::Help),
         "\\q" => nothing_more(name, optional).map(|()| Command::Quit),
         _ => Err(format!(
@@ -143,13 +175,34 @@ fn parse_set(argument: &str) -> Result<Option<(String, String)>, String> {
     Ok(Some((name.to_string(), value.trim().to_string())))
 }
 
-fn parse_switch(argument: Option<&str>) -> Result<Option<bool>, String> {
+fn parse_switch(name: &str, argument: Option<&str>) -> Result<Option<bool>, String> {
     match argument {
         None => Ok(None),
         Some("on") => Ok(Some(true)),
         Some("off") => Ok(Some(false)),
-        Some(other) => Err(format!("\\timing: on or off is required, got {other}")),
+        Some(other) => Err(format!("{name}: on or off is required, got {other}")),
     }
+}
+
+fn parse_rows(text: &str) -> Result<Option<usize>, String> {
+    match text.parse() {
+        Ok(most) if most > 0 => Ok(Some(most)),
+        _ if text == "all" => Ok(None),
+        _ => Err(format!(
+            "\\rows: a number above 0 or all is required, got {text}"
+        )),
+    }
+}
+
+fn parse_expanded(argument: Option<&str>) -> Result<Option<Expanded>, String> {
+    let Some(text) = argument else {
+        return Ok(None);
+    };
+    let known = [Expanded::On, Expanded::Off, Expanded::Auto];
+    let found = known.into_iter().find(|expanded| expanded.name() == text);
+    found
+        .map(Some)
+        .ok_or_else(|| format!("\\x: on, off or auto is required, got {text}"))
 }
 
 fn nothing_more(name: &str, argument: Option<String>) -> Result<(), String> {
@@ -209,7 +262,7 @@ mod tests {
         let error = parse("\\dt").expect_err("there is no such command");
         assert_eq!(
             error,
-            "a command out of \\d \\df \\format \\i \\set \\timing \\? \\q is required, got \\dt"
+            "a command out of \\d \\df \\format \\i \\o \\pager \\rows \\set \\timing \\x \\? \\q is required, got \\dt"
         );
         assert!(
             parse("\\format xml")

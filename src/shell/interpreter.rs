@@ -1,22 +1,28 @@
 //! Runs scripts: statements and backslash commands, one after the other, up to the first failure.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use datafusion::execution::SendableRecordBatchStream;
 use rustyline::Editor;
 use rustyline::history::DefaultHistory;
 
 use super::commands::{self, Command};
 use super::describe;
 use super::failure::{Failure, describe as describe_error, relocate};
-use super::format::Format;
+use super::format::{Expanded, Format, Layout};
 use super::interrupt::Interrupts;
-use super::run::{Outcome, Output, run};
+use super::pager::{self, Pager};
+use super::run::{Outcome, run};
 use super::script::{Located, Step, split};
 use super::variables::Variables;
+use crate::files::disk::{self, DiskFile};
 use crate::session::Session;
 
+/// Rows that a terminal shows at most unless `\rows` says otherwise: two screens or so. Chosen, not tuned.
+pub const MAX_ROWS: usize = 40;
 /// Files may run files, but not themselves without end.
 const MAX_DEPTH: usize = 16;
 
@@ -50,8 +56,12 @@ pub struct Interpreter {
     pub interrupts: Interrupts,
     /// Variables of `--var` and `\set`.
     pub variables: Variables,
-    /// Text form of results.
-    pub format: Format,
+    /// How results are written.
+    pub layout: Layout,
+    /// The file they are written to, if not to stdout.
+    pub output: Option<OutputFile>,
+    /// The program that shows those that are longer than the screen.
+    pub pager: Option<String>,
     /// Whether the time of each statement is printed.
     pub timing: bool,
     /// Whether row counts and acknowledgements are printed.
@@ -110,11 +120,35 @@ impl Interpreter {
         flow
     }
 
-    /// The width results are fitted to: that of the terminal, when stdout is one.
-    pub fn output(&self) -> Output {
-        Output {
-            format: self.format,
-            width: terminal_width(),
+    /// Writes the rows of a query to where they go.
+    async fn print<Q>(&mut self, query: Q) -> Result<Outcome, Failure>
+    where
+        Q: Future<Output = datafusion::error::Result<SendableRecordBatchStream>> + Send + 'static,
+    {
+        if let Some(output) = &mut self.output {
+            let layout = Layout {
+                expanded: self.layout.expanded,
+                ..Layout::plain(self.layout.format)
+            };
+            return run(query, layout, &self.interrupts, output).await;
+        }
+        let screen = screen();
+        let mut layout = Layout {
+            width: screen.map(|(columns, _)| columns),
+            ..self.layout
+        };
+        let pager = self.pager.as_ref().filter(|_| self.interactive);
+        let Some((program, (_, lines))) = pager.zip(screen) else {
+            return run(query, layout, &self.interrupts, &mut io::stdout()).await;
+        };
+        layout.max_rows = None;
+        let mut pager = Pager::new(program.clone(), lines);
+        let outcome = run(query, layout, &self.interrupts, &mut pager).await;
+        pager.finish()?;
+        match outcome {
+            // Who leaves the pager has read enough.
+            Err(Failure::Closed) => Ok(Outcome::Progress),
+            outcome => outcome,
         }
     }
 
@@ -130,8 +164,7 @@ impl Interpreter {
         let started = Instant::now();
         let session = Arc::clone(&self.session);
         let query = async move { session.query(&substituted).await };
-        let outcome = run(query, self.output(), &self.interrupts, &mut io::stdout()).await;
-        match outcome {
+        match self.print(query).await {
             Ok(outcome) => self.acknowledge(outcome),
             Err(Failure::Error(message)) => {
                 let message = relocate(&message, located.line, located.column);
@@ -156,7 +189,7 @@ impl Interpreter {
             return;
         }
         match outcome {
-            Outcome::Rows(_) if self.format != Format::Table => {}
+            Outcome::Rows(_) if self.layout.format != Format::Table => {}
             Outcome::Rows(1) => note("(1 row)"),
             Outcome::Rows(rows) => note(&format!("({rows} rows)")),
             Outcome::NoRows => note("done"),
@@ -196,8 +229,37 @@ impl Interpreter {
                 let functions = describe::functions(&self.session, pattern.as_deref());
                 self.show(functions).await.map_err(located)?;
             }
-            Command::Format(Some(format)) => self.format = format,
-            Command::Format(None) => note(&format!("format: {}", self.format.name())),
+            Command::Format(Some(format)) => self.layout.format = format,
+            Command::Format(None) => note(&format!("format: {}", self.layout.format.name())),
+            Command::Expanded(expanded) => {
+                self.layout.expanded = match (expanded, self.layout.expanded) {
+                    (Some(expanded), _) => expanded,
+                    (None, Expanded::Off) => Expanded::On,
+                    (None, _) => Expanded::Off,
+                };
+                note(&format!("expanded: {}", self.layout.expanded.name()));
+            }
+            Command::Rows(most) => {
+                if let Some(most) = most {
+                    self.layout.max_rows = most;
+                }
+                let most = self.layout.max_rows.map(|most| most.to_string());
+                let most = most.unwrap_or("all".to_string());
+                note(&format!("rows on a terminal: {most}"));
+            }
+            Command::Pager(switch) => {
+                let usual = || pager::program().unwrap_or("less".to_string());
+                let on = switch.unwrap_or(self.pager.is_none());
+                self.pager = on.then(usual);
+                note(&format!(
+                    "pager: {}",
+                    self.pager.as_deref().unwrap_or("off")
+                ));
+            }
+            Command::Output(path) => {
+                let opened = path.map(|path| OutputFile::create(&path)).transpose();
+                self.output = opened.map_err(located)?;
+            }
             Command::Timing(switch) => {
                 self.timing = switch.unwrap_or(!self.timing);
                 note(if self.timing {
@@ -220,17 +282,11 @@ impl Interpreter {
     }
 
     async fn show(
-        &self,
+        &mut self,
         rows: datafusion::error::Result<describe::RowStream>,
     ) -> Result<(), Failure> {
         let rows = rows.map_err(|error| Failure::Error(describe_error(&error)))?;
-        let outcome = run(
-            async { Ok(rows) },
-            self.output(),
-            &self.interrupts,
-            &mut io::stdout(),
-        )
-        .await?;
+        let outcome = self.print(async { Ok(rows) }).await?;
         self.acknowledge(outcome);
         Ok(())
     }
@@ -253,10 +309,43 @@ pub fn note(text: &str) {
     eprintln!("{text}");
 }
 
-fn terminal_width() -> Option<usize> {
+/// Columns and lines of the terminal that stdout is, if it is one.
+fn screen() -> Option<(usize, usize)> {
     if !io::stdout().is_terminal() {
         return None;
     }
     let mut editor = Editor::<(), DefaultHistory>::new().ok()?;
-    editor.dimensions().map(|(columns, _)| usize::from(columns))
+    let (columns, lines) = editor.dimensions()?;
+    Some((usize::from(columns), usize::from(lines)))
+}
+
+/// The file that results are written to instead of stdout.
+pub struct OutputFile {
+    path: PathBuf,
+    file: DiskFile,
+}
+
+impl OutputFile {
+    fn create(path: &str) -> Result<Self, Failure> {
+        let file = disk::create_or_clear(Path::new(path)).map_err(|error| {
+            Failure::Error(format!(
+                "\\o: a file that can be written is required, got {path} ({error})"
+            ))
+        })?;
+        Ok(Self {
+            path: path.into(),
+            file,
+        })
+    }
+}
+
+impl Write for OutputFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes);
+        written.map_err(|error| io::Error::other(format!("{}: {error}", self.path.display())))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }

@@ -14,6 +14,7 @@ mod ingest;
 mod interpreter;
 mod interrupt;
 mod lex;
+mod pager;
 mod progress;
 mod repl;
 mod report;
@@ -33,6 +34,7 @@ use crate::jobs::State;
 use crate::session::{Session, SessionOptions};
 use args::{Action, Arguments, ScriptInput};
 use failure::Failure;
+use format::Layout;
 use interpreter::{Flow, Interpreter, ScriptSource, note};
 use interrupt::Interrupts;
 use variables::{Variables, quoted};
@@ -90,7 +92,12 @@ fn start(
         session: Arc::new(open(runtime, &arguments, &interrupts)?),
         interrupts,
         variables,
-        format: arguments.format,
+        layout: Layout {
+            max_rows: Some(interpreter::MAX_ROWS),
+            ..Layout::plain(arguments.format)
+        },
+        output: None,
+        pager: pager::program(),
         timing: false,
         interactive: false,
         depth: 0,

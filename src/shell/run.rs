@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::failure::{Failure, internal_error};
-use super::format::Format;
+use super::format::{Format, Layout};
 use super::interrupt::Interrupts;
 use super::progress::{JobProgress, ProgressLine};
 use crate::jobs::is_progress;
@@ -33,19 +33,10 @@ pub enum Outcome {
     Progress,
 }
 
-/// Where and how a result is written.
-#[derive(Debug, Clone, Copy)]
-pub struct Output {
-    /// The text form.
-    pub format: Format,
-    /// Width of the terminal that stdout is, if it is one.
-    pub width: Option<usize>,
-}
-
 /// Runs a query and writes its rows to `out`; ends early when Ctrl-C is pressed.
 pub async fn run<Q>(
     query: Q,
-    output: Output,
+    layout: Layout,
     interrupts: &Interrupts,
     out: &mut dyn Write,
 ) -> Result<Outcome, Failure>
@@ -53,7 +44,7 @@ where
     Q: Future<Output = Result<SendableRecordBatchStream>> + Send + 'static,
 {
     let mut running = Running::start(query);
-    let outcome = print_all(&mut running, output, interrupts, out).await;
+    let outcome = print_all(&mut running, layout, interrupts, out).await;
     if matches!(outcome, Err(Failure::Closed)) {
         running.stop().await;
     }
@@ -62,11 +53,11 @@ where
 
 async fn print_all(
     running: &mut Running,
-    output: Output,
+    layout: Layout,
     interrupts: &Interrupts,
     out: &mut dyn Write,
 ) -> Result<Outcome, Failure> {
-    let mut printer = Printer::new(output, out);
+    let mut printer = Printer::new(layout, out);
     let mut ticks = tokio::time::interval(TICK);
     loop {
         tokio::select! {
@@ -160,7 +151,7 @@ where
 }
 
 struct Printer<'a> {
-    output: Output,
+    layout: Layout,
     out: BufWriter<&'a mut dyn Write>,
     writer: Option<Box<dyn super::format::ResultWriter>>,
     progress: ProgressLine,
@@ -183,17 +174,17 @@ enum JobRows {
 }
 
 impl<'a> Printer<'a> {
-    fn new(output: Output, out: &'a mut dyn Write) -> Self {
+    fn new(layout: Layout, out: &'a mut dyn Write) -> Self {
         let bar_is_seen = std::io::stderr().is_terminal();
         Printer {
-            output,
+            layout,
             out: BufWriter::new(out),
             writer: None,
             progress: ProgressLine::new(bar_is_seen),
             rows: 0,
             job: None,
-            job_rows: match output.format {
-                Format::Table if output.width.is_some() && bar_is_seen => JobRows::None,
+            job_rows: match layout.format {
+                Format::Table if layout.width.is_some() && bar_is_seen => JobRows::None,
                 Format::Table => JobRows::Last(None),
                 _ => JobRows::All,
             },
@@ -204,7 +195,7 @@ impl<'a> Printer<'a> {
         match event {
             Event::Schema(schema) if schema.fields().is_empty() => {}
             Event::Schema(schema) => {
-                self.writer = Some(self.output.format.writer(&schema, self.output.width));
+                self.writer = Some(self.layout.writer(&schema));
                 if is_progress(&schema) {
                     self.job = Some(JobProgress::default());
                 }
@@ -271,11 +262,6 @@ mod tests {
     use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
     use std::sync::Arc;
 
-    const CSV: Output = Output {
-        format: Format::Csv,
-        width: None,
-    };
-
     fn numbers(count: i64) -> RecordBatch {
         let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..count));
         RecordBatch::try_from_iter([("n", column)]).expect("one column")
@@ -293,7 +279,13 @@ mod tests {
     async fn rows_are_written_and_counted() {
         let mut out = Vec::new();
         let query = async { Ok(stream(vec![Ok(numbers(2)), Ok(numbers(1))])) };
-        let outcome = run(query, CSV, &Interrupts::none(), &mut out).await;
+        let outcome = run(
+            query,
+            Layout::plain(Format::Csv),
+            &Interrupts::none(),
+            &mut out,
+        )
+        .await;
         assert!(matches!(outcome, Ok(Outcome::Rows(3))));
         assert_eq!(String::from_utf8_lossy(&out), "n\n0\n1\n0\n");
     }
@@ -306,7 +298,13 @@ mod tests {
             let adapter = RecordBatchStreamAdapter::new(numbers(1).schema(), batches);
             Ok(Box::pin(adapter) as SendableRecordBatchStream)
         };
-        let outcome = run(query, CSV, &Interrupts::none(), &mut Vec::new()).await;
+        let outcome = run(
+            query,
+            Layout::plain(Format::Csv),
+            &Interrupts::none(),
+            &mut Vec::new(),
+        )
+        .await;
         let Err(Failure::Error(message)) = outcome else {
             panic!("a panic is an error")
         };
@@ -323,7 +321,13 @@ mod tests {
         ));
         let query = async { Ok(stream(vec![Ok(numbers(1)), failed, Ok(numbers(1))])) };
         let mut out = Vec::new();
-        let outcome = run(query, CSV, &Interrupts::none(), &mut out).await;
+        let outcome = run(
+            query,
+            Layout::plain(Format::Csv),
+            &Interrupts::none(),
+            &mut out,
+        )
+        .await;
         assert!(
             matches!(outcome, Err(Failure::Error(message)) if message == "f: a row is required, got none")
         );
@@ -333,7 +337,13 @@ mod tests {
     #[tokio::test]
     async fn an_interrupt_ends_a_query_that_never_ends() {
         let query = std::future::pending();
-        let outcome = run(query, CSV, &Interrupts::pressed_now(), &mut Vec::new()).await;
+        let outcome = run(
+            query,
+            Layout::plain(Format::Csv),
+            &Interrupts::pressed_now(),
+            &mut Vec::new(),
+        )
+        .await;
         assert!(matches!(outcome, Err(Failure::Interrupted)));
     }
 
@@ -349,7 +359,13 @@ mod tests {
             }
         }
         let query = async { Ok(stream(vec![Ok(numbers(1))])) };
-        let outcome = run(query, CSV, &Interrupts::none(), &mut Closed).await;
+        let outcome = run(
+            query,
+            Layout::plain(Format::Csv),
+            &Interrupts::none(),
+            &mut Closed,
+        )
+        .await;
         assert!(matches!(outcome, Err(Failure::Closed)));
     }
 }

@@ -2,6 +2,7 @@
 
 mod delimited;
 mod json;
+mod layout;
 mod table;
 pub mod value;
 mod writer;
@@ -9,6 +10,7 @@ mod writer;
 use clap::ValueEnum;
 use datafusion::arrow::datatypes::Schema;
 
+pub use layout::{Expanded, Layout};
 pub use writer::{ResultWriter, WriteError};
 
 /// The text form of results.
@@ -37,12 +39,14 @@ impl Format {
             Format::Markdown => "markdown",
         }
     }
+}
 
-    /// The writer of one result. `width` is the terminal's, where the result goes to one.
-    pub fn writer(self, schema: &Schema, width: Option<usize>) -> Box<dyn ResultWriter> {
-        match self {
+impl Layout {
+    /// The writer of one result.
+    pub fn writer(self, schema: &Schema) -> Box<dyn ResultWriter> {
+        match self.format {
             Format::Table if table::is_plan(schema) => Box::new(table::PlanWriter),
-            Format::Table => Box::new(table::AlignedTable::new(schema, width)),
+            Format::Table => Box::new(table::AlignedTable::new(schema, self)),
             Format::Csv => Box::new(delimited::CsvWriter::new(schema)),
             Format::Json => Box::new(json::ArrayWriter::default()),
             Format::Ndjson => Box::new(json::LinesWriter),

@@ -8,6 +8,7 @@ use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 
+use super::layout::{Expanded, Layout};
 use super::value::{Lists, display, is_number, truncate, width};
 use super::writer::{ResultWriter, WriteError};
 
@@ -15,108 +16,142 @@ use super::writer::{ResultWriter, WriteError};
 const MAX_HELD_ROWS: usize = 10_000;
 /// Bytes of text that may be held back (chosen, not tuned): a row may hold a whole document.
 const MAX_HELD_BYTES: usize = 16 << 20;
-/// A column is not narrowed below this to fit the terminal.
-const MIN_WIDTH: usize = 12;
+/// A column whose values are wider is not narrowed below this to fit the terminal (chosen, not tuned).
+const LEAST_VALUE: usize = 12;
+/// A name longer than its column's values is not cut below this (chosen, not tuned).
+const LEAST_NAME: usize = 6;
 /// What stands between two columns.
 const SEPARATOR: &str = " | ";
+/// What stands for columns that are left out.
+const LEFT_OUT: &str = "…";
 
-/// Writes a result as aligned columns under their names.
+/// Writes a result as aligned columns under their names, or a value a line.
 #[derive(Debug)]
 pub struct AlignedTable {
     names: Vec<String>,
     right: Vec<bool>,
-    terminal_width: Option<usize>,
+    layout: Layout,
     held: Vec<Vec<String>>,
     held_bytes: usize,
+    rows: usize,
     /// Fixed when the first rows are written.
-    widths: Option<Vec<usize>>,
+    shape: Option<Shape>,
+}
+
+/// How the rows are laid out.
+#[derive(Debug)]
+enum Shape {
+    /// A column each of these, of this width; `None` stands for those that are left out.
+    Columns(Vec<(Option<usize>, usize)>),
+    /// A line for each column, whose names take this width.
+    Lines(usize),
 }
 
 impl AlignedTable {
     /// A writer for a result of these columns, fitted to the terminal if there is one.
-    pub fn new(schema: &Schema, terminal_width: Option<usize>) -> Self {
+    pub fn new(schema: &Schema, layout: Layout) -> Self {
+        let fields = schema.fields().iter();
         AlignedTable {
-            names: schema
-                .fields()
-                .iter()
-                .map(|field| field.name().clone())
-                .collect(),
-            right: schema
-                .fields()
-                .iter()
-                .map(|field| is_number(field.data_type()))
-                .collect(),
-            terminal_width,
+            names: fields.clone().map(|field| field.name().clone()).collect(),
+            right: fields.map(|field| is_number(field.data_type())).collect(),
+            layout,
             held: Vec::new(),
             held_bytes: 0,
-            widths: None,
+            rows: 0,
+            shape: None,
         }
+    }
+
+    /// Rows that are shown at most.
+    fn most(&self) -> usize {
+        self.layout.screen_rows().unwrap_or(usize::MAX)
     }
 
     fn release(&mut self, out: &mut dyn Write) -> Result<(), WriteError> {
-        let widths = match self.widths.take() {
-            Some(widths) => widths,
+        let shape = match self.shape.take() {
+            Some(shape) => shape,
             None => {
-                let widths = self.measure();
-                self.write_line(&self.names, &widths, out)?;
-                let rules: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
-                writeln!(out, "-{}-", rules.join("-+-"))?;
-                widths
+                let shape = self.shape_of_held();
+                if let Shape::Columns(columns) = &shape {
+                    write_line(&self.names, columns, &self.right, out)?;
+                    let rules = columns.iter().map(|(_, width)| "-".repeat(*width));
+                    writeln!(out, "-{}-", rules.collect::<Vec<_>>().join("-+-"))?;
+                }
+                shape
             }
         };
+        let mut number = self.rows.min(self.most()) - self.held.len();
         for row in std::mem::take(&mut self.held) {
-            self.write_line(&row, &widths, out)?;
+            number += 1;
+            match &shape {
+                Shape::Columns(columns) => write_line(&row, columns, &self.right, out)?,
+                Shape::Lines(margin) => {
+                    writeln!(out, "-[ {number} ]{}", "-".repeat(*margin))?;
+                    for (name, cell) in self.names.iter().zip(&row) {
+                        let padding = " ".repeat(margin - width(name));
+                        writeln!(out, "{name}{padding}{SEPARATOR}{cell}")?;
+                    }
+                }
+            }
         }
         self.held_bytes = 0;
-        self.widths = Some(widths);
+        self.shape = Some(shape);
         Ok(())
     }
 
-    fn measure(&self) -> Vec<usize> {
-        let mut widths: Vec<usize> = self.names.iter().map(|name| width(name).max(1)).collect();
+    fn shape_of_held(&self) -> Shape {
+        let names: Vec<usize> = self.names.iter().map(|name| width(name).max(1)).collect();
+        let lines = Shape::Lines(names.iter().copied().max().unwrap_or(0));
+        let mut values = vec![0; names.len()];
         for row in &self.held {
-            for (column, cell) in row.iter().enumerate() {
-                widths[column] = widths[column].max(width(cell));
+            for (most, cell) in values.iter_mut().zip(row) {
+                *most = width(cell).max(*most);
             }
         }
-        if let Some(terminal_width) = self.terminal_width {
-            fit(&mut widths, terminal_width);
+        let widths = names
+            .iter()
+            .zip(&values)
+            .map(|(name, value)| *name.max(value));
+        let widths: Vec<usize> = widths.collect();
+        let terminal = self.layout.width.unwrap_or(usize::MAX);
+        match self.layout.expanded {
+            Expanded::On => lines,
+            Expanded::Auto if excess(&widths, terminal) > 0 => lines,
+            Expanded::Auto | Expanded::Off => Shape::Columns(fit(widths, &values, terminal)),
         }
-        widths
     }
+}
 
-    fn write_line(
-        &self,
-        cells: &[String],
-        widths: &[usize],
-        out: &mut dyn Write,
-    ) -> Result<(), WriteError> {
-        let mut line = String::from(" ");
-        for (column, cell) in cells.iter().enumerate() {
-            let cell = match self.terminal_width {
-                Some(_) => truncate(cell, widths[column]),
-                None => cell.clone(),
-            };
-            let padding = " ".repeat(widths[column].saturating_sub(width(&cell)));
-            if column > 0 {
-                line.push_str(SEPARATOR);
-            }
-            if self.right[column] {
-                line.push_str(&padding);
-                line.push_str(&cell);
-            } else {
-                line.push_str(&cell);
-                line.push_str(&padding);
-            }
+/// The cells of a row, those that do not fit cut short.
+fn write_line(
+    cells: &[String],
+    columns: &[(Option<usize>, usize)],
+    right: &[bool],
+    out: &mut dyn Write,
+) -> Result<(), WriteError> {
+    let mut line = String::from(" ");
+    for (place, (column, room)) in columns.iter().enumerate() {
+        let cell = match column {
+            Some(column) => truncate(&cells[*column], *room),
+            None => LEFT_OUT.to_string(),
+        };
+        let padding = " ".repeat(room.saturating_sub(width(&cell)));
+        if place > 0 {
+            line.push_str(SEPARATOR);
         }
-        writeln!(out, "{}", line.trim_end_matches(' '))?;
-        Ok(())
+        match column.is_some_and(|column| right[column]) {
+            true => line.extend([padding, cell]),
+            false => line.extend([cell, padding]),
+        }
     }
+    writeln!(out, "{}", line.trim_end_matches(' '))?;
+    Ok(())
 }
 
 impl ResultWriter for AlignedTable {
     fn write(&mut self, batch: &RecordBatch, out: &mut dyn Write) -> Result<(), WriteError> {
-        for row in 0..batch.num_rows() {
+        let shown = self.most().saturating_sub(self.rows).min(batch.num_rows());
+        for row in 0..shown {
             let cells: Vec<String> = batch
                 .columns()
                 .iter()
@@ -124,34 +159,93 @@ impl ResultWriter for AlignedTable {
                 .collect::<Result<_, ArrowError>>()?;
             self.held_bytes += cells.iter().map(String::len).sum::<usize>();
             self.held.push(cells);
+            self.rows += 1;
             if self.held.len() >= MAX_HELD_ROWS || self.held_bytes >= MAX_HELD_BYTES {
                 self.release(out)?;
             }
         }
+        self.rows += batch.num_rows() - shown;
         // Once the widths are known nothing is gained by waiting.
-        if self.widths.is_some() {
+        if self.shape.is_some() {
             self.release(out)?;
         }
         Ok(())
     }
 
     fn finish(&mut self, out: &mut dyn Write) -> Result<(), WriteError> {
-        self.release(out)
+        self.release(out)?;
+        let more = self.rows.saturating_sub(self.most());
+        if more > 0 {
+            writeln!(
+                out,
+                "{LEFT_OUT} {more} of {} rows left out: \\rows all shows all",
+                self.rows
+            )?;
+        }
+        if let Some(Shape::Columns(columns)) = &self.shape {
+            let shown = columns
+                .iter()
+                .filter(|(column, _)| column.is_some())
+                .count();
+            if shown < self.names.len() {
+                let (all, more) = (self.names.len(), self.names.len() - shown);
+                writeln!(
+                    out,
+                    "{LEFT_OUT} {more} of {all} columns left out: \\x shows all"
+                )?;
+            }
+        }
+        Ok(())
     }
 }
 
-/// Narrows the widest columns until the line fits, none below [`MIN_WIDTH`].
-fn fit(widths: &mut [usize], terminal_width: usize) {
-    let frame = 1 + SEPARATOR.len() * widths.len().saturating_sub(1);
-    let available = terminal_width.saturating_sub(frame);
-    let mut excess = widths.iter().sum::<usize>().saturating_sub(available);
-    while excess > 0 {
-        let Some(widest) = widths.iter_mut().filter(|width| **width > MIN_WIDTH).max() else {
-            return;
-        };
-        *widest -= 1;
-        excess -= 1;
+/// By how much columns of these widths are wider than the terminal.
+fn excess(widths: &[usize], terminal: usize) -> usize {
+    // A blank stands before the first and after the last.
+    let frame = 2 + SEPARATOR.len() * widths.len().saturating_sub(1);
+    (frame + widths.iter().sum::<usize>()).saturating_sub(terminal)
+}
+
+/// The columns that fit the terminal, with their widths: the widest values are cut short, then the names that are longer
+/// than their values, and if that is not enough columns in the middle are left out.
+fn fit(mut widths: Vec<usize>, values: &[usize], terminal: usize) -> Vec<(Option<usize>, usize)> {
+    let names_too = |value: &usize| LEAST_NAME.max(*value).min(LEAST_VALUE);
+    for least in [
+        vec![LEAST_VALUE; values.len()],
+        values.iter().map(names_too).collect(),
+    ] {
+        for _ in 0..excess(&widths, terminal) {
+            let narrower = widths.iter_mut().zip(&least);
+            let narrower = narrower.filter(|(width, least)| **width > **least);
+            let Some((widest, _)) = narrower.max() else {
+                break;
+            };
+            *widest -= 1;
+        }
     }
+    let n = widths.len();
+    let mut columns: Vec<_> = widths
+        .iter()
+        .enumerate()
+        .map(|(i, width)| (Some(i), *width))
+        .collect();
+    let too_wide = |columns: &[(Option<usize>, usize)]| {
+        let widths: Vec<usize> = columns.iter().map(|(_, width)| *width).collect();
+        excess(&widths, terminal) > 0
+    };
+    // The first and the last stay: the keys, and what was asked for.
+    let mut left_out = 0;
+    while too_wide(&columns) && left_out + 2 < n {
+        left_out += 1;
+        let from = 1 + (n - 1 - left_out) / 2;
+        let (before, after) = (0..from, from + left_out..n);
+        let shown = |range: std::ops::Range<usize>| range.map(|i| (Some(i), widths[i]));
+        columns = shown(before)
+            .chain([(None, 1)])
+            .chain(shown(after))
+            .collect();
+    }
+    columns
 }
 
 /// Whether the result is that of EXPLAIN, whose lines are the text.
@@ -189,13 +283,26 @@ impl ResultWriter for PlanWriter {
 mod tests {
     use super::*;
 
+    fn widths(columns: &[(Option<usize>, usize)]) -> Vec<usize> {
+        columns.iter().map(|(_, width)| *width).collect()
+    }
+
     #[test]
     fn the_widest_columns_give_way() {
-        let mut widths = vec![5, 100, 30];
-        fit(&mut widths, 60);
-        assert_eq!(widths, [5, 24, 24]);
-        let mut narrow = vec![10, 10, 10];
-        fit(&mut narrow, 12);
-        assert_eq!(narrow, [10, 10, 10]);
+        let fitted = |widths: &[usize], values, terminal| fit(widths.to_vec(), values, terminal);
+        let values = [5, 100, 30];
+        assert_eq!(widths(&fitted(&values, &values, 61)), [5, 24, 24]);
+        // Names of 10 over short numbers.
+        assert_eq!(widths(&fitted(&[10, 10, 10], &[1, 8, 10], 32)), [6, 8, 10]);
+        assert_eq!(widths(&fitted(&[3, 10], &[1, 1], usize::MAX)), [3, 10]);
+    }
+
+    #[test]
+    fn columns_in_the_middle_are_left_out() {
+        let columns = fit(vec![6; 9], &[6; 9], 40);
+        let shown: Vec<_> = columns.iter().map(|(column, _)| *column).collect();
+        assert_eq!(shown, [Some(0), Some(1), None, Some(7), Some(8)]);
+        assert_eq!(excess(&widths(&columns), 40), 0);
+        assert_eq!(fit(vec![6; 2], &[6; 2], 5).len(), 2);
     }
 }
