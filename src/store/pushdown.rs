@@ -1,8 +1,12 @@
 //! Leaves out neurons that a join or a subquery turned out not to want, batch by batch as a scan gets to them.
 
+use std::sync::Arc;
+
 use datafusion::arrow::array::Int32Array;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::error::Result;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::DynamicFilterTracking;
 use datafusion::physical_plan::filter_pushdown::ChildPushdownResult;
 use polysema_udfs::arrow::key_filter::KeyFilter;
 
@@ -24,6 +28,13 @@ pub(super) fn taken(
         true => Ok(None),
         false => KeyFilter::and(known, fitting).map(Some),
     }
+}
+
+/// Whether a filter that was taken lets nothing more pass than the scan does: one that may become stricter after a batch
+/// was read stays with whoever asked.
+pub(super) fn is_kept(filter: &Arc<dyn PhysicalExpr>, schema: &Schema) -> bool {
+    KeyFilter::fits(filter, schema)
+        && !DynamicFilterTracking::classify(filter).contains_dynamic_filter()
 }
 
 /// What of a piece the filter lets pass by now; `None` when nothing is.

@@ -22,7 +22,7 @@ use datafusion::physical_expr::{
 use datafusion::physical_plan::coop::cooperative;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
 use datafusion::physical_plan::filter_pushdown::{
-    ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation,
+    ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation, PushedDown,
 };
 use datafusion::physical_plan::metrics::{
     BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet, RecordOutput,
@@ -313,11 +313,23 @@ impl ExecutionPlan for RunScan {
             true => pushdown::taken(self.keys.as_ref(), &result, schema)?,
             false => None,
         };
-        // Whoever asked keeps the filter: it may become stricter after a batch was read.
-        let answer = FilterPushdownPropagation::all_unsupported(result);
         if keys.is_none() {
-            return Ok(answer);
+            return Ok(FilterPushdownPropagation::all_unsupported(result));
         }
+        // A filter above would copy vectors; where there are none it joins small batches.
+        let vectors = !self.read.vectors.is_empty();
+        let answer = FilterPushdownPropagation::with_parent_pushdown_result(
+            result
+                .parent_filters
+                .iter()
+                .map(
+                    |offered| match vectors && pushdown::is_kept(&offered.filter, schema) {
+                        true => PushedDown::Yes,
+                        false => PushedDown::No,
+                    },
+                )
+                .collect(),
+        );
         let scan = self.clone().with_limit(self.limit);
         Ok(answer.with_updated_node(Arc::new(Self { keys, ..scan })))
     }

@@ -10,6 +10,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
 use datafusion::physical_expr::utils::{collect_columns, conjunction, reassign_expr_columns};
+use datafusion::physical_expr_common::physical_expr::is_volatile;
 use datafusion::physical_plan::PhysicalExpr;
 
 /// A predicate on (layer, neuron). It may become stricter while the query runs, never less strict.
@@ -20,10 +21,12 @@ pub struct KeyFilter {
 }
 
 impl KeyFilter {
-    /// Whether a predicate on the columns of `schema` reads `layer` and `neuron` only, which are `Int32` there.
+    /// Whether a predicate on the columns of `schema` reads `layer` and `neuron` only, which are `Int32` there, and says
+    /// the same of a neuron each time.
     pub fn fits(predicate: &Arc<dyn PhysicalExpr>, schema: &Schema) -> bool {
         let columns = collect_columns(predicate);
         !columns.is_empty()
+            && !is_volatile(predicate)
             && columns.iter().all(|column| {
                 ["layer", "neuron"].contains(&column.name())
                     && schema
