@@ -410,7 +410,7 @@ async fn runs() {
         .await;
     desk.refuses("SELECT * FROM nosuch.examples", &unknown)
         .await;
-    let table = "session: a table of good is required, got 'exmples'; tables: layers, neurons";
+    let table = "session: a table of good is required, got 'exmples' (is 'examples' meant?); tables: layers, neurons";
     desk.refuses("SELECT * FROM exmples", &[table]).await;
 
     desk.run(&desk.ingest("other", "model", "corpus.txt", OPTIONS))

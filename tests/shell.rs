@@ -2,6 +2,11 @@
 //! lines because every case drives the same program through the same helper.
 //! Over 400 lines: one list of cases over one fixture.
 
+#[path = "shell/errors.rs"]
+mod errors;
+#[path = "shell/places.rs"]
+mod places;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -177,30 +182,6 @@ fn inputs_run_in_order_up_to_the_first_error() {
     let said = shell.run(&["-c", "SELECT 1 AS a;\n\nSELEC 2"]);
     said.fails(1, "line 3: error: syntax: ");
     assert!(said.err.contains("at line 3, column 1"), "{}", said.err);
-}
-
-#[test]
-fn errors_name_their_place() {
-    let shell = Shell::new();
-    shell.write("open.sql", "SELECT 1;\nSELECT 'abc\n");
-    let said = shell.run(&["-f", "open.sql"]);
-    said.fails(1, "open.sql:2: error: syntax: Unterminated string literal");
-    assert_eq!(said.out, "", "nothing ran");
-    shell
-        .run(&["-f", "missing.sql"])
-        .fails(1, "error: a readable file is required, got missing.sql");
-    fs::write(shell.0.path().join("bytes.sql"), [0xff]).expect("a writable folder");
-    shell.run(&["-f", "bytes.sql"]).fails(1, "valid UTF-8");
-    shell
-        .run(&["-c", "SELECT 1 / 0"])
-        .fails(1, "line 1: error: Divide by zero error");
-    shell.write("i.sql", "\n\\i i.sql\n");
-    shell
-        .run(&["-f", "i.sql"])
-        .fails(1, "i.sql:2: error: \\i: at most 16 files");
-    shell
-        .run(&["-c", "\\dt"])
-        .fails(1, "line 1: error: a command out of \\d \\df");
 }
 
 #[test]
@@ -546,52 +527,4 @@ fn deep_statements_are_refused() {
     shell
         .run(&["--format", "csv", "-f", "wide.sql"])
         .prints("n\n10000\n");
-}
-
-#[test]
-fn a_run_is_selected_from_outside() {
-    let shell = Shell::new();
-    let (model, corpus) = (demo_data("model"), demo_data("corpus.jsonl"));
-    for run in ["a", "b"] {
-        let said = shell.run(&["ingest", run, &model, &corpus, "max_documents=4"]);
-        assert_eq!(said.code, Some(0), "{said:?}");
-    }
-    let asked = ["--format", "csv", "-c", "SHOW polysema.run"];
-    let printed = |value: &str| format!("name,value\npolysema.run,{value}\n");
-    shell
-        .run(&[&["--run", "b"], &asked[..]].concat())
-        .prints(&printed("b"));
-    let output = shell.command(&asked).env("POLYSEMA_RUN", "a").output();
-    Said::from(output.expect("the program starts")).prints(&printed("a"));
-    shell.write("init.sql", "SET run = 'b';\nSET threshold = 0.25;");
-    let asked = "SELECT name, value FROM information_schema.df_settings WHERE name IN ('polysema.run', \
-                 'polysema.threshold') ORDER BY name";
-    shell
-        .run(&["--init", "init.sql", "--format", "csv", "-c", asked])
-        .prints("name,value\npolysema.run,b\npolysema.threshold,0.25\n");
-    shell
-        .run(&["--run", "c", "-c", "SELECT 1"])
-        .fails(1, "polysema.run must be one of a, b, got 'c'");
-    shell
-        .run(&["--init", "none.sql", "-c", "SELECT 1"])
-        .fails(1, "a readable file is required, got none.sql");
-}
-
-#[test]
-fn results_go_to_a_file_and_expand() {
-    let shell = Shell::new();
-    let script = "\\x\nSELECT 1 AS a, 'two\nlines' AS long_name;\n\\x off\n\\o out.csv\n\\format csv\nSELECT 1 AS a;\n\
-                  SELECT 2 AS b;\n\\o\nSELECT 3 AS c;\n\\rows 0";
-    let said = shell.run(&["-c", script]);
-    said.fails(1, "a number above 0 or all is required, got 0");
-    assert_eq!(
-        said.out,
-        "-[ 1 ]---------\na         | 1\nlong_name | two\\nlines\nc\n3\n"
-    );
-    let file = fs::read_to_string(shell.0.path().join("out.csv"));
-    assert_eq!(file.expect("a file"), "a\n1\nb\n2\n");
-    shell.run(&["-c", "\\o nowhere/out.csv"]).fails(
-        1,
-        "\\o: a file that can be written is required, got nowhere/out.csv",
-    );
 }

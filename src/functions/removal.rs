@@ -60,6 +60,7 @@ pub(super) fn removal(
         needs: &[Access::RunJobs],
         course: Course::Attached,
         input: None,
+        makes: None,
         work: Arc::new(work),
     })
 }

@@ -191,6 +191,14 @@ impl Resolved {
         }
     }
 
+    /// The run that an autoencoder of this name makes of it: latents of rows are a run of their own.
+    pub fn own_run(&self, name: &str) -> Option<String> {
+        match self {
+            Self::Layer { .. } => None,
+            Self::Rows { .. } => Some(name.to_string()),
+        }
+    }
+
     /// Its vectors: of `column` of the rows, or at `site` of the layer.
     pub fn vectors<'a>(
         &self,

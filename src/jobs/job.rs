@@ -54,6 +54,8 @@ pub struct Job {
     pub course: Course,
     /// A relation whose rows the work reads.
     pub input: Option<Arc<LogicalPlan>>,
+    /// The run it makes, if it makes one.
+    pub makes: Option<String>,
     /// The work. It sends rows of all the columns of `schema`.
     pub work: Arc<Work>,
 }

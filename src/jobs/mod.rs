@@ -25,7 +25,7 @@ pub use error::{named, of_another};
 pub use job::{Course, Job, Work};
 pub use left::{Left, to_the_end};
 pub use progress::{Part, is_progress};
-pub use provider::changes_the_store;
+pub use provider::changes;
 pub use query::{Query, QueryTable};
 pub use record::{Record, State};
 pub use records::Jobs;

@@ -78,6 +78,7 @@ mod tests {
             course: Course::Attached,
             needs: &[],
             input: None,
+            makes: None,
             work: Arc::new(move |context: &JobContext| {
                 for done in 1..=n {
                     context.send(Ok(progress(done)));

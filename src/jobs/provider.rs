@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::tree_node::TreeNode;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use polysema_udfs::scan_by_plan;
 
 use super::exec::JobExec;
-use super::job::Job;
+use super::job::{Course, Job};
 use super::rows;
 use crate::policy::{self, Access};
 
@@ -55,10 +55,22 @@ impl TableProvider for Job {
     scan_by_plan!(Job);
 }
 
-/// Whether a plan has a job that changes the store.
-pub fn changes_the_store(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
-    plan.exists(|node| {
+/// The jobs of a plan.
+fn jobs(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<Job>> {
+    let mut jobs = vec![];
+    plan.apply(|node| {
         let job = (node.as_ref() as &dyn Any).downcast_ref::<JobExec>();
-        Ok(job.is_some_and(|job| job.job().needs.contains(&Access::RunJobs)))
-    })
+        jobs.extend(job.map(|job| job.job().clone()));
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(jobs)
+}
+
+/// Whether a plan has a job that changes the store, and the run that it has made when its rows end.
+pub fn changes(plan: &Arc<dyn ExecutionPlan>) -> Result<(bool, Option<String>)> {
+    let mut jobs = jobs(plan)?;
+    jobs.retain(|job| job.needs.contains(&Access::RunJobs));
+    let ended = jobs.iter().filter(|job| job.course == Course::Attached);
+    let made = ended.filter_map(|job| job.makes.clone()).next_back();
+    Ok((!jobs.is_empty(), made))
 }

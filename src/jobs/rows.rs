@@ -150,6 +150,7 @@ mod tests {
                 needs: &[],
                 course: Course::Answer,
                 input: Some(Arc::new(relation)),
+                makes: None,
                 work: Arc::new(work),
             }),
         )?;

@@ -9,6 +9,8 @@ use datafusion::execution::SessionState;
 use datafusion::sql::parser::{CopyToSource, Statement};
 use datafusion::sql::sqlparser::ast::{TableFactor, Visit, Visitor};
 
+use polysema_udfs::calls::did_you_mean;
+
 use super::catalogs::CATALOG;
 use crate::store::{PUBLIC, StoreCatalog, Table};
 
@@ -59,10 +61,17 @@ fn explain(state: &SessionState, schema: &str, table: &str) -> DataFusionError {
         };
     }
     match state.schema_for_ref(TableReference::partial(schema, table)) {
-        Ok(known) => plan_datafusion_err!(
-            "session: a table of {schema} is required, got '{table}'; tables: {}",
-            listed(&known.table_names())
+        Ok(_) if state.table_functions().contains_key(table) => plan_datafusion_err!(
+            "session: a table of {schema} is required, got the function '{table}': write {table}(...)"
         ),
+        Ok(known) => {
+            let names = known.table_names();
+            plan_datafusion_err!(
+                "session: a table of {schema} is required, got '{table}'{}; tables: {}",
+                did_you_mean(names.iter().map(String::as_str), table),
+                listed(&names)
+            )
+        }
         Err(_) => plan_datafusion_err!(
             "session: a run of {root} is required, got '{schema}'; runs: {}",
             listed(&runs)

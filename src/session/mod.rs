@@ -13,6 +13,7 @@ mod missing;
 mod planner;
 mod planning;
 mod selection;
+mod setting;
 mod shared_vectors;
 mod statement;
 mod unknown_functions;
@@ -21,29 +22,26 @@ mod whole_files;
 mod yielding_joins;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::CatalogProvider;
-use datafusion::common::config::ExtensionOptions;
+use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{ScalarValue, plan_err};
 use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::logical_expr::{DdlStatement, LogicalPlan, SetVariable, Statement, TableType};
+use datafusion::logical_expr::{DdlStatement, LogicalPlan, Statement, TableType};
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use polysema_udfs::arrow::cache::SessionCache;
 use polysema_udfs::arrow::layers::SessionLayers;
 use polysema_udfs::arrow::tables::MissingTableAdvice;
-use polysema_udfs::calls::settings::PolysemaOptions;
-use polysema_udfs::per_neuron::ClusterOptions;
 
 pub use engine::{Engine, EngineOptions, FunctionEntry};
 
-use crate::jobs::{Jobs, JobsTable, Left, changes_the_store, to_the_end};
+use crate::jobs::{Jobs, JobsTable, Left, changes, to_the_end};
 use crate::policy::{self, Access, Policy};
 use crate::settings;
 use crate::store::{PUBLIC, Run, RunCache, RunLayers, Store, StoreCatalog};
@@ -93,6 +91,7 @@ pub struct Session {
     selection: Arc<SelectedRun>,
     policy: Arc<Policy>,
     unsaid: Arc<Left>,
+    made: Mutex<Option<String>>,
 }
 
 impl Engine {
@@ -119,6 +118,8 @@ impl Session {
         let policy = Arc::new(policy);
         let config = SessionConfig::new()
             .with_information_schema(true)
+            // Errors say where in the statement they are.
+            .set_bool("datafusion.sql_parser.collect_spans", true)
             .with_create_default_catalog_and_schema(false)
             .with_default_catalog_and_schema(CATALOG, PUBLIC)
             .with_option_extension(settings::defaults())
@@ -168,6 +169,7 @@ impl Session {
             selection,
             policy,
             unsaid: Arc::default(),
+            made: Mutex::default(),
         })
     }
 
@@ -201,6 +203,12 @@ impl Session {
     /// What a statement whose rows were not read to their end would have said of a job of its own, once.
     pub fn unsaid(&self) -> Option<String> {
         self.unsaid.take()
+    }
+
+    /// The run that the last statement has made if its rows came to their end, once.
+    pub fn made_run(&self) -> Option<String> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.take()
     }
 
     /// What it may do.
@@ -272,13 +280,13 @@ impl Session {
     ) -> Result<SendableRecordBatchStream> {
         let plan = match plan {
             LogicalPlan::Statement(Statement::SetVariable(mut set)) => {
-                set.variable = whole_name(set.variable);
+                set.variable = setting::whole_name(set.variable);
                 LogicalPlan::Statement(Statement::SetVariable(set))
             }
             LogicalPlan::Statement(Statement::ResetVariable(mut reset)) => {
-                reset.variable = whole_name(reset.variable);
+                reset.variable = setting::whole_name(reset.variable);
                 self.policy.require_setting(&reset.variable)?;
-                match to_default(&reset.variable) {
+                match setting::to_default(&reset.variable) {
                     Some(set) => LogicalPlan::Statement(Statement::SetVariable(set)),
                     None => LogicalPlan::Statement(Statement::ResetVariable(reset)),
                 }
@@ -289,7 +297,9 @@ impl Session {
         // What changes the session goes to the session.
         let context = match &plan {
             LogicalPlan::Statement(Statement::SetVariable(set)) => {
-                self.check_setting(set)?;
+                self.policy.require_setting(&set.variable)?;
+                let state = self.context.state();
+                setting::check(state.config_options(), self.store(), set)?;
                 &self.context
             }
             LogicalPlan::Statement(
@@ -308,9 +318,11 @@ impl Session {
             }
             false => operators(&context, plan, of_statement).await?,
         };
-        if changes_the_store(&plan)? {
+        let (changes_the_store, made) = changes(&plan)?;
+        if changes_the_store {
             self.selection.look_again();
         }
+        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = made;
         let rows = execute_stream(plan, task)?;
         Ok(to_the_end(rows, left, Arc::clone(&self.unsaid)))
     }
@@ -330,30 +342,6 @@ impl Session {
             }
             Ok(TreeNodeRecursion::Continue)
         })?;
-        Ok(())
-    }
-
-    /// Refuses a setting that the policy forbids, and a value of `polysema.*` when it is set, not when it is first
-    /// used.
-    fn check_setting(&self, set: &SetVariable) -> Result<()> {
-        self.policy.require_setting(&set.variable)?;
-        let Some(name) = set.variable.strip_prefix("polysema.") else {
-            return Ok(());
-        };
-        let mut options = PolysemaOptions::of(self.context.state_ref().read().config_options())?;
-        options.set(name, &set.value)?;
-        ClusterOptions::from_settings("SET", &options)?;
-        // Beside the runs there is the schema of the user's own tables.
-        let run = settings::run(&options);
-        let schema = run.is_empty() || run == PUBLIC;
-        if name == "run" && !schema && !self.store().has(run) {
-            let runs = self.store().runs()?;
-            let known = match runs.is_empty() {
-                true => "a run of the store, which has none yet".to_string(),
-                false => format!("one of {}", runs.join(", ")),
-            };
-            return plan_err!("SET: polysema.run must be {known}, got '{run}'");
-        }
         Ok(())
     }
 
@@ -398,24 +386,4 @@ impl Session {
         let context = self.statement(vec![]).await?;
         Ok(context.table_provider(table).await?.schema())
     }
-}
-
-/// A setting's name with its namespace, which may be left out of ours.
-fn whole_name(variable: String) -> String {
-    let whole = format!("polysema.{variable}");
-    let ours = settings::defaults().entries();
-    match ours.iter().any(|entry| entry.key == whole) {
-        true => whole,
-        false => variable,
-    }
-}
-
-/// RESET of a setting `polysema.*` as the SET it means; DataFusion resets its own settings only.
-fn to_default(variable: &str) -> Option<SetVariable> {
-    let defaults = settings::defaults().entries();
-    let entry = defaults.into_iter().find(|entry| entry.key == variable)?;
-    Some(SetVariable {
-        variable: entry.key,
-        value: entry.value.unwrap_or_default(),
-    })
 }

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::format::Format;
 use super::variables::is_name;
+use crate::runs::INGEST;
 
 const AFTER_HELP: &str = "\
 -c and -f run in the order given and stop at the first error. Without them, statements are read from the terminal, or \
@@ -91,16 +93,34 @@ pub enum ScriptInput {
 /// The arguments and the inputs in the order of the command line; ends the process for `--help` and for a wrong
 /// command line.
 pub fn parse() -> (Arguments, Vec<ScriptInput>) {
-    let matches = Arguments::command().get_matches();
+    let matches = Arguments::command()
+        .try_get_matches()
+        .unwrap_or_else(|error| explained(error).exit());
     let parsed = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let inputs = inputs(&matches, &parsed);
     if parsed.action.is_some() && !(inputs.is_empty() && parsed.variables.is_empty()) {
         let message = "-c, -f and --var run statements and cannot be given with a sub-command";
         Arguments::command()
-            .error(clap::error::ErrorKind::ArgumentConflict, message)
+            .error(ErrorKind::ArgumentConflict, message)
             .exit();
     }
     (parsed, inputs)
+}
+
+/// An option of a function is written without dashes, which the error says of one that was written with them.
+fn explained(error: clap::Error) -> clap::Error {
+    let unknown = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(name)) if error.kind() == ErrorKind::UnknownArgument => name,
+        _ => return error,
+    };
+    let name = unknown.trim_start_matches('-').replace('-', "_");
+    match INGEST.iter().any(|option| option.name == name) {
+        true => Arguments::command().error(
+            ErrorKind::UnknownArgument,
+            format!("options of ingest as key=value are required, as {name}=..., got '{unknown}'"),
+        ),
+        false => error,
+    }
 }
 
 fn inputs(matches: &ArgMatches, parsed: &Arguments) -> Vec<ScriptInput> {

@@ -6,9 +6,12 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 
 use super::format::WriteError;
+use super::format::value::width;
+use super::variables::is_name;
 
 /// Why the shell stops before the end of a script.
 #[derive(Debug)]
@@ -43,7 +46,7 @@ impl From<WriteError> for Failure {
 
 impl From<DataFusionError> for Failure {
     fn from(error: DataFusionError) -> Self {
-        Failure::Error(describe(&error))
+        Failure::Error(placed(&error))
     }
 }
 
@@ -59,7 +62,13 @@ pub fn describe(error: &DataFusionError) -> String {
             describe(inner)
         }
         DataFusionError::Shared(inner) => describe(inner),
-        DataFusionError::SchemaError(inner, _) => inner.to_string(),
+        DataFusionError::SchemaError(inner, _) => match inner.as_ref() {
+            SchemaError::FieldNotFound { field, .. } if !is_name(field.name()) => format!(
+                "a column is required, got \"{0}\": text stands in single quotes, '{0}'",
+                field.name()
+            ),
+            inner => inner.to_string(),
+        },
         DataFusionError::ArrowError(inner, _) => inner.to_string(),
         DataFusionError::Collection(errors) if !errors.is_empty() => describe(&errors[0]),
         DataFusionError::External(inner) => match inner.downcast_ref::<DataFusionError>() {
@@ -77,18 +86,35 @@ pub fn describe(error: &DataFusionError) -> String {
     }
 }
 
-/// Rewrites the parser's `at Line: 2, Column: 5`, counted from the statement, to the place in the script.
-pub fn relocate(message: &str, line: usize, column: usize) -> String {
-    const MARK: &str = " at Line: ";
+/// What stands before the place of an error in its message.
+const MARK: &str = " at Line: ";
+const COLUMN: &str = ", Column: ";
+/// Characters shown on either side of the place of an error.
+const AROUND: usize = 60;
+
+/// The message of an error with its place as the parser writes it, if one is known.
+fn placed(error: &DataFusionError) -> String {
+    let message = describe(error);
+    let span = error.diagnostic().and_then(|found| found.span);
+    match span {
+        Some(span) if !message.contains(MARK) => {
+            let at = span.start;
+            format!("{message}{MARK}{}{COLUMN}{}", at.line, at.column)
+        }
+        _ => message,
+    }
+}
+
+/// Rewrites the parser's `at Line: 2, Column: 5`, counted from the statement, to the place in the script, and shows the
+/// line with a mark below the place.
+pub fn relocate(message: &str, statement: &str, line: usize, column: usize) -> String {
     let Some((before, place)) = message.rsplit_once(MARK) else {
         return message.to_string();
     };
-    let Some((inner_line, inner_column)) = place.split_once(", Column: ") else {
-        return message.to_string();
-    };
-    let (Ok(inner_line), Ok(inner_column)) =
-        (inner_line.parse::<usize>(), inner_column.parse::<usize>())
-    else {
+    let numbers = place.split_once(COLUMN);
+    let numbers =
+        numbers.and_then(|(line, column)| Some((line.parse().ok()?, column.parse().ok()?)));
+    let Some((inner_line, inner_column)): Option<(usize, usize)> = numbers else {
         return message.to_string();
     };
     // The parser says 0 where it knows no place.
@@ -96,10 +122,32 @@ pub fn relocate(message: &str, line: usize, column: usize) -> String {
         return before.to_string();
     }
     let shift = if inner_line == 1 { column - 1 } else { 0 };
-    format!(
+    let located = format!(
         "{before} at line {}, column {}",
         line + inner_line - 1,
         inner_column + shift
+    );
+    match statement.lines().nth(inner_line - 1) {
+        Some(text) if inner_column > 0 => located + &marked(text, inner_column - 1),
+        _ => located,
+    }
+}
+
+/// A line of a statement with a mark below one of its characters.
+fn marked(text: &str, at: usize) -> String {
+    let from = at.saturating_sub(AROUND);
+    let visible = |c: char| if c.is_control() { ' ' } else { c };
+    let shown: String = text
+        .chars()
+        .skip(from)
+        .take(2 * AROUND)
+        .map(visible)
+        .collect();
+    let before: String = shown.chars().take(at - from).collect();
+    format!(
+        "\n  {}\n  {}^",
+        shown.trim_end(),
+        " ".repeat(width(&before))
     )
 }
 
@@ -154,22 +202,33 @@ mod tests {
 
     #[test]
     fn parser_places_become_places_of_the_script() {
+        let relocated = |message| relocate(message, "a 日本 b\nSELECT", 10, 5);
         assert_eq!(
-            relocate("Expected: x at Line: 1, Column: 3", 10, 5),
-            "Expected: x at line 10, column 7"
+            relocated("Expected: x at Line: 1, Column: 6"),
+            "Expected: x at line 10, column 10\n  a 日本 b\n         ^"
         );
         assert_eq!(
-            relocate("Expected: x at Line: 2, Column: 3", 10, 5),
-            "Expected: x at line 11, column 3"
+            relocated("Expected: x at Line: 2, Column: 3"),
+            "Expected: x at line 11, column 3\n  SELECT\n    ^"
         );
         assert_eq!(
-            relocate("Expected: x at Line: 0, Column: 0", 10, 5),
+            relocated("Expected: x at Line: 0, Column: 0"),
             "Expected: x"
         );
+        assert_eq!(relocated("table x at Line: two"), "table x at Line: two");
         assert_eq!(
-            relocate("table x at Line: two", 1, 1),
-            "table x at Line: two"
+            relocated("Expected: x at Line: 3, Column: 1"),
+            "Expected: x at line 12, column 1"
         );
+    }
+
+    #[test]
+    fn a_long_line_is_shown_around_the_place() {
+        let statement = "x".repeat(500);
+        let message = relocate("oops at Line: 1, Column: 401", &statement, 1, 1);
+        let lines: Vec<_> = message.lines().collect();
+        assert_eq!(lines[1].len(), 2 + 2 * AROUND);
+        assert_eq!(lines[2], format!("{}^", " ".repeat(2 + AROUND)));
     }
 
     #[test]

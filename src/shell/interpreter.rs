@@ -17,7 +17,7 @@ use super::interrupt::Interrupts;
 use super::pager::{self, Pager};
 use super::run::{Outcome, run};
 use super::script::{Located, Step, split};
-use super::variables::Variables;
+use super::variables::{Variables, quoted};
 use crate::files::disk::{self, DiskFile};
 use crate::session::Session;
 
@@ -73,7 +73,7 @@ pub struct Interpreter {
 impl Interpreter {
     /// Runs a whole script. A string or comment that does not end fails before any statement runs.
     pub async fn run_script(&mut self, text: &str, source: &ScriptSource) -> Result<Flow, Failure> {
-        let split = split(text);
+        let split = split(text.strip_prefix('\u{feff}').unwrap_or(text));
         if let Some((line, message)) = split.unfinished {
             return Err(Failure::Error(
                 source.locate(line, &format!("syntax: {message}")),
@@ -162,12 +162,15 @@ impl Interpreter {
             Failure::Error(source.locate(located.line + error.line - 1, &error.message))
         })?;
         let started = Instant::now();
-        let session = Arc::clone(&self.session);
+        let (session, text) = (Arc::clone(&self.session), substituted.clone());
         let query = async move { session.query(&substituted).await };
         match self.print(query).await {
-            Ok(outcome) => self.acknowledge(outcome),
+            Ok(outcome) => {
+                self.acknowledge(outcome);
+                self.select_made_run().await?;
+            }
             Err(Failure::Error(message)) => {
-                let message = relocate(&message, located.line, located.column);
+                let message = relocate(&message, &text, located.line, located.column);
                 return Err(Failure::Error(source.locate(located.line, &message)));
             }
             Err(Failure::Closed) => {
@@ -180,6 +183,21 @@ impl Interpreter {
         }
         if self.timing {
             note(&format!("time: {:.3} s", started.elapsed().as_secs_f64()));
+        }
+        Ok(())
+    }
+
+    /// A run that was just made is the one that the next question is about.
+    async fn select_made_run(&self) -> Result<(), Failure> {
+        let Some(run) = self.session.made_run() else {
+            return Ok(());
+        };
+        if self.session.selected_run()?.as_ref() != Some(&run) {
+            let set = format!("SET polysema.run = {}", quoted(&run, '\''));
+            self.session.query(&set).await?;
+            if self.interactive {
+                note(&format!("run '{run}' is selected"));
+            }
         }
         Ok(())
     }

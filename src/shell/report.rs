@@ -104,6 +104,16 @@ pub async fn run(
             )));
         }
     }
+    let runs = interpreter.session.store().runs()?;
+    if script.is_empty() && interpreter.session.selected_run()?.is_none() {
+        return Err(failed(match runs.first() {
+            Some(first) => format!(
+                "a run is required, got none of {}: choose one with --var run={first}",
+                runs.join(", ")
+            ),
+            None => "a run is required, got a store without one".to_string(),
+        }));
+    }
     script += report.sql;
     interpreter
         .run_script(&script, &ScriptSource::Generated)

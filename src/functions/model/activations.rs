@@ -140,6 +140,7 @@ impl TableFunction for Activations {
             course: Course::Answer,
             needs: &[Access::ReadFiles],
             input: None,
+            makes: None,
             work: Arc::new(work),
         }))
     }

@@ -96,6 +96,7 @@ impl TableFunction for CancelJob {
             course: Course::Answer,
             needs: &[Access::RunJobs],
             input: None,
+            makes: None,
             work: Arc::new(work),
         }))
     }

@@ -70,7 +70,7 @@ impl TableFunction for ImportRun {
         };
         let maxima = arguments.relation("max_activations");
         let detail = format!("run={}, folder={}", request.run, request.folder.display());
-        let store = Arc::clone(&self.store);
+        let (store, makes) = (Arc::clone(&self.store), Some(request.run.clone()));
         let input = maxima.map(|relation| Arc::clone(&relation.plan));
         let work = move |context: &JobContext| {
             let mut request = request.clone();
@@ -89,6 +89,7 @@ impl TableFunction for ImportRun {
             course: course(&arguments)?,
             needs: &[Access::RunJobs, Access::ReadFiles],
             input,
+            makes,
             work: Arc::new(work),
         }))
     }

@@ -82,7 +82,7 @@ impl TableFunction for Ingest {
             model.display(),
             corpus.display()
         );
-        let store = Arc::clone(&self.store);
+        let (store, makes) = (Arc::clone(&self.store), Some(run.clone()));
         let work = move |context: &JobContext| {
             let mut request = request.clone();
             if let Some(maxima) = context.rows() {
@@ -100,6 +100,7 @@ impl TableFunction for Ingest {
             course: course(&arguments)?,
             needs: &[Access::RunJobs, Access::ReadFiles],
             input: maxima.map(|relation| Arc::clone(&relation.plan)),
+            makes,
             work: Arc::new(work),
         }))
     }

@@ -107,6 +107,7 @@ impl TableFunction for TrainMlp {
             course: course(&arguments)?,
             needs: &[Access::RunJobs, Access::ReadFiles],
             input: None,
+            makes: None,
             work: Arc::new(work),
         }))
     }

@@ -98,6 +98,7 @@ impl TableFunction for ExportSae {
             course: course(&arguments)?,
             needs: &[Access::RunJobs, Access::WriteFiles],
             input: None,
+            makes: None,
             work: Arc::new(work),
         }))
     }

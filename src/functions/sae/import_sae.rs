@@ -114,6 +114,7 @@ impl Importing {
         let resolved = self.source.resolve(DOC.name, state).await?;
         self.place.check(DOC.name, &resolved)?;
         let input = resolved.input();
+        let makes = resolved.own_run(&self.name);
         let call = self.clone();
         let work = move |context: &JobContext| {
             let mut foreign = Foreign::read(&call.path)?;
@@ -147,6 +148,7 @@ impl Importing {
             course: self.course,
             needs: &[Access::RunJobs, Access::ReadFiles],
             input,
+            makes,
             work: Arc::new(work),
         };
         job.scan(state, projection, filters, limit).await

@@ -160,6 +160,7 @@ impl Matching {
             course: Course::Answer,
             needs: &[],
             input: None,
+            makes: None,
             work: Arc::new(work),
         };
         job.scan(state, projection, filters, limit).await

@@ -179,6 +179,7 @@ impl TableFunction for SaeMetrics {
                 false => &[Access::ReadFiles],
             },
             input: relation.map(|relation| Arc::clone(&relation.plan)),
+            makes: None,
             work: Arc::new(work),
         }))
     }

@@ -152,6 +152,7 @@ impl Training {
         let (store, request) = (Arc::clone(&self.store), self.request.clone());
         let place = self.place.clone();
         let input = resolved.input();
+        let makes = resolved.own_run(&self.request.name);
         let detail = match &resolved {
             Resolved::Layer { run, layer } => {
                 format!("layer {} of run {}", layer.layer, run.name())
@@ -175,6 +176,7 @@ impl Training {
                 None => &[Access::RunJobs, Access::ReadFiles],
             },
             input,
+            makes,
             work: Arc::new(work),
         };
         job.scan(state, projection, filters, limit).await

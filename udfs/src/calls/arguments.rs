@@ -220,7 +220,11 @@ impl Arguments {
     }
 
     fn wrong<T>(&self, name: &str, required: &str, value: &ScalarValue) -> Result<T> {
-        plan_err!("{}: {name} must be {required}, got {value}", self.doc_name)
+        let got = match value.try_as_str().flatten() {
+            Some(text) => format!("'{text}'"),
+            None => value.to_string(),
+        };
+        plan_err!("{}: {name} must be {required}, got {got}", self.doc_name)
     }
 }
 

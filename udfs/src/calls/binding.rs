@@ -196,7 +196,8 @@ fn nearest_first<'a>(names: impl Iterator<Item = &'a str> + Clone, got: &str) ->
     ordered.join(", ")
 }
 
-fn did_you_mean<'a>(names: impl Iterator<Item = &'a str>, got: &str) -> String {
+/// ` (is 'b' meant?)` where one of the known names is similar to what was written, else nothing.
+pub fn did_you_mean<'a>(names: impl Iterator<Item = &'a str>, got: &str) -> String {
     match similar(names, got).first() {
         Some((_, name)) => format!(" (is '{name}' meant?)"),
         None => String::new(),

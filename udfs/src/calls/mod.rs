@@ -23,7 +23,7 @@ use datafusion::common::Result;
 use datafusion::execution::context::SessionContext;
 
 pub use arguments::{Arguments, Relation, Values, shown};
-pub use binding::known;
+pub use binding::{did_you_mean, known};
 pub use call::called;
 pub use callable::Callable;
 pub use document::{FunctionDoc, Parameter, RELATION};
