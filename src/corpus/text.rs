@@ -54,7 +54,7 @@ impl Corpus {
                 path.display()
             );
         }
-        let hash = hash(path, tick)?;
+        regular::open(path).map_err(|e| file_error("open", path, e))?;
         let (fields, reader) = match extension {
             Some("txt") => (vec![], Reader::Text(Some(read_text(path)?))),
             Some("jsonl") => {
@@ -76,7 +76,8 @@ impl Corpus {
             );
         }
         Ok(Corpus {
-            hash,
+            // The last, since it reads all of what may be refused by its size or its first line.
+            hash: hash(path, tick)?,
             fields,
             reader,
         })

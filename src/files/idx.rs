@@ -108,6 +108,12 @@ impl Idx {
                 "{shown}: {rank} dimensions of an array that fits into memory are required, got {dims:?}"
             );
         };
+        if n_values > regular::MOST_BYTES {
+            return exec_err!(
+                "{shown}: at most {} values are required, got an array of shape {dims:?}",
+                regular::MOST_BYTES
+            );
+        }
         if n_values > most {
             return exec_err!(
                 "{shown}: {n_values} values of an array of shape {dims:?} are required, got a file of at most {most}"

@@ -5,8 +5,11 @@ use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
 
-/// Most bytes of a text or configuration that is read whole: rows of text have 32-bit offsets.
+/// Most bytes of a text or of images that are in memory whole: rows of text have 32-bit offsets.
 pub const MOST_BYTES: u64 = (1 << 31) - 1;
+
+/// Most bytes of a configuration or a tokenizer. Chosen: some ten times the largest that are known.
+const MOST_CONFIGURATION: u64 = 1 << 28;
 
 /// Whether a link to a file is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,9 +67,20 @@ pub(super) fn kind(found: FileType) -> &'static str {
     }
 }
 
+/// What a path is, in words, where that is neither a file nor a folder, nor a link to one.
+pub fn device(path: &Path) -> Option<&'static str> {
+    let found = fs::metadata(path).ok()?.file_type();
+    (!found.is_file() && !found.is_dir()).then(|| kind(found))
+}
+
 /// All bytes of a regular file of at most [`MOST_BYTES`].
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     read_within(open(path)?, MOST_BYTES)
+}
+
+/// All bytes of a regular file of a size that a configuration or a tokenizer may have.
+pub fn read_configuration(path: &Path) -> io::Result<Vec<u8>> {
+    read_within(open(path)?, MOST_CONFIGURATION)
 }
 
 /// All bytes of a file of at most `most`.

@@ -75,14 +75,14 @@ fn known_by(folder: &Path) -> std::io::Result<(String, u64)> {
 pub fn load(folder: &Path) -> Result<LoadedModel> {
     let mut hasher = blake3::Hasher::new();
     let bare = folder.extension().is_some_and(|e| e == "safetensors") && folder.is_file();
-    let (config, weights) = if bare {
+    let (config, (weights, files)) = if bare {
         let json = serde_json::json!({"kind": "mlp", "activation_function": "relu"});
         (
             Config {
                 path: folder.to_path_buf(),
                 json,
             },
-            weights::of_file(folder, &mut hasher)?,
+            weights::of_file(folder)?,
         )
     } else {
         let config = read_config(&folder.join("config.json"), &mut hasher)?;
@@ -90,6 +90,7 @@ pub fn load(folder: &Path) -> Result<LoadedModel> {
     };
     let bytes = weights.bytes();
     let model = architecture(&config)?(&config, weights)?;
+    weights::hash(&files, &mut hasher)?;
     let path = folder.join("tokenizer.json");
     let tokenizer = if !bare && path.exists() {
         let bytes = read_hashed(&path, &mut hasher)?;

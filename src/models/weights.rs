@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use datafusion::error::Result;
 use serde::Deserialize;
@@ -18,7 +18,7 @@ const CHUNK: usize = 1 << 20;
 
 /// Reads a small file of a model and counts it into the model's hash, name and length first.
 pub(super) fn read_hashed(path: &Path, hasher: &mut blake3::Hasher) -> Result<Vec<u8>> {
-    let bytes = regular::read(path).map_err(|e| unreadable(path, e))?;
+    let bytes = regular::read_configuration(path).map_err(|e| unreadable(path, e))?;
     begin(path, bytes.len() as u64, hasher);
     hasher.update(&bytes);
     Ok(bytes)
@@ -39,17 +39,23 @@ fn begin(path: &Path, size: u64, hasher: &mut blake3::Hasher) {
     hasher.update(&size.to_le_bytes());
 }
 
-/// As [`read_hashed`] for a file that does not have to fit into memory.
-fn hash(path: &Path, hasher: &mut blake3::Hasher) -> io::Result<()> {
-    let mut file = regular::open(path)?;
-    begin(path, file.metadata()?.len(), hasher);
+/// As [`read_hashed`] for files that do not have to fit into memory. After a model was built of them: what is none is
+/// refused before that takes time.
+pub(super) fn hash(files: &[PathBuf], hasher: &mut blake3::Hasher) -> Result<()> {
     let mut chunk = vec![0; CHUNK];
-    loop {
-        match file.read(&mut chunk)? {
-            0 => return Ok(()),
-            n => hasher.update(&chunk[..n]),
-        };
-    }
+    let mut all_of = |path: &Path| {
+        let mut file = regular::open(path)?;
+        begin(path, file.metadata()?.len(), hasher);
+        loop {
+            match file.read(&mut chunk)? {
+                0 => return Ok(()),
+                n => hasher.update(&chunk[..n]),
+            };
+        }
+    };
+    files
+        .iter()
+        .try_for_each(|path| all_of(path).map_err(|e| unreadable(path, e)))
 }
 
 #[derive(Deserialize)]
@@ -57,11 +63,15 @@ struct Index {
     weight_map: HashMap<String, String>,
 }
 
-/// The tensors of `model.safetensors`, or of the shards that its index names: each of the shard it is named for.
-pub(super) fn of_folder(folder: &Path, hasher: &mut blake3::Hasher) -> Result<Tensors> {
+/// The tensors of `model.safetensors`, or of the shards that its index names: each of the shard it is named for; and
+/// their files, not counted into the hash yet.
+pub(super) fn of_folder(
+    folder: &Path,
+    hasher: &mut blake3::Hasher,
+) -> Result<(Tensors, Vec<PathBuf>)> {
     let single = folder.join(SINGLE);
     if single.exists() {
-        return of_file(&single, hasher);
+        return of_file(&single);
     }
     let source = folder.join(INDEX);
     if !source.exists() {
@@ -76,7 +86,7 @@ pub(super) fn of_folder(folder: &Path, hasher: &mut blake3::Hasher) -> Result<Te
             source.display()
         ))
     })?;
-    let mut tensors = Tensors::new(&source);
+    let (mut tensors, mut files) = (Tensors::new(&source), vec![]);
     // Sorted, so that the hash does not depend on the order of the index.
     for shard in index.weight_map.values().collect::<BTreeSet<_>>() {
         if Path::new(shard).components().count() != 1 {
@@ -86,14 +96,13 @@ pub(super) fn of_folder(folder: &Path, hasher: &mut blake3::Hasher) -> Result<Te
             )));
         }
         let path = folder.join(shard);
-        hash(&path, hasher).map_err(|e| unreadable(&path, e))?;
         tensors.add(&path, |name| index.weight_map.get(name) == Some(shard))?;
+        files.push(path);
     }
-    Ok(tensors)
+    Ok((tensors, files))
 }
 
-/// The tensors of one safetensors file.
-pub(super) fn of_file(path: &Path, hasher: &mut blake3::Hasher) -> Result<Tensors> {
-    hash(path, hasher).map_err(|e| unreadable(path, e))?;
-    Tensors::read(path)
+/// The tensors of one safetensors file, as [`of_folder`].
+pub(super) fn of_file(path: &Path) -> Result<(Tensors, Vec<PathBuf>)> {
+    Ok((Tensors::read(path)?, vec![path.to_path_buf()]))
 }

@@ -185,7 +185,7 @@ fn is_model(name: &str, path: &str) -> bool {
 
 /// What `config.json` says of its origin.
 fn named_in(folder: &Path) -> Option<String> {
-    let text = crate::files::regular::read(&folder.join("config.json")).ok()?;
+    let text = crate::files::regular::read_configuration(&folder.join("config.json")).ok()?;
     let config: Value = serde_json::from_slice(&text).ok()?;
     Some(config.get("_name_or_path")?.as_str()?.to_string())
 }

@@ -1,10 +1,12 @@
 //! Files as a session's statements see them: every path by which SQL reads or writes one (COPY, external tables, INSERT
-//! into them, whoever plans the statement) goes through here, and the session's policy decides.
+//! into them, whoever plans the statement) goes through here, and the session's policy decides. Pipes and devices are not
+//! read: they would be waited for, or have no end.
 
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use datafusion::common::exec_err;
 use datafusion::error::Result;
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::object_store::path::Path;
@@ -16,6 +18,9 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use url::Url;
 
+use super::blocking::blocking;
+use super::redirected::file_of;
+use crate::files::regular;
 use crate::policy::{Access, Policy};
 
 /// Hands out stores that refuse what the policy forbids.
@@ -46,13 +51,11 @@ impl ObjectStoreRegistry for GuardedRegistry {
 
     fn get_store(&self, url: &Url) -> Result<Arc<dyn ObjectStore>> {
         let inner = self.inner.get_store(url)?;
-        Ok(match self.policy.read_files && self.policy.write_files {
-            true => inner,
-            false => Arc::new(Guarded {
-                inner,
-                policy: Arc::clone(&self.policy),
-            }),
-        })
+        Ok(Arc::new(Guarded {
+            inner,
+            policy: Arc::clone(&self.policy),
+            local: url.scheme() == "file",
+        }))
     }
 }
 
@@ -61,9 +64,28 @@ impl ObjectStoreRegistry for GuardedRegistry {
 struct Guarded {
     inner: Arc<dyn ObjectStore>,
     policy: Arc<Policy>,
+    /// Whether it is the local disk.
+    local: bool,
 }
 
 impl Guarded {
+    async fn require_readable(&self, location: &Path) -> object_store::Result<()> {
+        self.require(location, Access::ReadFiles)?;
+        let file = match self.local {
+            true => file_of(location),
+            false => return Ok(()),
+        };
+        let refused = blocking(move || match regular::device(&file) {
+            Some(got) => exec_err!("{}: a file is required, got {got}", file.display()),
+            None => Ok(()),
+        });
+        let refused = refused.await.and_then(|refused| refused);
+        refused.map_err(|error| object_store::Error::Generic {
+            store: "files",
+            source: error.into(),
+        })
+    }
+
     fn require(&self, path: &Path, access: Access) -> object_store::Result<()> {
         let refused = self.policy.require("files", access);
         refused.map_err(|error| object_store::Error::PermissionDenied {
@@ -105,7 +127,7 @@ impl ObjectStore for Guarded {
         location: &Path,
         options: GetOptions,
     ) -> object_store::Result<GetResult> {
-        self.require(location, Access::ReadFiles)?;
+        self.require_readable(location).await?;
         self.inner.get_opts(location, options).await
     }
 

@@ -12,6 +12,7 @@ mod memory;
 mod missing;
 mod planner;
 mod planning;
+mod redirected;
 mod selection;
 mod setting;
 mod shared_vectors;

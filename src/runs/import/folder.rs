@@ -18,6 +18,9 @@ use datafusion::error::Result;
 use crate::files::arrays::{Array, npy, safetensors};
 use crate::files::file_error;
 
+/// Weights of a layer, which are in memory at once: a matrix of Arrow has 32-bit offsets.
+const MOST_WEIGHTS: usize = i32::MAX as usize;
+
 /// Arrays of a layer, after its number and a dot.
 const OF_LAYER: [&str; 5] = ["h", "activations", "w_in", "b_in", "w_out"];
 /// Arrays of the rows.
@@ -232,6 +235,16 @@ fn layer(
         return Err(found
             .w_in
             .invalid("at least one neuron and one input are required, got none"));
+    }
+    for weights in [Some(&found.w_in), found.w_out.as_ref()]
+        .into_iter()
+        .flatten()
+    {
+        let n = weights.n_elements();
+        if n > MOST_WEIGHTS {
+            let needs = format!("at most {MOST_WEIGHTS} numbers are required, got {n}");
+            return Err(weights.invalid(needs));
+        }
     }
     let widths = [
         (Some(&found.h), 1, d_in, "d_in"),

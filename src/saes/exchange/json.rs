@@ -18,7 +18,7 @@ impl JsonObject {
     /// Reads a file that holds one object.
     pub(super) fn read(path: &Path) -> Result<Self> {
         let refused = |message: String| invalid(format!("{}: {message}", path.display()));
-        let text = regular::read(path)
+        let text = regular::read_configuration(path)
             .map_err(|e| refused(format!("a readable file is required, got {e}")))?;
         match serde_json::from_slice(&text) {
             Ok(Value::Object(map)) => Ok(Self {
