@@ -289,6 +289,30 @@ fn tables_and_functions_describe_themselves() {
             documentation.out
         );
     }
+    let said = shell.run(&["demo"]);
+    let tree: Vec<_> = said
+        .out
+        .lines()
+        .skip_while(|line| !line.contains("linkage("))
+        .skip(2)
+        .collect();
+    let drawn = shell.run(&["-c", "\\dendrogram 3 417"]);
+    assert!(drawn.out.lines().count() == 5, "{drawn:?}");
+    assert_eq!(
+        drawn.out.lines().collect::<Vec<_>>(),
+        tree[..drawn.out.lines().count()]
+    );
+    csv("\\dendrogram 3").fails(
+        1,
+        "\\dendrogram: a layer and a neuron are required, got '3'",
+    );
+    csv("\\dendrogram 3 5000").fails(1, "5000");
+    let columns = csv("\\d tokens");
+    columns.prints(
+        "column,type,null,meaning\ndoc_id,Int32,no,\"number of the document in the corpus, from 0\"\n\
+         pos,Int32,no,\"place of the token in its document, from 0\"\n\
+         token_id,Int32,yes,number of the token in the vocabulary\ntoken,Utf8,yes,the token's text\n",
+    );
     csv("\\d nosuch").fails(1, "\\d: a table or function is required, got nosuch");
 }
 

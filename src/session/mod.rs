@@ -22,6 +22,7 @@ mod views;
 mod whole_files;
 mod yielding_joins;
 
+use std::any::Any;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -45,7 +46,7 @@ pub use engine::{Engine, EngineOptions, FunctionEntry};
 use crate::jobs::{Jobs, JobsTable, Left, changes, to_the_end};
 use crate::policy::{self, Access, Policy};
 use crate::settings;
-use crate::store::{PUBLIC, Run, RunCache, RunLayers, Store, StoreCatalog};
+use crate::store::{PUBLIC, Run, RunCache, RunLayers, RunTable, Store, StoreCatalog};
 use blocking::blocking;
 use catalogs::{CATALOG, StatementCatalogs, runs_of};
 use guard::GuardedRegistry;
@@ -382,9 +383,13 @@ impl Session {
         Ok(entries)
     }
 
-    /// Columns of a table, by the name SQL would use.
-    pub async fn columns(&self, table: &str) -> Result<SchemaRef> {
+    /// Columns of a table, by the name SQL would use, and what those of a run's tables mean.
+    pub async fn columns(&self, table: &str) -> Result<(SchemaRef, Vec<Option<&'static str>>)> {
         let context = self.statement(vec![]).await?;
-        Ok(context.table_provider(table).await?.schema())
+        let provider = context.table_provider(table).await?;
+        let of_run = (provider.as_ref() as &dyn Any).downcast_ref::<RunTable>();
+        let schema = provider.schema();
+        let unknown = vec![None; schema.fields().len()];
+        Ok((schema, of_run.map_or(unknown, RunTable::meanings)))
     }
 }

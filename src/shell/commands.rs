@@ -3,13 +3,17 @@
 use clap::ValueEnum;
 
 use super::format::{Expanded, Format};
-use super::variables::is_name;
+use super::variables::{is_name, quoted};
 
 /// Usage and purpose of every command.
-pub const COMMANDS: [(&str, &str); 13] = [
+pub const COMMANDS: [(&str, &str); 14] = [
     (
         "\\d [NAME]",
         "tables, or the columns of a table, or the documentation of a function",
+    ),
+    (
+        "\\dendrogram L N",
+        "how the clusters of neuron N of layer L hang together",
     ),
     (
         "\\df [PATTERN]",
@@ -51,6 +55,8 @@ pub const COMMANDS: [(&str, &str); 13] = [
 pub enum Command {
     /// `\d`
     Describe(Option<String>),
+    /// `\dendrogram`: a layer as SQL writes it and a neuron.
+    Dendrogram(String, i64),
     /// `\df`
     Functions(Option<String>),
     /// `\format`
@@ -86,6 +92,7 @@ pub fn parse(line: &str) -> Result<Command, String> {
     let optional = (!bare.is_empty()).then(|| bare.to_string());
     match name {
         "\\d" => Ok(Command::Describe(optional)),
+        "\\dendrogram" => parse_neuron(bare),
         "\\df" => Ok(Command::Functions(optional)),
         "\\format" => optional
             .map(|text| parse_format(&text))
@@ -184,6 +191,23 @@ fn parse_switch(name: &str, argument: Option<&str>) -> Result<Option<bool>, Stri
     }
 }
 
+fn parse_neuron(text: &str) -> Result<Command, String> {
+    let required = || format!("\\dendrogram: a layer and a neuron are required, got '{text}'");
+    let words: Vec<&str> = text
+        .split([' ', ','])
+        .filter(|word| !word.is_empty())
+        .collect();
+    let &[layer, neuron] = words.as_slice() else {
+        return Err(required());
+    };
+    let neuron = neuron.parse().map_err(|_| required())?;
+    let layer = match layer.parse::<i64>() {
+        Ok(number) => number.to_string(),
+        Err(_) => quoted(layer.trim_matches('\''), '\''),
+    };
+    Ok(Command::Dendrogram(layer, neuron))
+}
+
 fn parse_rows(text: &str) -> Result<Option<usize>, String> {
     match text.parse() {
         Ok(most) if most > 0 => Ok(Some(most)),
@@ -262,7 +286,7 @@ mod tests {
         let error = parse("\\dt").expect_err("there is no such command");
         assert_eq!(
             error,
-            "a command out of \\d \\df \\format \\i \\o \\pager \\rows \\set \\timing \\x \\? \\q is required, got \\dt"
+            "a command out of \\d \\dendrogram \\df \\format \\i \\o \\pager \\rows \\set \\timing \\x \\? \\q is required, got \\dt"
         );
         assert!(
             parse("\\format xml")

@@ -44,6 +44,20 @@ pub struct Vocabulary {
     pub table_functions: Vec<String>,
     /// Function and option.
     pub options: Vec<(String, String)>,
+    /// Settings with their namespace.
+    pub settings: Vec<String>,
+    /// Runs, the one that unqualified names mean first where there is one.
+    pub runs: Vec<String>,
+    /// That one.
+    pub current: Option<String>,
+}
+
+impl Vocabulary {
+    /// Whether a word is the name of a function.
+    pub fn has_function(&self, word: &str) -> bool {
+        let mut all = self.functions.iter().chain(&self.table_functions);
+        all.any(|name| name.eq_ignore_ascii_case(word))
+    }
 }
 
 /// Whether a word is one of SQL's.
@@ -58,6 +72,9 @@ pub fn candidates(vocabulary: &Vocabulary, text: &str) -> (usize, Vec<Pair>) {
     if text.trim_start().starts_with('\\') {
         return command_candidates(vocabulary, text);
     }
+    if let Some(found) = setting_candidates(vocabulary, text) {
+        return found;
+    }
     let start = word_start(text, |character| {
         character.is_alphanumeric() || character == '_'
     });
@@ -68,7 +85,7 @@ pub fn candidates(vocabulary: &Vocabulary, text: &str) -> (usize, Vec<Pair>) {
         });
         return (
             start,
-            qualified(vocabulary, &text[qualifier_start..start - 1], prefix),
+            qualified(vocabulary, text, &text[qualifier_start..start - 1], prefix),
         );
     }
     let mut found = Vec::new();
@@ -116,6 +133,59 @@ pub fn candidates(vocabulary: &Vocabulary, text: &str) -> (usize, Vec<Pair>) {
     (start, found)
 }
 
+/// After SET: the settings, and the runs as values of the one that selects a run.
+fn setting_candidates(vocabulary: &Vocabulary, text: &str) -> Option<(usize, Vec<Pair>)> {
+    let pieces = words(text);
+    let (first, rest) = pieces.split_first()?;
+    let after = text[first.end..].chars().next()?;
+    if !first.text.eq_ignore_ascii_case("set") || !after.is_whitespace() {
+        return None;
+    }
+    let mut found = Vec::new();
+    match rest.iter().position(|piece| piece.text == "=") {
+        None => {
+            let start = word_start(text, |character| !character.is_whitespace());
+            offer(
+                vocabulary.settings.iter().cloned(),
+                &text[start..],
+                &mut found,
+            );
+            Some((start, found))
+        }
+        Some(equals)
+            if rest[..equals]
+                .last()
+                .is_some_and(|piece| piece.text.eq_ignore_ascii_case("run")) =>
+        {
+            let runs = vocabulary.runs.iter().map(|run| format!("'{run}'"));
+            let start = word_start(text, |character| {
+                character != '=' && !character.is_whitespace()
+            });
+            offer(runs, &text[start..], &mut found);
+            Some((start, found))
+        }
+        Some(_) => None,
+    }
+}
+
+/// A piece of a text that is neither blank nor a comment.
+struct TypedWord<'t> {
+    text: &'t str,
+    end: usize,
+}
+
+fn words(text: &str) -> Vec<TypedWord<'_>> {
+    let (lexemes, _) = lex(text);
+    let seen = lexemes
+        .iter()
+        .filter(|lexeme| !matches!(lexeme.kind, PieceKind::Space | PieceKind::Comment));
+    seen.map(|lexeme| TypedWord {
+        text: &text[lexeme.start..lexeme.end],
+        end: lexeme.end,
+    })
+    .collect()
+}
+
 fn command_candidates(vocabulary: &Vocabulary, text: &str) -> (usize, Vec<Pair>) {
     let start = word_start(text, |character| !character.is_whitespace());
     let prefix = &text[start..];
@@ -139,7 +209,7 @@ fn command_candidates(vocabulary: &Vocabulary, text: &str) -> (usize, Vec<Pair>)
             &mut found,
         ),
         "\\df" => offer(functions(), prefix, &mut found),
-        "\\timing" => offer(
+        "\\timing" | "\\pager" => offer(
             ["on", "off"].into_iter().map(str::to_string),
             prefix,
             &mut found,
@@ -153,13 +223,14 @@ fn command_candidates(vocabulary: &Vocabulary, text: &str) -> (usize, Vec<Pair>)
     (start, found)
 }
 
-/// After a dot: the columns of the table before it, or the tables of the schema before it.
-fn qualified(vocabulary: &Vocabulary, qualifier: &str, prefix: &str) -> Vec<Pair> {
+/// After a dot: the columns of the table or alias before it, or the tables of the schema before it.
+fn qualified(vocabulary: &Vocabulary, text: &str, qualifier: &str, prefix: &str) -> Vec<Pair> {
     let mut found = Vec::new();
+    let named = aliased(vocabulary, text, qualifier).unwrap_or(qualifier);
     let columns = vocabulary
         .columns
         .iter()
-        .filter(|(table, _)| table.eq_ignore_ascii_case(qualifier));
+        .filter(|(table, _)| table.eq_ignore_ascii_case(named));
     offer(
         columns.map(|(_, column)| column.clone()),
         prefix,
@@ -170,7 +241,42 @@ fn qualified(vocabulary: &Vocabulary, qualifier: &str, prefix: &str) -> Vec<Pair
         .iter()
         .filter_map(|table| table.strip_prefix(qualifier)?.strip_prefix('.'));
     offer(tables.map(str::to_string), prefix, &mut found);
+    if vocabulary
+        .current
+        .as_ref()
+        .is_some_and(|run| run.eq_ignore_ascii_case(qualifier))
+    {
+        let of_run = vocabulary
+            .tables
+            .iter()
+            .filter(|table| !table.contains('.'));
+        offer(of_run.cloned(), prefix, &mut found);
+    }
+    if qualifier.eq_ignore_ascii_case("polysema") {
+        let ours = vocabulary
+            .settings
+            .iter()
+            .filter_map(|name| name.strip_prefix("polysema."));
+        offer(ours.map(str::to_string), prefix, &mut found);
+    }
     found
+}
+
+/// The table that an alias stands for: the word before it, `AS` left out.
+fn aliased<'v>(vocabulary: &'v Vocabulary, text: &str, alias: &str) -> Option<&'v str> {
+    let words = words(text);
+    let mut before = words
+        .windows(2)
+        .filter(|pair| pair[1].text.eq_ignore_ascii_case(alias));
+    before.find_map(|pair| {
+        let as_word = pair[0].text.eq_ignore_ascii_case("as");
+        let at = words.iter().position(|word| word.end == pair[0].end)?;
+        let table = &words[if as_word { at.checked_sub(1)? } else { at }];
+        let mut tables = vocabulary.tables.iter();
+        tables
+            .find(|name| name.eq_ignore_ascii_case(table.text))
+            .map(String::as_str)
+    })
 }
 
 fn offer(names: impl Iterator<Item = String>, prefix: &str, found: &mut Vec<Pair>) {
@@ -195,13 +301,7 @@ fn offer(names: impl Iterator<Item = String>, prefix: &str, found: &mut Vec<Pair
 
 /// The function whose options stand between the braces that the text ends in, where a name of one may follow.
 fn options_of(text: &str) -> Option<&str> {
-    let (lexemes, _) = lex(text);
-    let pieces = lexemes
-        .iter()
-        .filter(|lexeme| !matches!(lexeme.kind, PieceKind::Space | PieceKind::Comment));
-    let pieces: Vec<&str> = pieces
-        .map(|lexeme| &text[lexeme.start..lexeme.end])
-        .collect();
+    let pieces: Vec<&str> = words(text).into_iter().map(|word| word.text).collect();
     // The brackets that are open, and what stands before each.
     let mut open: Vec<(&str, &str)> = vec![];
     for (i, piece) in pieces.iter().enumerate() {
@@ -225,15 +325,9 @@ fn word_start(text: &str, belongs: impl Fn(char) -> bool) -> usize {
 }
 
 fn follows_table_word(text: &str) -> bool {
-    let (lexemes, _) = lex(text);
-    let last = lexemes
-        .iter()
-        .rev()
-        .find(|lexeme| !matches!(lexeme.kind, PieceKind::Space | PieceKind::Comment));
-    last.is_some_and(|lexeme| {
-        let word = text[lexeme.start..lexeme.end].to_ascii_uppercase();
-        TABLE_PLACES.contains(&word.as_str())
-    })
+    let is_place =
+        |word: &TypedWord<'_>| TABLE_PLACES.contains(&word.text.to_ascii_uppercase().as_str());
+    words(text).last().is_some_and(is_place)
 }
 
 impl Completer for ShellHelper {
@@ -249,8 +343,13 @@ impl Completer for ShellHelper {
         // Inside a string stands the path of a model or a corpus, if anything.
         let in_string = lex(&text)
             .1
-            .is_some_and(|error| text[error.offset..].starts_with('\''));
-        if in_string || line.trim_start().starts_with("\\i ") {
+            .is_some_and(|error| text[error.offset..].starts_with('\''))
+            && setting_candidates(&self.vocabulary, &text).is_none();
+        if in_string
+            || ["\\i ", "\\o "]
+                .iter()
+                .any(|command| line.trim_start().starts_with(command))
+        {
             return FilenameCompleter::new().complete(line, position, context);
         }
         let (start, found) = candidates(&self.vocabulary, &text);
@@ -259,81 +358,5 @@ impl Completer for ShellHelper {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn offered(text: &str) -> Vec<String> {
-        let words = |words: &[&str]| {
-            words
-                .iter()
-                .map(|word| word.to_string())
-                .collect::<Vec<String>>()
-        };
-        let vocabulary = Vocabulary {
-            tables: words(&["examples", "neurons", "other.examples"]),
-            columns: vec![
-                ("examples".into(), "layer".into()),
-                ("examples".into(), "token".into()),
-                ("neurons".into(), "layer".into()),
-            ],
-            functions: words(&["exp", "vector_norm"]),
-            table_functions: words(&["feature_clusters"]),
-            options: [
-                ("ingest", "context"),
-                ("ingest", "window"),
-                ("linkage", "linkage"),
-            ]
-            .map(|(function, option)| (function.into(), option.into()))
-            .to_vec(),
-        };
-        candidates(&vocabulary, text)
-            .1
-            .into_iter()
-            .map(|pair| pair.replacement)
-            .collect()
-    }
-
-    #[test]
-    fn the_place_decides() {
-        assert_eq!(
-            offered("select * from "),
-            ["examples", "neurons", "other.examples", "feature_clusters("]
-        );
-        assert_eq!(offered("SELECT lay"), ["layer"]);
-        assert_eq!(
-            offered("select ex"),
-            [
-                "examples", "exp(", "except", "exclude", "execute", "exists", "explain", "external"
-            ]
-        );
-        assert_eq!(offered("SEL"), ["SELECT"]);
-        assert_eq!(offered("sel"), ["select"]);
-        assert_eq!(offered("SELECT examples."), ["layer", "token"]);
-        assert_eq!(offered("SELECT * FROM other.e"), ["examples"]);
-        assert!(offered("SELECT ").is_empty());
-    }
-
-    #[test]
-    fn braces_of_a_call_take_its_options() {
-        let call = "SELECT * FROM ingest('r', 'm (a', 'c.txt', {";
-        assert_eq!(offered(call), ["context: ", "window: "]);
-        assert_eq!(offered(&format!("{call}context: 64, w")), ["window: "]);
-        assert_eq!(
-            offered(&format!("{call}context: wi")),
-            ["window", "with", "within"]
-        );
-        assert_eq!(offered("SELECT * FROM linkage({l"), ["linkage: "]);
-        assert!(offered("SELECT {").is_empty());
-    }
-
-    #[test]
-    fn commands_are_completed() {
-        assert_eq!(offered("\\d"), ["\\d", "\\df"]);
-        assert_eq!(offered("\\d n"), ["neurons"]);
-        assert_eq!(offered("\\df vec"), ["vector_norm"]);
-        assert_eq!(
-            offered("\\format "),
-            ["csv", "json", "markdown", "ndjson", "table"]
-        );
-    }
-}
+#[path = "complete_tests.rs"]
+mod tests;

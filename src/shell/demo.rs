@@ -3,23 +3,16 @@
 use std::io::{Write, stdout};
 use std::path::Path;
 
-use datafusion::arrow::array::{Array, AsArray, RecordBatch};
-use datafusion::arrow::datatypes::{Float32Type, Int32Type};
-use futures::TryStreamExt;
-
+use super::answers::{integers, read};
 use super::dendrogram;
 use super::failure::Failure;
 use super::interpreter::{Interpreter, ScriptSource};
 use super::variables::quoted;
 use crate::files::whole::write_file;
 use crate::files::{disk, file_error};
-use crate::session::Session;
 
 /// Name of the demo's run.
 const RUN: &str = "demo";
-/// Leaves of the drawn dendrogram at most, to fit a screen. Chosen, not tuned.
-const MAX_LEAVES: usize = 16;
-
 const MODEL: [(&str, &[u8]); 3] = [
     (
         "config.json",
@@ -86,7 +79,9 @@ ORDER BY cluster, example"
         "3. How do they hang together? The larger clusters, the distance at which they join, and their tokens.",
     )?;
     say(&format!("\n   SELECT * FROM linkage({layer}, {neuron})\n"))?;
-    for line in drawing(&interpreter.session, layer, neuron).await? {
+    for line in
+        dendrogram::of_neuron(&interpreter.session, &layer.to_string(), neuron.into()).await?
+    {
         say(&line)?;
     }
 
@@ -144,78 +139,4 @@ async fn ask(interpreter: &mut Interpreter, query: &str) -> Result<(), Failure> 
 
 fn say(text: &str) -> Result<(), Failure> {
     Ok(writeln!(stdout(), "{text}")?)
-}
-
-async fn read(session: &Session, query: &str) -> Result<Vec<RecordBatch>, Failure> {
-    Ok(session.query(query).await?.try_collect().await?)
-}
-
-fn integers(batches: &[RecordBatch], column: usize) -> Vec<i32> {
-    batches
-        .iter()
-        .flat_map(|batch| {
-            batch
-                .column(column)
-                .as_primitive::<Int32Type>()
-                .values()
-                .to_vec()
-        })
-        .collect()
-}
-
-async fn drawing(session: &Session, layer: i32, neuron: i32) -> Result<Vec<String>, Failure> {
-    let place = format!("{layer}, {neuron}");
-    let merges = read(
-        session,
-        &format!("SELECT cluster1, cluster2, dissimilarity FROM linkage({place}) ORDER BY step"),
-    )
-    .await?;
-    let heights = merges.iter().flat_map(|batch| {
-        batch
-            .column(2)
-            .as_primitive::<Float32Type>()
-            .values()
-            .to_vec()
-    });
-    let merges: Vec<dendrogram::Merge> = integers(&merges, 0)
-        .into_iter()
-        .zip(integers(&merges, 1))
-        .zip(heights)
-        .map(|((a, b), height)| (a as usize, b as usize, height))
-        .collect();
-    let members = read(
-        session,
-        &format!("SELECT cluster FROM feature_clusters({place}) ORDER BY example"),
-    )
-    .await?;
-    let summary = read(
-        session,
-        &format!("SELECT size, array_to_string(top_tokens, ' ') FROM cluster_summary({place}, {{n_tokens: 4}}) ORDER BY cluster"),
-    )
-    .await?;
-    let tokens = summary.iter().flat_map(|batch| {
-        let column = batch.column(1).as_string::<i32>();
-        (0..column.len())
-            .map(|i| column.value(i).replace('\n', "↵"))
-            .collect::<Vec<_>>()
-    });
-    let labels: Vec<String> = integers(&summary, 0)
-        .into_iter()
-        .zip(tokens)
-        .enumerate()
-        .map(|(cluster, (size, tokens))| format!("{cluster:>3} ({size:>3}) {tokens}"))
-        .collect();
-    let groups: Vec<Option<usize>> = members
-        .iter()
-        .flat_map(|batch| {
-            batch
-                .column(0)
-                .as_primitive::<Int32Type>()
-                .iter()
-                .collect::<Vec<_>>()
-        })
-        .map(|cluster| cluster.map(|c| c as usize).filter(|&c| c < MAX_LEAVES))
-        .collect();
-    let shown = labels.len().min(MAX_LEAVES);
-    Ok(dendrogram::draw(&merges, &groups, &labels[..shown]))
 }

@@ -2,9 +2,18 @@
 
 use std::collections::HashMap;
 
+use datafusion::arrow::array::{Array, AsArray};
+use datafusion::arrow::datatypes::{Float32Type, Int32Type};
+
+use super::answers::{integers, read};
+use super::failure::Failure;
+use crate::session::Session;
+
 /// One merge: two labels and their distance, in the numbering of `linkage`.
 pub type Merge = (usize, usize, f32);
 
+/// Leaves of the drawn dendrogram at most, to fit a screen. Chosen, not tuned.
+const MAX_LEAVES: usize = 16;
 /// Columns the branches take.
 const WIDTH: usize = 48;
 
@@ -56,6 +65,69 @@ pub fn draw(merges: &[Merge], group_of: &[Option<usize>], labels: &[String]) -> 
         " ".repeat(gap)
     ));
     lines
+}
+
+/// The lines of a neuron's dendrogram: its larger clusters with their tokens, and where they join. `layer` is a number or
+/// a name in quotes.
+pub async fn of_neuron(
+    session: &Session,
+    layer: &str,
+    neuron: i64,
+) -> Result<Vec<String>, Failure> {
+    let place = format!("{layer}, {neuron}");
+    let merges = read(
+        session,
+        &format!("SELECT cluster1, cluster2, dissimilarity FROM linkage({place}) ORDER BY step"),
+    )
+    .await?;
+    let heights = merges.iter().flat_map(|batch| {
+        batch
+            .column(2)
+            .as_primitive::<Float32Type>()
+            .values()
+            .to_vec()
+    });
+    let merges: Vec<Merge> = integers(&merges, 0)
+        .into_iter()
+        .zip(integers(&merges, 1))
+        .zip(heights)
+        .map(|((a, b), height)| (a as usize, b as usize, height))
+        .collect();
+    let members = read(
+        session,
+        &format!("SELECT cluster FROM feature_clusters({place}) ORDER BY example"),
+    )
+    .await?;
+    let summary = read(
+        session,
+        &format!("SELECT size, array_to_string(top_tokens, ' ') FROM cluster_summary({place}, {{n_tokens: 4}}) ORDER BY cluster"),
+    )
+    .await?;
+    let tokens = summary.iter().flat_map(|batch| {
+        let column = batch.column(1).as_string::<i32>();
+        (0..column.len())
+            .map(|i| column.value(i).replace('\n', "↵"))
+            .collect::<Vec<_>>()
+    });
+    let labels: Vec<String> = integers(&summary, 0)
+        .into_iter()
+        .zip(tokens)
+        .enumerate()
+        .map(|(cluster, (size, tokens))| format!("{cluster:>3} ({size:>3}) {tokens}"))
+        .collect();
+    let groups: Vec<Option<usize>> = members
+        .iter()
+        .flat_map(|batch| {
+            batch
+                .column(0)
+                .as_primitive::<Int32Type>()
+                .iter()
+                .collect::<Vec<_>>()
+        })
+        .map(|cluster| cluster.map(|c| c as usize).filter(|&c| c < MAX_LEAVES))
+        .collect();
+    let shown = labels.len().min(MAX_LEAVES);
+    Ok(draw(&merges, &groups, &labels[..shown]))
 }
 
 fn tree(merges: &[Merge], group_of: &[Option<usize>]) -> Option<Node> {

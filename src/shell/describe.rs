@@ -4,7 +4,7 @@ use std::io::{Write, stdout};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -19,7 +19,7 @@ pub type RowStream = SendableRecordBatchStream;
 /// The tables, those of the current run first.
 pub async fn tables(session: &Session) -> Result<RowStream> {
     let tables = session.tables().await?;
-    rows([
+    rows(vec![
         (
             "schema",
             tables.iter().map(|table| table.schema.clone()).collect(),
@@ -37,28 +37,22 @@ pub async fn tables(session: &Session) -> Result<RowStream> {
 
 /// The columns of a table; none when there is no such table.
 pub async fn columns(session: &Session, table: &str) -> Option<Result<RowStream>> {
-    let schema = session.columns(table).await.ok()?;
-    let fields = schema.fields();
-    Some(rows([
-        (
-            "column",
-            fields.iter().map(|field| field.name().clone()).collect(),
-        ),
-        (
-            "type",
-            fields
-                .iter()
-                .map(|field| type_name(field.data_type()))
-                .collect(),
-        ),
+    let (schema, meanings) = session.columns(table).await.ok()?;
+    let column = |text: fn(&Field) -> String| schema.fields().iter().map(|f| text(f)).collect();
+    let meanings = meanings.into_iter();
+    let mut columns = vec![
+        ("column", column(|field| field.name().clone())),
+        ("type", column(|field| type_name(field.data_type()))),
         (
             "null",
-            fields
-                .iter()
-                .map(|field| if field.is_nullable() { "yes" } else { "no" }.to_string())
-                .collect(),
+            column(|field| if field.is_nullable() { "yes" } else { "no" }.to_string()),
         ),
-    ]))
+    ];
+    if meanings.clone().any(|meaning| meaning.is_some()) {
+        let meanings = meanings.map(|meaning| meaning.unwrap_or_default().to_string());
+        columns.push(("meaning", meanings.collect()));
+    }
+    Some(rows(columns))
 }
 
 /// The functions whose name matches.
@@ -66,7 +60,7 @@ pub fn functions(session: &Session, pattern: Option<&str>) -> Result<RowStream> 
     let mut functions = session.functions();
     functions.retain(|function| pattern.is_none_or(|pattern| matches(pattern, &function.name)));
     let column = |text: fn(&FunctionEntry) -> String| functions.iter().map(text).collect();
-    rows([
+    rows(vec![
         ("chapter", column(|function| function.chapter.clone())),
         ("kind", column(|function| function.kind.to_string())),
         ("signature", column(|function| function.signature.clone())),
@@ -110,7 +104,8 @@ fn type_name(data_type: &DataType) -> String {
     }
 }
 
-fn rows<const N: usize>(columns: [(&str, Vec<String>); N]) -> Result<RowStream> {
+fn rows(columns: Vec<(&str, Vec<String>)>) -> Result<RowStream> {
+    let columns = columns.into_iter();
     let columns =
         columns.map(|(name, texts)| (name, Arc::new(StringArray::from(texts)) as ArrayRef));
     let batch = RecordBatch::try_from_iter(columns)?;

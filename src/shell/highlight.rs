@@ -10,11 +10,12 @@ use super::lex::{PieceKind, lex};
 const KEYWORD: &str = "\x1b[1;34m";
 const TEXT: &str = "\x1b[32m";
 const NUMBER: &str = "\x1b[36m";
+const FUNCTION: &str = "\x1b[35m";
 const COMMENT: &str = "\x1b[90m";
 const RESET: &str = "\x1b[0m";
 
-/// The line with colours; `pending` is what was typed before it, so that a string may begin there.
-pub fn colour(pending: &str, line: &str) -> String {
+/// The line with colours, names of functions among them; `pending` is what was typed before it, so that a string may begin there.
+pub fn colour(pending: &str, line: &str, is_function: impl Fn(&str) -> bool) -> String {
     let text = format!("{pending}{line}");
     let (lexemes, error) = lex(&text);
     let mut output = String::with_capacity(2 * line.len());
@@ -26,7 +27,13 @@ pub fn colour(pending: &str, line: &str) -> String {
         }
     };
     for lexeme in &lexemes {
+        let called = || text[lexeme.end..].trim_start().starts_with('(');
         let colour = match lexeme.kind {
+            PieceKind::Word | PieceKind::Keyword
+                if called() && is_function(&text[lexeme.start..lexeme.end]) =>
+            {
+                Some(FUNCTION)
+            }
             PieceKind::Text => Some(TEXT),
             PieceKind::Number => Some(NUMBER),
             PieceKind::Comment => Some(COMMENT),
@@ -51,7 +58,9 @@ impl Highlighter for ShellHelper {
         if !self.colours || (self.pending.is_empty() && line.trim_start().starts_with('\\')) {
             return Cow::Borrowed(line);
         }
-        Cow::Owned(colour(&self.pending, line))
+        Cow::Owned(colour(&self.pending, line, |word| {
+            self.vocabulary.has_function(word)
+        }))
     }
 
     fn highlight_char(&self, _line: &str, _position: usize, kind: CmdKind) -> bool {
@@ -63,21 +72,29 @@ impl Highlighter for ShellHelper {
 mod tests {
     use super::*;
 
+    fn coloured(pending: &str, line: &str) -> String {
+        colour(pending, line, |word| word == "linkage")
+    }
+
     #[test]
-    fn words_strings_numbers_and_comments() {
+    fn words_functions_strings_numbers_and_comments() {
         assert_eq!(
-            colour("", "select layer, 'a' , 1.5 -- x"),
+            coloured("", "select layer, 'a' , 1.5 -- x"),
             "\x1b[1;34mselect\x1b[0m layer, \x1b[32m'a'\x1b[0m , \x1b[36m1.5\x1b[0m \x1b[90m-- x\x1b[0m"
+        );
+        assert_eq!(
+            coloured("", "linkage (linkage, layer("),
+            "\x1b[35mlinkage\x1b[0m (linkage, layer("
         );
     }
 
     #[test]
     fn a_string_may_go_on_from_the_line_before() {
         assert_eq!(
-            colour("select 'a\n", "b' as c"),
+            coloured("select 'a\n", "b' as c"),
             "\x1b[32mb'\x1b[0m \x1b[1;34mas\x1b[0m c"
         );
-        assert_eq!(colour("select 'a\n", "b"), "\x1b[32mb\x1b[0m");
-        assert_eq!(colour("/* a\n", "b"), "\x1b[90mb\x1b[0m");
+        assert_eq!(coloured("select 'a\n", "b"), "\x1b[32mb\x1b[0m");
+        assert_eq!(coloured("/* a\n", "b"), "\x1b[90mb\x1b[0m");
     }
 }

@@ -10,6 +10,7 @@ use rustyline::Editor;
 use rustyline::history::DefaultHistory;
 
 use super::commands::{self, Command};
+use super::dendrogram;
 use super::describe;
 use super::failure::{Failure, describe as describe_error, relocate};
 use super::format::{Expanded, Format, Layout};
@@ -243,6 +244,12 @@ impl Interpreter {
                 Some(columns) => self.show(columns).await.map_err(located)?,
                 None => describe::documentation(&self.session, &name).map_err(located)?,
             },
+            Command::Dendrogram(layer, neuron) => {
+                let lines = dendrogram::of_neuron(&self.session, &layer, neuron).await;
+                for line in lines.map_err(located)? {
+                    writeln!(io::stdout(), "{line}")?;
+                }
+            }
             Command::Functions(pattern) => {
                 let functions = describe::functions(&self.session, pattern.as_deref());
                 self.show(functions).await.map_err(located)?;

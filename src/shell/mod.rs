@@ -1,6 +1,7 @@
 //! The SQL shell: command line, scripts and prompt over one session. Results go to stdout and everything else to
 //! stderr, so that a pipe sees data only.
 
+mod answers;
 mod args;
 mod commands;
 mod complete;

@@ -189,7 +189,7 @@ async fn vocabulary(session: &Session) -> Vocabulary {
         } else {
             format!("{}.{}", table.schema, table.name)
         };
-        if is_current && let Ok(schema) = session.columns(&name).await {
+        if is_current && let Ok((schema, _)) = session.columns(&name).await {
             let columns = schema
                 .fields()
                 .iter()
@@ -198,6 +198,10 @@ async fn vocabulary(session: &Session) -> Vocabulary {
         }
         vocabulary.tables.push(name);
     }
+    vocabulary.runs = session.store().runs().unwrap_or_default();
+    vocabulary.current = session.selected_run().ok().flatten();
+    let entries = session.context().state().config_options().entries();
+    vocabulary.settings = entries.into_iter().map(|entry| entry.key).collect();
     for function in session.functions() {
         let options = function.options.iter();
         let options = options.map(|option| (function.name.clone(), option.to_string()));

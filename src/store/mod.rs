@@ -21,6 +21,7 @@ pub mod info;
 mod key_order;
 mod lock;
 mod manifest;
+mod meanings;
 mod models;
 mod names;
 mod partitions;

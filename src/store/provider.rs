@@ -36,6 +36,14 @@ impl RunTable {
         &self.run
     }
 
+    /// What each of its columns means; none of the corpus's own.
+    pub fn meanings(&self) -> Vec<Option<&'static str>> {
+        let fields = self.schema.fields().iter();
+        fields
+            .map(|field| self.table.meaning(field.name()))
+            .collect()
+    }
+
     async fn plan(
         &self,
         state: &dyn Session,

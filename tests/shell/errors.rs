@@ -23,7 +23,7 @@ fn errors_name_their_place() {
         .fails(1, "i.sql:2: error: \\i: at most 16 files");
     shell
         .run(&["-c", "\\dt"])
-        .fails(1, "line 1: error: a command out of \\d \\df");
+        .fails(1, "line 1: error: a command out of \\d \\dendrogram \\df");
 }
 
 #[test]
