@@ -28,8 +28,8 @@ const JUMP_RELU: &[&str] = &["jump_relu"];
 const PENALISED: &[&str] = &["relu", "gated", "jump_relu"];
 /// Variants of which some latents are above 0 and left out, so that the auxiliary loss reaches them.
 const LEAVING_OUT: &[&str] = &["topk", "batch_topk", "jump_relu"];
-/// Steps of a training that is not told how long it takes: enough for explained variances above 0.9 on every source the
-/// README names.
+/// Steps of a training that is not told how long it takes: enough for explained variances above 0.9 on every source that
+/// docs/sae.md names.
 pub(super) const STEPS: u64 = 4000;
 /// Adam's step size where it is not given, times the root of the vectors' width: rows of norm 1 then turn by the same
 /// angle at each step, whatever the width.

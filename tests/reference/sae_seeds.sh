@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tables 2 and 3 on MNIST over five seeds, as the README's findings show them: mean and standard deviation of every
+# Tables 2 and 3 on MNIST over five seeds, as docs/results.md shows them: mean and standard deviation of every
 # metric for autoencoders without the neuron embedding loss and with two weights of it.
 #
 #     tests/reference/sae_seeds.sh target/release/polysema path/to/mnist /tmp/seeds.store
