@@ -41,7 +41,7 @@ fn measure(title: &str, model: &Path, corpus: &Path) -> Result<()> {
     let mut n_tokens = 0;
     // One after the other, so that a busy machine slows both.
     for _ in 0..RUNS {
-        let mut reader = CorpusReader::open(model, corpus, &options, &mut || Ok(()))?;
+        let mut reader = CorpusReader::open(model, corpus, &options, &JobContext::default())?;
         n_tokens = reader.n_tokens();
         let started = Instant::now();
         reader.for_each_batch(&mut |model, _, input| model.forward(input, &mut Bare))?;

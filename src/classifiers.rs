@@ -13,6 +13,7 @@ use crate::models::ClassifierTrainer;
 use crate::options::{Key, Kind, Options, Spec, Usual};
 use crate::store::{ModelWriter, Source, Store};
 use polysema_kernels::random::Random;
+use polysema_udfs::arrow::memory::hold;
 
 /// Between two rows of progress.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -87,7 +88,7 @@ pub fn train_mlp(
 ) -> Result<()> {
     let options = &request.options;
     let writer = store.begin_model(&request.name, options.get(REPLACE))?;
-    let set = Labelled::open(request, &mut || context.tick())?;
+    let set = Labelled::open(request, context)?;
     let n_classes = set
         .labels
         .iter()
@@ -99,6 +100,13 @@ pub fn train_mlp(
     check_size(&widths)?;
     let (rate, decay) = (options.get(LEARNING_RATE), options.get(WEIGHT_DECAY));
     let (epochs, batch_size) = (options.get(EPOCHS) as u64, options.get(BATCH_SIZE));
+    let memory = context.memory("train_mlp");
+    let order_bytes = set.n_train * size_of::<usize>();
+    let needed = ClassifierTrainer::bytes(&widths, batch_size.max(TEST_BATCH));
+    let of = format_args!(
+        "training layers of the widths {widths:?} (narrower hidden layers or a smaller batch_size need fewer)"
+    );
+    hold(&memory, needed.saturating_add(order_bytes), of)?;
     let mut trainer = ClassifierTrainer::new(&widths, rate, decay, &mut random)?;
     let started = Instant::now();
     let mut reported = started;
@@ -203,7 +211,7 @@ struct Labelled {
 }
 
 impl Labelled {
-    fn open(request: &TrainRequest, tick: &mut dyn FnMut() -> Result<()>) -> Result<Self> {
+    fn open(request: &TrainRequest, context: &JobContext) -> Result<Self> {
         let corpus = &request.corpus;
         if !are_images(corpus) || corpus.is_file() {
             return plan_err!(
@@ -211,7 +219,8 @@ impl Labelled {
                 corpus.display()
             );
         }
-        let mut images = Images::open(corpus, &Options::default(), tick)?;
+        let (memory, tick) = (context.memory("images"), &mut || context.tick());
+        let mut images = Images::open(corpus, &Options::default(), memory, tick)?;
         let n_train = images.count(Split::Train);
         let (Some(labels), true) = (images.labels.take(), (1..images.len()).contains(&n_train))
         else {

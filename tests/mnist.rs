@@ -24,6 +24,7 @@ use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{Float64Type, Int64Type};
 use datafusion::error::Result;
 use polysema::corpus::{BATCH_SIZE, CorpusReader, SPLIT, Split};
+use polysema::jobs::JobContext;
 use polysema::models::{HookPoint, Hooks};
 use polysema::options::Options;
 
@@ -63,7 +64,8 @@ fn accuracy(model: &Path, corpus: &Path, split: Split) -> (f64, Vec<u32>) {
     let options = Options::default()
         .with(SPLIT, Some(split))
         .with(BATCH_SIZE, 500);
-    let mut reader = CorpusReader::open(model, corpus, &options, &mut || Ok(())).expect("a reader");
+    let mut reader =
+        CorpusReader::open(model, corpus, &options, &JobContext::default()).expect("a reader");
     let labels = reader.labels().expect("labels").to_vec();
     let mut found = vec![0; labels.len()];
     let mut probe = Probe {

@@ -12,6 +12,8 @@ use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
 use datafusion::error::Result;
+use datafusion::execution::memory_pool::MemoryReservation;
+use polysema_udfs::arrow::memory::hold;
 
 use super::options::{MAX_DOCUMENTS, OF_TEXTS, SPLIT, Split};
 use super::text::TEXTS;
@@ -36,6 +38,8 @@ pub(crate) struct Images {
     pixels: Vec<u8>,
     /// How many images of which split, in order.
     splits: Vec<(Option<Split>, usize)>,
+    /// Of all of them.
+    memory: MemoryReservation,
 }
 
 /// Whether a corpus is images: a folder, or a file that begins as an idx file does. One without an ending of texts may
@@ -52,10 +56,11 @@ pub(crate) fn are_images(corpus: &Path) -> bool {
 }
 
 impl Images {
-    /// Reads the images of one split, or of one file.
+    /// Reads the images of one split, or of one file, whose bytes are reserved in `memory`.
     pub(crate) fn open(
         corpus: &Path,
         options: &Options,
+        memory: MemoryReservation,
         tick: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Self> {
         if let Some(name) = options.any_given(&OF_TEXTS) {
@@ -64,9 +69,15 @@ impl Images {
                 corpus.display()
             );
         }
-        let most = options.get(MAX_DOCUMENTS).unwrap_or(usize::MAX);
         let mut hasher = blake3::Hasher::new();
-        let mut parts = vec![];
+        let mut all = Self {
+            hash: String::new(),
+            width: 0,
+            labels: Some(vec![]),
+            pixels: vec![],
+            splits: vec![],
+            memory,
+        };
         if corpus.is_dir() {
             for (split, prefix) in [(Split::Train, "train"), (Split::Test, "t10k")] {
                 if ![None, Some(Split::All), Some(split)].contains(&options.get(SPLIT)) {
@@ -74,43 +85,13 @@ impl Images {
                 }
                 let images = find(corpus, &format!("{prefix}-images"), 3)?;
                 let labels = find(corpus, &format!("{prefix}-labels"), 1)?;
-                parts.push(ImageArray::read(
-                    Some(split),
-                    images,
-                    Some(labels),
-                    &mut hasher,
-                    tick,
-                )?);
+                let files = (images, Some(labels));
+                let part = ImageArray::read(Some(split), files, &mut hasher, &all.memory, tick)?;
+                all.add(part, options)?;
             }
         } else {
-            parts.push(one_file(corpus, options, &mut hasher, tick)?);
-        }
-        let width = parts[0].width;
-        let mut all = Self {
-            hash: String::new(),
-            width,
-            labels: Some(vec![]),
-            pixels: vec![],
-            splits: vec![],
-        };
-        for part in parts {
-            if part.width != width {
-                return exec_err!(
-                    "{}: images of {width} pixels, as the other images, are required, got {}",
-                    part.path.display(),
-                    part.width
-                );
-            }
-            let n = part.n.min(most - all.len());
-            all.splits.push((part.split, n));
-            all.pixels.extend_from_slice(&part.pixels[..n * width]);
-            all.labels = match (all.labels, part.labels) {
-                (Some(mut labels), Some(more)) => {
-                    labels.extend(more[..n].iter().map(|label| u32::from(*label)));
-                    Some(labels)
-                }
-                _ => None,
-            };
+            let part = one_file(corpus, options, &mut hasher, &all.memory, tick)?;
+            all.add(part, options)?;
         }
         if all.len() == 0 {
             return exec_err!("{}: images are required, got none", corpus.display());
@@ -120,6 +101,43 @@ impl Images {
         }
         all.hash = hasher.finalize().to_hex().to_string();
         Ok(all)
+    }
+
+    /// Adds the images of a part, those of them that the options ask for.
+    fn add(&mut self, mut part: ImageArray, options: &Options) -> Result<()> {
+        let most = options.get(MAX_DOCUMENTS).unwrap_or(usize::MAX);
+        if self.splits.is_empty() {
+            self.width = part.width;
+        }
+        let width = self.width;
+        if part.width != width {
+            return exec_err!(
+                "{}: images of {width} pixels, as the other images, are required, got {}",
+                part.path.display(),
+                part.width
+            );
+        }
+        let n = part.n.min(most - self.len());
+        part.pixels.truncate(n * width);
+        // What is added to others is there twice for a moment, and a label is four bytes.
+        let copied = if self.pixels.is_empty() { 0 } else { width };
+        let more = n * (copied + size_of::<u32>());
+        let of = format_args!("the images of {}", part.path.display());
+        hold(&self.memory, self.memory.size().saturating_add(more), of)?;
+        self.splits.push((part.split, n));
+        match self.pixels.is_empty() {
+            true => self.pixels = part.pixels,
+            false => self.pixels.extend_from_slice(&part.pixels),
+        }
+        self.labels = match (self.labels.take(), part.labels) {
+            (Some(mut labels), Some(more)) => {
+                labels.extend(more[..n].iter().map(|label| u32::from(*label)));
+                Some(labels)
+            }
+            _ => None,
+        };
+        let held = self.pixels.len() + self.len() * size_of::<u32>();
+        hold(&self.memory, held, "the images")
     }
 
     /// Number of images.
@@ -166,6 +184,10 @@ impl Images {
         let splits: Vec<_> = splits
             .flat_map(|(split, n)| std::iter::repeat_n(split.map(Split::name), *n))
             .collect();
+        // The rows of a batch, and those of the file they are written to.
+        let batch = self.memory.new_empty();
+        let bytes = 2 * self.len().min(BATCH_ROWS) * (self.width + 64);
+        hold(&batch, bytes, "a batch of the table documents")?;
         for first in (0..self.len()).step_by(BATCH_ROWS) {
             let rows = first..self.len().min(first + BATCH_ROWS);
             let n = rows.len();
@@ -219,17 +241,17 @@ struct ImageArray {
 impl ImageArray {
     fn read(
         split: Option<Split>,
-        path: PathBuf,
-        labels: Option<PathBuf>,
+        (path, labels): (PathBuf, Option<PathBuf>),
         hasher: &mut blake3::Hasher,
+        memory: &MemoryReservation,
         tick: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Self> {
-        let images = Idx::read(&path, 3, hasher, tick)?;
+        let images = Idx::read(&path, 3, hasher, memory, tick)?;
         let (n, width) = (images.dims[0], images.dims[1] * images.dims[2]);
         let labels = match labels {
             None => None,
             Some(file) => {
-                let labels = Idx::read(&file, 1, hasher, tick)?;
+                let labels = Idx::read(&file, 1, hasher, memory, tick)?;
                 if labels.dims[0] != n {
                     return exec_err!(
                         "{}: a label for each of the {n} images of {} is required, got {}",
@@ -257,6 +279,7 @@ fn one_file(
     corpus: &Path,
     options: &Options,
     hasher: &mut blake3::Hasher,
+    memory: &MemoryReservation,
     tick: &mut dyn FnMut() -> Result<()>,
 ) -> Result<ImageArray> {
     let name = corpus.file_name().unwrap_or_default().to_string_lossy();
@@ -274,7 +297,7 @@ fn one_file(
     let beside = name.replace("images", "labels").replace("idx3", "idx1");
     let labels = corpus.with_file_name(&beside);
     let labels = (beside != name && labels.exists()).then_some(labels);
-    ImageArray::read(split, corpus.to_path_buf(), labels, hasher, tick)
+    ImageArray::read(split, (corpus.to_path_buf(), labels), hasher, memory, tick)
 }
 
 /// A file of the folder by its canonical name, or with a dot in it, as some mirrors have it.

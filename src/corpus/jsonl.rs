@@ -14,6 +14,8 @@ use datafusion::arrow::array::{
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::exec_err;
 use datafusion::error::Result;
+use datafusion::execution::memory_pool::MemoryReservation;
+use polysema_udfs::arrow::memory::at_least;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::Value;
@@ -25,6 +27,10 @@ use crate::files::{file_error, regular};
 const MOST_LINE: usize = 1 << 28;
 /// Bytes of text after which a batch is complete. Chosen, not tuned.
 const BATCH_BYTES: usize = 1 << 20;
+/// Bytes of a line that are read before more memory is reserved.
+const STEP: usize = 1 << 16;
+/// Bytes held for a byte of a batch: of its line, parsed, as a cell, in a column.
+const COPIES: usize = 4;
 
 /// What some writers put before UTF-8.
 pub(super) const BOM: &[u8] = "\u{feff}".as_bytes();
@@ -257,10 +263,12 @@ struct Lines {
     bytes: Vec<u8>,
     /// Bytes of a line at most.
     most: usize,
+    /// Of a batch and its longest line.
+    memory: MemoryReservation,
 }
 
 impl Lines {
-    fn open(path: &Path) -> Result<Self> {
+    fn open(path: &Path, memory: MemoryReservation) -> Result<Self> {
         let file = regular::open(path).map_err(|e| file_error("open", path, e))?;
         Ok(Self {
             path: path.to_path_buf(),
@@ -268,15 +276,30 @@ impl Lines {
             number: 0,
             bytes: vec![],
             most: MOST_LINE,
+            memory,
         })
+    }
+
+    /// Reads a line, memory first; false at the end of the file.
+    fn next_line(&mut self) -> Result<bool> {
+        self.bytes.clear();
+        loop {
+            let next = STEP.min(self.most + 1 - self.bytes.len());
+            let bytes = COPIES * (BATCH_BYTES + self.bytes.len() + next);
+            let of = format_args!("the lines of {}", self.path.display());
+            at_least(&self.memory, bytes, of)?;
+            let mut part = self.reader.by_ref().take(next as u64);
+            let n = part.read_until(b'\n', &mut self.bytes);
+            let n = n.map_err(|e| file_error("read", &self.path, e))?;
+            if n < next || self.bytes.ends_with(b"\n") || self.bytes.len() > self.most {
+                return Ok(!self.bytes.is_empty());
+            }
+        }
     }
 
     fn next_row(&mut self) -> Result<Option<Row<Cell>>> {
         loop {
-            self.bytes.clear();
-            let mut line = self.reader.by_ref().take(self.most as u64 + 1);
-            let n = line.read_until(b'\n', &mut self.bytes);
-            if n.map_err(|e| file_error("read", &self.path, e))? == 0 {
+            if !self.next_line()? {
                 return Ok(None);
             }
             self.number += 1;
@@ -350,10 +373,11 @@ impl Jsonl {
     pub(super) fn open(
         path: &Path,
         column: &str,
+        memory: MemoryReservation,
         tick: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Self> {
         let mut kinds: Vec<(String, ValueKind)> = vec![];
-        let mut lines = Lines::open(path)?;
+        let mut lines = Lines::open(path, memory)?;
         while let Some(mut row) = lines.next_row()? {
             lines.text(&mut row, column)?;
             for (key, value) in row.0 {
@@ -368,7 +392,7 @@ impl Jsonl {
             }
         }
         Ok(Self {
-            lines: Lines::open(path)?,
+            lines: Lines::open(path, lines.memory)?,
             column: column.to_string(),
             kinds,
         })
@@ -417,12 +441,14 @@ mod tests {
     use datafusion::arrow::datatypes::{Float64Type, Int64Type, UInt64Type};
 
     use super::*;
+    use crate::jobs::JobContext;
 
     fn open(content: &[u8]) -> Result<Jsonl> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.jsonl");
         std::fs::write(&path, content).unwrap();
-        Jsonl::open(&path, "text", &mut || Ok(()))
+        let memory = JobContext::default().memory("lines");
+        Jsonl::open(&path, "text", memory, &mut || Ok(()))
     }
 
     fn refused(content: &[u8]) -> String {
@@ -500,7 +526,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.jsonl");
         std::fs::write(&path, "{\"text\": \"a\"}\n{\"text\": \"abc\"}").unwrap();
-        let mut lines = Lines::open(&path).unwrap();
+        let mut lines = Lines::open(&path, JobContext::default().memory("lines")).unwrap();
         lines.most = 14;
         assert!(lines.next_row().unwrap().is_some());
         let error = lines.next_row().err().expect("refused").strip_backtrace();

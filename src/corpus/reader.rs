@@ -1,7 +1,7 @@
 //! A corpus through a model without a run: what ingest, training and measuring share.
 //!
 //! Documents come in an order that depends on the corpus and the options alone: block after block of consecutive
-//! documents, within a block the longest first, so that little is padded.
+//! documents, within a block the longest first, so that little is padded. Above 400 lines, since reading, reserving and passing share one state.
 
 use std::ops::Range;
 use std::path::Path;
@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
+use datafusion::execution::memory_pool::MemoryReservation;
 use polysema_kernels::vector::first_non_finite;
+use polysema_udfs::arrow::memory::{at_least, hold};
 
 use super::documents::{Advance, Documents, Target};
 use super::images::{Images, are_images};
@@ -19,6 +21,7 @@ use super::tokenize::tokenize;
 use crate::files::loaded::{Loaded, Resident};
 use crate::files::scratch::Scratch;
 use crate::files::spool::Spool;
+use crate::jobs::JobContext;
 use crate::models::{HookPoint, Hooks, Input, LoadedModel, Model, loaded};
 use crate::options::{Options, Word};
 
@@ -59,6 +62,10 @@ pub struct CorpusReader {
     bos: bool,
     pub(crate) documents: Documents,
     content: Content,
+    /// Of the documents' lengths.
+    _memory: MemoryReservation,
+    /// Of a block and a pass over a batch of it.
+    pass: MemoryReservation,
     /// Goes after the files in it are closed.
     _scratch: Option<Scratch>,
 }
@@ -71,16 +78,16 @@ enum Content {
 
 impl CorpusReader {
     /// Loads a model and reads a corpus for it: a `.txt`, `.jsonl` or `.parquet` file of texts for one that reads
-    /// tokens, a folder of idx files or one of them for one that reads vectors. `tick` is called often and may end
-    /// the work with an error. Token ids wait in a temporary folder.
+    /// tokens, a folder of idx files or one of them for one that reads vectors. Token ids wait in a temporary folder;
+    /// what is in memory is reserved in that of `context` first.
     pub fn open(
         model: &Path,
         corpus: &Path,
         options: &Options,
-        tick: &mut dyn FnMut() -> Result<()>,
+        context: &JobContext,
     ) -> Result<Self> {
         let model = loaded(&Loaded::default(), model)?;
-        Self::over(model, corpus, options, tick)
+        Self::over(model, corpus, options, context)
     }
 
     /// As [`CorpusReader::open`], for a model in memory.
@@ -88,25 +95,29 @@ impl CorpusReader {
         model: Arc<Resident<LoadedModel>>,
         corpus: &Path,
         options: &Options,
-        tick: &mut dyn FnMut() -> Result<()>,
+        context: &JobContext,
     ) -> Result<Self> {
         let scratch = Scratch::new()?;
         let target = Target::Scratch(scratch.path());
-        let mut reader = Self::read(model, corpus, options, target, &mut |_, _| tick())?;
+        let tick = &mut |_, _| context.tick();
+        let mut reader = Self::read(model, corpus, options, target, context, tick)?;
         reader._scratch = Some(scratch);
         Ok(reader)
     }
 
-    /// As [`CorpusReader::open`], with a say in where the documents go.
+    /// As [`CorpusReader::open`], with a say in where the documents go; `advance` may end the work with an error.
     pub(crate) fn read(
         loaded: Arc<Resident<LoadedModel>>,
         corpus: &Path,
         options: &Options,
         mut target: Target<'_>,
+        context: &JobContext,
         advance: &mut Advance<'_>,
     ) -> Result<Self> {
+        let memory = context.memory("documents");
         let (corpus_hash, documents, content) = if are_images(corpus) {
-            let images = Images::open(corpus, options, &mut || advance(0, 0))?;
+            let of_images = context.memory("images");
+            let images = Images::open(corpus, options, of_images, &mut || advance(0, 0))?;
             check_vectors(&loaded, corpus, images.width)?;
             if let Target::Run(run) = &mut target {
                 images.write(run, advance)?;
@@ -125,11 +136,21 @@ impl CorpusReader {
                     corpus.display()
                 );
             }
-            let mut texts = Corpus::open(corpus, &options.get(COLUMN), &mut || advance(0, 0))?;
-            let (documents, ids) =
-                tokenize(&mut texts, corpus, &loaded, options, &mut target, advance)?;
+            let (column, of_texts) = (options.get(COLUMN), context.memory("texts"));
+            let mut texts = Corpus::open(corpus, &column, of_texts, &mut || advance(0, 0))?;
+            let (documents, ids) = tokenize(
+                &mut texts,
+                corpus,
+                &loaded,
+                options,
+                &memory,
+                &mut target,
+                advance,
+            )?;
             (texts.hash, documents, Content::Tokens(ids))
         };
+        let lengths = (documents.len() + 1) * size_of::<u32>();
+        hold(&memory, lengths, "the documents' lengths")?;
         Ok(Self {
             loaded,
             corpus_hash,
@@ -137,6 +158,8 @@ impl CorpusReader {
             bos: options.get(BOS),
             documents,
             content,
+            _memory: memory,
+            pass: context.memory("forward pass"),
             _scratch: None,
         })
     }
@@ -204,20 +227,24 @@ impl CorpusReader {
         f: &mut dyn FnMut(&dyn Model, &ReadBatch, Input<'_>) -> Result<()>,
     ) -> Result<()> {
         let model = Arc::clone(&self.loaded.model);
+        let mut most = self.batch_size;
         let mut first = 0;
         while first < self.documents.len() {
             let end = self.block_end(first);
+            let block_bytes = self.hold_block(first..end)?;
             let block = self.token_ids(first..end)?;
             let mut members: Vec<usize> = (first..end).collect();
             members.sort_by_key(|d| std::cmp::Reverse(self.documents.n_tokens(*d)));
-            let batches = members.chunks(self.batch_size);
-            let last = batches.len() - 1;
-            for (i, members) in batches.enumerate() {
+            let mut rest = members.as_slice();
+            while !rest.is_empty() {
+                most = self.hold_batch(model.as_ref(), rest, most, block_bytes)?;
+                let members;
+                (members, rest) = rest.split_at(most.min(rest.len()));
                 let lengths = members.iter().map(|d| self.documents.n_tokens(*d));
                 let batch = ReadBatch {
                     seq: lengths.clone().max().unwrap_or(0),
                     documents: members.iter().map(|d| *d as u32).zip(lengths).collect(),
-                    ends_block: i == last,
+                    ends_block: rest.is_empty(),
                 };
                 match &self.content {
                     Content::Images(images) => {
@@ -240,7 +267,52 @@ impl CorpusReader {
             }
             first = end;
         }
+        self.pass.free();
         Ok(())
+    }
+
+    /// Reserves what a block of documents takes: its token ids and its order.
+    fn hold_block(&self, block: Range<usize>) -> Result<usize> {
+        let starts = &self.documents.starts;
+        let ids = match &self.content {
+            Content::Images(_) => 0,
+            Content::Tokens(_) => (starts[block.end] - starts[block.start]) as usize,
+        };
+        let bytes = ids * size_of::<u32>() + 2 * block.len() * size_of::<usize>();
+        at_least(&self.pass, bytes, "the token ids of a block of documents")?;
+        Ok(bytes)
+    }
+
+    /// Reserves what a pass over the next of `documents`, the longest first, takes beside their block; how many of them
+    /// fit, at most `most`.
+    fn hold_batch(
+        &self,
+        model: &dyn Model,
+        documents: &[usize],
+        most: usize,
+        block: usize,
+    ) -> Result<usize> {
+        let seq = self.documents.n_tokens(documents[0]);
+        let width = match &self.content {
+            Content::Images(images) => images.width,
+            Content::Tokens(_) => 1,
+        };
+        let mut n = most.min(documents.len());
+        loop {
+            let input = n * seq * width * size_of::<f32>();
+            let bytes = block + input + model.pass_bytes(n, seq);
+            let of = format_args!(
+                "a pass over {n} documents of {seq} positions (a smaller context or batch_size needs fewer)"
+            );
+            match at_least(&self.pass, bytes, of) {
+                // A batch changes no result, only the time.
+                Err(_) if n > 1 => n = n.div_ceil(2),
+                Err(error) => return Err(error),
+                // A short last batch says nothing of those to come.
+                Ok(()) if n == documents.len() => return Ok(most),
+                Ok(()) => return Ok(n),
+            }
+        }
     }
 
     /// The document after the block that begins with `first`.
@@ -261,6 +333,7 @@ impl CorpusReader {
         self.check_hook(hook)?;
         let skip = usize::from(self.bos);
         let (mut doc_ids, mut pos, mut gathered) = (vec![], vec![], vec![]);
+        let memory = self.pass.new_empty();
         self.for_each_batch(&mut |model, batch, input| {
             let mut capture = Capture { hook, seen: None };
             model.forward(input, &mut capture)?;
@@ -268,7 +341,14 @@ impl CorpusReader {
                 return exec_err!("a pass that reaches {hook} is required, got none");
             };
             let values = seen.as_slice();
-            let d = values.len() / (batch.documents.len() * batch.seq);
+            let rows = batch.documents.len() * batch.seq;
+            let d = values.len() / rows;
+            let copy = rows * (d + 2) * size_of::<f32>();
+            at_least(
+                &memory,
+                copy,
+                "the vectors of a batch (a smaller batch_size needs fewer)",
+            )?;
             doc_ids.clear();
             pos.clear();
             gathered.clear();

@@ -1,4 +1,5 @@
 //! Corpus files as batches of texts beside their other columns: `.txt`, `.jsonl`, `.parquet`.
+//! Above 400 lines with its tests of every kind of file.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -9,9 +10,11 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
+use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::parquet::arrow::arrow_reader::{
     ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
+use polysema_udfs::arrow::memory::{at_least, hold};
 
 use super::jsonl::{BOM, Jsonl};
 use super::text_batch::TextBatch;
@@ -34,16 +37,21 @@ pub(super) struct Corpus {
 }
 
 enum Reader {
-    Text(Option<String>),
+    Text {
+        text: Option<String>,
+        _memory: MemoryReservation,
+    },
     Jsonl(Jsonl),
     Parquet(Parquet),
 }
 
 impl Corpus {
-    /// Opens a file by its extension. `column` holds the text; `tick` is called now and then and may end the work.
+    /// Opens a file by its extension. `column` holds the text; what is in memory of it is reserved in `memory`; `tick`
+    /// is called now and then and may end the work.
     pub(super) fn open(
         path: &Path,
         column: &str,
+        memory: MemoryReservation,
         tick: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Self> {
         let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
@@ -56,13 +64,17 @@ impl Corpus {
         }
         regular::open(path).map_err(|e| file_error("open", path, e))?;
         let (fields, reader) = match extension {
-            Some("txt") => (vec![], Reader::Text(Some(read_text(path)?))),
+            Some("txt") => {
+                let text = Some(read_text(path, &memory)?);
+                let _memory = memory;
+                (vec![], Reader::Text { text, _memory })
+            }
             Some("jsonl") => {
-                let jsonl = Jsonl::open(path, column, tick)?;
+                let jsonl = Jsonl::open(path, column, memory, tick)?;
                 (jsonl.fields(), Reader::Jsonl(jsonl))
             }
             _ => {
-                let parquet = Parquet::open(path, column)?;
+                let parquet = Parquet::open(path, column, memory)?;
                 (parquet.fields.clone(), Reader::Parquet(parquet))
             }
         };
@@ -86,7 +98,7 @@ impl Corpus {
     /// The next rows, at least one; `None` after the last.
     pub(super) fn next_batch(&mut self) -> Result<Option<TextBatch>> {
         match &mut self.reader {
-            Reader::Text(text) => Ok(text.take().map(|text| TextBatch {
+            Reader::Text { text, .. } => Ok(text.take().map(|text| TextBatch {
                 texts: vec![text],
                 columns: vec![],
             })),
@@ -126,7 +138,14 @@ fn hash(path: &Path, tick: &mut dyn FnMut() -> Result<()>) -> Result<String> {
     }
 }
 
-fn read_text(path: &Path) -> Result<String> {
+fn read_text(path: &Path, memory: &MemoryReservation) -> Result<String> {
+    let size = regular::open(path).and_then(|file| file.metadata());
+    let size = size.map_err(|e| file_error("read", path, e))?.len();
+    let of = format_args!(
+        "the text of {} (the rows of a .jsonl or .parquet file need fewer)",
+        path.display()
+    );
+    hold(memory, size as usize, of)?;
     let mut bytes = regular::read(path).map_err(|e| file_error("read", path, e))?;
     if bytes.starts_with(BOM) {
         bytes.drain(..BOM.len());
@@ -147,10 +166,14 @@ struct Parquet {
     fields: Vec<Field>,
     reader: ParquetRecordBatchReader,
     row: usize,
+    /// Of the rows that are read at once.
+    memory: MemoryReservation,
+    /// What these take on average in the row group of the longest rows.
+    average: usize,
 }
 
 impl Parquet {
-    fn open(path: &Path, column: &str) -> Result<Self> {
+    fn open(path: &Path, column: &str, memory: MemoryReservation) -> Result<Self> {
         let file = regular::open(path).map_err(|e| file_error("open", path, e))?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(file)
             .map_err(|e| file_error("read", path, e))?;
@@ -184,6 +207,12 @@ impl Parquet {
         let fields = others
             .map(|f| Field::new(f.name(), unpacked(f.data_type()).clone(), true))
             .collect();
+        let groups = builder.metadata().row_groups().iter();
+        let averages = groups.map(|group| {
+            let rows = group.num_rows().max(1);
+            group.total_byte_size() / rows * rows.min(PARQUET_ROWS as i64)
+        });
+        let average = averages.max().map_or(0, |bytes| bytes.max(0) as usize);
         let reader = builder
             .with_batch_size(PARQUET_ROWS)
             .build()
@@ -194,14 +223,24 @@ impl Parquet {
             fields,
             reader,
             row: 0,
+            memory,
+            average,
         })
     }
 
+    /// Reserves what rows take that are so many bytes in the file: as they are read, and twice as texts and columns.
+    fn hold(&self, bytes: usize) -> Result<()> {
+        let of = format_args!("{PARQUET_ROWS} rows of {}", self.path.display());
+        at_least(&self.memory, bytes.saturating_mul(3), of)
+    }
+
     fn next_batch(&mut self) -> Result<Option<TextBatch>> {
+        self.hold(self.average)?;
         let Some(batch) = self.reader.next() else {
             return Ok(None);
         };
         let batch = batch.map_err(|e| file_error("read", &self.path, e))?;
+        self.hold(batch.get_array_memory_size())?;
         let mut texts = vec![];
         let mut columns = vec![];
         for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
@@ -253,9 +292,11 @@ mod tests {
     use datafusion::parquet::arrow::ArrowWriter;
 
     use super::*;
+    use crate::jobs::JobContext;
 
     fn open(path: &Path, column: &str) -> Result<Corpus> {
-        Corpus::open(path, column, &mut || Ok(()))
+        let memory = JobContext::default().memory("texts");
+        Corpus::open(path, column, memory, &mut || Ok(()))
     }
 
     fn message(result: Result<Corpus>) -> String {

@@ -10,6 +10,8 @@ use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::{exec_datafusion_err, exec_err};
 use datafusion::error::Result;
+use datafusion::execution::memory_pool::MemoryReservation;
+use polysema_udfs::arrow::memory::at_least;
 use rayon::prelude::*;
 
 use super::documents::{Advance, Documents, Target};
@@ -26,13 +28,18 @@ use crate::store::{RunWriter, Table, TableWriter, schema};
 const TOKEN_ROWS: usize = 16_384;
 /// Bytes of text encoded between two looks at the clock.
 const GROUP_BYTES: usize = 1 << 19;
+/// Bytes that a byte of text takes while it is encoded: measured of GPT-2's tokenizer.
+const ENCODED_BYTES: usize = 48;
+/// Bytes of the rows of `tokens` and `documents` that are not written yet, and of those being written.
+const ROW_BYTES: usize = 1 << 21;
 
-/// Encodes a corpus into documents and their token ids.
+/// Encodes a corpus into documents and their token ids; what is in memory of them is reserved in `memory`.
 pub(super) fn tokenize(
     corpus: &mut Corpus,
     path: &Path,
     loaded: &LoadedModel,
     options: &Options,
+    memory: &MemoryReservation,
     target: &mut Target<'_>,
     advance: &mut Advance<'_>,
 ) -> Result<(Documents, Spool)> {
@@ -65,6 +72,7 @@ pub(super) fn tokenize(
         rest: vec![],
         pending: vec![],
         tables,
+        memory,
     };
     while let Some(batch) = corpus.next_batch()? {
         encode_batch(&batch, tokenizer, &mut chunker, advance)?;
@@ -117,6 +125,7 @@ fn encode_group(
     chunker: &mut Chunker<'_>,
     advance: &mut Advance<'_>,
 ) -> Result<()> {
+    chunker.hold(group.iter().map(|(text, ..)| text.len()).sum())?;
     let encoded = group.par_iter().map(|(text, ..)| tokenizer.encode(text));
     let encoded = encoded.collect::<Result<Vec<_>>>()?;
     let before = (chunker.documents.len(), chunker.documents.total_tokens());
@@ -145,12 +154,28 @@ struct Chunker<'a> {
     /// Ids and corpus row of the documents not yet written.
     pending: Vec<(Vec<u32>, u32)>,
     tables: Option<Tables>,
+    memory: &'a MemoryReservation,
 }
 
 impl Chunker<'_> {
     fn full(&self) -> bool {
         let most = self.max_documents;
         most.is_some_and(|most| self.documents.len() >= most)
+    }
+
+    /// Reserves what the documents take and so many bytes of text that become some more.
+    fn hold(&self, text: usize) -> Result<()> {
+        // A text of so many bytes has no more tokens, nor documents. A list that grows has room for twice as many.
+        let shortest = self.min_tokens.max(1 + usize::from(self.bos.is_some()));
+        let documents = self.documents.starts.len() + text / shortest;
+        let needed = text * ENCODED_BYTES + ROW_BYTES + 2 * documents * size_of::<u32>();
+        let of = format_args!(
+            "encoding {text} bytes of text after {} documents (fewer max_documents, or min_tokens above \
+             {}, need fewer)",
+            self.documents.len(),
+            self.min_tokens
+        );
+        at_least(self.memory, needed, of)
     }
 
     /// Adds the next tokens of the text in `row`; `last` ends the text.

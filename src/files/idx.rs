@@ -7,7 +7,9 @@ use std::path::Path;
 
 use datafusion::common::exec_err;
 use datafusion::error::Result;
+use datafusion::execution::memory_pool::MemoryReservation;
 use flate2::read::MultiGzDecoder;
+use polysema_udfs::arrow::memory::hold;
 
 use super::{file_error, regular};
 
@@ -31,11 +33,13 @@ pub struct Idx {
 }
 
 impl Idx {
-    /// Reads an array of `rank` dimensions; what was read is counted into `hasher`.
+    /// Reads an array of `rank` dimensions; what was read is counted into `hasher`, and its values are added to `memory`
+    /// before they are read.
     pub fn read(
         path: &Path,
         rank: usize,
         hasher: &mut blake3::Hasher,
+        memory: &MemoryReservation,
         tick: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Self> {
         let file = regular::open(path).map_err(|e| file_error("open", path, e))?;
@@ -47,9 +51,10 @@ impl Idx {
         match is_zipped(path) {
             true => {
                 let most = size.saturating_mul(DEFLATE);
-                Self::decode(path, rank, MultiGzDecoder::new(file), most, hasher, tick)
+                let reader = MultiGzDecoder::new(file);
+                Self::decode(path, rank, reader, most, hasher, memory, tick)
             }
-            false => Self::decode(path, rank, file, size, hasher, tick),
+            false => Self::decode(path, rank, file, size, hasher, memory, tick),
         }
     }
 
@@ -70,6 +75,7 @@ impl Idx {
         mut reader: impl Read,
         most: u64,
         hasher: &mut blake3::Hasher,
+        memory: &MemoryReservation,
         tick: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Self> {
         let shown = path.display();
@@ -120,6 +126,8 @@ impl Idx {
             );
         }
         hasher.update(&header);
+        let all = memory.size().saturating_add(n_values as usize);
+        hold(memory, all, format_args!("the values of {shown}"))?;
         let mut values = vec![];
         // One more than there should be, so that a longer file is noticed.
         let mut left = n_values.saturating_add(1);
@@ -148,7 +156,9 @@ impl Idx {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::sync::Arc;
 
+    use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, UnboundedMemoryPool};
     use flate2::Compression;
     use flate2::write::GzEncoder;
 
@@ -164,7 +174,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, content).unwrap();
-        Idx::read(&path, rank, &mut blake3::Hasher::new(), &mut || Ok(()))
+        let hasher = &mut blake3::Hasher::new();
+        Idx::read(&path, rank, hasher, &unbounded(), &mut || Ok(()))
+    }
+
+    fn unbounded() -> MemoryReservation {
+        let pool: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
+        MemoryConsumer::new("test").register(&pool)
     }
 
     fn refused(name: &str, content: &[u8], rank: usize) -> String {

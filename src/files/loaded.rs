@@ -15,6 +15,7 @@ use datafusion::error::Result;
 use datafusion::execution::memory_pool::{
     MemoryConsumer, MemoryPool, MemoryReservation, UnboundedMemoryPool,
 };
+use polysema_udfs::arrow::memory::hold;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// Bytes that stay in memory unless another bound is given.
@@ -89,26 +90,28 @@ impl Loaded {
         }
     }
 
-    /// The value called `key`, read by `read` if it is not in memory, which gives it with its size in bytes; about
-    /// `expected` of them are reserved before.
+    /// The value called `key`, read by `read` if it is not in memory, which gives it with its size in bytes; those it
+    /// takes while it is read, `expected`, are reserved before. `what` it is called where they are refused.
     ///
     /// Errors: it cannot be read, or the memory limit leaves no room for it.
     pub fn get<T: Send + Sync + 'static>(
         &self,
         key: &str,
-        expected: usize,
+        what: &str,
+        expected: impl FnOnce() -> usize,
         read: impl FnOnce() -> Result<(T, usize)>,
     ) -> Result<Arc<Resident<T>>> {
         match self.find(key) {
             Some(found) => Ok(found),
-            None => off_the_workers(|| self.read(key, expected, read)),
+            None => off_the_workers(|| self.read(key, what, expected, read)),
         }
     }
 
     fn read<T: Send + Sync + 'static>(
         &self,
         key: &str,
-        expected: usize,
+        what: &str,
+        expected: impl FnOnce() -> usize,
         read: impl FnOnce() -> Result<(T, usize)>,
     ) -> Result<Arc<Resident<T>>> {
         let reading = Arc::clone(self.state().reading.entry(key.to_string()).or_default());
@@ -117,10 +120,10 @@ impl Loaded {
         if let Some(found) = self.find(key) {
             return Ok(found);
         }
-        let memory = MemoryConsumer::new(format!("loaded from files: {key}")).register(&self.pool);
-        let read = self.reserve(&memory, expected).and_then(|()| {
+        let memory = MemoryConsumer::new(what).register(&self.pool);
+        let read = self.reserve(&memory, expected(), what).and_then(|()| {
             let (value, bytes) = read()?;
-            self.reserve(&memory, bytes)?;
+            self.reserve(&memory, bytes, what)?;
             Ok((value, bytes))
         });
         let mut state = self.state();
@@ -144,9 +147,9 @@ impl Loaded {
     }
 
     /// Makes a reservation this large; values that nobody uses give way.
-    fn reserve(&self, memory: &MemoryReservation, bytes: usize) -> Result<()> {
+    fn reserve(&self, memory: &MemoryReservation, bytes: usize, what: &str) -> Result<()> {
         loop {
-            match memory.try_resize(bytes) {
+            match hold(memory, bytes, what) {
                 Ok(()) => return Ok(()),
                 Err(error) if self.forget_one() == 0 => return Err(error),
                 Err(_) => {}
@@ -208,17 +211,16 @@ pub fn off_the_workers<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// What changes when a file is written anew: its absolute path, size and time of change.
-pub fn identity(path: &Path) -> io::Result<(String, u64)> {
+pub fn identity(path: &Path) -> io::Result<String> {
     let data = fs::metadata(path)?;
     let changed = data.modified()?.duration_since(UNIX_EPOCH);
     let path = path.canonicalize()?;
-    let key = format!(
+    Ok(format!(
         "{} {} {}",
         path.display(),
         data.len(),
         changed.unwrap_or_default().as_nanos()
-    );
-    Ok((key, data.len()))
+    ))
 }
 
 #[cfg(test)]
@@ -233,7 +235,7 @@ mod tests {
     use super::*;
 
     fn number(loaded: &Loaded, key: &str, bytes: usize) -> Result<Arc<Resident<usize>>> {
-        loaded.get(key, bytes, || Ok((bytes, bytes)))
+        loaded.get(key, key, || bytes, || Ok((bytes, bytes)))
     }
 
     #[test]
@@ -247,7 +249,7 @@ mod tests {
                         thread::sleep(Duration::from_millis(20));
                         Ok((reads.fetch_add(1, Ordering::SeqCst), 1))
                     };
-                    let found = loaded.get("a", 1, read).expect("a value");
+                    let found = loaded.get("a", "a", || 1, read).expect("a value");
                     assert_eq!(**found, 0);
                 });
             }
@@ -265,7 +267,7 @@ mod tests {
             });
             Ok((**other, 1))
         };
-        assert_eq!(**loaded.get("a", 1, slow).expect("a value"), 7);
+        assert_eq!(**loaded.get("a", "a", || 1, slow).expect("a value"), 7);
     }
 
     #[test]
@@ -278,8 +280,8 @@ mod tests {
         number(&loaded, "a", 30)?;
         number(&loaded, "d", 30)?;
         let unread = |_: &str| -> Result<(usize, usize)> { exec_err!("read again") };
-        assert!(loaded.get("a", 0, || unread("a")).is_ok());
-        assert!(loaded.get("b", 0, || unread("b")).is_err());
+        assert!(loaded.get("a", "a", || 0, || unread("a")).is_ok());
+        assert!(loaded.get("b", "b", || 0, || unread("b")).is_err());
         assert_eq!((loaded.bytes(), pool.reserved()), (90, 90));
         // Larger than the bound: used, and not kept.
         let large = number(&loaded, "e", 200)?;

@@ -22,6 +22,9 @@ pub struct Spool {
 }
 
 impl Spool {
+    /// Bytes in memory of one being written.
+    pub const BYTES: usize = 1 << 18;
+
     pub fn create(folder: &Path, name: &str, width: usize) -> Result<Self> {
         let path = folder.join(name);
         let file = OpenOptions::new()
@@ -34,7 +37,7 @@ impl Spool {
             path,
             width,
             len: 0,
-            writer: BufWriter::with_capacity(1 << 18, file),
+            writer: BufWriter::with_capacity(Self::BYTES, file),
             map: None,
         })
     }

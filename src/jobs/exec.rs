@@ -31,7 +31,7 @@ use super::records::{Jobs, Recorder};
 use super::rows::Rows;
 
 /// Batches that wait for a slow reader. Few, since they may be large.
-const WAITING: usize = 2;
+pub const WAITING: usize = 2;
 
 #[derive(Debug)]
 pub(super) struct JobExec {

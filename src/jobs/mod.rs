@@ -22,6 +22,7 @@ mod table;
 
 pub use context::JobContext;
 pub use error::{named, of_another};
+pub use exec::WAITING;
 pub use job::{Course, Job, Work};
 pub use left::{Left, to_the_end};
 pub use progress::{Part, is_progress};

@@ -56,11 +56,6 @@ impl Rows {
             stream: None,
         })
     }
-
-    /// All of them, for relations that are small.
-    pub fn collect(&self) -> Result<Vec<RecordBatch>> {
-        self.read()?.collect()
-    }
 }
 
 /// One reading of [`Rows`], partition after partition.

@@ -76,6 +76,22 @@ impl ClassifierTrainer {
         })
     }
 
+    /// Bytes that training with batches of `n` rows holds at most: weights as tensors and as numbers, both moments, the
+    /// gradients twice, and one of the matrices turned; a value and a gradient of each step from layer to layer.
+    pub fn bytes(widths: &[usize], n: usize) -> usize {
+        let weights = widths
+            .windows(2)
+            .map(|pair| pair[0].saturating_add(1).saturating_mul(pair[1]));
+        let weights = weights.fold(0, usize::saturating_add).saturating_mul(7);
+        let values = widths
+            .iter()
+            .fold(0, |sum, width| usize::saturating_add(sum, *width));
+        let values = values.saturating_mul(n).saturating_mul(6);
+        weights
+            .saturating_add(values)
+            .saturating_mul(size_of::<f32>())
+    }
+
     /// The logits of rows `x: [n, d_in]`. `[n, n_classes]`
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         let (layers, _) = self.parameters.as_chunks::<2>();

@@ -284,6 +284,11 @@ impl Model for Gpt2 {
         }
     }
 
+    fn neuron_bytes(&self, layer: usize) -> usize {
+        let floats = |info: &LayerInfo| info.n_neurons * (2 * info.d_in + 1);
+        size_of::<f32>() * self.layers.get(layer).map_or(0, floats)
+    }
+
     fn received_at(&self, layer: usize, layer_norm: LayerNorm) -> Result<HookPoint> {
         let site = match layer_norm {
             LayerNorm::Raw => Site::Ln2Out,
@@ -312,6 +317,18 @@ impl Model for Gpt2 {
             Site::MlpOut,
             Site::ResidPost,
         ]
+    }
+
+    fn pass_bytes(&self, documents: usize, seq: usize) -> usize {
+        let rows = documents.saturating_mul(seq);
+        let widest = self.blocks.iter().map(|block| block.bytes_a_row()).max();
+        let values = rows.saturating_mul(widest.unwrap_or(0));
+        values.saturating_add(attention::scratch_bytes(seq))
+    }
+
+    fn logits_bytes(&self, documents: usize, seq: usize) -> usize {
+        let values = documents.saturating_mul(seq).saturating_mul(self.d_vocab);
+        values.saturating_mul(size_of::<f32>())
     }
 
     fn forward(&self, input: Input<'_>, hooks: &mut dyn Hooks) -> Result<()> {

@@ -17,6 +17,8 @@ use crate::files::tensors::Tensors;
 /// Builds a model from its configuration and weights.
 type Build = fn(&Config, Tensors) -> Result<Arc<dyn Model>>;
 
+const TOKENIZER: &str = "tokenizer.json";
+
 /// What a configuration's `model_type` or `kind` may be. A new architecture is one line here.
 const ARCHITECTURES: [(&str, Build); 2] = [("gpt2", gpt2::build), ("mlp", mlp::build)];
 
@@ -30,7 +32,7 @@ pub struct LoadedModel {
     pub hash: String,
     /// Where it was read.
     pub folder: PathBuf,
-    /// Bytes of its weights in memory.
+    /// Bytes of its weights and its tokenizer in memory.
     pub bytes: usize,
 }
 
@@ -42,14 +44,17 @@ pub fn loaded(memory: &Loaded, folder: &Path) -> Result<Arc<Resident<LoadedModel
         Ok((model, bytes))
     };
     match known_by(folder) {
-        Ok((key, bytes)) => memory.get(&key, usize::try_from(bytes).unwrap_or(usize::MAX), read),
+        Ok((files, key)) => {
+            let what = format!("the model in {}", folder.display());
+            memory.get(&key, &what, || expected(&files), read)
+        }
         // Reading it says what is missing.
         Err(error) => read().and_then(|_| Err(file_error("read", folder, error))),
     }
 }
 
-/// The identity of the files a model may be made of, and their bytes.
-fn known_by(folder: &Path) -> std::io::Result<(String, u64)> {
+/// The files a model may be made of, and what changes when one of them is written anew.
+fn known_by(folder: &Path) -> std::io::Result<(Vec<PathBuf>, String)> {
     let mut files = vec![folder.to_path_buf()];
     if folder.is_dir() {
         let entries: std::io::Result<Vec<_>> = std::fs::read_dir(folder)?.collect();
@@ -61,13 +66,27 @@ fn known_by(folder: &Path) -> std::io::Result<(String, u64)> {
         files = paths.filter(is_part).collect();
         files.sort();
     }
-    let (mut key, mut bytes) = ("model".to_string(), 0);
+    let mut key = "model".to_string();
     for file in &files {
-        let (file, size) = identity(file)?;
-        key += &format!(" {file}");
-        bytes += size;
+        key += &format!(" {}", identity(file)?);
     }
-    Ok((key, bytes))
+    Ok((files, key))
+}
+
+/// Bytes of weights and tokenizer in memory, as the headers and sizes of their files say. A file that cannot be read
+/// counts nothing: reading it says why.
+fn expected(files: &[PathBuf]) -> usize {
+    let bytes = |file: &PathBuf| match file.file_name() {
+        Some(name) if name == TOKENIZER => {
+            let size = file.metadata().map_or(0, |data| data.len());
+            Tokenizer::bytes(size as usize)
+        }
+        _ if file.extension().is_some_and(|e| e == "safetensors") => {
+            Tensors::read(file).map_or(0, |tensors| tensors.bytes())
+        }
+        _ => 0,
+    };
+    files.iter().map(bytes).fold(0, usize::saturating_add)
 }
 
 /// Loads a Hugging Face folder (`config.json`, weights in safetensors, `tokenizer.json` if it has one), or a bare
@@ -88,15 +107,16 @@ pub fn load(folder: &Path) -> Result<LoadedModel> {
         let config = read_config(&folder.join("config.json"), &mut hasher)?;
         (config, weights::of_folder(folder, &mut hasher)?)
     };
-    let bytes = weights.bytes();
+    let mut bytes = weights.bytes();
     let model = architecture(&config)?(&config, weights)?;
     weights::hash(&files, &mut hasher)?;
-    let path = folder.join("tokenizer.json");
+    let path = folder.join(TOKENIZER);
     let tokenizer = if !bare && path.exists() {
-        let bytes = read_hashed(&path, &mut hasher)?;
+        let text = read_hashed(&path, &mut hasher)?;
+        bytes += Tokenizer::bytes(text.len());
         let bos = config.json.get("bos_token_id").and_then(Value::as_u64);
         let bos = bos.and_then(|id| u32::try_from(id).ok());
-        Some(Tokenizer::read(&path, &bytes, model.d_vocab(), bos)?)
+        Some(Tokenizer::read(&path, &text, model.d_vocab(), bos)?)
     } else {
         None
     };

@@ -183,6 +183,13 @@ impl Model for Mlp {
         })
     }
 
+    fn neuron_bytes(&self, layer: usize) -> usize {
+        match self.widths.get(layer..layer + 3) {
+            Some(widths) => size_of::<f32>() * widths[1] * (widths[0] + widths[2] + 1),
+            None => 0,
+        }
+    }
+
     fn received_at(&self, layer: usize, _: LayerNorm) -> Result<HookPoint> {
         let site = Site::MlpIn;
         Ok(HookPoint { layer, site })
@@ -195,6 +202,24 @@ impl Model for Mlp {
 
     fn sites(&self) -> &'static [Site] {
         &[Site::MlpIn, Site::MlpPre, Site::MlpPost]
+    }
+
+    fn pass_bytes(&self, documents: usize, seq: usize) -> usize {
+        // A value of each layer, and one that a hook keeps.
+        let widest = self.widths.iter().max().copied().unwrap_or(0);
+        let widths = self
+            .widths
+            .iter()
+            .fold(widest, |sum, w| sum.saturating_add(*w));
+        let values = documents.saturating_mul(seq).saturating_mul(widths);
+        values.saturating_mul(size_of::<f32>())
+    }
+
+    fn logits_bytes(&self, documents: usize, _: usize) -> usize {
+        let classes = self.widths.last().copied().unwrap_or(0);
+        documents
+            .saturating_mul(classes)
+            .saturating_mul(size_of::<f32>())
     }
 
     fn forward(&self, input: Input<'_>, hooks: &mut dyn Hooks) -> Result<()> {

@@ -96,6 +96,9 @@ pub trait Model: Send + Sync {
     /// Weights of a layer's neurons under a layer norm convention: `sum(h * w_in) + b_in` is the pre-activation.
     fn neuron_weights(&self, layer: usize, layer_norm: LayerNorm) -> Result<NeuronWeights>;
 
+    /// Bytes of the [`Model::neuron_weights`] of a layer.
+    fn neuron_bytes(&self, layer: usize) -> usize;
+
     /// Where the vector `h` of [`Model::neuron_weights`] is read; an error where the architecture has no such
     /// convention.
     fn received_at(&self, layer: usize, layer_norm: LayerNorm) -> Result<HookPoint>;
@@ -105,6 +108,12 @@ pub trait Model: Send + Sync {
 
     /// The places where each position has one vector and [`Model::forward`] offers it.
     fn sites(&self) -> &'static [Site];
+
+    /// Bytes that [`Model::forward`] holds at most beside the weights, one value that a hook keeps at each site included.
+    fn pass_bytes(&self, documents: usize, seq: usize) -> usize;
+
+    /// Bytes of the [`Model::logits`] of a batch.
+    fn logits_bytes(&self, documents: usize, seq: usize) -> usize;
 
     /// Sends a batch through the blocks, calling `hooks` on the way.
     fn forward(&self, input: Input<'_>, hooks: &mut dyn Hooks) -> Result<()>;

@@ -1,6 +1,7 @@
 //! What every table of a layer is written with.
 
 use datafusion::error::Result;
+use datafusion::execution::memory_pool::MemoryReservation;
 
 use super::options::MaxActivations;
 use crate::corpus::Documents;
@@ -19,4 +20,8 @@ pub(super) struct Context<'a> {
     /// Maxima that take the place of those found.
     pub(super) maxima: Option<&'a MaxActivations>,
     pub(super) documents: &'a Documents,
+    /// Bytes of the largest layer's weights.
+    pub(super) weights_bytes: usize,
+    /// Of what is being written.
+    pub(super) memory: MemoryReservation,
 }

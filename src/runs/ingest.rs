@@ -71,6 +71,7 @@ pub fn ingest(
         &request.corpus,
         options,
         Target::Run(&mut run),
+        context,
         &mut |documents, tokens| {
             report.advance(documents, tokens);
             report.tick()
@@ -84,7 +85,10 @@ pub fn ingest(
         skip: usize::from(reader.has_bos()),
     };
     let mut layers = (reader.model().layers().iter().enumerate())
-        .map(|(index, info)| Layer::new(index, info, pick, run.scratch()))
+        .map(|(index, info)| {
+            let memory = context.memory("candidates");
+            Layer::new(index, info, pick, run.scratch(), memory)
+        })
         .collect::<Result<Vec<_>>>()?;
     let n_documents = reader.n_documents() as u64;
     let message = format!("running {}", request.model.display());
@@ -99,6 +103,11 @@ pub fn ingest(
         weights: &|layer| model.neuron_weights(layer, layer_norm),
         maxima,
         documents: &reader.documents,
+        weights_bytes: (0..layers.len())
+            .map(|layer| model.neuron_bytes(layer))
+            .max()
+            .unwrap_or(0),
+        memory: context.memory("writing"),
     };
     write::write_all(&parts, &layers, &run, &mut report)?;
     let counts = run.counts();
@@ -122,7 +131,8 @@ pub fn ingest(
     };
     report.tick()?;
     // The spool files must be closed before the scratch folder goes.
-    drop((layers, reader));
+    drop((layers, parts));
+    drop(reader);
     run.commit(manifest.clone())?;
     report.finish(
         &counts,
@@ -195,7 +205,7 @@ fn forward(
         if batch.ends_block {
             most = most.max(layers.iter().map(Layer::n_candidates).sum());
             for layer in &mut *layers {
-                layer.end_block();
+                layer.end_block()?;
             }
         }
         Ok(())

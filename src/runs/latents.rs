@@ -15,7 +15,7 @@ use datafusion::error::Result;
 use datafusion::execution::memory_pool::MemoryReservation;
 use polysema_kernels::sae::Sae;
 use polysema_kernels::sae::evaluation::{Evaluation, SaeMetrics};
-use polysema_udfs::arrow::memory::refused;
+use polysema_udfs::arrow::memory::hold;
 
 use super::context::Context;
 use super::layer::Layer;
@@ -88,12 +88,16 @@ impl Latents<'_> {
         mut rows: Vec<LayerRow>,
         documents: &Documents,
         run: &mut RunWriter,
+        memory: MemoryReservation,
         report: &mut Reporter<'_>,
     ) -> Result<()> {
+        let (d, m) = (self.sae.d_in, self.sae.d_sae);
         let context = Context {
             weights: &|_| Ok(self.weights()),
             maxima: None,
             documents,
+            weights_bytes: m.saturating_mul(2 * d + 1).saturating_mul(size_of::<f32>()),
+            memory,
         };
         write_layer(&context, layer, run, &mut || report.tick())?;
         rows.push(self.row(layer.index as i32));
@@ -120,19 +124,22 @@ struct Observed<'a> {
     codes: Vec<f32>,
     decoded: Vec<f32>,
     evaluation: Evaluation,
-    memory: MemoryReservation,
+    _memory: MemoryReservation,
 }
 
 impl<'a> Observed<'a> {
     fn new(sae: &'a Sae, context: &JobContext) -> Result<Self> {
-        let mut memory = context.memory("latents");
-        reserve(&mut memory, sae, 0)?;
+        let memory = context.memory("latents");
+        let rows = (BLOCK_NUMBERS / sae.d_sae).clamp(1, BLOCK_ROWS);
+        let codes = rows.saturating_mul(sae.d_sae.saturating_add(sae.d_in));
+        let bytes = codes.saturating_mul(2 * size_of::<f32>());
+        hold(&memory, bytes, format_args!("the codes of {rows} rows"))?;
         Ok(Self {
             sae,
             codes: vec![],
             decoded: vec![],
             evaluation: Evaluation::new(sae, 1, 0),
-            memory,
+            _memory: memory,
         })
     }
 
@@ -153,34 +160,9 @@ impl<'a> Observed<'a> {
         self.evaluation.add(x, codes, &self.decoded);
     }
 
-    /// Reserves what the layer holds by now.
-    fn hold(&mut self, layer: &Layer) -> Result<()> {
-        reserve(&mut self.memory, self.sae, layer.n_candidates())
-    }
-
     fn metrics(&self) -> Option<SaeMetrics> {
         self.evaluation.finish(self.sae).ok().flatten()
     }
-}
-
-/// Reserves what a layer of latents takes with so many candidates.
-fn reserve(memory: &mut MemoryReservation, sae: &Sae, candidates: usize) -> Result<()> {
-    let (d, m) = (sae.d_in, sae.d_sae);
-    // The autoencoder, its copy as weights of neurons, the same as columns of a table.
-    let weights = m.saturating_mul(d).saturating_mul(6).saturating_add(m * 8);
-    let rows = (BLOCK_NUMBERS / m).clamp(1, BLOCK_ROWS);
-    let codes = rows.saturating_mul(m.saturating_add(d)).saturating_mul(2);
-    let floats = weights
-        .saturating_add(codes)
-        .saturating_mul(size_of::<f32>());
-    let needed = (floats.saturating_add(m.saturating_mul(Layer::BYTES_A_NEURON)))
-        .saturating_add(candidates.saturating_mul(Layer::BYTES_A_CANDIDATE));
-    memory.try_resize(needed).map_err(|error| {
-        let needs = format!(
-            "{needed} bytes are needed to observe {m} latents of width {d} (fewer latents or max_examples need fewer)"
-        );
-        refused(needs, error)
-    })
 }
 
 /// Adds the latents to the run whose documents `reader` reads, in place of a layer of the same name if it has one.
@@ -215,7 +197,8 @@ pub fn add_to_run(
         longest: reader.documents.longest(),
         skip: usize::from(reader.has_bos()),
     };
-    let mut layer = Layer::new(number as usize, &info, pick, writer.scratch())?;
+    let (candidates, writing) = (context.memory("candidates"), context.memory("writing"));
+    let mut layer = Layer::new(number as usize, &info, pick, writer.scratch(), candidates)?;
     report.begin(
         "observe",
         Some(reader.n_documents() as u64),
@@ -225,7 +208,14 @@ pub fn add_to_run(
     observe_reader(&mut layer, &mut observed, reader, hook, &mut report)?;
     report.begin("write", None, format!("writing layer {number} of {run}"))?;
     let documents = &reader.documents;
-    latents.write(&mut layer, layers, documents, &mut writer, &mut report)?;
+    latents.write(
+        &mut layer,
+        layers,
+        documents,
+        &mut writer,
+        writing,
+        &mut report,
+    )?;
     drop(layer);
     facts.counts = writer.counts();
     report.tick()?;
@@ -274,9 +264,8 @@ fn observe_reader(
             layer.observe(&part, &observed.codes, x)?;
         }
         if batch.ends_block {
-            layer.end_block();
+            layer.end_block()?;
         }
-        observed.hold(layer)?;
         let n_tokens: usize = batch.documents.iter().map(|(_, n)| n).sum();
         report.advance(batch.documents.len() as u64, n_tokens as u64);
         report.tick()
@@ -327,7 +316,8 @@ pub fn make_run(
         longest: 1,
         skip: 0,
     };
-    let mut layer = Layer::new(0, &latents.info(), pick, run.scratch())?;
+    let (candidates, writing) = (context.memory("candidates"), context.memory("writing"));
+    let mut layer = Layer::new(0, &latents.info(), pick, run.scratch(), candidates)?;
     let message = format!("looking at the latents of {}", latents.name);
     report.begin("observe", None, message)?;
     let mut rows = RowTables::new(&mut run)?;
@@ -349,8 +339,7 @@ pub fn make_run(
                 ends_block: true,
             };
             layer.observe(&read, &observed.codes, x)?;
-            layer.end_block();
-            observed.hold(&layer)?;
+            layer.end_block()?;
             report.advance((end - first) as u64, (end - first) as u64);
             report.tick()?;
         }
@@ -364,7 +353,14 @@ pub fn make_run(
     let documents = Documents {
         starts: (0..=n_rows as u32).collect(),
     };
-    latents.write(&mut layer, vec![], &documents, &mut run, &mut report)?;
+    latents.write(
+        &mut layer,
+        vec![],
+        &documents,
+        &mut run,
+        writing,
+        &mut report,
+    )?;
     drop(layer);
     let facts = row_run(&latents, source.describe(), hasher, run.counts(), &report);
     report.tick()?;

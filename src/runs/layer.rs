@@ -4,7 +4,9 @@ use std::path::Path;
 
 use datafusion::common::exec_err;
 use datafusion::error::Result;
+use datafusion::execution::memory_pool::MemoryReservation;
 use polysema_kernels::network::statistics::{Activity, Peak};
+use polysema_udfs::arrow::memory::hold;
 use rayon::prelude::*;
 
 use super::candidates::{Candidate, Candidates};
@@ -24,14 +26,17 @@ struct Values<'a> {
     width: usize,
 }
 
+/// A candidate of the current batch: neuron, place of its document in the batch, peak.
+type Fresh = (usize, usize, Peak);
+
 /// Statistics and candidates of a range of a layer's neurons.
 struct Tile {
     first: usize,
     activity: Activity,
     candidates: Candidates,
     peaks: Vec<Peak>,
-    /// Candidates of the current batch: neuron, place of its document in the batch, peak.
-    fresh: Vec<(usize, usize, Peak)>,
+    /// Candidates of the current batch.
+    fresh: Vec<Fresh>,
     /// The activations around each of them, padded to whole records.
     windows: Vec<f32>,
     /// Place in the batch of the first document that is not finite.
@@ -58,21 +63,33 @@ pub(super) struct Layer {
     pub(super) window: usize,
     /// First tokens of each document that are never key tokens.
     pub(super) skip: usize,
+    /// Candidates in memory.
+    n_candidates: usize,
+    memory: MemoryReservation,
 }
 
 impl Layer {
     /// Bytes that a neuron takes before it has candidates: statistics with their histogram, cutoffs, lists.
-    pub(super) const BYTES_A_NEURON: usize = Activity::BYTES_A_NEURON + 128;
-    /// Bytes of a candidate: a list that grows has room for twice as many, and what is selected is a copy.
-    pub(super) const BYTES_A_CANDIDATE: usize = 3 * size_of::<Candidate>();
+    const BYTES_A_NEURON: usize = Activity::BYTES_A_NEURON + 128;
+    /// Bytes of a candidate: a list that grows has room for twice as many.
+    const BYTES_A_CANDIDATE: usize = 2 * size_of::<Candidate>();
 
     pub(super) fn new(
         index: usize,
         info: &LayerInfo,
         pick: Pick<'_>,
         scratch: &Path,
+        memory: MemoryReservation,
     ) -> Result<Self> {
         let window = pick.window();
+        let statistics = info.n_neurons.saturating_mul(Self::BYTES_A_NEURON);
+        let of = format_args!("the statistics of {} neurons", info.n_neurons);
+        let spools = 2 + usize::from(pick.options.get(WINDOW_VECTORS));
+        hold(
+            &memory,
+            statistics.saturating_add(spools * Spool::BYTES),
+            of,
+        )?;
         let tiles = (0..info.n_neurons).step_by(TILE).map(|first| {
             let width = TILE.min(info.n_neurons - first);
             Ok(Tile {
@@ -101,7 +118,33 @@ impl Layer {
             d_in: info.d_in,
             window,
             skip: pick.skip,
+            n_candidates: 0,
+            memory,
         })
+    }
+
+    /// Reserves what it holds, and what it takes besides to observe so many documents and rows more. A document may
+    /// become a candidate of every neuron, with its window.
+    fn hold(&self, documents: usize, rows: usize) -> Result<()> {
+        let window = (2 * self.window + 1) * size_of::<f32>();
+        let fresh = size_of::<Fresh>() + Self::BYTES_A_CANDIDATE + window;
+        let fresh = documents
+            .saturating_mul(self.n_neurons)
+            .saturating_mul(fresh);
+        let spools = 2 + usize::from(self.window_vectors.is_some());
+        let bytes = [
+            self.n_neurons * Self::BYTES_A_NEURON + spools * Spool::BYTES,
+            self.n_candidates * Self::BYTES_A_CANDIDATE,
+            fresh,
+            rows * size_of::<u32>(),
+        ];
+        let bytes = bytes.into_iter().fold(0, usize::saturating_add);
+        let of = format_args!(
+            "the candidates of the {} neurons of layer {}, {} by now (fewer max_examples, a higher \
+             activation_threshold or a smaller window need fewer)",
+            self.n_neurons, self.index, self.n_candidates
+        );
+        hold(&self.memory, bytes, of)
     }
 
     /// Adds a batch: activations `[batch, seq, n_neurons]` and what the neurons received `[batch, seq, d_in]`.
@@ -112,6 +155,8 @@ impl Layer {
         received: &[f32],
     ) -> Result<()> {
         let (window, skip) = (self.window, self.skip);
+        let rows = batch.documents.len() * batch.seq;
+        self.hold(batch.documents.len(), rows)?;
         let values = Values {
             values,
             width: self.n_neurons,
@@ -122,7 +167,7 @@ impl Layer {
         if let Some(place) = self.tiles.iter().filter_map(|t| t.not_finite).min() {
             return self.not_finite(batch, place, &values);
         }
-        let mut spooled = vec![NONE; batch.documents.len() * batch.seq];
+        let mut spooled = vec![NONE; rows];
         let vectors = &mut self.vectors;
         let d_in = self.d_in;
         let mut spool = |row: usize| -> Result<u32> {
@@ -135,9 +180,10 @@ impl Layer {
         let mut before = vec![NONE; window + 1];
         for tile in &mut self.tiles {
             let first_window = self.windows.len();
-            self.windows.append(&tile.windows)?;
-            tile.windows.clear();
-            for (i, (neuron, place, peak)) in tile.fresh.drain(..).enumerate() {
+            self.windows.append(&std::mem::take(&mut tile.windows))?;
+            let fresh = std::mem::take(&mut tile.fresh);
+            self.n_candidates += fresh.len();
+            for (i, (neuron, place, peak)) in fresh.into_iter().enumerate() {
                 let row = place * batch.seq + peak.pos as usize;
                 if let Some(window_vectors) = &mut self.window_vectors {
                     let column = tile.first + neuron;
@@ -159,7 +205,7 @@ impl Layer {
                 tile.candidates.add(neuron, candidate);
             }
         }
-        Ok(())
+        self.hold(0, 0)
     }
 
     fn not_finite(&self, batch: &ReadBatch, place: usize, values: &Values<'_>) -> Result<()> {
@@ -201,14 +247,16 @@ impl Layer {
     }
 
     /// Ends a block of consecutive documents.
-    pub(super) fn end_block(&mut self) {
+    pub(super) fn end_block(&mut self) -> Result<()> {
         let tiles = self.tiles.par_iter_mut();
         tiles.for_each(|tile| tile.candidates.end_block(&tile.activity));
+        self.n_candidates = self.tiles.iter().map(|t| t.candidates.len()).sum();
+        self.hold(0, 0)
     }
 
     /// Number of candidates in memory.
     pub(super) fn n_candidates(&self) -> usize {
-        self.tiles.iter().map(|t| t.candidates.len()).sum()
+        self.n_candidates
     }
 
     /// Statistics of a neuron, as a range and the place in it.
@@ -260,6 +308,7 @@ impl Tile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jobs::JobContext;
     use crate::options::Options;
     use crate::runs::WINDOW;
 
@@ -276,7 +325,8 @@ mod tests {
             n_neurons: 3,
             activation_function: "relu".to_string(),
         };
-        Layer::new(0, &info, pick, scratch).unwrap()
+        let memory = JobContext::default().memory("layer");
+        Layer::new(0, &info, pick, scratch, memory).unwrap()
     }
 
     /// Two documents of 3 and 2 tokens, the second padded with a value that must not count.
@@ -302,7 +352,7 @@ mod tests {
         let mut layer = layer(&options, folder.path());
         let (batch, values, received) = batch();
         layer.observe(&batch, &values, &received).unwrap();
-        layer.end_block();
+        layer.end_block().unwrap();
         layer.flush().unwrap();
         let examples = layer.select();
         let keys = |neuron: usize| -> Vec<_> {

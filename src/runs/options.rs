@@ -2,16 +2,19 @@
 
 use std::collections::HashMap;
 
-use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::array::AsArray;
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float32Type, Int64Type};
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
+use datafusion::execution::memory_pool::MemoryReservation;
 use polysema_kernels::network::activation::Activation;
+use polysema_udfs::arrow::memory::at_least;
 
 use crate::corpus::{
     BATCH_SIZE, BOS, COLUMN, CONTEXT, MAX_DOCUMENTS, MIN_TOKENS, MOST_TOKENS, SPLIT,
 };
+use crate::jobs::Rows;
 use crate::models::LayerNorm;
 use crate::options::{Key, Kind, Options, Rule, Spec, Usual, Word};
 
@@ -102,10 +105,15 @@ impl MaxActivations {
         Self(rows.map(|(l, n, max)| ((l, n), max)).collect())
     }
 
-    /// Reads the columns `layer`, `neuron` and `max_activation`.
-    pub fn from_batches(batches: &[RecordBatch]) -> Result<Self> {
+    /// Reads the columns `layer`, `neuron` and `max_activation`; what is kept of them is reserved in `memory`.
+    pub fn read(rows: &Rows, memory: &MemoryReservation) -> Result<Self> {
+        // A map that grows is there twice, and at most seven eighths full.
+        let entry = 4 * size_of::<((usize, usize), f32)>();
         let mut maxima = HashMap::new();
-        for batch in batches {
+        for batch in rows.read()? {
+            let batch = batch?;
+            let bytes = (maxima.len() + batch.num_rows()).saturating_mul(entry);
+            at_least(memory, bytes, "the rows of max_activations")?;
             let column = |name: &str, kind: DataType| match batch.column_by_name(name) {
                 Some(column) => Ok(cast(column, &kind)?),
                 None => plan_err!(

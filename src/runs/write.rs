@@ -13,6 +13,7 @@ use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::exec_err;
 use datafusion::error::Result;
 use polysema_kernels::network::statistics::bucket_edges;
+use polysema_udfs::arrow::memory::hold;
 
 use super::candidates::Candidate;
 use super::context::{BATCH_ROWS, Context, Tick};
@@ -63,13 +64,50 @@ pub(super) fn write_layer_rows(rows: &[LayerRow], run: &RunWriter) -> Result<()>
     table.finish()
 }
 
-/// Writes every layer, as many at a time as there are compute threads.
+/// Bytes that writing a layer takes: its examples, then its weights or the places of its vectors, a batch of rows of them
+/// and the same as it is written.
+fn bytes(context: &Context<'_>, layer: &Layer) -> usize {
+    let (n, d, found) = (layer.n_neurons, layer.d_in, layer.n_candidates());
+    let vectors = match layer.window_vectors {
+        Some(_) => found.saturating_mul(layer.window + 1),
+        None => found,
+    };
+    let lists = n * size_of::<Vec<Candidate>>() + found * size_of::<Candidate>();
+    let places = vectors.saturating_mul(size_of::<(u32, u32, u32)>() + size_of::<(u32, u32)>());
+    let numbers = n.saturating_add(vectors).saturating_mul(2 * d);
+    let batch = numbers
+        .min(BATCH_NUMBERS)
+        .saturating_mul(2 * size_of::<f32>());
+    // Most of an example's row are the numbers of its window, which a list that grows may have room for twice.
+    let row = (4 * layer.window + 64) * size_of::<f32>();
+    let rows = found.min(2 * BATCH_ROWS).saturating_mul(row);
+    (context.weights_bytes.max(places))
+        .saturating_add(lists)
+        .saturating_add(batch.max(rows))
+}
+
+/// Reserves what writing so many layers at once takes.
+fn hold_layers(context: &Context<'_>, layers: &[Layer], at_once: usize) -> Result<()> {
+    let largest = layers.iter().map(|layer| bytes(context, layer)).max();
+    let needed = at_once.saturating_mul(largest.unwrap_or(0));
+    let of = format_args!("writing {at_once} layers at once (fewer max_examples need fewer)");
+    hold(&context.memory, needed, of)
+}
+
+/// Writes every layer, as many at a time as there are compute threads and memory for.
 pub(super) fn write_all(
     context: &Context<'_>,
     layers: &[Layer],
     run: &RunWriter,
     report: &mut Reporter<'_>,
 ) -> Result<()> {
+    let mut threads = rayon::current_num_threads().min(layers.len());
+    while let Err(error) = hold_layers(context, layers, threads) {
+        match threads {
+            0 | 1 => return Err(error),
+            _ => threads -= 1,
+        }
+    }
     let next = AtomicUsize::new(0);
     let written = Mutex::new(Ok(()));
     let stop = AtomicBool::new(false);
@@ -87,13 +125,12 @@ pub(super) fn write_all(
                 true => exec_err!("all layers are required, got a stop"),
                 false => Ok(()),
             };
-            if let Err(error) = write_layer(context, layer, run, &mut tick) {
+            if let Err(error) = write_tables(context, layer, run, &mut tick) {
                 return fail(error);
             }
         }
     };
     std::thread::scope(|scope| {
-        let threads = rayon::current_num_threads().min(layers.len());
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(write)).collect();
         while !threads.iter().all(|thread| thread.is_finished()) {
             std::thread::sleep(REPORT_EVERY);
@@ -107,6 +144,16 @@ pub(super) fn write_all(
 
 /// Writes every table of one layer.
 pub(super) fn write_layer(
+    context: &Context<'_>,
+    layer: &Layer,
+    run: &RunWriter,
+    tick: Tick<'_>,
+) -> Result<()> {
+    hold_layers(context, std::slice::from_ref(layer), 1)?;
+    write_tables(context, layer, run, tick)
+}
+
+fn write_tables(
     context: &Context<'_>,
     layer: &Layer,
     run: &RunWriter,

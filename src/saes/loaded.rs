@@ -59,11 +59,17 @@ impl SaeLibrary {
         let key = format!("sae {} {facts:?}", stored.hash());
         // Encoder, decoder and what the variants have for each latent.
         let bytes = 4 * (facts.d_sae * (2 * facts.d_in + 4) + facts.d_in);
-        self.store.loaded().get(&key, bytes, || {
-            let sae = weights::load(&stored)?;
-            // In memory it needs no file any more, which may be in the way of who replaces the run.
-            let stored = stored.let_go();
-            Ok((LoadedSae { stored, sae }, bytes))
-        })
+        let what = format!("the autoencoder '{name}'");
+        self.store.loaded().get(
+            &key,
+            &what,
+            || bytes,
+            || {
+                let sae = weights::load(&stored)?;
+                // In memory it needs no file any more, which may be in the way of who replaces the run.
+                let stored = stored.let_go();
+                Ok((LoadedSae { stored, sae }, bytes))
+            },
+        )
     }
 }

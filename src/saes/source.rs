@@ -84,7 +84,7 @@ fn open(
         }
     }
     let loaded = loaded(store.loaded(), &model)?;
-    let reader = CorpusReader::over(loaded, &corpus, options, &mut || context.tick())?;
+    let reader = CorpusReader::over(loaded, &corpus, options, context)?;
     if reader.model_hash() != facts.model.hash {
         return exec_err!(
             "the model that run '{}' was made with is required in {}, got another one",
@@ -170,7 +170,7 @@ pub fn sae_reader(
         let options = other.over(as_trained(sae));
         let model = store.resolve_model(model.as_ref())?;
         let loaded = loaded(store.loaded(), &model)?;
-        let reader = CorpusReader::over(loaded, corpus, &options, &mut || context.tick());
+        let reader = CorpusReader::over(loaded, corpus, &options, context);
         return Ok((reader?, hook));
     }
     let (Some(run), Some(hook), None) = (&sae.run, &sae.hook, other.hook) else {

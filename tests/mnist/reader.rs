@@ -1,6 +1,7 @@
 //! What the reading layer gives, without SQL.
 
 use polysema::corpus::{BATCH_SIZE, BOS, CONTEXT, CorpusReader, MAX_DOCUMENTS};
+use polysema::jobs::JobContext;
 use polysema::models::{HookPoint, Input, Site};
 use polysema::options::Options;
 
@@ -19,8 +20,8 @@ fn activations_are_those_of_a_pass_over_one_document() {
             .with(MAX_DOCUMENTS, Some(40))
             .with(BOS, bos)
             .with(BATCH_SIZE, 7);
-        let mut reader =
-            CorpusReader::open(&model, &corpus, &options, &mut || Ok(())).expect("a reader");
+        let mut reader = CorpusReader::open(&model, &corpus, &options, &JobContext::default())
+            .expect("a reader");
         let hook = HookPoint { layer: 1, site };
         let mut seen = std::collections::BTreeMap::new();
         reader
@@ -84,8 +85,8 @@ fn every_listed_site_has_vectors() {
         (tiny().join("mlp.safetensors"), tiny()),
     ] {
         let options = Options::default().with(MAX_DOCUMENTS, Some(2));
-        let mut reader =
-            CorpusReader::open(&model, &corpus, &options, &mut || Ok(())).expect("a reader");
+        let mut reader = CorpusReader::open(&model, &corpus, &options, &JobContext::default())
+            .expect("a reader");
         for site in reader.model().sites() {
             let mut rows = 0;
             let hook = HookPoint {

@@ -8,13 +8,14 @@ use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::Result;
+use polysema_udfs::arrow::memory::at_least;
 use polysema_udfs::calls::{
     Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
 
 use crate::corpus::{ActivationBatch, CORPUS, CorpusReader, check_lengths};
 use crate::functions::arguments::required;
-use crate::jobs::{Course, Job, JobContext, named};
+use crate::jobs::{Course, Job, JobContext, WAITING, named};
 use crate::models::{HookPoint, Site, loaded};
 use crate::options::{Options, Word, parameters};
 use crate::policy::Access;
@@ -121,13 +122,13 @@ impl TableFunction for Activations {
         let store = Arc::clone(&self.store);
         let work = move |context: &JobContext| {
             let model = store.resolve_model(model.as_ref())?;
-            let mut reader = CorpusReader::over(
-                loaded(store.loaded(), &model)?,
-                &corpus,
-                &options,
-                &mut || context.tick(),
-            )?;
+            let model = loaded(store.loaded(), &model)?;
+            let mut reader = CorpusReader::over(model, &corpus, &options, context)?;
+            let memory = context.memory("activations");
             reader.activations(hook, &mut |batch| {
+                let bytes = (size_of_val(batch.values) + 8 * batch.doc_ids.len()) * (WAITING + 2);
+                let of = "batches that wait to be read (a smaller batch_size needs fewer)";
+                at_least(&memory, bytes, of)?;
                 context.send(rows(batch));
                 context.tick()
             })

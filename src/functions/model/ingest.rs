@@ -85,9 +85,9 @@ impl TableFunction for Ingest {
         let (store, makes) = (Arc::clone(&self.store), Some(run.clone()));
         let work = move |context: &JobContext| {
             let mut request = request.clone();
-            if let Some(maxima) = context.rows() {
-                let maxima = MaxActivations::from_batches(&maxima.collect()?)?;
-                request.max_activations = Some(maxima);
+            let memory = context.memory("max_activations");
+            if let Some(rows) = context.rows() {
+                request.max_activations = Some(MaxActivations::read(rows, &memory)?);
             }
             let mut progress = |progress: Progress| context.send(progress_row(&progress));
             ingest(&store, &request, context, &mut progress).map(|_| ())

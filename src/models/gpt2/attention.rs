@@ -14,6 +14,13 @@ use super::super::pass::{Floats, Pass, for_rows};
 /// Chosen, not tuned.
 const QUERIES: usize = 64;
 
+/// Bytes of the scores that all threads hold at once where no hook looks at them.
+pub(super) fn scratch_bytes(seq: usize) -> usize {
+    let scores = QUERIES.min(seq).saturating_mul(seq);
+    let threads = rayon::current_num_threads() * size_of::<f32>();
+    scores.saturating_mul(threads)
+}
+
 /// Shape of one block's attention.
 pub(super) struct Attention {
     pub(super) layer: usize,

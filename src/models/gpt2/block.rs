@@ -82,6 +82,15 @@ impl Norm {
 }
 
 impl Block {
+    /// Bytes of a position in all values that are alive at once: the residual stream and its normalised and scaled
+    /// copies, queries, keys and values, heads before and after they lie side by side, and twice the activations, which
+    /// a hook may keep.
+    pub(super) fn bytes_a_row(&self) -> usize {
+        let floats = self.d_model.saturating_mul(3 + 3 + 2);
+        let floats = floats.saturating_add(self.d_mlp.saturating_mul(2));
+        floats.saturating_mul(size_of::<f32>())
+    }
+
     /// The residual stream after the block.
     pub(super) fn forward(&self, resid: Floats, pass: &mut Pass<'_>) -> Result<Floats> {
         let (layer, d) = (self.layer, self.d_model);

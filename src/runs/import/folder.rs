@@ -47,6 +47,14 @@ impl LayerArrays {
         self.w_in.dims()[0]
     }
 
+    /// Bytes of the weights as float32.
+    pub(super) fn weights_bytes(&self) -> usize {
+        let matrices = [Some(&self.w_in), self.w_out.as_ref()];
+        let numbers = matrices.into_iter().flatten().map(Array::n_elements);
+        let numbers = numbers.fold(self.n_neurons(), usize::saturating_add);
+        numbers.saturating_mul(size_of::<f32>())
+    }
+
     pub(super) fn d_in(&self) -> usize {
         self.w_in.dims()[1]
     }

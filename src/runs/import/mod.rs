@@ -13,8 +13,10 @@ use std::path::PathBuf;
 use datafusion::arrow::datatypes::ToByteSlice;
 use datafusion::common::plan_err;
 use datafusion::error::Result;
+use datafusion::execution::memory_pool::MemoryReservation;
 use polysema_kernels::network::activation::Activation;
 use polysema_kernels::vector::first_non_finite;
+use polysema_udfs::arrow::memory::hold;
 
 use super::context::Context;
 use super::layer::Layer;
@@ -34,6 +36,8 @@ use folder::{Folder, LayerArrays};
 
 /// Numbers of a block of activations, of which one is in memory: 16 MiB.
 const BLOCK_NUMBERS: usize = 1 << 22;
+/// Documents times neurons that are observed at once, each of which may become a candidate. Chosen, not tuned.
+const BATCH_PEAKS: usize = 1 << 16;
 
 /// What to import.
 #[derive(Debug, Clone)]
@@ -71,7 +75,8 @@ pub fn import_run(
     report.begin("read", None, message)?;
     let mut folder = Folder::open(&request.folder, given.is_some())?;
     let (mut model_hash, mut data_hash) = (blake3::Hasher::new(), blake3::Hasher::new());
-    let documents = rows::write_rows(&mut folder, &mut run, &mut data_hash, report)?;
+    let of_documents = context.memory("documents");
+    let documents = rows::write_rows(&mut folder, &mut run, &of_documents, &mut data_hash, report)?;
     let function = given.map_or("unknown", Activation::name);
     let pick = Pick {
         options,
@@ -92,8 +97,11 @@ pub fn import_run(
     for (index, (arrays, info)) in folder.layers.iter_mut().zip(&infos).enumerate() {
         let message = format!("reading layer {index}");
         report.begin("observe", n_documents, message)?;
+        let memory = context.memory("a block of activations");
+        hold_layer(&memory, index, arrays, &documents)?;
         let weights = weights(arrays, &mut model_hash)?;
-        let mut layer = Layer::new(index, info, pick, run.scratch())?;
+        let candidates = context.memory("candidates");
+        let mut layer = Layer::new(index, info, pick, run.scratch(), candidates)?;
         let mut activations = Activations {
             arrays,
             weights: &weights,
@@ -104,12 +112,14 @@ pub fn import_run(
         observe(&mut layer, &mut activations, &documents, report)?;
         let message = format!("writing layer {index}");
         report.begin("write", n_documents, message)?;
-        let context = Context {
+        let parts = Context {
             weights: &|_| Ok(weights.clone()),
             maxima,
             documents: &documents,
+            weights_bytes: arrays.weights_bytes(),
+            memory: context.memory("writing"),
         };
-        write_layer(&context, &layer, &run, &mut || report.tick())?;
+        write_layer(&parts, &layer, &run, &mut || report.tick())?;
     }
     let counts = run.counts();
     let manifest = manifest(request, [model_hash, data_hash], counts, report.seconds())?;
@@ -169,6 +179,28 @@ fn read(
     }
     hasher.update(out.to_byte_slice());
     Ok(())
+}
+
+/// The most rows of a block, unless one document has more.
+fn block_rows(arrays: &LayerArrays) -> usize {
+    (BLOCK_NUMBERS / arrays.d_in().max(arrays.n_neurons())).max(1)
+}
+
+/// Reserves the weights of a layer and a block of what its neurons received and how they responded.
+fn hold_layer(
+    memory: &MemoryReservation,
+    index: usize,
+    arrays: &LayerArrays,
+    documents: &Documents,
+) -> Result<()> {
+    let rows = block_rows(arrays)
+        .min(documents.total_tokens())
+        .max(documents.longest());
+    let numbers = rows.saturating_mul(arrays.d_in() + arrays.n_neurons());
+    let block = numbers.saturating_mul(size_of::<f32>());
+    let needed = arrays.weights_bytes().saturating_add(block);
+    let of = format_args!("the weights of layer {index} and {rows} rows of its activations");
+    hold(memory, needed, of)
 }
 
 fn weights(arrays: &mut LayerArrays, hasher: &mut blake3::Hasher) -> Result<NeuronWeights> {
@@ -234,7 +266,8 @@ fn observe(
 ) -> Result<()> {
     let starts = &documents.starts;
     let (d_in, n_neurons) = (layer.d_in, layer.n_neurons);
-    let most = (BLOCK_NUMBERS / d_in.max(n_neurons)).max(1);
+    let most = block_rows(activations.arrays);
+    let at_once = (BATCH_PEAKS / n_neurons).max(1);
     let (mut received, mut values) = (vec![], vec![]);
     let mut first = 0;
     while first < documents.len() {
@@ -247,7 +280,8 @@ fn observe(
         let mut from = first;
         while from < end {
             let seq = documents.n_tokens(from);
-            let same = (from..end).take_while(|d| documents.n_tokens(*d) == seq);
+            let same =
+                (from..end.min(from + at_once)).take_while(|d| documents.n_tokens(*d) == seq);
             let to = from + same.count();
             let batch = ReadBatch {
                 documents: (from..to).map(|d| (d as u32, seq)).collect(),
@@ -263,7 +297,7 @@ fn observe(
             report.tick()?;
             from = to;
         }
-        layer.end_block();
+        layer.end_block()?;
         report.advance((end - first) as u64, rows.len() as u64);
         report.tick()?;
         first = end;

@@ -9,6 +9,8 @@ use datafusion::arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, St
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, ToByteSlice};
 use datafusion::common::exec_err;
 use datafusion::error::Result;
+use datafusion::execution::memory_pool::MemoryReservation;
+use polysema_udfs::arrow::memory::{at_least, hold};
 
 use super::folder::Folder;
 use super::tokens::Tokens;
@@ -28,16 +30,20 @@ const MOST_TEXT: usize = 1 << 30;
 pub(super) fn write_rows(
     folder: &mut Folder,
     run: &mut RunWriter,
+    memory: &MemoryReservation,
     hasher: &mut blake3::Hasher,
     report: &mut Reporter<'_>,
 ) -> Result<Documents> {
     if i32::try_from(folder.rows).is_err() {
         return exec_err!("fewer than 2^31 rows are required, got {}", folder.rows);
     }
-    let (starts, given) = starts(folder, hasher, report)?;
+    let (starts, given) = starts(folder, memory, hasher, report)?;
     check_positions(folder, &starts, report)?;
     let documents = Documents { starts };
-    Tables::new(&documents, given, MOST_TEXT, run)?.write(folder, hasher, report)?;
+    let of_texts = memory.new_empty();
+    Tables::new(&documents, given, MOST_TEXT, of_texts, run)?.write(folder, hasher, report)?;
+    let lengths = documents.starts.len() * size_of::<u32>();
+    hold(memory, lengths, "the documents' lengths")?;
     Ok(documents)
 }
 
@@ -51,16 +57,23 @@ fn blocks(rows: usize) -> impl Iterator<Item = Range<usize>> {
 /// every row is a document.
 fn starts(
     folder: &mut Folder,
+    memory: &MemoryReservation,
     hasher: &mut blake3::Hasher,
     report: &mut Reporter<'_>,
 ) -> Result<(Vec<u32>, Option<Vec<i64>>)> {
     let rows = folder.rows;
+    let of = "the documents of the rows";
     let Some(array) = &mut folder.doc_id else {
+        hold(memory, (rows + 1).saturating_mul(size_of::<u32>()), of)?;
         return Ok(((0..=rows as u32).collect(), None));
     };
     let (mut starts, mut given) = (vec![], vec![]);
     let mut seen = HashSet::new();
+    // A number, an id and that in a set, with room to grow.
+    let document = 2 * (size_of::<u32>() + 3 * size_of::<i64>());
     for block in blocks(rows) {
+        let most = starts.len() + block.len();
+        at_least(memory, most.saturating_mul(document), of)?;
         let ids = array.integers(block.clone())?;
         hasher.update(ids.to_byte_slice());
         for (row, id) in block.zip(&ids) {
@@ -130,6 +143,8 @@ struct Tables<'a> {
     texts: Vec<String>,
     /// Bytes of a text at most.
     most: usize,
+    /// Of a block of rows and the documents that it ends.
+    memory: MemoryReservation,
 }
 
 impl<'a> Tables<'a> {
@@ -137,6 +152,7 @@ impl<'a> Tables<'a> {
         of: &'a Documents,
         given: Option<Vec<i64>>,
         most: usize,
+        memory: MemoryReservation,
         run: &mut RunWriter,
     ) -> Result<Self> {
         let own = schema::documents();
@@ -155,6 +171,7 @@ impl<'a> Tables<'a> {
             written: 0,
             texts: vec![],
             most,
+            memory,
         })
     }
 
@@ -171,6 +188,7 @@ impl<'a> Tables<'a> {
         // Of their own, so that a hash does not depend on the size of a block.
         let mut of_texts = blake3::Hasher::new();
         for rows in blocks(folder.rows) {
+            self.hold(rows.len(), 0)?;
             let ids = match &mut folder.token_id {
                 Some(array) => Some(token_ids(array, rows.clone())?),
                 None => None,
@@ -179,7 +197,9 @@ impl<'a> Tables<'a> {
                 hasher.update(ids.to_byte_slice());
             }
             let texts = match &mut tokens {
-                Some(tokens) => Some(tokens.take(rows.len())?),
+                Some(tokens) => {
+                    Some(tokens.take(rows.len(), &|bytes| self.hold(rows.len(), bytes))?)
+                }
                 None => None,
             };
             for text in texts.iter().flatten() {
@@ -195,6 +215,23 @@ impl<'a> Tables<'a> {
         self.write_documents(self.of.len())?;
         self.tokens.finish()?;
         self.documents.finish()
+    }
+
+    /// Reserves a block of rows whose tokens have so many bytes: they, their columns and these as they are written; and
+    /// the texts so far, these bytes among them, which are columns as they are written.
+    fn hold(&self, rows: usize, bytes: usize) -> Result<()> {
+        let of_rows = rows * (4 * size_of::<i64>() + size_of::<String>() + 3 * size_of::<i32>());
+        let texts: usize = self
+            .texts
+            .iter()
+            .map(|text| text.len() + size_of::<String>())
+            .sum();
+        let needed = of_rows + 3 * bytes + 3 * (texts + bytes);
+        at_least(
+            &self.memory,
+            needed,
+            "a block of rows and the texts of its documents",
+        )
     }
 
     fn block(

@@ -34,12 +34,24 @@ impl Tokens {
         })
     }
 
-    /// The next `n`.
-    pub(super) fn take(&mut self, n: usize) -> Result<Vec<String>> {
+    /// The next `n`; `hold` reserves their bytes, some at a time.
+    pub(super) fn take(
+        &mut self,
+        n: usize,
+        hold: &dyn Fn(usize) -> Result<()>,
+    ) -> Result<Vec<String>> {
         let mut tokens = Vec::with_capacity(n);
+        let (mut bytes, mut held) = (0, 0);
         while tokens.len() < n {
+            if bytes + MOST_BYTES as usize > held {
+                held = bytes + 2 * MOST_BYTES as usize;
+                hold(held)?;
+            }
             match self.next()? {
-                Some(token) => tokens.push(token),
+                Some(token) => {
+                    bytes += token.len();
+                    tokens.push(token);
+                }
                 None => return Err(self.count()),
             }
         }
@@ -111,8 +123,9 @@ mod tests {
         let path = folder.path().join(name);
         std::fs::write(&path, content).unwrap();
         let mut tokens = Tokens::open(&path, rows)?;
-        let first = tokens.take(rows.min(1))?;
-        let rest = tokens.take(rows - first.len())?;
+        let unbounded = &|_| Ok(());
+        let first = tokens.take(rows.min(1), unbounded)?;
+        let rest = tokens.take(rows - first.len(), unbounded)?;
         tokens.finish()?;
         Ok([first, rest].concat())
     }

@@ -1,0 +1,190 @@
+//! Memory limits of long work: what a job is about to hold is reserved before it is allocated, refused in words that say
+//! which part needs how much and what would need less, and given back at the end.
+
+use std::path::Path;
+
+use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::arrow::datatypes::Int64Type;
+use datafusion::error::{DataFusionError, Result};
+use futures::TryStreamExt;
+use polysema::session::{Session, SessionOptions};
+
+async fn session(store: &Path, memory_limit: usize) -> Result<Session> {
+    Session::open(SessionOptions {
+        store: store.to_path_buf(),
+        memory_limit: Some(memory_limit),
+    })
+    .await
+}
+
+fn data(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data")
+        .join(path);
+    path.display().to_string()
+}
+
+/// The answer within a limit, and the bytes that are reserved after it.
+async fn within(limit: usize, sql: &str) -> Result<(Vec<RecordBatch>, usize)> {
+    let store = tempfile::tempdir()?;
+    let session = session(store.path(), limit).await?;
+    let rows = session.query(sql).await?.try_collect().await?;
+    let pool = &session.context().runtime_env().memory_pool;
+    Ok((rows, pool.reserved()))
+}
+
+/// The message of a limit that is too small.
+async fn refused(limit: usize, sql: &str) -> String {
+    let error = within(limit, sql).await.expect_err(sql);
+    let root = error.find_root();
+    assert!(
+        matches!(root, DataFusionError::ResourcesExhausted(_)),
+        "{sql}: {root}"
+    );
+    root.strip_backtrace()
+}
+
+fn last(rows: &[RecordBatch], column: &str) -> i64 {
+    let batch = rows.last().expect("rows");
+    let column = batch.column_by_name(column).expect("a column");
+    column.as_primitive::<Int64Type>().value(column.len() - 1)
+}
+
+/// The demo's model: 4 blocks of width 128, a vocabulary of 4,096 in a context of 128, and a tokenizer's file.
+fn model_bytes() -> usize {
+    let block = 12 * 128 * 128 + (4 + 3 + 1 + 4 + 1) * 128;
+    let weights = 4 * block + (4096 + 128 + 2) * 128;
+    let tokenizer = std::fs::metadata(data("demo/model/tokenizer.json"));
+    4 * weights + 16 * tokenizer.expect("a file").len() as usize
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ingest() -> Result<()> {
+    let (model, corpus) = (data("demo/model"), data("demo/corpus.jsonl"));
+    let call =
+        |options: &str| format!("SELECT * FROM ingest('a', '{model}', '{corpus}', {options})");
+    let all = call("{min_tokens: 1}");
+    let needed = model_bytes();
+    let error = refused(needed - 1, &all).await;
+    let part = format!("{needed} bytes are needed for the model in {model}, got: ");
+    assert!(error.contains(&part), "{error}");
+    let error = refused(needed + (1 << 20), &all).await;
+    assert!(error.contains("are needed for the lines of"), "{error}");
+    let error = refused(needed + (6 << 20), &all).await;
+    assert!(error.contains("bytes are needed for encoding"), "{error}");
+    // All documents may be examples of all neurons.
+    let most = call("{batch_size: 4, activation_threshold: 0.001, max_examples: 100000}");
+    let error = refused(24 << 20, &most).await;
+    for part in [
+        "bytes are needed for the candidates of the 512 neurons of layer",
+        "(fewer max_examples, a higher activation_threshold or a smaller window need fewer)",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+    let (rows, reserved) = within(48 << 20, &all).await?;
+    assert_eq!(
+        (last(&rows, "documents"), last(&rows, "tokens")),
+        (540, 42_279)
+    );
+    // The model stays for the next statement: within a quarter of the limit, as everything loaded.
+    assert_eq!(reserved, needed);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_does_not_fit_is_halved() -> Result<()> {
+    let (model, corpus) = (data("demo/model"), data("demo/corpus.jsonl"));
+    let sql = |batch_size: usize| {
+        let options = format!("{{batch_size: {batch_size}}}");
+        format!(
+            "SELECT count(*) AS n, round(sum(vector_norm(vector)), 1)::text AS norms \
+             FROM activations('{model}', '{corpus}', 'blocks.2.mlp.out', {options})"
+        )
+    };
+    // A pass over 256 documents of 128 positions takes 256 MiB of values alone.
+    let (halved, _) = within(64 << 20, &sql(256)).await?;
+    let (single, _) = within(64 << 20, &sql(1)).await?;
+    assert_eq!(last(&halved, "n"), 42_279);
+    assert_eq!(halved, single);
+    // 4 + 4 MiB of lines and texts leave none for a pass.
+    let error = refused(model_bytes() + (9 << 20), &sql(256)).await;
+    assert!(error.contains("bytes are needed for"), "{error}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn train_mlp() -> Result<()> {
+    let images = data("mnist-tiny");
+    let call = |hidden: usize| {
+        format!("SELECT * FROM train_mlp('m', '{images}', {{hidden: [{hidden}], epochs: 1}})")
+    };
+    // 784 inputs, 10 digits, seven copies of the weights; six values of each width for a thousand images.
+    let needed = |hidden: usize| {
+        let weights = 785 * hidden + (hidden + 1) * 10;
+        let values = (784 + hidden + 10) * 1000;
+        4 * (7 * weights + 6 * values)
+    };
+    let limit = 64 << 20;
+    let error = refused(limit, &call(8192)).await;
+    for part in [
+        "bytes are needed for training layers of the widths [784, 8192, 10]",
+        "(narrower hidden layers or a smaller batch_size need fewer)",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+    let bytes = error.split(" bytes").next().expect("a number");
+    let bytes: usize = bytes
+        .rsplit(' ')
+        .next()
+        .expect("a number")
+        .parse()
+        .expect("a number");
+    assert!(
+        (needed(8192)..needed(8192) + 1024).contains(&bytes),
+        "{error}"
+    );
+    let (rows, reserved) = within(limit, &call(16)).await?;
+    assert_eq!((last(&rows, "epoch"), reserved), (1, 0));
+    let error = refused(1000, &call(16)).await;
+    assert!(
+        error.contains("bytes are needed for the values of"),
+        "{error}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn import_run() -> Result<()> {
+    let folder = data("import");
+    let sql = format!(
+        "SELECT * FROM import_run('imported', '{folder}', {{activation_function: 'relu'}})"
+    );
+    let error = refused(8, &sql).await;
+    assert!(
+        error.contains("bytes are needed for the documents"),
+        "{error}"
+    );
+    let (rows, reserved) = within(32 << 20, &sql).await?;
+    assert!(last(&rows, "documents") > 0);
+    assert_eq!(reserved, 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_max_activations() -> Result<()> {
+    let (model, corpus) = (data("demo/model"), data("demo/corpus.jsonl"));
+    let store = tempfile::tempdir()?;
+    let session = session(store.path(), 16 << 20).await?;
+    let view = "CREATE VIEW maxima AS SELECT 0 AS layer, value AS neuron, 1.0 AS max_activation
+                FROM generate_series(1, 1000000)";
+    session.query(view).await?.try_collect::<Vec<_>>().await?;
+    let call =
+        format!("SELECT * FROM ingest('a', '{model}', '{corpus}', {{max_activations: 'maxima'}})");
+    let rows = session.query(&call).await?.try_collect::<Vec<_>>().await;
+    let error = rows
+        .expect_err("four times 24 bytes a row")
+        .strip_backtrace();
+    let part = "bytes are needed for the rows of max_activations, got: ";
+    assert!(error.contains(part), "{error}");
+    Ok(())
+}
