@@ -150,3 +150,55 @@ async fn memory_is_reserved_before_it_is_taken() -> Result<()> {
     assert_eq!(found.iter().map(RecordBatch::num_rows).sum::<usize>(), 512);
     Ok(())
 }
+
+/// The bytes of the first number in a refusal.
+fn bytes_needed(message: &str) -> usize {
+    let before = message.split(" bytes are needed").next();
+    let number = before.and_then(|text| text.rsplit(' ').next());
+    number.and_then(|n| n.parse().ok()).expect("a number")
+}
+
+/// A limit that the neuron of most examples just fits into, so that no other fits beside it: all of them get their turn.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn neurons_that_fit_alone_wait_for_each_other() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let unlimited = ingest(folder.path()).await?;
+    let call = "SELECT * FROM neuron_polysemanticity()";
+    let expected = rows(&query(&unlimited, call).await?)?;
+    assert_eq!(expected.len(), 4 * 512);
+    let mut limit = 1;
+    let (limit, found) = loop {
+        let limited = session(folder.path(), Some(limit)).await?;
+        query(&limited, "SET datafusion.execution.target_partitions = 4").await?;
+        let plan = rows(&query(&limited, &format!("EXPLAIN {call}")).await?)?;
+        assert!(
+            plan.iter().any(|line| line.contains("PerNeuronExec")),
+            "{plan:?}"
+        );
+        match query(&limited, call).await {
+            Ok(found) => break (limit, found),
+            Err(error) => {
+                let root = error.find_root();
+                assert!(
+                    matches!(root, DataFusionError::ResourcesExhausted(_)),
+                    "{root}"
+                );
+                let needed = bytes_needed(&root.to_string());
+                // Only what is too large alone is refused.
+                assert!(needed > limit, "{root}");
+                limit = needed;
+            }
+        }
+    };
+    assert_eq!(rows(&found)?, expected);
+    let limited = session(folder.path(), Some(limit)).await?;
+    for _ in 0..10 {
+        assert_eq!(rows(&query(&limited, call).await?)?, expected);
+    }
+    assert_eq!(limited.context().runtime_env().memory_pool.reserved(), 0);
+    // One byte less, and the largest is refused, whoever else computes.
+    let small = session(folder.path(), Some(limit - 1)).await?;
+    let error = query(&small, call).await.expect_err("too large alone");
+    assert_eq!(bytes_needed(&error.find_root().to_string()), limit);
+    Ok(())
+}

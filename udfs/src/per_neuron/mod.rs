@@ -11,6 +11,7 @@ mod neuron_check;
 mod operator;
 mod options;
 mod table;
+mod turns;
 mod worker;
 
 pub use clustering::{Clustering, Scratch};

@@ -39,6 +39,7 @@ use super::columns::{InputColumns, OutputColumns, projected};
 use super::cursor::GroupCursor;
 use super::function::NeuronFunction;
 use super::neuron_check::NeuronCheck;
+use super::turns::{Share, Turns};
 use super::worker::{Metrics, RowSender, Worker, drive};
 use crate::arrow::key_filter::KeyFilter;
 
@@ -328,6 +329,7 @@ impl ExecutionPlan for PerNeuronExec {
         };
         let partitions = self.properties.output_partitioning().partition_count();
         let share = (config.target_partitions() / partitions.max(1)).max(1);
+        let turns = Turns::of(context.memory_pool());
         let workers = (0..share + 1)
             .map(|_| Worker {
                 name: self.name,
@@ -335,8 +337,11 @@ impl ExecutionPlan for PerNeuronExec {
                 wanted: self.wanted.clone(),
                 projection: self.projection.clone(),
                 function_schema: Arc::clone(&self.schema),
-                reservation: MemoryConsumer::new(format!("PerNeuronExec[{partition}]"))
-                    .register(context.memory_pool()),
+                memory: Share::new(
+                    Arc::clone(&turns),
+                    MemoryConsumer::new(format!("PerNeuronExec[{partition}]"))
+                        .register(context.memory_pool()),
+                ),
                 pool: Arc::clone(context.memory_pool()),
                 metrics: Metrics::new(&self.metrics, partition),
                 scratch: Scratch::default(),
@@ -346,7 +351,7 @@ impl ExecutionPlan for PerNeuronExec {
         let check = self.check.clone();
         let begin = move || {
             builder.spawn(async move {
-                let done = drive(workers, cursor, output).await;
+                let done = drive(workers, turns, cursor, output).await;
                 // A neuron that is not there says more than what its rows then lack.
                 if let Some(check) = check
                     && !matches!(done, Ok(n_groups) if n_groups > 0)

@@ -1,6 +1,6 @@
 //! The moving part of the operator: takes groups from the cursor, some at a time, through the function on the blocking
-//! pool, and sends their rows on in order. Memory is reserved before each group; a query that is dropped stops after
-//! the groups it is in.
+//! pool, and sends their rows on in order. Memory is reserved before each group, in turn with other workers where it is
+//! scarce; a query that is dropped stops after the groups it is in.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use datafusion::arrow::compute::BatchCoalescer;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{DataFusionError, Result, internal_err};
-use datafusion::execution::memory_pool::{MemoryLimit, MemoryPool, MemoryReservation};
+use datafusion::execution::memory_pool::{MemoryLimit, MemoryPool};
 use datafusion::physical_plan::metrics::{
     BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, Time,
 };
@@ -22,6 +22,7 @@ use super::columns::OutputColumns;
 use super::cursor::GroupCursor;
 use super::function::NeuronFunction;
 use super::group::Group;
+use super::turns::{Share, Turns};
 
 /// Examples handed over at once to the blocking pool. Between two batches a worker waits for two threads to wake: with
 /// 1024, 3 ms of work, that was a fifth of the time.
@@ -54,12 +55,13 @@ impl Metrics {
     }
 }
 
-/// Sets the flag when the driving task is dropped, which a running batch looks at between groups.
-struct CancelOnDrop(Arc<AtomicBool>);
+/// Sets the flag when the driving task is dropped, which a running batch looks at between groups and while it waits.
+struct CancelOnDrop(Arc<AtomicBool>, Arc<Turns>);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
+        self.1.wake();
     }
 }
 
@@ -67,10 +69,11 @@ impl Drop for CancelOnDrop {
 /// the next batch is read. The last of the workers is the spare one. Gives the number of groups that came.
 pub(super) async fn drive(
     mut idle: Vec<Worker>,
+    turns: Arc<Turns>,
     mut cursor: GroupCursor,
     mut output: RowSender,
 ) -> Result<usize> {
-    let _guard = CancelOnDrop(Arc::clone(&output.cancelled));
+    let _guard = CancelOnDrop(Arc::clone(&output.cancelled), turns);
     let mut running = FuturesOrdered::new();
     let share = idle.len() - 1;
     let function = Arc::clone(&idle[0].function);
@@ -145,7 +148,7 @@ pub(super) struct Worker {
     pub(super) projection: Option<Vec<usize>>,
     pub(super) function_schema: SchemaRef,
     pub(super) pool: Arc<dyn MemoryPool>,
-    pub(super) reservation: MemoryReservation,
+    pub(super) memory: Share,
     pub(super) metrics: Metrics,
     pub(super) scratch: Scratch,
     pub(super) cancelled: Arc<AtomicBool>,
@@ -162,8 +165,14 @@ impl Worker {
                 if self.cancelled.load(Ordering::Relaxed) {
                     break;
                 }
+                group.require_ids()?;
+                if !self.reserve(group)? {
+                    break;
+                }
                 batches.push(self.group(group)?);
             }
+            // Its next batch may be long in coming, and others may wait for the memory.
+            self.give_back();
             Ok((self, batches))
         });
         async move {
@@ -177,12 +186,22 @@ impl Worker {
         }
     }
 
-    /// Reserves what the function will hold for a group.
-    fn reserve(&mut self, group: &Group) -> Result<()> {
+    fn give_back(&mut self) {
+        self.scratch = Scratch::default();
+        self.memory.give_back();
+    }
+
+    /// Reserves what the function will hold for a group, beside what its buffers hold of larger ones before; where that
+    /// does not fit waits for other workers. False where the query was dropped meanwhile.
+    fn reserve(&mut self, group: &Group) -> Result<bool> {
         let (n, d) = (group.len(), group.width()?);
         let needed = self.function.bytes(n, d);
-        if self.reservation.try_resize(needed).is_ok() {
-            return Ok(());
+        if needed == 0 || self.memory.grow(needed) {
+            return Ok(true);
+        }
+        self.give_back();
+        if let Ok(taken) = self.memory.wait(needed, &self.cancelled) {
+            return Ok(taken);
         }
         let allowed = match self.pool.memory_limit() {
             MemoryLimit::Finite(bytes) => format!("{bytes} allowed"),
@@ -194,13 +213,11 @@ impl Worker {
             self.name,
             group.place(),
             advice.map_or_else(String::new, |advice| format!(" ({advice})")),
-            self.pool.reserved().saturating_sub(self.reservation.size()),
+            self.pool.reserved(),
         )))
     }
 
     fn group(&mut self, group: &Group) -> Result<RecordBatch> {
-        group.require_ids()?;
-        self.reserve(group)?;
         let n = group.len();
         let timer = self.metrics.elapsed_compute.timer();
         let columns = self.function.rows(group, &self.wanted, &mut self.scratch)?;
