@@ -1,20 +1,28 @@
 //! An exact search among as many vectors as a large model has feature clusters: `nearest` over a table in memory,
-//! through SQL, with one partition and with one a core. Its peer is DataFusion's own TopK over the scalar function.
+//! through SQL, with one partition and with one a core. Its peers are DataFusion's own TopK over the scalar function of
+//! any two vectors, and over one that knows the query, which is the same arithmetic as `nearest`.
 
 use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use datafusion::arrow::array::{
-    ArrayRef, FixedSizeListArray, Float32Array, Int32Array, RecordBatch,
+    ArrayRef, FixedSizeListArray, Float32Array, Float64Array, Int32Array, RecordBatch,
 };
-use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float32Type};
 use datafusion::catalog::MemTable;
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
 use datafusion::prelude::{SessionConfig, SessionContext};
+use polysema_kernels::similarity::search::Query;
+use polysema_udfs::arrow::vectors::VectorColumn;
 
 const N_ROWS: usize = 200_000;
 const WIDTH: usize = 768;
 const BATCH_ROWS: usize = 8192;
+
+fn item() -> FieldRef {
+    Arc::new(Field::new_list_field(DataType::Float32, true))
+}
 
 /// Uniform numbers in [-0.5, 0.5) from a fixed seed: a linear congruential generator is enough for a benchmark.
 fn vectors(first: usize, n: usize) -> RecordBatch {
@@ -25,9 +33,8 @@ fn vectors(first: usize, n: usize) -> RecordBatch {
             .wrapping_add(1_442_695_040_888_963_407);
         (state >> 40) as f32 / (1 << 24) as f32 - 0.5
     });
-    let item = Arc::new(Field::new_list_field(DataType::Float32, true));
     let values = Arc::new(Float32Array::from_iter_values(values));
-    let vectors = FixedSizeListArray::new(item, WIDTH as i32, values, None);
+    let vectors = FixedSizeListArray::new(item(), WIDTH as i32, values, None);
     let ids = Int32Array::from_iter_values(first as i32..(first + n) as i32);
     RecordBatch::try_from_iter([
         ("id", Arc::new(ids) as ArrayRef),
@@ -50,33 +57,61 @@ fn session(partitions: usize) -> SessionContext {
     ctx
 }
 
+/// Similarity to a query known when the plan is made.
+fn similar(query: &[f64]) -> ScalarUDF {
+    let query = Query::new(query).expect("a direction");
+    let input = DataType::FixedSizeList(item(), WIDTH as i32);
+    let work = move |arguments: &[ColumnarValue]| {
+        let rows = ColumnarValue::values_to_arrays(arguments)?;
+        let rows = VectorColumn::<Float32Type>::try_new("similar", "v", &rows[0])?;
+        let similarities = (0..rows.len()).map(|i| query.similarity(rows.row(i)?));
+        let similarities: Float64Array = similarities.collect();
+        Ok(ColumnarValue::Array(Arc::new(similarities)))
+    };
+    let output = DataType::Float64;
+    create_udf(
+        "similar",
+        vec![input],
+        output,
+        Volatility::Immutable,
+        Arc::new(work),
+    )
+}
+
 fn bench(c: &mut Criterion) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let query: Vec<String> = (0..WIDTH).map(|k| format!("{}.5", k % 7)).collect();
-    let query = query.join(", ");
-    let questions = [
-        (
-            "200k_768",
-            format!("SELECT id, similarity FROM nearest('t', 'v', [{query}], 20)"),
-        ),
-        (
-            "200k_768_topk",
-            format!(
-                "SELECT id, cosine_similarity(v, [{query}]) AS similarity FROM t \
-                 ORDER BY similarity DESC, id LIMIT 20"
-            ),
-        ),
-    ];
+    let query: Vec<f64> = (0..WIDTH).map(|i| (i % 7) as f64 + 0.5).collect();
+    let written: Vec<String> = query.iter().map(f64::to_string).collect();
+    let written = written.join(", ");
     let mut group = c.benchmark_group("nearest");
     group.sample_size(20);
     for partitions in [1, cores] {
         let ctx = session(partitions);
-        for (name, sql) in &questions {
-            group.bench_function(BenchmarkId::new(*name, partitions), |b| {
-                let rows = || async { ctx.sql(sql).await?.collect().await };
-                b.iter(|| black_box(runtime.block_on(rows()).expect("rows")));
-            });
+        ctx.register_udf(similar(&query));
+        for k in [10, 100] {
+            let best = format!("FROM t ORDER BY similarity DESC, id LIMIT {k}");
+            let questions = [
+                (
+                    "operator",
+                    format!("SELECT id, similarity FROM nearest('t', 'v', [{written}], {k})"),
+                ),
+                (
+                    "topk",
+                    format!("SELECT id, similar(v) AS similarity {best}"),
+                ),
+                (
+                    "topk_of_pairs",
+                    format!("SELECT id, cosine_similarity(v, [{written}]) AS similarity {best}"),
+                ),
+            ];
+            for (name, sql) in &questions {
+                let id = BenchmarkId::new(*name, format!("200k_768_k{k}_p{partitions}"));
+                group.bench_function(id, |b| {
+                    let rows = || async { ctx.sql(sql).await?.collect().await };
+                    b.iter(|| black_box(runtime.block_on(rows()).expect("rows")));
+                });
+            }
         }
     }
     group.finish();
