@@ -154,9 +154,7 @@ impl Session {
         let selection = Arc::new(SelectedRun::new(Arc::clone(engine.store())));
         let catalog = Arc::new(StoreCatalog::of_session(
             Arc::clone(engine.store()),
-            Some(Arc::new(SqlViews {
-                state: context.state(),
-            })),
+            Some(Arc::new(SqlViews::new(context.state()))),
             Arc::clone(&policy),
             Some(Arc::clone(&selection) as _),
         ));

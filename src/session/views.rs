@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use datafusion::catalog::TableProvider;
 use datafusion::catalog::view::ViewTable;
+use datafusion::catalog::{MemoryCatalogProviderList, TableProvider};
 use datafusion::common::internal_err;
 use datafusion::error::Result;
 use datafusion::execution::SessionState;
@@ -43,7 +43,7 @@ const VIEWS: [(&str, &str); 5] = [
 /// Plans views with the functions of a session.
 pub(super) struct SqlViews {
     /// Has no catalogs: those of a view are given when it is planned.
-    pub(super) state: SessionState,
+    state: SessionState,
 }
 
 impl std::fmt::Debug for SqlViews {
@@ -53,6 +53,12 @@ impl std::fmt::Debug for SqlViews {
 }
 
 impl SqlViews {
+    /// With the functions of this state, and not its catalogs: one of them owns the views, and neither would ever go.
+    pub(super) fn new(mut state: SessionState) -> Self {
+        state.register_catalog_list(Arc::new(MemoryCatalogProviderList::new()));
+        Self { state }
+    }
+
     async fn view(
         &self,
         catalog: StoreCatalog,
