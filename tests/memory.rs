@@ -188,3 +188,16 @@ async fn rows_of_max_activations() -> Result<()> {
     assert!(error.contains(part), "{error}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn import_sae() -> Result<()> {
+    let folder = data("sae/saelens-standard");
+    let rows = "(SELECT [1.0, 0.0, 0.0, 2.0, 0.5, 0.25] AS vector)";
+    let sql = format!("SELECT * FROM import_sae('foreign', '{folder}', {rows})");
+    let error = refused(8, &sql).await;
+    let part = format!("bytes are needed for reading the autoencoder in {folder}, got: ");
+    assert!(error.contains(&part), "{error}");
+    let (rows, reserved) = within(64 << 20, &sql).await?;
+    assert_eq!((last(&rows, "documents"), reserved), (0, 0));
+    Ok(())
+}

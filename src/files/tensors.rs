@@ -52,8 +52,7 @@ impl Tensors {
                 path.display()
             ))
         })?;
-        let is_torch = path.extension().is_some_and(|e| e == "pt" || e == "pth");
-        let found = match is_torch {
+        let found = match is_torch(path) {
             true => torch::read(path)?,
             false => arrays::safetensors(path)?,
         };
@@ -203,6 +202,11 @@ impl Tensors {
         let path = self.tensors.get(name).map_or(&*self.path, Array::path);
         invalid(format!("{}: tensor {name}: {message}", path.display()))
     }
+}
+
+/// Whether a file is torch's, whose tensors are all in memory once it is opened.
+pub fn is_torch(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "pt" || e == "pth")
 }
 
 /// The short name of a type that a configuration names; an error lists the known ones.

@@ -6,10 +6,11 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use candle_core::{Device, Tensor, safetensors};
+use datafusion::arrow::datatypes::ToByteSlice;
 use datafusion::common::{exec_datafusion_err, exec_err};
 use datafusion::error::{DataFusionError, Result};
 use polysema_kernels::sae::{Trainer, Values};
+use safetensors::tensor::{Dtype, SafeTensorError, TensorView, serialize_to_file};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -67,21 +68,23 @@ impl Checkpoints {
     pub(super) fn write(&self, trainer: &mut Trainer, progress: &TrainingState) -> Result<()> {
         let next = self.of.begin()?;
         let path = next.path().join(STATE);
-        let invalid = |e: candle_core::Error| failed("write", &path, e);
-        let mut tensors = HashMap::new();
-        for part in trainer.state() {
-            let tensor = match part.values {
-                Values::F32(values) => Tensor::from_slice(values, part.dims, &Device::Cpu),
-                // Bits of counters, which safetensors has as signed numbers only through candle.
-                Values::U64(values) => {
-                    let signed: Vec<i64> = values.iter().map(|v| v.cast_signed()).collect();
-                    Tensor::from_slice(&signed, part.dims, &Device::Cpu)
-                }
-                Values::U8(values) => Tensor::from_slice(values, part.dims, &Device::Cpu),
+        // Views of what is being trained: a copy would be six more matrices in memory.
+        let state = trainer.state();
+        let tensors = state.iter().map(|part| {
+            let (dtype, bytes) = match &part.values {
+                Values::F32(values) => (Dtype::F32, values.to_byte_slice()),
+                // Bits of counters, which are read as signed numbers.
+                Values::U64(values) => (Dtype::I64, values.to_byte_slice()),
+                Values::U8(values) => (Dtype::U8, values.to_byte_slice()),
             };
-            tensors.insert(part.name.to_string(), tensor.map_err(invalid)?);
-        }
-        safetensors::save(&tensors, &path).map_err(invalid)?;
+            Ok((
+                part.name,
+                TensorView::new(dtype, part.dims.to_vec(), bytes)?,
+            ))
+        });
+        let tensors: Result<Vec<_>, SafeTensorError> = tensors.collect();
+        let written = tensors.and_then(|tensors| serialize_to_file(tensors, None, &path));
+        written.map_err(|e| failed("write", &path, e))?;
         let saved = Saved {
             generation: next.name().clone(),
             progress: progress.clone(),

@@ -5,12 +5,15 @@ use std::time::Instant;
 
 use datafusion::common::plan_err;
 use datafusion::error::Result;
+use datafusion::execution::memory_pool::MemoryReservation;
+use polysema_udfs::arrow::memory::hold;
 use serde_json::{Map, Value, json};
 
 use super::exchange::{self, SaeConfig, SaeFile};
 use super::loaded::LoadedSae;
 use super::options::REPLACE;
 use super::publish::{Vectors, attach, check_place, commit, facts_of};
+use super::weights;
 use crate::jobs::JobContext;
 use crate::models::HookPoint;
 use crate::options::{Options, Word};
@@ -26,17 +29,25 @@ pub struct Foreign {
     pub file: SaeFile,
     /// What the result's message says of it.
     pub notes: Vec<String>,
+    /// Of its parameters.
+    _memory: MemoryReservation,
 }
 
 impl Foreign {
-    /// Reads a folder or file.
+    /// Reads a folder or file, whose bytes are reserved in the memory of `context` first.
     ///
     /// Errors: none of a format that is known.
-    pub fn read(path: &Path) -> Result<Self> {
+    pub fn read(path: &Path, context: &JobContext) -> Result<Self> {
+        let memory = context.memory("import_sae");
+        let of = format_args!("reading the autoencoder in {}", path.display());
+        hold(&memory, exchange::bytes_to_read(path), of)?;
+        let file = exchange::read(path)?;
+        weights::hold(&memory, file.sae.d_in, file.sae.d_sae)?;
         Ok(Self {
             path: path.to_path_buf(),
-            file: exchange::read(path)?,
+            file,
             notes: vec![],
+            _memory: memory,
         })
     }
 }

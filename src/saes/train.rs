@@ -17,6 +17,7 @@ use super::options::{BATCH_SIZE, BUFFER, CHECKPOINT_EVERY, COOLDOWN, REPLACE, RE
 use super::progress::{TrainSaeProgress, TrainSaeRequest};
 use super::publish::{Done, Vectors, check_place, publish};
 use super::shuffle::{Handed, Shuffle};
+use super::weights;
 use crate::corpus::VectorSource;
 use crate::jobs::JobContext;
 use crate::store::{SaeManifest, SaeWriter, Store};
@@ -48,7 +49,7 @@ pub fn train_sae(
     }
     let mut training = Training::begin(request, &mut vectors, &writer, context, progress)?;
     training.run(vectors.source())?;
-    let (sae, done) = training.finish()?;
+    let (sae, done, _memory) = training.finish()?;
     publish(
         store, request, sae, done, vectors, writer, context, progress,
     )
@@ -483,7 +484,8 @@ impl<'a, 'p> Training<'a, 'p> {
         (self.progress)(row);
     }
 
-    fn finish(mut self) -> Result<(Sae, Done)> {
+    /// What was trained, and the memory it holds until it is written.
+    fn finish(mut self) -> Result<(Sae, Done, MemoryReservation)> {
         self.send();
         let done = Done {
             steps: self.steps,
@@ -493,7 +495,11 @@ impl<'a, 'p> Training<'a, 'p> {
         };
         match self.trainer {
             // What vectors were divided by goes into the weights, so that they are plain ones.
-            Some(trainer) => Ok((trainer.into_sae().for_vectors_scaled_by(self.spread), done)),
+            Some(trainer) => {
+                let sae = trainer.into_sae().for_vectors_scaled_by(self.spread);
+                weights::hold(&self.memory, sae.d_in, sae.d_sae)?;
+                Ok((sae, done, self.memory))
+            }
             None => exec_err!("a source with rows is required, got none"),
         }
     }

@@ -4,10 +4,22 @@ use std::path::Path;
 
 use datafusion::common::exec_err;
 use datafusion::error::Result;
+use datafusion::execution::memory_pool::MemoryReservation;
 use polysema_kernels::sae::{Sae, Variant};
+use polysema_udfs::arrow::memory;
 
 use crate::files::tensors::{TensorFile, Tensors};
 use crate::store::StoredSae;
+
+/// Reserves an autoencoder, what is written of it, and once more one of its matrices, which is compared with that.
+pub(super) fn hold(memory: &MemoryReservation, d_in: usize, d_sae: usize) -> Result<()> {
+    // Beside two matrices a latent has at most four numbers more.
+    let latents = d_sae.saturating_mul(d_in.saturating_mul(2).saturating_add(4));
+    let numbers = latents.saturating_add(d_in).saturating_mul(5) / 2;
+    let needed = numbers.saturating_mul(size_of::<f32>());
+    let of = format_args!("an autoencoder of {d_sae} latents of width {d_in} and its file");
+    memory::hold(memory, needed, of)
+}
 
 /// Writes the parameters as a file and waits until they are on disk.
 pub(super) fn save(path: &Path, sae: &Sae) -> Result<()> {

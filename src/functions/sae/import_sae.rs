@@ -117,7 +117,7 @@ impl Importing {
         let makes = resolved.own_run(&self.name);
         let call = self.clone();
         let work = move |context: &JobContext| {
-            let mut foreign = Foreign::read(&call.path)?;
+            let mut foreign = Foreign::read(&call.path, context)?;
             let mut place = call.place.clone();
             if let Resolved::Layer { run, layer } = &resolved {
                 let config = &mut foreign.file.config;

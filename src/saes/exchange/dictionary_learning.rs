@@ -17,6 +17,8 @@ use crate::files::tensors::{TensorFile, Tensors, transposed};
 pub(super) const CONFIG: &str = "config.json";
 const SAFETENSORS: &str = "ae.safetensors";
 const TORCH: &str = "ae.pt";
+/// Files of tensors.
+pub(super) const FILES: [&str; 2] = [SAFETENSORS, TORCH];
 const CLASSES: [&str; 6] = [
     "AutoEncoder",
     "AutoEncoderNew",

@@ -33,7 +33,7 @@ pub use hook_names::transformer_lens;
 pub use saelens::write_saelens;
 
 use crate::files::invalid;
-use crate::files::tensors::Tensors;
+use crate::files::tensors::{Tensors, is_torch};
 use crate::models::HookPoint;
 
 /// Key of the object in which we keep what a format has no word for.
@@ -96,6 +96,25 @@ pub fn hook_of(config: &SaeConfig) -> Option<HookPoint> {
         Some("in") => hook_names::input_of(hook),
         Some(_) => None,
     }
+}
+
+/// Bytes that [`read`] takes at most: all numbers, and one of the two matrices turned; of a file of torch the file itself
+/// besides, whose numbers may be wider in memory.
+pub fn bytes_to_read(path: &Path) -> usize {
+    let inside = saelens::FILES.iter().chain(&dictionary_learning::FILES);
+    let files = std::iter::once(path.to_path_buf()).chain(inside.map(|name| path.join(name)));
+    let bytes = files.filter(|file| file.is_file()).map(|file| {
+        if is_torch(&file) {
+            let size = file.metadata().map_or(0, |data| data.len());
+            return usize::try_from(size)
+                .unwrap_or(usize::MAX)
+                .saturating_mul(3);
+        }
+        // What cannot be read is refused by who reads it.
+        let numbers = Tensors::read(&file).map_or(0, |tensors| tensors.bytes());
+        numbers.saturating_add(numbers / 2)
+    });
+    bytes.max().unwrap_or(0)
 }
 
 /// Reads a folder of SAELens or dictionary_learning, or a file of a bare network, whichever is there.

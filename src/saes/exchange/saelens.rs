@@ -16,6 +16,8 @@ use crate::files::tensors::{TensorFile, Tensors, dtype_name, transposed, wider};
 
 pub(super) const CONFIG: &str = "cfg.json";
 const WEIGHTS: &str = "sae_weights.safetensors";
+/// Files of tensors.
+pub(super) const FILES: [&str; 1] = [WEIGHTS];
 /// The oldest version with this layout of `cfg.json`.
 const VERSION: &str = "6.0.0";
 const ARCHITECTURES: [&str; 4] = ["standard", "topk", "jumprelu", "gated"];
