@@ -139,6 +139,20 @@ lines",a|b,0.30000000000000004,"[""x"",null]"
 }
 
 #[test]
+fn formats_for_programs_lose_nothing() {
+    let shell = Shell::new();
+    let printed = |format: &str, sql: &str| shell.run(&["--format", format, "-c", sql]);
+    printed("csv", "SELECT '' AS empty, NULL AS none, 'a' AS \"b,c\"")
+        .prints("empty,none,\"b,c\"\n\"\",,a\n");
+    let numbers =
+        "SELECT 'NaN'::double AS a, [1.5::real, '-inf'::real, NULL] AS b, 'inf'::double AS c";
+    printed("ndjson", numbers)
+        .prints("{\"a\":\"NaN\",\"b\":[1.5,\"-Infinity\",null],\"c\":\"Infinity\"}\n");
+    let join = "SELECT * FROM (SELECT 1 AS a, 2 AS a_1) x JOIN (SELECT 1 AS a) y ON x.a = y.a";
+    printed("ndjson", join).prints("{\"a\":1,\"a_1\":2,\"a_2\":1}\n");
+}
+
+#[test]
 fn no_rows_are_still_a_result() {
     let shell = Shell::new();
     let none = "SELECT 1 AS a, 'x' AS b WHERE false";

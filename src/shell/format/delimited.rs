@@ -1,69 +1,83 @@
 //! CSV and markdown: one line per row, written as batches arrive.
 
 use std::io::Write;
-use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
-use datafusion::arrow::csv::WriterBuilder;
-use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
+use datafusion::arrow::datatypes::{FieldRef, Schema};
 use datafusion::arrow::error::ArrowError;
+use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::json::json_texts;
 use super::value::{Lists, display, is_number};
 use super::writer::{ResultWriter, WriteError};
 
-/// RFC 4180 by arrow's writer, which knows no nested types: those columns become JSON text first.
+/// RFC 4180 with nested values as JSON text. NULL is nothing and an empty text `""`, as in PostgreSQL and DuckDB.
 #[derive(Debug)]
 pub struct CsvWriter {
-    schema: Schema,
-    header: bool,
+    head: Option<String>,
 }
 
 impl CsvWriter {
     /// A writer for a result of these columns.
     pub fn new(schema: &Schema) -> Self {
+        let names = schema.fields().iter().map(|field| quoted(field.name()));
         CsvWriter {
-            schema: schema.clone(),
-            header: true,
+            head: Some(record(names)),
         }
     }
 }
 
 impl ResultWriter for CsvWriter {
     fn write(&mut self, batch: &RecordBatch, out: &mut dyn Write) -> Result<(), WriteError> {
-        let flat = flatten(batch)?;
-        let mut writer = WriterBuilder::new()
-            .with_header(self.header)
-            .build(Vec::new());
-        writer.write(&flat)?;
-        self.header = false;
-        out.write_all(&writer.into_inner())?;
+        let schema = batch.schema();
+        let fields = schema.fields().iter();
+        let columns: Vec<_> = fields
+            .zip(batch.columns())
+            .map(texts)
+            .collect::<Result<_, _>>()?;
+        let mut text = self.head.take().unwrap_or_default();
+        for row in 0..batch.num_rows() {
+            let cells = columns.iter().map(|column| column[row].as_deref());
+            text += &record(cells.map(|cell| cell.map(quoted).unwrap_or_default()));
+        }
+        out.write_all(text.as_bytes())?;
         Ok(())
     }
 
     fn finish(&mut self, out: &mut dyn Write) -> Result<(), WriteError> {
-        if self.header {
-            let empty = RecordBatch::new_empty(Arc::new(self.schema.clone()));
-            self.write(&empty, out)?;
-        }
+        let head = self.head.take().unwrap_or_default();
+        out.write_all(head.as_bytes())?;
         Ok(())
     }
 }
 
-fn flatten(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let mut fields = Vec::with_capacity(batch.num_columns());
-    let mut columns: Vec<ArrayRef> = Vec::with_capacity(batch.num_columns());
-    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-        if field.data_type().is_nested() {
-            fields.push(Arc::new(Field::new(field.name(), DataType::Utf8, true)));
-            columns.push(Arc::new(StringArray::from(json_texts(field, column)?)));
-        } else {
-            fields.push(Arc::clone(field));
-            columns.push(Arc::clone(column));
-        }
+/// A column as texts in full precision, `None` for NULL.
+fn texts((field, column): (&FieldRef, &ArrayRef)) -> Result<Vec<Option<String>>, ArrowError> {
+    if field.data_type().is_nested() {
+        return json_texts(field, column);
     }
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
+    let formatter = ArrayFormatter::try_new(column.as_ref(), &FormatOptions::default())?;
+    let nulls = column.logical_nulls();
+    (0..column.len())
+        .map(
+            |row| match nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+                true => Ok(None),
+                false => formatter.value(row).try_to_string().map(Some),
+            },
+        )
+        .collect()
+}
+
+fn record(cells: impl Iterator<Item = String>) -> String {
+    cells.collect::<Vec<_>>().join(",") + "\n"
+}
+
+/// A cell, in quotes where it would not be read back as it is.
+fn quoted(cell: &str) -> String {
+    match cell.is_empty() || cell.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", cell.replace('"', "\"\"")),
+        false => cell.to_string(),
+    }
 }
 
 /// A markdown table; pipes are escaped, numbers aligned to the right by the rule line.
