@@ -10,7 +10,7 @@ use crate::{Probe, assert_close, root, shared, support, values};
 /// Two vectors and their logits and first eight hidden activations: tests/reference/mlp_forward.py.
 const TINY_LOGITS: [f32; 20] = [
     4.413733e-01,
-    1.363120e-01,
+    1.36312e-01,
     -4.613838e-01,
     1.301056e+00,
     6.563726e-01,
@@ -34,13 +34,13 @@ const TINY_POST: [f32; 12] = [
     0.000000e+00,
     0.000000e+00,
     0.000000e+00,
-    2.351090e+00,
+    2.35109e+00,
     2.588158e-01,
     0.000000e+00,
     1.118086e+00,
     0.000000e+00,
     0.000000e+00,
-    2.226060e+00,
+    2.22606e+00,
     0.000000e+00,
     0.000000e+00,
 ];
