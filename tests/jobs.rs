@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use database::{Db, root};
 use datafusion::arrow::array::AsArray;
+use polysema::jobs::is_progress;
 
 /// An ingest that takes long enough to be met while it runs.
 fn ingest(run: &str, options: &str) -> String {
@@ -210,4 +211,25 @@ fn a_table_with_the_columns_of_progress_is_a_table() {
     let out = String::from_utf8(output.expect("the program runs").stdout).expect("UTF-8");
     // Of progress only the last row is printed.
     assert!(out.contains(" x") && out.contains(" y"), "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_a_jobs_rows_is_not_its_progress() {
+    let db = Db::new().await;
+    let few = ", {max_documents: 4}";
+    let progress = db
+        .query(&format!("SELECT * FROM {}", ingest("a", few)))
+        .await;
+    assert!(is_progress(&progress[0].schema()));
+    db.query(&format!(
+        "CREATE TABLE kept AS SELECT * FROM {}",
+        ingest("b", few)
+    ))
+    .await;
+    let kept = db.query("SELECT * FROM public.kept").await;
+    assert!(!is_progress(&kept[0].schema()));
+    assert_eq!(
+        kept[0].schema().fields().len(),
+        progress[0].schema().fields().len()
+    );
 }

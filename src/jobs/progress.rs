@@ -1,9 +1,14 @@
 //! Which columns of a job's rows tell how far it is: said in their metadata, so that whoever shows the rows knows them
 //! for progress and takes no table of the same names for it.
 
-use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, AsArray, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Float64Type, Schema};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::StreamExt;
 
 /// The key under which a column says its part.
 const PART: &str = "polysema.progress";
@@ -89,6 +94,31 @@ impl Part {
             .is_valid(row)
             .then(|| column.as_string::<i32>().value(row).to_string())
     }
+}
+
+/// Rows that no job sends as rows of their own: a table that was made of a job's rows keeps their metadata, and is not its
+/// progress.
+pub fn not_progress(rows: SendableRecordBatchStream) -> SendableRecordBatchStream {
+    let sent = rows.schema();
+    if !is_progress(&sent) {
+        return rows;
+    }
+    let fields = sent.fields().iter().map(|field| {
+        let mut metadata = field.metadata().clone();
+        metadata.retain(|key, _| key != PART && key != UNIT);
+        field.as_ref().clone().with_metadata(metadata)
+    });
+    let fields: Vec<_> = fields.collect();
+    let schema = Arc::new(Schema::new_with_metadata(fields, sent.metadata().clone()));
+    let own = Arc::clone(&schema);
+    let rows = rows.map(move |batch| {
+        let batch = batch?;
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let columns = batch.columns().to_vec();
+        let own = Arc::clone(&own);
+        Ok(RecordBatch::try_new_with_options(own, columns, &options)?)
+    });
+    Box::pin(RecordBatchStreamAdapter::new(schema, rows))
 }
 
 /// Whether rows are the progress of a job: enough of its columns are there to show it.

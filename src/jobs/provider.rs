@@ -55,22 +55,32 @@ impl TableProvider for Job {
     scan_by_plan!(Job);
 }
 
-/// The jobs of a plan.
-fn jobs(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<Job>> {
-    let mut jobs = vec![];
-    plan.apply(|node| {
-        let job = (node.as_ref() as &dyn Any).downcast_ref::<JobExec>();
-        jobs.extend(job.map(|job| job.job().clone()));
-        Ok(TreeNodeRecursion::Continue)
-    })?;
-    Ok(jobs)
+/// What the jobs of a plan do when its rows are read to their end.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Whether there are jobs at all, so that the rows may be their progress.
+    pub is_job: bool,
+    /// Whether the store is another then.
+    pub changes_the_store: bool,
+    /// The run that is made.
+    pub makes: Option<String>,
 }
 
-/// Whether a plan has a job that changes the store, and the run that it has made when its rows end.
-pub fn changes(plan: &Arc<dyn ExecutionPlan>) -> Result<(bool, Option<String>)> {
-    let mut jobs = jobs(plan)?;
-    jobs.retain(|job| job.needs.contains(&Access::RunJobs));
-    let ended = jobs.iter().filter(|job| job.course == Course::Attached);
-    let made = ended.filter_map(|job| job.makes.clone()).next_back();
-    Ok((!jobs.is_empty(), made))
+impl Effects {
+    /// Of all the jobs of a plan.
+    pub fn of(plan: &Arc<dyn ExecutionPlan>) -> Result<Self> {
+        let mut effects = Self::default();
+        plan.apply(|node| {
+            if let Some(exec) = (node.as_ref() as &dyn Any).downcast_ref::<JobExec>() {
+                let job = exec.job();
+                effects.is_job = true;
+                effects.changes_the_store |= job.needs.contains(&Access::RunJobs);
+                if job.course == Course::Attached {
+                    effects.makes = job.makes.clone().or(effects.makes.take());
+                }
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(effects)
+    }
 }

@@ -43,7 +43,7 @@ use polysema_udfs::arrow::tables::MissingTableAdvice;
 
 pub use engine::{Engine, EngineOptions, FunctionEntry};
 
-use crate::jobs::{Jobs, JobsTable, Left, changes, to_the_end};
+use crate::jobs::{Effects, Jobs, JobsTable, Left, not_progress, to_the_end};
 use crate::policy::{self, Access, Policy};
 use crate::settings;
 use crate::store::{PUBLIC, Run, RunCache, RunLayers, RunTable, Store, StoreCatalog};
@@ -318,12 +318,15 @@ impl Session {
             }
             false => operators(&context, plan, of_statement).await?,
         };
-        let (changes_the_store, made) = changes(&plan)?;
-        if changes_the_store {
+        let effects = Effects::of(&plan)?;
+        if effects.changes_the_store {
             self.selection.look_again();
         }
-        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = made;
-        let rows = execute_stream(plan, task)?;
+        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = effects.makes;
+        let mut rows = execute_stream(plan, task)?;
+        if !effects.is_job {
+            rows = not_progress(rows);
+        }
         Ok(to_the_end(rows, left, Arc::clone(&self.unsaid)))
     }
 

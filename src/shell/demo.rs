@@ -35,7 +35,8 @@ const POLYSEMANTIC: &str = include_str!("../../sql/reports/polysemantic_neurons.
 /// Runs the demo, printing each step.
 pub async fn run(interpreter: &mut Interpreter, store: &Path) -> Result<(), Failure> {
     say(
-        "polysema demo: a corpus of 312 paragraphs around 18 ambiguous words, and a GPT-2 of 4 layers with 2,048 neurons.\n",
+        "polysema demo: a corpus of 312 paragraphs around 18 ambiguous words, and a GPT-2 of 4 layers with 2,048 neurons.\n\
+         Paragraphs of more than 128 tokens become several documents.\n",
     )?;
     ingest(interpreter, store).await?;
     interpreter
@@ -86,11 +87,16 @@ ORDER BY cluster, example"
     }
 
     let folder = store.display();
-    say(&format!("
+    let program = std::env::args().next().unwrap_or("polysema".to_string());
+    say(&format!(
+        "
 The store is {folder}. Next, try:
-  polysema --store {folder}                                          the SQL prompt; \\df lists the functions
-  polysema --store {folder} -c \"SELECT * FROM feature_clusters({layer}, {neuron})\"
-  polysema --store {folder} ingest mine path/to/gpt2 texts.txt       your own model and corpus"))
+  {program} --store {folder}
+      the SQL prompt; \\? lists its commands, \\df the functions
+  {program} --store {folder} -c \"SELECT * FROM feature_clusters({layer}, {neuron})\"
+  {program} --store {folder} ingest mine path/to/gpt2 texts.txt
+      your own model and corpus"
+    ))
 }
 
 /// Ingests the bundled data, unless the store has the run already.

@@ -255,7 +255,7 @@ async fn wrong_relations_are_named() -> Result<()> {
         ),
         (
             "rows_below(t, limit => 'x')",
-            "rows_below: limit must be a whole number, got x",
+            "rows_below: limit must be a whole number, got 'x'",
         ),
         (
             "t, rows_below(t, t.x)",
