@@ -365,3 +365,29 @@ async fn deep_statements_need_no_large_stack() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prepared_statement_reads_one_state() -> Result<()> {
+    let folder = store(&["a", "b"]);
+    let engine = engine(folder.path(), None);
+    let session = session(&engine);
+    rows(&session, "SET polysema.run = 'a'").await?;
+    let both = "SELECT (SELECT max(pre_mlp[1]) FROM examples) AS of_table, \
+                (SELECT max(dissimilarity) FROM linkage($1)) AS of_call";
+    rows(&session, &format!("PREPARE q AS {both}")).await?;
+    let execute = "EXECUTE q(0)";
+    let before = text(&session, execute).await?;
+    rows(&session, "SET polysema.run = 'b'").await?;
+    assert_eq!(text(&session, execute).await?, before, "the run of PREPARE");
+    fixture::ingest(engine.store(), "a", true, -30.0)?;
+    assert_eq!(
+        text(&session, execute).await?,
+        before,
+        "its state of PREPARE"
+    );
+    rows(&session, "DEALLOCATE q").await?;
+    rows(&session, "SET polysema.run = 'a'").await?;
+    rows(&session, &format!("PREPARE q AS {both}")).await?;
+    assert_ne!(text(&session, execute).await?, before);
+    Ok(())
+}

@@ -1,5 +1,6 @@
 //! SQL over one open store. An [`Engine`] holds what sessions share; a [`Session`] has settings, a run and tables of its
 //! own, and gives a statement its meaning: [`Session::plan`] says what it is, [`Session::execute`] runs it.
+//! Above 400 lines, since it is one type.
 
 mod blocking;
 mod bound;
@@ -12,6 +13,7 @@ mod memory;
 mod missing;
 mod planner;
 mod planning;
+mod prepared;
 mod redirected;
 mod selection;
 mod setting;
@@ -54,6 +56,7 @@ use large_stack::on_large_stack;
 use missing::choose_run;
 use planner::EnginePlanner;
 use planning::{operators, plan};
+use prepared::{Meaning, Prepared};
 use selection::SelectedRun;
 use shared_vectors::SharedVectors;
 use unknown_functions::UnknownFunctions;
@@ -94,6 +97,7 @@ pub struct Session {
     policy: Arc<Policy>,
     unsaid: Arc<Left>,
     made: Mutex<Option<String>>,
+    prepared: Prepared,
 }
 
 impl Engine {
@@ -170,6 +174,7 @@ impl Session {
             policy,
             unsaid: Arc::default(),
             made: Mutex::default(),
+            prepared: Prepared::default(),
         })
     }
 
@@ -264,12 +269,16 @@ impl Session {
     async fn statement(&self, runs: Vec<Arc<Run>>) -> Result<SessionContext> {
         let selection = Arc::clone(&self.selection);
         let schema = blocking(move || selection.schema()).await??;
+        Ok(self.statement_of(Meaning { schema, runs }))
+    }
+
+    fn statement_of(&self, meaning: Meaning) -> SessionContext {
         let mut state = self.context.state();
         let catalogs = Arc::clone(state.catalog_list());
-        let catalogs = StatementCatalogs::new(catalogs, self.catalog.of_statement(runs));
+        let catalogs = StatementCatalogs::new(catalogs, self.catalog.of_statement(meaning.runs));
         state.register_catalog_list(Arc::new(catalogs));
-        state.config_mut().options_mut().catalog.default_schema = schema;
-        Ok(SessionContext::new_with_state(state))
+        state.config_mut().options_mut().catalog.default_schema = meaning.schema;
+        SessionContext::new_with_state(state)
     }
 
     async fn run(
@@ -294,6 +303,9 @@ impl Session {
             plan => plan,
         };
         self.check(&plan)?;
+        let prepared = self.prepared.follow(&plan, &context.state())?;
+        let prepared = prepared.map(|meaning| self.statement_of(meaning));
+        let context = prepared.as_ref().unwrap_or(context);
         // What changes the session goes to the session.
         let context = match &plan {
             LogicalPlan::Statement(Statement::SetVariable(set)) => {
