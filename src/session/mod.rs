@@ -303,15 +303,15 @@ impl Session {
             plan => plan,
         };
         self.check(&plan)?;
-        let prepared = self.prepared.follow(&plan, &context.state())?;
+        let prepared = self.prepared.follow(&plan, context)?;
         let prepared = prepared.map(|meaning| self.statement_of(meaning));
         let context = prepared.as_ref().unwrap_or(context);
         // What changes the session goes to the session.
         let context = match &plan {
             LogicalPlan::Statement(Statement::SetVariable(set)) => {
                 self.policy.require_setting(&set.variable)?;
-                let state = self.context.state();
-                setting::check(state.config_options(), self.store(), set)?;
+                let state = self.context.state_ref();
+                setting::check(state.read().config_options(), self.store(), set)?;
                 &self.context
             }
             LogicalPlan::Statement(

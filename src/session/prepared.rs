@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::error::Result;
-use datafusion::execution::SessionState;
 use datafusion::logical_expr::{LogicalPlan, Statement};
+use datafusion::prelude::SessionContext;
 
 use super::catalogs::runs_of;
 use crate::store::Run;
@@ -25,18 +25,19 @@ pub(super) struct Meaning {
 }
 
 impl Prepared {
-    /// Remembers a statement that is prepared in `state`, forgets one that is deallocated, and tells what one means that is
+    /// Remembers a statement that is prepared in `context`, forgets one that is deallocated, and tells what one means that is
     /// executed.
     pub(super) fn follow(
         &self,
         plan: &LogicalPlan,
-        state: &SessionState,
+        context: &SessionContext,
     ) -> Result<Option<Meaning>> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match plan {
             LogicalPlan::Statement(Statement::Prepare(prepare)) => {
+                let state = context.state_ref();
                 let meaning = Meaning {
-                    schema: state.config_options().catalog.default_schema.clone(),
+                    schema: state.read().config_options().catalog.default_schema.clone(),
                     runs: runs_of(&prepare.input)?,
                 };
                 // A name that is taken is refused.

@@ -57,29 +57,26 @@ pub fn run(runtime: &Runtime, interpreter: &mut Interpreter) -> Result<(), Failu
             }
         };
         let pending = take_pending(&mut editor);
-        if let Some(command) = interjected(&pending, &line) {
-            if let (Some(helper), false) = (editor.helper_mut(), pending.is_empty()) {
-                helper.pending = pending;
+        let command = interjected(&pending, &line);
+        let goes_on = command.is_some();
+        let (steps, rest) = match command {
+            Some(command) => (vec![command], pending),
+            None => {
+                let text = pending + &line;
+                let split = split(&text);
+                let rest = split.rest.as_ref().map_or("", |rest| &text[rest.offset..]);
+                let finished = text[..text.len() - rest.len()].trim();
+                if !finished.is_empty() {
+                    remember(&mut editor, finished, history.as_ref());
+                }
+                let newline = if rest.is_empty() { "" } else { "\n" };
+                (split.steps, format!("{rest}{newline}"))
             }
-            match runtime.block_on(interpreter.run_step(&command, &ScriptSource::Prompt)) {
-                Ok(Flow::Continue) => {}
-                Ok(Flow::Quit) => return Ok(()),
-                Err(Failure::Error(message)) => note(&message),
-                Err(failure) => return Err(failure),
-            }
-            continue;
+        };
+        if let Some(helper) = editor.helper_mut() {
+            helper.pending = rest;
         }
-        let text = pending + &line;
-        let split = split(&text);
-        let rest = split.rest.as_ref().map_or("", |rest| &text[rest.offset..]);
-        let finished = text[..text.len() - rest.len()].trim();
-        if !finished.is_empty() {
-            remember(&mut editor, finished, history.as_ref());
-        }
-        if let (Some(helper), false) = (editor.helper_mut(), rest.is_empty()) {
-            helper.pending = format!("{rest}\n");
-        }
-        for located in &split.steps {
+        for located in &steps {
             interpreter.interrupts.clear();
             names_are_old |= matches!(located.step, Step::Statement(_)) || located.is_include();
             match runtime.block_on(interpreter.run_step(located, &ScriptSource::Prompt)) {
@@ -93,7 +90,9 @@ pub fn run(runtime: &Runtime, interpreter: &mut Interpreter) -> Result<(), Failu
                 Err(Failure::Error(message)) => note(&message),
             }
             // What follows a failed statement on the same line was meant to follow its success.
-            take_pending(&mut editor);
+            if !goes_on {
+                take_pending(&mut editor);
+            }
             break;
         }
     }
