@@ -19,7 +19,7 @@ pub(super) struct Pass<'h> {
     hooks: &'h mut dyn Hooks,
     pub(super) batch: usize,
     pub(super) seq: usize,
-    spare: Vec<Vec<f32>>,
+    spare: Vec<Floats>,
 }
 
 impl<'h> Pass<'h> {
@@ -78,27 +78,18 @@ impl<'h> Pass<'h> {
         }
     }
 
-    /// A buffer of `len` values with arbitrary content.
+    /// A buffer of `len` values with arbitrary content: one that is read no more if there is one, since fresh memory
+    /// costs page faults.
     pub(super) fn buffer(&mut self, len: usize) -> Vec<f32> {
-        // The smallest that is large enough; a zeroed new one costs page faults.
-        let fitting = (0..self.spare.len())
-            .filter(|i| self.spare[*i].len() >= len)
-            .min_by_key(|i| self.spare[*i].len());
-        match fitting {
-            Some(i) => {
-                let mut buffer = self.spare.swap_remove(i);
-                buffer.truncate(len);
-                buffer
-            }
-            None => vec![0.0; len],
-        }
+        let unread = |buffer: &Floats| buffer.len() == len && Arc::strong_count(buffer) == 1;
+        let found = self.spare.iter().position(unread);
+        let buffer = found.and_then(|i| Arc::try_unwrap(self.spare.swap_remove(i)).ok());
+        buffer.unwrap_or_else(|| vec![0.0; len])
     }
 
-    /// Takes a value back that the pass reads no more; a hook may.
+    /// Takes a value back that the pass reads no more; a hook may read it still.
     pub(super) fn recycle(&mut self, value: Floats) {
-        if let Ok(buffer) = Arc::try_unwrap(value) {
-            self.spare.push(buffer);
-        }
+        self.spare.push(value);
     }
 }
 
