@@ -1,0 +1,142 @@
+//! What stands in for what a reader has and a test has not, and the code of the pages that is not run, with the reasons.
+
+/// Files and folders that the pages speak of, and what of the project lies in their place.
+pub const FILES: [(&str, &str); 6] = [
+    ("path/to/gpt2", "tests/data/demo/model"),
+    ("texts.jsonl", "tests/data/demo/corpus.jsonl"),
+    ("texts.txt", "README.md"),
+    ("mnist", "tests/data/mnist-tiny"),
+    ("folder", "tests/data/import"),
+    ("file", "README.md"),
+];
+
+/// Parts of commands that are written in another way here: what the page has, what is run, why.
+pub const INSTEAD: [(&str, &str, &str); 18] = [
+    (
+        "(7, 1024",
+        "(3, 417",
+        "the bundled model has four layers of 512 neurons",
+    ),
+    (
+        "layer => 7, neuron => 1024",
+        "layer => 3, neuron => 417",
+        "as above",
+    ),
+    (
+        "layer = 7 AND neuron = 1024",
+        "layer = 3 AND neuron = 417",
+        "as above",
+    ),
+    ("feature_clusters(7)", "feature_clusters(3)", "as above"),
+    (
+        "(SELECT ...)",
+        "(SELECT cluster, token FROM feature_clusters(3, 417))",
+        "a query of one's own",
+    ),
+    (
+        "polysema.run = 'name'",
+        "polysema.run = 'demo'",
+        "a run's name",
+    ),
+    (
+        "polysema.run = 'public'",
+        "polysema.run = 'demo'",
+        "a run's name",
+    ),
+    ("\\d NAME", "\\d feature_clusters", "a function's name"),
+    ("\\o FILE", "\\o results.txt", "a file of one's own"),
+    (
+        "ingest(..., ",
+        "ingest('vectors', 'path/to/gpt2', 'texts.jsonl', ",
+        "as the page's ingest",
+    ),
+    (
+        "{context: 128}",
+        "{context: 128, replace: true}",
+        "the page made the same run with the shell's command before",
+    ),
+    (
+        "--run mine report",
+        "--run demo report",
+        "the run that statements ask here",
+    ),
+    ("run=mine", "run=demo", "a run's name"),
+    (
+        "FROM neurons n, feature_clusters",
+        "SELECT * FROM neurons n, feature_clusters",
+        "a part of a statement",
+    ),
+    (
+        "'blocks.2.mlp')",
+        "'blocks.2.mlp', {epochs: 1})",
+        "a short training",
+    ),
+    (
+        "{ne_loss: 0.001}",
+        "{ne_loss: 0.001, epochs: 1}",
+        "a short training",
+    ),
+    (
+        "drop_run('mine', {cascade: true})",
+        "drop_run('digits', {cascade: true})",
+        "the page dropped the other run by DROP SCHEMA before",
+    ),
+    (
+        "JOIN feature_clusters",
+        "SELECT * FROM neurons JOIN feature_clusters",
+        "a part of a statement",
+    ),
+];
+
+/// Commands that are not run: how they begin, why.
+pub const NOT_RUN: [(&str, &str); 15] = [
+    (
+        "cargo install",
+        "a release build; the binary it makes is the one tested here",
+    ),
+    (
+        "cargo bench",
+        "measures for minutes; that the benchmark exists is checked",
+    ),
+    (
+        "cargo test",
+        "this is it; that the target exists is checked",
+    ),
+    (
+        "cargo clippy",
+        "the continuous integration runs it; that it does is checked",
+    ),
+    (
+        "cargo fmt",
+        "the continuous integration runs it; that it does is checked",
+    ),
+    (
+        "cargo doc",
+        "the continuous integration runs it; that it does is checked",
+    ),
+    ("UPDATE_PAGES=1 cargo test", "writes these pages"),
+    ("CREATE EXTERNAL TABLE", "a part of a statement"),
+    (
+        "SELECT * FROM activations(model, corpus, hook)",
+        "a signature",
+    ),
+    (
+        "SELECT * FROM cancel_job(id)",
+        "a signature; tests/jobs.rs ends jobs",
+    ),
+    ("COPY ... TO", "a part of a statement"),
+    ("DROP SCHEMA ...", "a part of a statement"),
+    ("FROM 'clusters.parquet'", "a statement of DuckDB"),
+    ("CALL f(..)", "any function"),
+    ("SELECT * FROM f(..)", "any function"),
+];
+
+/// Blocks of code that are no commands: the page, how they begin, what they are.
+pub const NOT_COMMANDS: [(&str, &str, &str); 6] = [
+    ("ARCHITECTURE.md", "kernels ", "the floors"),
+    ("ARCHITECTURE.md", "polysema.store/", "a folder"),
+    ("docs/definitions.md", "e = h", "a formula"),
+    ("docs/definitions.md", "d(a, b)", "a formula"),
+    ("docs/definitions.md", "a = relu", "a formula"),
+    ("docs/plugin.md", "let ctx", "Rust"),
+];
