@@ -15,7 +15,7 @@ pub enum Access {
     ReadFiles,
     /// Writes files outside the store.
     WriteFiles,
-    /// Changes the store.
+    /// Changes the store; tables that last need it and [`Access::CreateTables`].
     RunJobs,
     /// Makes, changes or drops tables of the session.
     CreateTables,
@@ -40,7 +40,8 @@ pub struct Policy {
     pub read_files: bool,
     /// Write files outside the store: COPY, exports.
     pub write_files: bool,
-    /// Change the store: ingest, train, import, drop, and keep what follows from a run beside it.
+    /// Change the store: ingest, train, import, drop, and keep what follows from a run beside it; with `create_tables`
+    /// make, change and drop tables that last.
     pub run_jobs: bool,
     /// Make, change and drop tables and views of its own.
     pub create_tables: bool,

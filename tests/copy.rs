@@ -170,3 +170,83 @@ async fn a_file_is_made_of_itself() {
     db.query(&copy).await;
     assert_eq!(fs::read_to_string(&file).expect("the file"), "x\n2\n3\n");
 }
+
+/// As psql and DuckDB write it, and as the shell prints it.
+#[tokio::test(flavor = "multi_thread")]
+async fn text_files_lose_nothing() {
+    let db = Db::new().await;
+    let file = |name: &str| db.folder().join(name);
+    let copied = async |query: &str, name: &str| {
+        let copy = format!("COPY ({query}) TO '{}'", file(name).display());
+        db.query(&copy).await;
+        fs::read_to_string(file(name)).expect("the file")
+    };
+    let values = "SELECT 1 AS x, '' AS empty, NULL AS none, 'a\"' AS \"b,c\", [1.5, NULL] AS list";
+    let text = "x,empty,none,\"b,c\",list\n1,\"\",,\"a\"\"\",\"[1.5,null]\"\n";
+    assert_eq!(copied(values, "values.csv").await, text);
+    let numbers = "SELECT 'NaN'::double AS a, [1.5::real, '-inf'::real, NULL] AS b, 'inf'::double AS c, NULL AS d";
+    let text = "{\"a\":\"NaN\",\"b\":[1.5,\"-Infinity\",null],\"c\":\"Infinity\",\"d\":null}\n";
+    assert_eq!(copied(numbers, "numbers.json").await, text);
+    assert_eq!(copied("SELECT 1 AS a WHERE false", "none.csv").await, "a\n");
+    assert_eq!(copied("SELECT 1 AS a WHERE false", "none.json").await, "");
+    // One head, however many batches.
+    let many = copied("SELECT v FROM generate_series(1, 30000) t(v)", "many.csv").await;
+    let lines: Vec<_> = many.lines().collect();
+    assert_eq!((lines.len(), lines[0], lines[30000]), (30001, "v", "30000"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_csv_file_is_read_back() {
+    let db = Db::new().await;
+    let file = db.folder().join("x.csv");
+    let path = file.display();
+    let values = "VALUES ('a;b', 1, [1.5, 2]), (NULL, 2, NULL), ('-', 3, [])";
+    let options =
+        "OPTIONS ('format.null_value' '-', 'format.delimiter' ';', 'format.has_header' 'false')";
+    db.query(&format!("COPY ({values}) TO '{path}' {options}"))
+        .await;
+    let text = fs::read_to_string(&file).expect("the file");
+    assert_eq!(text, "\"a;b\";1;[1.5,2.0]\n-;2;-\n\"-\";3;[]\n");
+    db.query(&format!("COPY ({values}) TO '{path}'")).await;
+    db.query(&format!(
+        "CREATE EXTERNAL TABLE t (a TEXT, n BIGINT, list TEXT) STORED AS CSV LOCATION '{path}' \
+         OPTIONS ('format.has_header' 'true')"
+    ))
+    .await;
+    for condition in [
+        "a = 'a;b' AND n = 1 AND list = '[1.5,2.0]'",
+        "a IS NULL AND n = 2 AND list IS NULL",
+        "a = '-' AND n = 3 AND list = '[]'",
+    ] {
+        let count = format!("SELECT count(*) FROM t WHERE {condition}");
+        assert_eq!(db.integer(&count).await, 1, "{condition}");
+    }
+    // Rows that are added are written as those of COPY.
+    let folder = db.folder().join("more");
+    fs::create_dir(&folder).expect("writable");
+    let folder = folder.display();
+    db.query(&format!(
+        "CREATE EXTERNAL TABLE more (a TEXT, n BIGINT) STORED AS CSV LOCATION '{folder}/' OPTIONS ('format.has_header' 'true')"
+    ))
+    .await;
+    db.query("INSERT INTO more VALUES ('', 1), (NULL, 2)").await;
+    let written = files(&db.folder().join("more")).into_values().next();
+    assert_eq!(written.expect("a file"), b"a,n\n\"\",1\n,2\n");
+}
+
+/// DataFusion's writer has other options of CSV, and no lists: that is said before a file is begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn other_dialects_are_written_without_lists() {
+    let db = Db::new().await;
+    let to = db.folder().join("x.csv");
+    let options = "OPTIONS ('format.quote_style' 'Always')";
+    let copy = |query: &str| format!("COPY ({query}) TO '{}' {options}", to.display());
+    let message = db.refused(&copy("SELECT [1.5] AS v")).await;
+    assert!(
+        message.contains("columns without lists are required with these options of CSV, got 'v'"),
+        "{message}"
+    );
+    assert!(!to.exists());
+    db.query(&copy("SELECT 1 AS a")).await;
+    assert_eq!(fs::read_to_string(&to).expect("the file"), "\"a\"\n\"1\"\n");
+}

@@ -92,6 +92,7 @@ impl Desk {
         db.query("SET polysema.run = 'base'").await;
         let mut found = vec![];
         for sql in [
+            "SELECT count(*), sum(v), max(rows), max(problem) FROM notes.kept, polysema.info.tables",
             "SELECT run, problem FROM polysema.info.runs WHERE run <> 'new' ORDER BY run",
             "SELECT count(*), sum(doc_id), sum(pos), max(activation), min(activation) FROM target.examples",
             "SELECT count(*), sum(max_activation) FROM target.neurons",
@@ -135,7 +136,14 @@ async fn what_was_there_is_whole_whenever_a_job_is_killed() {
         desk.path("out/sae").display()
     );
     let train = "SET polysema.run = 'base'; SELECT * FROM train_sae('s', 0, {d_sae: 32, batch_size: 32, epochs: 40, replace: true})";
-    let jobs = [desk.ingest("target"), train.to_string(), export];
+    let keep =
+        "CREATE OR REPLACE TABLE notes.kept AS SELECT v FROM generate_series(1, 3000000) t(v)";
+    let jobs = [
+        desk.ingest("target"),
+        train.to_string(),
+        export,
+        keep.to_string(),
+    ];
     desk.run(&desk.ingest("base"));
     let lasting: Vec<Duration> = jobs.iter().map(|job| desk.run(job)).collect();
     let (names, found) = (desk.names(), desk.found().await);

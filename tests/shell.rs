@@ -272,7 +272,8 @@ fn tables_and_functions_describe_themselves() {
     let shell = Shell::new();
     let csv = |command: &str| shell.run(&["--format", "csv", "-c", command]);
     csv("\\d").prints(
-        "schema,table,kind\ninfo,functions,table\ninfo,jobs,table\ninfo,models,table\ninfo,runs,table\ninfo,saes,table\n",
+        "schema,table,kind,kept in\ninfo,functions,table,store\ninfo,jobs,table,store\ninfo,models,table,store\n\
+         info,runs,table,store\ninfo,saes,table,store\ninfo,tables,table,store\n",
     );
     let functions = csv("\\df");
     let named = csv("SELECT count(*) AS n FROM info.functions").out;

@@ -2,12 +2,14 @@
 
 pub mod arrays;
 pub mod clock;
+pub mod csv;
 pub mod disk;
 mod error;
 #[cfg(test)]
 pub(crate) mod faults;
 pub mod generations;
 pub mod idx;
+pub mod json;
 pub mod loaded;
 pub mod pickle;
 pub mod regular;

@@ -7,7 +7,8 @@ use datafusion::common::{TableReference, plan_datafusion_err};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::sql::parser::{CopyToSource, Statement};
-use datafusion::sql::sqlparser::ast::{TableFactor, Visit, Visitor};
+use datafusion::sql::planner::object_name_to_table_reference;
+use datafusion::sql::sqlparser::ast::{self, TableFactor, Visit, Visitor};
 
 use polysema_udfs::calls::did_you_mean;
 
@@ -72,10 +73,17 @@ fn explain(state: &SessionState, schema: &str, table: &str) -> DataFusionError {
                 listed(&names)
             )
         }
-        Err(_) => plan_datafusion_err!(
-            "session: a run of {root} is required, got '{schema}'; runs: {}",
-            listed(&runs)
-        ),
+        Err(_) => {
+            let schemas = catalog.runs().store().schemas().unwrap_or_default();
+            let (or, schemas) = match schemas.as_slice() {
+                [] => ("", String::new()),
+                _ => (" or a schema", format!("; schemas: {}", listed(&schemas))),
+            };
+            plan_datafusion_err!(
+                "session: a run{or} of {root} is required, got '{schema}'; runs: {}{schemas}",
+                listed(&runs)
+            )
+        }
     }
 }
 
@@ -86,6 +94,20 @@ pub(super) fn choose_run(runs: &[String]) -> String {
         "choose one with SET polysema.run = '{first}'; runs: {}",
         runs.join(", ")
     )
+}
+
+/// The name of what a statement makes, which need not be there.
+pub(super) fn made(statement: &Statement) -> Option<TableReference> {
+    let name = match statement {
+        Statement::CreateExternalTable(create) => &create.name,
+        Statement::Statement(inner) => match inner.as_ref() {
+            ast::Statement::CreateTable(create) => &create.name,
+            ast::Statement::CreateView(create) => &create.name,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    object_name_to_table_reference(name.clone(), true).ok()
 }
 
 /// Names that stand before an opening parenthesis in FROM: of functions, not of tables.

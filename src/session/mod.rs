@@ -8,6 +8,7 @@ mod catalogs;
 mod depth;
 mod engine;
 mod guard;
+mod keeping;
 mod large_stack;
 mod memory;
 mod missing;
@@ -19,6 +20,7 @@ mod selection;
 mod setting;
 mod shared_vectors;
 mod statement;
+mod text_files;
 mod unknown_functions;
 mod views;
 mod whole_files;
@@ -44,6 +46,7 @@ use polysema_udfs::arrow::layers::SessionLayers;
 use polysema_udfs::arrow::tables::MissingTableAdvice;
 
 pub use engine::{Engine, EngineOptions, FunctionEntry};
+pub use keeping::CreatedTable;
 
 use crate::jobs::{Effects, Jobs, JobsTable, Left, not_progress, to_the_end};
 use crate::policy::{self, Access, Policy};
@@ -52,6 +55,7 @@ use crate::store::{PUBLIC, Run, RunCache, RunLayers, RunTable, Store, StoreCatal
 use blocking::blocking;
 use catalogs::{CATALOG, StatementCatalogs, runs_of};
 use guard::GuardedRegistry;
+use keeping::{is_rewritten, with_kept_tables, without_rows};
 use large_stack::on_large_stack;
 use missing::choose_run;
 use planner::EnginePlanner;
@@ -59,6 +63,7 @@ use planning::{operators, plan};
 use prepared::{Meaning, Prepared};
 use selection::SelectedRun;
 use shared_vectors::SharedVectors;
+use text_files::TextFiles;
 use unknown_functions::UnknownFunctions;
 use views::SqlViews;
 use whole_files::WholeFiles;
@@ -82,6 +87,8 @@ pub struct TableEntry {
     pub name: String,
     /// `table` or `view`.
     pub kind: String,
+    /// Whether it is kept in the store; else it is gone with the session.
+    pub lasts: bool,
 }
 
 /// SQL over one store, for one user.
@@ -97,6 +104,7 @@ pub struct Session {
     policy: Arc<Policy>,
     unsaid: Arc<Left>,
     made: Mutex<Option<String>>,
+    created: Mutex<Option<CreatedTable>>,
     prepared: Prepared,
 }
 
@@ -140,7 +148,7 @@ impl Session {
             object_store_registry: Arc::new(GuardedRegistry::new(files, Arc::clone(&policy))),
             ..shared.clone()
         };
-        let state = SessionStateBuilder::new()
+        let mut state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(Arc::new(runtime))
             .with_default_features()
@@ -149,6 +157,11 @@ impl Session {
             .with_physical_optimizer_rule(Arc::new(YieldingJoins))
             .with_physical_optimizer_rule(Arc::new(WholeFiles))
             .build();
+        for format in ["csv", "json"] {
+            if let Some(usual) = state.get_file_format_factory(format) {
+                state.register_file_format(Arc::new(TextFiles(usual)), true)?;
+            }
+        }
         let context = SessionContext::new_with_state(state);
         polysema_udfs::catalog::register(&context, engine.implementations())?;
         let functions = engine.implementations().iter();
@@ -174,6 +187,7 @@ impl Session {
             policy,
             unsaid: Arc::default(),
             made: Mutex::default(),
+            created: Mutex::default(),
             prepared: Prepared::default(),
         })
     }
@@ -214,6 +228,12 @@ impl Session {
     pub fn made_run(&self) -> Option<String> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         made.take()
+    }
+
+    /// The table that the last statement has made if its rows came to their end, once.
+    pub fn created_table(&self) -> Option<CreatedTable> {
+        let mut created = self.created.lock().unwrap_or_else(PoisonError::into_inner);
+        created.take()
     }
 
     /// What it may do.
@@ -275,9 +295,12 @@ impl Session {
     fn statement_of(&self, meaning: Meaning) -> SessionContext {
         let mut state = self.context.state();
         let catalogs = Arc::clone(state.catalog_list());
-        let catalogs = StatementCatalogs::new(catalogs, self.catalog.of_statement(meaning.runs));
+        let catalog = self.catalog.of_statement(meaning.runs);
+        let snapshot = catalog.snapshot();
+        let catalogs = StatementCatalogs::new(catalogs, catalog);
         state.register_catalog_list(Arc::new(catalogs));
         state.config_mut().options_mut().catalog.default_schema = meaning.schema;
+        state.config_mut().set_extension(snapshot);
         SessionContext::new_with_state(state)
     }
 
@@ -322,7 +345,19 @@ impl Session {
             }
             _ => context,
         };
-        let (context, left) = (context.clone(), Arc::new(Left::default()));
+        let mut state = context.state();
+        let created = CreatedTable::of(&plan, &state, self.store());
+        let in_order = is_rewritten(&plan);
+        let plan = with_kept_tables(plan, &state, self.store()).await?;
+        let context = match in_order {
+            false => context.clone(),
+            // The rows stay in their order.
+            true => {
+                state.config_mut().options_mut().execution.target_partitions = 1;
+                SessionContext::new_with_state(state)
+            }
+        };
+        let left = Arc::new(Left::default());
         let of_statement = Arc::clone(&left);
         let (task, plan) = match is_deep {
             true => {
@@ -336,6 +371,10 @@ impl Session {
         }
         *self.made.lock().unwrap_or_else(PoisonError::into_inner) = effects.makes;
         let mut rows = execute_stream(plan, task)?;
+        if created.is_some() {
+            rows = without_rows(rows);
+        }
+        *self.created.lock().unwrap_or_else(PoisonError::into_inner) = created;
         if !effects.is_job {
             rows = not_progress(rows);
         }
@@ -348,9 +387,13 @@ impl Session {
             match node {
                 LogicalPlan::Copy(_) => self.policy.require("COPY", Access::WriteFiles)?,
                 LogicalPlan::Dml(_) => self.policy.require("INSERT", Access::CreateTables)?,
-                // A run goes with its schema.
+                // A run goes with its schema, and so do tables that last.
                 LogicalPlan::Ddl(DdlStatement::DropCatalogSchema(_)) => {
                     policy::require(&self.context.state(), "DROP SCHEMA", &[Access::RunJobs])?;
+                }
+                LogicalPlan::Ddl(DdlStatement::CreateCatalogSchema(_)) => {
+                    let needs = [Access::CreateTables, Access::RunJobs];
+                    policy::require(&self.context.state(), "CREATE SCHEMA", &needs)?;
                 }
                 LogicalPlan::Ddl(ddl) => self.policy.require(ddl.name(), Access::CreateTables)?,
                 _ => {}
@@ -390,6 +433,7 @@ impl Session {
                     schema: name.clone(),
                     name: table,
                     kind: kind.to_string(),
+                    lasts: name != PUBLIC,
                 });
             }
         }

@@ -12,7 +12,7 @@ use datafusion::prelude::{DataFrame, SessionContext};
 
 use super::blocking::blocking;
 use super::bound::bind;
-use super::missing::{calls, missing_table};
+use super::missing::{calls, made, missing_table};
 use super::statement;
 use crate::jobs::Left;
 use crate::store::{PUBLIC, StoreCatalog};
@@ -20,7 +20,9 @@ use crate::store::{PUBLIC, StoreCatalog};
 /// What a statement means in a state made for it.
 pub(super) async fn plan(state: &SessionState, text: &str) -> Result<LogicalPlan> {
     let parsed = statement::parse(state, text)?;
-    let references = state.resolve_table_references(&parsed)?;
+    let mut references = state.resolve_table_references(&parsed)?;
+    let made = made(&parsed);
+    references.retain(|reference| Some(reference) != made.as_ref());
     read_ahead(state, &references).await;
     let calls = calls(&parsed);
     let plan = match state.statement_to_plan(parsed).await {

@@ -32,7 +32,16 @@ pub async fn tables(session: &Session) -> Result<RowStream> {
             "kind",
             tables.iter().map(|table| table.kind.clone()).collect(),
         ),
+        (
+            "kept in",
+            tables.iter().map(|table| place(table.lasts)).collect(),
+        ),
     ])
+}
+
+/// Where a table is kept.
+fn place(lasts: bool) -> String {
+    if lasts { "store" } else { "session" }.to_string()
 }
 
 /// The columns of a table; none when there is no such table.

@@ -20,7 +20,7 @@ use super::run::{Outcome, run};
 use super::script::{Located, Step, split};
 use super::variables::{Variables, quoted};
 use crate::files::disk::{self, DiskFile};
-use crate::session::Session;
+use crate::session::{CreatedTable, Session};
 
 /// Rows that a terminal shows at most unless `\rows` says otherwise: two screens or so. Chosen, not tuned.
 pub const MAX_ROWS: usize = 40;
@@ -167,7 +167,7 @@ impl Interpreter {
         let query = async move { session.query(&substituted).await };
         match self.print(query).await {
             Ok(outcome) => {
-                self.acknowledge(outcome);
+                self.say_created(source, outcome);
                 self.select_made_run().await?;
             }
             Err(Failure::Error(message)) => {
@@ -201,6 +201,25 @@ impl Interpreter {
             }
         }
         Ok(())
+    }
+
+    /// Says how long a table lasts that was just made: at the prompt, and of one that is gone when the program ends.
+    fn say_created(&self, source: &ScriptSource, outcome: Outcome) {
+        let Some(made) = self.session.created_table() else {
+            return self.acknowledge(outcome);
+        };
+        let CreatedTable { name, kind, lasts } = made;
+        let is_lost = !lasts && matches!(source, ScriptSource::Argument);
+        if !self.interactive && !is_lost {
+            return;
+        }
+        note(&match (lasts, kind) {
+            (true, _) => format!("{kind} {name} is kept in the store"),
+            (false, "table") => format!(
+                "{kind} {name} lives in this session only; one of a schema lasts: CREATE TABLE notes.{name} ..."
+            ),
+            _ => format!("{kind} {name} lives in this session only"),
+        });
     }
 
     fn acknowledge(&self, outcome: Outcome) {

@@ -12,6 +12,7 @@ use datafusion::logical_expr::TableType;
 use futures::future::BoxFuture;
 
 use super::info::{INFO_TABLES, InfoTable};
+use super::kept::KeptSchema;
 use super::snapshot::Snapshot;
 use super::{Run, RunTable, Store, Table};
 use crate::policy::{Access, Policy};
@@ -127,6 +128,11 @@ impl StoreCatalog {
         &self.runs
     }
 
+    /// What it shows, to be shared with who reads for the same statement.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.runs)
+    }
+
     /// The run whose tables a schema has; none of a schema that belongs to no run.
     ///
     /// Errors: it is missing or damaged.
@@ -160,6 +166,7 @@ impl CatalogProvider for StoreCatalog {
     fn schema_names(&self) -> Vec<String> {
         // The trait has no way to report an unreadable folder; opening a run does.
         let mut names = self.runs.names().unwrap_or_default();
+        names.extend(self.runs.store().schemas().unwrap_or_default());
         names.extend([INFO.to_string(), PUBLIC.to_string()]);
         names
     }
@@ -169,11 +176,27 @@ impl CatalogProvider for StoreCatalog {
         match name {
             INFO => Some(Arc::new(InfoSchema { catalog })),
             PUBLIC => Some(Arc::new(UserSchema { run: None, catalog })),
-            _ => self.runs.has(name).then(|| {
+            _ if self.runs.has(name) => {
                 let run = Some(name.to_string());
-                Arc::new(UserSchema { run, catalog }) as _
-            }),
+                Some(Arc::new(UserSchema { run, catalog }))
+            }
+            _ => {
+                let lasts = self.runs.store().has_schema(name);
+                lasts.then(|| Arc::new(KeptSchema::new(self.snapshot(), name)) as _)
+            }
         }
+    }
+
+    /// What `CREATE SCHEMA` means: tables in it last.
+    fn register_schema(
+        &self,
+        name: &str,
+        _: Arc<dyn SchemaProvider>,
+    ) -> Result<Option<Arc<dyn SchemaProvider>>> {
+        let policy = &self.shared.policy;
+        policy.require("CREATE SCHEMA", Access::CreateTables)?;
+        policy.require("CREATE SCHEMA", Access::RunJobs)?;
+        self.runs.store().create_schema(name).map(|()| None)
     }
 
     fn deregister_schema(
@@ -191,10 +214,13 @@ impl CatalogProvider for StoreCatalog {
     }
 }
 
-/// What `DROP SCHEMA` means: the run goes, with its autoencoders.
+/// What `DROP SCHEMA` means: the run goes, with its autoencoders, or the tables that last.
 fn drop_schema(store: &Store, name: &str, cascade: bool) -> Result<()> {
     if name == INFO || name == PUBLIC {
-        return plan_err!("the schema of a run is required, got {name}");
+        return plan_err!("the schema of a run or of tables that last is required, got {name}");
+    }
+    if !store.has(name) && store.has_schema(name) {
+        return store.drop_schema(name, cascade);
     }
     if store.has(name) && !cascade {
         let saes = match store.saes_of(name).as_slice() {

@@ -38,29 +38,35 @@ pub(super) struct TableFile {
 
 impl TableFile {
     pub fn open(path: &Path, table: Table, entry: &FileEntry) -> Result<Self> {
+        let rows = entry.batches.iter().map(|b| b.rows).collect();
+        let file = Self::open_whole(path, entry.size_bytes, rows)?;
+        table
+            .check_schema(&file.schema)
+            .map_err(|e| corrupt(path, e.strip_backtrace()))?;
+        Ok(file)
+    }
+
+    /// Opens a file of this size whose record batches have these rows.
+    pub fn open_whole(path: &Path, size_bytes: u64, rows: Vec<u32>) -> Result<Self> {
         let file = disk::open(path).map_err(|e| file_error("open", path, e))?;
         let size = file
             .metadata()
             .map_err(|e| file_error("read", path, e))?
             .len();
-        if size != entry.size_bytes {
+        if size != size_bytes {
             return exec_err!(
-                "{} requires {} bytes, got {size}: the file was cut or changed",
-                path.display(),
-                entry.size_bytes
+                "{} requires {size_bytes} bytes, got {size}: the file was cut or changed",
+                path.display()
             );
         }
         let bytes = map(path, &file)?;
         let (schema, version, blocks) = guarded(path, || footer(&bytes))?;
-        table
-            .check_schema(&schema)
-            .map_err(|e| corrupt(path, e.strip_backtrace()))?;
-        if blocks.len() != entry.batches.len() {
+        if blocks.len() != rows.len() {
             return Err(corrupt(
                 path,
                 format!(
                     "{} record batches expected, {} found",
-                    entry.batches.len(),
+                    rows.len(),
                     blocks.len()
                 ),
             ));
@@ -70,7 +76,7 @@ impl TableFile {
             schema,
             version,
             blocks,
-            rows: entry.batches.iter().map(|b| b.rows).collect(),
+            rows,
             bytes,
         })
     }

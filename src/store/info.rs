@@ -14,12 +14,13 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
+use super::kept::{KeptName, KeptTable};
 use super::manifest::{Counts, RunManifest};
 use super::snapshot::Snapshot;
 use super::{Run, SaeManifest};
 
 /// Names of these tables.
-pub(super) const INFO_TABLES: [&str; 3] = ["models", "runs", "saes"];
+pub(super) const INFO_TABLES: [&str; 4] = ["models", "runs", "saes", "tables"];
 
 /// One of these tables.
 #[derive(Debug)]
@@ -33,6 +34,7 @@ enum Listing {
     Models,
     Runs,
     Saes,
+    Tables,
 }
 
 impl InfoTable {
@@ -42,6 +44,7 @@ impl InfoTable {
             "models" => Listing::Models,
             "runs" => Listing::Runs,
             "saes" => Listing::Saes,
+            "tables" => Listing::Tables,
             _ => return None,
         };
         Some(Self {
@@ -53,6 +56,7 @@ impl InfoTable {
     fn batch(&self) -> Result<RecordBatch> {
         let runs = match self.kind {
             Listing::Saes => return self.saes(),
+            Listing::Tables => return self.tables(),
             Listing::Models | Listing::Runs => self.runs.names()?,
         };
         let runs: Vec<_> = runs
@@ -104,6 +108,46 @@ impl InfoTable {
                 saes.iter().map(|sae| Some(sae.seconds)),
             )),
             Arc::new(TimestampSecondArray::from_iter(created).with_timezone("UTC")),
+        ];
+        Ok(RecordBatch::try_new(self.schema(), columns)?)
+    }
+}
+
+impl InfoTable {
+    /// One row per table that lasts; one that cannot be read says why in `problem`.
+    fn tables(&self) -> Result<RecordBatch> {
+        let store = self.runs.store();
+        let mut names = vec![];
+        for schema in store.schemas()? {
+            let tables = store.kept_tables(&schema)?.into_iter();
+            names.extend(tables.map(|table| KeptName::new(&schema, &table)));
+        }
+        let opened: Vec<_> = (names.into_iter())
+            .filter_map(|name| match self.runs.kept(&name) {
+                Ok(table) => table.map(|table| (name, Ok(table))),
+                Err(error) => Some((name, Err(error.strip_backtrace()))),
+            })
+            .collect();
+        let tables = || opened.iter().map(|(_, table)| table.as_ref().ok());
+        let int = |of: fn(&KeptTable) -> u64| -> ArrayRef {
+            let values = tables().map(|table| table.map(|table| of(table) as i64));
+            Arc::new(Int64Array::from_iter(values))
+        };
+        let written = tables().map(|table| table.map(|table| table.written_at()));
+        let problems = opened
+            .iter()
+            .map(|(_, table)| table.as_ref().err().map(String::as_str));
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from_iter_values(
+                opened.iter().map(|(name, _)| &name.schema),
+            )),
+            Arc::new(StringArray::from_iter_values(
+                opened.iter().map(|(name, _)| &name.table),
+            )),
+            int(KeptTable::rows),
+            int(KeptTable::size_bytes),
+            Arc::new(TimestampSecondArray::from_iter(written).with_timezone("UTC")),
+            Arc::new(StringArray::from_iter(problems)),
         ];
         Ok(RecordBatch::try_new(self.schema(), columns)?)
     }
@@ -236,6 +280,14 @@ impl TableProvider for InfoTable {
                 ("mse", float.clone()),
                 ("seconds", float),
                 ("created_at", time),
+            ],
+            Listing::Tables => vec![
+                ("schema", text.clone()),
+                ("table", text.clone()),
+                ("rows", int.clone()),
+                ("size_bytes", int),
+                ("written_at", time),
+                ("problem", text),
             ],
         };
         let fields = columns

@@ -18,6 +18,7 @@ pub mod catalog;
 mod file;
 mod gather;
 pub mod info;
+pub mod kept;
 mod key_order;
 mod lock;
 mod manifest;
@@ -206,6 +207,12 @@ impl Store {
         self.prepare()?;
         self.sweep("run", "runs", |name| self.generations(name))?;
         let lock = lock::acquire(&self.root, Name { kind: "run", name }, "writing it", None)?;
+        if self.has_schema(name) {
+            return plan_err!(
+                "a run name that no schema of tables has is required, got '{name}' of {}",
+                self.root.display()
+            );
+        }
         if !replace && self.has(name) {
             return plan_err!(
                 "a new run name is required, got '{name}', which exists in {}: pass replace: true to replace it",

@@ -6,6 +6,9 @@ use datafusion::error::Result;
 /// Names a run cannot have: the catalog's other schemas.
 const RESERVED: [&str; 3] = ["public", "info", "information_schema"];
 
+/// The one catalog. An older store may have a run of its name.
+const CATALOG: &str = "polysema";
+
 /// A run is a schema's name in SQL, and everything a folder's name on disk.
 pub(super) fn check_name(kind: &str, name: &str) -> Result<()> {
     let word = !name.is_empty()
@@ -17,7 +20,11 @@ pub(super) fn check_name(kind: &str, name: &str) -> Result<()> {
             "a {kind} name of letters, digits, '_' and '-' is required, got '{name}'"
         );
     }
-    if kind != "model" && RESERVED.iter().any(|r| r.eq_ignore_ascii_case(name)) {
+    // A model and a table are no schema's name.
+    if kind == "schema" && name.eq_ignore_ascii_case(CATALOG) {
+        return plan_err!("a schema name other than the catalog's is required, got '{name}'");
+    }
+    if !matches!(kind, "model" | "table") && RESERVED.iter().any(|r| r.eq_ignore_ascii_case(name)) {
         return plan_err!(
             "a {kind} name other than {} is required, got '{name}'",
             RESERVED.join(", ")

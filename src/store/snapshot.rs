@@ -6,15 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datafusion::error::Result;
 
+use super::kept::{KeptName, KeptTable};
 use super::{Run, Store};
 
 #[derive(Debug, Default)]
 struct Seen {
     names: Option<Vec<String>>,
     runs: HashMap<String, Arc<Run>>,
+    kept: HashMap<KeptName, Arc<KeptTable>>,
 }
 
-/// The runs of a store: as they are at every call, or as they were when first asked for.
+/// The runs and the lasting tables of a store: as they are at every call, or as they were when first asked for.
 #[derive(Debug)]
 pub struct Snapshot {
     store: Arc<Store>,
@@ -33,6 +35,7 @@ impl Snapshot {
         let seen = Seen {
             names: None,
             runs: runs.collect(),
+            kept: HashMap::new(),
         };
         Self {
             store,
@@ -76,6 +79,24 @@ impl Snapshot {
         let run = self.store.run(name)?;
         let mut seen = lock(seen);
         Ok(Arc::clone(seen.runs.entry(name.to_string()).or_insert(run)))
+    }
+
+    /// The lasting table of this name; none if there is no such table.
+    ///
+    /// Errors: it is damaged.
+    pub fn kept(&self, name: &KeptName) -> Result<Option<Arc<KeptTable>>> {
+        let Some(seen) = &self.seen else {
+            return self.store.kept(name);
+        };
+        if let Some(table) = lock(seen).kept.get(name) {
+            return Ok(Some(Arc::clone(table)));
+        }
+        let Some(table) = self.store.kept(name)? else {
+            return Ok(None);
+        };
+        let mut seen = lock(seen);
+        let table = seen.kept.entry(name.clone()).or_insert(table);
+        Ok(Some(Arc::clone(table)))
     }
 }
 

@@ -59,3 +59,34 @@ fn results_go_to_a_file_and_expand() {
         "\\o: a file that can be written is required, got nowhere/out.csv",
     );
 }
+
+/// Who makes a table hears how long it lasts.
+#[test]
+fn a_new_table_says_how_long_it_lasts() {
+    let shell = Shell::new();
+    let said = shell.run(&["-c", "CREATE TABLE t AS SELECT 1 AS a"]);
+    let session =
+        "table t lives in this session only; one of a schema lasts: CREATE TABLE notes.t ...\n";
+    assert_eq!((said.code, said.err.as_str()), (Some(0), session));
+    shell
+        .run(&[
+            "-c",
+            "CREATE TABLE notes.t AS SELECT 1 AS a; CREATE SCHEMA more",
+        ])
+        .prints("");
+    shell
+        .run(&["--format", "csv", "-c", "SELECT * FROM notes.t"])
+        .prints("a\n1\n");
+    let listed = shell.run(&[
+        "--format",
+        "csv",
+        "-c",
+        "CREATE VIEW v AS SELECT 1 AS a; \\d",
+    ]);
+    assert!(
+        listed.out.ends_with("\nnotes,t,table,store\n"),
+        "{listed:?}"
+    );
+    assert!(listed.out.contains("\npublic,v,view,session\n"));
+    assert_eq!(listed.err, "view v lives in this session only\n");
+}

@@ -2,45 +2,37 @@
 
 use std::io::Write;
 
-use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
-use datafusion::arrow::datatypes::{FieldRef, Schema};
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::error::ArrowError;
-use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 
-use super::json::json_texts;
 use super::value::{Lists, display, is_number};
 use super::writer::{ResultWriter, WriteError};
+use crate::files::csv::CsvDialect;
 
-/// RFC 4180 with nested values as JSON text. NULL is nothing and an empty text `""`, as in PostgreSQL and DuckDB.
+/// CSV with a header.
 #[derive(Debug)]
 pub struct CsvWriter {
+    dialect: CsvDialect,
     head: Option<String>,
 }
 
 impl CsvWriter {
     /// A writer for a result of these columns.
     pub fn new(schema: &Schema) -> Self {
-        let names = schema.fields().iter().map(|field| quoted(field.name()));
+        let dialect = CsvDialect::default();
         CsvWriter {
-            head: Some(record(names)),
+            head: Some(dialect.head(schema)),
+            dialect,
         }
     }
 }
 
 impl ResultWriter for CsvWriter {
     fn write(&mut self, batch: &RecordBatch, out: &mut dyn Write) -> Result<(), WriteError> {
-        let schema = batch.schema();
-        let fields = schema.fields().iter();
-        let columns: Vec<_> = fields
-            .zip(batch.columns())
-            .map(texts)
-            .collect::<Result<_, _>>()?;
-        let mut text = self.head.take().unwrap_or_default();
-        for row in 0..batch.num_rows() {
-            let cells = columns.iter().map(|column| column[row].as_deref());
-            text += &record(cells.map(|cell| cell.map(quoted).unwrap_or_default()));
-        }
-        out.write_all(text.as_bytes())?;
+        let head = self.head.take().unwrap_or_default();
+        let rows = self.dialect.rows(batch)?;
+        out.write_all((head + &rows).as_bytes())?;
         Ok(())
     }
 
@@ -48,35 +40,6 @@ impl ResultWriter for CsvWriter {
         let head = self.head.take().unwrap_or_default();
         out.write_all(head.as_bytes())?;
         Ok(())
-    }
-}
-
-/// A column as texts in full precision, `None` for NULL.
-fn texts((field, column): (&FieldRef, &ArrayRef)) -> Result<Vec<Option<String>>, ArrowError> {
-    if field.data_type().is_nested() {
-        return json_texts(field, column);
-    }
-    let formatter = ArrayFormatter::try_new(column.as_ref(), &FormatOptions::default())?;
-    let nulls = column.logical_nulls();
-    (0..column.len())
-        .map(
-            |row| match nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
-                true => Ok(None),
-                false => formatter.value(row).try_to_string().map(Some),
-            },
-        )
-        .collect()
-}
-
-fn record(cells: impl Iterator<Item = String>) -> String {
-    cells.collect::<Vec<_>>().join(",") + "\n"
-}
-
-/// A cell, in quotes where it would not be read back as it is.
-fn quoted(cell: &str) -> String {
-    match cell.is_empty() || cell.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", cell.replace('"', "\"\"")),
-        false => cell.to_string(),
     }
 }
 
