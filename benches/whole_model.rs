@@ -1,8 +1,8 @@
 //! Every neuron of a model clustered and measured by one query: wall and CPU time, peak memory, and how they grow.
 //! Not criterion: one run takes seconds, and memory and CPU time are wanted beside the wall time.
 //!
-//!     cargo bench --bench whole_model                 GPT-2-small's shape, one and two partitions, with a memory limit
-//!     cargo bench --bench whole_model -- growth       cost by examples, width and neurons
+//!     cargo bench --workspace --bench whole_model                 GPT-2-small's shape, one and two partitions, with a memory limit
+//!     cargo bench --workspace --bench whole_model -- growth       cost by examples, width and neurons
 
 mod synthetic;
 

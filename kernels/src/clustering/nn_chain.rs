@@ -3,7 +3,7 @@
 //! The merges are kodama's, bit for bit and tie for tie. Its condensed matrix is walked element by element, though, and
 //! a branch is guessed at each; of a square matrix whole rows are read, which vector units do without a branch: 100
 //! observations take a third of the time, which was a fifth of all work on a neuron
-//! (`cargo bench -p polysema-udfs --bench neuron -- linkage`).
+//! (`cargo bench --workspace --bench neuron -- linkage`).
 //!
 //! Errors: none. Cost: n², memory 4 n² bytes. Source: Müllner 2011, figure 6.
 

@@ -237,12 +237,12 @@ impl SmallTable {
         columns: &[&str],
     ) -> Result<Self> {
         let rows = scan(state, function, table, provider, columns, &[]).await?;
-        Ok(Self(in_one_partition(rows)))
+        Ok(Self::of(rows))
     }
 
-    /// The same rows by another plan, such as an optimizer makes.
-    pub fn by(plan: Arc<dyn ExecutionPlan>) -> Self {
-        Self(plan)
+    /// The rows of a plan.
+    pub fn of(plan: Arc<dyn ExecutionPlan>) -> Self {
+        Self(in_one_partition(plan))
     }
 
     /// What yields its rows.

@@ -216,7 +216,7 @@ impl ExecutionPlan for LayerFilterExec {
         Ok(Arc::new(Self {
             input,
             lookup: LayerLookup {
-                layers: SmallTable::by(layers),
+                layers: SmallTable::of(layers),
                 ..self.lookup.clone()
             },
             filter: Arc::clone(&self.filter),

@@ -1,36 +1,63 @@
-//! The operator of the nearest-vector functions: every row is compared with one query vector, the k most similar are
-//! kept, partition by partition, then merged.
+//! The nearest rows to a vector: an operator adds every row's similarity, DataFusion's TopK keeps the most similar. Above
+//! 400 lines: the operator, and the plan around it.
 //!
-//! A partition holds k rows and one batch; no row is compared twice. DataFusion's TopK over the same arithmetic takes 1.3 to
-//! 1.5 times as long on two partitions (`cargo bench --workspace --bench search`).
+//! Ties go by the other columns of the rows, so that what is kept does not depend on the order in which rows come.
 
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray};
-use datafusion::arrow::datatypes::{Float64Type, Int32Type};
+use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array};
+use datafusion::arrow::compute::{FilterBuilder, SortOptions};
+use datafusion::arrow::datatypes::{
+    DataType, Field, Float32Type, Float64Type, Int32Type, Schema, SchemaRef,
+};
 use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{DataFusionError, Result, exec_err, internal_err};
-use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::common::{
+    DataFusionError, Result, exec_err, internal_datafusion_err, internal_err,
+};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
-use datafusion::physical_plan::metrics::{
-    BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet,
+use datafusion::physical_expr::{
+    EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr,
 };
-use datafusion::physical_plan::stream::RecordBatchReceiverStream;
+use datafusion::physical_plan::metrics::{
+    BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput,
+};
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, ExecutionPlanProperties,
-    InputDistributionRequirements, Partitioning, PlanProperties, execute_stream,
+    InputDistributionRequirements, Partitioning, PlanProperties,
 };
-use futures::StreamExt;
-use tokio::task::JoinSet;
+use futures::{StreamExt, TryStreamExt, stream};
+use tokio::sync::OnceCell;
 
-use super::best::{Best, DESCENDING, SIMILARITY, Search, with_similarity};
+use crate::arrow::tables::{SmallTable, in_one_partition};
 use crate::arrow::vectors::{VectorColumn, require_vectors};
 use polysema_kernels::similarity::search::Query;
+
+/// Name of the column that is added.
+pub const SIMILARITY: &str = "similarity";
+
+/// How the search goes.
+#[derive(Debug, Clone)]
+pub struct Search {
+    /// The function's name, for messages.
+    pub function: &'static str,
+    /// Name of the vector column among the rows' columns.
+    pub column: String,
+    /// Most rows that are given.
+    pub k: usize,
+    /// Least similarity that is given.
+    pub min_similarity: f64,
+    /// Whether rows of the neuron that the query comes from are left out.
+    pub others_only: bool,
+    /// Whether vectors of another width are left out, rather than refused.
+    pub any_width: bool,
+}
 
 /// What is searched for.
 #[derive(Debug, Clone)]
@@ -38,69 +65,218 @@ pub enum Target {
     /// A vector known when the plan is made.
     Vector(Query),
     /// The first column of the only row of a plan.
-    OnlyRow(Arc<dyn ExecutionPlan>),
+    OnlyRow(SmallTable),
     /// The fourth column of the row whose third is this cluster; the first two are layer and neuron.
-    OfCluster(Arc<dyn ExecutionPlan>, i32),
+    OfCluster(SmallTable, i32),
 }
 
-/// See the module.
-#[derive(Debug)]
-pub struct NearestExec {
+/// The schema with the column `similarity` after the last.
+pub fn with_similarity(schema: &Schema) -> Schema {
+    let mut fields = schema.fields().to_vec();
+    fields.push(Arc::new(Field::new(SIMILARITY, DataType::Float64, false)));
+    Schema::new(fields)
+}
+
+/// Whether ties are ordered by a column of this type.
+pub fn orders_ties(kind: &DataType) -> bool {
+    kind.is_primitive()
+        || kind.is_string()
+        || kind.is_binary()
+        || matches!(kind, DataType::Boolean | DataType::Dictionary(..))
+}
+
+/// The plan of the nearest rows, the most similar first. `output` names columns of `rows` by place; the place after the
+/// last is the similarity.
+pub fn nearest_rows(
     search: Search,
     target: Target,
     rows: Arc<dyn ExecutionPlan>,
-    /// Columns given: places among the rows' columns, of which the place after the last is the similarity.
-    output: Vec<usize>,
+    output: &[usize],
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let k = search.k;
+    let vector = rows.schema().index_of(&search.column)?;
+    let compared = SimilarityExec::try_new(search, target, rows, output.contains(&vector))?;
+    let schema = ExecutionPlan::schema(&compared);
+    let last = schema.fields().len() - 1;
+    let column = |place: usize| -> Arc<dyn PhysicalExpr> {
+        Arc::new(Column::new(schema.field(place).name(), place))
+    };
+    let descending = SortOptions::new(true, false);
+    let ties = (0..last).filter(|&place| orders_ties(schema.field(place).data_type()));
+    let mut order = vec![PhysicalSortExpr::new(column(last), descending)];
+    order.extend(ties.map(|place| PhysicalSortExpr::new(column(place), SortOptions::default())));
+    let Some(order) = LexOrdering::new(order) else {
+        return internal_err!("an order has the similarity");
+    };
+    let best = SortExec::new(order, in_one_partition(Arc::new(compared.clone())));
+    let best = Arc::new(best.with_fetch(Some(k)));
+    let wanted = output.iter().map(|&column_of_rows| {
+        let place = compared.place(column_of_rows);
+        let alias = schema.field(place).name().clone();
+        ProjectionExpr::new(column(place), alias)
+    });
+    Ok(Arc::new(ProjectionExec::try_new(
+        wanted.collect::<Vec<_>>(),
+        best,
+    )?))
+}
+
+/// Adds every row's similarity.
+#[derive(Debug, Clone)]
+pub struct SimilarityExec {
+    search: Search,
+    target: Target,
+    rows: Arc<dyn ExecutionPlan>,
+    /// Place of the vector, and whether it is given.
+    vector: (usize, bool),
+    /// What is searched for, and the layer and neuron it comes from.
+    query: Arc<OnceCell<Sought>>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
 
-impl NearestExec {
-    /// `output` names columns of `rows` by place; the place after the last is the similarity.
-    pub fn try_new(
+type Sought = (Query, Option<(i32, i32)>);
+
+impl SimilarityExec {
+    fn try_new(
         search: Search,
         target: Target,
         rows: Arc<dyn ExecutionPlan>,
-        output: Vec<usize>,
+        with_vector: bool,
     ) -> Result<Self> {
-        let schema = with_similarity(&rows.schema());
-        let kind = schema.field_with_name(&search.column)?.data_type();
+        let schema = rows.schema();
+        let vector = schema.index_of(&search.column)?;
         require_vectors(
             search.function,
             &[&format!("column '{}'", search.column)],
-            std::slice::from_ref(kind),
+            std::slice::from_ref(schema.field(vector).data_type()),
         )?;
-        let schema = Arc::new(schema.project(&output)?);
-        let mut equivalence = EquivalenceProperties::new(Arc::clone(&schema));
-        if let Ok(index) = schema.index_of(SIMILARITY) {
-            let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(SIMILARITY, index));
-            equivalence.add_ordering([PhysicalSortExpr::new(column, DESCENDING)]);
+        let mut schema = with_similarity(&schema);
+        if !with_vector {
+            let kept: Vec<_> = (0..schema.fields().len())
+                .filter(|i| *i != vector)
+                .collect();
+            schema = schema.project(&kept)?;
         }
-        let properties = Arc::new(PlanProperties::new(
-            equivalence,
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Final,
-            Boundedness::Bounded,
-        ));
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(Arc::new(schema)),
+            Partitioning::UnknownPartitioning(rows.output_partitioning().partition_count()),
+            rows.pipeline_behavior(),
+            rows.boundedness(),
+        );
         Ok(Self {
             search,
             target,
             rows,
-            output,
-            properties,
+            vector: (vector, with_vector),
+            query: Arc::default(),
+            properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
         })
     }
+
+    /// Where a column of the rows stands; behind the last is the similarity.
+    fn place(&self, column: usize) -> usize {
+        let (vector, with_vector) = self.vector;
+        column - usize::from(!with_vector && column > vector)
+    }
+
+    /// The rows that are searched, with their similarities.
+    fn compare(&self, batch: &RecordBatch, sought: &Sought) -> Result<RecordBatch> {
+        let similarities = self.similarities(batch, sought)?;
+        let least = self.search.min_similarity;
+        let passes = |similarity: Option<f64>| similarity.is_some_and(|s| s >= least);
+        let passes: Vec<bool> = similarities.iter().map(passes).collect();
+        let mut columns = batch.columns().to_vec();
+        columns.push(Arc::new(similarities));
+        if let (vector, false) = self.vector {
+            columns.remove(vector);
+        }
+        let all = passes.iter().all(|passes| *passes);
+        if !all {
+            let passes = FilterBuilder::new(&BooleanArray::from(passes))
+                .optimize()
+                .build();
+            for column in &mut columns {
+                *column = passes.filter(column)?;
+            }
+        }
+        Ok(RecordBatch::try_new(ExecutionPlan::schema(self), columns)?)
+    }
+
+    fn similarities(&self, batch: &RecordBatch, (query, own): &Sought) -> Result<Float64Array> {
+        let Search {
+            function, column, ..
+        } = &self.search;
+        let vectors = batch.column(self.vector.0);
+        let vectors = VectorColumn::<Float32Type>::try_new(function, column, vectors)?;
+        let left_out = own_rows(batch, own.filter(|_| self.search.others_only))?;
+        let similarity = |row: usize| {
+            let Some(vector) = vectors.row(row).filter(|_| !left_out(row)) else {
+                return Ok(None);
+            };
+            if vector.len() != query.width() && self.search.any_width {
+                return Ok(None);
+            }
+            if vector.len() != query.width() {
+                return exec_err!(
+                    "{function}: column '{column}' must have the width of the vector, {}, got {} in {}",
+                    query.width(),
+                    vector.len(),
+                    row_name(batch, row)
+                );
+            }
+            let similarity = query.similarity(vector);
+            if similarity.is_some_and(f64::is_nan) {
+                return exec_err!(
+                    "{function}: column '{column}' must be finite, got NaN or infinity in {}",
+                    row_name(batch, row)
+                );
+            }
+            Ok(similarity)
+        };
+        (0..vectors.len()).map(similarity).collect()
+    }
+
+    async fn read_query(&self, context: Arc<TaskContext>) -> Result<Sought> {
+        let function = self.search.function;
+        let (table, cluster) = match &self.target {
+            Target::Vector(query) => return Ok((query.clone(), None)),
+            Target::OnlyRow(table) => (table, None),
+            Target::OfCluster(table, cluster) => (table, Some(*cluster)),
+        };
+        let (mut n_rows, mut query) = (0, None);
+        for batch in table.read(context).await? {
+            n_rows += batch.num_rows();
+            for row in 0..batch.num_rows() {
+                let key =
+                    |column: usize| batch.column(column).as_primitive::<Int32Type>().value(row);
+                let (vectors, own) = match cluster {
+                    None => (batch.column(0), None),
+                    Some(own) if key(2) == own => (batch.column(3), Some((key(0), key(1)))),
+                    Some(_) => continue,
+                };
+                query = Some((query_of(function, vectors, row)?, own));
+            }
+        }
+        match (query, cluster) {
+            (None, Some(cluster)) => exec_err!(
+                "{function}: cluster must be one of the {n_rows} there are, counted from 0, got {cluster}"
+            ),
+            (Some(query), Some(_)) => Ok(query),
+            (Some(query), None) if n_rows == 1 => Ok(query),
+            _ => exec_err!("{function}: vector must be one row, got {n_rows}"),
+        }
+    }
 }
 
-impl DisplayAs for NearestExec {
+impl DisplayAs for SimilarityExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
         let search = &self.search;
-        let name = search.function;
         write!(
             f,
-            "NearestExec: function={name}, column={}, k={}",
-            search.column, search.k
+            "SimilarityExec: function={}, column={}",
+            search.function, search.column
         )?;
         if search.min_similarity > -1.0 {
             write!(f, ", min_similarity={}", search.min_similarity)?;
@@ -112,9 +288,9 @@ impl DisplayAs for NearestExec {
     }
 }
 
-impl ExecutionPlan for NearestExec {
+impl ExecutionPlan for SimilarityExec {
     fn name(&self) -> &str {
-        "NearestExec"
+        "SimilarityExec"
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
@@ -124,7 +300,9 @@ impl ExecutionPlan for NearestExec {
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
         match &self.target {
             Target::Vector(_) => vec![&self.rows],
-            Target::OnlyRow(plan) | Target::OfCluster(plan, _) => vec![&self.rows, plan],
+            Target::OnlyRow(table) | Target::OfCluster(table, _) => {
+                vec![&self.rows, table.plan()]
+            }
         }
     }
 
@@ -152,45 +330,47 @@ impl ExecutionPlan for NearestExec {
         children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let mut children = children.into_iter();
-        let (Some(rows), query) = (children.next(), children.next()) else {
-            return internal_err!("NearestExec has one or two children");
+        let (Some(rows), query) = (children.next(), children.next().map(SmallTable::of)) else {
+            return internal_err!("SimilarityExec has one or two children");
         };
         let target = match (self.target.clone(), query) {
-            (Target::OnlyRow(_), Some(plan)) => Target::OnlyRow(plan),
-            (Target::OfCluster(_, cluster), Some(plan)) => Target::OfCluster(plan, cluster),
+            (Target::OnlyRow(_), Some(table)) => Target::OnlyRow(table),
+            (Target::OfCluster(_, cluster), Some(table)) => Target::OfCluster(table, cluster),
             (target, _) => target,
         };
-        let (search, output) = (self.search.clone(), self.output.clone());
-        Ok(Arc::new(Self::try_new(search, target, rows, output)?))
+        let with_vector = self.vector.1;
+        Ok(Arc::new(Self::try_new(
+            self.search.clone(),
+            target,
+            rows,
+            with_vector,
+        )?))
     }
 
-    fn execute(&self, _: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let schema = ExecutionPlan::schema(self);
-        let mut builder = RecordBatchReceiverStream::builder(schema, 1);
-        let metrics = BaselineMetrics::new(&self.metrics, 0);
-        let compared = MetricBuilder::new(&self.metrics).counter("rows_compared", 0);
-        let plan = Running {
-            search: self.search.clone(),
-            target: self.target.clone(),
-            rows: Arc::clone(&self.rows),
-            output: self.output.clone(),
-            context,
-            metrics,
-            compared,
-        };
-        let tx = builder.tx();
-        builder.spawn(async move {
-            let batch_size = plan.context.session_config().batch_size().max(1);
-            let found = plan.run().await?;
-            for start in (0..found.num_rows()).step_by(batch_size) {
-                let part = found.slice(start, batch_size.min(found.num_rows() - start));
-                if tx.send(Ok(part)).await.is_err() {
-                    break;
-                }
-            }
-            Ok(())
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let metrics = BaselineMetrics::new(&self.metrics, partition);
+        let operator = self.clone();
+        let compared = stream::once(async move {
+            let query = operator.read_query(Arc::clone(&context));
+            operator.query.get_or_try_init(|| query).await?;
+            let rows = operator.rows.execute(partition, context)?;
+            Ok::<_, DataFusionError>(rows.map(move |batch| {
+                let Some(sought) = operator.query.get() else {
+                    return internal_err!("the query was read");
+                };
+                let _timer = metrics.elapsed_compute().timer();
+                let compared = operator.compare(&batch?, sought)?;
+                Ok(compared.record_output(&metrics))
+            }))
         });
-        Ok(builder.build())
+        Ok(Box::pin(RecordBatchStreamAdapter::new(
+            ExecutionPlan::schema(self),
+            compared.try_flatten().boxed(),
+        )))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
@@ -198,88 +378,41 @@ impl ExecutionPlan for NearestExec {
     }
 }
 
-/// One execution.
-struct Running {
-    search: Search,
-    target: Target,
-    rows: Arc<dyn ExecutionPlan>,
-    output: Vec<usize>,
-    context: Arc<TaskContext>,
-    metrics: BaselineMetrics,
-    compared: Count,
+/// Whether a row belongs to this neuron.
+fn own_rows(
+    batch: &RecordBatch,
+    own: Option<(i32, i32)>,
+) -> Result<impl Fn(usize) -> bool + use<>> {
+    let column = |name: &str| match batch.column_by_name(name) {
+        Some(column) => Ok(column.as_primitive::<Int32Type>().clone()),
+        None => Err(internal_datafusion_err!("SimilarityExec: no column {name}")),
+    };
+    let keys = match own {
+        None => None,
+        Some(own) => Some((own, column("layer")?, column("neuron")?)),
+    };
+    Ok(move |row: usize| {
+        keys.as_ref()
+            .is_some_and(|(own, layers, neurons)| (layers.value(row), neurons.value(row)) == *own)
+    })
 }
 
-impl Running {
-    async fn run(self) -> Result<RecordBatch> {
-        let (query, own) = self.query().await?;
-        let query = (&Arc::new(query), own);
-        let mut partitions = JoinSet::new();
-        for partition in 0..self.rows.output_partitioning().partition_count() {
-            let mut stream = self.rows.execute(partition, Arc::clone(&self.context))?;
-            let reservation = MemoryConsumer::new(format!("NearestExec[{partition}]"))
-                .register(self.context.memory_pool());
-            let mut best = Best::new(&self.search, query, stream.schema(), reservation)?;
-            let (time, compared) = (
-                self.metrics.elapsed_compute().clone(),
-                self.compared.clone(),
-            );
-            partitions.spawn(async move {
-                while let Some(batch) = stream.next().await {
-                    let batch = batch?;
-                    compared.add(batch.num_rows());
-                    let time = time.clone();
-                    let work = move || {
-                        let _timer = time.timer();
-                        best.add(&batch).map(|()| best)
-                    };
-                    best = off_workers(work).await?;
-                }
-                Ok::<_, DataFusionError>(best)
-            });
-        }
-        let reservation = MemoryConsumer::new("NearestExec").register(self.context.memory_pool());
-        let mut best = Best::new(&self.search, query, self.rows.schema(), reservation)?;
-        while let Some(found) = partitions.join_next().await {
-            let found = found.map_err(|e| DataFusionError::ExecutionJoin(Box::new(e)))??;
-            best = off_workers(move || best.merge(found.rows).map(|()| best)).await?;
-        }
-        let found = best.rows.project(&self.output)?;
-        self.metrics.record_output(found.num_rows());
-        Ok(found)
-    }
-
-    /// What is searched for, and the layer and neuron it comes from.
-    async fn query(&self) -> Result<(Query, Option<(i32, i32)>)> {
-        let function = self.search.function;
-        let (plan, cluster) = match &self.target {
-            Target::Vector(query) => return Ok((query.clone(), None)),
-            Target::OnlyRow(plan) => (plan, None),
-            Target::OfCluster(plan, cluster) => (plan, Some(*cluster)),
-        };
-        let mut stream = execute_stream(Arc::clone(plan), Arc::clone(&self.context))?;
-        let (mut n_rows, mut query) = (0, None);
-        while let Some(batch) = stream.next().await {
-            let batch = batch?;
-            n_rows += batch.num_rows();
-            for row in 0..batch.num_rows() {
-                let key =
-                    |column: usize| batch.column(column).as_primitive::<Int32Type>().value(row);
-                let (vectors, own) = match cluster {
-                    None => (batch.column(0), None),
-                    Some(own) if key(2) == own => (batch.column(3), Some((key(0), key(1)))),
-                    Some(_) => continue,
-                };
-                query = Some((query_of(function, vectors, row)?, own));
-            }
-        }
-        match (query, cluster) {
-            (None, Some(cluster)) => exec_err!(
-                "{function}: cluster must be one of the {n_rows} there are, counted from 0, got {cluster}"
-            ),
-            (Some(query), Some(_)) => Ok(query),
-            (Some(query), None) if n_rows == 1 => Ok(query),
-            _ => exec_err!("{function}: vector must be one row, got {n_rows}"),
-        }
+/// The row by its first columns, for messages.
+fn row_name(batch: &RecordBatch, row: usize) -> String {
+    const MOST: usize = 4;
+    let schema: SchemaRef = batch.schema();
+    let named = |kind: &DataType| kind.is_integer() || kind.is_string();
+    let shown: Vec<_> = (schema.fields().iter().zip(batch.columns()))
+        .filter(|(field, _)| named(field.data_type()))
+        .take(MOST)
+        .filter_map(|(field, column)| {
+            let value = array_value_to_string(column, row).ok()?;
+            Some(format!("{} {value}", field.name()))
+        })
+        .collect();
+    match shown.is_empty() {
+        true => "a row".to_string(),
+        false => shown.join(", "),
     }
 }
 
@@ -297,16 +430,5 @@ pub fn query_of(function: &str, column: &ArrayRef, row: usize) -> Result<Query> 
             exec_err!("{function}: vector must have a direction, got a zero vector")
         }
         None => exec_err!("{function}: vector must be finite, got NaN or infinity"),
-    }
-}
-
-/// Runs `work` on the blocking pool; a panic there is an error here.
-async fn off_workers<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(e) if e.is_panic() => internal_err!("NearestExec: the computation panicked"),
-        Err(e) => Err(DataFusionError::ExecutionJoin(Box::new(e))),
     }
 }

@@ -15,13 +15,15 @@ use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
+use crate::arrow::tables::SmallTable;
 use crate::arrow::vectors::{is_vector, require_vectors};
 use crate::calls::{
     Arguments, Function, FunctionDoc, Implementation, Parameter, RELATION, Relation, TableFunction,
 };
 use crate::scan_by_plan;
-use crate::similarity::nearest::{NearestExec, Target, query_of};
-use crate::similarity::{SIMILARITY, Search, orders_ties, with_similarity};
+use crate::similarity::nearest::{
+    SIMILARITY, Search, Target, nearest_rows, orders_ties, query_of, with_similarity,
+};
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "nearest",
@@ -201,7 +203,7 @@ impl NearestTable {
                     || orders_ties(field.data_type())
             })
             .collect();
-        let output = wanted
+        let output: Vec<usize> = wanted
             .iter()
             .map(|column| match needed.iter().position(|n| n == column) {
                 Some(place) => place,
@@ -209,7 +211,9 @@ impl NearestTable {
             })
             .collect();
         let target = match &self.query {
-            Sought::Row(plan) => Target::OnlyRow(state.create_physical_plan(plan).await?),
+            Sought::Row(plan) => {
+                Target::OnlyRow(SmallTable::of(state.create_physical_plan(plan).await?))
+            }
             Sought::Vector(vector) => Target::Vector(query_of(DOC.name, &vector.to_array()?, 0)?),
         };
         let plan = self.table.plan.as_ref().clone();
@@ -219,9 +223,7 @@ impl NearestTable {
         let rows = state.create_physical_plan(&rows).await?;
         let mut search = self.search.clone();
         search.k = search.k.min(limit.unwrap_or(usize::MAX).max(1));
-        Ok(Arc::new(NearestExec::try_new(
-            search, target, rows, output,
-        )?))
+        nearest_rows(search, target, rows, &output)
     }
 }
 

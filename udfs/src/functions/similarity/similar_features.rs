@@ -16,13 +16,13 @@ use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
+use crate::arrow::tables::SmallTable;
 use crate::arrow::{cache, tables};
 use crate::calls::{Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction};
 use crate::per_neuron::{BoundFunction, CLUSTERS_OF_LAYERS, ClusterOptions, KeyArguments, joined};
 use crate::scan_by_plan;
 use crate::similarity::central_examples::CentralExamples;
-use crate::similarity::nearest::{NearestExec, Target};
-use crate::similarity::{SIMILARITY, Search};
+use crate::similarity::nearest::{SIMILARITY, Search, Target, nearest_rows};
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "similar_features",
@@ -199,14 +199,9 @@ impl SimilarTable {
                 (plan, needed)
             }
         };
-        let target = Target::OfCluster(own, self.cluster);
+        let target = Target::OfCluster(SmallTable::of(own), self.cluster);
         let output = output_places(wanted, &places);
-        Ok(Arc::new(NearestExec::try_new(
-            self.search.clone(),
-            target,
-            index,
-            output,
-        )?))
+        nearest_rows(self.search.clone(), target, index, &output)
     }
 }
 
