@@ -109,6 +109,30 @@ async fn a_cancelled_statement_leaves_what_was_there() {
     }
 }
 
+/// A DROP that waits for another and is given up drops nothing later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_drop_drops_nothing() {
+    let db = std::sync::Arc::new(Db::new().await);
+    db.query("CREATE TABLE notes.t AS SELECT 7 AS n").await;
+    let writing = std::sync::Arc::clone(&db);
+    let statement = format!("INSERT INTO notes.t {ENDLESS}");
+    let writing = tokio::spawn(async move { writing.try_query(&statement).await.map(|_| ()) });
+    let generations = db.session.store().root().join("tables/notes/t");
+    while names(&generations).len() < 5 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let dropping = db.try_query("DROP TABLE notes.t");
+    let dropping = tokio::time::timeout(Duration::from_millis(100), dropping).await;
+    assert!(dropping.is_err(), "it waits");
+    let message = db.refused("DROP SCHEMA notes CASCADE").await;
+    assert!(message.contains("tables that nobody changes are required, got notes.t"));
+    writing.abort();
+    assert!(writing.await.is_err(), "it was given up");
+    // Who comes next waits for its end, and so did the DROP.
+    db.query("INSERT INTO notes.t VALUES (1)").await;
+    assert_eq!(db.integer("SELECT sum(n) FROM notes.t").await, 8);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_table_names_itself_and_no_other_is_lost() {
     let db = Db::new().await;

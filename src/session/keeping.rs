@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNode;
-use datafusion::common::{Column, TableReference, plan_err};
+use datafusion::common::{Column, TableReference, exec_err, plan_err};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
@@ -32,6 +32,8 @@ const MARK: &str = "changed by the statement";
 pub struct CreatedTable {
     /// Its name as it was written.
     pub name: String,
+    /// Its name without a schema.
+    pub table: String,
     /// `table`, `view` or `external table`.
     pub kind: &'static str,
     /// Whether it is kept in the store.
@@ -52,6 +54,7 @@ impl CreatedTable {
         };
         Some(Self {
             name: name.to_string(),
+            table: name.table().to_string(),
             kind,
             lasts: kind == "table" && kept_name(name, state, store).is_some(),
         })
@@ -83,18 +86,25 @@ pub(super) async fn with_kept_tables(
                 None => Ok(LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create))),
             }
         }
-        LogicalPlan::Ddl(DdlStatement::DropTable(drop)) => {
-            let name = kept_name(&drop.name, state, store);
+        LogicalPlan::Ddl(DdlStatement::DropTable(dropped)) => {
+            let name = kept_name(&dropped.name, state, store);
             let Some(name) = name.filter(|name| store.has_kept(name)) else {
-                return Ok(LogicalPlan::Ddl(DdlStatement::DropTable(drop)));
+                return Ok(LogicalPlan::Ddl(DdlStatement::DropTable(dropped)));
             };
             policy::require(
                 state,
                 "DROP TABLE",
                 &[Access::CreateTables, Access::RunJobs],
             )?;
-            let store = Arc::clone(store);
-            blocking(move || store.drop_kept(&name, &|| Ok(()))).await??;
+            // Whoever ends the statement while it waits for another drops nothing.
+            let statement = Arc::new(());
+            let (store, asked) = (Arc::clone(store), Arc::downgrade(&statement));
+            let wanted = move || match asked.strong_count() {
+                0 => exec_err!("a statement that goes on is required, got one that has ended"),
+                _ => Ok(()),
+            };
+            blocking(move || store.drop_kept(&name, &wanted)).await??;
+            drop(statement);
             LogicalPlanBuilder::empty(false).build()
         }
         plan if is_rewritten(&plan) => match plan {

@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::ast::{self, TableFactor, Visit, Visitor};
 use polysema_udfs::calls::did_you_mean;
 
 use super::catalogs::CATALOG;
+use crate::store::kept::KeptName;
 use crate::store::{PUBLIC, StoreCatalog, Table};
 
 /// The first table of a statement that could not be planned which is not there, in our words.
@@ -67,6 +68,15 @@ fn explain(state: &SessionState, schema: &str, table: &str) -> DataFusionError {
         ),
         Ok(known) => {
             let names = known.table_names();
+            let store = catalog.runs().store();
+            let lasting = store.schemas().unwrap_or_default().into_iter();
+            let mut lasting = lasting.map(|schema| KeptName::new(&schema, table));
+            if let Some(lasting) = lasting.find(|name| store.has_kept(name)) {
+                return plan_datafusion_err!(
+                    "session: a table of {schema} is required, got '{table}' (is '{lasting}' meant?); tables: {}",
+                    listed(&names)
+                );
+            }
             plan_datafusion_err!(
                 "session: a table of {schema} is required, got '{table}'{}; tables: {}",
                 did_you_mean(names.iter().map(String::as_str), table),

@@ -208,7 +208,12 @@ impl Interpreter {
         let Some(made) = self.session.created_table() else {
             return self.acknowledge(outcome);
         };
-        let CreatedTable { name, kind, lasts } = made;
+        let CreatedTable {
+            name,
+            table,
+            kind,
+            lasts,
+        } = made;
         let is_lost = !lasts && matches!(source, ScriptSource::Argument);
         if !self.interactive && !is_lost {
             return;
@@ -216,7 +221,7 @@ impl Interpreter {
         note(&match (lasts, kind) {
             (true, _) => format!("{kind} {name} is kept in the store"),
             (false, "table") => format!(
-                "{kind} {name} lives in this session only; one of a schema lasts: CREATE TABLE notes.{name} ..."
+                "{kind} {name} lives in this session only; one of a schema lasts: CREATE TABLE notes.{table} ..."
             ),
             _ => format!("{kind} {name} lives in this session only"),
         });

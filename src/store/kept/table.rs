@@ -130,6 +130,10 @@ impl Store {
             return plan_err!("a schema name that no run has is required, got '{name}'");
         }
         let folder = self.root().join(TABLES).join(name);
+        // What a schema of the name has left that was dropped is no table of the new one.
+        for left in disk::entries(&folder)? {
+            disk::remove_all(&left).map_err(|e| file_error("remove", &left, e))?;
+        }
         disk::create_folders(&folder).map_err(|e| file_error("create", &folder, e))?;
         Ok(Some(NewSchema {
             folder,
@@ -151,15 +155,19 @@ impl Store {
         }
         let of = Name { kind: "run", name };
         let _lock = lock::acquire(self.root(), of, "removing the schema of its name", None)?;
-        for table in tables {
-            self.drop_kept(&KeptName::new(name, &table), &|| Ok(()))?;
-        }
+        let names = tables.iter().map(|table| KeptName::new(name, table));
+        let locks = names.map(|table| {
+            let in_use = || exec_err!("tables that nobody changes are required, got {table}");
+            self.lock_kept(&table, "removing it", &in_use)
+        });
+        let _locks = locks.collect::<Result<Vec<_>>>()?;
         let _commit = lock::store(self.root())?;
         let folder = self.root().join(TABLES).join(name);
         let marker = folder.join(MARKER);
         disk::remove_file(&marker).map_err(|e| file_error("remove", &marker, e))?;
-        // What someone still reads is removed by the next who makes a table.
-        let _ = disk::remove_folder(&folder);
+        disk::sync(&folder).map_err(|e| file_error("write", &folder, e))?;
+        // It is gone; what cannot be removed now is removed before a schema of its name is made.
+        let _ = disk::remove_all(&folder);
         Ok(())
     }
 
@@ -223,6 +231,7 @@ impl Store {
     /// Removes a table, readable or not. Those who read it go on; its files go when they have ended. The bytes it had.
     pub fn drop_kept(&self, name: &KeptName, wanted: &dyn Fn() -> Result<()>) -> Result<u64> {
         let _lock = self.lock_kept(name, "removing it", wanted)?;
+        wanted()?;
         let _commit = lock::store(self.root())?;
         name.place(self).remove()
     }
