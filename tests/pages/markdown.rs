@@ -27,13 +27,17 @@ pub struct Command {
 /// Words that begin a line of a shell.
 const OF_SHELLS: [&str; 3] = ["cargo ", "polysema ", "UPDATE_"];
 /// Words that begin a statement, `FROM` a short one.
-const OF_SQL: [&str; 10] = [
-    "SELECT ", "SET ", "CREATE ", "COPY ", "DROP ", "CALL ", "EXPLAIN ", "INSERT ", "FROM ",
-    "SHOW ",
+const OF_SQL: [&str; 12] = [
+    "SELECT ", "SET ", "CREATE ", "COPY ", "DROP ", "CALL ", "EXPLAIN ", "INSERT ", "UPDATE ",
+    "DELETE ", "FROM ", "SHOW ",
 ];
 /// Names of statements and settings.
-const NAMES: [&str; 4] = [
+const NAMES: [&str; 8] = [
     "CREATE EXTERNAL TABLE",
+    "CREATE OR REPLACE TABLE",
+    "CREATE TABLE",
+    "CREATE VIEW",
+    "INSERT OVERWRITE",
     "DROP SCHEMA",
     "SET polysema.run",
     "\\dendrogram",
