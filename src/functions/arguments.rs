@@ -1,7 +1,7 @@
 //! What the engine's functions ask of their arguments alike.
 
 use datafusion::common::{Result, plan_err};
-use polysema_udfs::calls::{Arguments, Parameter};
+use polysema_udfs::calls::{Arguments, Parameter, RUN};
 
 use crate::jobs::Course;
 use crate::options::{Key, Options, Spec, parameters};
@@ -17,6 +17,11 @@ const OF_JOBS: [Spec; 1] = [DETACH.spec];
 /// The options of a job that changes something, as its document carries them.
 pub fn job_parameters(table: &[Spec]) -> &'static [Parameter] {
     parameters(&[table, &OF_JOBS].concat())
+}
+
+/// The same of a job that reads a layer of a run.
+pub fn source_parameters(table: &[Spec]) -> &'static [Parameter] {
+    [job_parameters(table), &[RUN]].concat().leak()
 }
 
 /// The options of a call of such a job, without those that say how it runs.

@@ -8,12 +8,12 @@ use datafusion::datasource::provider_as_source;
 use datafusion::error::Result;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use polysema_udfs::arrow::tables::table_by_reference;
-use polysema_udfs::calls::{Arguments, Relation};
+use polysema_udfs::calls::{Arguments, RUN, Relation};
 
 use super::row_vectors::RowVectors;
 use crate::jobs::{JobContext, named};
-use crate::models::Site;
-use crate::options::Options;
+use crate::models::{HookPoint, Site};
+use crate::options::{Options, Word};
 use crate::saes::{
     HOOK, MOVED_CORPUS, MOVED_MODEL, OF_LAYERS, Places, VECTORS, Vectors, layer_vectors,
 };
@@ -81,11 +81,13 @@ impl GivenSource {
                 (found, format!("'{name}'"))
             }
         };
+        let resolved = |layer: &LayerRow, run: &Arc<Run>, site| Resolved::Layer {
+            run: Arc::clone(run),
+            layer: layer.clone(),
+            site,
+        };
         if let (Some(layer), Some(run)) = (found, &run) {
-            return Ok(Resolved::Layer {
-                run: Arc::clone(run),
-                layer: layer.clone(),
-            });
+            return Ok(resolved(layer, run, None));
         }
         if let Self::Name(name) = self
             && let Ok(table) = table_by_reference(state, function, name).await
@@ -98,6 +100,18 @@ impl GivenSource {
                 written,
             });
         }
+        if let (Self::Name(name), Some(run)) = (self, &run)
+            && let Ok(hook) = HookPoint::parse(name)
+            && let Some(layer) =
+                (layers.iter()).find(|row| row.kind == "mlp" && row.layer as usize == hook.layer)
+        {
+            return Ok(resolved(layer, run, Some(hook.site)));
+        }
+        let why = match self {
+            Self::Name(name) => HookPoint::why_not(name),
+            _ => None,
+        };
+        let why = why.map_or_else(String::new, |why| format!(": {why}"));
         let known = match &run {
             None => "no run is selected: SET polysema.run = 'name'".to_string(),
             Some(run) => {
@@ -106,7 +120,7 @@ impl GivenSource {
             }
         };
         plan_err!(
-            "{function}: a layer, a table or (SELECT ...) is required, got {written} ({known})"
+            "{function}: a layer, a table or (SELECT ...) is required, got {written} ({known}){why}"
         )
     }
 }
@@ -120,6 +134,8 @@ pub enum Resolved {
         run: Arc<Run>,
         /// The layer.
         layer: LayerRow,
+        /// The place in it, where a place was named and not the layer.
+        site: Option<Site>,
     },
     /// Rows of a relation.
     Rows {
@@ -145,7 +161,7 @@ pub struct VectorPlace {
 
 impl VectorPlace {
     /// Of options that have [`VECTORS`], [`HOOK`], [`MOVED_MODEL`] and [`MOVED_CORPUS`].
-    pub fn of(options: &Options) -> Self {
+    pub fn of(options: &Options, arguments: &Arguments) -> Self {
         Self {
             column: options.get(VECTORS),
             site: options.get(HOOK),
@@ -153,12 +169,42 @@ impl VectorPlace {
                 model: options.get(MOVED_MODEL),
                 corpus: options.get(MOVED_CORPUS).map(Into::into),
             },
-            of_layers: options.any_given(&OF_LAYERS),
+            of_layers: options
+                .any_given(&OF_LAYERS)
+                .or(arguments.run().map(|_| RUN.name)),
         }
     }
 
-    /// Refuses what says nothing of this source.
-    pub fn check(&self, function: &str, source: &Resolved) -> Result<()> {
+    /// The place in this source.
+    ///
+    /// Errors (planning): an option that says nothing of it.
+    pub fn in_source(&self, function: &str, source: &Resolved) -> Result<Self> {
+        self.check(function, source)?;
+        match (source, self.site) {
+            (
+                Resolved::Layer {
+                    site: Some(named), ..
+                },
+                Some(site),
+            ) if *named != site => plan_err!(
+                "{function}: either a place as source or the option hook is required, got {} and {}",
+                named.name(),
+                site.name()
+            ),
+            (
+                Resolved::Layer {
+                    site: Some(named), ..
+                },
+                _,
+            ) => Ok(Self {
+                site: Some(*named),
+                ..self.clone()
+            }),
+            _ => Ok(self.clone()),
+        }
+    }
+
+    fn check(&self, function: &str, source: &Resolved) -> Result<()> {
         match (source, &self.column, self.of_layers) {
             (Resolved::Layer { layer, .. }, Some(column), _) => plan_err!(
                 "{function}: column must come with rows, got '{column}' for layer {}",
@@ -212,7 +258,7 @@ impl Resolved {
                 let table = RowVectors::try_new(rows, column, written.clone())?;
                 Ok(Vectors::Table(Box::new(table)))
             }
-            (Self::Layer { run, layer }, _) => layer_vectors(
+            (Self::Layer { run, layer, .. }, _) => layer_vectors(
                 store,
                 run.manifest(),
                 layer,

@@ -74,26 +74,91 @@ const SITES: [(Site, &str); 15] = [
     (Site::ResidPost, "resid.post"),
 ];
 
+/// TransformerLens' names within a block for values that are ours where it leaves a model's weights as they are
+/// (`from_pretrained_no_processing`, `TransformerBridge`).
+pub const TRANSFORMER_LENS: [(Site, &str); 9] = [
+    (Site::ResidPre, "hook_resid_pre"),
+    (Site::AttnPattern, "attn.hook_pattern"),
+    (Site::AttnZ, "attn.hook_z"),
+    (Site::AttnOut, "hook_attn_out"),
+    (Site::ResidMid, "hook_resid_mid"),
+    (Site::MlpPre, "mlp.hook_pre"),
+    (Site::MlpPost, "mlp.hook_post"),
+    (Site::MlpOut, "hook_mlp_out"),
+    (Site::ResidPost, "hook_resid_post"),
+];
+
+const PART_OF_QKV: &str =
+    "it is a third of attn.qkv, where queries, keys and values stand side by side";
+const EMBEDDINGS: &str = "blocks.0.resid.pre is the sum of the embeddings of token and position";
+/// Names of TransformerLens for values that are not ours, and why.
+const OTHER_VALUES: [(&str, &str); 10] = [
+    (
+        "ln2.hook_normalized",
+        "it is ln2.normalized where TransformerLens has folded the layer norm into the weights (from_pretrained does), and \
+         ln2.out where it has not: write the one that is meant",
+    ),
+    (
+        "ln1.hook_normalized",
+        "it is ln1.out where TransformerLens has not folded the layer norm into the weights, and no place here where it has \
+         (from_pretrained does)",
+    ),
+    (
+        "attn.hook_attn_scores",
+        "it is taken after the mask, attn.scores before it",
+    ),
+    ("attn.hook_q", PART_OF_QKV),
+    ("attn.hook_k", PART_OF_QKV),
+    ("attn.hook_v", PART_OF_QKV),
+    (
+        "hook_mlp_in",
+        "it is the residual stream before the layer norm: write resid.mid",
+    ),
+    ("hook_embed", EMBEDDINGS),
+    ("hook_pos_embed", EMBEDDINGS),
+    (
+        "ln_final.hook_normalized",
+        "the last layer norm lies behind all blocks",
+    ),
+];
+
 impl Word for Site {
     fn words() -> Vec<(&'static str, Self)> {
         SITES.iter().map(|(site, name)| (*name, *site)).collect()
     }
+
+    /// TransformerLens' words.
+    fn other(word: &str) -> Option<std::result::Result<Self, &'static str>> {
+        let same = TRANSFORMER_LENS.iter().find(|(_, name)| *name == word);
+        let differs = OTHER_VALUES.iter().find(|(name, _)| *name == word);
+        same.map(|(site, _)| Ok(*site))
+            .or(differs.map(|(_, why)| Err(*why)))
+    }
 }
 
 impl HookPoint {
-    /// The place within a block of this name, `blocks.2.mlp.out`.
+    /// The place within a block of this name, `blocks.2.mlp.out`, or of the name that TransformerLens has for it,
+    /// `blocks.2.hook_mlp_out`.
     pub fn parse(text: &str) -> Result<Self> {
         let parts = text
             .strip_prefix("blocks.")
             .and_then(|rest| rest.split_once('.'));
         if let Some((layer, site)) = parts
             && let Ok(layer) = layer.parse()
-            && let Some(site) = Site::parse(site)
+            && let Some(site) = Site::parse(site).or_else(|| Site::other(site)?.ok())
         {
             return Ok(Self { layer, site });
         }
         let known = SITES.map(|(_, name)| name).join(", ");
-        plan_err!("a hook blocks.LAYER.SITE with a site of {known} is required, got '{text}'")
+        let why = Self::why_not(text).map_or_else(String::new, |why| format!(": {why}"));
+        plan_err!("a hook blocks.LAYER.SITE with a site of {known} is required, got '{text}'{why}")
+    }
+
+    /// Why a name that TransformerLens has is no place here.
+    pub fn why_not(text: &str) -> Option<&'static str> {
+        let inner = text.strip_prefix("blocks.");
+        let site = inner.and_then(|rest| Some(rest.split_once('.')?.1));
+        Site::other(site.unwrap_or(text))?.err()
     }
 }
 
@@ -136,6 +201,26 @@ mod tests {
         for (site, _) in SITES {
             let hook = HookPoint { layer: 11, site };
             assert_eq!(HookPoint::parse(&hook.to_string()).ok(), Some(hook));
+        }
+    }
+
+    #[test]
+    fn names_of_transformer_lens_mean_the_same_value_or_are_refused_with_the_reason() {
+        for (name, site) in TRANSFORMER_LENS.map(|(site, name)| (name, site)) {
+            let hook = HookPoint { layer: 2, site };
+            assert_eq!(
+                HookPoint::parse(&format!("blocks.2.{name}")).ok(),
+                Some(hook)
+            );
+        }
+        for (name, why) in OTHER_VALUES {
+            for text in [name.to_string(), format!("blocks.2.{name}")] {
+                let message = HookPoint::parse(&text).unwrap_err().strip_backtrace();
+                assert!(
+                    message.ends_with(&format!("got '{text}': {why}")),
+                    "{message}"
+                );
+            }
         }
     }
 

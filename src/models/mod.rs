@@ -18,7 +18,7 @@ mod tokenizer;
 mod weights;
 
 pub use classifier::ClassifierTrainer;
-pub use hooks::{HookPoint, Hooks, Site};
+pub use hooks::{HookPoint, Hooks, Site, TRANSFORMER_LENS};
 pub use load::{LoadedModel, load, loaded};
 pub use mlp::neuron_activations;
 pub use tokenizer::Tokenizer;

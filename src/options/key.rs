@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use polysema_kernels::network::activation::Activation;
 use polysema_kernels::sae::{Decay, Init, Reduction};
 
-use super::spec::{Instead, Kind, Rule, Spec, Usual, Value};
+use super::spec::{Instead, Kind, OtherWord, Rule, Spec, Usual, Value};
 
 /// An option whose values are of type `T`; an `Option` where it may have none.
 pub struct Key<T> {
@@ -86,14 +86,14 @@ impl Key<bool> {
 impl<T: Word> Key<T> {
     /// A word.
     pub const fn word(name: &'static str, usual: Usual, meaning: &'static str) -> Self {
-        Self::new(name, Kind::Words(words::<T>), usual, meaning)
+        Self::new(name, Kind::Words(words::<T>, other::<T>), usual, meaning)
     }
 }
 
 impl<T: Word> Key<Option<T>> {
     /// A word that may be left out.
     pub const fn some_word(name: &'static str, usual: Usual, meaning: &'static str) -> Self {
-        Self::new(name, Kind::Words(words::<T>), usual, meaning)
+        Self::new(name, Kind::Words(words::<T>, other::<T>), usual, meaning)
     }
 }
 
@@ -102,10 +102,20 @@ fn words<T: Word>() -> Vec<&'static str> {
     T::words().into_iter().map(|(word, _)| word).collect()
 }
 
+/// Its word for another one.
+fn other<T: Word>(word: &str) -> OtherWord {
+    T::other(word).map(|meant| meant.map(T::name))
+}
+
 /// A type whose values are words of SQL.
 pub trait Word: Copy + PartialEq + 'static {
     /// The words and what they mean.
     fn words() -> Vec<(&'static str, Self)>;
+
+    /// What a word that other tools have for one means, or why it is none of these.
+    fn other(_: &str) -> Option<Result<Self, &'static str>> {
+        None
+    }
 
     /// The word for this.
     fn name(self) -> &'static str {

@@ -12,5 +12,5 @@ mod tests;
 mod values;
 
 pub use key::{Key, Typed, Word};
-pub use spec::{Instead, Kind, MOST, Rule, Spec, Usual, Value, markdown, parameters};
+pub use spec::{Instead, Kind, MOST, OtherWord, Rule, Spec, Usual, Value, markdown, parameters};
 pub use values::Options;

@@ -1,4 +1,5 @@
 //! One line of a table of options: what a value may be, what holds when there is none, and how both are told.
+//! Above 400 lines, since what is told follows from what is checked.
 
 use std::fmt;
 
@@ -45,13 +46,21 @@ pub enum Kind {
     Flag,
     /// Any text.
     Text,
-    /// One of these words.
-    Words(fn() -> Vec<&'static str>),
+    /// One of these words, or another one for it; else there may be a reason why that is none.
+    Words(fn() -> Vec<&'static str>, fn(&str) -> OtherWord),
     /// A table or a query.
     Table,
 }
 
+/// The word that another one stands for, or why it stands for none.
+pub type OtherWord = Option<std::result::Result<&'static str, &'static str>>;
+
 impl Kind {
+    /// One of these words alone.
+    pub const fn words(words: fn() -> Vec<&'static str>) -> Self {
+        Self::Words(words, |_| None)
+    }
+
     /// Numbers from `from` on.
     pub const fn from(from: f64) -> Self {
         Self::Number {
@@ -106,7 +115,7 @@ impl fmt::Display for Kind {
             }
             Self::Flag => f.write_str("true or false"),
             Self::Text => f.write_str("text"),
-            Self::Words(words) => f.write_str(&one_of(words().iter())),
+            Self::Words(words, _) => f.write_str(&one_of(words().iter())),
             Self::Table => f.write_str(RELATION),
         }
     }
@@ -291,13 +300,22 @@ impl Spec {
     pub(super) fn accept(&self, candidate: Unchecked) -> Result<Value> {
         match self.kind.value(&candidate) {
             Some(value) => Ok(value),
-            None => plan_err!("{} must be {}, got {candidate}", self.name, self.required()),
+            None => {
+                let why = match (self.kind, &candidate) {
+                    (Kind::Words(_, other), Unchecked::Text(text)) => other(text),
+                    _ => None,
+                };
+                let why = why.and_then(std::result::Result::err);
+                let why = why.map_or_else(String::new, |why| format!(": {why}"));
+                let (name, required) = (self.name, self.required());
+                plan_err!("{name} must be {required}, got {candidate}{why}")
+            }
         }
     }
 
     fn required(&self) -> String {
         match self.kind {
-            Kind::Flag | Kind::Text | Kind::Words(_) => self.kind.to_string(),
+            Kind::Flag | Kind::Text | Kind::Words(..) => self.kind.to_string(),
             Kind::Whole { .. } | Kind::Wholes { .. } | Kind::Number { .. } | Kind::Table => {
                 format!("a {}", self.kind)
             }
@@ -369,9 +387,11 @@ impl Kind {
             }
             (Self::Flag, Unchecked::Flag(flag)) => Some(Value::Flag(*flag)),
             (Self::Text | Self::Table, Unchecked::Text(text)) => Some(Value::Text(text.clone())),
-            (Self::Words(words), Unchecked::Text(text)) => {
-                let known = words().contains(&text.as_str());
-                known.then(|| Value::Text(text.clone()))
+            (Self::Words(words, other), Unchecked::Text(text)) => {
+                let mut known = words().into_iter();
+                let word = known.find(|word| word == text);
+                let word = word.or_else(|| other(text)?.ok());
+                word.map(|word| Value::Text(word.to_string()))
             }
             _ => None,
         }

@@ -104,7 +104,7 @@ const fn of_variant(words: &'static [&'static str], usual: Usual) -> Instead {
 
 pub(super) const PRESET: Key<Option<String>> = Key::new(
     "preset",
-    Kind::Words(|| FOOTE_MNIST.to_vec()),
+    Kind::words(|| FOOTE_MNIST.to_vec()),
     Usual::Nothing,
     "settings that the other options then change: those of Foote 2024, section 4.2, the unstated ones reconstructed",
 );
@@ -139,7 +139,7 @@ pub(super) const EXPANSION: Key<usize> = Key::count(
 );
 pub(super) const VARIANT: Key<String> = Key::new(
     "variant",
-    Kind::Words(|| Variant::NAMES.to_vec()),
+    Kind::words(|| Variant::NAMES.to_vec()),
     Usual::Text("relu"),
     "what makes the codes sparse",
 );
@@ -167,7 +167,7 @@ pub(super) const INIT: Key<Init> = Key::word(
 .instead(&[as_foote(Usual::Text("uniform"))]);
 pub(super) const NORMALIZE: Key<String> = Key::new(
     "normalize",
-    Kind::Words(|| vec!["variance", "none"]),
+    Kind::words(|| vec!["variance", "none"]),
     Usual::Text("variance"),
     "'variance': vectors are divided by their root mean square distance from their mean, both of the first buffer, b_dec \
      begins at the mean, the loss's first term is the share of variance that is not explained, and the division goes into \
@@ -282,7 +282,7 @@ pub(super) const UNIT_NORM_DECODER: Key<bool> = Key::new(
 .instead(&[as_foote(Usual::Flag(false))]);
 pub(super) const DEAD_LATENTS: Key<String> = Key::new(
     "dead_latents",
-    Kind::Words(|| vec!["leave", "auxiliary", "resample"]),
+    Kind::words(|| vec!["leave", "auxiliary", "resample"]),
     Usual::Text("leave"),
     "what is done for latents that are never active: nothing, the auxiliary loss of Gao et al. 2024, or to begin anew as \
      in Bricken et al. 2023",

@@ -7,11 +7,12 @@ use serde_json::{Map, Value};
 
 use super::options::{
     AUX_COEFFICIENT, AUX_K, BANDWIDTH, BATCH_SIZE, CENTERED, CHECKPOINT_EVERY, CLIP_NORM, D_SAE,
-    DEAD_AFTER, DEAD_LATENTS, DECAY, EPOCHS, EXPANSION, INIT, K, L1, LEARNING_RATE, MAX_TOKENS,
-    MOST_WEIGHTS, MOVED_CORPUS, MOVED_MODEL, NE_LOSS, NE_MOMENTUM, NE_START_STEP, NORMALIZE,
-    PRESET, RATE, REDUCTION, REPLACE, RESAMPLE_EVERY, RESUME, SEED, STEPS, TOP_K,
+    DEAD_AFTER, DEAD_LATENTS, DECAY, EPOCHS, EXPANSION, HOOK, INIT, K, L1, LEARNING_RATE,
+    MAX_TOKENS, MOST_WEIGHTS, MOVED_CORPUS, MOVED_MODEL, NE_LOSS, NE_MOMENTUM, NE_START_STEP,
+    NORMALIZE, PRESET, RATE, REDUCTION, REPLACE, RESAMPLE_EVERY, RESUME, SEED, STEPS, TOP_K,
     UNIT_NORM_DECODER, VARIANT, WARMUP, WEIGHT_DECAY,
 };
+use crate::models::Site;
 use crate::options::{Key, Options, Typed};
 
 /// The options of one training.
@@ -30,6 +31,12 @@ impl SaeOptions {
             }
             _ => Ok(Self(options)),
         }
+    }
+
+    /// The same of the vectors at this place.
+    #[must_use]
+    pub fn at(self, site: Site) -> Self {
+        Self(self.0.with(HOOK, Some(site)))
     }
 
     pub(super) fn get<T: Typed>(&self, key: Key<T>) -> T {

@@ -1,20 +1,14 @@
 //! Table functions look up the tables they read when they are scanned. In a plan that belongs to a run they must find
-//! that run's, whatever the session has selected when the plan is executed.
+//! that run's, whatever the session has selected when the plan is executed; a call that names a run reads that one.
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::TableReference;
 use datafusion::common::tree_node::{Transformed, TransformedResult};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::error::Result;
-use datafusion::execution::SessionState;
-use datafusion::logical_expr::{
-    Expr, LogicalPlan, TableProviderFilterPushDown, TableScan, TableScanBuilder, TableType,
-};
-use datafusion::physical_plan::ExecutionPlan;
-use polysema_udfs::scan_by_plan;
+use datafusion::logical_expr::{LogicalPlan, TableScan, TableScanBuilder, TableType};
+use polysema_udfs::calls::InSchema;
 
 /// The plan with every call of a table function bound to the schema of a run, which is put before its name if the plan
 /// is to stand in a statement of another run: DataFusion takes scans of one name for equal.
@@ -29,7 +23,7 @@ pub(super) fn bind(plan: LogicalPlan, schema: &str, rename: bool) -> Result<Logi
 fn bind_scan(scan: TableScan, schema: &str, rename: bool) -> Result<Transformed<LogicalPlan>> {
     let provider = source_as_provider(&scan.source)?;
     let is_call = provider.table_type() == TableType::Temporary;
-    if !is_call || provider.downcast_ref::<Bound>().is_some() {
+    if !is_call || provider.downcast_ref::<InSchema>().is_some() {
         return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
     }
     // What stands above a call knows it by its alias, not by this name.
@@ -37,58 +31,11 @@ fn bind_scan(scan: TableScan, schema: &str, rename: bool) -> Result<Transformed<
         true => TableReference::partial(schema.to_string(), scan.table_name.table().to_string()),
         false => scan.table_name,
     };
-    let source = provider_as_source(Arc::new(Bound {
-        call: provider,
-        schema: schema.to_string(),
-    }));
+    let source = provider_as_source(Arc::new(InSchema::of_plan(provider, schema)));
     let bound = TableScanBuilder::new(name, source)
         .with_projection(scan.projection)
         .with_filters(scan.filters)
         .with_fetch(scan.fetch)
         .build()?;
     Ok(Transformed::yes(LogicalPlan::TableScan(bound)))
-}
-
-/// A call in the schema of its plan.
-#[derive(Debug)]
-struct Bound {
-    call: Arc<dyn TableProvider>,
-    schema: String,
-}
-
-impl Bound {
-    async fn plan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let Some(state) = state.as_any().downcast_ref::<SessionState>() else {
-            return self.call.scan(state, projection, filters, limit).await;
-        };
-        let mut state = state.clone();
-        let catalog = &mut state.config_mut().options_mut().catalog;
-        catalog.default_schema.clone_from(&self.schema);
-        self.call.scan(&state, projection, filters, limit).await
-    }
-}
-
-impl TableProvider for Bound {
-    fn schema(&self) -> SchemaRef {
-        self.call.schema()
-    }
-
-    fn table_type(&self) -> TableType {
-        self.call.table_type()
-    }
-
-    fn supports_filters_pushdown(
-        &self,
-        filters: &[&Expr],
-    ) -> Result<Vec<TableProviderFilterPushDown>> {
-        self.call.supports_filters_pushdown(filters)
-    }
-
-    scan_by_plan!(Bound);
 }

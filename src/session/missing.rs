@@ -20,13 +20,12 @@ use crate::store::{PUBLIC, StoreCatalog, Table};
 pub(super) async fn missing_table(
     state: &SessionState,
     references: &[TableReference],
-    calls: &HashSet<String>,
+    calls: &HashSet<TableReference>,
 ) -> Option<DataFusionError> {
     let options = &state.config_options().catalog;
     for reference in references {
-        let is_call = reference.schema().is_none() && calls.contains(reference.table());
         let full = (reference.clone()).resolve(&options.default_catalog, &options.default_schema);
-        if is_call || *full.catalog != *CATALOG {
+        if calls.contains(reference) || *full.catalog != *CATALOG {
             continue;
         }
         let found = match state.schema_for_ref(full.clone()) {
@@ -90,7 +89,8 @@ fn explain(state: &SessionState, schema: &str, table: &str) -> DataFusionError {
                 _ => (" or a schema", format!("; schemas: {}", listed(&schemas))),
             };
             plan_datafusion_err!(
-                "session: a run{or} of {root} is required, got '{schema}'; runs: {}{schemas}",
+                "session: a run{or} of {root} is required, got '{schema}'{}; runs: {}{schemas}",
+                did_you_mean(runs.iter().map(String::as_str), schema),
                 listed(&runs)
             )
         }
@@ -121,7 +121,7 @@ pub(super) fn made(statement: &Statement) -> Option<TableReference> {
 }
 
 /// Names that stand before an opening parenthesis in FROM: of functions, not of tables.
-pub(super) fn calls(statement: &Statement) -> HashSet<String> {
+pub(super) fn calls(statement: &Statement) -> HashSet<TableReference> {
     let mut calls = Calls::default();
     let _ = match statement {
         Statement::Statement(inner) => inner.visit(&mut calls),
@@ -137,7 +137,7 @@ pub(super) fn calls(statement: &Statement) -> HashSet<String> {
 
 #[derive(Default)]
 struct Calls {
-    names: HashSet<String>,
+    names: HashSet<TableReference>,
 }
 
 impl Visitor for Calls {
@@ -151,12 +151,22 @@ impl Visitor for Calls {
         }
         | TableFactor::Function { name, .. } = factor
         {
-            for ident in name.0.iter().filter_map(|part| part.as_ident()) {
-                self.names.insert(match ident.quote_style {
-                    Some(_) => ident.value.clone(),
-                    None => ident.value.to_lowercase(),
+            let idents = name.0.iter().filter_map(|part| part.as_ident());
+            let names = idents.map(|ident| match ident.quote_style {
+                Some(_) => ident.value.clone(),
+                None => ident.value.to_lowercase(),
+            });
+            self.names
+                .extend(match names.collect::<Vec<_>>().as_slice() {
+                    [name] => Some(TableReference::bare(name.as_str())),
+                    [run, name] => Some(TableReference::partial(run.as_str(), name.as_str())),
+                    [catalog, run, name] => Some(TableReference::full(
+                        catalog.as_str(),
+                        run.as_str(),
+                        name.as_str(),
+                    )),
+                    _ => None,
                 });
-            }
         }
         ControlFlow::Continue(())
     }

@@ -69,11 +69,19 @@ impl RelationPlanner for UnknownFunctions {
         relation: TableFactor,
         context: &mut dyn RelationPlannerContext,
     ) -> Result<RelationPlanning> {
-        if let Some(name) = called(&relation) {
+        if let Some((name, before)) = called(&relation) {
             // The stock planner looks a call up as it is written.
             let written = [name.to_string(), context.normalize_ident(name.clone())];
             if !written.iter().any(|name| (self.is_known)(name)) {
                 return self.unknown(&name.value);
+            }
+            // One that is not ours would have its first word taken for the function.
+            if let Some(run) = before.first()
+                && !self.ours.contains(&written[1].as_str())
+            {
+                return plan_err!(
+                    "{name}: a call without a run is required, since it reads none, got {run}.{name}()"
+                );
             }
         }
         Ok(RelationPlanning::Original(Box::new(relation)))

@@ -252,6 +252,16 @@ fn qualified(vocabulary: &Vocabulary, text: &str, qualifier: &str, prefix: &str)
             .filter(|table| !table.contains('.'));
         offer(of_run.cloned(), prefix, &mut found);
     }
+    let mut runs = vocabulary.runs.iter();
+    if runs.any(|run| run.eq_ignore_ascii_case(qualifier)) {
+        let options = vocabulary.options.iter();
+        let reading = options.filter(|(_, option)| option == "run");
+        offer(
+            reading.map(|(function, _)| format!("{function}(")),
+            prefix,
+            &mut found,
+        );
+    }
     if qualifier.eq_ignore_ascii_case("polysema") {
         let ours = vocabulary
             .settings

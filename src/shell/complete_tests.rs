@@ -22,6 +22,7 @@ fn offered(text: &str) -> Vec<String> {
             ("ingest", "context"),
             ("ingest", "window"),
             ("linkage", "linkage"),
+            ("linkage", "run"),
         ]
         .map(|(function, option)| (function.into(), option.into()))
         .to_vec(),
@@ -76,6 +77,8 @@ fn settings_runs_schemas_and_aliases_are_completed() {
     assert_eq!(offered("SET run = 'o"), ["'other'"]);
     assert_eq!(offered("SHOW polysema.r"), ["run"]);
     assert_eq!(offered("SELECT * FROM demo.n"), ["neurons"]);
+    assert_eq!(offered("SELECT * FROM other.l"), ["linkage("]);
+    assert_eq!(offered("SELECT * FROM other.linkage({r"), ["run: "]);
     assert_eq!(offered("SELECT * FROM examples AS e WHERE e.t"), ["token"]);
     assert_eq!(
         offered("SELECT * FROM neurons n JOIN examples e ON n."),

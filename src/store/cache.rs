@@ -90,8 +90,11 @@ impl LayerDirectory for RunLayers {
         let Some(table) = neurons.downcast_ref::<RunTable>() else {
             return Ok(None);
         };
+        // TransformerLens has no name for a layer of neurons, but for their activations.
+        let activations = |row: &LayerRow| format!("{}.hook_post", row.name);
         let entry = |row: LayerRow| LayerEntry {
             layer: row.layer,
+            other_name: row.name.ends_with(".mlp").then(|| activations(&row)),
             name: row.name,
             kind: row.kind,
         };

@@ -47,6 +47,31 @@ async fn every_function_of_the_catalogue_is_reachable() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_call_names_the_schema_of_its_tables() -> Result<()> {
+    let ctx = session(SessionConfig::new(), &small()?)?;
+    // In the other schema the neurons have the first three examples alone.
+    for sql in [
+        "CREATE SCHEMA other",
+        "CREATE TABLE other.neurons AS SELECT * FROM neurons",
+        "CREATE TABLE other.examples AS SELECT * FROM examples WHERE example < 3",
+    ] {
+        ctx.sql(sql).await?.collect().await?;
+    }
+    let both = "SELECT (SELECT count(*) FROM feature_clusters(0, 3)) AS a, \
+                (SELECT count(*) FROM other.feature_clusters(0, 3)) AS b, \
+                (SELECT count(*) FROM feature_clusters(0, 3, {run: 'other'})) AS c";
+    assert!(answer(&ctx, both).await?.contains("| 5 | 3 | 3 |"));
+    let unknown = ctx
+        .sql("SELECT * FROM others.linkage(0, 3)")
+        .await?
+        .collect();
+    let message = unknown.await.expect_err("no such schema").strip_backtrace();
+    let expected = "linkage: run must be one of other, public, got 'others' (is 'other' meant?)";
+    assert!(message.contains(expected), "{message}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn settings_belong_to_the_plugin() -> Result<()> {
     let ctx = session(SessionConfig::new(), &small()?)?;
     ctx.sql("SET polysema.threshold = 0.1")

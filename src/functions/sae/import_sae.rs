@@ -14,14 +14,14 @@ use polysema_udfs::calls::{
 };
 use polysema_udfs::scan_by_plan;
 
-use crate::functions::arguments::{course, job_options, job_parameters, required};
+use crate::functions::arguments::{course, job_options, required, source_parameters};
 use crate::functions::progress::{PROGRESS_COLUMNS, progress_row, progress_schema};
 use crate::functions::sources::{GivenSource, LAYER_OR_ROWS, Resolved, VectorPlace};
 use crate::jobs::{Course, Job, JobContext};
 use crate::options::Options;
 use crate::policy::Access;
 use crate::runs::Progress;
-use crate::saes::{Foreign, IMPORT_SAE, SaeLibrary, agree, import_sae};
+use crate::saes::{Foreign, HOOK, IMPORT_SAE, SaeLibrary, agree, import_sae};
 use crate::store::Store;
 
 static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
@@ -47,7 +47,7 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
         },
     ],
     required: 3,
-    options: job_parameters(&IMPORT_SAE),
+    options: source_parameters(&IMPORT_SAE),
     returns: PROGRESS_COLUMNS,
     example: "SELECT phase FROM import_sae('foreign', 'tests/data/sae/saelens-standard', (SELECT [1.0, 0.0, 0.0, 2.0, \
               0.5, 0.25] AS vector), {replace: true}) WHERE phase = 'done'",
@@ -84,7 +84,7 @@ impl TableFunction for ImportSae {
             name: required(&arguments, "name")?,
             path: required(&arguments, "path")?.into(),
             source,
-            place: VectorPlace::of(&options),
+            place: VectorPlace::of(&options, &arguments),
             options,
             course: course(&arguments)?,
         }))
@@ -112,16 +112,20 @@ impl Importing {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let resolved = self.source.resolve(DOC.name, state).await?;
-        self.place.check(DOC.name, &resolved)?;
+        let named = self.place.in_source(DOC.name, &resolved)?.site;
         let input = resolved.input();
         let makes = resolved.own_run(&self.name);
         let call = self.clone();
+        let options = match named {
+            Some(_) => self.options.clone().with(HOOK, named),
+            None => self.options.clone(),
+        };
         let work = move |context: &JobContext| {
             let mut foreign = Foreign::read(&call.path, context)?;
             let mut place = call.place.clone();
-            if let Resolved::Layer { run, layer } = &resolved {
+            if let Resolved::Layer { run, layer, .. } = &resolved {
                 let config = &mut foreign.file.config;
-                let agreed = agree(config, run.manifest(), layer, &call.options)?;
+                let agreed = agree(config, run.manifest(), layer, &options)?;
                 (place.site, foreign.notes) = (agreed.site, agreed.notes);
             } else if let Some(name) = &foreign.file.config.hook_name {
                 let note = format!("rows taken as they are, where the file says {name}");

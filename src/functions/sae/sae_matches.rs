@@ -9,14 +9,15 @@ use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use polysema_udfs::calls::{
-    Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction,
+    Arguments, Function, FunctionDoc, Implementation, Parameter, RUN, TableFunction,
 };
 use polysema_udfs::scan_by_plan;
 
 use crate::functions::arguments::required;
 use crate::functions::sources::{GivenSource, Resolved};
 use crate::jobs::{Course, Job, JobContext};
-use crate::options::{Key, Options, parameters};
+use crate::models::Site;
+use crate::options::{Key, Options, Word, parameters};
 use crate::saes::{Match, SaeLibrary, matches, weights_of};
 
 const K: Key<usize> = Key::count("k", 1, (1 << 31) - 1, 1, "matches a latent");
@@ -38,7 +39,7 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
         },
     ],
     required: 2,
-    options: parameters(&[K.spec]),
+    options: [parameters(&[K.spec]), &[RUN]].concat().leak(),
     returns: "latent, rank (from 1), match (latent or neuron of b), decoder_cosine, encoder_cosine in [-1, 1], NULL for a \
               zero vector or where widths differ; the most similar decoder first (encoder, where only these are as wide)",
     example: "SELECT count(*) FROM sae_matches('letters', 'letters') WHERE match = latent",
@@ -100,6 +101,13 @@ impl TableFunction for SaeMatches {
         };
         let k = Options::of_call(&[K.spec], &arguments)?.get(K);
         let saes = Arc::clone(&self.saes);
+        if let (GivenSource::Name(name), Some(run)) = (&b, arguments.run())
+            && saes.store().has_sae(name)
+        {
+            return plan_err!(
+                "sae_matches: run must come with a layer as b, got '{run}' with the autoencoder '{name}'"
+            );
+        }
         Ok(Arc::new(Matching { saes, a, b, k }))
     }
 }
@@ -124,7 +132,17 @@ impl Matching {
         let layer = match &self.b {
             GivenSource::Name(name) if store.has_sae(name) => None,
             b => match b.resolve(DOC.name, state).await? {
-                Resolved::Layer { run, layer } => Some((run, layer)),
+                Resolved::Layer { run, layer, site }
+                    if matches!(site, None | Some(Site::MlpPost)) =>
+                {
+                    Some((run, layer))
+                }
+                Resolved::Layer { layer, site, .. } => {
+                    let (layer, site) = (layer.name, site.map_or("", Site::name));
+                    return plan_err!(
+                        "sae_matches: b must be an autoencoder or a layer of neurons, got {site} of {layer}"
+                    );
+                }
                 Resolved::Rows { written, .. } => {
                     return plan_err!(
                         "sae_matches: b must be an autoencoder or a layer of the current run, got {written}"

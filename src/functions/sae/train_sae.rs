@@ -14,7 +14,7 @@ use polysema_udfs::calls::{
 };
 use polysema_udfs::scan_by_plan;
 
-use crate::functions::arguments::{course, job_options, job_parameters, required};
+use crate::functions::arguments::{course, job_options, required, source_parameters};
 use crate::functions::sources::{GivenSource, LAYER_OR_ROWS, Resolved, VectorPlace};
 use crate::jobs::{Course, Job, JobContext, Part, named};
 use crate::policy::Access;
@@ -34,12 +34,12 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
         Parameter {
             name: "source",
             kind: LAYER_OR_ROWS,
-            summary: "a layer of the current run (its model reads its corpus again, and the run gets the latents as a \
-                      layer more), or rows with a column of vectors (the latents become a run of their own)",
+            summary: "a layer of the current run, or a place in one as blocks.2.mlp.out (its model reads its corpus again, and \
+                      the run gets the latents as a layer more), or rows with a column of vectors (the latents become a run of their own)",
         },
     ],
     required: 2,
-    options: job_parameters(&TRAIN_SAE),
+    options: source_parameters(&TRAIN_SAE),
     returns: "phase, step, rows_seen, loss, mse, l1, ne_loss, l0, dead_percent, explained_variance (of the last step; in the last \
               row mse, l0, dead_percent and explained_variance, NULL where rows do not vary, are of all rows), \
               rows_per_second, elapsed_seconds, message; several rows a second",
@@ -117,7 +117,7 @@ impl TableFunction for TrainSae {
             return plan_err!("train_sae: source must be a {LAYER_OR_ROWS}, got NULL");
         };
         let given = job_options(&TRAIN_SAE, &arguments)?;
-        let place = VectorPlace::of(&given);
+        let place = VectorPlace::of(&given, &arguments);
         let options = SaeOptions::new(given).map_err(named(DOC.name))?;
         Ok(Arc::new(Training {
             store: Arc::clone(&self.store),
@@ -148,13 +148,15 @@ impl Training {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let resolved = self.source.resolve(DOC.name, state).await?;
-        self.place.check(DOC.name, &resolved)?;
-        let (store, request) = (Arc::clone(&self.store), self.request.clone());
-        let place = self.place.clone();
+        let place = self.place.in_source(DOC.name, &resolved)?;
+        let (store, mut request) = (Arc::clone(&self.store), self.request.clone());
+        if let Some(site) = place.site {
+            request.options = request.options.at(site);
+        }
         let input = resolved.input();
         let makes = resolved.own_run(&self.request.name);
         let detail = match &resolved {
-            Resolved::Layer { run, layer } => {
+            Resolved::Layer { run, layer, .. } => {
                 format!("layer {} of run {}", layer.layer, run.name())
             }
             Resolved::Rows { written, .. } => written.clone(),

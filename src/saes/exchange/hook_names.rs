@@ -6,22 +6,11 @@
 //! dictionary_learning        resid_post_layer_2, mlp_2
 //! ```
 
-use crate::models::{HookPoint, Site};
+use crate::models::{HookPoint, Site, TRANSFORMER_LENS};
 use crate::options::Word;
 
-/// Names within a block of TransformerLens. Its `ln2.hook_normalized` is before scale and bias where they are folded into
-/// the weights, as `HookedTransformer.from_pretrained` does.
-const TRANSFORMER_LENS: [(Site, &str); 9] = [
-    (Site::ResidPre, "hook_resid_pre"),
-    (Site::AttnZ, "attn.hook_z"),
-    (Site::AttnOut, "hook_attn_out"),
-    (Site::ResidMid, "hook_resid_mid"),
-    (Site::Normalized, "ln2.hook_normalized"),
-    (Site::MlpPre, "mlp.hook_pre"),
-    (Site::MlpPost, "mlp.hook_post"),
-    (Site::MlpOut, "hook_mlp_out"),
-    (Site::ResidPost, "hook_resid_post"),
-];
+/// SAELens lets TransformerLens fold layer norms into the weights, so that this is before scale and bias.
+const FOLDED: (Site, &str) = (Site::Normalized, "ln2.hook_normalized");
 
 /// Modules of a block by what they give; the block itself has no name.
 const MODULES: [(Site, &str); 9] = [
@@ -60,7 +49,8 @@ pub(super) fn parse(name: &str, layer: Option<usize>) -> Option<HookPoint> {
 
 /// The name TransformerLens has for a place; ours where it has none.
 pub fn transformer_lens(hook: HookPoint) -> String {
-    match TRANSFORMER_LENS.iter().find(|(site, _)| *site == hook.site) {
+    let mut names = TRANSFORMER_LENS.iter().chain([&FOLDED]);
+    match names.find(|(site, _)| *site == hook.site) {
         Some((_, name)) => format!("blocks.{}.{name}", hook.layer),
         None => hook.to_string(),
     }
@@ -73,7 +63,9 @@ fn find(table: &[(Site, &str)], name: &str) -> Option<Site> {
 
 fn block(name: &str) -> Option<(Option<usize>, Site)> {
     let (layer, rest) = name.strip_prefix("blocks.")?.split_once('.')?;
-    let site = find(&TRANSFORMER_LENS, rest).or_else(|| Site::parse(rest))?;
+    let site = find(&TRANSFORMER_LENS, rest)
+        .or_else(|| find(&[FOLDED], rest))
+        .or_else(|| Site::parse(rest))?;
     Some((Some(layer.parse().ok()?), site))
 }
 
@@ -137,7 +129,7 @@ mod tests {
             let found = parse(name, None).map(|hook| hook.to_string());
             assert_eq!(found.as_deref(), Some(expected), "{name}");
         }
-        for (site, _) in TRANSFORMER_LENS {
+        for (site, _) in TRANSFORMER_LENS.into_iter().chain([FOLDED]) {
             let hook = HookPoint { layer: 5, site };
             assert_eq!(parse(&transformer_lens(hook), None), Some(hook));
         }

@@ -13,6 +13,8 @@ pub struct LayerEntry {
     pub layer: i32,
     /// Its name.
     pub name: String,
+    /// Another name it goes by.
+    pub other_name: Option<String>,
     /// `mlp`, `sae` or what else the owner has.
     pub kind: String,
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::{Expr, LogicalPlan, Subquery};
 
-use super::document::{FunctionDoc, Parameter};
+use super::document::{FunctionDoc, Parameter, RUN};
 
 /// A table or query that stands for an argument.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,6 +57,7 @@ pub struct Arguments {
     positional: Vec<(&'static str, ScalarValue)>,
     options: Vec<(String, ScalarValue)>,
     relations: Vec<(&'static str, Relation)>,
+    run: Option<String>,
 }
 
 impl Arguments {
@@ -85,6 +86,10 @@ impl Arguments {
                 );
             }
             let value = literal(doc, parameter, &value)?;
+            if *parameter == RUN {
+                arguments.run = arguments.text_of(parameter.name, &value)?;
+                continue;
+            }
             if doc.arguments.iter().any(|a| a.name == parameter.name) {
                 arguments.positional.push((parameter.name, value));
             } else {
@@ -102,6 +107,7 @@ impl Arguments {
             positional: Vec::new(),
             options: Vec::new(),
             relations: Vec::new(),
+            run: None,
         }
     }
 
@@ -119,6 +125,11 @@ impl Arguments {
             .map(|(_, v)| v);
         let option = self.options.iter().find(|(n, _)| n == name).map(|(_, v)| v);
         option.or(positional).filter(|value| !value.is_null())
+    }
+
+    /// The run whose tables the call reads, where it names one.
+    pub fn run(&self) -> Option<&str> {
+        self.run.as_deref()
     }
 
     /// Whether an argument was given, as NULL.
@@ -156,8 +167,11 @@ impl Arguments {
         let related = self.relations.iter();
         let related = related.filter(|(name, _)| !self.parameters.iter().any(|p| p.name == *name));
         let related = related.map(|(name, r)| (*name, brief(&r.written)));
+        let run = self.run.clone().map(ScalarValue::from);
+        let run = run.iter().map(|run| (RUN.name, literal(run)));
         let options: Vec<_> = options
             .chain(related)
+            .chain(run)
             .map(|(name, value)| format!("{name}: {value}"))
             .collect();
         if !options.is_empty() {
@@ -173,12 +187,17 @@ impl Arguments {
 
     /// Text.
     pub fn text(&self, name: &str) -> Result<Option<String>> {
-        let Some(value) = self.get(name) else {
-            return Ok(None);
-        };
+        match self.get(name) {
+            Some(value) => self.text_of(name, value),
+            None => Ok(None),
+        }
+    }
+
+    fn text_of(&self, name: &str, value: &ScalarValue) -> Result<Option<String>> {
         match value.try_as_str() {
-            Some(Some(text)) => Ok(Some(text.to_string())),
-            _ => self.wrong(name, "text", value),
+            Some(text) => Ok(text.map(str::to_string)),
+            None if value.is_null() => Ok(None),
+            None => self.wrong(name, "text", value),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::common::{DFSchema, Result, TableReference, plan_err};
+use datafusion::common::{DFSchema, Result, ScalarValue, TableReference, plan_err};
 use datafusion::logical_expr::planner::RelationPlannerContext;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{
@@ -13,16 +13,19 @@ use datafusion::sql::sqlparser::ast::{
 use super::arguments::{Relation, Values, shown};
 use super::binding::{WrittenArgument, bind};
 use super::callable::Callable;
-use super::document::Parameter;
+use super::document::{Parameter, RUN};
 use super::lookup::{self, Lookup, table_name};
 
-/// The name of the function that a relation calls, as it is written; for a session that owns all names.
-pub fn called(relation: &TableFactor) -> Option<Ident> {
-    Call::read(relation).map(|(name, _)| name)
+/// The function that a relation calls and what stands before its name, as they are written; for a session that owns all
+/// names.
+pub fn called(relation: &TableFactor) -> Option<(Ident, Vec<Ident>)> {
+    Call::read(relation).map(|(name, call)| (name, call.before))
 }
 
 /// A call in FROM.
 pub(super) struct Call {
+    /// What stands before the function's name.
+    before: Vec<Ident>,
     args: Vec<FunctionArg>,
     pub(super) alias: Option<TableAlias>,
     /// Whether columns of the tables to the left are in scope.
@@ -49,6 +52,7 @@ impl Call {
                     (sample.is_some(), "TABLESAMPLE"),
                 ];
                 let call = Self {
+                    before: vec![],
                     args: args.args.clone(),
                     alias: alias.clone(),
                     lateral: false,
@@ -64,6 +68,7 @@ impl Call {
                 alias,
             } => {
                 let call = Self {
+                    before: vec![],
                     args: args.clone(),
                     alias: alias.clone(),
                     lateral: *lateral,
@@ -79,6 +84,7 @@ impl Call {
                     return None;
                 };
                 let call = Self {
+                    before: vec![],
                     args: list.args.clone(),
                     alias: alias.clone(),
                     lateral: false,
@@ -88,9 +94,32 @@ impl Call {
             }
             _ => return None,
         };
-        match name.0.as_slice() {
-            [only] => Some((only.as_ident()?.clone(), call)),
-            _ => None,
+        let (name, before) = name.0.split_last()?;
+        let before = before.iter().map(|part| part.as_ident().cloned());
+        let before = before.collect::<Option<_>>()?;
+        Some((name.as_ident()?.clone(), Self { before, ..call }))
+    }
+
+    /// The run before the function's name.
+    fn run(
+        &self,
+        function: &Callable,
+        context: &dyn RelationPlannerContext,
+    ) -> Result<Option<String>> {
+        let name = function.doc.name;
+        match self.before.as_slice() {
+            [] => Ok(None),
+            [run] if function.doc.reads_run() => Ok(Some(context.normalize_ident(run.clone()))),
+            [run] => plan_err!(
+                "{name}: a call without a run is required, since it reads none, got {run}.{name}()"
+            ),
+            parts => {
+                let parts: Vec<_> = parts.iter().map(Ident::to_string).collect();
+                plan_err!(
+                    "{name}: one name, that of a run, is required before {name}, got {}",
+                    parts.join(".")
+                )
+            }
         }
     }
 
@@ -106,10 +135,11 @@ impl Call {
     }
 
     /// The same call with the tables to the left in scope.
-    pub(super) fn into_lateral(self, name: Ident) -> TableFactor {
+    pub(super) fn into_lateral(mut self, name: Ident) -> TableFactor {
+        self.before.push(name);
         let call = TableFactor::Function {
             lateral: true,
-            name: ObjectName::from(vec![name]),
+            name: ObjectName::from(self.before),
             args: self.args,
             with_ordinality: false,
             alias: self.alias,
@@ -165,6 +195,15 @@ impl Call {
             written.push(WrittenArgument { name, value });
         }
         let mut values = bind(doc, written)?;
+        if let Some(run) = self.run(function, context)? {
+            if values.iter().any(|(parameter, _)| **parameter == RUN) {
+                return plan_err!(
+                    "{0}: either the option run or a run before the name is required, got both and {run}.{0}()",
+                    doc.name
+                );
+            }
+            values.push((&RUN, Expr::Literal(ScalarValue::from(run), None)));
+        }
         for (parameter, value) in &mut values {
             if parameter.takes_table()
                 && let Expr::Literal(..) = value

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datafusion::catalog::TableProvider;
 use datafusion::common::{DFSchema, Result, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::simplify::SimplifyContext;
@@ -9,8 +10,9 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
 use super::arguments::{Arguments, Values};
-use super::document::FunctionDoc;
+use super::document::{FunctionDoc, RUN};
 use super::function::TableFunction;
+use super::in_schema::InSchema;
 
 /// A table function with its document.
 #[derive(Debug, Clone)]
@@ -27,13 +29,31 @@ impl Callable {
     pub(super) fn scan(&self, values: Values) -> Result<LogicalPlan> {
         let arguments = Arguments::new(self.doc, values)?;
         let call = TableReference::bare(arguments.call());
-        let source = provider_as_source(self.function.table(arguments)?);
+        let source = provider_as_source(self.table(arguments)?);
         LogicalPlanBuilder::scan(call, source, None)?.build()
     }
 
-    /// What an alias-free FROM clause calls the rows.
-    pub(super) fn name(&self) -> TableReference {
-        TableReference::bare(self.doc.name)
+    /// The table of a call, of the run it names.
+    pub(super) fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
+        let run = arguments.run().map(str::to_string);
+        let table = self.function.table(arguments)?;
+        Ok(match run {
+            Some(run) => Arc::new(InSchema::named(table, &run, self.doc.name)),
+            None => table,
+        })
+    }
+
+    /// What an alias-free FROM clause calls the rows: those of two runs are told apart.
+    pub(super) fn name(&self, values: &Values) -> TableReference {
+        let run = values.iter().find(|(parameter, _)| **parameter == RUN);
+        let run = run.and_then(|(_, value)| match value {
+            Expr::Literal(value, _) => value.try_as_str().flatten(),
+            _ => None,
+        });
+        match run {
+            Some(run) => TableReference::partial(run, self.doc.name),
+            None => TableReference::bare(self.doc.name),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::Field;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{DFSchema, DFSchemaRef, Result, internal_err, plan_err};
+use datafusion::common::{DFSchema, DFSchemaRef, Result, TableReference, internal_err, plan_err};
 use datafusion::logical_expr::{
     Expr, Extension, LogicalPlan, LogicalPlanBuilder, UserDefinedLogicalNodeCore,
 };
@@ -23,6 +23,8 @@ use super::document::Parameter;
 #[derive(Debug, Clone)]
 pub(super) struct DeferredCall {
     call: Callable,
+    /// What its rows are called.
+    name: TableReference,
     /// Arguments that are values, in the order of [`Self::exprs`].
     parameters: Vec<&'static Parameter>,
     exprs: Vec<Expr>,
@@ -35,6 +37,7 @@ pub(super) struct DeferredCall {
 impl DeferredCall {
     /// A plan of the call, to be replaced by its scan when it is analyzed.
     pub(super) fn plan(call: &Callable, values: Values) -> Result<LogicalPlan> {
+        let name = call.name(&values);
         let (mut known, mut deferred) = (Values::new(), Vec::new());
         let (mut relations, mut plans) = (Vec::new(), Vec::new());
         for (parameter, value) in values {
@@ -51,10 +54,11 @@ impl DeferredCall {
             }
         }
         let schema = call.function.schema(&Arguments::new(call.doc, known)?)?;
-        let schema = DFSchema::try_from_qualified_schema(call.name(), &schema)?;
+        let schema = DFSchema::try_from_qualified_schema(name.clone(), &schema)?;
         let (parameters, exprs) = deferred.into_iter().unzip();
         let deferred = Self {
             call: call.clone(),
+            name,
             parameters,
             exprs,
             relations,
@@ -88,7 +92,7 @@ impl DeferredCall {
             values.push((*parameter, relation.into_expr()));
         }
         LogicalPlanBuilder::from(self.call.scan(values)?)
-            .alias(self.call.name())?
+            .alias(self.name.clone())?
             .build()
     }
 

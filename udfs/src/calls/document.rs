@@ -19,6 +19,15 @@ pub struct Parameter {
     pub summary: &'static str,
 }
 
+/// The option `run` of every function that reads the tables of a run. Its value is no option of the function itself: the
+/// tables it finds are the run's.
+pub const RUN: Parameter = Parameter {
+    name: "run",
+    kind: "text",
+    summary: "the run whose tables are read (any schema that has them), which may also stand before the function's name, as in \
+              mine.feature_clusters(); default the current run",
+};
+
 impl Parameter {
     /// Whether a name means a table.
     pub fn takes_table(&self) -> bool {
@@ -76,6 +85,11 @@ pub struct FunctionDoc {
 }
 
 impl FunctionDoc {
+    /// Whether the function reads the tables of a run.
+    pub fn reads_run(&self) -> bool {
+        self.options.contains(&RUN)
+    }
+
     /// `name(a, b [, c] [, {options}])`.
     pub fn signature(&self) -> String {
         let mut signature = format!("{}(", self.name);

@@ -11,6 +11,7 @@ mod callable;
 mod deferred;
 mod document;
 mod function;
+mod in_schema;
 mod lookup;
 mod planner;
 pub mod scalar;
@@ -26,8 +27,9 @@ pub use arguments::{Arguments, Relation, Values, shown};
 pub use binding::{did_you_mean, known};
 pub use call::called;
 pub use callable::Callable;
-pub use document::{FunctionDoc, Parameter, RELATION};
+pub use document::{FunctionDoc, Parameter, RELATION, RUN};
 pub use function::{Function, Implementation, TableFunction};
+pub use in_schema::InSchema;
 
 /// Gives a session these functions, by position and by name.
 pub fn register(ctx: &SessionContext, functions: Vec<Callable>) -> Result<()> {

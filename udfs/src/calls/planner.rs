@@ -4,7 +4,7 @@
 //! value. A column of an outer table, or a query's one value, becomes a filter where the argument is a key of the rows,
 //! which the optimizer turns into a join; elsewhere it is refused.
 
-use datafusion::common::{Column, DFSchema, Result, plan_err};
+use datafusion::common::{Column, DFSchema, Result, TableReference, plan_err};
 use datafusion::logical_expr::planner::{
     PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
 };
@@ -67,7 +67,8 @@ fn any(values: &Values, test: impl Fn(&Expr) -> Result<bool>) -> Result<bool> {
 
 /// The rows of the call with these values.
 fn plan(function: &Callable, values: Values) -> Result<LogicalPlan> {
-    let (arguments, filters) = divide(function, values)?;
+    let name = function.name(&values);
+    let (arguments, filters) = divide(function, &name, values)?;
     let deferred = any(&arguments, |value| match Relation::of(value) {
         Some(relation) => Ok(!relation.plan.get_parameter_names()?.is_empty()),
         None => has(value, is_parameter),
@@ -75,7 +76,7 @@ fn plan(function: &Callable, values: Values) -> Result<LogicalPlan> {
     let rows = if deferred {
         LogicalPlanBuilder::from(DeferredCall::plan(function, arguments)?)
     } else {
-        LogicalPlanBuilder::from(function.scan(arguments)?).alias(function.name())?
+        LogicalPlanBuilder::from(function.scan(arguments)?).alias(name)?
     };
     match conjunction(filters) {
         None => rows.build(),
@@ -87,7 +88,11 @@ fn plan(function: &Callable, values: Values) -> Result<LogicalPlan> {
 }
 
 /// The values that are arguments, evaluated, and the filters that stand for the others.
-fn divide(function: &Callable, values: Values) -> Result<(Values, Vec<Expr>)> {
+fn divide(
+    function: &Callable,
+    rows: &TableReference,
+    values: Values,
+) -> Result<(Values, Vec<Expr>)> {
     let name = function.doc.name;
     let (mut arguments, mut filters) = (Values::new(), Vec::new());
     // Keys before the first that is open stay arguments, those after it narrow it down.
@@ -130,7 +135,7 @@ fn divide(function: &Callable, values: Values) -> Result<(Values, Vec<Expr>)> {
             arguments.push((parameter, value));
             continue;
         }
-        let column = Column::new(Some(function.name()), parameter.name);
+        let column = Column::new(Some(rows.clone()), parameter.name);
         filters.push(Expr::Column(column).eq(value));
         implied.extend(function.function.for_open_key(parameter.name));
     }

@@ -57,7 +57,7 @@ impl TableFunctionImpl for Udtf {
         }
         let arguments = Arguments::new(doc, values)?;
         let call = TableReference::bare(arguments.call());
-        let table = self.0.function.table(arguments)?;
+        let table = self.0.table(arguments)?;
         let source = provider_as_source(Arc::clone(&table));
         let plan = LogicalPlanBuilder::scan(call, source, None)?.build()?;
         Ok(Arc::new(Called { table, plan }))

@@ -139,7 +139,11 @@ impl KeyArguments {
         let Some(known) = known_layers(state, neurons)? else {
             return Ok(self.layer.clone());
         };
-        let number = known.iter().find(|layer| layer.name == *name);
+        let number = known.iter().find(|layer| layer.name == *name).or_else(|| {
+            known
+                .iter()
+                .find(|layer| layer.other_name.as_ref() == Some(name))
+        });
         match number {
             Some(layer) => Ok(Some(LayerRef::Number(i64::from(layer.layer)))),
             None => plan_err!(

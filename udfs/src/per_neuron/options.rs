@@ -6,7 +6,7 @@ use datafusion::common::{Result, plan_err};
 use super::columns::{InputColumns, PRE_MLP, WEIGHTED_PRE_MLP};
 use super::keys::KIND;
 use crate::calls::settings::PolysemaOptions;
-use crate::calls::{Arguments, Parameter};
+use crate::calls::{Arguments, Parameter, RUN};
 use polysema_kernels::clustering::flat_clusters::{flat_clusters, flat_clusters_at_most};
 use polysema_kernels::{CosineDistances, FlatClusters, Linkage, Linker, Step, SubClusters};
 
@@ -136,7 +136,7 @@ pub const STRICT: Parameter = Parameter {
 pub const CLUSTERING: &[Parameter] = &[THRESHOLD, N_CLUSTERS, METHOD, LINKAGE, EMBEDDING, STRICT];
 
 /// The options of every clustering over layers.
-pub const CLUSTERS_OF_LAYERS: &[Parameter] = &joined::<7>(&[CLUSTERING, &[KIND]]);
+pub const CLUSTERS_OF_LAYERS: &[Parameter] = &joined::<8>(&[CLUSTERING, &[KIND, RUN]]);
 
 /// The parameters of several lists, of which there are `N`.
 pub const fn joined<const N: usize>(lists: &[&[Parameter]]) -> [Parameter; N] {

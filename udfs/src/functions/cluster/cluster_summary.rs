@@ -19,7 +19,7 @@ static DOC: FunctionDoc = FunctionDoc {
     summary: "One row per feature cluster: its size, central example and most frequent key tokens.",
     arguments: LAYER_NEURON,
     required: 0,
-    options: &joined::<8>(&[CLUSTERS_OF_LAYERS, &[N_TOKENS]]),
+    options: &joined::<9>(&[CLUSTERS_OF_LAYERS, &[N_TOKENS]]),
     returns: "layer, neuron, cluster, size, central_example (the medoid), top_tokens (by count, ties by first example), \
               mean_activation, mean_distance (over the cluster's pairs; NULL for one member)",
     example: "SELECT cluster, size, top_tokens, mean_distance FROM cluster_summary(0, 1)",

@@ -15,7 +15,7 @@ use datafusion::common::{Result, internal_err, plan_err};
 
 use crate::arrow::tokens::{top_tokens, top_tokens_type};
 use crate::calls::settings::PolysemaOptions;
-use crate::calls::{Arguments, Function, FunctionDoc, Parameter};
+use crate::calls::{Arguments, Function, FunctionDoc, Parameter, RUN};
 use crate::per_neuron::{
     ClusterOptions, Cut, EMBEDDING, Group, InputColumns, KIND, LAYER_NEURON, LINKAGE, N_TOKENS,
     NeuronFunction, OutputColumns, PerNeuron, STRICT, Scratch, fields, hac_bytes, n_tokens,
@@ -47,6 +47,7 @@ static DOC: FunctionDoc = FunctionDoc {
         EMBEDDING,
         STRICT,
         KIND,
+        RUN,
         N_TOKENS,
     ],
     returns: "layer, neuron, parent (cluster at upper), cluster (the child, numbered as at lower), size, parent_size, \

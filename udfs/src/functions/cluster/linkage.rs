@@ -10,7 +10,7 @@ use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::{Result, internal_err};
 
 use crate::calls::settings::PolysemaOptions;
-use crate::calls::{Function, FunctionDoc};
+use crate::calls::{Function, FunctionDoc, RUN};
 use crate::per_neuron::{
     ClusterOptions, EMBEDDING, Group, InputColumns, KIND, LAYER_NEURON, LINKAGE, NeuronFunction,
     OutputColumns, PerNeuron, Scratch, fields, hac_bytes, table_function,
@@ -22,7 +22,7 @@ static DOC: FunctionDoc = FunctionDoc {
     summary: "One row per merge of a neuron's hierarchical clustering (whatever polysema.method), in the order they happen.",
     arguments: LAYER_NEURON,
     required: 0,
-    options: &[LINKAGE, EMBEDDING, KIND],
+    options: &[LINKAGE, EMBEDDING, KIND, RUN],
     returns: "layer, neuron, step, cluster1, cluster2 (labels as in SciPy, cluster1 < cluster2), dissimilarity (average \
               distance of the two), size (members of the new cluster)",
     example: "SELECT step, cluster1, cluster2, dissimilarity, size FROM linkage(0, 1) ORDER BY step LIMIT 3",

@@ -6,7 +6,7 @@ use datafusion::arrow::array::{ArrayRef, Float32Array, Int32Array};
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::Result;
 
-use crate::calls::{Function, FunctionDoc};
+use crate::calls::{Function, FunctionDoc, RUN};
 use crate::per_neuron::{
     ClusterOptions, EMBEDDING, Embedding, Group, InputColumns, KIND, LAYER_NEURON, NeuronFunction,
     OutputColumns, PerNeuron, Scratch, fields, hac_bytes, table_function,
@@ -18,7 +18,7 @@ static DOC: FunctionDoc = FunctionDoc {
     summary: "One row per pair of a neuron's dataset examples with the cosine distance of their embeddings.",
     arguments: LAYER_NEURON,
     required: 0,
-    options: &[EMBEDDING, KIND],
+    options: &[EMBEDDING, KIND, RUN],
     returns: "layer, neuron, example1, example2 (example1 comes first), distance (Float32 in [0, 2]; NULL if one is a \
               zero vector)",
     example: "SELECT example1, example2, distance FROM pairwise_distances(0, 1) ORDER BY distance LIMIT 3",

@@ -24,7 +24,7 @@ static DOC: FunctionDoc = FunctionDoc {
     summary: "One row per feature cluster far smaller than the neuron's largest: behaviours that are easily missed.",
     arguments: LAYER_NEURON,
     required: 0,
-    options: &joined::<10>(&[
+    options: &joined::<11>(&[
         &[
             Parameter {
                 name: "min_ratio",

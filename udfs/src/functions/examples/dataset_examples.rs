@@ -6,7 +6,7 @@ use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::Result;
 
-use crate::calls::{Function, FunctionDoc};
+use crate::calls::{Function, FunctionDoc, RUN};
 use crate::per_neuron::{
     Group, InputColumns, KIND, LAYER_NEURON, NeuronFunction, OutputColumns, PerNeuron, Scratch,
     fields, table_function,
@@ -18,7 +18,7 @@ static DOC: FunctionDoc = FunctionDoc {
     summary: "One row per dataset example: a document on which the neuron fires, with the token it fires on.",
     arguments: LAYER_NEURON,
     required: 0,
-    options: &[KIND],
+    options: &[KIND, RUN],
     returns: "layer, neuron, example, doc_id, pos, token, activation, context (the key token between « and »)",
     example: "SELECT token, activation, context FROM dataset_examples(0, 1) LIMIT 3",
     replaces: None,

@@ -7,7 +7,7 @@ use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::Result;
 
 use crate::arrow::vectors::{VectorBuilder, vector_type};
-use crate::calls::{Function, FunctionDoc};
+use crate::calls::{Function, FunctionDoc, RUN};
 use crate::per_neuron::{
     ClusterOptions, EMBEDDING, Embedding, Group, InputColumns, KIND, LAYER_NEURON, NeuronFunction,
     OutputColumns, PerNeuron, Scratch, fields, table_function,
@@ -20,7 +20,7 @@ static DOC: FunctionDoc = FunctionDoc {
     summary: "One row per dataset example: its neuron embedding, h * w.",
     arguments: LAYER_NEURON,
     required: 0,
-    options: &[EMBEDDING, KIND],
+    options: &[EMBEDDING, KIND, RUN],
     returns: "layer, neuron, example, embedding (List<Float32> [d_in])",
     example: "SELECT example, vector_norm(embedding) FROM neuron_embeddings(0, 1) LIMIT 3",
     replaces: None,

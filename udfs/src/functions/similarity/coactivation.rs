@@ -21,7 +21,9 @@ use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
 use crate::arrow::tables;
-use crate::calls::{Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction};
+use crate::calls::{
+    Arguments, Function, FunctionDoc, Implementation, Parameter, RUN, TableFunction,
+};
 use crate::per_neuron::{
     BoundFunction, CLUSTERING, ClusterOptions, KeyArguments, LayerRef, NeuronCheck, joined, only,
 };
@@ -39,7 +41,7 @@ static DOC: FunctionDoc = FunctionDoc {
         summary: "the layer's number or name",
     }],
     required: 1,
-    options: &joined::<9>(&[
+    options: &joined::<10>(&[
         &[
             Parameter {
                 name: "with_layer",
@@ -58,6 +60,7 @@ static DOC: FunctionDoc = FunctionDoc {
             },
         ],
         CLUSTERING,
+        &[RUN],
     ]),
     returns: "layer1, neuron1, cluster1, layer2, neuron2, cluster2, count (examples at the same doc_id and pos), size1, \
               size2 (distinct places of each cluster), expected (size1 * size2 / N, with N the distinct places of all \

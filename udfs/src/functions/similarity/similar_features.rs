@@ -46,7 +46,7 @@ static DOC: FunctionDoc = FunctionDoc {
         },
     ],
     required: 3,
-    options: &joined::<9>(&[
+    options: &joined::<10>(&[
         &[
             Parameter {
                 name: "k",
