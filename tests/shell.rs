@@ -4,6 +4,8 @@
 
 #[path = "shell/errors.rs"]
 mod errors;
+#[path = "shell/files.rs"]
+mod files;
 #[path = "shell/places.rs"]
 mod places;
 

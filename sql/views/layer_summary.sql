@@ -1,5 +1,5 @@
 -- How polysemantic is each layer?
--- Inputs: the current run and the settings polysema.*. Output: one row per layer: its neurons, how many of them are
+-- Inputs: the current run and the settings polysema.*. Output: one row per layer, in their order: its neurons, how many of them are
 -- without examples, of one and of several feature clusters, and the metrics' averages over its neurons. Limits: none.
 CREATE VIEW layer_summary AS
 SELECT p.layer, l.name, count(*) AS n_neurons,
@@ -13,3 +13,4 @@ SELECT p.layer, l.name, count(*) AS n_neurons,
 FROM neuron_polysemanticity() p
 JOIN layers l ON l.layer = p.layer
 GROUP BY p.layer, l.name
+ORDER BY p.layer

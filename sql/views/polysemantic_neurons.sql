@@ -1,5 +1,5 @@
 -- Which neurons fire for more than one reason?
--- Inputs: the current run and the settings polysema.*. Output: one row per neuron of at least two feature clusters;
+-- Inputs: the current run and the settings polysema.*. Output: one row per neuron of at least two feature clusters, by layer and neuron;
 -- distances are cosine distances in [0, 2], means over pairs of examples. Limits: two clusters may be two sides of one
 -- behaviour; feature_clusters(layer, neuron) shows them.
 CREATE VIEW polysemantic_neurons AS
@@ -7,3 +7,4 @@ SELECT layer, neuron, n_examples, n_clusters, max_distance, mean_distance,
        intra_cluster_distance, inter_cluster_distance
 FROM neuron_polysemanticity()
 WHERE n_clusters >= 2
+ORDER BY layer, neuron

@@ -95,6 +95,8 @@ impl Engine {
         let pool = SharedPool::new(inner, Arc::clone(&loaded));
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(pool))
+            // A listing that is kept is kept for ever: a folder's new files would never be seen.
+            .with_object_list_cache_limit(0)
             .build()?;
         let store = Arc::new(Store::open(&options.store)?.with_loaded(loaded));
         let jobs = Arc::new(Jobs::new(store.root()));

@@ -1,14 +1,10 @@
 //! What was meant by a table that is not there: a run to choose, or one of the names there are.
 
 use std::collections::HashSet;
-use std::ops::ControlFlow;
 
 use datafusion::common::{TableReference, plan_datafusion_err};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
-use datafusion::sql::parser::{CopyToSource, Statement};
-use datafusion::sql::planner::object_name_to_table_reference;
-use datafusion::sql::sqlparser::ast::{self, TableFactor, Visit, Visitor};
 
 use polysema_udfs::calls::did_you_mean;
 
@@ -104,70 +100,4 @@ pub(super) fn choose_run(runs: &[String]) -> String {
         "choose one with SET polysema.run = '{first}'; runs: {}",
         runs.join(", ")
     )
-}
-
-/// The name of what a statement makes, which need not be there.
-pub(super) fn made(statement: &Statement) -> Option<TableReference> {
-    let name = match statement {
-        Statement::CreateExternalTable(create) => &create.name,
-        Statement::Statement(inner) => match inner.as_ref() {
-            ast::Statement::CreateTable(create) => &create.name,
-            ast::Statement::CreateView(create) => &create.name,
-            _ => return None,
-        },
-        _ => return None,
-    };
-    object_name_to_table_reference(name.clone(), true).ok()
-}
-
-/// Names that stand before an opening parenthesis in FROM: of functions, not of tables.
-pub(super) fn calls(statement: &Statement) -> HashSet<TableReference> {
-    let mut calls = Calls::default();
-    let _ = match statement {
-        Statement::Statement(inner) => inner.visit(&mut calls),
-        Statement::CopyTo(copy) => match &copy.source {
-            CopyToSource::Query(query) => query.visit(&mut calls),
-            CopyToSource::Relation(_) => ControlFlow::Continue(()),
-        },
-        Statement::Explain(explain) => return self::calls(&explain.statement),
-        _ => ControlFlow::Continue(()),
-    };
-    calls.names
-}
-
-#[derive(Default)]
-struct Calls {
-    names: HashSet<TableReference>,
-}
-
-impl Visitor for Calls {
-    type Break = ();
-
-    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
-        if let TableFactor::Table {
-            name,
-            args: Some(_),
-            ..
-        }
-        | TableFactor::Function { name, .. } = factor
-        {
-            let idents = name.0.iter().filter_map(|part| part.as_ident());
-            let names = idents.map(|ident| match ident.quote_style {
-                Some(_) => ident.value.clone(),
-                None => ident.value.to_lowercase(),
-            });
-            self.names
-                .extend(match names.collect::<Vec<_>>().as_slice() {
-                    [name] => Some(TableReference::bare(name.as_str())),
-                    [run, name] => Some(TableReference::partial(run.as_str(), name.as_str())),
-                    [catalog, run, name] => Some(TableReference::full(
-                        catalog.as_str(),
-                        run.as_str(),
-                        name.as_str(),
-                    )),
-                    _ => None,
-                });
-        }
-        ControlFlow::Continue(())
-    }
 }

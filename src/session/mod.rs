@@ -7,11 +7,14 @@ mod bound;
 mod catalogs;
 mod depth;
 mod engine;
+mod first_rows;
 mod guard;
 mod keeping;
 mod large_stack;
 mod memory;
 mod missing;
+mod named_files;
+mod names;
 mod planner;
 mod planning;
 mod prepared;
@@ -54,6 +57,7 @@ use crate::settings;
 use crate::store::{PUBLIC, Run, RunCache, RunLayers, RunTable, Store, StoreCatalog};
 use blocking::blocking;
 use catalogs::{CATALOG, StatementCatalogs, runs_of};
+use first_rows::FirstRows;
 use guard::GuardedRegistry;
 use keeping::{is_rewritten, with_kept_tables, without_rows};
 use large_stack::on_large_stack;
@@ -94,8 +98,8 @@ pub struct TableEntry {
 /// SQL over one store, for one user.
 ///
 /// The context underneath understands the same tables, views and functions and obeys the same policy on files, jobs and
-/// tables; `CALL`, the column name `cluster`, what may be SET and one state of each run are of [`Session::plan`] and
-/// [`Session::execute`].
+/// tables; `CALL`, the column name `cluster`, files by name, what may be SET and one state of each run are of
+/// [`Session::plan`] and [`Session::execute`].
 pub struct Session {
     engine: Arc<Engine>,
     context: SessionContext,
@@ -134,6 +138,11 @@ impl Session {
             .with_information_schema(true)
             // Errors say where in the statement they are.
             .set_bool("datafusion.sql_parser.collect_spans", true)
+            // What a view orders comes in its order.
+            .set_bool(
+                "datafusion.sql_parser.enable_subquery_sort_elimination",
+                false,
+            )
             .with_create_default_catalog_and_schema(false)
             .with_default_catalog_and_schema(CATALOG, PUBLIC)
             .with_option_extension(settings::defaults())
@@ -156,6 +165,7 @@ impl Session {
             .with_physical_optimizer_rule(Arc::new(SharedVectors))
             .with_physical_optimizer_rule(Arc::new(YieldingJoins))
             .with_physical_optimizer_rule(Arc::new(WholeFiles))
+            .with_physical_optimizer_rule(Arc::new(FirstRows))
             .build();
         for format in ["csv", "json"] {
             if let Some(usual) = state.get_file_format_factory(format) {

@@ -1,7 +1,9 @@
 //! The two steps of a statement: from its text to a plan, and from the plan to operators.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use datafusion::catalog::CatalogProvider;
 use datafusion::common::TableReference;
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
@@ -12,7 +14,9 @@ use datafusion::prelude::{DataFrame, SessionContext};
 
 use super::blocking::blocking;
 use super::bound::bind;
-use super::missing::{calls, made, missing_table};
+use super::missing::missing_table;
+use super::named_files;
+use super::names::{Names, made};
 use super::statement;
 use crate::jobs::Left;
 use crate::store::{PUBLIC, StoreCatalog};
@@ -24,11 +28,12 @@ pub(super) async fn plan(state: &SessionState, text: &str) -> Result<LogicalPlan
     let made = made(&parsed);
     references.retain(|reference| Some(reference) != made.as_ref());
     read_ahead(state, &references).await;
-    let calls = calls(&parsed);
+    let names = Names::of(&parsed);
+    add_files(state, &references, &names.tables).await?;
     let plan = match state.statement_to_plan(parsed).await {
         Ok(plan) => plan,
         Err(error) => {
-            let missing = missing_table(state, &references, &calls).await;
+            let missing = missing_table(state, &references, &names.calls).await;
             return Err(missing.unwrap_or(error));
         }
     };
@@ -49,6 +54,32 @@ pub(super) async fn operators(
     let rows = DataFrame::new(state, plan);
     let task = Arc::new(rows.task_ctx());
     Ok((task, rows.create_physical_plan().await?))
+}
+
+/// Gives the statement tables of the files that it reads by name: a table of that name is in their place.
+async fn add_files(
+    state: &SessionState,
+    references: &[TableReference],
+    tables: &HashSet<TableReference>,
+) -> Result<()> {
+    let options = &state.config_options().catalog;
+    let schema = options.default_schema.as_str();
+    // Not the names of the statement's own WITH.
+    let read = references.iter().filter(|name| tables.contains(name));
+    for name in read.filter(|name| name.schema().is_none() && named_files::is_path(name.table())) {
+        let Some(catalog) = StoreCatalog::of(state) else {
+            return Ok(());
+        };
+        let own = match catalog.schema(schema) {
+            Some(schema) => schema.table(name.table()).await?,
+            None => None,
+        };
+        if own.is_none() {
+            let file = named_files::open(state, schema, name.table()).await?;
+            catalog.add_file(name.table(), file);
+        }
+    }
+    Ok(())
 }
 
 /// Opens the runs that a statement names, away from the query's threads: the catalog's own methods cannot wait. One

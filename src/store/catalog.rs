@@ -78,6 +78,8 @@ struct Shared {
 pub struct StoreCatalog {
     runs: Arc<Snapshot>,
     shared: Arc<Shared>,
+    /// What the statement reads by its path.
+    files: Arc<Tables>,
     selected: Option<Arc<dyn Selected>>,
 }
 
@@ -103,6 +105,7 @@ impl StoreCatalog {
                 views,
                 policy,
             }),
+            files: Arc::default(),
             selected,
         }
     }
@@ -112,6 +115,7 @@ impl StoreCatalog {
         Self {
             runs: Arc::new(Snapshot::of_statement(Arc::clone(self.runs.store()), runs)),
             shared: Arc::clone(&self.shared),
+            files: Arc::default(),
             selected: None,
         }
     }
@@ -150,6 +154,11 @@ impl StoreCatalog {
     fn selected_run(&self) -> Option<String> {
         let run = self.selected.as_ref()?.run()?;
         self.runs.has(&run).then_some(run)
+    }
+
+    /// Adds a table to a statement, which gives way to every other of that name.
+    pub fn add_file(&self, path: &str, table: Arc<dyn TableProvider>) {
+        insert(&self.files, path.to_string(), table);
     }
 
     /// Adds a table to the schema `info`, or replaces one added before.
@@ -296,7 +305,7 @@ impl SchemaProvider for UserSchema {
                 let catalog = self.catalog.clone();
                 views.plan(catalog, run, name).await.map(Some)
             }
-            _ => Ok(None),
+            _ => Ok(get(&self.catalog.files, name)),
         }
     }
 

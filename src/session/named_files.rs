@@ -1,0 +1,166 @@
+//! Files as tables: a name in FROM that no table has is the path of a file, of a folder of Parquet files or a pattern of
+//! files, from the working folder on. It is looked up when the statement is planned, under the session's policy.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, absolute};
+use std::sync::Arc;
+
+use datafusion::catalog::TableProvider;
+use datafusion::common::{plan_datafusion_err, plan_err};
+use datafusion::datasource::listing::{
+    ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
+};
+use datafusion::error::Result;
+use datafusion::execution::SessionState;
+use futures::TryStreamExt;
+use url::Url;
+
+use super::blocking::blocking;
+use crate::files::regular;
+use crate::policy::{self, Access};
+
+/// An ending, the format of the engine that reads it, an option of that with its value.
+type Format = (
+    &'static str,
+    &'static str,
+    Option<(&'static str, &'static str)>,
+);
+
+const PARQUET: Format = ("parquet", "parquet", None);
+const FORMATS: [Format; 7] = [
+    PARQUET,
+    ("csv", "csv", None),
+    ("tsv", "csv", Some(("format.delimiter", "\t"))),
+    ("json", "json", None),
+    ("jsonl", "json", None),
+    ("ndjson", "json", None),
+    ("arrow", "arrow", None),
+];
+/// Of a .json file that is one array, in place of a value a line.
+const ARRAY: (&str, &str) = ("format.newline_delimited", "false");
+/// Letters of a pattern.
+const PATTERN: [char; 3] = ['*', '?', '['];
+
+/// Whether a name that is no table's can only be meant for a file.
+pub(super) fn is_path(name: &str) -> bool {
+    let is_letter = |letter| matches!(letter, '.' | '/') || PATTERN.contains(&letter);
+    name.contains(is_letter)
+}
+
+/// What a path is on the disk.
+enum Found {
+    File { is_array: bool },
+    Folder,
+    Nothing,
+}
+
+fn look(path: &Path) -> Result<Found> {
+    let Ok(data) = fs::metadata(path) else {
+        return Ok(Found::Nothing);
+    };
+    if data.is_dir() {
+        return Ok(Found::Folder);
+    }
+    if let Some(got) = regular::device(path) {
+        return plan_err!("{}: a file is required, got {got}", path.display());
+    }
+    let mut start = [0; 64];
+    let read = regular::open(path).and_then(|mut file| file.read(&mut start));
+    // One that cannot be read is refused by who reads all of it.
+    let start = &start[..read.unwrap_or(0)];
+    let mut letters = start.iter().filter(|byte| !byte.is_ascii_whitespace());
+    Ok(Found::File {
+        is_array: letters.next() == Some(&b'['),
+    })
+}
+
+/// The table of a path that nobody has as a table of `schema`.
+///
+/// Errors (planning): the policy forbids it; there is no such file, or none that can be read as a table.
+pub(super) async fn open(
+    state: &SessionState,
+    schema: &str,
+    name: &str,
+) -> Result<Arc<dyn TableProvider>> {
+    policy::require(state, &format!("FROM '{name}'"), &[Access::ReadFiles])?;
+    let path = absolute(name).map_err(|e| plan_datafusion_err!("FROM '{name}': {e}"))?;
+    let of_disk = path.clone();
+    let found = blocking(move || look(&of_disk)).await??;
+    let (format, ending) = match (&found, format_of(name)) {
+        (Found::Folder, _) => (PARQUET, PARQUET.0.to_string()),
+        (_, Some(known)) => known,
+        (_, None) => {
+            let endings = FORMATS.map(|(ending, ..)| format!(".{ending}")).join(", ");
+            return plan_err!(
+                "FROM: a table of {schema}, a folder of .parquet files or a file that ends in {endings} is required, got \
+                 '{name}'"
+            );
+        }
+    };
+    let url = match found {
+        // Not as a pattern, whatever its name.
+        Found::File { .. } => ListingTableUrl::try_new(url_of(&path, name)?, None)?,
+        Found::Folder => ListingTableUrl::parse(format!("{}/", path.display()))?,
+        Found::Nothing if name.contains(PATTERN) => {
+            ListingTableUrl::parse(path.display().to_string())?
+        }
+        Found::Nothing => {
+            let folder = path.parent().unwrap_or(&path).display();
+            return plan_err!(
+                "FROM: an existing file is required, got '{name}', which {folder} has not"
+            );
+        }
+    };
+    let is_array = matches!(found, Found::File { is_array: true }) && format.1 == "json";
+    let options = format.2.into_iter().chain(is_array.then_some(ARRAY));
+    let options: HashMap<_, _> = options
+        .map(|(key, value)| (key.to_string(), value.to_string()))
+        .collect();
+    let Some(factory) = state.get_file_format_factory(format.1) else {
+        return plan_err!(
+            "FROM: a session that reads .{ending} is required, got one that does not"
+        );
+    };
+    let listing = ListingOptions::new(factory.create(state, &options)?)
+        .with_file_extension(format!(".{ending}"));
+    table(state, name, url, listing).await
+}
+
+/// The format of the files of a name and how the name ends.
+fn format_of(name: &str) -> Option<(Format, String)> {
+    let (_, ending) = name.rsplit_once('.')?;
+    let mut known = FORMATS.into_iter();
+    let format = known.find(|(known, ..)| ending.eq_ignore_ascii_case(known))?;
+    Some((format, ending.to_string()))
+}
+
+fn url_of(path: &Path, name: &str) -> Result<Url> {
+    Url::from_file_path(path)
+        .map_err(|()| plan_datafusion_err!("FROM: a path is required, got '{name}'"))
+}
+
+async fn table(
+    state: &SessionState,
+    name: &str,
+    url: ListingTableUrl,
+    listing: ListingOptions,
+) -> Result<Arc<dyn TableProvider>> {
+    let ending = &listing.file_extension;
+    let store = state.runtime_env().object_store(&url)?;
+    let files = url.list_all_files(state, &store, ending).await?;
+    if files.try_collect::<Vec<_>>().await?.is_empty() {
+        return plan_err!("FROM: a file that ends in {ending} is required, got none in '{name}'");
+    }
+    let columns = listing.infer_schema(state, &url).await.map_err(|e| {
+        let e = e.strip_backtrace();
+        plan_datafusion_err!(
+            "FROM: a {ending} file that can be read is required, got '{name}': {e}"
+        )
+    })?;
+    let config = ListingTableConfig::new(url)
+        .with_listing_options(listing)
+        .with_schema(columns);
+    Ok(Arc::new(ListingTable::try_new(config)?))
+}

@@ -1,0 +1,77 @@
+//! The names in FROM of a statement: those before an opening parenthesis are functions, the others tables or files.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use datafusion::common::TableReference;
+use datafusion::sql::parser::{CopyToSource, Statement};
+use datafusion::sql::planner::object_name_to_table_reference;
+use datafusion::sql::sqlparser::ast::{self, ObjectName, TableFactor, Visit, Visitor};
+
+/// What stands in FROM.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// Before an opening parenthesis.
+    pub calls: HashSet<TableReference>,
+    /// Alone.
+    pub tables: HashSet<TableReference>,
+}
+
+impl Names {
+    /// Those of a statement, of its subqueries and of the statement that it prepares or explains.
+    pub(super) fn of(statement: &Statement) -> Self {
+        let mut names = Self::default();
+        let _ = match statement {
+            Statement::Statement(inner) => inner.visit(&mut names),
+            Statement::CopyTo(copy) => match &copy.source {
+                CopyToSource::Query(query) => query.visit(&mut names),
+                CopyToSource::Relation(_) => ControlFlow::Continue(()),
+            },
+            Statement::Explain(explain) => return Self::of(&explain.statement),
+            _ => ControlFlow::Continue(()),
+        };
+        names
+    }
+}
+
+/// The name of what a statement makes, which need not be there.
+pub(super) fn made(statement: &Statement) -> Option<TableReference> {
+    let name = match statement {
+        Statement::CreateExternalTable(create) => &create.name,
+        Statement::Statement(inner) => match inner.as_ref() {
+            ast::Statement::CreateTable(create) => &create.name,
+            ast::Statement::CreateView(create) => &create.name,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    reference(name)
+}
+
+fn reference(name: &ObjectName) -> Option<TableReference> {
+    object_name_to_table_reference(name.clone(), true).ok()
+}
+
+impl Visitor for Names {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        match factor {
+            TableFactor::Table {
+                name, args: None, ..
+            } => self.tables.extend(reference(name)),
+            TableFactor::Table { name, .. } | TableFactor::Function { name, .. } => {
+                self.calls.extend(reference(name));
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_statement(&mut self, statement: &ast::Statement) -> ControlFlow<()> {
+        if let ast::Statement::ExplainTable { table_name, .. } = statement {
+            self.tables.extend(reference(table_name));
+        }
+        ControlFlow::Continue(())
+    }
+}
