@@ -22,14 +22,14 @@ use crate::files::regular;
 use crate::policy::{self, Access};
 
 /// An ending, the format of the engine that reads it, an option of that with its value.
-type Format = (
+type ReadAs = (
     &'static str,
     &'static str,
     Option<(&'static str, &'static str)>,
 );
 
-const PARQUET: Format = ("parquet", "parquet", None);
-const FORMATS: [Format; 7] = [
+const PARQUET: ReadAs = ("parquet", "parquet", None);
+const FORMATS: [ReadAs; 7] = [
     PARQUET,
     ("csv", "csv", None),
     ("tsv", "csv", Some(("format.delimiter", "\t"))),
@@ -129,7 +129,7 @@ pub(super) async fn open(
 }
 
 /// The format of the files of a name and how the name ends.
-fn format_of(name: &str) -> Option<(Format, String)> {
+fn format_of(name: &str) -> Option<(ReadAs, String)> {
     let (_, ending) = name.rsplit_once('.')?;
     let mut known = FORMATS.into_iter();
     let format = known.find(|(known, ..)| ending.eq_ignore_ascii_case(known))?;
