@@ -10,8 +10,9 @@ use crate::jobs::Part;
 use crate::runs::Progress;
 
 /// Their columns, as documentation names them.
-pub const PROGRESS_COLUMNS: &str = "phase, documents, total_documents, tokens, tokens_per_second, elapsed_seconds, \
-                                    message; several rows a second";
+pub const PROGRESS_COLUMNS: &str = "phase (what is being done, at the end done), documents (read until now), \
+              total_documents (NULL where unknown), tokens (read until now), tokens_per_second (of the phase until \
+              now), elapsed_seconds (since the job began), message (what there is to say); several rows a second";
 
 /// Their columns.
 pub fn progress_schema() -> SchemaRef {

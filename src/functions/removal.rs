@@ -12,7 +12,8 @@ use crate::jobs::{Course, Job, JobContext};
 use crate::policy::Access;
 
 /// Its columns, for the documents of functions.
-pub(super) const REMOVED_COLUMNS: &str = "removed, autoencoders, size_bytes; one row";
+pub(super) const REMOVED_COLUMNS: &str = "removed (what, by its name), autoencoders (those that went with it), \
+              size_bytes (what it took on disk); one row";
 
 /// What was removed.
 pub(super) struct Removed {

@@ -87,12 +87,13 @@ pub fn commands(page: &str, text: &str, functions: &[&str]) -> (Vec<Command>, Ve
         }
         i += usize::from(fence);
         prose = i..i;
-        let commands = block(&lines, start..end);
         let first = lines[start].trim();
-        let known = NOT_COMMANDS
-            .iter()
-            .any(|(of, begin, _)| *of == page && first.starts_with(begin));
-        if commands.is_empty() && !known {
+        let none = |(of, begin, _): &(&str, &str, &str)| *of == page && first.starts_with(begin);
+        if NOT_COMMANDS.iter().any(none) {
+            continue;
+        }
+        let commands = block(&lines, start..end);
+        if commands.is_empty() {
             unknown.push(format!("{page}:{}: {first}", start + 1));
         }
         found.extend(commands);

@@ -1,7 +1,8 @@
 //! What stands in for what a reader has and a test has not, and the code of the pages that is not run, with the reasons.
 
 /// Files and folders that the pages speak of, and what of the project lies in their place.
-pub const FILES: [(&str, &str); 6] = [
+pub const FILES: &[(&str, &str)] = &[
+    ("tests/data", "tests/data"),
     ("path/to/gpt2", "tests/data/demo/model"),
     ("texts.jsonl", "tests/data/demo/corpus.jsonl"),
     ("texts.txt", "README.md"),
@@ -11,7 +12,7 @@ pub const FILES: [(&str, &str); 6] = [
 ];
 
 /// Parts of commands that are written in another way here: what the page has, what is run, why.
-pub const INSTEAD: [(&str, &str, &str); 18] = [
+pub const INSTEAD: &[(&str, &str, &str)] = &[
     (
         "(7, 1024",
         "(3, 417",
@@ -89,7 +90,7 @@ pub const INSTEAD: [(&str, &str, &str); 18] = [
 ];
 
 /// Commands that are not run: how they begin, why.
-pub const NOT_RUN: [(&str, &str); 15] = [
+pub const NOT_RUN: &[(&str, &str)] = &[
     (
         "cargo install",
         "a release build; the binary it makes is the one tested here",
@@ -98,6 +99,7 @@ pub const NOT_RUN: [(&str, &str); 15] = [
         "cargo bench",
         "measures for minutes; that the benchmark exists is checked",
     ),
+    ("cargo build", "builds programs that tests run"),
     (
         "cargo test",
         "this is it; that the target exists is checked",
@@ -132,11 +134,18 @@ pub const NOT_RUN: [(&str, &str); 15] = [
 ];
 
 /// Blocks of code that are no commands: the page, how they begin, what they are.
-pub const NOT_COMMANDS: [(&str, &str, &str); 6] = [
+pub const NOT_COMMANDS: &[(&str, &str, &str)] = &[
     ("ARCHITECTURE.md", "kernels ", "the floors"),
     ("ARCHITECTURE.md", "polysema.store/", "a folder"),
     ("docs/definitions.md", "e = h", "a formula"),
     ("docs/definitions.md", "d(a, b)", "a formula"),
     ("docs/definitions.md", "a = relu", "a formula"),
-    ("docs/plugin.md", "let ctx", "Rust"),
+    ("udfs/README.md", "[dependencies]", "a part of Cargo.toml"),
+    (
+        "udfs/README.md",
+        "use datafusion",
+        "udfs/tests/examples.rs runs it",
+    ),
+    ("udfs/README.md", "SELECT neuron", "what that prints"),
+    ("udfs/README.md", "+---", "what another prints"),
 ];

@@ -76,6 +76,16 @@ impl Workplace {
         self.run(command.args(["--run", "demo", "-c", statement]))
     }
 
+    /// Runs several statements in one session, whose results come in this format.
+    pub fn prompts(&self, statements: &[&str], format: &str) -> Said {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_polysema"));
+        command.args(["--run", "demo", "--format", format]);
+        for statement in statements {
+            command.args(["-c", statement]);
+        }
+        self.run(&mut command)
+    }
+
     fn run(&self, command: &mut Command) -> Said {
         let program = Path::new(env!("CARGO_BIN_EXE_polysema"));
         let mut path = program.parent().expect("a folder").as_os_str().to_owned();

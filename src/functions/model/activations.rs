@@ -53,9 +53,10 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     arguments: &*ARGUMENTS,
     required: 3,
     options: parameters(&CORPUS),
-    returns: "doc_id, pos, vector; documents of similar length are read together, so rows need an ORDER BY",
-    example: "SELECT doc_id, pos, vector_norm(vector) FROM activations('tests/data/demo/model', \
-              'tests/data/demo/corpus.jsonl', 'blocks.2.mlp.out', {max_documents: 2}) ORDER BY doc_id, pos",
+    returns: "doc_id, pos, vector (the values at the place); documents of similar length are read together, so rows \
+              need an ORDER BY",
+    example: "SELECT doc_id, pos, vector_norm(vector) AS norm FROM activations('tests/data/demo/model', \
+              'tests/data/demo/corpus.jsonl', 'blocks.2.mlp.out', {max_documents: 2}) ORDER BY doc_id, pos LIMIT 3",
     replaces: None,
 });
 

@@ -30,7 +30,8 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     }],
     required: 1,
     options: &[],
-    returns: "id, function, state (cancelled; done, failed or lost if it ended by itself meanwhile), message; one row",
+    returns: "id (the job's), function (that it runs), state (cancelled; done, failed or lost if it ended by itself \
+              meanwhile), message (its last); one row",
     example: "EXPLAIN SELECT state FROM cancel_job('1b9d6bcd')",
     replaces: None,
 });

@@ -39,7 +39,8 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     required: 2,
     options: job_parameters(&IMPORT_RUN),
     returns: PROGRESS_COLUMNS,
-    example: "SELECT * FROM import_run('imported', 'tests/data/import', {activation_function: 'relu', replace: true})",
+    example: "SELECT phase, documents, tokens FROM import_run('imported', 'tests/data/import', {activation_function: \
+              'relu', replace: true}) WHERE phase = 'done'",
     replaces: None,
 });
 

@@ -41,7 +41,8 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     required: 3,
     options: job_parameters(&INGEST),
     returns: PROGRESS_COLUMNS,
-    example: "SELECT * FROM ingest('sample', 'tests/data/demo/model', 'tests/data/demo/corpus.jsonl', {max_documents: 16, replace: true})",
+    example: "SELECT phase, documents, tokens FROM ingest('sample', 'tests/data/demo/model', \
+              'tests/data/demo/corpus.jsonl', {max_documents: 16, replace: true}) WHERE phase = 'done'",
     replaces: None,
 });
 

@@ -34,10 +34,11 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     ],
     required: 2,
     options: job_parameters(&TRAIN_MLP),
-    returns: "step, epoch, loss (mean since the last row), accuracy (of the test images at the end of an epoch, else \
-              NULL), rows_per_second, elapsed_seconds, message; several rows a second",
-    example: "SELECT epoch, accuracy FROM train_mlp('digits', 'tests/data/mnist-tiny', {hidden: [16], epochs: 2, \
-              replace: true}) WHERE accuracy IS NOT NULL",
+    returns: "step (batches learned from), epoch (from 1), loss (mean since the last row), accuracy (of the test \
+              images at the end of an epoch, else NULL), rows_per_second (until now), elapsed_seconds (since the job \
+              began), message (what there is to say); several rows a second",
+    example: "SELECT max(epoch) AS epochs FROM train_mlp('digits', 'tests/data/mnist-tiny', {hidden: [16], epochs: \
+              20, batch_size: 8, replace: true})",
     replaces: None,
 });
 

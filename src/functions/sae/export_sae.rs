@@ -43,7 +43,7 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     ],
     required: 2,
     options: job_parameters(&EXPORT_SAE),
-    returns: "folder, format; one row",
+    returns: "folder (where it lies), format (saelens or dictionary_learning); one row",
     example: "EXPLAIN SELECT * FROM export_sae('letters', 'letters-saelens')",
     replaces: None,
 });

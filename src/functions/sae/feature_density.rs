@@ -32,9 +32,9 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     }],
     required: 1,
     options: parameters(&[WIDTH.spec]),
-    returns: "log10_lower, log10_upper (of the share of the training rows with a > 0; NULL for latents never active), \
-              n_latents; empty buckets are left out",
-    example: "SELECT * FROM feature_density('letters')",
+    returns: "log10_lower (of the share of the training rows with a > 0; NULL for latents never active), log10_upper \
+              (the bucket's other end), n_latents (latents in the bucket); empty buckets are left out",
+    example: "SELECT * FROM feature_density('foreign')",
     replaces: None,
 });
 

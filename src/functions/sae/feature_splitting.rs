@@ -67,9 +67,11 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     ],
     required: 2,
     options: parameters(&FEATURE_SPLITTING),
-    returns: "latent, cluster, size, large_latent, coverage (share of the cluster's examples it is active on), \
-              other_coverage (of the examples of the latent's other clusters), mean_activation; by latent and cluster",
-    example: "SELECT count(*) FROM feature_splitting('letters', 'letters')",
+    returns: "latent (of the small one), cluster (its feature cluster, 0 is the largest), size (its examples), \
+              large_latent (latent of the large one), coverage (share of the cluster's examples it is active on), \
+              other_coverage (of the examples of the latent's other clusters), mean_activation (of large_latent on \
+              the cluster's examples); by latent and cluster",
+    example: "SELECT count(*) > 0 AS found FROM feature_splitting('letters', 'letters')",
     replaces: None,
 });
 

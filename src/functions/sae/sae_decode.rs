@@ -27,7 +27,7 @@ static DOC: FunctionDoc = FunctionDoc {
     required: 2,
     options: &[],
     returns: "List<Float32> [d_in], the sum of activation * w_dec[latent], plus b_dec; NULL for a NULL code",
-    example: "SELECT sae_decode('letters', [{latent: 3, activation: 0.5}])",
+    example: "SELECT unnest(sae_decode('foreign', [{latent: 3, activation: 0.5}])) AS x",
     replaces: None,
 };
 

@@ -33,8 +33,7 @@ static DOC: FunctionDoc = FunctionDoc {
     options: &[],
     returns: "List<Struct{latent Int32, activation Float32}>, by latent, active ones only; NULL for a NULL vector or \
               element",
-    example: "SELECT example, sae_encode('letters', pre_mlp) AS code FROM examples WHERE layer = 0 AND neuron = 1 \
-              AND example < 2",
+    example: "SELECT unnest(sae_encode('foreign', [1.0, 0.0, 0.0, 2.0, 0.5, 0.25])) AS code",
     replaces: None,
 };
 

@@ -40,9 +40,10 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     ],
     required: 2,
     options: [parameters(&[K.spec]), &[RUN]].concat().leak(),
-    returns: "latent, rank (from 1), match (latent or neuron of b), decoder_cosine, encoder_cosine in [-1, 1], NULL for a \
-              zero vector or where widths differ; the most similar decoder first (encoder, where only these are as wide)",
-    example: "SELECT count(*) FROM sae_matches('letters', 'letters') WHERE match = latent",
+    returns: "latent (of a, from 0), rank (from 1), match (latent or neuron of b), decoder_cosine (in [-1, 1]; NULL \
+              for a zero vector or where widths differ), encoder_cosine (as decoder_cosine); the most similar \
+              decoder first (encoder, where only these are as wide)",
+    example: "SELECT latent, rank, match, decoder_cosine FROM sae_matches('foreign', 'foreign', {k: 2}) LIMIT 4",
     replaces: None,
 });
 

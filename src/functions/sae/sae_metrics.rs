@@ -76,10 +76,10 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     ],
     required: 1,
     options: parameters(&SAE_METRICS),
-    returns: "sae, metric, value (NULL where undefined), definition; distances are cosine distances in [0, 2], x is a \
-              vector, y its reconstruction, a its code",
-    example: "SELECT metric, round(value, 3) FROM sae_metrics('letters', (SELECT vector FROM activations( \
-              'tests/data/demo/model', 'tests/data/demo/corpus.jsonl', 'blocks.2.mlp.out', {max_documents: 4})))",
+    returns: "sae (its name), metric (its name), value (NULL where undefined), definition (its formula); distances \
+              are cosine distances in [0, 2], x is a vector, y its reconstruction, a its code",
+    example: "SELECT metric, value FROM sae_metrics('foreign', (SELECT column1 AS vector FROM (VALUES ([1.0, 0.0, \
+              0.0, 2.0, 0.5, 0.25]), ([0.0, 1.0, 0.0, 0.5, 0.0, 0.25])))) WHERE value IS NOT NULL",
     replaces: None,
 });
 

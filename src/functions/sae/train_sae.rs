@@ -40,9 +40,11 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     ],
     required: 2,
     options: source_parameters(&TRAIN_SAE),
-    returns: "phase, step, rows_seen, loss, mse, l1, ne_loss, l0, dead_percent, explained_variance (of the last step; in the last \
-              row mse, l0, dead_percent and explained_variance, NULL where rows do not vary, are of all rows), \
-              rows_per_second, elapsed_seconds, message; several rows a second",
+    returns: "phase (what is being done, at the end done), step (batches learned from), rows_seen (with those seen \
+              again), loss (of the last step), mse (of the last step, in the last row of all rows), l1 (as mse), \
+              ne_loss (as loss), l0 (active latents a row, as mse), dead_percent (latents without activity, as mse), \
+              explained_variance (as mse; NULL where rows do not vary), rows_per_second (until now), elapsed_seconds \
+              (since the job began), message (what there is to say); several rows a second",
     example: "SELECT step, rows_seen FROM train_sae('letters', (SELECT vector FROM activations('tests/data/demo/model', \
               'tests/data/demo/corpus.jsonl', 'blocks.2.mlp.out', {max_documents: 4})), {d_sae: 256, replace: true}) \
               WHERE phase = 'done'",

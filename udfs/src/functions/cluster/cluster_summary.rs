@@ -20,8 +20,9 @@ static DOC: FunctionDoc = FunctionDoc {
     arguments: LAYER_NEURON,
     required: 0,
     options: &joined::<9>(&[CLUSTERS_OF_LAYERS, &[N_TOKENS]]),
-    returns: "layer, neuron, cluster, size, central_example (the medoid), top_tokens (by count, ties by first example), \
-              mean_activation, mean_distance (over the cluster's pairs; NULL for one member)",
+    returns: "layer, neuron, cluster (0 is the largest), size (its examples), central_example (the medoid), \
+              top_tokens (by count, ties by first example), mean_activation (of its examples), mean_distance (over \
+              the cluster's pairs; NULL for one member)",
     example: "SELECT cluster, size, top_tokens, mean_distance FROM cluster_summary(0, 1)",
     replaces: None,
 };

@@ -50,10 +50,12 @@ static DOC: FunctionDoc = FunctionDoc {
         RUN,
         N_TOKENS,
     ],
-    returns: "layer, neuron, parent (cluster at upper), cluster (the child, numbered as at lower), size, parent_size, \
-              dissimilarity (merge height at which the child joins the rest of its parent), central_example (the medoid), \
-              top_tokens; by parent, then child",
-    example: "SELECT neuron, parent, \"cluster\", size, dissimilarity, top_tokens FROM feature_splits(0, {lower: 0.1}) LIMIT 3",
+    returns: "layer, neuron, parent (cluster at upper), cluster (the child, numbered as at lower), size (examples of \
+              the child), parent_size (examples of the parent), dissimilarity (merge height at which the child joins \
+              the rest of its parent), central_example (the medoid), top_tokens (by count, ties by first example); \
+              by parent, then child",
+    example: "SELECT neuron, parent, \"cluster\", size, dissimilarity, top_tokens FROM feature_splits(0, {lower: \
+              0.1}) ORDER BY neuron, parent, \"cluster\" LIMIT 3",
     replaces: None,
 };
 

@@ -23,8 +23,9 @@ static DOC: FunctionDoc = FunctionDoc {
     arguments: LAYER_NEURON,
     required: 0,
     options: &[LINKAGE, EMBEDDING, KIND, RUN],
-    returns: "layer, neuron, step, cluster1, cluster2 (labels as in SciPy, cluster1 < cluster2), dissimilarity (average \
-              distance of the two), size (members of the new cluster)",
+    returns: "layer, neuron, step (from 0, in the order of the merges), cluster1 (an example's number, or n_examples \
+              plus the step that made it, as in SciPy), cluster2 (the other, cluster1 < cluster2), dissimilarity \
+              (average distance of the two), size (members of the new cluster)",
     example: "SELECT step, cluster1, cluster2, dissimilarity, size FROM linkage(0, 1) ORDER BY step LIMIT 3",
     replaces: None,
 };

@@ -19,8 +19,8 @@ static DOC: FunctionDoc = FunctionDoc {
     arguments: LAYER_NEURON,
     required: 0,
     options: &[EMBEDDING, KIND, RUN],
-    returns: "layer, neuron, example1, example2 (example1 comes first), distance (Float32 in [0, 2]; NULL if one is a \
-              zero vector)",
+    returns: "layer, neuron, example1 (number of an example), example2 (of another, after example1), distance \
+              (Float32 in [0, 2]; NULL if one is a zero vector)",
     example: "SELECT example1, example2, distance FROM pairwise_distances(0, 1) ORDER BY distance LIMIT 3",
     replaces: None,
 };

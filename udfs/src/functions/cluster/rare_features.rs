@@ -40,9 +40,11 @@ static DOC: FunctionDoc = FunctionDoc {
         CLUSTERS_OF_LAYERS,
         &[N_TOKENS],
     ]),
-    returns: "layer, neuron, cluster, size, dominant_cluster (the largest, 0), dominant_size, ratio (dominant_size / size), \
-              distance (mean over the pairs of both), central_example (the medoid), top_tokens; by cluster",
-    example: "SELECT neuron, \"cluster\", size, ratio, distance, top_tokens FROM rare_features(0, {min_ratio: 1.5}) LIMIT 3",
+    returns: "layer, neuron, cluster (the rare one), size (its examples), dominant_cluster (the largest, 0), \
+              dominant_size (examples of that), ratio (dominant_size / size), distance (mean over the pairs of \
+              both), central_example (the medoid), top_tokens (by count, ties by first example); by cluster",
+    example: "SELECT neuron, \"cluster\", size, ratio, distance, top_tokens FROM rare_features(0, {min_ratio: 1.5}) \
+              ORDER BY neuron, \"cluster\" LIMIT 3",
     replaces: None,
 };
 

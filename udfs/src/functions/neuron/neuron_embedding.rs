@@ -23,7 +23,7 @@ static DOC: FunctionDoc = FunctionDoc {
     required: 2,
     options: &[],
     returns: "List<Float32> [d_in]; NULL for a NULL vector or element",
-    example: "SELECT neuron_embedding([1.0, 2.0], [3.0, -1.0])",
+    example: "SELECT neuron_embedding([1.0, 2.0], [3.0, -1.0]) AS embedding",
     replaces: None,
 };
 

@@ -22,7 +22,7 @@ static DOC: FunctionDoc = FunctionDoc {
     required: 0,
     options: &[EMBEDDING, KIND, RUN],
     returns: "layer, neuron, example, embedding (List<Float32> [d_in])",
-    example: "SELECT example, vector_norm(embedding) FROM neuron_embeddings(0, 1) LIMIT 3",
+    example: "SELECT example, vector_norm(embedding) AS norm FROM neuron_embeddings(0, 1) LIMIT 3",
     replaces: None,
 };
 

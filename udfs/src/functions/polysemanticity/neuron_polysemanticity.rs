@@ -19,12 +19,14 @@ static DOC: FunctionDoc = FunctionDoc {
     arguments: LAYER_NEURON,
     required: 0,
     options: CLUSTERS_OF_LAYERS,
-    returns: "layer, neuron, n_examples, n_clusters (NULL without examples), max_distance, mean_distance (over pairs; \
-              NULL below two), intra_cluster_distance (pairs in one cluster, pooled; NULL if there is none), \
-              inter_cluster_distance (pairs across clusters; NULL for one cluster), silhouette (mean over examples, in [-1, 1], 0 \
-              for one alone; NULL for one cluster), cophenetic_correlation (of distances and merge heights; NULL below three \
-              examples, without variance or merges). Zero vectors count in n_examples only",
-    example: "SELECT neuron, n_clusters, mean_distance FROM neuron_polysemanticity(0) ORDER BY n_clusters DESC, neuron LIMIT 3",
+    returns: "layer, neuron, n_examples (its dataset examples), n_clusters (feature clusters; NULL without \
+              examples), max_distance (over pairs; NULL below two), mean_distance (over pairs; NULL below two), \
+              intra_cluster_distance (pairs in one cluster, pooled; NULL if there is none), inter_cluster_distance \
+              (pairs across clusters; NULL for one cluster), silhouette (mean over examples, in [-1, 1], 0 for one \
+              alone; NULL for one cluster), cophenetic_correlation (of distances and merge heights; NULL below three \
+              examples, without variance or merges); zero vectors count in n_examples only",
+    example: "SELECT neuron, n_clusters, mean_distance FROM neuron_polysemanticity(0) ORDER BY n_clusters DESC, \
+              neuron LIMIT 3",
     replaces: None,
 };
 

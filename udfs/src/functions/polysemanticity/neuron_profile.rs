@@ -28,10 +28,12 @@ static DOC: FunctionDoc = FunctionDoc {
     arguments: LAYER_NEURON,
     required: 0,
     options: CLUSTERS_OF_LAYERS,
-    returns: "layer, neuron, n_examples, n_clusters, max_distance, mean_distance, intra_cluster_distance, \
-              inter_cluster_distance (as neuron_polysemanticity gives them), clusters (list of cluster, size, \
-              central_example, mean_distance), members (list of example, cluster, is_central), merges (list of step, \
-              cluster1, cluster2, dissimilarity, size; NULL where the method makes none); UNNEST makes rows of a list",
+    returns: "layer, neuron, n_examples (as neuron_polysemanticity gives it), n_clusters (as neuron_polysemanticity \
+              gives it), max_distance (as neuron_polysemanticity gives it), mean_distance (as neuron_polysemanticity \
+              gives it), intra_cluster_distance (as neuron_polysemanticity gives it), inter_cluster_distance (as \
+              neuron_polysemanticity gives it), clusters (list of cluster, size, central_example, mean_distance), \
+              members (list of example, cluster, is_central), merges (list of step, cluster1, cluster2, \
+              dissimilarity, size; NULL where the method makes none); UNNEST makes rows of a list",
     example: "SELECT neuron, n_clusters, unnest(clusters) AS c FROM neuron_profile(0, 1)",
     replaces: None,
 };

@@ -45,7 +45,7 @@ static DOC: FunctionDoc = FunctionDoc {
     options: &[],
     returns: "a struct of n_examples, n_clusters, max_distance, mean_distance, intra_cluster_distance, \
               inter_cluster_distance, silhouette, cophenetic_correlation, with the NULL rules of neuron_polysemanticity",
-    example: "SELECT polysemanticity(v)['n_clusters'] FROM (VALUES ([1.0, 0.0]), ([0.0, 1.0])) AS t(v)",
+    example: "SELECT polysemanticity(v)['n_clusters'] AS n_clusters FROM (VALUES ([1.0, 0.0]), ([0.0, 1.0])) AS t(v)",
     replaces: None,
 };
 

@@ -16,8 +16,9 @@ static DOC: FunctionDoc = FunctionDoc {
     arguments: LAYER_NEURON,
     required: 0,
     options: CLUSTERS_OF_LAYERS,
-    returns: "layer, neuron, cluster, size, example (the medoid), doc_id, pos, token, context (the key token between « \
-              and »), pre_mlp (the received vector; under embedding 'weighted' the weighted one)",
+    returns: "layer, neuron, cluster (0 is the largest), size (its examples), example (the medoid), doc_id, pos, \
+              token, context (the key token between « and »), pre_mlp (the received vector; under embedding \
+              'weighted' the weighted one)",
     example: "SELECT cluster, size, token, context FROM central_examples(0, 1)",
     replaces: None,
 };

@@ -62,9 +62,11 @@ static DOC: FunctionDoc = FunctionDoc {
         CLUSTERING,
         &[RUN],
     ]),
-    returns: "layer1, neuron1, cluster1, layer2, neuron2, cluster2, count (examples at the same doc_id and pos), size1, \
-              size2 (distinct places of each cluster), expected (size1 * size2 / N, with N the distinct places of all \
-              examples of the layers), lift (count / expected); by lift, then count, highest first",
+    returns: "layer1 (of the first cluster), neuron1 (of the first cluster), cluster1 (its number), layer2 (of the \
+              second), neuron2 (of the second), cluster2 (its number), count (examples at the same doc_id and pos), \
+              size1 (distinct places of the first), size2 (distinct places of the second), expected (size1 * size2 / \
+              N, with N the distinct places of all examples of the layers), lift (count / expected); by lift, then \
+              count, highest first",
     example: "SELECT neuron1, cluster1, neuron2, cluster2, \"count\", lift FROM coactivation(0, {min_count: 1}) LIMIT 5",
     replaces: None,
 };

@@ -57,8 +57,9 @@ static DOC: FunctionDoc = FunctionDoc {
         kind: "number in [-1, 1]",
         summary: "least similarity given; default -1",
     }],
-    returns: "the table's columns and similarity, the most similar first; equally similar rows by their other columns, \
-              from the left, lists left out. A filter outside is applied to the k rows",
+    returns: "similarity (cosine with the vector; it comes after the table's own columns); the most similar first; \
+              equally similar rows by their other columns, from the left, lists left out. A filter outside is \
+              applied to the k rows",
     example: "SELECT layer, neuron, token, similarity FROM nearest('examples', 'pre_mlp', \
               (SELECT pre_mlp FROM examples WHERE layer = 0 AND neuron = 1 AND example = 0), 5)",
     replaces: None,

@@ -62,9 +62,10 @@ static DOC: FunctionDoc = FunctionDoc {
         ],
         CLUSTERS_OF_LAYERS,
     ]),
-    returns: "layer, neuron, cluster, similarity (cosine of the vectors that the two central examples' neurons received), \
-              size, example (the central one), doc_id, pos, token, context; the most similar first. Layers of another \
-              width are left out",
+    returns: "layer, neuron, cluster (0 is the neuron's largest), similarity (cosine of the vectors that the two \
+              central examples' neurons received), size (its examples), example (the central one), doc_id, pos, \
+              token, context (the key token between « and »); the most similar first. Layers of another width are \
+              left out",
     example: "SELECT similarity, layer, neuron, token, context FROM similar_features(0, 1, 0, {k: 5, \
               min_similarity: -1})",
     replaces: None,

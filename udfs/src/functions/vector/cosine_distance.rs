@@ -23,7 +23,7 @@ static DOC: FunctionDoc = FunctionDoc {
     required: 2,
     options: &[],
     returns: "Float64 in [0, 2]; NULL for a NULL or zero vector or a NULL element",
-    example: "SELECT cosine_distance([1.0, 0.0], [0.0, 1.0])",
+    example: "SELECT cosine_distance([1.0, 0.0], [0.0, 1.0]) AS distance",
     replaces: Some(
         "DataFusion's cosine_distance: same contract, read without a copy to Float64 and clamped to [0, 2]",
     ),

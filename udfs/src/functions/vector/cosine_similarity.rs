@@ -23,7 +23,7 @@ static DOC: FunctionDoc = FunctionDoc {
     required: 2,
     options: &[],
     returns: "Float64 in [-1, 1]; NULL for a NULL or zero vector or a NULL element",
-    example: "SELECT cosine_similarity([1.0, 0.0], [1.0, 1.0])",
+    example: "SELECT cosine_similarity([1.0, 0.0], [1.0, 1.0]) AS similarity",
     replaces: None,
 };
 

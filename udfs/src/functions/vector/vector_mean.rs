@@ -24,7 +24,7 @@ static DOC: FunctionDoc = FunctionDoc {
     required: 1,
     options: &[],
     returns: "List<Float32> [d]; NULL for a group without vectors",
-    example: "SELECT vector_mean(v) FROM (VALUES ([1.0, 0.0]), ([0.0, 1.0])) AS t(v)",
+    example: "SELECT vector_mean(v) AS mean FROM (VALUES ([1.0, 0.0]), ([0.0, 1.0])) AS t(v)",
     replaces: None,
 };
 

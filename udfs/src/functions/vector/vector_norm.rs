@@ -16,7 +16,7 @@ static DOC: FunctionDoc = FunctionDoc {
     required: 1,
     options: &[],
     returns: "Float64, at least 0; NULL for a NULL vector or element",
-    example: "SELECT vector_norm([3.0, 4.0])",
+    example: "SELECT vector_norm([3.0, 4.0]) AS norm",
     replaces: None,
 };
 
