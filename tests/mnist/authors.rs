@@ -97,42 +97,74 @@ impl Published {
             ),
         )
         .await;
-        db.none(
-            "partitions",
-            &format!(
-                "SELECT neuron
-                 FROM (SELECT t.neuron, c.cluster AS ours, t.cluster AS theirs
-                       FROM their t
-                       LEFT JOIN feature_clusters({layer}, {{threshold: {threshold}}}) c
-                         ON c.neuron = t.neuron AND c.example = t.example)
-                 GROUP BY neuron
-                 HAVING count(DISTINCT ours) <> count(DISTINCT theirs)
-                     OR count(DISTINCT ours) <> count(DISTINCT ours * 1000 + theirs)"
-            ),
-        )
-        .await;
-        let differs = [
-            "max_distance",
-            "mean_distance",
-            "intra_cluster_distance",
-            "inter_cluster_distance",
-        ]
-        .map(|c| format!("((p.{c} IS NULL) <> (t.{c} IS NULL)) OR abs(p.{c} - t.{c}) > 1e-6"));
-        db.none(
-            "metrics within 1e-6",
-            &format!(
-                "SELECT t.*, p.*
-                 FROM their_neurons t
-                 LEFT JOIN neuron_polysemanticity({layer}, {{threshold: {threshold}}}) p
-                   ON p.neuron = CAST(t.neuron AS INT)
-                 WHERE t.layer = {layer} AND t.n_examples > 0
-                   AND ((p.n_examples IS DISTINCT FROM CAST(t.n_examples AS INT))
-                     OR (p.n_clusters IS DISTINCT FROM CAST(t.n_clusters AS INT)) OR {})",
-                differs.join(" OR ")
-            ),
-        )
-        .await;
+        assert_theirs(db, layer, threshold).await;
         println!("checked against {}: {n} examples", self.tables.display());
+    }
+}
+
+/// Partitions and metrics of the neurons of a layer are those of the tables `their` and `their_neurons`.
+async fn assert_theirs(db: &Db, layer: usize, threshold: f64) {
+    db.none(
+        "partitions",
+        &format!(
+            "SELECT neuron
+             FROM (SELECT t.neuron, c.cluster AS ours, t.cluster AS theirs
+                   FROM their t
+                   LEFT JOIN feature_clusters({layer}, {{threshold: {threshold}}}) c
+                     ON c.neuron = t.neuron AND c.example = t.example)
+             GROUP BY neuron
+             HAVING count(DISTINCT ours) <> count(DISTINCT theirs)
+                 OR count(DISTINCT ours) <> count(DISTINCT ours * 1000 + theirs)"
+        ),
+    )
+    .await;
+    let differs = [
+        "max_distance",
+        "mean_distance",
+        "intra_cluster_distance",
+        "inter_cluster_distance",
+    ]
+    .map(|c| format!("((p.{c} IS NULL) <> (t.{c} IS NULL)) OR abs(p.{c} - t.{c}) > 1e-6"));
+    db.none(
+        "metrics within 1e-6",
+        &format!(
+            "SELECT t.*, p.*
+             FROM their_neurons t
+             LEFT JOIN neuron_polysemanticity({layer}, {{threshold: {threshold}}}) p
+               ON p.neuron = CAST(t.neuron AS INT)
+             WHERE t.layer = {layer} AND t.n_examples > 0
+               AND ((p.n_examples IS DISTINCT FROM CAST(t.n_examples AS INT))
+                 OR (p.n_clusters IS DISTINCT FROM CAST(t.n_clusters AS INT)) OR {})",
+            differs.join(" OR ")
+        ),
+    )
+    .await;
+}
+
+/// The authors' clusters and metrics of some neurons and latents, from vectors that have the distances of theirs.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_authors_clusters_are_ours() {
+    for (layer, threshold, n_neurons) in [(0, 0.2, 6), (1, 0.05, 14)] {
+        let db = Db::new().await;
+        let tables = root("tests/data/mnist-authors");
+        for table in ["examples", "neurons"] {
+            let file = tables.join(format!("{table}.parquet"));
+            db.query(&format!(
+                "CREATE EXTERNAL TABLE {table} STORED AS PARQUET LOCATION '{}'",
+                file.display()
+            ))
+            .await;
+        }
+        let of_layer = format!("FROM examples WHERE layer = {layer}");
+        db.query(&format!(
+            "CREATE TABLE their AS SELECT neuron, example, their_cluster AS cluster {of_layer}"
+        ))
+        .await;
+        db.query("CREATE VIEW their_neurons AS SELECT * FROM neurons")
+            .await;
+        let neurons = db.integer("SELECT count(DISTINCT neuron) FROM their").await;
+        assert_eq!(neurons, n_neurons);
+        assert_theirs(&db, layer, threshold).await;
     }
 }
 
