@@ -110,6 +110,9 @@ fn pages() -> Vec<String> {
 
 /// The reason why a command is not run, if it is not; what can be said of it without is checked.
 fn not_run(command: &str) -> Option<&'static str> {
+    if command.contains("...") {
+        return Some("a part of a statement");
+    }
     let (_, why) = NOT_RUN
         .iter()
         .find(|(begin, _)| command.starts_with(begin))?;

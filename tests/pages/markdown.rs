@@ -31,17 +31,8 @@ const OF_SQL: [&str; 12] = [
     "SELECT ", "SET ", "CREATE ", "COPY ", "DROP ", "CALL ", "EXPLAIN ", "INSERT ", "UPDATE ",
     "DELETE ", "FROM ", "SHOW ",
 ];
-/// Names of statements and settings.
-const NAMES: [&str; 8] = [
-    "CREATE EXTERNAL TABLE",
-    "CREATE OR REPLACE TABLE",
-    "CREATE TABLE",
-    "CREATE VIEW",
-    "INSERT OVERWRITE",
-    "DROP SCHEMA",
-    "SET polysema.run",
-    "\\dendrogram",
-];
+/// Names of a setting and a command, which need more to be run.
+const NAMES: [&str; 2] = ["SET polysema.run", "\\dendrogram"];
 const PROMPT: &str = "polysema> ";
 
 fn begins(text: &str, words: &[&str]) -> bool {
@@ -165,7 +156,8 @@ fn spans(lines: &[&str], prose: Range<usize>, functions: &[&str]) -> Vec<Command
             };
             let typed = if begins(&span, &OF_SHELLS) {
                 Some(Typed::Shell(span))
-            } else if NAMES.contains(&&*span) {
+            } else if NAMES.contains(&&*span) || span.chars().all(|c| c.is_uppercase() || c == ' ')
+            {
                 None
             } else if begins(&span, &OF_SQL) || span.starts_with('\\') {
                 Some(Typed::Prompt(span))
