@@ -133,11 +133,11 @@ impl Matching {
         let layer = match &self.b {
             GivenSource::Name(name) if store.has_sae(name) => None,
             b => match b.resolve(DOC.name, state).await? {
-                Resolved::Layer { run, layer, site }
-                    if matches!(site, None | Some(Site::MlpPost)) =>
-                {
-                    Some((run, layer))
-                }
+                Resolved::Layer {
+                    run,
+                    layer,
+                    site: None | Some(Site::MlpPost),
+                } => Some((run, layer)),
                 Resolved::Layer { layer, site, .. } => {
                     let (layer, site) = (layer.name, site.map_or("", Site::name));
                     return plan_err!(
