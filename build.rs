@@ -1,9 +1,11 @@
-//! One number for what computes the relations that a store caches: the sources of the kernels and of the plugin, and
-//! the versions they are built with. A changed kernel then finds none of the old rows.
+//! What the program is built from. One number for what computes the relations that a store caches: the sources of the
+//! kernels and of the plugin, and the versions they are built with; a changed kernel then finds none of the old rows.
+//! And the commit, which `polysema --version` says.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{env, fs, io};
 
 /// Files and folders below the root.
@@ -22,6 +24,56 @@ fn main() {
             println!("cargo::error=the sources of kernels and udfs are required, got {error}")
         }
     }
+    println!("cargo::rustc-env=POLYSEMA_BUILT_FROM={}", built_from(&root));
+}
+
+/// The commit. A development build does not say it: each commit would compile and link everything again.
+fn built_from(root: &Path) -> String {
+    if env::var("PROFILE").as_deref() != Ok("release") {
+        return "development build".to_string();
+    }
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git")
+            .current_dir(root)
+            .args(arguments)
+            .output();
+        let output = output.ok().filter(|output| output.status.success())?;
+        String::from_utf8(output.stdout)
+            .ok()
+            .map(|text| text.trim().to_string())
+    };
+    // A package holds the commit in a file.
+    let package = fs::read_to_string(root.join(".cargo_vcs_info.json"));
+    if let Some(hash) = package.ok().and_then(|text| packaged_commit(&text)) {
+        return format!("commit {hash}");
+    }
+    for watched in ["HEAD", "logs/HEAD", "index"] {
+        if let Some(path) = git(&["rev-parse", "--git-path", watched]) {
+            println!("cargo::rerun-if-changed={path}");
+        }
+    }
+    println!("cargo::rerun-if-changed=src");
+    match git(&[
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=9",
+        "--exclude=*",
+    ]) {
+        Some(commit) => format!("commit {commit}"),
+        None => "no commit known".to_string(),
+    }
+}
+
+/// The first nine digits of the hash in a package's `.cargo_vcs_info.json`.
+fn packaged_commit(text: &str) -> Option<String> {
+    let (_, hash) = text.split_once("\"sha1\"")?;
+    let hash: String = hash
+        .chars()
+        .filter(char::is_ascii_hexdigit)
+        .take(9)
+        .collect();
+    (hash.len() == 9).then_some(hash)
 }
 
 /// The number, in hexadecimal digits.

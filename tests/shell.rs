@@ -216,6 +216,57 @@ fn a_wrong_command_line_is_2() {
 }
 
 #[test]
+fn the_program_describes_itself_without_a_store() {
+    let shell = Shell::new();
+    let version = shell.run(&["--version"]);
+    let words: Vec<&str> = version.out.split_whitespace().collect();
+    assert_eq!(words[..2], ["polysema", env!("CARGO_PKG_VERSION")]);
+    let datafusion = format!(", DataFusion {})\n", datafusion::DATAFUSION_VERSION);
+    assert!(version.out.ends_with(&datafusion), "{version:?}");
+    for (arguments, parts) in [
+        (
+            &["completions", "bash"][..],
+            ["_polysema()", "--memory-limit", "completions"],
+        ),
+        (
+            &["completions", "zsh"],
+            ["#compdef polysema", "--memory-limit", "completions"],
+        ),
+        (
+            &["completions", "fish"],
+            ["complete -c polysema", "memory-limit", "completions"],
+        ),
+        (
+            &["man"],
+            [".TH polysema 1", "memory\\-limit", "POLYSEMA_STORE"],
+        ),
+        (
+            &["man", "ingest"],
+            [".TH polysema-ingest 1", "KEY=VALUE", "POLYSEMA_STORE"],
+        ),
+    ] {
+        let page = shell.run(arguments);
+        assert_eq!((page.code, page.err.as_str()), (Some(0), ""), "{page:?}");
+        for part in parts {
+            assert!(
+                page.out.contains(part),
+                "{arguments:?} has {part}: {}",
+                page.out
+            );
+        }
+    }
+    let made = fs::read_dir(shell.0.path()).expect("a folder").count();
+    assert_eq!(made, 0, "no store is made");
+    shell
+        .run(&["completions", "csh"])
+        .fails(2, "[possible values: bash, elvish, fish, powershell, zsh]");
+    shell.run(&["man", "inges"]).fails(
+        2,
+        "one of demo, report, ingest, completions, man, help is required, got 'inges'",
+    );
+}
+
+#[test]
 fn a_script_from_stdin() {
     let shell = Shell::new();
     let said = |script: &[u8]| -> Said {
@@ -313,8 +364,8 @@ fn tables_and_functions_describe_themselves() {
         .skip_while(|line| !line.contains("linkage("))
         .skip(2)
         .collect();
-    let drawn = shell.run(&["-c", "\\dendrogram 3 417"]);
-    assert!(drawn.out.lines().count() == 5, "{drawn:?}");
+    let drawn = shell.run(&["-c", "\\dendrogram 2 423"]);
+    assert_eq!(drawn.out.lines().count(), 6, "{drawn:?}");
     assert_eq!(
         drawn.out.lines().collect::<Vec<_>>(),
         tree[..drawn.out.lines().count()]

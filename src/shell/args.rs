@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -17,7 +18,7 @@ Exit codes: 0 done, 1 a statement or file failed, 2 the command line is wrong, 1
 
 /// SQL for polysemantic neurons.
 #[derive(Debug, Parser)]
-#[command(name = "polysema", version, after_help = AFTER_HELP)]
+#[command(name = "polysema", version = VERSION.as_str(), after_help = AFTER_HELP)]
 pub struct Arguments {
     /// Folder of the store
     #[arg(
@@ -79,7 +80,63 @@ pub enum Action {
         #[arg(value_name = "KEY=VALUE")]
         options: Vec<String>,
     },
+    #[command(flatten)]
+    Page(Page),
 }
+
+/// What a program prints that needs no store.
+#[derive(Debug, Subcommand)]
+pub enum Page {
+    /// Print completions for a shell, to be read by it: polysema completions bash > FILE
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page: polysema man | man -l -
+    Man {
+        /// Sub-command whose page it is
+        command: Option<String>,
+    },
+}
+
+impl Page {
+    /// Its text.
+    pub fn text(&self) -> std::io::Result<Vec<u8>> {
+        let mut command = Arguments::command();
+        let mut text = vec![];
+        match self {
+            Self::Completions { shell } => {
+                let name = command.get_name().to_string();
+                clap_complete::generate(*shell, &mut command, name, &mut text);
+            }
+            Self::Man { command: None } => clap_mangen::Man::new(command).render(&mut text)?,
+            Self::Man {
+                command: Some(name),
+            } => {
+                command.build();
+                let named = command.find_subcommand(name).cloned();
+                let named = named.unwrap_or_else(|| {
+                    let subcommands = command.get_subcommands().map(clap::Command::get_name);
+                    let names = subcommands.collect::<Vec<_>>().join(", ");
+                    let message = format!("one of {names} is required, got '{name}'");
+                    command.error(ErrorKind::InvalidSubcommand, message).exit()
+                });
+                clap_mangen::Man::new(named).render(&mut text)?;
+            }
+        }
+        Ok(text)
+    }
+}
+
+/// Version of the program, the commit it was built from, and DataFusion's version.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "{} ({}, DataFusion {})",
+        env!("CARGO_PKG_VERSION"),
+        env!("POLYSEMA_BUILT_FROM"),
+        datafusion::DATAFUSION_VERSION
+    )
+});
 
 /// One `-c` or `-f`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -36,7 +36,7 @@ const POLYSEMANTIC: &str = include_str!("../../sql/reports/polysemantic_neurons.
 pub async fn run(interpreter: &mut Interpreter, store: &Path) -> Result<(), Failure> {
     say(
         "polysema demo: a corpus of 312 paragraphs around 18 ambiguous words, and a GPT-2 of 4 layers with 2,048 neurons.\n\
-         Paragraphs of more than 128 tokens become several documents.\n",
+         The model reads the first 128 tokens of a paragraph; a short rest, which would begin inside a sentence, is left out.\n",
     )?;
     ingest(interpreter, store).await?;
     interpreter
@@ -122,7 +122,7 @@ async fn ingest(interpreter: &mut Interpreter, store: &Path) -> Result<(), Failu
         ["model", "corpus.jsonl"].map(|name| quoted(&data.join(name).to_string_lossy(), '\''));
     ask(
         interpreter,
-        &format!("SELECT * FROM ingest('{RUN}', {model}, {corpus})"),
+        &format!("SELECT * FROM ingest('{RUN}', {model}, {corpus}, {{min_tokens: 64}})"),
     )
     .await?;
     let counts = "SELECT (SELECT count(*) FROM demo.documents) AS documents, (SELECT count(*) FROM demo.tokens) AS tokens,

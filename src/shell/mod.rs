@@ -23,7 +23,7 @@ mod run;
 mod script;
 mod variables;
 
-use std::io::{IsTerminal, Read};
+use std::io::{ErrorKind, IsTerminal, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ use tokio::runtime::Runtime;
 
 use crate::jobs::State;
 use crate::session::{Session, SessionOptions};
-use args::{Action, Arguments, ScriptInput};
+use args::{Action, Arguments, Page, ScriptInput};
 use failure::Failure;
 use format::Layout;
 use interpreter::{Flow, Interpreter, ScriptSource, note};
@@ -51,6 +51,9 @@ const WAIT: Duration = Duration::from_millis(50);
 /// Runs the program: reads the command line, opens the session, runs what was asked for.
 pub fn main() -> ExitCode {
     let (arguments, inputs) = args::parse();
+    if let Some(Action::Page(page)) = &arguments.action {
+        return print_page(page);
+    }
     failure::keep_panics();
     let started = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -76,6 +79,22 @@ pub fn main() -> ExitCode {
             note(&message);
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Prints what needs no store.
+fn print_page(page: &Page) -> ExitCode {
+    let printed = page.text().and_then(|text| {
+        let mut out = std::io::stdout().lock();
+        out.write_all(&text)?;
+        out.flush()
+    });
+    match printed {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            note(&format!("error: stdout: {error}"));
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
     }
 }
 
@@ -232,6 +251,8 @@ async fn run_action(
                 .run_script(&statement, &ScriptSource::Generated)
                 .await?;
         }
+        // Printed before the store is opened.
+        Action::Page(_) => {}
     }
     Ok(())
 }
