@@ -14,8 +14,11 @@ pub type Merge = (usize, usize, f32);
 
 /// Leaves of the drawn dendrogram at most, to fit a screen. Chosen, not tuned.
 const MAX_LEAVES: usize = 16;
-/// Columns the branches take.
+/// Columns the branches take at most, and at least where the terminal is narrow.
 const WIDTH: usize = 48;
+const LEAST_WIDTH: usize = 16;
+/// What stands behind the scale.
+const UNIT: &str = "  distance";
 
 /// Joins of the tree above the leaves; a leaf is a row of the drawing.
 enum Node {
@@ -26,8 +29,14 @@ enum Node {
 /// Lines of a dendrogram over groups of observations, with a scale below.
 ///
 /// `group_of[i]` is the row that observation `i` belongs to, if it is drawn; `labels[row]` stands before the row. A
-/// group is one subtree of `merges`. Rows are put in the order of the tree, so that no branches cross.
-pub fn draw(merges: &[Merge], group_of: &[Option<usize>], labels: &[String]) -> Vec<String> {
+/// group is one subtree of `merges`. Rows are put in the order of the tree, so that no branches cross. Lines are no longer
+/// than `columns`, the terminal's.
+pub fn draw(
+    merges: &[Merge],
+    group_of: &[Option<usize>],
+    labels: &[String],
+    columns: Option<usize>,
+) -> Vec<String> {
     let Some(root) = tree(merges, group_of) else {
         return Vec::new();
     };
@@ -37,17 +46,20 @@ pub fn draw(merges: &[Merge], group_of: &[Option<usize>], labels: &[String]) -> 
         .iter()
         .map(|merge| merge.2)
         .fold(f32::MIN_POSITIVE, f32::max);
+    let beside = 1 + UNIT.len();
+    let most = columns.map(|columns| columns.saturating_sub(beside + LEAST_WIDTH).max(1));
+    let labels: Vec<String> = labels.iter().map(|label| shortened(label, most)).collect();
+    let margin = labels.iter().map(|label| label.chars().count()).max();
+    let margin = margin.unwrap_or(0);
+    let free = columns.map(|columns| columns.saturating_sub(beside + margin));
+    let width = free.map_or(WIDTH, |free| free.clamp(LEAST_WIDTH, WIDTH));
     let mut canvas = Canvas {
         highest,
-        rows: vec![[0; WIDTH]; order.len()],
+        width,
+        rows: vec![vec![0; width]; order.len()],
     };
     let mut next_row = 0;
     canvas.node(&root, &mut next_row);
-    let margin = labels
-        .iter()
-        .map(|label| label.chars().count())
-        .max()
-        .unwrap_or(0);
     let mut lines: Vec<String> = order
         .iter()
         .zip(&canvas.rows)
@@ -58,9 +70,9 @@ pub fn draw(merges: &[Merge], group_of: &[Option<usize>], labels: &[String]) -> 
         })
         .collect();
     let end = format!("{highest:.2}");
-    let gap = WIDTH.saturating_sub(1 + end.len());
+    let gap = width.saturating_sub(1 + end.len());
     lines.push(format!(
-        "{} 0{}{end}  distance",
+        "{} 0{}{end}{UNIT}",
         " ".repeat(margin),
         " ".repeat(gap)
     ));
@@ -73,6 +85,7 @@ pub async fn of_neuron(
     session: &Session,
     layer: &str,
     neuron: i64,
+    columns: Option<usize>,
 ) -> Result<Vec<String>, Failure> {
     let place = format!("{layer}, {neuron}");
     let merges = read(
@@ -127,7 +140,17 @@ pub async fn of_neuron(
         .map(|cluster| cluster.map(|c| c as usize).filter(|&c| c < MAX_LEAVES))
         .collect();
     let shown = labels.len().min(MAX_LEAVES);
-    Ok(draw(&merges, &groups, &labels[..shown]))
+    Ok(draw(&merges, &groups, &labels[..shown], columns))
+}
+
+/// The first characters of a label, at most so many.
+fn shortened(label: &str, most: Option<usize>) -> String {
+    match most {
+        Some(most) if label.chars().count() > most => {
+            label.chars().take(most - 1).chain(['…']).collect()
+        }
+        _ => label.to_string(),
+    }
 }
 
 fn tree(merges: &[Merge], group_of: &[Option<usize>]) -> Option<Node> {
@@ -168,7 +191,8 @@ const DOWN: u8 = 8;
 
 struct Canvas {
     highest: f32,
-    rows: Vec<[u8; WIDTH]>,
+    width: usize,
+    rows: Vec<Vec<u8>>,
 }
 
 impl Canvas {
@@ -181,8 +205,9 @@ impl Canvas {
             }
             Node::Join(height, a, b) => {
                 let (upper, lower) = (self.node(a, next_row), self.node(b, next_row));
-                let place = (height / self.highest * (WIDTH - 1) as f32).round() as usize;
-                let column = place.max(upper.1 + 1).max(lower.1 + 1).min(WIDTH - 1);
+                let last = self.width - 1;
+                let place = (height / self.highest * last as f32).round() as usize;
+                let column = place.max(upper.1 + 1).max(lower.1 + 1).min(last);
                 for (row, from) in [upper, lower] {
                     for x in from..column {
                         self.rows[row][x] |= RIGHT | if x > from { LEFT } else { 0 };
@@ -227,7 +252,12 @@ mod tests {
         // 0 and 1 are one group; it joins 2 at half the height of the root.
         let merges = [(0, 1, 0.1), (2, 4, 0.5), (3, 5, 1.0)];
         let labels = ["a", "b", "cc"].map(String::from);
-        let lines = draw(&merges, &[Some(0), Some(0), Some(1), Some(2)], &labels);
+        let lines = draw(
+            &merges,
+            &[Some(0), Some(0), Some(1), Some(2)],
+            &labels,
+            None,
+        );
         let dash = |n: usize| "─".repeat(n);
         assert_eq!(
             lines,
@@ -247,8 +277,23 @@ mod tests {
             &merges,
             &[Some(0), None, Some(1)],
             &["x".into(), "y".into()],
+            None,
         );
         assert_eq!(lines.len(), 3);
-        assert!(draw(&[], &[], &[]).is_empty());
+        assert!(draw(&[], &[], &[], None).is_empty());
+    }
+
+    #[test]
+    fn lines_fit_the_terminal() {
+        let merges = [(0, 1, 0.5), (2, 3, 1.0)];
+        let groups = [Some(0), Some(1), Some(2)];
+        let labels = ["short".to_string(), "e".repeat(40), "é".repeat(70)];
+        for columns in [30, 60, 80] {
+            let lines = draw(&merges, &groups, &labels, Some(columns));
+            let longest = lines.iter().map(|line| line.chars().count()).max();
+            assert_eq!(longest, Some(columns), "{lines:?}");
+        }
+        let lines = draw(&merges, &groups, &labels, Some(200));
+        assert_eq!(lines, draw(&merges, &groups, &labels, None));
     }
 }

@@ -269,7 +269,8 @@ impl Interpreter {
                 None => describe::documentation(&self.session, &name).map_err(located)?,
             },
             Command::Dendrogram(layer, neuron) => {
-                let lines = dendrogram::of_neuron(&self.session, &layer, neuron).await;
+                let columns = screen().map(|(columns, _)| columns);
+                let lines = dendrogram::of_neuron(&self.session, &layer, neuron, columns).await;
                 for line in lines.map_err(located)? {
                     writeln!(io::stdout(), "{line}")?;
                 }
@@ -359,7 +360,7 @@ pub fn note(text: &str) {
 }
 
 /// Columns and lines of the terminal that stdout is, if it is one.
-fn screen() -> Option<(usize, usize)> {
+pub fn screen() -> Option<(usize, usize)> {
     if !io::stdout().is_terminal() {
         return None;
     }
