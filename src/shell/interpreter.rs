@@ -1,13 +1,11 @@
 //! Runs scripts: statements and backslash commands, one after the other, up to the first failure.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use datafusion::execution::SendableRecordBatchStream;
-use rustyline::Editor;
-use rustyline::history::DefaultHistory;
 
 use super::commands::{self, Command};
 use super::dendrogram;
@@ -15,7 +13,7 @@ use super::describe;
 use super::failure::{Failure, describe as describe_error, relocate};
 use super::format::{Expanded, Format, Layout};
 use super::interrupt::Interrupts;
-use super::pager::{self, Pager};
+use super::pager::{self, Pager, screen};
 use super::run::{Outcome, run};
 use super::script::{Located, Step, split};
 use super::variables::{Variables, quoted};
@@ -357,16 +355,6 @@ impl ScriptSource {
 #[expect(clippy::print_stderr, reason = "the shell is a front end")]
 pub fn note(text: &str) {
     eprintln!("{text}");
-}
-
-/// Columns and lines of the terminal that stdout is, if it is one.
-pub fn screen() -> Option<(usize, usize)> {
-    if !io::stdout().is_terminal() {
-        return None;
-    }
-    let mut editor = Editor::<(), DefaultHistory>::new().ok()?;
-    let (columns, lines) = editor.dimensions()?;
-    Some((usize::from(columns), usize::from(lines)))
 }
 
 /// The file that results are written to instead of stdout.

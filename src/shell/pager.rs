@@ -1,14 +1,27 @@
-//! A result on the screen: through `$PAGER` where it is longer than the terminal is high.
+//! The screen: its size, and `$PAGER` for a result that is longer than it is high.
 
 use std::env;
-use std::io::{self, Write, stdout};
+use std::io::{self, IsTerminal, Write, stdout};
 use std::process::{Child, Command, Stdio};
+
+use rustyline::Editor;
+use rustyline::history::DefaultHistory;
 
 /// The program the user pages with, if the environment names one.
 pub fn program() -> Option<String> {
     env::var("PAGER")
         .ok()
         .filter(|program| !program.trim().is_empty())
+}
+
+/// Columns and lines of the terminal that stdout is, if it is one.
+pub fn screen() -> Option<(usize, usize)> {
+    if !stdout().is_terminal() {
+        return None;
+    }
+    let mut editor = Editor::<(), DefaultHistory>::new().ok()?;
+    let (columns, lines) = editor.dimensions()?;
+    Some((usize::from(columns), usize::from(lines)))
 }
 
 /// Holds a result until it is longer than the screen, then hands it to the pager.
