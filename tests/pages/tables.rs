@@ -135,6 +135,11 @@ pub const NOT_RUN: &[(&str, &str)] = &[
 pub const NOT_COMMANDS: &[(&str, &str, &str)] = &[
     ("ARCHITECTURE.md", "kernels ", "the floors"),
     ("ARCHITECTURE.md", "polysema.store/", "a folder"),
+    (
+        "CONTRIBUTING.md",
+        "scripts/archive",
+        "a release build, and of a tree without changes",
+    ),
     ("docs/definitions.md", "e = h", "a formula"),
     ("docs/definitions.md", "d(a, b)", "a formula"),
     ("docs/definitions.md", "a = relu", "a formula"),
