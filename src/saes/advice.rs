@@ -15,22 +15,37 @@ pub(super) fn advice(found: &SaeMetrics, sae: &Sae, options: &SaeOptions) -> Vec
         true => ("lower k", "raise k"),
         false => ("raise l1", "lower l1"),
     };
+    let half = sae.d_in as f64 / 2.0;
+    let is_dense = found.l0 > half;
     let mut said = vec![];
     match found.fvu {
-        None => said.push("explained variance is undefined, since the rows do not vary".to_string()),
-        Some(fvu) if fvu > 1.0 => said.push(format!(
-            "explained variance is {:.2}, worse than the mean of the rows: {denser}, raise epochs, or lower learning_rate",
-            1.0 - fvu
-        )),
+        None => {
+            said.push("explained variance is undefined, since the rows do not vary".to_string())
+        }
+        Some(fvu) if fvu > 1.0 => {
+            // More active latents than that is no cure.
+            let denser = match is_dense {
+                true => String::new(),
+                false => format!("{denser}, "),
+            };
+            said.push(format!(
+                "explained variance is {:.2}, worse than the mean of the rows: {denser}raise epochs, or lower \
+                 learning_rate",
+                1.0 - fvu
+            ));
+        }
         Some(_) => {}
     }
-    let half = sae.d_in as f64 / 2.0;
     if found.l0 == 0.0 {
         said.push(format!("l0 is 0, no latent is ever active: {denser}"));
-    } else if found.l0 > half {
+    } else if is_dense {
+        let longer = match top_k {
+            true => "",
+            false => ", or raise epochs: a short training has not switched latents off yet",
+        };
         said.push(format!(
-            "l0 is {:.1}, above half of the vectors' width, {}: {sparser}",
-            found.l0, sae.d_in
+            "l0 is {:.1}, above {half}, half of the vectors' width: {sparser}{longer}",
+            found.l0
         ));
     }
     if found.frac_alive < 0.5 {
@@ -86,11 +101,19 @@ mod tests {
         );
         assert_eq!(
             said("gated", metrics(Some(0.1), 4.1, 1.0)),
-            "l0 is 4.1, above half of the vectors' width, 8: raise l1"
+            "l0 is 4.1, above 4, half of the vectors' width: raise l1, or raise epochs: a short training has not \
+             switched latents off yet"
+        );
+        // Never both more and fewer active latents.
+        assert_eq!(
+            said("relu", metrics(Some(12.77), 7.5, 1.0)),
+            "explained variance is -11.77, worse than the mean of the rows: raise epochs, or lower learning_rate; \
+             l0 is 7.5, above 4, half of the vectors' width: raise l1, or raise epochs: a short training has not \
+             switched latents off yet"
         );
         assert_eq!(
             said("topk", metrics(Some(0.1), 4.1, 1.0)),
-            "l0 is 4.1, above half of the vectors' width, 8: lower k"
+            "l0 is 4.1, above 4, half of the vectors' width: lower k"
         );
         assert_eq!(
             said("relu", metrics(None, 1.0, 1.0)),

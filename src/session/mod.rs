@@ -175,9 +175,12 @@ impl Session {
         let context = SessionContext::new_with_state(state);
         polysema_udfs::catalog::register(&context, engine.implementations())?;
         let functions = engine.implementations().iter();
-        let tables = functions.filter(|function| function.kind() == "table");
-        let names = tables.map(|function| function.doc.name).collect();
-        context.register_relation_planner(Arc::new(UnknownFunctions::new(&context, names)))?;
+        let (tables, values): (Vec<_>, Vec<_>) =
+            functions.partition(|function| function.kind() == "table");
+        let [tables, values] = [tables, values]
+            .map(|functions| functions.iter().map(|function| function.doc.name).collect());
+        let unknown = UnknownFunctions::new(&context, tables, values);
+        context.register_relation_planner(Arc::new(unknown))?;
         let selection = Arc::new(SelectedRun::new(Arc::clone(engine.store())));
         let catalog = Arc::new(StoreCatalog::of_session(
             Arc::clone(engine.store()),

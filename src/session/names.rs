@@ -1,4 +1,5 @@
-//! The names in FROM of a statement: those before an opening parenthesis are functions, the others tables or files.
+//! The names of a statement: in FROM those before an opening parenthesis are functions, the others tables or files;
+//! elsewhere functions of values.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -8,13 +9,15 @@ use datafusion::sql::parser::{CopyToSource, Statement};
 use datafusion::sql::planner::object_name_to_table_reference;
 use datafusion::sql::sqlparser::ast::{self, ObjectName, TableFactor, Visit, Visitor};
 
-/// What stands in FROM.
+/// What a statement names.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     /// Before an opening parenthesis.
     pub calls: HashSet<TableReference>,
     /// Alone.
     pub tables: HashSet<TableReference>,
+    /// Functions where a value stands.
+    pub values: HashSet<TableReference>,
 }
 
 impl Names {
@@ -64,6 +67,13 @@ impl Visitor for Names {
                 self.calls.extend(reference(name));
             }
             _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expression: &ast::Expr) -> ControlFlow<()> {
+        if let ast::Expr::Function(function) = expression {
+            self.values.extend(reference(&function.name));
         }
         ControlFlow::Continue(())
     }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion::catalog::CatalogProvider;
-use datafusion::common::TableReference;
+use datafusion::common::{TableReference, plan_err};
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use datafusion::execution::session_state::SessionState;
@@ -33,6 +33,7 @@ pub(super) async fn plan(state: &SessionState, text: &str) -> Result<LogicalPlan
     let plan = match state.statement_to_plan(parsed).await {
         Ok(plan) => plan,
         Err(error) => {
+            rows_as_value(state, &names.values)?;
             let missing = missing_table(state, &references, &names.calls).await;
             return Err(missing.unwrap_or(error));
         }
@@ -54,6 +55,23 @@ pub(super) async fn operators(
     let rows = DataFrame::new(state, plan);
     let task = Arc::new(rows.task_ctx());
     Ok((task, rows.create_physical_plan().await?))
+}
+
+/// The error of a function that gives rows where a value stands.
+fn rows_as_value(state: &SessionState, functions: &HashSet<TableReference>) -> Result<()> {
+    let gives_rows = |name: &str| state.table_functions().contains_key(name);
+    let gives_a_value = |name: &str| {
+        state.scalar_functions().contains_key(name)
+            || state.aggregate_functions().contains_key(name)
+            || state.window_functions().contains_key(name)
+    };
+    let mut names = functions.iter().map(TableReference::table);
+    match names.find(|name| gives_rows(name) && !gives_a_value(name)) {
+        Some(name) => plan_err!(
+            "{name}: a place in FROM is required, since it gives rows, got one of a value: SELECT * FROM {name}(...)"
+        ),
+        None => Ok(()),
+    }
 }
 
 /// Gives the statement tables of the files that it reads by name: a table of that name is in their place.

@@ -18,10 +18,16 @@ pub(super) struct UnknownFunctions {
     is_known: Box<dyn Fn(&str) -> bool + Send + Sync>,
     /// Names shown; those of DataFusion are known, not shown.
     ours: Vec<&'static str>,
+    /// Our functions that give one value.
+    values: Vec<&'static str>,
 }
 
 impl UnknownFunctions {
-    pub(super) fn new(context: &SessionContext, mut ours: Vec<&'static str>) -> Self {
+    pub(super) fn new(
+        context: &SessionContext,
+        mut ours: Vec<&'static str>,
+        values: Vec<&'static str>,
+    ) -> Self {
         ours.sort_unstable();
         // The planner is a part of the state, which may have functions by then that are not registered yet.
         let state = context.state_weak_ref();
@@ -32,12 +38,18 @@ impl UnknownFunctions {
         Self {
             is_known: Box::new(is_known),
             ours,
+            values,
         }
     }
 
     fn unknown<T>(&self, name: &str) -> Result<T> {
         // A slip of the hand; beyond two letters another word is meant.
         let wanted = name.to_ascii_lowercase();
+        if self.values.contains(&wanted.as_str()) {
+            return plan_err!(
+                "FROM: a function that gives rows is required, got {wanted}, which gives a value: SELECT {wanted}(...)"
+            );
+        }
         let near: Vec<_> = self
             .ours
             .iter()

@@ -26,7 +26,7 @@ pub const COMMANDS: [(&str, &str); 14] = [
     ("\\i FILE", "run the statements of a file"),
     (
         "\\o [FILE]",
-        "write results to a file; without FILE to the terminal again",
+        "write results to a file, in the form its ending names (.csv, .json, .ndjson, .md); without FILE to the terminal again",
     ),
     (
         "\\pager [on|off]",

@@ -1,5 +1,6 @@
 //! `polysema ingest RUN MODEL CORPUS [key=value ...]` as the SQL statement it stands for.
 
+use super::failure::describe;
 use super::variables::{is_name, quoted};
 use crate::jobs::named;
 use crate::options::Options;
@@ -19,7 +20,7 @@ pub fn statement(
     if !options.is_empty() {
         let words: Result<Vec<_>, String> = options.iter().map(|option| word(option)).collect();
         let given = Options::of_words(&INGEST, words?);
-        let given = given.map_err(|error| named("ingest")(error).strip_backtrace())?;
+        let given = given.map_err(|error| describe(&named("ingest")(error)))?;
         arguments.push(format!("{{{}}}", given.to_sql()));
     }
     Ok(format!("SELECT * FROM ingest({})", arguments.join(", ")))

@@ -125,9 +125,10 @@ impl Interpreter {
         Q: Future<Output = datafusion::error::Result<SendableRecordBatchStream>> + Send + 'static,
     {
         if let Some(output) = &mut self.output {
+            let format = output.format.unwrap_or(self.layout.format);
             let layout = Layout {
                 expanded: self.layout.expanded,
-                ..Layout::plain(self.layout.format)
+                ..Layout::plain(format)
             };
             return run(query, layout, &self.interrupts, output).await;
         }
@@ -361,6 +362,8 @@ pub fn note(text: &str) {
 pub struct OutputFile {
     path: PathBuf,
     file: DiskFile,
+    /// What its ending says, before what `\format` does.
+    format: Option<Format>,
 }
 
 impl OutputFile {
@@ -371,6 +374,7 @@ impl OutputFile {
             ))
         })?;
         Ok(Self {
+            format: Format::of_file(Path::new(path)),
             path: path.into(),
             file,
         })

@@ -151,9 +151,16 @@ async fn prepare(
             .run_script(&set, &ScriptSource::Generated)
             .await?;
     }
-    let usual = || repl::init_path().filter(|_| at_prompt);
-    if let Some(path) = arguments.init.clone().or_else(usual) {
+    if let Some(path) = &arguments.init {
         interpreter.run_file(&path.to_string_lossy()).await?;
+    } else if let Some(path) = repl::init_path().filter(|_| at_prompt) {
+        // A fault there must not shut the user out.
+        match interpreter.run_file(&path.to_string_lossy()).await {
+            Err(Failure::Error(message)) => {
+                note(&format!("{message}\nthe rest of that file is left out"))
+            }
+            other => other.map(|_| ())?,
+        }
     }
     Ok(())
 }

@@ -45,6 +45,19 @@ fn errors_show_their_place_and_what_was_meant() {
         1,
         "got the function 'feature_clusters': write feature_clusters(...)",
     );
+    shell.run(&["-c", "SELECT feature_clusters(3, 417)"]).fails(
+        1,
+        "feature_clusters: a place in FROM is required, since it gives rows, got one of a value",
+    );
+    shell
+        .run(&["-c", "SELECT * FROM cosine_distance([1.0], [2.0])"])
+        .fails(
+            1,
+            "got cosine_distance, which gives a value: SELECT cosine_distance(...)",
+        );
+    shell
+        .run(&["ingest", "a", "b", "c", "contxt=12"])
+        .fails(1, "error: ingest: options are context, ");
     shell
         .run(&[
             "-c",

@@ -54,6 +54,18 @@ fn results_go_to_a_file_and_expand() {
     );
     let file = fs::read_to_string(shell.0.path().join("out.csv"));
     assert_eq!(file.expect("a file"), "a\n1\nb\n2\n");
+    // The ending says the form; one that names none leaves it.
+    let script =
+        "\\o a.csv\nSELECT 1 AS a;\n\\o a.jsonl\nSELECT 1 AS a;\n\\o a.txt\nSELECT 1 AS a;";
+    shell.run(&["-c", script]).prints("");
+    for (name, text) in [
+        ("a.csv", "a\n1\n"),
+        ("a.jsonl", "{\"a\":1}\n"),
+        ("a.txt", " a\n---\n 1\n"),
+    ] {
+        let file = fs::read_to_string(shell.0.path().join(name));
+        assert_eq!(file.expect("a file"), text);
+    }
     shell.run(&["-c", "\\o nowhere/out.csv"]).fails(
         1,
         "\\o: a file that can be written is required, got nowhere/out.csv",

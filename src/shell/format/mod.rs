@@ -7,6 +7,8 @@ mod table;
 pub mod value;
 mod writer;
 
+use std::path::Path;
+
 use clap::ValueEnum;
 use datafusion::arrow::datatypes::Schema;
 
@@ -37,6 +39,17 @@ impl Format {
             Format::Json => "json",
             Format::Ndjson => "ndjson",
             Format::Markdown => "markdown",
+        }
+    }
+
+    /// The one that a file's ending names.
+    pub fn of_file(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()? {
+            "csv" => Some(Format::Csv),
+            "json" => Some(Format::Json),
+            "ndjson" | "jsonl" => Some(Format::Ndjson),
+            "md" => Some(Format::Markdown),
+            _ => None,
         }
     }
 }
