@@ -79,6 +79,26 @@ async fn a_failing_query_leaves_the_old_file() {
 }
 
 /// However it ends and when: what is being written runs to its end, and the last of it leaves nothing.
+/// A reader takes one of two columns of a name, or fails.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_columns_of_a_name_are_not_written() {
+    let db = Db::new().await;
+    let rows = "SELECT a.v, b.v FROM (VALUES (1)) a(v), (VALUES (2)) b(v)";
+    for kind in ["parquet", "csv", "arrow"] {
+        let path = db.folder().join(format!("twice.{kind}"));
+        let copy = format!("COPY ({rows}) TO '{}'", path.display());
+        let message = db.refused(&copy).await;
+        let expected = "COPY: columns of different names are required, got 'v' twice: give one another name with v AS";
+        assert!(message.contains(expected), "{kind}: {message}");
+        assert!(!path.exists());
+    }
+    let path = db.folder().join("twice.json");
+    db.query(&format!("COPY ({rows}) TO '{}'", path.display()))
+        .await;
+    let text = fs::read_to_string(&path).expect("a file");
+    assert_eq!(text, "{\"v\":1,\"v_1\":2}\n");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_query_leaves_the_old_file() {
     let db = Db::new().await;

@@ -1,6 +1,7 @@
 //! CSV and JSON files as COPY and INSERT write them: what the shell prints. DataFusion's own writers would make NULL and
 //! an empty text one, leave out what is NULL or no JSON number, and fail at a list when the file is begun.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -174,6 +175,12 @@ impl TextFormat {
             level: options.compression_level,
         }))
     }
+}
+
+/// Whether a writer is ours of JSON, which gives every column a name of its own.
+pub(super) fn writes_json(sink: &dyn DataSink) -> bool {
+    let ours = (sink as &dyn Any).downcast_ref::<TextSink>();
+    ours.is_some_and(|sink| sink.text.csv.is_none())
 }
 
 fn asks_for_more(options: &CsvOptions) -> bool {

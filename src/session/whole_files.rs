@@ -3,12 +3,13 @@
 //! folder beside, and the files take their places at the end.
 
 use std::any::Any;
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::internal_err;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::common::{internal_err, plan_err};
 use datafusion::datasource::sink::DataSinkExec;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::runtime_env::RuntimeEnv;
@@ -24,6 +25,7 @@ use tokio::sync::mpsc;
 
 use super::blocking::blocking;
 use super::redirected::{Pending, Redirecting, lock};
+use super::text_files::writes_json;
 use crate::policy::Policy;
 
 /// Puts [`WholeFilesExec`] over every operator that writes.
@@ -37,19 +39,15 @@ impl PhysicalOptimizerRule for WholeFiles {
         _: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_down(|node| {
-            let is =
-                |node: &Arc<dyn ExecutionPlan>| (node.as_ref() as &dyn Any).is::<DataSinkExec>();
             if (node.as_ref() as &dyn Any).is::<WholeFilesExec>() {
                 return Ok(Transformed::new(node, false, TreeNodeRecursion::Jump));
             }
-            Ok(match is(&node) {
-                true => Transformed::new(
-                    Arc::new(WholeFilesExec { input: node }) as _,
-                    true,
-                    TreeNodeRecursion::Jump,
-                ),
-                false => Transformed::no(node),
-            })
+            let Some(sink) = (node.as_ref() as &dyn Any).downcast_ref::<DataSinkExec>() else {
+                return Ok(Transformed::no(node));
+            };
+            require_own_names(sink)?;
+            let whole = Arc::new(WholeFilesExec { input: node });
+            Ok(Transformed::new(whole, true, TreeNodeRecursion::Jump))
         })
         .data()
     }
@@ -60,6 +58,20 @@ impl PhysicalOptimizerRule for WholeFiles {
 
     fn schema_check(&self) -> bool {
         true
+    }
+}
+
+/// No reader of Parquet, CSV or Arrow tells two columns of one name apart; JSON numbers them.
+fn require_own_names(writer: &DataSinkExec) -> Result<()> {
+    let schema = writer.input().schema();
+    let mut names = HashSet::new();
+    let twice = schema.fields().iter().find(|f| !names.insert(f.name()));
+    match twice {
+        Some(field) if !writes_json(writer.sink()) => plan_err!(
+            "COPY: columns of different names are required, got '{0}' twice: give one another name with {0} AS ...",
+            field.name()
+        ),
+        _ => Ok(()),
     }
 }
 
