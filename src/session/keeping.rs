@@ -107,20 +107,17 @@ pub(super) async fn with_kept_tables(
             drop(statement);
             LogicalPlanBuilder::empty(false).build()
         }
-        plan if is_rewritten(&plan) => match plan {
-            LogicalPlan::Dml(dml) => changed(dml, store),
-            plan => Ok(plan),
-        },
+        LogicalPlan::Dml(dml) if rewrites(&dml.op) => changed(dml, store),
         plan => Ok(plan),
     }
 }
 
 /// Whether a statement writes the rows of a table anew.
 pub(super) fn is_rewritten(plan: &LogicalPlan) -> bool {
-    let op = match plan {
-        LogicalPlan::Dml(dml) => &dml.op,
-        _ => return false,
-    };
+    matches!(plan, LogicalPlan::Dml(dml) if rewrites(&dml.op))
+}
+
+fn rewrites(op: &WriteOp) -> bool {
     matches!(op, WriteOp::Update | WriteOp::Delete)
 }
 

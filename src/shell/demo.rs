@@ -7,7 +7,6 @@ use super::answers::{integers, read};
 use super::dendrogram;
 use super::failure::Failure;
 use super::interpreter::{Interpreter, ScriptSource};
-use super::pager::screen;
 use super::variables::quoted;
 use crate::files::whole::write_file;
 use crate::files::{disk, file_error};
@@ -81,14 +80,8 @@ ORDER BY cluster, example"
         "3. How do they hang together? The larger clusters, the distance at which they join, and their tokens.",
     )?;
     say(&format!("\n   SELECT * FROM linkage({layer}, {neuron})\n"))?;
-    let columns = screen().map(|(columns, _)| columns);
-    for line in dendrogram::of_neuron(
-        &interpreter.session,
-        &layer.to_string(),
-        neuron.into(),
-        columns,
-    )
-    .await?
+    for line in
+        dendrogram::of_neuron(&interpreter.session, &layer.to_string(), neuron.into()).await?
     {
         say(&line)?;
     }

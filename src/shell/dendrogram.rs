@@ -7,6 +7,7 @@ use datafusion::arrow::datatypes::{Float32Type, Int32Type};
 
 use super::answers::{integers, read};
 use super::failure::Failure;
+use super::pager::screen;
 use crate::session::Session;
 
 /// One merge: two labels and their distance, in the numbering of `linkage`.
@@ -80,12 +81,11 @@ pub fn draw(
 }
 
 /// The lines of a neuron's dendrogram: its larger clusters with their tokens, and where they join. `layer` is a number or
-/// a name in quotes.
+/// a name in quotes. They fit the terminal that stdout is.
 pub async fn of_neuron(
     session: &Session,
     layer: &str,
     neuron: i64,
-    columns: Option<usize>,
 ) -> Result<Vec<String>, Failure> {
     let place = format!("{layer}, {neuron}");
     let merges = read(
@@ -140,6 +140,7 @@ pub async fn of_neuron(
         .map(|cluster| cluster.map(|c| c as usize).filter(|&c| c < MAX_LEAVES))
         .collect();
     let shown = labels.len().min(MAX_LEAVES);
+    let columns = screen().map(|(columns, _)| columns);
     Ok(draw(&merges, &groups, &labels[..shown], columns))
 }
 

@@ -268,8 +268,7 @@ impl Interpreter {
                 None => describe::documentation(&self.session, &name).map_err(located)?,
             },
             Command::Dendrogram(layer, neuron) => {
-                let columns = screen().map(|(columns, _)| columns);
-                let lines = dendrogram::of_neuron(&self.session, &layer, neuron, columns).await;
+                let lines = dendrogram::of_neuron(&self.session, &layer, neuron).await;
                 for line in lines.map_err(located)? {
                     writeln!(io::stdout(), "{line}")?;
                 }
