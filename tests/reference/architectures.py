@@ -55,7 +55,7 @@ class Model:
 
 
 TOKENS = dict(vocab_size=VOCAB, bos_token_id=1, eos_token_id=2, pad_token_id=None)
-# Heads are six wide; a part of 0.34 or 0.67 lets two or four of the six turn.
+# Heads are six wide; a part of 0.67 lets four of the six turn.
 SIZES = TOKENS | dict(
     hidden_size=18, intermediate_size=23, num_hidden_layers=2, num_attention_heads=3, max_position_embeddings=40
 )
@@ -130,7 +130,17 @@ MODELS = {
         "llama", LLAMA | ONE_HEAD | rope(1000.0, "linear", factor=2.5) | dict(hidden_act="gelu"), dtype=torch.bfloat16
     ),
     "llama-yarn": Model(
-        "llama", LLAMA | rope(50.0, "yarn", factor=4.0, original_max_position_embeddings=10, beta_slow=0.25)
+        "llama",
+        LLAMA
+        | rope(
+            50.0,
+            "yarn",
+            factor=4.0,
+            original_max_position_embeddings=10,
+            beta_fast=0.8,
+            beta_slow=0.25,
+            truncate=False,
+        ),
     ),
     "llama-dynamic": Model("llama", LLAMA | rope(100.0, "dynamic", factor=3.0) | dict(max_position_embeddings=8)),
     "qwen3": Model("qwen3", LLAMA | rope(200.0) | dict(head_dim=8, tie_word_embeddings=True)),
@@ -149,7 +159,7 @@ MODELS = {
         | dict(attention_types=[[["global"], 2]], activation_function="gelu")
         | dict(hidden_size=12, intermediate_size=None),
     ),
-    "gpt_neox": Model("gpt_neox", GPT_NEOX | rope(100.0, partial_rotary_factor=0.34)),
+    "gpt_neox": Model("gpt_neox", GPT_NEOX | rope(100.0, partial_rotary_factor=0.67)),
     "gpt_neox-sequential": Model(
         "gpt_neox",
         GPT_NEOX
@@ -221,7 +231,7 @@ MODELS = {
     ),
     "stablelm": Model(
         "stablelm",
-        STABLELM | dict(num_key_value_heads=1, use_qkv_bias=True) | rope(100.0, partial_rotary_factor=0.34),
+        STABLELM | dict(num_key_value_heads=1, use_qkv_bias=True) | rope(100.0, partial_rotary_factor=0.67),
     ),
     "stablelm-parallel": Model(
         "stablelm",
