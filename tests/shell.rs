@@ -1,7 +1,8 @@
-//! The program as a user meets it: golden text, exit codes, and what goes to which stream. Above 400
-//! lines because every case drives the same program through the same helper.
-//! Over 400 lines: one list of cases over one fixture.
+//! The program as a user meets it: golden text, exit codes, and what goes to which stream. Over 400 lines: one list of
+//! cases over one fixture.
 
+#[path = "shell/cancelled.rs"]
+mod cancelled;
 #[path = "shell/errors.rs"]
 mod errors;
 #[path = "shell/files.rs"]
@@ -10,6 +11,8 @@ mod files;
 mod itself;
 #[path = "shell/places.rs"]
 mod places;
+#[path = "shell/prompt.rs"]
+mod prompt;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -195,7 +198,7 @@ fn inputs_run_in_order_up_to_the_first_error() {
     let said = shell.run(&[&csv[..], &["-f", "two.sql", "-c", "SELECT 3 AS c"]].concat());
     said.prints("a\n1\nb\n2\nc\n3\n");
     let said = shell.run(&[&csv[..], &["-f", "bad.sql", "-c", "SELECT 5 AS e"]].concat());
-    said.fails(1, "bad.sql:4: error: No field named nope");
+    said.fails(1, "bad.sql:4: error: a column is required, got nope");
     assert_eq!(said.out, "a\n1\nc\n3\n");
     let said = shell.run(&["-c", "SELECT 1 AS a;\n\nSELEC 2"]);
     said.fails(1, "line 3: error: syntax: ");
@@ -362,7 +365,7 @@ fn an_interrupted_query_is_130() {
     assert_eq!(out.next().expect("a line").expect("UTF-8"), " ready");
     interrupt(&child);
     let said = ended(child);
-    assert_eq!((said.code, said.err.as_str()), (Some(130), ""));
+    assert_eq!((said.code, said.err.as_str()), (Some(130), "cancelled\n"));
     assert_eq!(
         out.map_while(Result::ok).last().as_deref(),
         Some("     1"),
@@ -423,7 +426,12 @@ fn an_interrupted_ingest_leaves_nothing() {
             .all(|row| !row.contains("\"phase\":\"done\""))
     );
     let said = ended(child);
-    assert_eq!((said.code, said.err.as_str()), (Some(130), ""));
+    assert_eq!(said.code, Some(130), "{said:?}");
+    assert!(
+        said.err.starts_with("ingest: cancelled in phase ")
+            && said.err.ends_with("; nothing was kept\n"),
+        "{said:?}"
+    );
     let runs = shell.run(&["--format", "csv", "-c", "SELECT run FROM info.runs"]);
     runs.prints("run\n");
     let left = fs::read_dir(shell.0.path().join("s/runs")).expect("the store");
@@ -507,8 +515,8 @@ fn reports_and_views(shell: &Shell) {
     );
     shell.run(&["report", "table4"]).fails(
         1,
-        "report: one of polysemantic_neurons, sae_compare, sae_language_model, scc_agreement, senses, table1, table2, \
-         table3 is required, got 'table4'",
+        "report: a report is required, got 'table4' (is 'table1' meant?); reports: polysemantic_neurons, sae_compare, \
+         sae_language_model, scc_agreement, senses, table1, table2, table3",
     );
     let sums = "SELECT (SELECT count(*) FROM polysemantic_neurons)
                      + (SELECT count(*) FROM monosemantic_neurons)

@@ -1,7 +1,7 @@
 //! What the work of a job is given, and what it looks at to know whether anyone still wants it.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::exec_err;
@@ -22,6 +22,8 @@ pub struct JobContext {
     pub(super) send: Box<Send>,
     pub(super) cancel: Cancel,
     pub(super) memory: Arc<dyn MemoryPool>,
+    /// What the work said of itself when it noticed that nobody wants it.
+    pub(super) given_up: Mutex<Option<String>>,
 }
 
 impl fmt::Debug for JobContext {
@@ -41,6 +43,7 @@ impl Default for JobContext {
             send: Box::new(|_| true),
             cancel: Cancel::default(),
             memory: Arc::new(UnboundedMemoryPool::default()),
+            given_up: Mutex::default(),
         }
     }
 }
@@ -70,8 +73,21 @@ impl JobContext {
     pub fn tick(&self) -> Result<()> {
         match self.is_cancelled() {
             false => Ok(()),
-            true => exec_err!("an uncancelled job is required, got cancelled; nothing was kept"),
+            true => self.give_up("cancelled; nothing was kept"),
         }
+    }
+
+    /// Ends work that nobody wants; `state` says how far it was and what is kept of it, as in `cancelled at step 7; ...`.
+    pub fn give_up<T>(&self, state: &str) -> Result<T> {
+        let mut given_up = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
+        *given_up = Some(state.to_string());
+        exec_err!("an uncancelled job is required, got {state}")
+    }
+
+    /// What the work said when it was given up.
+    pub(super) fn given_up(&self) -> Option<String> {
+        let mut given_up = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
+        given_up.take()
     }
 
     /// Whether the work is to end.

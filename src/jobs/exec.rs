@@ -9,7 +9,7 @@ use datafusion::arrow::array::{RecordBatch, StringArray};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{exec_err, internal_err};
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
@@ -24,7 +24,7 @@ use super::cancel::Cancel;
 use super::context::JobContext;
 use super::error::named;
 use super::job::{Course, Job};
-use super::left::Left;
+use super::left::{End, Left};
 use super::newest::{Newest, WAITING_PROGRESS};
 use super::progress::{Part, is_progress};
 use super::records::{Jobs, Recorder};
@@ -121,7 +121,7 @@ impl JobExec {
         &self,
         recorder: Option<Recorder>,
         cancel: &Cancel,
-        ended: &Arc<AtomicBool>,
+        end: &Arc<End>,
         context: Arc<TaskContext>,
     ) -> SendableRecordBatchStream {
         let progress = is_progress(&self.job.schema);
@@ -129,7 +129,7 @@ impl JobExec {
         let mut builder = RecordBatchReceiverStream::builder(self.row_schema(), waiting);
         let (tx, projection) = (builder.tx(), self.projection.clone());
         let (job, function) = (self.job.clone(), self.job.function);
-        let (recorder, ended) = (recorder.map(Arc::new), Arc::clone(ended));
+        let (recorder, end) = (recorder.map(Arc::new), Arc::clone(end));
         let mut context = self.context(context, cancel);
         let newest = Arc::new(Newest::default());
         let (told, shown, to) = (recorder.clone(), Arc::clone(&newest), tx.clone());
@@ -146,7 +146,7 @@ impl JobExec {
         builder.spawn(async move {
             let run = move || {
                 let result = work(&job, &context, recorder.as_deref());
-                ended.store(true, Ordering::Release);
+                end.tell(state(&result, &context));
                 result
             };
             let result = match tokio::task::spawn_blocking(run).await {
@@ -162,6 +162,17 @@ impl JobExec {
             result
         });
         builder.build()
+    }
+}
+
+/// How work ended, in a few words.
+fn state(result: &Result<()>, context: &JobContext) -> String {
+    match (result, context.given_up()) {
+        (Ok(()), _) => "done by then".to_string(),
+        (Err(_), Some(state)) => state,
+        (Err(_), None) if context.is_cancelled() => "cancelled".to_string(),
+        (Err(DataFusionError::Execution(message)), None) => format!("not done: {message}"),
+        (Err(error), None) => format!("not done: {}", error.strip_backtrace()),
     }
 }
 
@@ -223,7 +234,7 @@ fn tell(recorder: &Recorder, batch: &RecordBatch) {
 struct WithReader {
     rows: SendableRecordBatchStream,
     cancel: Cancel,
-    ended: Arc<AtomicBool>,
+    end: Arc<End>,
     /// Who is told of a reader that left before the end of a job that changes something.
     left: Option<Arc<Left>>,
     function: &'static str,
@@ -245,12 +256,12 @@ impl RecordBatchStream for WithReader {
 
 impl Drop for WithReader {
     fn drop(&mut self) {
-        if self.ended.load(Ordering::Acquire) {
+        if self.end.is_told() {
             return;
         }
         self.cancel.cancel();
         if let Some(left) = &self.left {
-            left.tell(self.function);
+            left.tell(self.end.left(self.function));
         }
     }
 }
@@ -304,7 +315,7 @@ impl ExecutionPlan for JobExec {
                 rows,
             )));
         }
-        let (cancel, ended) = (Cancel::default(), Arc::new(AtomicBool::new(false)));
+        let (cancel, end) = (Cancel::default(), Arc::<End>::default());
         let recorder = match (self.job.course, jobs) {
             // A store that cannot be written refuses the work itself, if that is what it is about.
             (Course::Attached, Some(jobs)) => {
@@ -313,11 +324,11 @@ impl ExecutionPlan for JobExec {
             _ => None,
         };
         let left = context.session_config().get_extension::<Left>();
-        let rows = self.attach(recorder, &cancel, &ended, context);
+        let rows = self.attach(recorder, &cancel, &end, context);
         Ok(Box::pin(WithReader {
             rows,
             cancel,
-            ended,
+            end,
             left: left.filter(|_| self.job.course == Course::Attached),
             function,
         }))

@@ -24,7 +24,7 @@ pub use context::JobContext;
 pub use error::{named, of_another};
 pub use exec::WAITING;
 pub use job::{Course, Job, Work};
-pub use left::{Left, to_the_end};
+pub use left::{Left, LeftJob, to_the_end};
 pub use progress::{Part, is_progress, not_progress};
 pub use provider::Effects;
 pub use query::{Query, QueryTable};

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use datafusion::common::exec_err;
 use datafusion::error::Result;
 
 use crate::jobs::JobContext;
@@ -85,10 +84,9 @@ impl<'a> Reporter<'a> {
     /// Called many times a second; sends a row when one is due.
     pub(super) fn tick(&mut self) -> Result<()> {
         if self.cancelled() {
-            return exec_err!(
-                "an uncancelled run is required, got cancelled in phase {}",
-                self.row.phase
-            );
+            let phase = self.row.phase;
+            let state = format!("cancelled in phase {phase}; nothing was kept");
+            return self.context.give_up(&state);
         }
         if self.last.elapsed() >= INTERVAL {
             self.send();

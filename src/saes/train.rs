@@ -241,6 +241,10 @@ impl<'a, 'p> Training<'a, 'p> {
         if let Some(reason) = ended {
             return Err(reason);
         }
+        if read.is_err() {
+            // A source that was cancelled ends so, too.
+            self.tick()?;
+        }
         read?;
         let Some(mut shuffle) = shuffle else {
             return Ok(());
@@ -398,7 +402,10 @@ impl<'a, 'p> Training<'a, 'p> {
 
     fn kept(&self) -> String {
         match self.checkpoints.find() {
-            Ok(Some(kept)) => format!("the checkpoint of step {} is kept", kept.steps),
+            Ok(Some(kept)) => format!(
+                "the checkpoint of step {} is kept, from which the same call goes on",
+                kept.steps
+            ),
             _ => "nothing was kept".to_string(),
         }
     }
@@ -445,11 +452,8 @@ impl<'a, 'p> Training<'a, 'p> {
             if self.steps > self.skip {
                 self.checkpoint(false)?;
             }
-            return exec_err!(
-                "an uncancelled training is required, got cancelled at step {}; {}",
-                self.steps,
-                self.kept()
-            );
+            let state = format!("cancelled at step {}; {}", self.steps, self.kept());
+            return self.context.give_up(&state);
         }
         if self.last.elapsed() >= INTERVAL {
             self.send();

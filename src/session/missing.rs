@@ -1,14 +1,14 @@
 //! What was meant by a table that is not there: a run to choose, or one of the names there are.
 
-use std::collections::HashSet;
-
-use datafusion::common::{TableReference, plan_datafusion_err};
+use datafusion::common::{Diagnostic, TableReference, plan_datafusion_err};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 
 use polysema_udfs::calls::did_you_mean;
 
 use super::catalogs::CATALOG;
+use super::named_files::is_file_name;
+use super::names::Names;
 use crate::store::kept::KeptName;
 use crate::store::{PUBLIC, StoreCatalog, Table};
 
@@ -16,12 +16,12 @@ use crate::store::{PUBLIC, StoreCatalog, Table};
 pub(super) async fn missing_table(
     state: &SessionState,
     references: &[TableReference],
-    calls: &HashSet<TableReference>,
+    names: &Names,
 ) -> Option<DataFusionError> {
     let options = &state.config_options().catalog;
     for reference in references {
         let full = (reference.clone()).resolve(&options.default_catalog, &options.default_schema);
-        if calls.contains(reference) || *full.catalog != *CATALOG {
+        if names.calls.contains(reference) || *full.catalog != *CATALOG {
             continue;
         }
         let found = match state.schema_for_ref(full.clone()) {
@@ -29,7 +29,19 @@ pub(super) async fn missing_table(
             Err(_) => false,
         };
         if !found {
-            return Some(explain(state, &full.schema, &full.table));
+            let error = match reference {
+                TableReference::Partial { schema, table } if is_file_name(table) => {
+                    let file = format!("{schema}.{table}");
+                    plan_datafusion_err!(
+                        "FROM: a file in single quotes is required, got {file} without: write FROM '{file}'"
+                    )
+                }
+                _ => explain(state, &full.schema, &full.table),
+            };
+            let place = names.places.get(reference).copied();
+            return Some(error.with_diagnostic_fn(|error| {
+                Diagnostic::new_error(error.strip_backtrace(), place)
+            }));
         }
     }
     None
@@ -66,9 +78,12 @@ fn explain(state: &SessionState, schema: &str, table: &str) -> DataFusionError {
             let store = catalog.runs().store();
             let lasting = store.schemas().unwrap_or_default().into_iter();
             let mut lasting = lasting.map(|schema| KeptName::new(&schema, table));
-            if let Some(lasting) = lasting.find(|name| store.has_kept(name)) {
+            let lasting = lasting.find(|name| store.has_kept(name));
+            let lasting = lasting.map(|name| name.to_string());
+            let elsewhere = lasting.or_else(|| catalog.info_table(table));
+            if let Some(elsewhere) = elsewhere {
                 return plan_datafusion_err!(
-                    "session: a table of {schema} is required, got '{table}' (is '{lasting}' meant?); tables: {}",
+                    "session: a table of {schema} is required, got '{table}' (is '{elsewhere}' meant?); tables: {}",
                     listed(&names)
                 );
             }

@@ -18,6 +18,7 @@ mod names;
 mod planner;
 mod planning;
 mod prepared;
+mod read_only;
 mod redirected;
 mod selection;
 mod setting;
@@ -51,7 +52,7 @@ use polysema_udfs::arrow::tables::MissingTableAdvice;
 pub use engine::{Engine, EngineOptions, FunctionEntry};
 pub use keeping::CreatedTable;
 
-use crate::jobs::{Effects, Jobs, JobsTable, Left, not_progress, to_the_end};
+use crate::jobs::{Effects, Jobs, JobsTable, Left, LeftJob, not_progress, to_the_end};
 use crate::policy::{self, Access, Policy};
 use crate::settings;
 use crate::store::{PUBLIC, Run, RunCache, RunLayers, RunTable, Store, StoreCatalog};
@@ -232,8 +233,8 @@ impl Session {
         self.engine.jobs()
     }
 
-    /// What a statement whose rows were not read to their end would have said of a job of its own, once.
-    pub fn unsaid(&self) -> Option<String> {
+    /// The job of a statement whose rows were not read to their end, once.
+    pub fn unsaid(&self) -> Option<LeftJob> {
         self.unsaid.take()
     }
 
@@ -339,6 +340,7 @@ impl Session {
             plan => plan,
         };
         self.check(&plan)?;
+        read_only::refuse(&plan, &context.state())?;
         let prepared = self.prepared.follow(&plan, context)?;
         let prepared = prepared.map(|meaning| self.statement_of(meaning));
         let context = prepared.as_ref().unwrap_or(context);

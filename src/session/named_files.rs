@@ -49,6 +49,11 @@ pub(super) fn is_path(name: &str) -> bool {
     name.contains(is_letter)
 }
 
+/// Whether the last part of a name is an ending that is read.
+pub(super) fn is_file_name(ending: &str) -> bool {
+    format_of(&format!(".{ending}")).is_some()
+}
+
 /// What a path is on the disk.
 enum Found {
     File { is_array: bool },

@@ -1,10 +1,10 @@
 //! The names of a statement: in FROM those before an opening parenthesis are functions, the others tables or files;
 //! elsewhere functions of values.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
-use datafusion::common::TableReference;
+use datafusion::common::{Span, TableReference};
 use datafusion::sql::parser::{CopyToSource, Statement};
 use datafusion::sql::planner::object_name_to_table_reference;
 use datafusion::sql::sqlparser::ast::{self, ObjectName, TableFactor, Visit, Visitor};
@@ -16,6 +16,8 @@ pub(super) struct Names {
     pub calls: HashSet<TableReference>,
     /// Alone.
     pub tables: HashSet<TableReference>,
+    /// Where those stand that have a place.
+    pub places: HashMap<TableReference, Span>,
     /// Functions where a value stands.
     pub values: HashSet<TableReference>,
 }
@@ -51,6 +53,19 @@ pub(super) fn made(statement: &Statement) -> Option<TableReference> {
     reference(name)
 }
 
+impl Names {
+    fn add_table(&mut self, name: &ObjectName) {
+        let Some(table) = reference(name) else {
+            return;
+        };
+        let first = name.0.first().and_then(|part| part.as_ident());
+        if let Some(span) = first.and_then(|first| Span::try_from_sqlparser_span(first.span)) {
+            self.places.entry(table.clone()).or_insert(span);
+        }
+        self.tables.insert(table);
+    }
+}
+
 fn reference(name: &ObjectName) -> Option<TableReference> {
     object_name_to_table_reference(name.clone(), true).ok()
 }
@@ -62,7 +77,7 @@ impl Visitor for Names {
         match factor {
             TableFactor::Table {
                 name, args: None, ..
-            } => self.tables.extend(reference(name)),
+            } => self.add_table(name),
             TableFactor::Table { name, .. } | TableFactor::Function { name, .. } => {
                 self.calls.extend(reference(name));
             }
@@ -80,7 +95,7 @@ impl Visitor for Names {
 
     fn pre_visit_statement(&mut self, statement: &ast::Statement) -> ControlFlow<()> {
         if let ast::Statement::ExplainTable { table_name, .. } = statement {
-            self.tables.extend(reference(table_name));
+            self.add_table(table_name);
         }
         ControlFlow::Continue(())
     }

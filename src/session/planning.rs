@@ -34,7 +34,7 @@ pub(super) async fn plan(state: &SessionState, text: &str) -> Result<LogicalPlan
         Ok(plan) => plan,
         Err(error) => {
             rows_as_value(state, &names.values)?;
-            let missing = missing_table(state, &references, &names.calls).await;
+            let missing = missing_table(state, &references, &names).await;
             return Err(missing.unwrap_or(error));
         }
     };

@@ -4,7 +4,7 @@
 use datafusion::common::{internal_err, plan_datafusion_err, plan_err};
 use datafusion::error::Result;
 use datafusion::execution::session_state::SessionState;
-use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::parser::{DFParserBuilder, ResetStatement, Statement};
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect, dialect_from_str};
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use super::depth::{DEEP, depth, require_shallow};
+use super::setting::whole_name;
 
 /// Parses one statement.
 pub(super) fn parse(state: &SessionState, sql: &str) -> Result<Statement> {
@@ -33,7 +34,10 @@ pub(super) fn parse(state: &SessionState, sql: &str) -> Result<Statement> {
     let mut statements = statements(dialect.as_ref(), limit, cluster_as_name(tokens))?;
     let (first, others) = (statements.next(), statements.count());
     match first {
-        Some(statement) if others == 0 => call_as_query(statement, dialect.as_ref(), limit),
+        Some(statement) if others == 0 => {
+            let statement = call_as_query(statement, dialect.as_ref(), limit)?;
+            with_whole_settings(statement, dialect.as_ref(), limit)
+        }
         Some(_) => plan_err!("session: one statement is required, got {}", others + 1),
         None => plan_err!("session: a statement is required, got none"),
     }
@@ -77,6 +81,51 @@ fn cluster_as_name(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         }
     }
     tokens
+}
+
+/// Settings by their whole names in `SHOW`, `SET x TO DEFAULT` as `RESET x`, and `USE r` as the SET that selects run r.
+fn with_whole_settings(
+    mut statement: Statement,
+    dialect: &dyn Dialect,
+    limit: usize,
+) -> Result<Statement> {
+    let Statement::Statement(inner) = &mut statement else {
+        return Ok(statement);
+    };
+    match inner.as_mut() {
+        ast::Statement::ShowVariable { variable } => {
+            if let [first, ..] = variable.as_slice() {
+                let whole = whole_name(first.value.to_lowercase());
+                if let Some((namespace, name)) = whole.split_once('.') {
+                    variable.splice(..1, [namespace, name].map(ast::Ident::from));
+                }
+            }
+        }
+        ast::Statement::Set(ast::Set::SingleAssignment {
+            variable, values, ..
+        }) => {
+            if let [ast::Expr::Identifier(word)] = values.as_slice()
+                && word.quote_style.is_none()
+                && word.value.eq_ignore_ascii_case("default")
+            {
+                return Ok(Statement::Reset(ResetStatement::Variable(variable.clone())));
+            }
+        }
+        ast::Statement::Use(
+            ast::Use::Object(name) | ast::Use::Schema(name) | ast::Use::Database(name),
+        ) => {
+            let run = name.0.iter().filter_map(|part| part.as_ident());
+            let run: Vec<_> = run.map(|part| part.value.replace('\'', "''")).collect();
+            let set = format!("SET polysema.run = '{}'", run.join("."));
+            let tokens = Tokenizer::new(dialect, &set).tokenize_with_location();
+            let tokens = tokens.map_err(|e| plan_datafusion_err!("session: {e}"))?;
+            if let Some(set) = statements(dialect, limit, tokens)?.next() {
+                return Ok(set);
+            }
+        }
+        _ => {}
+    }
+    Ok(statement)
 }
 
 /// `CALL f(..)` as the query it means, the call put where that of a model query stands.

@@ -1,6 +1,7 @@
 //! The backslash commands: their list, which help and completion show, and their parsing.
 
 use clap::ValueEnum;
+use polysema_udfs::calls::did_you_mean;
 
 use super::format::{Expanded, Format};
 use super::variables::{is_name, quoted};
@@ -113,11 +114,46 @@ pub fn parse(line: &str) -> Result<Command, String> {
         "\\x" => parse_expanded(optional.as_deref()).map(Command::Expanded),
         "\\?" => nothing_more(name, optional).map(|()| Command::Help),
         "\\q" => nothing_more(name, optional).map(|()| Command::Quit),
-        _ => Err(format!(
-            "a command out of {} is required, got {name}",
-            names().join(" ")
-        )),
+        _ => match (of_psql(name), optional) {
+            (Some(Habit::Is(own)), None) => parse(own),
+            (Some(Habit::Is(own)), Some(argument)) => parse(&format!("{own} {argument}")),
+            (Some(Habit::Write(instead)), _) => Err(format!(
+                "a command out of \\? is required, got {name}: write {instead}"
+            )),
+            (None, _) => Err(format!(
+                "a command is required, got {name}{}; commands: {}",
+                did_you_mean(names().into_iter(), name),
+                names().join(" ")
+            )),
+        },
     }
+}
+
+/// What a command of psql is here.
+enum Habit {
+    /// One of ours.
+    Is(&'static str),
+    /// What is written in its place.
+    Write(&'static str),
+}
+
+fn of_psql(name: &str) -> Option<Habit> {
+    Some(match name.trim_end_matches('+') {
+        "\\quit" | "\\exit" => Habit::Is("\\q"),
+        "\\h" | "\\help" => Habit::Is("\\?"),
+        "\\d" | "\\dt" | "\\dv" | "\\describe" => Habit::Is("\\d"),
+        "\\df" => Habit::Is("\\df"),
+        "\\ir" | "\\include" => Habit::Is("\\i"),
+        "\\out" => Habit::Is("\\o"),
+        "\\l" | "\\list" | "\\dn" => Habit::Write("SELECT * FROM info.runs"),
+        "\\c" | "\\connect" => Habit::Write("USE and the name of a run"),
+        "\\copy" => Habit::Write("COPY (SELECT ...) TO 'FILE.csv', or FROM 'FILE.csv' to read one"),
+        "\\g" | "\\gx" => Habit::Write("a semicolon; \\x gives a value a line"),
+        "\\echo" => Habit::Write("SELECT 'text'"),
+        "\\e" | "\\edit" => Habit::Write("the statement in a file, and \\i FILE"),
+        "\\a" | "\\t" | "\\pset" => Habit::Write("\\format, \\x, \\rows or \\pager"),
+        _ => return None,
+    })
 }
 
 /// What people type in other shells, as the command it means here.
@@ -283,10 +319,10 @@ mod tests {
 
     #[test]
     fn wrong_commands_list_what_is_known() {
-        let error = parse("\\dt").expect_err("there is no such command");
+        let error = parse("\\timin").expect_err("there is no such command");
         assert_eq!(
             error,
-            "a command out of \\d \\dendrogram \\df \\format \\i \\o \\pager \\rows \\set \\timing \\x \\? \\q is required, got \\dt"
+            "a command is required, got \\timin (is '\\timing' meant?); commands: \\d \\dendrogram \\df \\format \\i \\o \\pager \\rows \\set \\timing \\x \\? \\q"
         );
         assert!(
             parse("\\format xml")
@@ -297,6 +333,21 @@ mod tests {
         assert!(parse("\\timing maybe").is_err());
         assert!(parse("\\set 1a 2").is_err());
         assert!(parse("\\q now").is_err());
+    }
+
+    #[test]
+    fn commands_of_psql() {
+        for (typed, own) in [
+            ("\\quit", "\\q"),
+            ("\\dt", "\\d"),
+            ("\\d+ examples", "\\d examples"),
+            ("\\df+ cluster*;", "\\df cluster*"),
+        ] {
+            assert_eq!(parse(typed), parse(own), "{typed}");
+        }
+        let said = |typed| parse(typed).expect_err("a hint");
+        assert!(said("\\l").ends_with("got \\l: write SELECT * FROM info.runs"));
+        assert!(said("\\c demo").ends_with("write USE and the name of a run"));
     }
 
     #[test]

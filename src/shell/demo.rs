@@ -7,6 +7,7 @@ use super::answers::{integers, read};
 use super::dendrogram;
 use super::failure::Failure;
 use super::interpreter::{Interpreter, ScriptSource};
+use super::screen;
 use super::variables::quoted;
 use crate::files::whole::write_file;
 use crate::files::{disk, file_error};
@@ -67,8 +68,8 @@ pub async fn run(interpreter: &mut Interpreter, store: &Path) -> Result<(), Fail
         &format!(
             "\
 SELECT cluster, example, round(activation, 2) AS activation, context
-FROM (SELECT *, row_number() OVER (PARTITION BY cluster ORDER BY example) AS place,
-             count(*) OVER (PARTITION BY cluster) AS size
+FROM (SELECT *, count(*) OVER (PARTITION BY cluster) AS size,
+             row_number() OVER (PARTITION BY cluster ORDER BY example) AS place
       FROM feature_clusters({layer}, {neuron}))
 WHERE place <= 2 AND size >= 2
 ORDER BY cluster, example"
@@ -125,8 +126,11 @@ async fn ingest(interpreter: &mut Interpreter, store: &Path) -> Result<(), Failu
         &format!("SELECT * FROM ingest('{RUN}', {model}, {corpus}, {{min_tokens: 64}})"),
     )
     .await?;
-    let counts = "SELECT (SELECT count(*) FROM demo.documents) AS documents, (SELECT count(*) FROM demo.tokens) AS tokens,
-       (SELECT count(*) FROM demo.neurons) AS neurons, (SELECT count(*) FROM demo.examples) AS examples";
+    let counts = "\
+SELECT (SELECT count(*) FROM demo.documents) AS documents,
+       (SELECT count(*) FROM demo.tokens) AS tokens,
+       (SELECT count(*) FROM demo.neurons) AS neurons,
+       (SELECT count(*) FROM demo.examples) AS examples";
     ask(interpreter, counts).await
 }
 
@@ -144,5 +148,6 @@ async fn ask(interpreter: &mut Interpreter, query: &str) -> Result<(), Failure> 
 }
 
 fn say(text: &str) -> Result<(), Failure> {
-    Ok(writeln!(stdout(), "{text}")?)
+    let columns = screen::size().map(|(columns, _)| columns);
+    Ok(writeln!(stdout(), "{}", screen::prose(text, columns))?)
 }

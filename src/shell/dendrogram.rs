@@ -7,7 +7,7 @@ use datafusion::arrow::datatypes::{Float32Type, Int32Type};
 
 use super::answers::{integers, read};
 use super::failure::Failure;
-use super::pager::screen;
+use super::screen;
 use crate::session::Session;
 
 /// One merge: two labels and their distance, in the numbering of `linkage`.
@@ -140,7 +140,7 @@ pub async fn of_neuron(
         .map(|cluster| cluster.map(|c| c as usize).filter(|&c| c < MAX_LEAVES))
         .collect();
     let shown = labels.len().min(MAX_LEAVES);
-    let columns = screen().map(|(columns, _)| columns);
+    let columns = screen::size().map(|(columns, _)| columns);
     Ok(draw(&merges, &groups, &labels[..shown], columns))
 }
 

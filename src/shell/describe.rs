@@ -8,10 +8,15 @@ use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use polysema_udfs::calls::did_you_mean;
 
 use super::commands::matches;
 use super::failure::Failure;
+use super::screen;
 use crate::session::{FunctionEntry, Session};
+
+/// What stands before the example of a document.
+const EXAMPLE: &str = "\nexample\n";
 
 /// Rows to print.
 pub type RowStream = SendableRecordBatchStream;
@@ -78,18 +83,28 @@ pub fn functions(session: &Session, pattern: Option<&str>) -> Result<RowStream> 
 }
 
 /// Prints the documentation of a function.
-pub fn documentation(session: &Session, name: &str) -> Result<(), Failure> {
+pub async fn documentation(session: &Session, name: &str) -> Result<(), Failure> {
     let functions = session.functions();
     let Some(function) = functions
         .iter()
         .find(|function| function.name.eq_ignore_ascii_case(name))
     else {
+        let names = functions.iter().map(|function| function.name.clone());
+        let tables = session.tables().await.unwrap_or_default();
+        let tables = tables.into_iter().map(|table| table.name);
+        let names: Vec<String> = names.chain(tables).collect();
+        let meant = did_you_mean(names.iter().map(String::as_str), name);
         let message = format!(
-            "\\d: a table or function is required, got {name} (\\d lists the tables, \\df the functions)"
+            "\\d: a table or function is required, got {name}{meant} (\\d lists the tables, \\df the functions)"
         );
         return Err(Failure::Error(message));
     };
-    stdout().write_all(function.documentation.as_bytes())?;
+    // An example stays in its line, from which it is copied.
+    let text = &function.documentation;
+    let end = text.find(EXAMPLE).unwrap_or(text.len());
+    let columns = screen::size().map(|(columns, _)| columns);
+    let prose = screen::prose(&text[..end], columns);
+    stdout().write_all((prose + &text[end..]).as_bytes())?;
     Ok(())
 }
 

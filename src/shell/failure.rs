@@ -3,14 +3,17 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use datafusion::common::SchemaError;
+use datafusion::common::{Column, SchemaError};
 use datafusion::error::DataFusionError;
+use polysema_udfs::calls::did_you_mean;
 
 use super::format::WriteError;
 use super::format::value::width;
+use super::screen;
 use super::variables::is_name;
 
 /// Why the shell stops before the end of a script.
@@ -18,10 +21,17 @@ use super::variables::is_name;
 pub enum Failure {
     /// A message for stderr.
     Error(String),
-    /// Ctrl-C.
-    Interrupted,
+    /// Ctrl-C, with what is to be said of what it ended.
+    Interrupted(String),
     /// Nobody reads the output any more, as after `| head`: no error, but no reason to go on.
     Closed,
+}
+
+impl Failure {
+    /// Ctrl-C that ended a question.
+    pub fn interrupted() -> Self {
+        Failure::Interrupted("cancelled".to_string())
+    }
 }
 
 impl From<io::Error> for Failure {
@@ -63,10 +73,10 @@ pub fn describe(error: &DataFusionError) -> String {
         }
         DataFusionError::Shared(inner) => describe(inner),
         DataFusionError::SchemaError(inner, _) => match inner.as_ref() {
-            SchemaError::FieldNotFound { field, .. } if !is_name(field.name()) => format!(
-                "a column is required, got \"{0}\": text stands in single quotes, '{0}'",
-                field.name()
-            ),
+            SchemaError::FieldNotFound {
+                field,
+                valid_fields,
+            } => missing_column(field, valid_fields),
             inner => inner.to_string(),
         },
         DataFusionError::ArrowError(inner, _) => inner.to_string(),
@@ -86,11 +96,46 @@ pub fn describe(error: &DataFusionError) -> String {
     }
 }
 
+/// A column that is not there. The others stand in a line of their own, below the place.
+fn missing_column(column: &Column, known: &[Column]) -> String {
+    let name = column.name();
+    if !is_name(name) {
+        return format!(
+            "a column is required, got \"{name}\": text stands in single quotes, '{name}'"
+        );
+    }
+    let names: Vec<&str> = known.iter().map(Column::name).collect();
+    let meant = match did_you_mean(names.iter().copied(), name) {
+        none if none.is_empty() && column.relation.is_none() => {
+            format!(" (text stands in single quotes, '{name}')")
+        }
+        meant => meant,
+    };
+    let got = column.flat_name();
+    // Qualified where a name alone would not do.
+    let listed = known.iter().map(|column| {
+        let twice = names.iter().filter(|name| **name == column.name()).count() > 1;
+        match twice {
+            true => column.flat_name(),
+            false => column.name().to_string(),
+        }
+    });
+    match listed.collect::<Vec<_>>().as_slice() {
+        [] => format!("a column is required, got {got}{meant}"),
+        listed => format!(
+            "a column is required, got {got}{meant}\ncolumns: {}",
+            listed.join(", ")
+        ),
+    }
+}
+
 /// What stands before the place of an error in its message.
 const MARK: &str = " at Line: ";
 const COLUMN: &str = ", Column: ";
-/// Characters shown on either side of the place of an error.
-const AROUND: usize = 60;
+/// Columns of a line that is shown where no terminal says how many it has.
+const SHOWN: usize = 120;
+/// What stands before a line that is shown.
+const MARGIN: &str = "  ";
 
 /// The message of an error with its place as the parser writes it, if one is known.
 fn placed(error: &DataFusionError) -> String {
@@ -99,7 +144,13 @@ fn placed(error: &DataFusionError) -> String {
     match span {
         Some(span) if !message.contains(MARK) => {
             let at = span.start;
-            format!("{message}{MARK}{}{COLUMN}{}", at.line, at.column)
+            let (first, more) = message.split_once('\n').unwrap_or((&message, ""));
+            let more = if more.is_empty() {
+                String::new()
+            } else {
+                format!("\n{more}")
+            };
+            format!("{first}{MARK}{}{COLUMN}{}{more}", at.line, at.column)
         }
         _ => message,
     }
@@ -111,6 +162,10 @@ pub fn relocate(message: &str, statement: &str, line: usize, column: usize) -> S
     let Some((before, place)) = message.rsplit_once(MARK) else {
         return message.to_string();
     };
+    let (place, more) = match place.split_once('\n') {
+        Some((place, more)) => (place, format!("\n{more}")),
+        None => (place, String::new()),
+    };
     let numbers = place.split_once(COLUMN);
     let numbers =
         numbers.and_then(|(line, column)| Some((line.parse().ok()?, column.parse().ok()?)));
@@ -119,7 +174,7 @@ pub fn relocate(message: &str, statement: &str, line: usize, column: usize) -> S
     };
     // The parser says 0 where it knows no place.
     if inner_line == 0 {
-        return before.to_string();
+        return before.to_string() + &more;
     }
     let shift = if inner_line == 1 { column - 1 } else { 0 };
     let located = format!(
@@ -127,28 +182,35 @@ pub fn relocate(message: &str, statement: &str, line: usize, column: usize) -> S
         line + inner_line - 1,
         inner_column + shift
     );
+    let columns = screen::message_columns().unwrap_or(SHOWN + MARGIN.len());
     match statement.lines().nth(inner_line - 1) {
-        Some(text) if inner_column > 0 => located + &marked(text, inner_column - 1),
-        _ => located,
+        Some(text) if inner_column > 0 => {
+            located + &marked(text, inner_column - 1, columns.saturating_sub(MARGIN.len())) + &more
+        }
+        _ => located + &more,
     }
 }
 
-/// A line of a statement with a mark below one of its characters.
-fn marked(text: &str, at: usize) -> String {
-    let from = at.saturating_sub(AROUND);
+/// A line of a statement with a mark below one of its characters. Of one that is longer than `columns` the part around
+/// the place is shown.
+fn marked(text: &str, at: usize, columns: usize) -> String {
     let visible = |c: char| if c.is_control() { ' ' } else { c };
-    let shown: String = text
-        .chars()
-        .skip(from)
-        .take(2 * AROUND)
-        .map(visible)
-        .collect();
-    let before: String = shown.chars().take(at - from).collect();
-    format!(
-        "\n  {}\n  {}^",
-        shown.trim_end(),
-        " ".repeat(width(&before))
-    )
+    let text: Vec<char> = text.trim_end().chars().map(visible).collect();
+    let shown = |range: Range<usize>| -> String { text[range].iter().collect() };
+    let (mut from, mut to) = (0, text.len());
+    let at = at.min(to);
+    let cut = |from: usize, to: usize| usize::from(from > 0) + usize::from(to < text.len());
+    while width(&shown(from..to)) + cut(from, to) > columns && (from < at || to > at + 1) {
+        match width(&shown(from..at)) >= width(&shown(at..to)) {
+            true => from += 1,
+            false => to -= 1,
+        }
+    }
+    let before = if from > 0 { "…" } else { "" };
+    let after = if to < text.len() { "…" } else { "" };
+    let blanks = " ".repeat(width(before) + width(&shown(from..at)));
+    let line = shown(from..to);
+    format!("\n{MARGIN}{before}{line}{after}\n{MARGIN}{blanks}^")
 }
 
 /// Panics whose place nobody has asked for yet.
@@ -224,11 +286,22 @@ mod tests {
 
     #[test]
     fn a_long_line_is_shown_around_the_place() {
-        let statement = "x".repeat(500);
-        let message = relocate("oops at Line: 1, Column: 401", &statement, 1, 1);
-        let lines: Vec<_> = message.lines().collect();
-        assert_eq!(lines[1].len(), 2 + 2 * AROUND);
-        assert_eq!(lines[2], format!("{}^", " ".repeat(2 + AROUND)));
+        for (at, line, mark) in [
+            (0, "abcdef…", "^"),
+            (5, "…efgh…", "  ^"),
+            (11, "…ghijkl", "      ^"),
+        ] {
+            let columns = line.chars().count();
+            assert_eq!(
+                marked("abcdefghijkl", at, columns),
+                format!("\n  {line}\n  {mark}"),
+                "{at}"
+            );
+        }
+        assert_eq!(marked("abc", 3, 80), "\n  abc\n     ^");
+        let message = relocate("oops at Line: 1, Column: 401", &"x".repeat(500), 1, 1);
+        let shown = message.lines().nth(1).map(width);
+        assert_eq!(shown, Some(2 + SHOWN));
     }
 
     #[test]

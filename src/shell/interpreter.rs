@@ -1,9 +1,8 @@
 //! Runs scripts: statements and backslash commands, one after the other, up to the first failure.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use datafusion::execution::SendableRecordBatchStream;
 
@@ -13,11 +12,12 @@ use super::describe;
 use super::failure::{Failure, describe as describe_error, relocate};
 use super::format::{Expanded, Format, Layout};
 use super::interrupt::Interrupts;
-use super::pager::{self, Pager, screen};
+use super::output::OutputFile;
+use super::pager::{self, Pager};
 use super::run::{Outcome, run};
+use super::screen;
 use super::script::{Located, Step, split};
 use super::variables::{Variables, quoted};
-use crate::files::disk::{self, DiskFile};
 use crate::session::{CreatedTable, Session};
 
 /// Rows that a terminal shows at most unless `\rows` says otherwise: two screens or so. Chosen, not tuned.
@@ -119,8 +119,8 @@ impl Interpreter {
         flow
     }
 
-    /// Writes the rows of a query to where they go.
-    async fn print<Q>(&mut self, query: Q) -> Result<Outcome, Failure>
+    /// Writes the rows of a query to where they go; gives the time that a reader of a pager took, too.
+    async fn print<Q>(&mut self, query: Q) -> Result<(Outcome, Duration), Failure>
     where
         Q: Future<Output = datafusion::error::Result<SendableRecordBatchStream>> + Send + 'static,
     {
@@ -130,25 +130,27 @@ impl Interpreter {
                 expanded: self.layout.expanded,
                 ..Layout::plain(format)
             };
-            return run(query, layout, &self.interrupts, output).await;
+            let outcome = run(query, layout, &self.interrupts, output).await?;
+            return Ok((outcome, Duration::ZERO));
         }
-        let screen = screen();
+        let screen = screen::size();
         let mut layout = Layout {
             width: screen.map(|(columns, _)| columns),
             ..self.layout
         };
         let pager = self.pager.as_ref().filter(|_| self.interactive);
         let Some((program, (_, lines))) = pager.zip(screen) else {
-            return run(query, layout, &self.interrupts, &mut io::stdout()).await;
+            let outcome = run(query, layout, &self.interrupts, &mut io::stdout()).await?;
+            return Ok((outcome, Duration::ZERO));
         };
         layout.max_rows = None;
         let mut pager = Pager::new(program.clone(), lines);
         let outcome = run(query, layout, &self.interrupts, &mut pager).await;
-        pager.finish()?;
+        let waited = pager.finish()?;
         match outcome {
             // Who leaves the pager has read enough.
-            Err(Failure::Closed) => Ok(Outcome::Progress),
-            outcome => outcome,
+            Err(Failure::Closed) => Ok((Outcome::Progress, waited)),
+            outcome => outcome.map(|outcome| (outcome, waited)),
         }
     }
 
@@ -164,10 +166,11 @@ impl Interpreter {
         let started = Instant::now();
         let (session, text) = (Arc::clone(&self.session), substituted.clone());
         let query = async move { session.query(&substituted).await };
-        match self.print(query).await {
-            Ok(outcome) => {
+        let waited = match self.print(query).await {
+            Ok((outcome, waited)) => {
                 self.say_created(source, outcome);
                 self.select_made_run().await?;
+                waited
             }
             Err(Failure::Error(message)) => {
                 let message = relocate(&message, &text, located.line, located.column);
@@ -175,14 +178,23 @@ impl Interpreter {
             }
             Err(Failure::Closed) => {
                 return Err(match self.session.unsaid() {
-                    Some(message) => Failure::Error(source.locate(located.line, &message)),
+                    Some(job) => {
+                        let message = describe_error(&job.refused().await);
+                        Failure::Error(source.locate(located.line, &message))
+                    }
                     None => Failure::Closed,
                 });
             }
-            Err(failure) => return Err(failure),
-        }
+            Err(Failure::Interrupted(message)) => {
+                return Err(Failure::Interrupted(match self.session.unsaid() {
+                    Some(job) => job.ended().await,
+                    None => message,
+                }));
+            }
+        };
         if self.timing {
-            note(&format!("time: {:.3} s", started.elapsed().as_secs_f64()));
+            let taken = started.elapsed().saturating_sub(waited);
+            note(&format!("time: {:.3} s", taken.as_secs_f64()));
         }
         Ok(())
     }
@@ -230,6 +242,20 @@ impl Interpreter {
         if !self.interactive {
             return;
         }
+        match (outcome, &self.output) {
+            (Outcome::Rows(rows), Some(output)) => {
+                let rows = if rows == 1 {
+                    "1 row"
+                } else {
+                    &format!("{rows} rows")
+                };
+                note(&format!("({rows} to {})", output.path().display()));
+            }
+            _ => self.acknowledge_on_screen(outcome),
+        }
+    }
+
+    fn acknowledge_on_screen(&self, outcome: Outcome) {
         match outcome {
             Outcome::Rows(_) if self.layout.format != Format::Table => {}
             Outcome::Rows(1) => note("(1 row)"),
@@ -265,7 +291,10 @@ impl Interpreter {
                 .map_err(located)?,
             Command::Describe(Some(name)) => match describe::columns(&self.session, &name).await {
                 Some(columns) => self.show(columns).await.map_err(located)?,
-                None => describe::documentation(&self.session, &name).map_err(located)?,
+                None => {
+                    let shown = describe::documentation(&self.session, &name).await;
+                    shown.map_err(located)?;
+                }
             },
             Command::Dendrogram(layer, neuron) => {
                 let lines = dendrogram::of_neuron(&self.session, &layer, neuron).await;
@@ -334,7 +363,7 @@ impl Interpreter {
         rows: datafusion::error::Result<describe::RowStream>,
     ) -> Result<(), Failure> {
         let rows = rows.map_err(|error| Failure::Error(describe_error(&error)))?;
-        let outcome = self.print(async { Ok(rows) }).await?;
+        let (outcome, _) = self.print(async { Ok(rows) }).await?;
         self.acknowledge(outcome);
         Ok(())
     }
@@ -354,39 +383,5 @@ impl ScriptSource {
 /// Says something that is not a result: on stderr, so that stdout holds results only.
 #[expect(clippy::print_stderr, reason = "the shell is a front end")]
 pub fn note(text: &str) {
-    eprintln!("{text}");
-}
-
-/// The file that results are written to instead of stdout.
-pub struct OutputFile {
-    path: PathBuf,
-    file: DiskFile,
-    /// What its ending says, before what `\format` does.
-    format: Option<Format>,
-}
-
-impl OutputFile {
-    fn create(path: &str) -> Result<Self, Failure> {
-        let file = disk::create_or_clear(Path::new(path)).map_err(|error| {
-            Failure::Error(format!(
-                "\\o: a file that can be written is required, got {path} ({error})"
-            ))
-        })?;
-        Ok(Self {
-            format: Format::of_file(Path::new(path)),
-            path: path.into(),
-            file,
-        })
-    }
-}
-
-impl Write for OutputFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes);
-        written.map_err(|error| io::Error::other(format!("{}: {error}", self.path.display())))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
+    eprintln!("{}", screen::prose(text, screen::message_columns()));
 }

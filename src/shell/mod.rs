@@ -15,11 +15,13 @@ mod ingest;
 mod interpreter;
 mod interrupt;
 mod lex;
+mod output;
 mod pager;
 mod progress;
 mod repl;
 mod report;
 mod run;
+mod screen;
 mod script;
 mod variables;
 
@@ -74,7 +76,10 @@ pub fn main() -> ExitCode {
     runtime.shutdown_timeout(SHUTDOWN);
     match outcome {
         Ok(()) | Err(Failure::Closed) => ExitCode::SUCCESS,
-        Err(Failure::Interrupted) => ExitCode::from(interrupts.exit_code()),
+        Err(Failure::Interrupted(message)) => {
+            note(&message);
+            ExitCode::from(interrupts.exit_code())
+        }
         Err(Failure::Error(message)) => {
             note(&message);
             ExitCode::FAILURE
@@ -133,7 +138,7 @@ fn start(
     } else {
         runtime.block_on(run_inputs(&mut interpreter, inputs))
     };
-    if !matches!(outcome, Err(Failure::Interrupted)) {
+    if !matches!(outcome, Err(Failure::Interrupted(_))) {
         interpreter.interrupts.clear();
     }
     runtime.block_on(wait_for_jobs(&interpreter)).and(outcome)
@@ -203,7 +208,7 @@ async fn wait_for_jobs(interpreter: &Interpreter) -> Result<(), Failure> {
         note(&format!("job {id}: {function} {state}: {}", record.message));
     }
     match (interrupted, failed) {
-        (true, _) => Err(Failure::Interrupted),
+        (true, _) => Err(Failure::interrupted()),
         (false, true) => Err(Failure::Error(
             "error: jobs that end are required, got one that did not".into(),
         )),
@@ -223,7 +228,7 @@ fn open(
     let opening = runtime.spawn(Session::open(options));
     runtime.block_on(async {
         tokio::select! {
-            () = interrupts.pressed() => Err(Failure::Interrupted),
+            () = interrupts.pressed() => Err(Failure::interrupted()),
             opened = opening => match opened {
                 Ok(Ok(session)) => Ok(session),
                 Ok(Err(error)) => Err(Failure::Error(format!("error: {}", failure::describe(&error)))),

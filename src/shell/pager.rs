@@ -1,11 +1,9 @@
-//! The screen: its size, and `$PAGER` for a result that is longer than it is high.
+//! `$PAGER`, for a result that is longer than the screen is high.
 
 use std::env;
-use std::io::{self, IsTerminal, Write, stdout};
+use std::io::{self, Write, stdout};
 use std::process::{Child, Command, Stdio};
-
-use rustyline::Editor;
-use rustyline::history::DefaultHistory;
+use std::time::{Duration, Instant};
 
 /// The program the user pages with, if the environment names one.
 pub fn program() -> Option<String> {
@@ -14,22 +12,14 @@ pub fn program() -> Option<String> {
         .filter(|program| !program.trim().is_empty())
 }
 
-/// Columns and lines of the terminal that stdout is, if it is one.
-pub fn screen() -> Option<(usize, usize)> {
-    if !stdout().is_terminal() {
-        return None;
-    }
-    let mut editor = Editor::<(), DefaultHistory>::new().ok()?;
-    let (columns, lines) = editor.dimensions()?;
-    Some((usize::from(columns), usize::from(lines)))
-}
-
 /// Holds a result until it is longer than the screen, then hands it to the pager.
 pub struct Pager {
     program: String,
     lines: usize,
     held: Vec<u8>,
     child: Option<Child>,
+    /// For its reader.
+    waited: Duration,
 }
 
 impl Pager {
@@ -40,6 +30,7 @@ impl Pager {
             lines,
             held: vec![],
             child: None,
+            waited: Duration::ZERO,
         }
     }
 
@@ -55,25 +46,28 @@ impl Pager {
         self.write_all(&held)
     }
 
-    /// Writes what is held, or waits until the user has read it.
-    pub fn finish(mut self) -> io::Result<()> {
-        match &mut self.child {
-            None => stdout().write_all(&self.held),
-            Some(child) => {
-                drop(child.stdin.take());
-                child.wait().map(|_| ())
-            }
-        }
+    /// Writes what is held, or waits until the user has read it; gives the time that the reader took in all.
+    pub fn finish(mut self) -> io::Result<Duration> {
+        let Some(child) = &mut self.child else {
+            return stdout().write_all(&self.held).map(|()| self.waited);
+        };
+        let began = Instant::now();
+        drop(child.stdin.take());
+        child.wait()?;
+        Ok(self.waited + began.elapsed())
     }
 }
 
 impl Write for Pager {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if let Some(child) = &mut self.child {
-            return match &mut child.stdin {
+            let began = Instant::now();
+            let written = match &mut child.stdin {
                 Some(stdin) => stdin.write(bytes),
                 None => Err(io::ErrorKind::BrokenPipe.into()),
             };
+            self.waited += began.elapsed();
+            return written;
         }
         self.held.extend(bytes);
         if self.held.iter().filter(|byte| **byte == b'\n').count() >= self.lines {

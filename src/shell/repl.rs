@@ -14,6 +14,7 @@ use super::complete::{ShellHelper, Vocabulary};
 use super::failure::Failure;
 use super::format::value::width;
 use super::interpreter::{Flow, Interpreter, ScriptSource, note};
+use super::lex::lex;
 use super::script::{Located, Step, split};
 use crate::session::Session;
 
@@ -42,7 +43,7 @@ pub fn run(runtime: &Runtime, interpreter: &mut Interpreter) -> Result<(), Failu
             helper.vocabulary = runtime.block_on(vocabulary(&interpreter.session));
             names_are_old = false;
         }
-        let prompt = prompt(&interpreter.session, !helper.pending.is_empty());
+        let prompt = prompt(&interpreter.session, &helper.pending);
         let line = match editor.readline(&prompt) {
             Ok(line) => line,
             Err(ReadlineError::Interrupted) => {
@@ -58,6 +59,9 @@ pub fn run(runtime: &Runtime, interpreter: &mut Interpreter) -> Result<(), Failu
         };
         let pending = take_pending(&mut editor);
         let command = interjected(&pending, &line);
+        if let Some(advice) = advice(&pending, &line) {
+            note(&advice);
+        }
         let goes_on = command.is_some();
         let (steps, rest) = match command {
             Some(command) => (vec![command], pending),
@@ -83,10 +87,10 @@ pub fn run(runtime: &Runtime, interpreter: &mut Interpreter) -> Result<(), Failu
                 Ok(Flow::Continue) => continue,
                 Ok(Flow::Quit) => return Ok(()),
                 Err(Failure::Closed) => return Err(Failure::Closed),
-                Err(Failure::Interrupted) if interpreter.interrupts.terminated() => {
-                    return Err(Failure::Interrupted);
-                }
-                Err(Failure::Interrupted) => note("cancelled"),
+                Err(Failure::Interrupted(message)) => match interpreter.interrupts.terminated() {
+                    true => return Err(Failure::Interrupted(message)),
+                    false => note(&message),
+                },
                 Err(Failure::Error(message)) => note(&message),
             }
             // What follows a failed statement on the same line was meant to follow its success.
@@ -99,13 +103,42 @@ pub fn run(runtime: &Runtime, interpreter: &mut Interpreter) -> Result<(), Failu
 }
 
 /// The prompt names the run that unqualified names mean.
-fn prompt(session: &Session, continued: bool) -> String {
+fn prompt(session: &Session, pending: &str) -> String {
     let run = session.selected_run().ok().flatten();
     let run = run.as_deref().unwrap_or("polysema");
-    match continued {
-        false => format!("{run}> "),
-        true => format!("{}-> ", " ".repeat(width(run).saturating_sub(1))),
+    match pending {
+        "" => format!("{run}> "),
+        pending => {
+            let margin = " ".repeat(width(run).saturating_sub(1));
+            format!("{margin}{}> ", open_piece(pending).unwrap_or('-'))
+        }
     }
+}
+
+/// The mark of a text, quoted name or comment that a statement is inside of.
+fn open_piece(pending: &str) -> Option<char> {
+    let error = lex(pending).1?;
+    let begin = pending[error.offset..].chars().next()?;
+    // A comment shows its other mark, as in psql; of a text with a letter before it the quote tells.
+    Some(match begin {
+        '"' | '$' | '`' => begin,
+        '/' => '*',
+        _ => '\'',
+    })
+}
+
+/// What to say of a word that would leave or help, typed where a statement goes on: it is a part of that.
+fn advice(pending: &str, line: &str) -> Option<String> {
+    let command = commands::meant(line).filter(|_| !pending.is_empty())?;
+    let about = match command.as_str() {
+        "\\q" => "leaves",
+        "\\?" => "lists the commands",
+        _ => return None,
+    };
+    Some(match open_piece(pending) {
+        Some(mark) => format!("{mark} is still open: end it, or Ctrl-C drops the statement"),
+        None => format!("{command} {about}; this is a part of the statement, which Ctrl-C drops"),
+    })
 }
 
 /// A line that is a command of its own: a word of another shell, or a backslash within a statement, which goes on after
@@ -238,5 +271,30 @@ mod tests {
         assert_eq!(command("SELECT\n", "\\?").as_deref(), Some("\\?"));
         assert_eq!(command("SELECT\n", "quit"), None);
         assert_eq!(command("SELECT '\n", "\\?"), None);
+    }
+
+    #[test]
+    fn a_statement_that_goes_on_says_what_is_open() {
+        for (pending, mark) in [
+            ("SELECT 1\n", None),
+            ("SELECT 'a;\n", Some('\'')),
+            ("SELECT E'a\n", Some('\'')),
+            ("SELECT 'it''s', \"b\n", Some('"')),
+            ("SELECT /* a\n", Some('*')),
+            ("SELECT $$a\n", Some('$')),
+        ] {
+            assert_eq!(open_piece(pending), mark, "{pending}");
+        }
+    }
+
+    #[test]
+    fn words_that_would_leave_are_a_part_of_a_statement() {
+        let said = |pending, line| advice(pending, line).unwrap_or_default();
+        assert!(said("SELECT\n", "exit").starts_with("\\q leaves; "));
+        assert!(said("SELECT\n", "help;").starts_with("\\? lists the commands; "));
+        assert!(said("SELECT '\n", "quit").starts_with("' is still open: "));
+        for (pending, line) in [("", "exit"), ("SELECT\n", "help me"), ("SELECT\n", "1")] {
+            assert_eq!(said(pending, line), "", "{pending}{line}");
+        }
     }
 }

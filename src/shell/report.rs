@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use polysema_udfs::calls::did_you_mean;
+
 use super::failure::Failure;
 use super::interpreter::{Interpreter, ScriptSource};
 use super::variables::quoted;
@@ -85,7 +87,13 @@ pub async fn run(
     let report = REPORTS
         .iter()
         .find(|report| report.name == name)
-        .ok_or_else(|| failed(format!("one of {} is required, got '{name}'", names())))?;
+        .ok_or_else(|| {
+            let meant = did_you_mean(REPORTS.iter().map(|report| report.name), name);
+            failed(format!(
+                "a report is required, got '{name}'{meant}; reports: {}",
+                names()
+            ))
+        })?;
     let defaults = report.variables();
     for (variable, value) in &defaults {
         interpreter.variables.set(variable, value).map_err(failed)?;

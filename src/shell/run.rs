@@ -22,6 +22,9 @@ use crate::jobs::is_progress;
 /// How often the shell looks at the clock while it waits.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How long a statement that Ctrl-C ends may take to notice.
+const GRACE: Duration = Duration::from_millis(500);
+
 /// What a statement gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -45,8 +48,13 @@ where
 {
     let mut running = Running::start(query);
     let outcome = print_all(&mut running, layout, interrupts, out).await;
-    if matches!(outcome, Err(Failure::Closed)) {
-        running.stop().await;
+    match outcome {
+        Err(Failure::Closed) => running.stop().await,
+        // A job hears of it at once; what is inside a kernel is not waited for.
+        Err(Failure::Interrupted(_)) => {
+            let _ = tokio::time::timeout(GRACE, running.stop()).await;
+        }
+        _ => {}
     }
     outcome
 }
@@ -62,7 +70,7 @@ async fn print_all(
     loop {
         tokio::select! {
             biased;
-            () = interrupts.pressed() => return Err(Failure::Interrupted),
+            () = interrupts.pressed() => return Err(Failure::interrupted()),
             event = running.next() => match event? {
                 Some(event) => printer.print(event)?,
                 None => return printer.finish(),
@@ -344,7 +352,7 @@ mod tests {
             &mut Vec::new(),
         )
         .await;
-        assert!(matches!(outcome, Err(Failure::Interrupted)));
+        assert!(matches!(outcome, Err(Failure::Interrupted(_))));
     }
 
     #[tokio::test]

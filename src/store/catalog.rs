@@ -156,6 +156,27 @@ impl StoreCatalog {
         self.runs.has(&run).then_some(run)
     }
 
+    /// Whether statements may only read a table: a run's own tables and views, and those of `info`.
+    pub fn is_read_only(&self, schema: &str, table: &str) -> bool {
+        let Some(tables) = self.schema(schema) else {
+            return false;
+        };
+        if schema == INFO {
+            return tables.table_exist(table);
+        }
+        let views = self.shared.views.as_ref();
+        let is_view = views.is_some_and(|views| views.names().contains(&table));
+        let of_run = self.runs.has(schema) || (schema == PUBLIC && self.selected_run().is_some());
+        let is_own = get(&self.shared.user, table).is_some();
+        of_run && (Table::canonical(table).is_some() || (is_view && !is_own))
+    }
+
+    /// The whole name of a table of `info`.
+    pub fn info_table(&self, table: &str) -> Option<String> {
+        let known = self.schema(INFO)?.table_exist(table);
+        known.then(|| format!("{INFO}.{table}"))
+    }
+
     /// Adds a table to a statement, which gives way to every other of that name.
     pub fn add_file(&self, path: &str, table: Arc<dyn TableProvider>) {
         insert(&self.files, path.to_string(), table);

@@ -21,9 +21,10 @@ fn errors_name_their_place() {
     shell
         .run(&["-f", "i.sql"])
         .fails(1, "i.sql:2: error: \\i: at most 16 files");
-    shell
-        .run(&["-c", "\\dt"])
-        .fails(1, "line 1: error: a command out of \\d \\dendrogram \\df");
+    shell.run(&["-c", "\\nosuch"]).fails(
+        1,
+        "line 1: error: a command is required, got \\nosuch; commands: \\d",
+    );
 }
 
 #[test]
@@ -71,4 +72,89 @@ fn errors_show_their_place_and_what_was_meant() {
     shell
         .run(&["--format", "csv", "-f", "bom.sql"])
         .prints("a\n1\n");
+}
+
+/// A store with the run `demo` of a few documents.
+fn with_run() -> Shell {
+    let shell = Shell::new();
+    let (model, corpus) = (demo_data("model"), demo_data("corpus.jsonl"));
+    let said = shell.run(&["ingest", "demo", &model, &corpus, "max_documents=4"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    shell
+}
+
+#[test]
+fn a_column_that_is_not_there_is_marked() {
+    let shell = with_run();
+    // The place, its mark, and then the columns there are.
+    shell.run(&["-c", "SELECT doc_id\nFROM tokens WHERE tokn = 'a'"]).fails(
+        1,
+        "got tokn (is 'token' meant?) at line 2, column 19\n  FROM tokens WHERE tokn = 'a'\n                    ^\n\
+         columns: doc_id, pos, token_id, token\n",
+    );
+    shell
+        .run(&["-c", "SELECT * FROM tokens WHERE token = the"])
+        .fails(1, "got the (text stands in single quotes, 'the') at line 1");
+    shell
+        .run(&["-c", "SELECT layr FROM neurons n, feature_clusters() f"])
+        .fails(1, "columns: n.layer, n.neuron, ");
+}
+
+#[test]
+fn tables_of_a_run_are_read_only() {
+    let shell = with_run();
+    for (statement, of) in [
+        ("DROP TABLE examples", "DROP TABLE"),
+        ("DROP TABLE demo.tokens", "DROP TABLE"),
+        ("DROP VIEW layer_summary", "DROP VIEW"),
+        ("DELETE FROM examples", "DELETE"),
+        ("DELETE FROM documents WHERE doc_id = 0", "DELETE"),
+        ("UPDATE tokens SET pos = 0", "UPDATE"),
+        ("INSERT INTO tokens VALUES (1, 1, 1, 'a')", "INSERT"),
+    ] {
+        let said = shell.run(&["-c", statement]);
+        said.fails(
+            1,
+            &format!("error: {of}: a table of your own is required, got demo."),
+        );
+        said.fails(
+            1,
+            "the tables of a run are read only (SELECT * FROM drop_run('demo') removes the run)",
+        );
+    }
+    shell
+        .run(&["-c", "DROP TABLE info.runs"])
+        .fails(1, "got info.runs, which is read only");
+    // One's own of a name that a run has not.
+    let own = "CREATE OR REPLACE VIEW layer_summary AS SELECT 1 AS a; DROP VIEW layer_summary; SELECT 2 AS b";
+    let said = shell.run(&["--format", "csv", "-c", own]);
+    assert_eq!(
+        (said.code, said.out.as_str()),
+        (Some(0), "b\n2\n"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn habits_of_other_shells_are_understood_or_answered() {
+    let shell = with_run();
+    let csv = |sql: &str| shell.run(&["--format", "csv", "-c", sql]);
+    csv("USE public; SHOW run").prints("name,value\npolysema.run,public\n");
+    csv("USE demo; SHOW polysema.run").prints("name,value\npolysema.run,demo\n");
+    csv("SET threshold = 0.25; SHOW threshold; SET threshold TO DEFAULT; SHOW Threshold; RESET threshold")
+        .prints("name,value\npolysema.threshold,0.25\nname,value\npolysema.threshold,0.5\n");
+    csv("USE demp").fails(1, "SET: polysema.run must be one of demo, got 'demp'");
+    csv("SELECT * FROM runs").fails(1, "got 'runs' (is 'info.runs' meant?)");
+    csv("SELECT * FROM nosuch.tokens").fails(
+        1,
+        "got 'nosuch'; runs: demo at line 1, column 15\n  SELECT * FROM nosuch.tokens\n                ^",
+    );
+    csv("SELECT * FROM mine.jsonl").fails(1, "got mine.jsonl without: write FROM 'mine.jsonl'");
+    csv("\\dt").fails(0, "");
+    csv("\\l").fails(1, "got \\l: write SELECT * FROM info.runs");
+    csv("\\d train_sea").fails(1, "got train_sea (is 'train_sae' meant?)");
+    shell.run(&["report", "tabel1"]).fails(
+        1,
+        "got 'tabel1' (is 'table1' meant?); reports: polysemantic_neurons, ",
+    );
 }

@@ -111,11 +111,13 @@ impl FunctionDoc {
     /// The whole document as plain text.
     pub fn text(&self) -> String {
         let mut text = format!("{}\n{}\n", self.signature(), self.summary);
+        let all = self.arguments.iter().chain(self.options);
+        let margin = all.map(|p| p.name.len()).max().unwrap_or_default();
         for (title, parameters) in [("arguments", self.arguments), ("options", self.options)] {
             if !parameters.is_empty() {
                 text += &format!("\n{title}\n");
                 for p in parameters {
-                    text += &format!("  {:<12} {}: {}\n", p.name, p.kind, p.summary);
+                    text += &format!("  {:<margin$}  {}: {}\n", p.name, p.kind, p.summary);
                 }
             }
         }
