@@ -6,6 +6,8 @@ mod bad_input;
 #[path = "models/classifiers.rs"]
 mod classifiers;
 mod support;
+#[path = "models/tokenizers.rs"]
+mod tokenizers;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -436,7 +438,7 @@ fn tokenizer_round_trip() {
     assert_eq!(tokenizer.d_vocab(), loaded.model.d_vocab());
     let text = "The river ran past the old bank.";
     let ids = tokenizer.encode(text).unwrap();
-    let pieces: Vec<&str> = ids.iter().map(|id| tokenizer.token_text(*id)).collect();
+    let pieces: Vec<_> = ids.iter().map(|id| tokenizer.token_text(*id)).collect();
     assert_eq!(pieces.concat(), text);
     assert!(
         pieces[1].starts_with(' ') || pieces[2].starts_with(' '),
@@ -444,13 +446,14 @@ fn tokenizer_round_trip() {
     );
     let many = tokenizer.encode_all(&["The", text, ""]).unwrap();
     assert_eq!(many, [tokenizer.encode("The").unwrap(), ids, vec![]]);
-    // One byte of a longer character has no text of its own.
+    // A part of a character has no text of its own: its bytes are shown, and the character where all of them are.
     let partial = tokenizer.encode("\u{1F9EA}").unwrap();
-    assert!(
-        partial
-            .iter()
-            .any(|id| tokenizer.token_text(*id).contains('\u{FFFD}')),
-        "{partial:?}"
+    let shown = partial.iter().map(|id| tokenizer.token_text(*id));
+    assert_eq!(shown.collect::<String>(), "<0xF0><0x9F><0xA7><0xAA>");
+    assert_eq!(tokenizer.text(&partial, true), "\u{1F9EA}");
+    assert_eq!(
+        tokenizer.text(&partial[1..], false),
+        "\u{FFFD}".repeat(partial.len() - 1)
     );
     assert_eq!(tokenizer.token_text(u32::MAX), "");
     assert_eq!(tokenizer.bos(), Some(0));

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
+use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
 
 use crate::models::LoadedModel;
@@ -116,10 +116,5 @@ pub(super) fn check_tokens(loaded: &LoadedModel, corpus: &Path, options: &Option
             model.n_ctx()
         );
     }
-    match &loaded.tokenizer {
-        Some(_) => Ok(()),
-        None => Err(exec_datafusion_err!(
-            "a tokenizer is required, got no tokenizer.json in {folder}"
-        )),
-    }
+    loaded.required_tokenizer().map(|_| ())
 }

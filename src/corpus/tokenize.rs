@@ -43,15 +43,14 @@ pub(super) fn tokenize(
     target: &mut Target<'_>,
     advance: &mut Advance<'_>,
 ) -> Result<(Documents, Spool)> {
-    let Some(tokenizer) = &loaded.tokenizer else {
-        return exec_err!("a tokenizer is required, got none");
-    };
+    let tokenizer = loaded.required_tokenizer()?;
     let bos = match (options.get(BOS), tokenizer.bos()) {
         (false, _) => None,
         (true, Some(id)) => Some(id),
         (true, None) => {
             return exec_err!(
-                "bos must come with a bos_token_id the tokenizer knows in the model's config.json, got none"
+                "bos must come with a bos_token in tokenizer_config.json or special_tokens_map.json, or a bos_token_id \
+                 the tokenizer knows in config.json, got none"
             );
         }
     };
@@ -70,6 +69,8 @@ pub(super) fn tokenize(
         documents: Documents { starts: vec![0] },
         ids: Spool::create(target.scratch(), "ids", 1)?,
         rest: vec![],
+        begins: true,
+        added_space: false,
         pending: vec![],
         tables,
         memory,
@@ -129,13 +130,22 @@ fn encode_group(
     let encoded = group.par_iter().map(|(text, ..)| tokenizer.encode(text));
     let encoded = encoded.collect::<Result<Vec<_>>>()?;
     let before = (chunker.documents.len(), chunker.documents.total_tokens());
-    for ((_, row, last), ids) in group.drain(..).zip(encoded) {
-        chunker.add(row, &ids, last)?;
+    for ((text, row, last), ids) in group.drain(..).zip(encoded) {
+        chunker.add(row, text, &ids, last)?;
     }
     chunker.write_documents(columns)?;
     let documents = chunker.documents.len() - before.0;
     let tokens = chunker.documents.total_tokens() - before.1;
     advance(documents as u64, tokens as u64)
+}
+
+/// A document that is not yet written.
+struct WaitingDocument {
+    ids: Vec<u32>,
+    /// Row of the corpus.
+    row: u32,
+    /// Whether it begins with a space that its text has not.
+    added_space: bool,
 }
 
 /// Cuts the tokens of each text into documents.
@@ -151,8 +161,12 @@ struct Chunker<'a> {
     ids: Spool,
     /// Tokens of a text that are in no document yet.
     rest: Vec<u32>,
-    /// Ids and corpus row of the documents not yet written.
-    pending: Vec<(Vec<u32>, u32)>,
+    /// Whether the next tokens begin a text.
+    begins: bool,
+    /// Whether the next document begins with a space that its text has not.
+    added_space: bool,
+    /// The documents not yet written.
+    pending: Vec<WaitingDocument>,
     tables: Option<Tables>,
     memory: &'a MemoryReservation,
 }
@@ -178,8 +192,11 @@ impl Chunker<'_> {
         at_least(self.memory, needed, of)
     }
 
-    /// Adds the next tokens of the text in `row`; `last` ends the text.
-    fn add(&mut self, row: usize, ids: &[u32], last: bool) -> Result<()> {
+    /// Adds the tokens of the next segment of the text in `row`; `last` ends the text.
+    fn add(&mut self, row: usize, segment: &str, ids: &[u32], last: bool) -> Result<()> {
+        if std::mem::replace(&mut self.begins, last) {
+            self.added_space = self.tokenizer.adds_space(segment);
+        }
         self.rest.extend_from_slice(ids);
         let whole = self.context - usize::from(self.bos.is_some());
         let rest = std::mem::take(&mut self.rest);
@@ -197,6 +214,7 @@ impl Chunker<'_> {
     }
 
     fn document(&mut self, row: usize, chunk: &[u32]) -> Result<()> {
+        let added_space = std::mem::take(&mut self.added_space);
         let ids: Vec<u32> = self.bos.iter().chain(chunk).copied().collect();
         if ids.len() < self.min_tokens || self.full() {
             return Ok(());
@@ -204,8 +222,9 @@ impl Chunker<'_> {
         let doc_id = self.documents.len();
         if let Some(id) = ids.iter().find(|id| **id as usize >= self.d_vocab) {
             return exec_err!(
-                "token ids below the model's {} are required, got {id} in document {doc_id}",
-                self.d_vocab
+                "token ids below the model's {} are required, got {id}, '{}', in document {doc_id}",
+                self.d_vocab,
+                self.tokenizer.token_text(*id)
             );
         }
         let end = self.documents.total_tokens() + ids.len();
@@ -217,7 +236,12 @@ impl Chunker<'_> {
         self.ids.append(&ids)?;
         if let Some(tables) = &mut self.tables {
             tables.add_tokens(doc_id, &ids, self.tokenizer)?;
-            self.pending.push((ids, row as u32));
+            let row = row as u32;
+            self.pending.push(WaitingDocument {
+                ids,
+                row,
+                added_space,
+            });
         }
         Ok(())
     }
@@ -232,11 +256,17 @@ impl Chunker<'_> {
         let texts = self
             .pending
             .par_iter()
-            .map(|(ids, _)| self.tokenizer.decode(&ids[skip..]))
-            .collect::<Result<Vec<_>>>()?;
+            .map(|document| {
+                self.tokenizer
+                    .text(&document.ids[skip..], document.added_space)
+            })
+            .collect::<Vec<_>>();
         let doc_ids = first as i32..self.documents.len() as i32;
-        let lengths = self.pending.iter().map(|(ids, _)| ids.len() as i32);
-        let rows = UInt32Array::from_iter_values(self.pending.iter().map(|(_, row)| *row));
+        let lengths = self
+            .pending
+            .iter()
+            .map(|document| document.ids.len() as i32);
+        let rows = UInt32Array::from_iter_values(self.pending.iter().map(|document| document.row));
         let mut arrays: Vec<ArrayRef> = vec![
             Arc::new(Int32Array::from_iter_values(doc_ids)),
             Arc::new(StringArray::from(texts)),

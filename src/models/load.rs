@@ -4,20 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::error::Result;
-use serde_json::Value;
 
 use super::config::Config;
 use super::error::invalid;
 use super::weights::{self, read_hashed};
-use super::{Model, Tokenizer, gpt2, mlp};
+use super::{Model, Tokenizer, gpt2, mlp, tokenizer};
 use crate::files::file_error;
 use crate::files::loaded::{Loaded, Resident, identity};
 use crate::files::tensors::Tensors;
 
 /// Builds a model from its configuration and weights.
 type Build = fn(&Config, Tensors) -> Result<Arc<dyn Model>>;
-
-const TOKENIZER: &str = "tokenizer.json";
 
 /// What a configuration's `model_type` or `kind` may be. A new architecture is one line here.
 const ARCHITECTURES: [(&str, Build); 2] = [("gpt2", gpt2::build), ("mlp", mlp::build)];
@@ -26,14 +23,24 @@ const ARCHITECTURES: [(&str, Build); 2] = [("gpt2", gpt2::build), ("mlp", mlp::b
 pub struct LoadedModel {
     /// The network.
     pub model: Arc<dyn Model>,
-    /// The tokenizer, if the folder has one.
+    /// The tokenizer, if the folder has one that is read.
     pub tokenizer: Option<Tokenizer>,
+    /// What the folder has instead, in a message's words.
+    instead: String,
     /// blake3 of configuration, weights and tokenizer, in hexadecimal digits.
     pub hash: String,
     /// Where it was read.
     pub folder: PathBuf,
     /// Bytes of its weights and its tokenizer in memory.
     pub bytes: usize,
+}
+
+impl LoadedModel {
+    /// The tokenizer; an error that says what is there instead.
+    pub fn required_tokenizer(&self) -> Result<&Tokenizer> {
+        let none = || invalid(format!("a tokenizer is required, got {}", self.instead));
+        self.tokenizer.as_ref().ok_or_else(none)
+    }
 }
 
 /// As [`load`], from memory if none of the model's files was written since it was read.
@@ -61,7 +68,9 @@ fn known_by(folder: &Path) -> std::io::Result<(Vec<PathBuf>, String)> {
         let paths = entries?.into_iter().map(|entry| entry.path());
         let is_part = |path: &PathBuf| {
             let kind = path.extension();
-            kind.is_some_and(|e| e == "json" || e == "safetensors") && path.is_file()
+            let part = tokenizer::is_part(path);
+            let of_model = kind.is_some_and(|e| e == "json" || e == "safetensors");
+            (part || of_model) && path.is_file()
         };
         files = paths.filter(is_part).collect();
         files.sort();
@@ -76,12 +85,12 @@ fn known_by(folder: &Path) -> std::io::Result<(Vec<PathBuf>, String)> {
 /// Bytes of weights and tokenizer in memory, as the headers and sizes of their files say. A file that cannot be read
 /// counts nothing: reading it says why.
 fn expected(files: &[PathBuf]) -> usize {
-    let bytes = |file: &PathBuf| match file.file_name() {
-        Some(name) if name == TOKENIZER => {
+    let bytes = |file: &PathBuf| match file.extension() {
+        _ if tokenizer::is_part(file) => {
             let size = file.metadata().map_or(0, |data| data.len());
             Tokenizer::bytes(size as usize)
         }
-        _ if file.extension().is_some_and(|e| e == "safetensors") => {
+        Some(kind) if kind == "safetensors" => {
             Tensors::read(file).map_or(0, |tensors| tensors.bytes())
         }
         _ => 0,
@@ -89,7 +98,7 @@ fn expected(files: &[PathBuf]) -> usize {
     files.iter().map(bytes).fold(0, usize::saturating_add)
 }
 
-/// Loads a Hugging Face folder (`config.json`, weights in safetensors, `tokenizer.json` if it has one), or a bare
+/// Loads a Hugging Face folder (`config.json`, weights in safetensors, its tokenizer's files if it has one), or a bare
 /// safetensors file with the layers of a ReLU classifier.
 pub fn load(folder: &Path) -> Result<LoadedModel> {
     let mut hasher = blake3::Hasher::new();
@@ -110,20 +119,22 @@ pub fn load(folder: &Path) -> Result<LoadedModel> {
     let mut bytes = weights.bytes();
     let model = architecture(&config)?(&config, weights)?;
     weights::hash(&files, &mut hasher)?;
-    let path = folder.join(TOKENIZER);
-    let tokenizer = if !bare && path.exists() {
-        let text = read_hashed(&path, &mut hasher)?;
-        bytes += Tokenizer::bytes(text.len());
-        let bos = config.json.get("bos_token_id").and_then(Value::as_u64);
-        let bos = bos.and_then(|id| u32::try_from(id).ok());
-        Some(Tokenizer::read(&path, &text, model.d_vocab(), bos)?)
-    } else {
-        None
+    let (tokenizer, instead) = match bare {
+        true => (None, "a file of weights alone".to_string()),
+        false => {
+            let found = tokenizer::of_folder(folder, &config.json, model.d_vocab(), &mut hasher)?;
+            bytes += found.bytes;
+            match found.tokenizer {
+                Ok(tokenizer) => (Some(tokenizer), String::new()),
+                Err(instead) => (None, instead),
+            }
+        }
     };
     let hash = hasher.finalize().to_hex().to_string();
     Ok(LoadedModel {
         model,
         tokenizer,
+        instead,
         hash,
         folder: folder.to_path_buf(),
         bytes,

@@ -41,7 +41,10 @@ const DOCUMENTS: [(&str, &str); 2] = [
 
 const TOKENS: [(&str, &str); 2] = [
     ("token_id", "number of the token in the vocabulary"),
-    ("token", "the token's text"),
+    (
+        "token",
+        "the token's text; a part of a character as its bytes, <0xE6>",
+    ),
 ];
 
 const EXAMPLES: [(&str, &str); 8] = [

@@ -1,0 +1,211 @@
+//! The tokenizer of a model's folder, from the files that `transformers` reads.
+
+use std::path::Path;
+
+use datafusion::error::Result;
+use serde_json::{Map, Value, json};
+
+use super::special::Settings;
+use super::vocabulary::Tokenizer;
+use crate::models::error::invalid;
+use crate::models::weights::read_hashed;
+
+const WHOLE: &str = "tokenizer.json";
+const VOCABULARY: &str = "vocab.json";
+const MERGES: &str = "merges.txt";
+const CONFIG: &str = "tokenizer_config.json";
+const SPECIAL: &str = "special_tokens_map.json";
+const ADDED: &str = "added_tokens.json";
+
+/// The files a tokenizer may be made of.
+const PARTS: [&str; 6] = [WHOLE, VOCABULARY, MERGES, CONFIG, SPECIAL, ADDED];
+
+/// Files of other kinds of tokenizers, which `transformers` turns into a `tokenizer.json`.
+const OTHERS: [&str; 7] = [
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model.v3",
+    "tekken.json",
+    "tiktoken.model",
+    "vocab.txt",
+];
+
+/// The classes of models whose folder names none.
+const CLASSES: [(&str, &str); 8] = [
+    ("gpt2", GPT2),
+    ("gpt_neo", GPT2),
+    ("gptj", GPT2),
+    ("opt", GPT2),
+    ("phi", GPT2),
+    ("gpt_neox", NEOX),
+    ("qwen2", QWEN2),
+    ("qwen3", QWEN2),
+];
+const GPT2: &str = "GPT2Tokenizer";
+const NEOX: &str = "GPTNeoXTokenizer";
+const QWEN2: &str = "Qwen2Tokenizer";
+/// What those classes call special where no file does.
+const END: &str = "<|endoftext|>";
+const QWEN2_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// Whether a file is one that a tokenizer may be made of, by its name.
+pub(in crate::models) fn is_part(file: &Path) -> bool {
+    let name = file.file_name();
+    name.is_some_and(|name| PARTS.iter().any(|part| name == *part))
+}
+
+/// What a folder has.
+pub(in crate::models) struct OfFolder {
+    pub(in crate::models) tokenizer: std::result::Result<Tokenizer, String>,
+    /// Bytes of it in memory.
+    pub(in crate::models) bytes: usize,
+}
+
+/// The tokenizer of a folder whose configuration is `model`, or what is there instead of one; its files are counted into
+/// the hash.
+pub(in crate::models) fn of_folder(
+    folder: &Path,
+    model: &Value,
+    d_vocab: usize,
+    hasher: &mut blake3::Hasher,
+) -> Result<OfFolder> {
+    let has = |name: &str| folder.join(name).exists();
+    let mut read = |name: &str| read_hashed(&folder.join(name), hasher);
+    let mut parts = vec![];
+    if has(WHOLE) {
+        parts.push(read(WHOLE)?);
+    } else if has(VOCABULARY) && has(MERGES) {
+        parts.extend([read(VOCABULARY)?, read(MERGES)?]);
+    }
+    let mut object = |name: &str| match has(name) {
+        true => object(&folder.join(name), &read(name)?),
+        false => Ok(Map::new()),
+    };
+    let mut settings = Settings {
+        config: object(CONFIG)?,
+        special: object(SPECIAL)?,
+        added: object(ADDED)?,
+    };
+    let bytes = parts.iter().map(|part| Tokenizer::bytes(part.len())).sum();
+    let at = |name, e: String| invalid(format!("{}: {e}", folder.join(name).display()));
+    let (name, mut inner) = match parts.as_slice() {
+        [] => {
+            return Ok(OfFolder {
+                tokenizer: Err(missing(folder)),
+                bytes: 0,
+            });
+        }
+        [whole] => {
+            let inner = tokenizers::Tokenizer::from_bytes(whole)
+                .map_err(|e| format!("a tokenizer is required, got {e}"));
+            (WHOLE, inner.map_err(|e| at(WHOLE, e))?)
+        }
+        [vocabulary, merges, ..] => {
+            let inner = byte_level(vocabulary, merges, model, &mut settings);
+            (VOCABULARY, inner.map_err(|e| at(VOCABULARY, e))?)
+        }
+    };
+    let said = settings
+        .apply(&mut inner)
+        .map_err(|e| at(CONFIG, e.to_string()))?;
+    // What the tokenizer's files say of it is true of the tokenizer; the model's configuration may be of another.
+    let bos = said.unwrap_or_else(|| {
+        let id = model.get("bos_token_id").and_then(Value::as_u64);
+        id.and_then(|id| u32::try_from(id).ok())
+    });
+    let place = folder.join(name);
+    Ok(OfFolder {
+        tokenizer: Ok(Tokenizer::new(place.display(), inner, d_vocab, bos)?),
+        bytes,
+    })
+}
+
+/// What a message says of a folder without a tokenizer that we read.
+fn missing(folder: &Path) -> String {
+    let shown = folder.display();
+    match OTHERS.iter().find(|name| folder.join(name).exists()) {
+        Some(other) => format!(
+            "{other}, without {WHOLE}, in {shown}: python -c \"from transformers import AutoTokenizer as T; \
+             T.from_pretrained('{shown}').save_pretrained('{shown}')\" writes one"
+        ),
+        None => format!("no {WHOLE} in {shown}, nor {VOCABULARY} with {MERGES}"),
+    }
+}
+
+fn object(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>> {
+    serde_json::from_slice(bytes).map_err(|e| {
+        invalid(format!(
+            "{}: a JSON object is required, got {e}",
+            path.display()
+        ))
+    })
+}
+
+/// The tokenizer of a list of tokens and one of merges, as the class that the folder names reads them.
+fn byte_level(
+    vocabulary: &[u8],
+    merges: &[u8],
+    model: &Value,
+    settings: &mut Settings,
+) -> std::result::Result<tokenizers::Tokenizer, String> {
+    let vocabulary: Map<String, Value> = serde_json::from_slice(vocabulary)
+        .map_err(|e| format!("tokens with their ids are required, got {e}"))?;
+    let merges = std::str::from_utf8(merges)
+        .map_err(|_| format!("{MERGES} of UTF-8 text is required, got other bytes"))?;
+    let merges: Vec<&str> = merges
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with("#version"))
+        .collect();
+    let prefix = settings.prefix_space().unwrap_or(false);
+    let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": use_regex});
+    let class = class(model, settings);
+    let (normalizer, before, special) = match class.as_str() {
+        GPT2 => (
+            Value::Null,
+            bytes(true),
+            ["bos_token", "eos_token", "unk_token"],
+        ),
+        NEOX => (
+            json!({"type": "NFC"}),
+            bytes(true),
+            ["bos_token", "eos_token", "unk_token"],
+        ),
+        QWEN2 => {
+            let words = json!({"type": "Split", "pattern": {"Regex": QWEN2_WORDS}, "behavior": "Isolated", "invert": false});
+            let before = json!({"type": "Sequence", "pretokenizers": [words, bytes(false)]});
+            (
+                json!({"type": "NFC"}),
+                before,
+                ["eos_token", "unk_token", "pad_token"],
+            )
+        }
+        other => {
+            return Err(format!(
+                "tokenizer_class {GPT2}, {NEOX} or {QWEN2} is required without {WHOLE}, got {other}"
+            ));
+        }
+    };
+    for name in special {
+        settings.config.entry(name).or_insert(END.into());
+    }
+    let tokenizer = json!({
+        "version": "1.0", "added_tokens": [], "normalizer": normalizer, "pre_tokenizer": before,
+        "decoder": bytes(true), "post_processor": null,
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": merges},
+    });
+    serde_json::from_value(tokenizer).map_err(|e| format!("a tokenizer is required, got {e}"))
+}
+
+/// The class that `transformers` takes: the one that a file names, else that of the model.
+fn class(model: &Value, settings: &Settings) -> String {
+    let of_model = |key: &str| model.get(key).and_then(Value::as_str);
+    let usual = || {
+        let kind = of_model("model_type")?;
+        let known = CLASSES.iter().find(|(known, _)| *known == kind);
+        known.map(|(_, class)| *class)
+    };
+    let named = settings.class().or_else(|| of_model("tokenizer_class"));
+    let class = named.or_else(usual).unwrap_or("none");
+    class.strip_suffix("Fast").unwrap_or(class).to_string()
+}
