@@ -3,6 +3,8 @@
 
 #[path = "shell/cancelled.rs"]
 mod cancelled;
+#[path = "shell/describe.rs"]
+mod describe;
 #[path = "shell/errors.rs"]
 mod errors;
 #[path = "shell/files.rs"]
@@ -172,6 +174,10 @@ fn no_rows_are_still_a_result() {
     ] {
         shell.run(&["--format", format, "-c", none]).prints(text);
     }
+    // A name that is a newline does not break the line it is in.
+    shell
+        .run(&["-c", "SELECT 1 AS \"a\nb\""])
+        .prints(" a\\nb\n------\n    1\n");
     // A statement without columns has no result at all.
     let set = "SET polysema.threshold = 0.4";
     shell.run(&["--format", "json", "-c", set]).prints("");
@@ -275,70 +281,6 @@ fn statements_end_at_semicolons_outside_text() {
 }
 
 #[test]
-fn tables_and_functions_describe_themselves() {
-    let shell = Shell::new();
-    let csv = |command: &str| shell.run(&["--format", "csv", "-c", command]);
-    csv("\\d").prints(
-        "schema,table,kind,kept in\ninfo,functions,table,store\ninfo,jobs,table,store\ninfo,models,table,store\n\
-         info,runs,table,store\ninfo,saes,table,store\ninfo,tables,table,store\n",
-    );
-    let functions = csv("\\df");
-    let named = csv("SELECT count(*) AS n FROM info.functions").out;
-    assert_eq!(named, format!("n\n{}\n", functions.out.lines().count() - 1));
-    assert!(
-        functions.out.contains("\nmodel,table,\"ingest("),
-        "{}",
-        functions.out
-    );
-    let clusters = csv("\\df *cluster*");
-    assert_eq!(clusters.out.lines().count(), 3, "{}", clusters.out);
-    let columns = csv("\\d info.functions");
-    assert!(
-        columns.out.starts_with("column,type,null\nname,Utf8,"),
-        "{}",
-        columns.out
-    );
-    let documentation = csv("\\d feature_clusters");
-    for part in [
-        "feature_clusters([layer]",
-        "\narguments\n",
-        "\noptions\n",
-        "\nexample\n",
-    ] {
-        assert!(
-            documentation.out.contains(part),
-            "{part}: {}",
-            documentation.out
-        );
-    }
-    let said = shell.run(&["demo"]);
-    let tree: Vec<_> = said
-        .out
-        .lines()
-        .skip_while(|line| !line.contains("linkage("))
-        .skip(2)
-        .collect();
-    let drawn = shell.run(&["-c", "\\dendrogram 2 423"]);
-    assert_eq!(drawn.out.lines().count(), 6, "{drawn:?}");
-    assert_eq!(
-        drawn.out.lines().collect::<Vec<_>>(),
-        tree[..drawn.out.lines().count()]
-    );
-    csv("\\dendrogram 3").fails(
-        1,
-        "\\dendrogram: a layer and a neuron are required, got '3'",
-    );
-    csv("\\dendrogram 3 5000").fails(1, "5000");
-    let columns = csv("\\d tokens");
-    columns.prints(
-        "column,type,null,meaning\ndoc_id,Int32,no,\"number of the document in the corpus, from 0\"\n\
-         pos,Int32,no,\"place of the token in its document, from 0\"\n\
-         token_id,Int32,yes,number of the token in the vocabulary\ntoken,Utf8,yes,the token's text\n",
-    );
-    csv("\\d nosuch").fails(1, "\\d: a table or function is required, got nosuch");
-}
-
-#[test]
 fn a_reader_that_leaves_is_no_error() {
     let shell = Shell::new();
     let endless = "SELECT value FROM generate_series(1, 100000000)";
@@ -401,7 +343,7 @@ fn ingest_is_a_command() {
     csv(documents).prints("n,most\n20,64\n");
     csv("SELECT DISTINCT layer FROM feature_clusters(3, 7)").prints("layer\n3\n");
     ingest("few", &[]).fails(1, "a new run name is required, got 'few'");
-    ingest("b", &["contxt=64"]).fails(1, "max_activations, got 'contxt'");
+    ingest("b", &["contxt=64"]).fails(1, "got 'contxt' (is 'context' meant?); options: context, ");
     ingest("b", &["context"]).fails(1, "options as key=value are required, got \"context\"");
     let every_row = ingest("few", &["replace=true", "--format", "ndjson"]);
     assert!(every_row.out.lines().count() > 3, "{}", every_row.out);

@@ -5,6 +5,7 @@
 -- agreement, 0 is chance), purity in (0, 1] (grows with the number of clusters), for clusters of the neuron embedding,
 -- of the pre-MLP vector, and for the former dealt out at random; cut at polysema.threshold, and into :n_clusters
 -- clusters a neuron, which looks below the threshold. Limits: few neurons of a small model know whole words.
+-- needs word, sense
 -- var min_examples=4
 -- var n_clusters=20
 WITH keyed AS (

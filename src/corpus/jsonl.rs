@@ -21,6 +21,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::text_batch::TextBatch;
+use crate::files::json::fault_of_line;
 use crate::files::{file_error, regular};
 
 /// Most bytes of a line. Chosen: a hundred books.
@@ -324,10 +325,14 @@ impl Lines {
                     }
                     Err(e) if NO_NUMBERS.iter().any(|name| line.contains(name)) => {
                         self.refuse(format!(
-                            "a JSON object is required, in which NaN and Infinity are null, got {e}"
+                            "a JSON object is required, in which NaN and Infinity are null, got {}",
+                            fault_of_line(&e)
                         ))
                     }
-                    Err(e) => self.refuse(format!("a JSON object is required, got {e}")),
+                    Err(e) => self.refuse(format!(
+                        "a JSON object is required, got {}",
+                        fault_of_line(&e)
+                    )),
                 };
             }
         }

@@ -115,3 +115,13 @@ impl Encoder for FloatEncoder<'_> {
         out.extend_from_slice(text);
     }
 }
+/// What is wrong with a line of JSON, without the line that its parser counts in it.
+pub fn fault_of_line(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    match text.strip_suffix(&place) {
+        Some(fault) if error.line() == 1 => format!("{fault} at column {}", error.column()),
+        Some(fault) => fault.to_string(),
+        None => text,
+    }
+}

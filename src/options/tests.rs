@@ -258,11 +258,11 @@ fn sql_values_are_read_as_what_they_are() {
 fn an_unknown_option_is_answered_with_the_nearest() {
     assert_eq!(
         refused(&[("wieght", "1")]),
-        "options are weight, shape, sides, pull, share, widths, loud, name, got 'wieght' (is 'weight' meant?)"
+        "an option is required, got 'wieght' (is 'weight' meant?); options: weight, shape, sides, pull, share, widths, loud, name"
     );
     assert!(
         refused(&[("xyz", "1")]).ends_with(
-            "options are shape, sides, weight, pull, share, widths, loud, name, got 'xyz'"
+            "an option is required, got 'xyz'; options: shape, sides, weight, pull, share, widths, loud, name"
         )
     );
 }

@@ -2,7 +2,7 @@
 
 use datafusion::common::plan_err;
 use datafusion::error::{DataFusionError, Result};
-use polysema_udfs::calls::{Arguments, known};
+use polysema_udfs::calls::{Arguments, unknown_option};
 
 use super::candidate::Unchecked;
 use super::key::{Key, Typed};
@@ -95,8 +95,8 @@ impl Options {
         let mut options = Self::unset(table);
         for (name, candidate) in given {
             let Some(spec) = table.iter().find(|spec| spec.name == name) else {
-                let known = known(table.iter().map(|spec| spec.name), name);
-                return plan_err!("options are {known}");
+                let names = table.iter().map(|spec| spec.name);
+                return plan_err!("{}", unknown_option(names, name));
             };
             if options.is_given(spec.name) {
                 return plan_err!("options are each given once, got two of '{name}'");

@@ -1,16 +1,22 @@
 //! What was meant by a table that is not there: a run to choose, or one of the names there are.
 
+use std::sync::Arc;
+
 use datafusion::common::{Diagnostic, TableReference, plan_datafusion_err};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 
+use polysema_udfs::arrow::tables::MissingTableAdvice;
 use polysema_udfs::calls::did_you_mean;
 
 use super::catalogs::CATALOG;
 use super::named_files::is_file_name;
 use super::names::Names;
 use crate::store::kept::KeptName;
-use crate::store::{PUBLIC, StoreCatalog, Table};
+use crate::store::{PUBLIC, Store, StoreCatalog, Table};
+
+/// What to do where there is no run.
+const MAKE_ONE: &str = "make one with ingest(...), or open another store";
 
 /// The first table of a statement that could not be planned which is not there, in our words.
 pub(super) async fn missing_table(
@@ -65,7 +71,7 @@ fn explain(state: &SessionState, schema: &str, table: &str) -> DataFusionError {
                 listed(&runs)
             ),
             None => plan_datafusion_err!(
-                "session: table {table} requires a run, got none in {root}: make one with ingest(...)"
+                "session: table {table} requires a run, got none in {root}: {MAKE_ONE}"
             ),
         };
     }
@@ -108,11 +114,20 @@ fn explain(state: &SessionState, schema: &str, table: &str) -> DataFusionError {
     }
 }
 
-/// What to do where the tables of a run are missing and other schemas have them.
-pub(super) fn choose_run(runs: &[String]) -> String {
-    let first = runs.first().map(String::as_str).unwrap_or_default();
-    format!(
-        "choose one with SET polysema.run = '{first}'; runs: {}",
-        runs.join(", ")
-    )
+/// What to do where the tables of a run are missing.
+pub(super) struct ChooseRun(pub(super) Arc<Store>);
+
+impl MissingTableAdvice for ChooseRun {
+    fn advice(&self, runs: &[String]) -> String {
+        match runs.first() {
+            Some(first) => format!(
+                "choose one with SET polysema.run = '{first}'; runs: {}",
+                runs.join(", ")
+            ),
+            None => format!(
+                "the store {} has no run yet: {MAKE_ONE}",
+                self.0.root().display()
+            ),
+        }
+    }
 }

@@ -5,6 +5,7 @@
 mod blocking;
 mod bound;
 mod catalogs;
+mod copy_target;
 mod depth;
 mod engine;
 mod first_rows;
@@ -36,8 +37,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::CatalogProvider;
-use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{ScalarValue, TableReference};
 use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::runtime_env::RuntimeEnv;
@@ -47,7 +48,7 @@ use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use polysema_udfs::arrow::cache::SessionCache;
 use polysema_udfs::arrow::layers::SessionLayers;
-use polysema_udfs::arrow::tables::MissingTableAdvice;
+use polysema_udfs::arrow::tables::SessionAdvice;
 
 pub use engine::{Engine, EngineOptions, FunctionEntry};
 pub use keeping::CreatedTable;
@@ -62,7 +63,7 @@ use first_rows::FirstRows;
 use guard::GuardedRegistry;
 use keeping::{is_rewritten, with_kept_tables, without_rows};
 use large_stack::on_large_stack;
-use missing::choose_run;
+use missing::ChooseRun;
 use planner::EnginePlanner;
 use planning::{operators, plan};
 use prepared::{Meaning, Prepared};
@@ -150,7 +151,9 @@ impl Session {
             .with_extension(Arc::clone(&policy))
             .with_extension(Arc::new(SessionCache(Arc::new(RunCache))))
             .with_extension(Arc::new(SessionLayers(Arc::new(RunLayers))))
-            .with_extension(Arc::new(MissingTableAdvice(choose_run)))
+            .with_extension(Arc::new(SessionAdvice(Box::new(ChooseRun(Arc::clone(
+                engine.store(),
+            ))))))
             .with_extension(Arc::clone(engine.jobs()));
         let shared = engine.runtime();
         let files = Arc::clone(&shared.object_store_registry);
@@ -455,13 +458,24 @@ impl Session {
         Ok(entries)
     }
 
-    /// Columns of a table, by the name SQL would use, and what those of a run's tables mean.
+    /// Columns of a table, by the name SQL would use, and what those of tables that are not the user's own mean.
     pub async fn columns(&self, table: &str) -> Result<(SchemaRef, Vec<Option<&'static str>>)> {
         let context = self.statement(vec![]).await?;
         let provider = context.table_provider(table).await?;
         let of_run = (provider.as_ref() as &dyn Any).downcast_ref::<RunTable>();
         let schema = provider.schema();
-        let unknown = vec![None; schema.fields().len()];
-        Ok((schema, of_run.map_or(unknown, RunTable::meanings)))
+        let meanings = match (of_run, StoreCatalog::of(&context.state())) {
+            (Some(table), _) => table.meanings(),
+            (None, Some(catalog)) => {
+                let default = context.state().config_options().catalog.clone();
+                let full = TableReference::from(table);
+                let full = full.resolve(&default.default_catalog, &default.default_schema);
+                let fields = schema.fields().iter();
+                let meaning = |column: &str| catalog.meaning(&full.schema, &full.table, column);
+                fields.map(|field| meaning(field.name())).collect()
+            }
+            (None, None) => vec![None; schema.fields().len()],
+        };
+        Ok((schema, meanings))
     }
 }

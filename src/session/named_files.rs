@@ -3,22 +3,23 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, absolute};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use datafusion::catalog::TableProvider;
 use datafusion::common::{plan_datafusion_err, plan_err};
 use datafusion::datasource::listing::{
     ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
 };
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionState;
 use futures::TryStreamExt;
 use url::Url;
 
 use super::blocking::blocking;
-use crate::files::regular;
+use super::redirected::file_of;
+use crate::files::{json, regular};
 use crate::policy::{self, Access};
 
 /// An ending, the format of the engine that reads it, an option of that with its value.
@@ -40,6 +41,8 @@ const FORMATS: [ReadAs; 7] = [
 ];
 /// Of a .json file that is one array, in place of a value a line.
 const ARRAY: (&str, &str) = ("format.newline_delimited", "false");
+/// Bytes of a file that are looked at for the line that is no JSON. Chosen, not tuned.
+const LOOKED_AT: u64 = 64 << 20;
 /// Letters of a pattern.
 const PATTERN: [char; 3] = ['*', '?', '['];
 
@@ -47,6 +50,17 @@ const PATTERN: [char; 3] = ['*', '?', '['];
 pub(super) fn is_path(name: &str) -> bool {
     let is_letter = |letter| matches!(letter, '.' | '/') || PATTERN.contains(&letter);
     name.contains(is_letter)
+}
+
+/// The endings that are read, for messages.
+pub(super) static ENDINGS: LazyLock<String> = LazyLock::new(|| {
+    let [before @ .., last] = FORMATS.map(|(ending, ..)| format!(".{ending}"));
+    format!("{} or {last}", before.join(", "))
+});
+
+/// The format of the engine and its option for a file of this name.
+pub(super) fn read_as(name: &str) -> Option<(&'static str, Option<(&'static str, &'static str)>)> {
+    format_of(name).map(|((_, format, option), _)| (format, option))
 }
 
 /// Whether the last part of a name is an ending that is read.
@@ -97,10 +111,10 @@ pub(super) async fn open(
         (Found::Folder, _) => (PARQUET, PARQUET.0.to_string()),
         (_, Some(known)) => known,
         (_, None) => {
-            let endings = FORMATS.map(|(ending, ..)| format!(".{ending}")).join(", ");
             return plan_err!(
-                "FROM: a table of {schema}, a folder of .parquet files or a file that ends in {endings} is required, got \
-                 '{name}'"
+                "FROM: a table of {schema}, a folder of .parquet files or a file that ends in {} is required, got \
+                 '{name}'",
+                ENDINGS.as_str()
             );
         }
     };
@@ -146,6 +160,42 @@ fn url_of(path: &Path, name: &str) -> Result<Url> {
         .map_err(|()| plan_datafusion_err!("FROM: a path is required, got '{name}'"))
 }
 
+/// The error of a file that cannot be read as its ending says.
+fn unreadable<T>(name: &str, ending: &str, file: &Path, error: &DataFusionError) -> Result<T> {
+    let own = absolute(name).is_ok_and(|path| path == file);
+    let named = if own {
+        name.to_string()
+    } else {
+        file.display().to_string()
+    };
+    let text = error.find_root().strip_backtrace();
+    // A reader of lines counts them one by one.
+    let text = match is_of_lines(ending).then(|| bad_line(file)).flatten() {
+        Some((number, fault)) => format!("line {number}: {fault}"),
+        None => text,
+    };
+    plan_err!("FROM: a {ending} file that can be read is required, got '{named}': {text}")
+}
+
+fn is_of_lines(ending: &str) -> bool {
+    read_as(ending).is_some_and(|(format, _)| format == "json")
+}
+
+/// The first line that is no JSON, with its fault, of those that are looked at.
+fn bad_line(file: &Path) -> Option<(usize, String)> {
+    let lines = BufReader::new(regular::open(file).ok()?.take(LOOKED_AT)).lines();
+    let faults = lines.enumerate().find_map(|(i, line)| {
+        let line = line.ok().filter(|line| !line.trim().is_empty())?;
+        // The first of an array is no object.
+        if line.trim_start().starts_with('[') {
+            return None;
+        }
+        let fault = serde_json::from_str::<serde::de::IgnoredAny>(&line).err()?;
+        Some((i + 1, json::fault_of_line(&fault)))
+    });
+    faults
+}
+
 async fn table(
     state: &SessionState,
     name: &str,
@@ -155,15 +205,27 @@ async fn table(
     let ending = &listing.file_extension;
     let store = state.runtime_env().object_store(&url)?;
     let files = url.list_all_files(state, &store, ending).await?;
-    if files.try_collect::<Vec<_>>().await?.is_empty() {
+    let files: Vec<_> = files.try_collect().await?;
+    if files.is_empty() {
         return plan_err!("FROM: a file that ends in {ending} is required, got none in '{name}'");
     }
-    let columns = listing.infer_schema(state, &url).await.map_err(|e| {
-        let e = e.strip_backtrace();
-        plan_datafusion_err!(
-            "FROM: a {ending} file that can be read is required, got '{name}': {e}"
-        )
-    })?;
+    let columns = match listing.infer_schema(state, &url).await {
+        Ok(columns) => columns,
+        Err(error) => {
+            for file in &files {
+                let one = std::slice::from_ref(file);
+                if let Err(error) = listing.format.infer_schema(state, &store, one).await {
+                    let file = file_of(&file.location);
+                    return unreadable(name, ending, &file, &error);
+                }
+            }
+            // Each alone can be read.
+            return plan_err!(
+                "FROM: files of the same columns are required, got '{name}': {}",
+                error.find_root().strip_backtrace()
+            );
+        }
+    };
     let config = ListingTableConfig::new(url)
         .with_listing_options(listing)
         .with_schema(columns);

@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
+use super::copy_target::{file_without_quotes, with_format};
 use super::depth::{DEEP, depth, require_shallow};
 use super::setting::whole_name;
 
@@ -31,12 +32,14 @@ pub(super) fn parse(state: &SessionState, sql: &str) -> Result<Statement> {
     };
     require_shallow(&tokens)?;
     let limit = options.recursion_limit.get();
-    let mut statements = statements(dialect.as_ref(), limit, cluster_as_name(tokens))?;
+    let tokens = cluster_as_name(tokens);
+    let parsed = statements(dialect.as_ref(), limit, tokens.clone());
+    let mut statements = parsed.map_err(|error| file_without_quotes(&tokens).unwrap_or(error))?;
     let (first, others) = (statements.next(), statements.count());
     match first {
         Some(statement) if others == 0 => {
             let statement = call_as_query(statement, dialect.as_ref(), limit)?;
-            with_whole_settings(statement, dialect.as_ref(), limit)
+            with_whole_settings(with_format(statement)?, dialect.as_ref(), limit)
         }
         Some(_) => plan_err!("session: one statement is required, got {}", others + 1),
         None => plan_err!("session: a statement is required, got none"),

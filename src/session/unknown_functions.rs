@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use datafusion::common::plan_err;
 use datafusion::common::utils::datafusion_strsim::levenshtein;
+use datafusion::common::{Diagnostic, Span, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::planner::{
     RelationPlanner, RelationPlannerContext, RelationPlanning,
@@ -61,7 +61,7 @@ impl UnknownFunctions {
             false => format!(" (is {} meant?)", near.join(" or ")),
         };
         plan_err!(
-            "FROM: table functions are {}, got '{name}'{near}",
+            "FROM: a table function is required, got '{name}'{near}; functions: {}",
             self.ours.join(", ")
         )
     }
@@ -85,7 +85,12 @@ impl RelationPlanner for UnknownFunctions {
             // The stock planner looks a call up as it is written.
             let written = [name.to_string(), context.normalize_ident(name.clone())];
             if !written.iter().any(|name| (self.is_known)(name)) {
-                return self.unknown(&name.value);
+                let place = Span::try_from_sqlparser_span(name.span);
+                return self.unknown(&name.value).map_err(|error| {
+                    error.with_diagnostic_fn(|error| {
+                        Diagnostic::new_error(error.strip_backtrace(), place)
+                    })
+                });
             }
             // One that is not ours would have its first word taken for the function.
             if let Some(run) = before.first()

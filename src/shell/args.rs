@@ -14,6 +14,8 @@ const AFTER_HELP: &str = "\
 -c and -f run in the order given and stop at the first error. Without them, statements are read from the terminal, or \
 from standard input when it is no terminal.
 
+The prompt keeps its statements in ~/.polysema_history, or in the file that POLYSEMA_HISTORY names.
+
 Exit codes: 0 done, 1 a statement or file failed, 2 the command line is wrong, 130 interrupted by Ctrl-C.";
 
 /// SQL for polysemantic neurons.

@@ -4,6 +4,7 @@ use std::io::{Write, stdout};
 use std::path::Path;
 
 use super::answers::{integers, read};
+use super::demo_data::data_folder;
 use super::dendrogram;
 use super::failure::Failure;
 use super::interpreter::{Interpreter, ScriptSource};
@@ -108,7 +109,7 @@ async fn ingest(interpreter: &mut Interpreter, store: &Path) -> Result<(), Failu
             store.display()
         ));
     }
-    let data = store.join("demo-data");
+    let data = data_folder(store);
     let model = data.join("model");
     disk::create_folders(&model)
         .map_err(|error| Failure::Error(file_error("demo: create", &model, error).to_string()))?;

@@ -1,6 +1,7 @@
 //! What `\d` and `\df` show, as results like any other.
 
 use std::io::{Write, stdout};
+use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
@@ -11,6 +12,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use polysema_udfs::calls::did_you_mean;
 
 use super::commands::matches;
+use super::demo_data::data_folder;
 use super::failure::Failure;
 use super::screen;
 use crate::session::{FunctionEntry, Session};
@@ -104,8 +106,20 @@ pub async fn documentation(session: &Session, name: &str) -> Result<(), Failure>
     let end = text.find(EXAMPLE).unwrap_or(text.len());
     let columns = screen::size().map(|(columns, _)| columns);
     let prose = screen::prose(&text[..end], columns);
-    stdout().write_all((prose + &text[end..]).as_bytes())?;
+    let example = with_own_paths(&text[end..], session.store().root());
+    stdout().write_all((prose + &example).as_bytes())?;
     Ok(())
+}
+
+/// An example with the files of the demo's store in place of the project's, where there are some.
+fn with_own_paths(example: &str, store: &Path) -> String {
+    let demo = data_folder(store);
+    let own = match demo.is_dir() {
+        true => demo.display().to_string(),
+        false => "path/to".to_string(),
+    };
+    let example = example.replace("tests/data/demo", &own);
+    example.replace("tests/data", "path/to")
 }
 
 /// A type as SQL users read it: `List<Float32>` and not the fields inside.
@@ -128,7 +142,8 @@ fn type_name(data_type: &DataType) -> String {
     }
 }
 
-fn rows(columns: Vec<(&str, Vec<String>)>) -> Result<RowStream> {
+/// Texts as a table.
+pub fn rows(columns: Vec<(&str, Vec<String>)>) -> Result<RowStream> {
     let columns = columns.into_iter();
     let columns =
         columns.map(|(name, texts)| (name, Arc::new(StringArray::from(texts)) as ArrayRef));

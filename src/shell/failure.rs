@@ -288,7 +288,7 @@ mod tests {
     fn a_long_line_is_shown_around_the_place() {
         for (at, line, mark) in [
             (0, "abcdef…", "^"),
-            (5, "…efgh…", "  ^"),
+            (5, "…defg…", "   ^"),
             (11, "…ghijkl", "      ^"),
         ] {
             let columns = line.chars().count();

@@ -74,10 +74,7 @@ mod tests {
                 "options as key=value are required, got \"context\"",
             ),
             ("a b=1", "options as key=value are required, got \"a b=1\""),
-            (
-                "contxt=1",
-                "ingest: options are context, activation_threshold",
-            ),
+            ("contxt=1", "; options: context, activation_threshold"),
             ("contxt=1", "got 'contxt' (is 'context' meant?)"),
             (
                 "context=1e15",

@@ -358,12 +358,16 @@ impl Interpreter {
         Ok(Flow::Continue)
     }
 
-    async fn show(
+    /// Prints what the shell says as a table, whose texts are whole.
+    pub async fn show(
         &mut self,
         rows: datafusion::error::Result<describe::RowStream>,
     ) -> Result<(), Failure> {
         let rows = rows.map_err(|error| Failure::Error(describe_error(&error)))?;
-        let (outcome, _) = self.print(async { Ok(rows) }).await?;
+        self.layout.wraps = true;
+        let printed = self.print(async { Ok(rows) }).await;
+        self.layout.wraps = false;
+        let (outcome, _) = printed?;
         self.acknowledge(outcome);
         Ok(())
     }

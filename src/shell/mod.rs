@@ -6,6 +6,7 @@ mod args;
 mod commands;
 mod complete;
 mod demo;
+mod demo_data;
 mod dendrogram;
 mod describe;
 mod failure;

@@ -34,6 +34,12 @@ pub fn run(runtime: &Runtime, interpreter: &mut Interpreter) -> Result<(), Failu
         "polysema {}: \\? for help, \\q to leave",
         env!("CARGO_PKG_VERSION")
     ));
+    if let Ok([]) = interpreter.session.store().runs().as_deref() {
+        let root = interpreter.session.store().root().display();
+        note(&format!(
+            "the store {root} has no run yet: CALL ingest(...) makes one (\\d ingest), --store names another store"
+        ));
+    }
     let mut names_are_old = true;
     loop {
         let Some(helper) = editor.helper_mut() else {

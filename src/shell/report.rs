@@ -4,9 +4,11 @@ use std::fmt::Write;
 
 use polysema_udfs::calls::did_you_mean;
 
+use super::describe::{RowStream, rows};
 use super::failure::Failure;
 use super::interpreter::{Interpreter, ScriptSource};
 use super::variables::quoted;
+use crate::session::Session;
 
 /// One question with its SQL.
 struct Report {
@@ -62,11 +64,41 @@ impl Report {
         self.comments().next().unwrap_or_default()
     }
 
+    /// Columns that it needs of the run's documents, from the comment `needs NAME, NAME`.
+    fn needs(&self) -> impl Iterator<Item = &'static str> {
+        let lists = self
+            .comments()
+            .filter_map(|comment| comment.strip_prefix("needs "));
+        lists.flat_map(|list| list.split(", "))
+    }
+
     /// Variables with their defaults, from the comments `var NAME=VALUE`.
     fn variables(&self) -> Vec<(&'static str, &'static str)> {
         self.comments()
             .filter_map(|comment| comment.strip_prefix("var ")?.split_once('='))
             .collect()
+    }
+}
+
+/// Refuses a run whose documents lack columns that the report reads.
+async fn require_columns(session: &Session, report: &Report, run: &str) -> Result<(), String> {
+    let needs: Vec<&str> = report.needs().collect();
+    let documents = format!("{}.documents", quoted(run, '"'));
+    // A run that is not there says so when it is selected.
+    let Ok((schema, _)) = session.columns(&documents).await else {
+        return Ok(());
+    };
+    match needs.iter().all(|column| schema.index_of(column).is_ok()) {
+        true => Ok(()),
+        false => {
+            let columns = schema.fields().iter().map(|field| field.name().as_str());
+            Err(format!(
+                "{} requires a run whose documents have the columns {}, got {run}, whose have {}",
+                report.name,
+                needs.join(", "),
+                columns.collect::<Vec<_>>().join(", ")
+            ))
+        }
     }
 }
 
@@ -78,10 +110,7 @@ pub async fn run(
 ) -> Result<(), Failure> {
     let failed = |message: String| Failure::Error(format!("error: report: {message}"));
     let Some(name) = name else {
-        interpreter
-            .run_script(&list(), &ScriptSource::Generated)
-            .await?;
-        return Ok(());
+        return interpreter.show(list()).await;
     };
     let names = || REPORTS.map(|report| report.name).join(", ");
     let report = REPORTS
@@ -98,10 +127,11 @@ pub async fn run(
     for (variable, value) in &defaults {
         interpreter.variables.set(variable, value).map_err(failed)?;
     }
-    let mut script = String::new();
+    let (mut script, mut run) = (String::new(), None);
     for (variable, value) in variables {
         if variable == RUN {
             script = format!("SET polysema.run = {};\n", quoted(value, '\''));
+            run = Some(value.clone());
         } else if defaults.iter().any(|(known, _)| known == variable) {
             interpreter.variables.set(variable, value).map_err(failed)?;
         } else {
@@ -113,7 +143,11 @@ pub async fn run(
         }
     }
     let runs = interpreter.session.store().runs()?;
-    if script.is_empty() && interpreter.session.selected_run()?.is_none() {
+    let run = match run {
+        Some(run) => Some(run),
+        None => interpreter.session.selected_run()?,
+    };
+    let Some(run) = run else {
         return Err(failed(match runs.first() {
             Some(first) => format!(
                 "a run is required, got none of {}: choose one with --var run={first}",
@@ -121,7 +155,9 @@ pub async fn run(
             ),
             None => "a run is required, got a store without one".to_string(),
         }));
-    }
+    };
+    let has_columns = require_columns(&interpreter.session, report, &run).await;
+    has_columns.map_err(failed)?;
     script += report.sql;
     interpreter
         .run_script(&script, &ScriptSource::Generated)
@@ -129,21 +165,21 @@ pub async fn run(
     Ok(())
 }
 
-/// The statement that lists the reports.
-fn list() -> String {
-    let mut rows = vec![];
-    for report in &REPORTS {
+/// The reports.
+fn list() -> datafusion::error::Result<RowStream> {
+    let variables = REPORTS.iter().map(|report| {
         let mut variables = RUN.to_string();
         for (name, value) in report.variables() {
             let _ = write!(variables, ", {name}={value}");
         }
-        let texts = [report.name, report.question(), &variables].map(|text| quoted(text, '\''));
-        rows.push(format!("({})", texts.join(", ")));
-    }
-    format!(
-        "SELECT column1 AS report, column2 AS question, column3 AS variables FROM (VALUES {})",
-        rows.join(", ")
-    )
+        variables
+    });
+    let text = |of: fn(&Report) -> &str| REPORTS.iter().map(|r| of(r).to_string()).collect();
+    rows(vec![
+        ("report", text(|report| report.name)),
+        ("question", text(|report| report.question())),
+        ("variables", variables.collect()),
+    ])
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 //! The catalog `polysema`: a schema per run, `info` over all runs, and the user's own tables in every schema.
+//! Above 400 lines, since it is one catalog.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -12,6 +13,7 @@ use datafusion::logical_expr::TableType;
 use futures::future::BoxFuture;
 
 use super::info::{INFO_TABLES, InfoTable};
+use super::info_meanings::meaning;
 use super::kept::KeptSchema;
 use super::snapshot::Snapshot;
 use super::{Run, RunTable, Store, Table};
@@ -169,6 +171,12 @@ impl StoreCatalog {
         let of_run = self.runs.has(schema) || (schema == PUBLIC && self.selected_run().is_some());
         let is_own = get(&self.shared.user, table).is_some();
         of_run && (Table::canonical(table).is_some() || (is_view && !is_own))
+    }
+
+    /// What a column of a view of a run, or of a table of `info`, means.
+    pub fn meaning(&self, schema: &str, table: &str, column: &str) -> Option<&'static str> {
+        let is_known = self.is_read_only(schema, table);
+        is_known.then(|| meaning(schema != INFO, table, column))?
     }
 
     /// The whole name of a table of `info`.

@@ -18,6 +18,7 @@ pub mod catalog;
 mod file;
 mod gather;
 pub mod info;
+mod info_meanings;
 pub mod kept;
 mod key_order;
 mod lock;

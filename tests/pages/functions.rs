@@ -74,7 +74,7 @@ pub fn page(function: &Function, place: &Workplace) -> String {
         .collect();
     let example = spaced(doc.example);
     text + &format!(
-        "\n## Example\n\n    polysema> {example};\n\n{}\n",
+        "\n## Example\n\n    demo> {example};\n\n{}\n",
         printed.join("\n")
     )
 }

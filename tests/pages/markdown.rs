@@ -33,7 +33,7 @@ const OF_SQL: [&str; 12] = [
 ];
 /// Names of a setting and a command, which need more to be run.
 const NAMES: [&str; 2] = ["SET polysema.run", "\\dendrogram"];
-const PROMPT: &str = "polysema> ";
+const PROMPT: &str = "demo> ";
 
 fn begins(text: &str, words: &[&str]) -> bool {
     words.iter().any(|word| text.starts_with(word))

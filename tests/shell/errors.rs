@@ -58,7 +58,7 @@ fn errors_show_their_place_and_what_was_meant() {
         );
     shell
         .run(&["ingest", "a", "b", "c", "contxt=12"])
-        .fails(1, "error: ingest: options are context, ");
+        .fails(1, "error: ingest: an option is required, got 'contxt' (is 'context' meant?); options: context, ");
     shell
         .run(&[
             "-c",
@@ -156,5 +156,71 @@ fn habits_of_other_shells_are_understood_or_answered() {
     shell.run(&["report", "tabel1"]).fails(
         1,
         "got 'tabel1' (is 'table1' meant?); reports: polysemantic_neurons, ",
+    );
+}
+
+#[test]
+fn what_was_left_out_is_written_out() {
+    let shell = with_run();
+    let fails = |sql: &str, message: &str| shell.run(&["-c", sql]).fails(1, message);
+    fails(
+        "SELECT * FROM feature_clusters(2, 4, {linkage: avg})",
+        "linkage must be a literal, got the column avg (text stands in single quotes: 'avg')",
+    );
+    fails(
+        "SELECT * FROM ingest('x', m1, 'c.txt')",
+        "model must be a literal, got the column m1 (text stands in single quotes: 'm1')",
+    );
+    fails(
+        "SELECT * FROM feature_clusters(2, 4, threshold = 0.4)",
+        "got 3 arguments (write threshold => 0.4)",
+    );
+    fails(
+        "SELECT * FROM feature_clusters(2, 4, 0.4)",
+        "got 3 arguments (options stand by name, as threshold => 0.4)",
+    );
+    fails(
+        "SELECT * FROM feature_clusters(2, 4, 'complete')",
+        "got 3 arguments (options stand by name, as linkage => 'complete')",
+    );
+    fails(
+        "SELECT * FROM similar_features(2, 4, k = 3)",
+        "(write k => 3)",
+    );
+    fails(
+        "SELECT * FROM feature_cluster(2, 4)",
+        "a table function is required, got 'feature_cluster' (is 'feature_clusters' meant?); functions: ",
+    );
+    fails(
+        "SELECT 1,\n x FROM nosuch(2)",
+        "at line 2, column 9\n   x FROM nosuch(2)\n          ^",
+    );
+    fails(
+        "SELECT * FROM feature_clusters({threshhold: 0.4})",
+        "an option is required, got 'threshhold' (is 'threshold' meant?); options: threshold, ",
+    );
+    fails(
+        "SELECT * FROM demp.feature_clusters(2, 4)",
+        "run must be one of demo, got 'demp' (is 'demo' meant?)",
+    );
+}
+
+#[test]
+fn a_store_without_what_is_asked_says_so() {
+    let shell = Shell::new();
+    shell.run(&["-c", "SELECT * FROM feature_clusters(1, 2)"]).fails(
+        1,
+        "got none in 'public' (the store s has no run yet: make one with ingest(...), or open another store)",
+    );
+    let model = demo_data("model");
+    shell.write(
+        "c.jsonl",
+        "{\"text\": \"one two three\", \"topic\": \"numbers\"}\n",
+    );
+    let said = shell.run(&["ingest", "r", &model, "c.jsonl"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    shell.run(&["report", "senses"]).fails(
+        1,
+        "senses requires a run whose documents have the columns word, sense, got r, whose have doc_id, ",
     );
 }

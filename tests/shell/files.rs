@@ -146,7 +146,7 @@ fn what_is_no_table_of_a_file_is_refused() {
         &shell,
         "SELECT * FROM 'a.xlsx'",
         "FROM: a table of public, a folder of .parquet files or a file that ends in .parquet, .csv, .tsv, .json, .jsonl, \
-         .ndjson, .arrow is required, got 'a.xlsx'",
+         .ndjson or .arrow is required, got 'a.xlsx'",
     );
     refused(
         &shell,
@@ -168,5 +168,75 @@ fn what_is_no_table_of_a_file_is_refused() {
     assert_eq!(
         fs::read_to_string(shell.0.path().join("a.csv")).expect("a file"),
         "x\n1\n"
+    );
+}
+
+#[test]
+fn the_ending_says_the_format_of_a_copy() {
+    let shell = Shell::new();
+    let rows = "(SELECT 1 AS x, 'one' AS word)";
+    for (file, text) in [
+        ("a.jsonl", "{\"x\":1,\"word\":\"one\"}\n"),
+        ("a.ndjson", "{\"x\":1,\"word\":\"one\"}\n"),
+        ("a.tsv", "x\tword\n1\tone\n"),
+        ("A.CSV", "x,word\n1,one\n"),
+    ] {
+        let copy = format!("COPY {rows} TO '{file}'; SELECT x, word FROM '{file}'");
+        let said = shell.run(&["--format", "csv", "-c", &copy]);
+        assert!(said.out.ends_with("x,word\n1,one\n"), "{said:?}");
+        let written = fs::read_to_string(shell.0.path().join(file));
+        assert_eq!(written.expect("a file"), text);
+    }
+    let own = format!("COPY {rows} TO 'b.tsv' OPTIONS ('format.delimiter' ';')");
+    assert_eq!(shell.run(&["-c", &own]).code, Some(0));
+    let written = fs::read_to_string(shell.0.path().join("b.tsv"));
+    assert_eq!(written.expect("a file"), "x;word\n1;one\n");
+    for file in ["a.xlsx", "a", "out/", "a.csv.gz"] {
+        refused(
+            &shell,
+            &format!("COPY {rows} TO '{file}'"),
+            &format!(
+                "COPY: a file that ends in .parquet, .csv, .tsv, .json, .jsonl, .ndjson or .arrow, or STORED AS and a \
+                 format, is required, got '{file}'"
+            ),
+        );
+    }
+    refused(
+        &shell,
+        &format!("COPY {rows} TO clusters.csv"),
+        "a file in single quotes is required after TO, got clusters.csv: write TO 'clusters.csv' at line 1, column 40",
+    );
+}
+
+#[test]
+fn a_bad_file_is_named_with_its_line() {
+    let shell = Shell::new();
+    fs::create_dir(shell.0.path().join("parts")).expect("a writable folder");
+    shell.write("parts/1.csv", "x\n1\n");
+    shell.write("parts/2.csv", "x,y\n1\n\"");
+    shell.write("parts/1.jsonl", "{\"text\": \"one\"}\n");
+    shell.write("parts/2.jsonl", "{\"text\": \"one\"}\n\n{bad}\n");
+    refused(&shell, "SELECT * FROM 'parts/*.csv'", "/parts/2.csv': ");
+    refused(
+        &shell,
+        "SELECT * FROM 'parts/*.jsonl'",
+        "/parts/2.jsonl': line 3: key must be a string at column 2\n",
+    );
+    refused(
+        &shell,
+        "SELECT * FROM 'parts/2.jsonl'",
+        "got 'parts/2.jsonl': line 3: key must be a string at column 2\n",
+    );
+    shell.write("parts/1.tsv", "x\n1\n");
+    shell.write("parts/2.tsv", "x\none\n");
+    refused(
+        &shell,
+        "SELECT * FROM 'parts/*.tsv'",
+        "FROM: files of the same columns are required, got 'parts/*.tsv': ",
+    );
+    let model = demo_data("model");
+    shell.run(&["ingest", "r", &model, "parts/2.jsonl"]).fails(
+        1,
+        "parts/2.jsonl line 3: a JSON object is required, got key must be a string at column 2\n",
     );
 }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use nix::pty::{Winsize, openpty};
 
@@ -13,6 +14,8 @@ struct Terminal {
     child: Child,
     keys: File,
     shown: Arc<Mutex<Vec<u8>>>,
+    /// Ends with the program.
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Terminal {
@@ -34,14 +37,19 @@ impl Terminal {
         drop(command);
         let (keys, shown) = (File::from(pair.master), Arc::<Mutex<Vec<u8>>>::default());
         let (mut screen, seen) = (keys.try_clone().expect("a terminal"), Arc::clone(&shown));
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             // The terminal ends with its program.
             while let Ok(n) = screen.read(&mut bytes) {
                 seen.lock().expect("no panic").extend(&bytes[..n]);
             }
         });
-        Self { child, keys, shown }
+        Self {
+            child,
+            keys,
+            shown,
+            reader: Some(reader),
+        }
     }
 
     /// What was shown until now, without what moves the cursor.
@@ -76,6 +84,10 @@ impl Terminal {
         while self.child.try_wait().expect("a child").is_none() {
             assert!(Instant::now() < deadline, "{}", self.text());
             std::thread::sleep(Duration::from_millis(20));
+        }
+        // What it wrote last is read, too.
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("no panic");
         }
         self.text()
     }
@@ -138,4 +150,37 @@ fn an_open_statement_says_how_it_is_left() {
     terminal.shows("-> \npolysema> ");
     terminal.press("exit\r");
     terminal.ends();
+}
+
+#[test]
+fn what_does_not_fit_goes_on_below_or_is_said_to_be_cut() {
+    let shell = Shell::new();
+    let mut terminal = Terminal::new(&shell, 60, &[]);
+    terminal.press("\\df vector_norm\r");
+    terminal.shows("(1 row)");
+    let keyed = format!("{}«key» after", "before ".repeat(20));
+    terminal.press(&format!("SELECT '{keyed}' AS context;\r"));
+    terminal.shows(": \\x shows them whole");
+    terminal.press("\\o out.csv\rSELECT 1 AS a;\r\\q\r");
+    let text = terminal.ends();
+    assert!(text.contains("the store s has no run yet: "), "{text}");
+    let of = |begin: &str, end: &str| {
+        let (_, after) = text.split_once(begin).expect("the beginning");
+        after.split_once(end).expect("the end").0.to_string()
+    };
+    let listed = of("\\df vector_norm\n", "(1 row)");
+    assert!(
+        listed.lines().count() > 3 && !listed.contains('…'),
+        "{listed}"
+    );
+    let words = "The Euclidean length of a vector.";
+    assert!(
+        words.split(' ').all(|word| listed.contains(word)),
+        "{listed}"
+    );
+    assert!(
+        of(" context\n", "(1 row)").contains("before «key» after"),
+        "{text}"
+    );
+    assert!(text.contains("(1 row to out.csv)"), "{text}");
 }

@@ -6,7 +6,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::error::ArrowError;
 
-use super::value::{Lists, display, is_number};
+use super::value::{Lists, display, is_number, visible};
 use super::writer::{ResultWriter, WriteError};
 use crate::files::csv::CsvDialect;
 
@@ -52,7 +52,12 @@ pub struct MarkdownWriter {
 impl MarkdownWriter {
     /// A writer for a result of these columns.
     pub fn new(schema: &Schema) -> Self {
-        let names = line(schema.fields().iter().map(|field| escape(field.name())));
+        let names = line(
+            schema
+                .fields()
+                .iter()
+                .map(|field| escape(&visible(field.name()))),
+        );
         let rules = line(schema.fields().iter().map(|field| {
             if is_number(field.data_type()) {
                 "---:".to_string()

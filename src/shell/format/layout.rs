@@ -33,6 +33,8 @@ pub struct Layout {
     pub width: Option<usize>,
     /// Of tables.
     pub expanded: Expanded,
+    /// Whether values that are wider than their column go on below, at words, in place of being cut short.
+    pub wraps: bool,
     /// Rows of a table that are shown on a terminal; all if there is no number.
     pub max_rows: Option<usize>,
 }
@@ -44,6 +46,7 @@ impl Layout {
             format,
             width: None,
             expanded: Expanded::Off,
+            wraps: false,
             max_rows: None,
         }
     }

@@ -9,8 +9,10 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::layout::{Expanded, Layout};
-use super::value::{Lists, display, is_number, truncate, width};
+use super::value::{Lists, display, is_number, truncate, visible, width};
+
 use super::writer::{ResultWriter, WriteError};
+use crate::shell::screen::wrapped;
 
 /// Rows that may be held back to find the widths (chosen, not tuned).
 const MAX_HELD_ROWS: usize = 10_000;
@@ -36,6 +38,8 @@ pub struct AlignedTable {
     rows: usize,
     /// Fixed when the first rows are written.
     shape: Option<Shape>,
+    /// Whether a value was.
+    cut_short: bool,
 }
 
 /// How the rows are laid out.
@@ -52,13 +56,14 @@ impl AlignedTable {
     pub fn new(schema: &Schema, layout: Layout) -> Self {
         let fields = schema.fields().iter();
         AlignedTable {
-            names: fields.clone().map(|field| field.name().clone()).collect(),
+            names: fields.clone().map(|field| visible(field.name())).collect(),
             right: fields.map(|field| is_number(field.data_type())).collect(),
             layout,
             held: Vec::new(),
             held_bytes: 0,
             rows: 0,
             shape: None,
+            cut_short: false,
         }
     }
 
@@ -84,7 +89,15 @@ impl AlignedTable {
         for row in std::mem::take(&mut self.held) {
             number += 1;
             match &shape {
-                Shape::Columns(columns) => write_line(&row, columns, &self.right, out)?,
+                Shape::Columns(columns) if self.layout.wraps => {
+                    for line in lines(&row, columns) {
+                        write_line(&line, columns, &self.right, out)?;
+                    }
+                }
+                Shape::Columns(columns) => {
+                    self.cut_short |= is_cut(&row, columns);
+                    write_line(&row, columns, &self.right, out)?;
+                }
                 Shape::Lines(margin) => {
                     writeln!(out, "-[ {number} ]{}", "-".repeat(*margin))?;
                     for (name, cell) in self.names.iter().zip(&row) {
@@ -120,6 +133,42 @@ impl AlignedTable {
             Expanded::Auto | Expanded::Off => Shape::Columns(fit(widths, &values, terminal)),
         }
     }
+}
+
+/// Whether a cell of a row does not fit.
+fn is_cut(cells: &[String], columns: &[(Option<usize>, usize)]) -> bool {
+    let mut shown = columns.iter();
+    shown.any(|(column, room)| column.is_some_and(|column| width(&cells[column]) > *room))
+}
+
+/// The cells of a row as lines of cells, those that do not fit gone on below.
+fn lines(cells: &[String], columns: &[(Option<usize>, usize)]) -> Vec<Vec<String>> {
+    let mut pieces = vec![vec![]; cells.len()];
+    for (column, room) in columns {
+        if let Some(column) = column {
+            let words = wrapped(&cells[*column], *room, 0);
+            pieces[*column] = words.iter().flat_map(|piece| cut(piece, *room)).collect();
+        }
+    }
+    let n = pieces.iter().map(Vec::len).max().unwrap_or(0);
+    let cell = |of: &Vec<String>, i| of.get(i).cloned().unwrap_or_default();
+    let line = |i| pieces.iter().map(|of| cell(of, i)).collect();
+    (0..n).map(line).collect()
+}
+
+/// A text in pieces that fit, without regard to its words.
+fn cut(text: &str, room: usize) -> Vec<String> {
+    let mut pieces = vec![String::new()];
+    for character in text.chars() {
+        let mut wider = pieces.last().cloned().unwrap_or_default();
+        let is_begun = !wider.is_empty();
+        wider.push(character);
+        match pieces.last_mut() {
+            Some(last) if !is_begun || width(&wider) <= room => *last = wider,
+            _ => pieces.push(character.to_string()),
+        }
+    }
+    pieces
 }
 
 /// The cells of a row, those that do not fit cut short.
@@ -181,6 +230,9 @@ impl ResultWriter for AlignedTable {
                 "{LEFT_OUT} {more} of {} rows left out: \\rows all shows all",
                 self.rows
             )?;
+        }
+        if self.cut_short && self.layout.width.is_some() {
+            writeln!(out, "{LEFT_OUT} values are cut short: \\x shows them whole")?;
         }
         if let Some(Shape::Columns(columns)) = &self.shape {
             let shown = columns
@@ -295,6 +347,16 @@ mod tests {
         // Names of 10 over short numbers.
         assert_eq!(widths(&fitted(&[10, 10, 10], &[1, 8, 10], 32)), [6, 8, 10]);
         assert_eq!(widths(&fitted(&[3, 10], &[1, 1], usize::MAX)), [3, 10]);
+    }
+
+    #[test]
+    fn cells_go_on_below() {
+        let cells = ["1".to_string(), "one two three".to_string()];
+        let columns = [(Some(0), 1), (Some(1), 7)];
+        assert_eq!(lines(&cells, &columns), [["1", "one two"], ["", "three"]]);
+        assert_eq!(cut("long_name(x)", 5), ["long_", "name(", "x)"]);
+        assert!(is_cut(&cells, &columns));
+        assert!(!is_cut(&cells, &[(Some(0), 1), (None, 1)]));
     }
 
     #[test]

@@ -135,6 +135,12 @@ fn write_list(items: &ArrayRef, lists: Lists, out: &mut String) -> Result<(), Ar
 }
 
 /// A token may be a newline; it must not break the line it is shown in.
+pub fn visible(text: &str) -> String {
+    let mut out = String::new();
+    push_visible(text, &mut out);
+    out
+}
+
 fn push_visible(text: &str, out: &mut String) {
     for character in text.chars() {
         match character {
@@ -155,11 +161,50 @@ pub fn width(text: &str) -> usize {
     text.chars().map(character_width).sum()
 }
 
-/// The longest beginning of the text that fits `columns`, ended by `…` when something was cut off.
+/// What stands around the key token of a context.
+const KEY: [char; 2] = ['«', '»'];
+
+/// The longest beginning of the text that fits `columns`, ended by `…` when something was cut off. A context begins with
+/// `…` where its key token would be cut off.
 pub fn truncate(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_string();
     }
+    let beginning = beginning(text, columns);
+    let [Some(key), Some(end)] = KEY.map(|mark| text.find(mark)) else {
+        return beginning;
+    };
+    let end = end + KEY[1].len_utf8();
+    if key > end || end + '…'.len_utf8() <= beginning.len() {
+        return beginning;
+    }
+    // Half of the room that the token leaves is before it, more where less follows.
+    let free = columns.saturating_sub(width(&text[key..end]) + 2);
+    let before = (free / 2).max(free.saturating_sub(width(&text[end..])));
+    let mut from = key;
+    let mut used = 0;
+    for (at, character) in text[..key].char_indices().rev() {
+        used += character_width(character);
+        if used > before {
+            break;
+        }
+        from = at;
+    }
+    format!(
+        "…{}",
+        truncate_end(&text[from..], columns.saturating_sub(1))
+    )
+}
+
+fn truncate_end(text: &str, columns: usize) -> String {
+    match width(text) <= columns {
+        true => text.to_string(),
+        false => beginning(text, columns),
+    }
+}
+
+/// The longest beginning that fits with `…` after it.
+fn beginning(text: &str, columns: usize) -> String {
     let mut kept = String::new();
     let mut used = 1;
     for character in text.chars() {
@@ -216,5 +261,10 @@ mod tests {
         assert_eq!(truncate("abcdef", 4), "abc…");
         assert_eq!(truncate("日本語", 4), "日…");
         assert_eq!(truncate("abcd", 4), "abcd");
+        // The key token stays.
+        assert_eq!(truncate("a «key» token", 8), "a «key»…");
+        assert_eq!(truncate("before it a «key» token", 13), "… a «key» to…");
+        assert_eq!(truncate("before it a «key»", 10), "… a «key»");
+        assert_eq!(truncate("before a «long key» token", 6), "…«lon…");
     }
 }

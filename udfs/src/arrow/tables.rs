@@ -45,10 +45,15 @@ fn column_type(name: &str) -> ColumnType {
     }
 }
 
-/// What a session says where a canonical table is missing in its schema though other schemas have one, as an extension
-/// of its configuration: the plugin knows no runs. The schemas are given by name.
-#[derive(Debug)]
-pub struct MissingTableAdvice(pub fn(having: &[String]) -> String);
+/// What a session says where a canonical table is missing in its schema, as an extension of its configuration: the plugin
+/// knows no runs.
+pub trait MissingTableAdvice: Send + Sync {
+    /// What to do, given the names of the schemas that have one.
+    fn advice(&self, having: &[String]) -> String;
+}
+
+/// The extension.
+pub struct SessionAdvice(pub Box<dyn MissingTableAdvice>);
 
 /// The table an unqualified `name` means in this session, if there is one.
 pub async fn find(state: &dyn Session, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
@@ -82,11 +87,10 @@ pub async fn table(
     };
     let mut having: Vec<_> = catalog.schema_names().into_iter().filter(has).collect();
     having.sort();
-    let advice = state.config().get_extension::<MissingTableAdvice>();
-    let known = match (having.is_empty(), advice) {
-        (true, _) => "no schema of this catalog has one".to_string(),
-        (false, Some(advice)) => advice.0(&having),
-        (false, None) => format!("schemas that have one: {}", having.join(", ")),
+    let known = match state.config().get_extension::<SessionAdvice>() {
+        Some(advice) => advice.0.advice(&having),
+        None if having.is_empty() => "no schema of this catalog has one".to_string(),
+        None => format!("schemas that have one: {}", having.join(", ")),
     };
     plan_err!("{function}: a table '{name}' is required, got none in '{schema_name}' ({known})")
 }

@@ -10,6 +10,7 @@ use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::{Expr, LogicalPlan, Subquery};
 
 use super::document::{FunctionDoc, Parameter, RUN};
+use super::hints::assigned;
 
 /// A table or query that stands for an argument.
 #[derive(Debug, Clone, PartialEq)]
@@ -282,7 +283,15 @@ fn literal(doc: &FunctionDoc, parameter: &Parameter, expr: &Expr) -> Result<Scal
         Expr::Alias(alias) => return literal(doc, parameter, &alias.expr),
         _ => {}
     }
-    let hint = if doc.arguments.iter().any(|a| a.name == "neuron") {
+    let column = match expr {
+        Expr::Column(column) => Some(column),
+        _ => None,
+    };
+    let hint = if let Some(assigned) = assigned(doc, expr) {
+        format!(" (write {assigned})")
+    } else if let Some(column) = column.filter(|_| parameter.takes_text()) {
+        format!(" (text stands in single quotes: '{}')", column.flat_name())
+    } else if doc.arguments.iter().any(|a| a.name == "neuron") {
         format!(
             " (for the rows of a table: JOIN {}({}) f USING (layer, neuron))",
             doc.name,

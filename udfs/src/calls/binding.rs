@@ -6,7 +6,8 @@ use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::Expr;
 
 use super::arguments::{Values, shown};
-use super::document::{FunctionDoc, Parameter};
+use super::document::FunctionDoc;
+use super::hints::by_name;
 
 /// One argument as it was written.
 #[derive(Debug, Clone)]
@@ -62,8 +63,9 @@ pub fn bind(doc: &'static FunctionDoc, written: Vec<WrittenArgument>) -> Result<
                     Some(place) => *place = Some(value),
                     None => {
                         return plan_err!(
-                            "{function}: usage is {}, got {n_written} arguments",
-                            doc.signature()
+                            "{function}: usage is {}, got {n_written} arguments{}",
+                            doc.signature(),
+                            by_name(doc, &value)
                         );
                     }
                 }
@@ -100,20 +102,24 @@ impl BoundValues {
             if doc.options.iter().any(|o| o.name == name) {
                 return self.put_option(name, value);
             }
-            let listed =
-                |parameters: &[Parameter]| nearest_first(parameters.iter().map(|p| p.name), name);
-            let mut known = Vec::new();
-            if !doc.arguments.is_empty() {
-                known.push(format!("arguments are {}", listed(doc.arguments)));
-            }
-            match (doc.arguments.is_empty(), doc.options.is_empty()) {
-                (_, true) => {}
-                (true, false) => known.push(format!("options are {}", listed(doc.options))),
-                (false, false) => known.push(format!("options {}", listed(doc.options))),
-            }
+            let kinds = [
+                ("argument", "arguments", doc.arguments),
+                ("option", "options", doc.options),
+            ];
+            let kinds = kinds.iter().filter(|(.., of)| !of.is_empty());
+            let required: Vec<_> = kinds.clone().map(|(kind, ..)| *kind).collect();
+            let listed = kinds.map(|(_, kinds, of)| {
+                let names = nearest_first(of.iter().map(|p| p.name), name);
+                format!("; {kinds}: {names}")
+            });
             let names = doc.arguments.iter().chain(doc.options).map(|p| p.name);
-            let meant = did_you_mean(names, name);
-            return plan_err!("{}: {}, got '{name}'{meant}", doc.name, known.join(" and "));
+            return plan_err!(
+                "{}: an {} is required, got '{name}'{}{}",
+                doc.name,
+                required.join(" or "),
+                did_you_mean(names, name),
+                listed.collect::<String>()
+            );
         };
         if self.arguments[position].is_some() {
             return plan_err!(
@@ -128,11 +134,8 @@ impl BoundValues {
     fn put_option(&mut self, name: &str, value: Expr) -> Result<()> {
         let doc = self.doc;
         let Some(option) = doc.options.iter().find(|option| option.name == name) else {
-            return plan_err!(
-                "{}: options are {}",
-                doc.name,
-                known(doc.options.iter().map(|option| option.name), name)
-            );
+            let names = doc.options.iter().map(|option| option.name);
+            return plan_err!("{}: {}", doc.name, unknown_option(names, name));
         };
         if self.options.iter().any(|(known, _)| known.name == name) {
             return plan_err!(
@@ -204,8 +207,9 @@ pub fn did_you_mean<'a>(names: impl Iterator<Item = &'a str>, got: &str) -> Stri
     }
 }
 
-/// What to say where none of the known names was written: `a, b, c, got 'd'`.
-pub fn known<'a>(names: impl Iterator<Item = &'a str> + Clone, got: &str) -> String {
+/// What to say of an option that is none of the known ones, what was probably meant first.
+pub fn unknown_option<'a>(names: impl Iterator<Item = &'a str> + Clone, got: &str) -> String {
     let meant = did_you_mean(names.clone(), got);
-    format!("{}, got '{got}'{meant}", nearest_first(names, got))
+    let listed = nearest_first(names, got);
+    format!("an option is required, got '{got}'{meant}; options: {listed}")
 }

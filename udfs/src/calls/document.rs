@@ -34,6 +34,14 @@ impl Parameter {
         self.kind.starts_with("table")
     }
 
+    /// Whether a text is among its values, but no table by its name.
+    pub fn takes_text(&self) -> bool {
+        let is_text = ["text", "name", "'"]
+            .iter()
+            .any(|text| self.kind.contains(text));
+        is_text && !self.takes_table()
+    }
+
     /// Whether a word without quotes names a table, though text may mean something else.
     pub fn takes_table_name(&self) -> bool {
         self.takes_table() || (self.takes_query() && self.kind.contains("table"))

@@ -10,7 +10,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
-use super::binding::known;
+use super::binding::did_you_mean;
 use crate::scan_by_plan;
 
 /// A call whose tables are looked up in a schema.
@@ -86,8 +86,9 @@ fn require_schema(state: &dyn Session, function: &str, name: &str) -> Result<()>
     match names.as_slice() {
         [] => plan_err!("{function}: a run is required, got '{name}' where there is none"),
         _ => plan_err!(
-            "{function}: run must be one of {}",
-            known(names.iter().map(String::as_str), name)
+            "{function}: run must be one of {}, got '{name}'{}",
+            names.join(", "),
+            did_you_mean(names.iter().map(String::as_str), name)
         ),
     }
 }

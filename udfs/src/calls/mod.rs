@@ -11,6 +11,7 @@ mod callable;
 mod deferred;
 mod document;
 mod function;
+mod hints;
 mod in_schema;
 mod lookup;
 mod planner;
@@ -24,7 +25,7 @@ use datafusion::common::Result;
 use datafusion::execution::context::SessionContext;
 
 pub use arguments::{Arguments, Relation, Values, shown};
-pub use binding::{did_you_mean, known};
+pub use binding::{did_you_mean, unknown_option};
 pub use call::called;
 pub use callable::Callable;
 pub use document::{FunctionDoc, Parameter, RELATION, RUN};
