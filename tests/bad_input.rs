@@ -186,7 +186,7 @@ async fn models() {
     desk.refuses_ingest("changed", "corpus.txt", OPTIONS, &[weights, whole])
         .await;
     fs::remove_file(desk.path(weights)).expect("a model");
-    let missing = "model.safetensors or model.safetensors.index.json is required";
+    let missing = "model.safetensors or model.safetensors.index.json or pytorch_model.bin";
     desk.refuses_ingest("changed", "corpus.txt", OPTIONS, &["changed", missing])
         .await;
 }

@@ -265,11 +265,7 @@ async fn models() {
             GIANT,
             "a whole safetensors file is required",
         ),
-        (
-            claims,
-            size,
-            "n_layer must be at most the number of tensors",
-        ),
+        (claims, size, "at most as many layers as tensors"),
     ] {
         let model = desk.model();
         desk.sparse("model/model.safetensors", &beginning, size);

@@ -11,8 +11,10 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{ArrowPrimitiveType, Float16Type};
 use datafusion::common::exec_datafusion_err;
 use datafusion::error::{DataFusionError, Result};
+use memmap2::Mmap;
 use serde::Deserialize;
 
+use super::weight::Weight;
 use super::{file_error, regular};
 
 /// Numbers that are converted at a time.
@@ -72,25 +74,39 @@ impl ElementType {
         !matches!(self, ElementType::I32 | ElementType::I64 | ElementType::U8)
     }
 
+    /// Bytes of so many elements.
+    pub(super) fn bytes(self, elements: usize) -> usize {
+        elements.saturating_mul(self.width())
+    }
+
     /// Adds floats to `out`; of whole numbers there are none.
     fn floats(self, bytes: &[u8], out: &mut Vec<f32>) {
+        if self.is_float() {
+            let start = out.len();
+            out.resize(start + bytes.len() / self.width(), 0.0);
+            self.widen(bytes, &mut out[start..]);
+        }
+    }
+
+    /// Floats as float32, as many as `out` holds; of whole numbers none.
+    pub(super) fn widen(self, bytes: &[u8], out: &mut [f32]) {
+        fn each<const N: usize>(bytes: &[u8], out: &mut [f32], f: impl Fn([u8; N]) -> f32) {
+            for (out, b) in out.iter_mut().zip(bytes.as_chunks().0) {
+                *out = f(*b);
+            }
+        }
         match self {
-            ElementType::F32 => {
-                out.extend(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)))
-            }
-            ElementType::F64 => {
-                let wide = bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b));
-                out.extend(wide.map(|x| x as f32));
-            }
+            ElementType::F32 => each(bytes, out, f32::from_le_bytes),
+            ElementType::F64 => each(bytes, out, |b| f64::from_le_bytes(b) as f32),
             ElementType::F16 => {
                 type Half = <Float16Type as ArrowPrimitiveType>::Native;
-                let half = bytes.as_chunks().0.iter().map(|b| u16::from_le_bytes(*b));
-                out.extend(half.map(|bits| Half::from_bits(bits).to_f32()));
+                each(bytes, out, |b| {
+                    Half::from_bits(u16::from_le_bytes(b)).to_f32()
+                });
             }
-            ElementType::Bf16 => {
-                let upper = bytes.as_chunks().0.iter().map(|b| u16::from_le_bytes(*b));
-                out.extend(upper.map(|bits| f32::from_bits(u32::from(bits) << 16)));
-            }
+            ElementType::Bf16 => each(bytes, out, |b| {
+                f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)
+            }),
             ElementType::I32 | ElementType::I64 | ElementType::U8 => {}
         }
     }
@@ -145,6 +161,20 @@ impl Array {
         }
     }
 
+    /// Numbers of a file from a byte on, one after the other.
+    pub(super) fn in_file(
+        path: &Path,
+        name: &str,
+        dims: Vec<usize>,
+        kind: ElementType,
+        start: u64,
+    ) -> Self {
+        Self {
+            place: Place::File { start, open: None },
+            ..Self::in_memory(path, name, dims, kind, vec![])
+        }
+    }
+
     /// Its name in the folder's layout.
     pub fn name(&self) -> &str {
         &self.name
@@ -173,6 +203,14 @@ impl Array {
     /// Number of its elements.
     pub fn n_elements(&self) -> usize {
         self.dims.iter().product()
+    }
+
+    /// Bytes of its elements in memory: none of an array that waits in its file.
+    pub(super) fn bytes_in_memory(&self) -> usize {
+        match &self.place {
+            Place::Memory(bytes) => bytes.len(),
+            Place::File { .. } => 0,
+        }
     }
 
     /// An error about this array.
@@ -251,6 +289,22 @@ impl Array {
         let mut out = Vec::with_capacity(n);
         self.each(0..n, &mut |bytes| kind.floats(bytes, &mut out))?;
         Ok(out)
+    }
+
+    /// All elements where they lie; `map` maps a file into memory.
+    pub(super) fn weight(&self, map: impl FnOnce(&Path) -> Result<Arc<Mmap>>) -> Result<Weight> {
+        self.require_floats(true)?;
+        let (kind, n) = (self.known()?, self.n_elements());
+        match &self.place {
+            Place::Memory(bytes) => Ok(Weight::of_memory(Arc::clone(bytes), kind, n)),
+            Place::File { start, .. } => {
+                let start = usize::try_from(*start).unwrap_or(usize::MAX);
+                let found = Weight::of_file(map(&self.path)?, start, kind, n);
+                found.ok_or_else(|| {
+                    self.invalid("the bytes of its header are required, got a file cut since")
+                })
+            }
+        }
     }
 
     /// Some elements as whole numbers.

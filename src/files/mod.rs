@@ -17,6 +17,7 @@ pub mod scratch;
 pub mod spool;
 pub mod tensors;
 pub mod torch;
+pub mod weight;
 pub mod whole;
 
 pub use error::{file_error, invalid};

@@ -13,7 +13,7 @@ use super::arrays::ElementType;
 const MAX_RANK: usize = 8;
 
 /// Every class and function a state dict needs.
-const GLOBALS: [(&str, Global); 9] = [
+const GLOBALS: [(&str, Global); 11] = [
     ("collections.OrderedDict", Global::OrderedDict),
     ("torch._utils._rebuild_tensor_v2", Global::Tensor),
     ("torch._utils._rebuild_parameter", Global::Parameter),
@@ -23,6 +23,8 @@ const GLOBALS: [(&str, Global); 9] = [
     ("torch.BFloat16Storage", Global::Storage(ElementType::Bf16)),
     ("torch.IntStorage", Global::Storage(ElementType::I32)),
     ("torch.LongStorage", Global::Storage(ElementType::I64)),
+    ("torch.BoolStorage", Global::Storage(ElementType::U8)),
+    ("torch.ByteStorage", Global::Storage(ElementType::U8)),
 ];
 
 type Result<T> = std::result::Result<T, String>;

@@ -3,13 +3,16 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use datafusion::error::{DataFusionError, Result};
+use memmap2::Mmap;
 use polysema_kernels::vector::first_non_finite;
 
 use super::arrays::{self, Array, ElementType};
-use super::{disk, invalid, regular, torch};
+use super::weight::Weight;
+use super::{disk, file_error, invalid, regular, torch};
 
 /// Types of parameters, by the names configurations use.
 const DTYPES: [(&str, DType, ElementType); 4] = [
@@ -26,6 +29,7 @@ pub struct Tensors {
     /// What messages call the whole.
     path: PathBuf,
     tensors: HashMap<String, Array>,
+    maps: HashMap<PathBuf, Arc<Mmap>>,
 }
 
 impl Tensors {
@@ -34,6 +38,7 @@ impl Tensors {
         Self {
             path: path.to_path_buf(),
             tensors: HashMap::new(),
+            maps: HashMap::new(),
         }
     }
 
@@ -63,11 +68,15 @@ impl Tensors {
         Ok(())
     }
 
-    /// Bytes of all tensors of floats as float32.
+    /// Bytes that a model of them holds in memory: rows of floats as float32, and what its file is not mapped for.
     pub fn bytes(&self) -> usize {
         let floats = self.tensors.values();
         let floats = floats.filter(|array| array.kind().is_some_and(ElementType::is_float));
-        floats.map(|array| 4 * array.n_elements()).sum()
+        let held = floats.map(|array| match array.dims().len() {
+            0 | 1 => 4 * array.n_elements(),
+            _ => array.bytes_in_memory(),
+        });
+        held.fold(0, usize::saturating_add)
     }
 
     /// Number of tensors not taken yet.
@@ -78,6 +87,29 @@ impl Tensors {
     /// Whether there is a tensor of this name.
     pub fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
+    }
+
+    /// Whether there is a tensor whose name begins so.
+    pub fn any_begins(&self, start: &str) -> bool {
+        self.tensors.keys().any(|name| name.starts_with(start))
+    }
+
+    /// Takes what wrappers of training put before names off them, where nothing else has the name.
+    pub fn unwrap_names(&mut self) {
+        const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
+        let wrapped: Vec<_> = self.tensors.keys().cloned().collect();
+        for name in wrapped {
+            let mut inner = name.as_str();
+            while let Some(rest) = WRAPPERS.iter().find_map(|word| inner.strip_prefix(word)) {
+                inner = rest;
+            }
+            if inner != name
+                && !self.tensors.contains_key(inner)
+                && let Some(array) = self.tensors.remove(&name)
+            {
+                self.tensors.insert(inner.to_string(), array);
+            }
+        }
     }
 
     /// The shape of a tensor.
@@ -102,16 +134,38 @@ impl Tensors {
         }
     }
 
-    /// Takes a tensor of the given shape out, as finite float32 values in row-major order.
-    pub fn take(&mut self, name: &str, dims: &[usize]) -> Result<Vec<f32>> {
+    /// A tensor of floats of the given shape.
+    fn floats(&self, name: &str, dims: &[usize]) -> Result<&Array> {
         let array = self.get(name)?;
         if array.dims() != dims {
             let got = array.dims();
             return Err(self.invalid(name, format!("shape {dims:?} is required, got {got:?}")));
         }
-        if !array.kind().is_some_and(ElementType::is_float) {
-            return Err(self.wrong_type(array));
+        match array.kind().is_some_and(ElementType::is_float) {
+            true => Ok(array),
+            false => Err(self.wrong_type(array)),
         }
+    }
+
+    /// Takes a tensor of the given shape out where it lies; all its values are finite, which reads it once.
+    pub fn weight(&mut self, name: &str, dims: &[usize]) -> Result<Weight> {
+        let array = self.floats(name, dims)?.clone();
+        let weight = array.weight(|path| map(&mut self.maps, path))?;
+        let finite = weight.try_each(|start, values| match first_non_finite(values) {
+            None => Ok(()),
+            Some(i) => Err((start + i, values[i])),
+        });
+        if let Err((i, got)) = finite {
+            let what = format!("finite values are required, got {got} at {i}");
+            return Err(self.invalid(name, what));
+        }
+        self.tensors.remove(name);
+        Ok(weight)
+    }
+
+    /// Takes a tensor of the given shape out, as finite float32 values in row-major order.
+    pub fn take(&mut self, name: &str, dims: &[usize]) -> Result<Vec<f32>> {
+        self.floats(name, dims)?;
         let values = self.array(name)?.all_floats()?;
         if let Some(i) = first_non_finite(&values) {
             let got = values[i];
@@ -204,9 +258,24 @@ impl Tensors {
     }
 }
 
-/// Whether a file is torch's, whose tensors are all in memory once it is opened.
+/// A file in memory, mapped once.
+fn map(maps: &mut HashMap<PathBuf, Arc<Mmap>>, path: &Path) -> Result<Arc<Mmap>> {
+    if let Some(map) = maps.get(path) {
+        return Ok(Arc::clone(map));
+    }
+    let failed = |e| file_error("map", path, e);
+    let file = regular::open(path).map_err(failed)?;
+    // SAFETY: nobody here writes a model's files in place. Whoever else cuts one short while it is read ends the process,
+    // as for every program that maps its weights; a changed value is read as it is.
+    let map = Arc::new(unsafe { Mmap::map(&file) }.map_err(failed)?);
+    maps.insert(path.to_path_buf(), Arc::clone(&map));
+    Ok(map)
+}
+
+/// Whether a file is torch's.
 pub fn is_torch(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e == "pt" || e == "pth")
+    let kind = path.extension();
+    kind.is_some_and(|e| e == "pt" || e == "pth" || e == "bin")
 }
 
 /// The short name of a type that a configuration names; an error lists the known ones.

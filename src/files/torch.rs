@@ -5,16 +5,17 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 
 use datafusion::error::{DataFusionError, Result};
-use zip::ZipArchive;
+use zip::{CompressionMethod, ZipArchive};
 
 use super::arrays::Array;
 use super::pickle::{self, StoredTensor};
 use super::{invalid, regular};
 
 /// A state dict of a hundred tensors takes 20 kB; chosen, not tuned.
-const MAX_PICKLE: u64 = 1 << 20;
+const MAX_PICKLE: u64 = 1 << 24;
 
-/// Reads every tensor; nothing of the file is executed.
+/// The tensors; nothing of the file is executed. One whose numbers lie uncompressed and in order waits in the file until
+/// somebody asks for it.
 pub fn read(path: &Path) -> Result<Vec<Array>> {
     let refused = |message: String| refuse(path, &message);
     let file = regular::open(path).map_err(|e| {
@@ -37,6 +38,11 @@ pub fn read(path: &Path) -> Result<Vec<Array>> {
     let mut total = 0_u64;
     let mut tensors = vec![];
     for (name, stored) in pickle::state_dict(&pickle).map_err(refused)? {
+        let lying = lying(&mut archive, &folder, &stored);
+        if let Some(start) = lying.map_err(|e| refused(format!("tensor {name}: {e}")))? {
+            tensors.push(Array::in_file(path, &name, stored.dims, stored.kind, start));
+            continue;
+        }
         let len =
             bytes_of(&stored).ok_or_else(|| refused(format!("tensor {name} is too large")))?;
         // Each number of a state dict is in the file once; more would be a small file that fills the memory.
@@ -95,6 +101,39 @@ fn bytes_of(stored: &StoredTensor) -> Option<u64> {
         len = len.checked_mul(*dim)?;
     }
     u64::try_from(len).ok()
+}
+
+/// The byte of the file from which a tensor's numbers lie one after the other, if they do.
+fn lying(
+    archive: &mut ZipArchive<BufReader<File>>,
+    folder: &str,
+    stored: &StoredTensor,
+) -> std::result::Result<Option<u64>, String> {
+    let mut n = 1_usize;
+    for (dim, stride) in stored.dims.iter().zip(&stored.strides).rev() {
+        if *dim != 1 && *stride != n {
+            return Ok(None);
+        }
+        n = n
+            .checked_mul(*dim)
+            .ok_or("a tensor of a possible size is required")?;
+    }
+    let fits = stored
+        .offset
+        .checked_add(n)
+        .is_some_and(|end| end <= stored.storage_len);
+    let bytes = stored.storage_len.checked_mul(stored.kind.width());
+    let name = format!("{folder}data/{}", stored.storage);
+    let entry = archive
+        .by_name(&name)
+        .map_err(|e| format!("entry {name}: {e}"))?;
+    let whole = bytes.is_some_and(|bytes| bytes as u64 == entry.size());
+    let plain = entry.compression() == CompressionMethod::Stored;
+    if !fits || !whole || !plain || stored.strides.len() != stored.dims.len() {
+        return Ok(None);
+    }
+    let first = stored.offset * stored.kind.width();
+    Ok(entry.data_start().map(|start| start + first as u64))
 }
 
 /// Gathers a tensor from its storage: a transposed one is stored as it was before.

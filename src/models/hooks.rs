@@ -11,13 +11,17 @@ use crate::options::Word;
 /// A place in a block where activations can be read or replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Site {
-    /// `ln2.normalized`: the vector before the layer norm's scale and bias. `[batch, seq, d_model]`
+    /// `ln2.normalized`: the vector that the MLP receives before its norm's scale and bias. `[batch, seq, d_model]`
     Normalized,
     /// `ln2.out`: what the MLP receives. `[batch, seq, d_model]`
     Ln2Out,
     /// `mlp.pre`: before the nonlinearity. `[batch, seq, d_mlp]`
     MlpPre,
-    /// `mlp.post`: after the nonlinearity, a neuron's activation. `[batch, seq, d_mlp]`
+    /// `mlp.gate`: `mlp.pre` of gated neurons, what their nonlinearity receives. `[batch, seq, d_mlp]`
+    MlpGate,
+    /// `mlp.up`: what the gate of gated neurons is multiplied with. `[batch, seq, d_mlp]`
+    MlpUp,
+    /// `mlp.post`: a neuron's activation, after nonlinearity and gate. `[batch, seq, d_mlp]`
     MlpPost,
     /// `mlp.out`: what the MLP adds to the residual stream. `[batch, seq, d_model]`
     MlpOut,
@@ -29,13 +33,14 @@ pub enum Site {
     ResidPre,
     /// `ln1.out`: what the attention receives. `[batch, seq, d_model]`
     Ln1Out,
-    /// `attn.qkv`: queries, keys and values side by side, each with its heads side by side. `[batch, seq, 3 d_model]`
+    /// `attn.qkv`: queries, keys and values side by side, each with its heads side by side, as projected: before they are
+    /// normalised or turned. `[batch, seq, (n_heads + 2 n_kv_heads) d_head]`
     AttnQkv,
-    /// `attn.scores`: scaled, before the mask. `[batch, n_heads, seq, seq]`
+    /// `attn.scores`: scaled and capped, before the mask. `[batch, n_heads, seq, seq]`
     AttnScores,
     /// `attn.pattern`: after mask and softmax. `[batch, n_heads, seq, seq]`
     AttnPattern,
-    /// `attn.z`: values mixed by the pattern, heads side by side. `[batch, seq, d_model]`
+    /// `attn.z`: values mixed by the pattern, heads side by side. `[batch, seq, n_heads d_head]`
     AttnZ,
     /// `attn.out`: what the attention adds to the residual stream. `[batch, seq, d_model]`
     AttnOut,
@@ -56,7 +61,7 @@ pub struct HookPoint {
 }
 
 /// The sites within a block under their names; `ln_final.out` lies in none.
-const SITES: [(Site, &str); 15] = [
+const SITES: [(Site, &str); 17] = [
     (Site::ResidPre, "resid.pre"),
     (Site::Ln1Out, "ln1.out"),
     (Site::AttnQkv, "attn.qkv"),
@@ -69,6 +74,8 @@ const SITES: [(Site, &str); 15] = [
     (Site::Ln2Out, "ln2.out"),
     (Site::MlpIn, "mlp.in"),
     (Site::MlpPre, "mlp.pre"),
+    (Site::MlpGate, "mlp.gate"),
+    (Site::MlpUp, "mlp.up"),
     (Site::MlpPost, "mlp.post"),
     (Site::MlpOut, "mlp.out"),
     (Site::ResidPost, "resid.post"),
@@ -76,13 +83,14 @@ const SITES: [(Site, &str); 15] = [
 
 /// TransformerLens' names within a block for values that are ours where it leaves a model's weights as they are
 /// (`from_pretrained_no_processing`, `TransformerBridge`).
-pub const TRANSFORMER_LENS: [(Site, &str); 9] = [
+pub const TRANSFORMER_LENS: [(Site, &str); 10] = [
     (Site::ResidPre, "hook_resid_pre"),
     (Site::AttnPattern, "attn.hook_pattern"),
     (Site::AttnZ, "attn.hook_z"),
     (Site::AttnOut, "hook_attn_out"),
     (Site::ResidMid, "hook_resid_mid"),
     (Site::MlpPre, "mlp.hook_pre"),
+    (Site::MlpUp, "mlp.hook_pre_linear"),
     (Site::MlpPost, "mlp.hook_post"),
     (Site::MlpOut, "hook_mlp_out"),
     (Site::ResidPost, "hook_resid_post"),

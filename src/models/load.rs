@@ -8,16 +8,13 @@ use datafusion::error::Result;
 use super::config::Config;
 use super::error::invalid;
 use super::weights::{self, read_hashed};
-use super::{Model, Tokenizer, gpt2, mlp, tokenizer};
+use super::{Model, Tokenizer, decoder, mlp, tokenizer};
 use crate::files::file_error;
 use crate::files::loaded::{Loaded, Resident, identity};
 use crate::files::tensors::Tensors;
 
-/// Builds a model from its configuration and weights.
-type Build = fn(&Config, Tensors) -> Result<Arc<dyn Model>>;
-
-/// What a configuration's `model_type` or `kind` may be. A new architecture is one line here.
-const ARCHITECTURES: [(&str, Build); 2] = [("gpt2", gpt2::build), ("mlp", mlp::build)];
+/// What a configuration's `kind` may be, beside the `model_type` of a decoder.
+const MLP: &str = "mlp";
 
 /// A network with what belongs to it.
 pub struct LoadedModel {
@@ -69,7 +66,7 @@ fn known_by(folder: &Path) -> std::io::Result<(Vec<PathBuf>, String)> {
         let is_part = |path: &PathBuf| {
             let kind = path.extension();
             let part = tokenizer::is_part(path);
-            let of_model = kind.is_some_and(|e| e == "json" || e == "safetensors");
+            let of_model = kind.is_some_and(|e| e == "json" || e == "safetensors" || e == "bin");
             (part || of_model) && path.is_file()
         };
         files = paths.filter(is_part).collect();
@@ -90,7 +87,7 @@ fn expected(files: &[PathBuf]) -> usize {
             let size = file.metadata().map_or(0, |data| data.len());
             Tokenizer::bytes(size as usize)
         }
-        Some(kind) if kind == "safetensors" => {
+        Some(kind) if kind == "safetensors" || kind == "bin" => {
             Tensors::read(file).map_or(0, |tensors| tensors.bytes())
         }
         _ => 0,
@@ -106,10 +103,7 @@ pub fn load(folder: &Path) -> Result<LoadedModel> {
     let (config, (weights, files)) = if bare {
         let json = serde_json::json!({"kind": "mlp", "activation_function": "relu"});
         (
-            Config {
-                path: folder.to_path_buf(),
-                json,
-            },
+            Config::new(folder.to_path_buf(), json),
             weights::of_file(folder)?,
         )
     } else {
@@ -117,12 +111,12 @@ pub fn load(folder: &Path) -> Result<LoadedModel> {
         (config, weights::of_folder(folder, &mut hasher)?)
     };
     let mut bytes = weights.bytes();
-    let model = architecture(&config)?(&config, weights)?;
+    let model = build(&config, weights)?;
     weights::hash(&files, &mut hasher)?;
     let (tokenizer, instead) = match bare {
         true => (None, "a file of weights alone".to_string()),
         false => {
-            let found = tokenizer::of_folder(folder, &config.json, model.d_vocab(), &mut hasher)?;
+            let found = tokenizer::of_folder(folder, config.json(), model.d_vocab(), &mut hasher)?;
             bytes += found.bytes;
             match found.tokenizer {
                 Ok(tokenizer) => (Some(tokenizer), String::new()),
@@ -145,24 +139,24 @@ fn read_config(path: &Path, hasher: &mut blake3::Hasher) -> Result<Config> {
     let bytes = read_hashed(path, hasher)?;
     let json = serde_json::from_slice(&bytes)
         .map_err(|e| invalid(format!("{}: JSON is required, got {e}", path.display())))?;
-    Ok(Config {
-        path: path.to_path_buf(),
-        json,
-    })
+    Ok(Config::new(path.to_path_buf(), json))
 }
 
-fn architecture(config: &Config) -> Result<Build> {
-    let known = ARCHITECTURES.map(|(name, _)| name).join(", ");
-    let name = ["model_type", "kind"]
-        .iter()
-        .find_map(|key| config.json.get(key)?.as_str());
-    let Some(name) = name else {
-        return Err(config.invalid(format!(
-            "model_type or kind is required, one of {known}, got neither"
-        )));
+/// Builds the model that a configuration names.
+fn build(config: &Config, tensors: Tensors) -> Result<Arc<dyn Model>> {
+    let known = || {
+        let names = decoder::names().chain([MLP]);
+        names.collect::<Vec<_>>().join(", ")
     };
-    match ARCHITECTURES.iter().find(|(known, _)| *known == name) {
-        Some((_, build)) => Ok(*build),
-        None => Err(config.invalid(format!("a model_type of {known} is required, got {name}"))),
+    match config.text(&["model_type", "kind"])? {
+        Some(MLP) => mlp::build(config, tensors),
+        Some(name) => decoder::build(name, config, tensors).unwrap_or_else(|| {
+            let known = known();
+            Err(config.invalid(format!("a model_type of {known} is required, got {name}")))
+        }),
+        None => Err(config.invalid(format!(
+            "model_type or kind is required, one of {}, got neither",
+            known()
+        ))),
     }
 }

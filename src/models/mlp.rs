@@ -7,19 +7,14 @@ use std::sync::Arc;
 use datafusion::error::Result;
 use polysema_kernels::network::activation::Activation;
 use polysema_kernels::network::bias;
-use polysema_kernels::network::matmul::{Layout, Linear, Output, product};
-use serde::Deserialize;
+use polysema_kernels::network::matmul::{Layout, Output, product};
 
 use super::config::Config;
 use super::error::invalid;
+use super::linear::Linear;
 use super::pass::{Floats, Pass, for_rows};
 use super::{HookPoint, Hooks, Input, LayerInfo, LayerNorm, Model, NeuronWeights, Site};
 use crate::files::tensors::Tensors;
-
-#[derive(Deserialize)]
-struct Fields {
-    activation_function: String,
-}
 
 struct Mlp {
     /// Width of the input, then of every layer.
@@ -31,14 +26,7 @@ struct Mlp {
 
 /// Builds the model; its sizes are the weights'.
 pub(super) fn build(config: &Config, mut weights: Tensors) -> Result<Arc<dyn Model>> {
-    let fields: Fields = config.fields()?;
-    let activation = Activation::parse(&fields.activation_function).ok_or_else(|| {
-        config.invalid(format!(
-            "an activation_function of {} is required, got {}",
-            Activation::NAMES.join(", "),
-            fields.activation_function
-        ))
-    })?;
+    let activation = config.activation(&["activation_function"], "")?;
     let (mut widths, mut linears) = (Vec::new(), Vec::new());
     // A hidden and an output layer at least.
     while linears.len() < 2 || weights.contains(&format!("layers.{}.weight", linears.len())) {
@@ -46,7 +34,7 @@ pub(super) fn build(config: &Config, mut weights: Tensors) -> Result<Arc<dyn Mod
         let dims = weights.dims(&format!("{name}.weight"))?.to_vec();
         let d_in = widths.last().or(dims.get(1)).copied().unwrap_or(0);
         let d_out = dims.first().copied().unwrap_or(0);
-        let weight = weights.take(&format!("{name}.weight"), &[d_out, d_in])?;
+        let weight = weights.weight(&format!("{name}.weight"), &[d_out, d_in])?;
         if weight.is_empty() {
             return Err(config.invalid(format!(
                 "{name}.weight with values is required, got {dims:?}"
@@ -61,6 +49,7 @@ pub(super) fn build(config: &Config, mut weights: Tensors) -> Result<Arc<dyn Mod
             weight,
             bias,
             layout: Layout::OutIn,
+            d_in,
         });
     }
     let layers = (0..linears.len() - 1)
@@ -69,6 +58,7 @@ pub(super) fn build(config: &Config, mut weights: Tensors) -> Result<Arc<dyn Mod
             d_in: widths[layer],
             n_neurons: widths[layer + 1],
             activation_function: activation.name().to_string(),
+            gated: false,
         })
         .collect();
     Ok(Arc::new(Mlp {
@@ -81,7 +71,11 @@ pub(super) fn build(config: &Config, mut weights: Tensors) -> Result<Arc<dyn Mod
 
 impl Mlp {
     /// What the last layer receives, or none if the hooks ended the pass.
-    fn run(&self, input: Input<'_>, hooks: &mut dyn Hooks) -> Result<Option<(usize, Floats)>> {
+    fn run<'h>(
+        &self,
+        input: Input<'_>,
+        hooks: &'h mut dyn Hooks,
+    ) -> Result<Option<(Pass<'h>, Floats)>> {
         let Input::Vectors { values, width } = input else {
             return Err(invalid(
                 "mlp: vectors are required, got token ids".to_string(),
@@ -108,18 +102,14 @@ impl Mlp {
                 return Ok(None);
             }
         }
-        Ok(Some((batch, x)))
+        Ok(Some((pass, x)))
     }
 
     fn activations(&self, layer: usize, x: Floats, pass: &mut Pass<'_>) -> Result<Floats> {
-        let (linear, d_in, d_out) = (
-            &self.linears[layer],
-            self.widths[layer],
-            self.widths[layer + 1],
-        );
-        let x = pass.offer(layer, Site::MlpIn, x, d_in)?;
+        let (linear, d_out) = (&self.linears[layer], self.widths[layer + 1]);
+        let x = pass.offer(layer, Site::MlpIn, x, linear.d_in)?;
         let mut pre = pass.buffer(pass.batch * d_out);
-        linear.multiply(&x, d_in, Output::Replace, &mut pre);
+        linear.multiply(&x, Output::Replace, &mut pre, d_out, pass);
         pass.recycle(x);
         for_rows(&mut pre, d_out, |_, rows| {
             bias::add_bias(&linear.bias, rows)
@@ -174,12 +164,11 @@ impl Model for Mlp {
             )));
         }
         let (linear, next) = (&self.linears[layer], &self.linears[layer + 1]);
-        let n = self.widths[layer + 1];
-        let w_out = (0..n).flat_map(|neuron| next.weight[neuron..].iter().step_by(n).copied());
         Ok(NeuronWeights {
-            w_in: linear.weight.clone(),
+            w_in: linear.rows(),
             b_in: linear.bias.clone(),
-            w_out: w_out.collect(),
+            up: None,
+            w_out: next.columns(),
         })
     }
 
@@ -188,6 +177,10 @@ impl Model for Mlp {
             Some(widths) => size_of::<f32>() * widths[1] * (widths[0] + widths[2] + 1),
             None => 0,
         }
+    }
+
+    fn folds(&self) -> bool {
+        false
     }
 
     fn received_at(&self, layer: usize, _: LayerNorm) -> Result<HookPoint> {
@@ -200,7 +193,7 @@ impl Model for Mlp {
         HookPoint { layer, site }
     }
 
-    fn sites(&self) -> &'static [Site] {
+    fn sites(&self) -> &[Site] {
         &[Site::MlpIn, Site::MlpPre, Site::MlpPost]
     }
 
@@ -228,17 +221,17 @@ impl Model for Mlp {
     }
 
     fn logits(&self, input: Input<'_>, hooks: &mut dyn Hooks) -> Result<Vec<f32>> {
-        let Some((batch, x)) = self.run(input, hooks)? else {
+        let Some((mut pass, x)) = self.run(input, hooks)? else {
             return Err(invalid(
                 "mlp: logits need a whole pass, got one ended by its hooks".into(),
             ));
         };
-        let last = self.linears.len() - 1;
-        let (d_in, n_classes) = (self.widths[last], self.widths[last + 1]);
-        let mut logits = vec![0.0; batch * n_classes];
-        self.linears[last].multiply(&x, d_in, Output::Replace, &mut logits);
+        let last = &self.linears[self.linears.len() - 1];
+        let n_classes = last.d_out();
+        let mut logits = vec![0.0; pass.batch * n_classes];
+        last.multiply(&x, Output::Replace, &mut logits, n_classes, &mut pass);
         for_rows(&mut logits, n_classes, |_, rows| {
-            bias::add_bias(&self.linears[last].bias, rows)
+            bias::add_bias(&last.bias, rows)
         });
         Ok(logits)
     }

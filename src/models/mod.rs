@@ -4,13 +4,15 @@
 //! use, so its size is the number of cores that compute. A forward pass is called from one thread,
 //! which waits for the pool. The query engine's tokio workers do not compute while a pass runs; they wait for it.
 //!
-//! An architecture is one file beside this one and one line in `load.rs`.
+//! A family of decoders is one file in `decoder/families` and one line there; another architecture is one file beside this one
+//! and one line in `load.rs`.
 
 mod classifier;
 mod config;
+mod decoder;
 mod error;
-mod gpt2;
 mod hooks;
+mod linear;
 mod load;
 mod mlp;
 mod pass;
@@ -45,8 +47,10 @@ pub struct LayerInfo {
     pub d_in: usize,
     /// Neurons in the layer.
     pub n_neurons: usize,
-    /// `gelu_new`, `gelu` or `relu`.
+    /// `gelu_new`, `gelu`, `relu`, `relu2`, `quick_gelu` or `silu`.
     pub activation_function: String,
+    /// Whether a neuron's nonlinearity is a gate: `docs/definitions.md` section 1.
+    pub gated: bool,
 }
 
 /// Input and output weights of a layer's neurons.
@@ -56,8 +60,19 @@ pub struct NeuronWeights {
     pub w_in: Vec<f32>,
     /// `[n_neurons]`
     pub b_in: Vec<f32>,
+    /// Of gated neurons, whose `w_in` and `b_in` are the gate's: what a gate lets through.
+    pub up: Option<Up>,
     /// What the activation writes. `[n_neurons, d_out]`, row-major
     pub w_out: Vec<f32>,
+}
+
+/// Second input weights of gated neurons.
+#[derive(Debug, Clone)]
+pub struct Up {
+    /// `[n_neurons, d_in]`, row-major
+    pub w_up: Vec<f32>,
+    /// `[n_neurons]`
+    pub b_up: Vec<f32>,
 }
 
 /// What a network reads: a batch of equally long documents.
@@ -99,6 +114,9 @@ pub trait Model: Send + Sync {
     /// Bytes of the [`Model::neuron_weights`] of a layer.
     fn neuron_bytes(&self, layer: usize) -> usize;
 
+    /// Whether a layer norm stands before the neurons, whose scale may count as their weights.
+    fn folds(&self) -> bool;
+
     /// Where the vector `h` of [`Model::neuron_weights`] is read; an error where the architecture has no such
     /// convention.
     fn received_at(&self, layer: usize, layer_norm: LayerNorm) -> Result<HookPoint>;
@@ -107,7 +125,7 @@ pub trait Model: Send + Sync {
     fn activation_at(&self, layer: usize) -> HookPoint;
 
     /// The places where each position has one vector and [`Model::forward`] offers it.
-    fn sites(&self) -> &'static [Site];
+    fn sites(&self) -> &[Site];
 
     /// Bytes that [`Model::forward`] holds at most beside the weights, one value that a hook keeps at each site included.
     fn pass_bytes(&self, documents: usize, seq: usize) -> usize;

@@ -19,6 +19,8 @@ pub(super) struct Pass<'h> {
     hooks: &'h mut dyn Hooks,
     pub(super) batch: usize,
     pub(super) seq: usize,
+    /// Weights that lie in a narrower type, as float32 while they are multiplied.
+    pub(super) widened: Vec<f32>,
     spare: Vec<Floats>,
 }
 
@@ -28,6 +30,7 @@ impl<'h> Pass<'h> {
             hooks,
             batch,
             seq,
+            widened: Vec::new(),
             spare: Vec::new(),
         }
     }

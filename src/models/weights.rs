@@ -11,8 +11,13 @@ use super::error::invalid;
 use crate::files::regular;
 use crate::files::tensors::Tensors;
 
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+/// What a folder's weights may lie in, the first that is there: one file, or the index of several.
+const FILES: [&str; 4] = [
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+];
 /// Bytes hashed at a time.
 const CHUNK: usize = 1 << 20;
 
@@ -63,22 +68,22 @@ struct Index {
     weight_map: HashMap<String, String>,
 }
 
-/// The tensors of `model.safetensors`, or of the shards that its index names: each of the shard it is named for; and
-/// their files, not counted into the hash yet.
+/// The tensors of a folder's file, or of the shards that its index names, each of the shard it is named for; and their
+/// files, not counted into the hash yet.
 pub(super) fn of_folder(
     folder: &Path,
     hasher: &mut blake3::Hasher,
 ) -> Result<(Tensors, Vec<PathBuf>)> {
-    let single = folder.join(SINGLE);
-    if single.exists() {
-        return of_file(&single);
-    }
-    let source = folder.join(INDEX);
-    if !source.exists() {
+    let mut found = FILES.iter().map(|name| folder.join(name));
+    let Some(source) = found.find(|path| path.exists()) else {
         return Err(invalid(format!(
-            "{SINGLE} or {INDEX} is required in {}, got neither",
+            "{} is required in {}, got none of them",
+            FILES.join(" or "),
             folder.display()
         )));
+    };
+    if source.extension().is_none_or(|e| e != "json") {
+        return of_file(&source);
     }
     let index: Index = serde_json::from_slice(&read_hashed(&source, hasher)?).map_err(|e| {
         invalid(format!(
@@ -102,7 +107,7 @@ pub(super) fn of_folder(
     Ok((tensors, files))
 }
 
-/// The tensors of one safetensors file, as [`of_folder`].
+/// The tensors of one file, as [`of_folder`].
 pub(super) fn of_file(path: &Path) -> Result<(Tensors, Vec<PathBuf>)> {
     Ok((Tensors::read(path)?, vec![path.to_path_buf()]))
 }

@@ -59,6 +59,7 @@ impl Latents<'_> {
             d_in: self.sae.d_in,
             n_neurons: self.sae.d_sae,
             activation_function: self.sae.variant.name().to_string(),
+            gated: false,
         }
     }
 
@@ -77,6 +78,7 @@ impl Latents<'_> {
         NeuronWeights {
             w_in: self.sae.w_enc.clone(),
             b_in: self.sae.latent_bias(),
+            up: None,
             w_out: self.sae.w_dec.clone(),
         }
     }

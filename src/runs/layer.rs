@@ -324,6 +324,7 @@ mod tests {
             d_in: 2,
             n_neurons: 3,
             activation_function: "relu".to_string(),
+            gated: false,
         };
         let memory = JobContext::default().memory("layer");
         Layer::new(0, &info, pick, scratch, memory).unwrap()

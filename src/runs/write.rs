@@ -183,7 +183,9 @@ fn write_neurons(
     tick: Tick<'_>,
 ) -> Result<()> {
     let weights = (context.weights)(layer.index)?;
-    let NeuronWeights { w_in, b_in, w_out } = weights;
+    let NeuronWeights {
+        w_in, b_in, w_out, ..
+    } = weights;
     let n = layer.n_neurons;
     let (d_in, d_out) = (w_in.len() / n, w_out.len() / n);
     let skipped = layer.skip * context.documents.len();

@@ -87,12 +87,9 @@ fn every_listed_site_has_vectors() {
         let options = Options::default().with(MAX_DOCUMENTS, Some(2));
         let mut reader = CorpusReader::open(&model, &corpus, &options, &JobContext::default())
             .expect("a reader");
-        for site in reader.model().sites() {
+        for site in reader.model().sites().to_vec() {
             let mut rows = 0;
-            let hook = HookPoint {
-                layer: 0,
-                site: *site,
-            };
+            let hook = HookPoint { layer: 0, site };
             let counted = reader.activations(hook, &mut |batch| {
                 rows += batch.values.len() / batch.d;
                 Ok(())

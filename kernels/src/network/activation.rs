@@ -1,12 +1,15 @@
 //! Nonlinearities of MLP neurons in place, with the bias of the layer before added in the same pass over memory.
 //!
 //! ```text
-//! relu      max(x, 0)
-//! gelu      x Phi(x),  Phi(x) = erfc(-x / sqrt(2)) / 2
-//! gelu_new  x / 2 (1 + tanh(s)) = x / (1 + exp(-2 s)),  s = sqrt(2 / pi) (x + 0.044715 x^3)
+//! relu        max(x, 0)
+//! relu2       max(x, 0)^2
+//! gelu        x Phi(x),  Phi(x) = erfc(-x / sqrt(2)) / 2
+//! gelu_new    x / 2 (1 + tanh(s)) = x / (1 + exp(-2 s)),  s = sqrt(2 / pi) (x + 0.044715 x^3)
+//! quick_gelu  x / (1 + exp(-1.702 x))
+//! silu        x / (1 + exp(-x))
 //! ```
 //!
-//! Source: Hendrycks and Gimpel 2016. Polynomials: tests/reference/activation_coefficients.py.
+//! Source: Hendrycks and Gimpel 2016; So et al. 2021 (relu2). Polynomials: tests/reference/activation_coefficients.py.
 
 use crate::simd::widest;
 
@@ -19,35 +22,66 @@ pub enum Activation {
     Gelu,
     /// Rectified linear unit.
     Relu,
+    /// Its square.
+    Relu2,
+    /// The logistic approximation of CLIP.
+    QuickGelu,
+    /// Sigmoid linear unit, also called swish.
+    Silu,
 }
 
 impl Activation {
+    /// Every name [`Activation::parse`] accepts; the first one of a nonlinearity is [`Activation::name`].
+    const WORDS: [(&'static str, Self); 11] = [
+        ("gelu_new", Self::GeluNew),
+        ("gelu_pytorch_tanh", Self::GeluNew),
+        ("gelu_fast", Self::GeluNew),
+        ("gelu_accurate", Self::GeluNew),
+        ("gelu", Self::Gelu),
+        ("relu", Self::Relu),
+        ("relu2", Self::Relu2),
+        ("quick_gelu", Self::QuickGelu),
+        ("silu", Self::Silu),
+        ("swish", Self::Silu),
+        ("relu_squared", Self::Relu2),
+    ];
+
     /// Names [`Activation::parse`] accepts.
-    pub const NAMES: [&'static str; 4] = ["gelu_new", "gelu_pytorch_tanh", "gelu", "relu"];
+    pub const NAMES: [&'static str; 11] = {
+        let mut names = [""; 11];
+        let mut i = 0;
+        while i < names.len() {
+            names[i] = Self::WORDS[i].0;
+            i += 1;
+        }
+        names
+    };
 
     /// The nonlinearity of a configuration's name.
     pub fn parse(name: &str) -> Option<Self> {
-        match name {
-            "gelu_new" | "gelu_pytorch_tanh" => Some(Self::GeluNew),
-            "gelu" => Some(Self::Gelu),
-            "relu" => Some(Self::Relu),
-            _ => None,
-        }
+        let found = Self::WORDS.iter().find(|(word, _)| *word == name);
+        found.map(|(_, activation)| *activation)
     }
 
-    /// `gelu_new`, `gelu` or `relu`.
+    /// `gelu_new`, `gelu`, `relu`, `relu2`, `quick_gelu` or `silu`.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::GeluNew => "gelu_new",
-            Self::Gelu => "gelu",
-            Self::Relu => "relu",
-        }
+        let first = Self::WORDS.iter().find(|(_, known)| *known == self);
+        first.map_or("", |(name, _)| name)
     }
 
     /// Replaces every value `x` of `rows` by the activation of `x + bias`. An empty bias adds nothing; otherwise
     /// the rows are as wide as it.
     pub fn apply(self, bias: &[f32], rows: &mut [f32]) {
         widest!(apply_as(self, bias, rows));
+    }
+
+    /// Replaces every gate `g` of `gates` by the activation of `g + b` times its neighbour in `ups`: what a gated neuron
+    /// gives. An empty bias adds nothing; otherwise the rows are as wide as it.
+    pub fn gate(self, bias: &[f32], gates: &mut [f32], ups: &[f32]) {
+        self.apply(bias, gates);
+        for (gate, up) in gates.iter_mut().zip(ups) {
+            *gate *= up;
+        }
     }
 }
 
@@ -57,6 +91,9 @@ fn apply_as<const FMA: bool>(activation: Activation, bias: &[f32], rows: &mut [f
         Activation::GeluNew => map(bias, rows, gelu_new::<FMA>),
         Activation::Gelu => map(bias, rows, gelu::<FMA>),
         Activation::Relu => map(bias, rows, relu),
+        Activation::Relu2 => map(bias, rows, |x| relu(x) * relu(x)),
+        Activation::QuickGelu => map(bias, rows, |x| x / (1.0 + exp::<FMA>(-1.702 * x))),
+        Activation::Silu => map(bias, rows, |x| x / (1.0 + exp::<FMA>(-x))),
     }
 }
 
@@ -175,6 +212,76 @@ mod tests {
         (30.0, 3.000000000000e+01, 3.000000000000e+01),
     ];
 
+    /// x, silu, quick_gelu, relu2 in float64: tests/reference/activation_values.py.
+    const MORE_VALUES: [(f32, f64, f64, f64); 11] = [
+        (
+            -40.0,
+            -1.699341702117e-16,
+            -1.084655101815e-28,
+            0.000000000000e+00,
+        ),
+        (
+            -12.0,
+            -7.373009522658e-05,
+            -1.618641783585e-08,
+            0.000000000000e+00,
+        ),
+        (
+            -3.0,
+            -1.422776195327e-01,
+            -1.807130970779e-02,
+            0.000000000000e+00,
+        ),
+        (
+            -1.25,
+            -2.783751735316e-01,
+            -1.330656985568e-01,
+            0.000000000000e+00,
+        ),
+        (
+            -0.125,
+            -5.859882832828e-02,
+            -5.587652662190e-02,
+            0.000000000000e+00,
+        ),
+        (
+            0.0,
+            0.000000000000e+00,
+            0.000000000000e+00,
+            0.000000000000e+00,
+        ),
+        (
+            0.001,
+            5.002499999792e-04,
+            5.004254998973e-04,
+            1.000000000000e-06,
+        ),
+        (
+            0.5,
+            3.112296656009e-01,
+            3.503884366064e-01,
+            2.500000000000e-01,
+        ),
+        (
+            1.0,
+            7.310585786300e-01,
+            8.457957659328e-01,
+            1.000000000000e+00,
+        ),
+        (
+            4.0,
+            3.928055160152e+00,
+            3.995585275860e+00,
+            1.600000000000e+01,
+        ),
+        (
+            30.0,
+            3.000000000000e+01,
+            3.000000000000e+01,
+            9.000000000000e+02,
+        ),
+    ];
+
     fn grid() -> Vec<f32> {
         (-1300..=1300).map(|i| i as f32 / 100.0).collect()
     }
@@ -203,8 +310,34 @@ mod tests {
     }
 
     #[test]
+    fn the_others_agree_with_numpy() {
+        for (x, silu, quick_gelu, relu2) in MORE_VALUES {
+            for (activation, expected) in [
+                (Activation::Silu, silu),
+                (Activation::QuickGelu, quick_gelu),
+                (Activation::Relu2, relu2),
+            ] {
+                let came = f64::from(of(activation, &[x])[0]);
+                let tolerance = 1e-6 * expected.abs() + 1e-25;
+                assert!(
+                    (came - expected).abs() <= tolerance,
+                    "{}({x}) = {came}, required {expected}",
+                    activation.name()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_gate_multiplies_its_neighbour() {
+        let mut gates = [1.0, -2.0, 0.5, 3.0];
+        Activation::Relu.gate(&[0.0, 3.0], &mut gates, &[2.0, -4.0, 1.0, 0.5]);
+        assert_eq!(gates, [2.0, -4.0, 0.5, 3.0]);
+    }
+
+    #[test]
     fn instruction_sets_agree() {
-        for activation in [Activation::GeluNew, Activation::Gelu, Activation::Relu] {
+        for (_, activation) in Activation::WORDS {
             let fast = of(activation, &grid());
             let mut plain = grid();
             apply_as::<false>(activation, &[], &mut plain);
@@ -220,7 +353,7 @@ mod tests {
 
     #[test]
     fn bias_is_added_per_column() {
-        for activation in [Activation::GeluNew, Activation::Gelu, Activation::Relu] {
+        for (_, activation) in Activation::WORDS {
             let mut rows = vec![0.5, -1.0, 2.0, 1.5, 0.0, -3.0];
             activation.apply(&[1.0, -1.0, 0.25], &mut rows);
             assert_eq!(rows, of(activation, &[1.5, -2.0, 2.25, 2.5, -1.0, -2.75]));
@@ -242,7 +375,7 @@ mod tests {
 
     #[test]
     fn not_a_number_stays_visible() {
-        for activation in [Activation::GeluNew, Activation::Gelu, Activation::Relu] {
+        for (_, activation) in Activation::WORDS {
             assert!(of(activation, &[f32::NAN])[0].is_nan());
             assert_eq!(of(activation, &[f32::INFINITY])[0], f32::INFINITY);
         }
@@ -252,8 +385,8 @@ mod tests {
     fn every_name_parses() {
         for name in Activation::NAMES {
             let activation = Activation::parse(name).expect("a listed name");
-            assert!(activation.name() == name || name == "gelu_pytorch_tanh");
+            assert_eq!(Activation::parse(activation.name()), Some(activation));
         }
-        assert_eq!(Activation::parse("silu"), None);
+        assert_eq!(Activation::parse("gelu_python"), None);
     }
 }

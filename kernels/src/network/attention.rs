@@ -1,7 +1,7 @@
 //! Causal softmax of attention scores, in place.
 //!
 //! ```text
-//! pattern[i, j] = exp(s[i, j] - max) / sum over j <= i,   0 where j > i
+//! pattern[i, j] = exp(s[i, j] - max) / sum over j <= i,   0 where j > i, or j <= i - window
 //! ```
 //!
 //! Source: Vaswani et al. 2017, equation 1, with the mask of section 3.2.3.
@@ -13,20 +13,37 @@ use crate::simd::widest;
 const LANES: usize = 16;
 
 /// Softmax of each row of `scores` (width `n_keys`) over the keys its query may see: row `i` is the query at
-/// position `first_pos + i` and sees keys `0 ..= first_pos + i`, which must exist.
-pub fn causal_softmax(scores: &mut [f32], n_keys: usize, first_pos: usize) {
-    widest!(causal_softmax_as(scores, n_keys, first_pos));
+/// position `first_pos + i` and sees the `window` keys up to `first_pos + i`, which must exist; all of them without.
+pub fn causal_softmax(scores: &mut [f32], n_keys: usize, first_pos: usize, window: Option<usize>) {
+    widest!(causal_softmax_as(scores, n_keys, first_pos, window));
 }
 
 #[inline(always)]
-fn causal_softmax_as<const FMA: bool>(scores: &mut [f32], n_keys: usize, first_pos: usize) {
+fn causal_softmax_as<const FMA: bool>(
+    scores: &mut [f32],
+    n_keys: usize,
+    first_pos: usize,
+    window: Option<usize>,
+) {
     for (i, row) in scores.chunks_exact_mut(n_keys).enumerate() {
         let (seen, masked) = row.split_at_mut(first_pos + i + 1);
+        let beyond = seen.len().saturating_sub(window.unwrap_or(usize::MAX));
+        let (forgotten, seen) = seen.split_at_mut(beyond);
+        forgotten.fill(0.0);
         let max = reduce(seen, f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
         seen.iter_mut().for_each(|s| *s = exp::<FMA>(*s - max));
         let inverse = 1.0 / reduce(seen, 0.0, |a, b| a + b);
         seen.iter_mut().for_each(|s| *s *= inverse);
         masked.fill(0.0);
+    }
+}
+
+/// `cap tanh(x / cap)` of every value: what large scores are held below.
+///
+/// Source: Gemma Team 2024 (Gemma 2), section 2.
+pub fn soft_cap(values: &mut [f32], cap: f32) {
+    for value in values {
+        *value = cap * (*value / cap).tanh();
     }
 }
 
@@ -56,23 +73,24 @@ mod tests {
             .collect()
     }
 
-    fn check(softmax: impl Fn(&mut [f32], usize, usize)) {
-        for (n, n_keys, first_pos) in [
-            (1, 1, 0),
-            (11, 11, 0),
-            (40, 40, 0),
-            (8, 72, 64),
-            (3, 50, 20),
+    fn check(softmax: impl Fn(&mut [f32], usize, usize, Option<usize>)) {
+        for (n, n_keys, first_pos, window) in [
+            (1, 1, 0, None),
+            (11, 11, 0, Some(1)),
+            (40, 40, 0, Some(17)),
+            (8, 72, 64, None),
+            (3, 50, 20, Some(50)),
         ] {
             let before = scores(n, n_keys);
             let mut after = before.clone();
-            softmax(&mut after, n_keys, first_pos);
+            softmax(&mut after, n_keys, first_pos, window);
             for i in 0..n {
                 let row = &before[i * n_keys..(i + 1) * n_keys];
-                let seen = first_pos + i + 1;
-                let total: f64 = row[..seen].iter().map(|s| f64::from(*s).exp()).sum();
+                let end = first_pos + i + 1;
+                let seen = end.saturating_sub(window.unwrap_or(n_keys))..end;
+                let total: f64 = row[seen.clone()].iter().map(|s| f64::from(*s).exp()).sum();
                 for (j, came) in after[i * n_keys..(i + 1) * n_keys].iter().enumerate() {
-                    let expected = if j < seen {
+                    let expected = if seen.contains(&j) {
                         f64::from(row[j]).exp() / total
                     } else {
                         0.0
@@ -95,8 +113,18 @@ mod tests {
     #[test]
     fn large_scores_do_not_overflow() {
         let mut row = vec![3e38, -3e38, 3e38];
-        causal_softmax(&mut row, 3, 2);
+        causal_softmax(&mut row, 3, 2, None);
         assert_eq!(row[0], 0.5);
         assert!(row[1] < 1e-30 && row[2] == 0.5);
+    }
+
+    #[test]
+    fn capped_values_stay_below_the_cap() {
+        let mut values = [0.0, 1.0, -1.0, 1000.0];
+        soft_cap(&mut values, 2.0);
+        // 2 tanh(1/2)
+        for (came, expected) in values.iter().zip([0.0, 0.924_234_3, -0.924_234_3, 2.0]) {
+            assert!((came - expected).abs() < 1e-6, "{came} {expected}");
+        }
     }
 }

@@ -1,14 +1,24 @@
-//! Layer norm of rows, cut in two where the definitions cut it: the normalised vector, then scale and bias.
+//! Norms of rows, cut in two where the definitions cut them: the normalised vector, then scale and bias.
 //!
 //! ```text
-//! normalized = (x - mean(x)) / sqrt(var(x) + epsilon)      var with divisor d
-//! out        = gamma normalized + beta
+//! layer norm    normalized = (x - mean(x)) / sqrt(var(x) + epsilon)      var with divisor d
+//! RMS norm      normalized = x / sqrt(mean(x^2) + epsilon)
+//! out           gamma normalized + beta
 //! ```
 //!
-//! Source: Ba, Kiros and Hinton 2016, equation 4.
+//! Source: Ba, Kiros and Hinton 2016, equation 4; Zhang and Sennrich 2019, equation 4.
 
 use crate::network::activation::fused;
 use crate::simd::{LANES, sums_in_lanes, widest};
+
+/// What a row is divided by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Norm {
+    /// The standard deviation, after the mean is taken off.
+    Layer,
+    /// The root of the mean square.
+    Rms,
+}
 
 /// What follows the normalisation.
 #[derive(Debug, Clone, Copy)]
@@ -19,14 +29,21 @@ pub struct Affine<'a> {
     pub beta: &'a [f32],
 }
 
-/// Layer norm of every row of width `d` of `x` into `out`, which is as long; without `affine` the normalised
-/// vectors.
-pub fn layer_norm(x: &[f32], d: usize, epsilon: f32, affine: Option<Affine<'_>>, out: &mut [f32]) {
-    widest!(layer_norm_as(x, d, epsilon, affine, out));
+/// The norm of every row of width `d` of `x` into `out`, which is as long; without `affine` the normalised vectors.
+pub fn normalize(
+    norm: Norm,
+    x: &[f32],
+    d: usize,
+    epsilon: f32,
+    affine: Option<Affine<'_>>,
+    out: &mut [f32],
+) {
+    widest!(normalize_as(norm, x, d, epsilon, affine, out));
 }
 
 #[inline(always)]
-fn layer_norm_as<const FMA: bool>(
+fn normalize_as<const FMA: bool>(
+    norm: Norm,
     x: &[f32],
     d: usize,
     epsilon: f32,
@@ -34,7 +51,10 @@ fn layer_norm_as<const FMA: bool>(
     out: &mut [f32],
 ) {
     for (x, out) in x.chunks_exact(d).zip(out.chunks_exact_mut(d)) {
-        let mean = sum(x, |v| v) / d as f32;
+        let mean = match norm {
+            Norm::Layer => sum(x, |v| v) / d as f32,
+            Norm::Rms => 0.0,
+        };
         // A second pass over the row, which is in cache: the one-pass form cancels on large means.
         let variance = sum(x, |v| (v - mean) * (v - mean)) / d as f32;
         let inverse = 1.0 / (variance + epsilon).sqrt();
@@ -53,7 +73,7 @@ fn layer_norm_as<const FMA: bool>(
     }
 }
 
-/// `out = gamma normalized + beta` of every row, bit for bit what [`layer_norm`] gives in one go.
+/// `out = gamma normalized + beta` of every row, bit for bit what [`normalize`] gives in one go.
 pub fn scale_rows(normalized: &[f32], affine: Affine<'_>, out: &mut [f32]) {
     widest!(scale_rows_as(normalized, affine, out));
 }
@@ -89,9 +109,12 @@ mod tests {
             .collect()
     }
 
-    fn naive(x: &[f32], epsilon: f32) -> Vec<f64> {
+    fn naive(norm: Norm, x: &[f32], epsilon: f32) -> Vec<f64> {
         let d = x.len() as f64;
-        let mean = x.iter().map(|v| f64::from(*v)).sum::<f64>() / d;
+        let mean = match norm {
+            Norm::Layer => x.iter().map(|v| f64::from(*v)).sum::<f64>() / d,
+            Norm::Rms => 0.0,
+        };
         let variance = x
             .iter()
             .map(|v| (f64::from(*v) - mean).powi(2))
@@ -114,13 +137,15 @@ mod tests {
         ] {
             let x = rows(3, d, offset);
             let mut out = vec![0.0; x.len()];
-            layer_norm(&x, d, 1e-5, None, &mut out);
-            for (row, came) in x.chunks_exact(d).zip(out.chunks_exact(d)) {
-                for (expected, came) in naive(row, 1e-5).iter().zip(came) {
-                    assert!(
-                        (expected - f64::from(*came)).abs() < 2e-5,
-                        "{d}: {expected} {came}"
-                    );
+            for norm in [Norm::Layer, Norm::Rms] {
+                normalize(norm, &x, d, 1e-5, None, &mut out);
+                for (row, came) in x.chunks_exact(d).zip(out.chunks_exact(d)) {
+                    for (expected, came) in naive(norm, row, 1e-5).iter().zip(came) {
+                        assert!(
+                            (expected - f64::from(*came)).abs() < 2e-5,
+                            "{norm:?} {d}: {expected} {came}"
+                        );
+                    }
                 }
             }
         }
@@ -137,18 +162,18 @@ mod tests {
         };
         let (mut whole, mut half, mut scaled) =
             (vec![0.0; x.len()], vec![0.0; x.len()], vec![0.0; x.len()]);
-        layer_norm(&x, d, 1e-5, Some(affine), &mut whole);
-        layer_norm(&x, d, 1e-5, None, &mut half);
+        normalize(Norm::Layer, &x, d, 1e-5, Some(affine), &mut whole);
+        normalize(Norm::Layer, &x, d, 1e-5, None, &mut half);
         scale_rows(&half, affine, &mut scaled);
         assert_eq!(whole, scaled);
-        layer_norm_as::<false>(&x, d, 1e-5, Some(affine), &mut half);
+        normalize_as::<false>(Norm::Layer, &x, d, 1e-5, Some(affine), &mut half);
         assert!(whole.iter().zip(&half).all(|(a, b)| (a - b).abs() < 1e-6));
     }
 
     #[test]
     fn constant_row_gives_zero() {
         let mut out = vec![1.0; 8];
-        layer_norm(&[3.5; 8], 8, 1e-5, None, &mut out);
+        normalize(Norm::Layer, &[3.5; 8], 8, 1e-5, None, &mut out);
         assert_eq!(out, [0.0; 8]);
     }
 }

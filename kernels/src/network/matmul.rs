@@ -75,13 +75,30 @@ pub fn multiply(
     out: &mut [f32],
     parallelism: Parallelism,
 ) {
+    let exact = lhs.rows.checked_mul(rhs.cols) == Some(out.len());
+    assert!(exact, "the output of a product is exactly filled");
+    multiply_within(lhs, rhs, scale, output, out, rhs.cols, parallelism);
+}
+
+/// As [`multiply`] into rows that begin `row_stride` values apart; what lies between them stays.
+pub fn multiply_within(
+    lhs: Matrix<'_>,
+    rhs: Matrix<'_>,
+    scale: f32,
+    output: Output,
+    out: &mut [f32],
+    row_stride: usize,
+    parallelism: Parallelism,
+) {
     let (m, k, n) = (lhs.rows, lhs.cols, rhs.cols);
     assert!(
-        k == rhs.rows && m.checked_mul(n) == Some(out.len()),
+        k == rhs.rows && n <= row_stride,
         "the shapes of a product fit"
     );
-    // SAFETY: both views lie inside their slices by construction, `out` holds m n values, none overlap because
-    // `out` is borrowed mutably.
+    // The bounds of a matrix, checked as those of the others.
+    Matrix::new(out, m, n, row_stride);
+    // SAFETY: both views lie inside their slices by construction, so do the m rows of n values of `out` that begin
+    // `row_stride` apart, and none overlap because `out` is borrowed mutably.
     unsafe {
         gemm::gemm(
             m,
@@ -89,7 +106,7 @@ pub fn multiply(
             k,
             out.as_mut_ptr(),
             1,
-            n as isize,
+            row_stride as isize,
             output == Output::Accumulate,
             lhs.values.as_ptr(),
             lhs.col_stride as isize,
@@ -107,16 +124,6 @@ pub fn multiply(
     }
 }
 
-/// Weights and bias of `out = x W + b`, in either layout.
-pub struct Linear {
-    /// `[d_in, d_out]` or `[d_out, d_in]`, as `layout` says
-    pub weight: Vec<f32>,
-    /// `[d_out]`
-    pub bias: Vec<f32>,
-    /// How `weight` lies in memory.
-    pub layout: Layout,
-}
-
 /// How a weight lies in memory.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
@@ -126,14 +133,7 @@ pub enum Layout {
     OutIn,
 }
 
-impl Linear {
-    /// `x W` of rows of width `d_in` without the bias, into or onto `out`.
-    pub fn multiply(&self, x: &[f32], d_in: usize, output: Output, out: &mut [f32]) {
-        product(x, &self.weight, self.layout, d_in, output, out);
-    }
-}
-
-/// `x W` of rows of width `d_in` on all threads.
+/// `x W` of rows of width `d_in` on all threads, into or onto `out`, which is exactly filled.
 pub fn product(
     x: &[f32],
     weight: &[f32],
@@ -143,12 +143,29 @@ pub fn product(
     out: &mut [f32],
 ) {
     let d_out = weight.len() / d_in;
+    let exact = (x.len() / d_in).checked_mul(d_out) == Some(out.len());
+    assert!(exact, "the output of a product is exactly filled");
+    product_within(x, weight, layout, d_in, output, out, d_out);
+}
+
+/// As [`product`] into rows that begin `row_stride` values apart; what lies between them stays.
+pub fn product_within(
+    x: &[f32],
+    weight: &[f32],
+    layout: Layout,
+    d_in: usize,
+    output: Output,
+    out: &mut [f32],
+    row_stride: usize,
+) {
+    let d_out = weight.len() / d_in;
     let weight = match layout {
         Layout::InOut => Matrix::new(weight, d_in, d_out, d_out),
         Layout::OutIn => Matrix::new(weight, d_out, d_in, d_in).transposed(),
     };
     let lhs = Matrix::new(x, x.len() / d_in, d_in, d_in);
-    multiply(lhs, weight, 1.0, output, out, Parallelism::Rayon(0));
+    let threads = Parallelism::Rayon(0);
+    multiply_within(lhs, weight, 1.0, output, out, row_stride, threads);
 }
 
 #[cfg(test)]
@@ -183,5 +200,20 @@ mod tests {
             Parallelism::None,
         );
         assert_eq!(out, [35.0, 47.0, 79.0, 107.0]);
+    }
+
+    #[test]
+    fn rows_apart_leave_what_lies_between() {
+        let mut out = [9.0; 7];
+        product_within(
+            &[1.0, 2.0],
+            &[3.0, 5.0],
+            Layout::OutIn,
+            1,
+            Output::Replace,
+            &mut out[1..],
+            3,
+        );
+        assert_eq!(out, [9.0, 3.0, 5.0, 9.0, 6.0, 10.0, 9.0]);
     }
 }

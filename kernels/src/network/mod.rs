@@ -5,4 +5,5 @@ pub mod attention;
 pub mod bias;
 pub mod layer_norm;
 pub mod matmul;
+pub mod rotary;
 pub mod statistics;

@@ -77,6 +77,7 @@ mod tests {
         NeuronWeights {
             w_in: w_in.to_vec(),
             b_in: vec![0.0; 2],
+            up: None,
             w_out: vec![],
         }
     }

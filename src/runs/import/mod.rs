@@ -90,6 +90,7 @@ pub fn import_run(
             d_in: arrays.d_in(),
             n_neurons: arrays.n_neurons(),
             activation_function: function.to_string(),
+            gated: false,
         })
         .collect();
     write_layers(&infos, &run)?;
@@ -217,7 +218,12 @@ fn weights(arrays: &mut LayerArrays, hasher: &mut blake3::Hasher) -> Result<Neur
     // No bias is a bias of zero.
     b_in.resize(n, 0.0);
     let w_out = all(arrays.w_out.as_mut())?;
-    Ok(NeuronWeights { w_in, b_in, w_out })
+    Ok(NeuronWeights {
+        w_in,
+        b_in,
+        up: None,
+        w_out,
+    })
 }
 
 /// Where a layer's activations come from.

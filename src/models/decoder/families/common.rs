@@ -1,0 +1,126 @@
+//! What most families read of a configuration in the same way.
+
+use datafusion::error::Result;
+
+use super::super::super::config::Config;
+use super::super::rotary::{Rotary, Usual};
+use super::super::spec::{AttentionSpec, Heads, Positions, Spec};
+
+/// Layers that are believed. Chosen: some thirty times the deepest that are known.
+const MOST_LAYERS: usize = 4096;
+
+/// Sizes of a model.
+#[derive(Clone, Copy)]
+pub(super) struct Sizes {
+    pub(super) d_model: usize,
+    pub(super) d_vocab: usize,
+    pub(super) n_ctx: usize,
+    pub(super) n_layers: usize,
+}
+
+impl Sizes {
+    pub(super) fn read(config: &Config) -> Result<Self> {
+        let n_layers =
+            config.required(&["num_hidden_layers", "n_layer", "num_layers", "n_layers"])?;
+        if n_layers > MOST_LAYERS {
+            return Err(config.invalid(format!(
+                "at most {MOST_LAYERS} layers are required, got {n_layers}"
+            )));
+        }
+        Ok(Self {
+            d_model: config.required(&["hidden_size", "n_embd", "d_model"])?,
+            d_vocab: config.required(&["vocab_size"])?,
+            n_ctx: config.required(&["max_position_embeddings", "n_positions"])?,
+            n_layers,
+        })
+    }
+}
+
+/// The usual scale of scores.
+pub(super) fn usual_scale(heads: Heads) -> f32 {
+    1.0 / (heads.d_head as f32).sqrt()
+}
+
+/// Which layers see only a window: what `layer_types` says, or else what the family's rule says of a layer's number.
+pub(super) fn sliding(
+    config: &Config,
+    n_layers: usize,
+    rule: impl Fn(usize) -> bool,
+) -> Result<Vec<bool>> {
+    let Some(kinds) = config.per_layer("layer_types", n_layers)? else {
+        return Ok((0..n_layers).map(rule).collect());
+    };
+    let kinds = kinds.iter().map(|kind| match kind.as_str() {
+        Some("sliding_attention") => Ok(true),
+        Some("full_attention") => Ok(false),
+        _ => Err(config.invalid(format!(
+            "layer_types of full_attention and sliding_attention are required, got {kind}"
+        ))),
+    });
+    kinds.collect()
+}
+
+/// Lets some layers see only a window.
+pub(super) fn set_windows(
+    config: &Config,
+    spec: &mut Spec,
+    window: Option<usize>,
+    sliding: &[bool],
+) -> Result<()> {
+    if window.is_none() && sliding.contains(&true) {
+        return Err(config.invalid(
+            "a sliding_window is required for layers of sliding_attention, got none".to_string(),
+        ));
+    }
+    for (layer, sliding) in spec.attention.iter_mut().zip(sliding) {
+        layer.window = window.filter(|_| *sliding);
+    }
+    Ok(())
+}
+
+/// Turns layers that see a window by rotary positions of their own.
+pub(super) fn turn_windows(config: &Config, spec: &mut Spec, usual: Usual) -> Result<()> {
+    let kind = Some("sliding_attention");
+    let of_windows = Rotary::read(config, kind, spec.heads.d_head, spec.n_ctx, usual)?;
+    if let Positions::Rotary(rotaries) = &mut spec.positions {
+        rotaries.push(of_windows);
+    }
+    let layers = spec.attention.iter_mut();
+    layers.for_each(|layer| layer.rotary = Some(usize::from(layer.window.is_some())));
+    Ok(())
+}
+
+/// A window that holds where the configuration says nothing, and none where it says `null`.
+pub(super) fn window(config: &Config, usual: Option<usize>) -> Result<Option<usize>> {
+    match config.size(&["sliding_window"])? {
+        None if config.says("sliding_window") => Ok(None),
+        None => Ok(usual),
+        given => Ok(given),
+    }
+}
+
+/// A cap that holds where the configuration says nothing, and none where it says `null`.
+pub(super) fn cap(config: &Config, name: &str, usual: Option<f32>) -> Result<Option<f32>> {
+    match config.positive(name)? {
+        None if config.says(name) => Ok(None),
+        None => Ok(usual),
+        given => Ok(given),
+    }
+}
+
+/// The same attention in every layer, turned by the first of the rotary positions.
+pub(super) fn same_everywhere(
+    n_layers: usize,
+    scale: f32,
+    window: Option<usize>,
+) -> Vec<AttentionSpec> {
+    let rotary = Some(0);
+    vec![
+        AttentionSpec {
+            scale,
+            window,
+            rotary
+        };
+        n_layers
+    ]
+}

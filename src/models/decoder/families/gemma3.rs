@@ -1,0 +1,48 @@
+//! Gemma 3, its text: Gemma 2 without caps, with queries and keys normalised head by head, and positions that turn
+//! slower in the layers that see everything.
+//!
+//! Source: Gemma Team 2025.
+
+use datafusion::error::Result;
+
+use super::super::super::config::Config;
+use super::super::rotary::Usual;
+use super::super::spec::{QkNorm, QkWidth, Spec};
+use super::{common, gemma2, llama};
+
+pub(super) fn spec(config: &Config) -> Result<Spec> {
+    let Some(text) = config.part("text_config") else {
+        return of_text(config);
+    };
+    let spec = of_text(&text)?;
+    text.finish()?;
+    Ok(spec)
+}
+
+fn of_text(config: &Config) -> Result<Spec> {
+    let turning = |base| Usual {
+        base,
+        ..Usual::default()
+    };
+    let slow = turning(1_000_000.0);
+    let mut spec = llama::base_of(config, Some("full_attention"), slow, Some(256))?;
+    gemma2::sandwiched(config, &mut spec, [None, None])?;
+    spec.qk_norm = Some(QkNorm {
+        norm: spec.norm,
+        over: QkWidth::Head,
+        names: ["self_attn.q_norm", "self_attn.k_norm"],
+    });
+    let window = common::window(config, Some(4096))?;
+    let every = config.size(&["sliding_window_pattern"])?.unwrap_or(6);
+    let rule = |layer: usize| !(layer + 1).is_multiple_of(every);
+    let sliding = common::sliding(config, spec.attention.len(), rule)?;
+    common::set_windows(config, &mut spec, window, &sliding)?;
+    common::turn_windows(config, &mut spec, turning(10_000.0))?;
+    spec.names.prefixes = &[
+        "model.",
+        "language_model.model.",
+        "model.language_model.",
+        "",
+    ];
+    Ok(spec)
+}

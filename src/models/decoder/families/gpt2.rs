@@ -1,0 +1,69 @@
+//! GPT-2: layer norms before attention and MLP, learned positions, maps stored with their inputs as rows.
+//!
+//! Source: Radford et al. 2019.
+
+use datafusion::error::Result;
+use polysema_kernels::network::matmul::Layout;
+
+use super::super::super::config::Config;
+use super::super::spec::{
+    AttentionSpec, Biases, Heads, MlpNames, MlpSpec, Names, NormNames, NormSpec, Positions,
+    QkvNames, Spec,
+};
+use super::common::{Sizes, usual_scale};
+
+pub(super) fn spec(config: &Config) -> Result<Spec> {
+    let sizes = Sizes::read(config)?;
+    let heads = Heads::read(config, sizes.d_model, None)?;
+    let scaled = config.flag("scale_attn_weights", true)?;
+    let scale = if scaled { usual_scale(heads) } else { 1.0 };
+    let by_layer = config.flag("scale_attn_by_inverse_layer_idx", false)?;
+    let attention = (0..sizes.n_layers).map(|layer| AttentionSpec {
+        scale: if by_layer {
+            scale / (layer + 1) as f32
+        } else {
+            scale
+        },
+        window: None,
+        rotary: None,
+    });
+    Ok(Spec {
+        d_model: sizes.d_model,
+        d_embed: sizes.d_model,
+        d_vocab: sizes.d_vocab,
+        n_ctx: sizes.n_ctx,
+        heads,
+        norm: NormSpec::layer(config.positive("layer_norm_epsilon")?.unwrap_or(1e-5)),
+        positions: Positions::Learned {
+            name: "wpe",
+            offset: 0,
+        },
+        attention: attention.collect(),
+        qk_norm: None,
+        qkv_clip: None,
+        score_cap: None,
+        logit_cap: None,
+        embedding_scale: 1.0,
+        mlp: MlpSpec {
+            d_mlp: config.size(&["n_inner"])?.unwrap_or(4 * sizes.d_model),
+            activation: config.activation(&["activation_function"], "gelu_new")?,
+            names: MlpNames::Plain(["mlp.c_fc", "mlp.c_proj"]),
+        },
+        parallel: false,
+        bias: Biases::BLOCKS,
+        tied: config.flag("tie_word_embeddings", true)?,
+        names: Names {
+            prefixes: &["transformer.", ""],
+            embedding: "wte",
+            projections: ["", ""],
+            blocks: "h",
+            final_norm: Some("ln_f"),
+            head: "lm_head",
+            qkv: QkvNames::Together("attn.c_attn", Layout::InOut),
+            attn_out: "attn.c_proj",
+            layout: Layout::InOut,
+            attn_norms: NormNames::before("ln_1"),
+            mlp_norms: NormNames::before("ln_2"),
+        },
+    })
+}

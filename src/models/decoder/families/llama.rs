@@ -1,0 +1,65 @@
+//! Llama, and what most families share with it.
+//!
+//! Source: Touvron et al. 2023.
+
+use datafusion::error::Result;
+
+use super::super::super::config::Config;
+use super::super::rotary::{Rotary, Usual};
+use super::super::spec::{Biases, Heads, MlpNames, MlpSpec, Names, NormSpec, Positions, Spec};
+use super::common::{Sizes, same_everywhere, usual_scale};
+
+pub(super) fn spec(config: &Config) -> Result<Spec> {
+    let mut spec = base(config, Usual::default(), None)?;
+    let attention = config.flag("attention_bias", false)?;
+    spec.bias = Biases {
+        qkv: attention,
+        attn_out: attention,
+        mlp: config.flag("mlp_bias", false)?,
+        head: false,
+    };
+    Ok(spec)
+}
+
+/// Rotary positions, RMS norms before attention and MLP, gated neurons, no bias. `d_head` is what a head is wide where
+/// the configuration does not say.
+pub(super) fn base(config: &Config, usual: Usual, d_head: Option<usize>) -> Result<Spec> {
+    base_of(config, None, usual, d_head)
+}
+
+/// As [`base`] with the positions of one kind of its layers.
+pub(super) fn base_of(
+    config: &Config,
+    kind: Option<&str>,
+    usual: Usual,
+    d_head: Option<usize>,
+) -> Result<Spec> {
+    let sizes = Sizes::read(config)?;
+    let heads = Heads::read(config, sizes.d_model, d_head)?;
+    let rotary = Rotary::read(config, kind, heads.d_head, sizes.n_ctx, usual)?;
+    let epsilon = config.positive("rms_norm_eps")?.unwrap_or(1e-6);
+    Ok(Spec {
+        d_model: sizes.d_model,
+        d_embed: sizes.d_model,
+        d_vocab: sizes.d_vocab,
+        n_ctx: rotary.most_positions(sizes.n_ctx),
+        heads,
+        norm: NormSpec::rms(epsilon),
+        positions: Positions::Rotary(vec![rotary]),
+        attention: same_everywhere(sizes.n_layers, usual_scale(heads), None),
+        qk_norm: None,
+        qkv_clip: None,
+        score_cap: None,
+        logit_cap: None,
+        embedding_scale: 1.0,
+        mlp: MlpSpec {
+            d_mlp: config.required(&["intermediate_size"])?,
+            activation: config.activation(&["hidden_act"], "silu")?,
+            names: MlpNames::LLAMA,
+        },
+        parallel: false,
+        bias: Biases::default(),
+        tied: config.flag("tie_word_embeddings", false)?,
+        names: Names::LLAMA,
+    })
+}

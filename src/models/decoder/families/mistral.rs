@@ -1,0 +1,19 @@
+//! Mistral: Llama whose queries may see a window.
+//!
+//! Source: Jiang et al. 2023.
+
+use datafusion::error::Result;
+
+use super::super::super::config::Config;
+use super::super::rotary::Usual;
+use super::super::spec::Spec;
+use super::{common, llama};
+
+pub(super) fn spec(config: &Config) -> Result<Spec> {
+    let mut spec = llama::base(config, Usual::default(), None)?;
+    let window = common::window(config, Some(4096))?;
+    spec.attention
+        .iter_mut()
+        .for_each(|layer| layer.window = window);
+    Ok(spec)
+}

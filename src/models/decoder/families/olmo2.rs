@@ -1,0 +1,35 @@
+//! OLMo 2: Llama with norms of what attention and MLP give in place of what they read, and of all queries and keys.
+//!
+//! Source: OLMo Team 2025.
+
+use datafusion::error::Result;
+
+use super::super::super::config::Config;
+use super::super::rotary::Usual;
+use super::super::spec::{Biases, NormNames, QkNorm, QkWidth, Spec};
+use super::llama;
+
+pub(super) fn spec(config: &Config) -> Result<Spec> {
+    let mut spec = llama::base(config, Usual::default(), None)?;
+    post_normed(config, &mut spec)?;
+    Ok(spec)
+}
+
+/// What OLMo 2 and 3 share.
+pub(super) fn post_normed(config: &Config, spec: &mut Spec) -> Result<()> {
+    spec.norm.epsilon = config.positive("rms_norm_eps")?.unwrap_or(1e-5);
+    spec.qk_norm = Some(QkNorm {
+        norm: spec.norm,
+        over: QkWidth::All,
+        names: ["self_attn.q_norm", "self_attn.k_norm"],
+    });
+    spec.names.attn_norms = NormNames::after("post_attention_layernorm");
+    spec.names.mlp_norms = NormNames::after("post_feedforward_layernorm");
+    let attention = config.flag("attention_bias", false)?;
+    spec.bias = Biases {
+        qkv: attention,
+        attn_out: attention,
+        ..Biases::default()
+    };
+    Ok(())
+}

@@ -1,0 +1,27 @@
+//! Qwen 3: Qwen 2 without its biases, with queries and keys normalised head by head.
+//!
+//! Source: Yang et al. 2025.
+
+use datafusion::error::Result;
+
+use super::super::super::config::Config;
+use super::super::rotary::Usual;
+use super::super::spec::{Biases, QkNorm, QkWidth, Spec};
+use super::{llama, qwen2};
+
+pub(super) fn spec(config: &Config) -> Result<Spec> {
+    let mut spec = llama::base(config, Usual::default(), Some(128))?;
+    let attention = config.flag("attention_bias", false)?;
+    spec.bias = Biases {
+        qkv: attention,
+        attn_out: attention,
+        ..Biases::default()
+    };
+    spec.qk_norm = Some(QkNorm {
+        norm: spec.norm,
+        over: QkWidth::Head,
+        names: ["self_attn.q_norm", "self_attn.k_norm"],
+    });
+    qwen2::windows(config, &mut spec)?;
+    Ok(spec)
+}

@@ -1,0 +1,43 @@
+//! SmolLM 3: Llama with some layers that know no positions.
+//!
+//! Source: Bakouch et al. 2025.
+
+use datafusion::error::Result;
+
+use super::super::super::config::Config;
+use super::super::rotary::Usual;
+use super::super::spec::{Biases, Spec};
+use super::{common, llama};
+
+pub(super) fn spec(config: &Config) -> Result<Spec> {
+    let usual = Usual {
+        base: 2_000_000.0,
+        ..Usual::default()
+    };
+    let mut spec = llama::base(config, usual, None)?;
+    let attention = config.flag("attention_bias", false)?;
+    spec.bias = Biases {
+        qkv: attention,
+        attn_out: attention,
+        mlp: config.flag("mlp_bias", false)?,
+        head: false,
+    };
+    spec.tied = config.flag("tie_word_embeddings", true)?;
+    let n_layers = spec.attention.len();
+    let every = config.size(&["no_rope_layer_interval"])?.unwrap_or(4);
+    let turned = match config.per_layer("no_rope_layers", n_layers)? {
+        // 1 where a layer is turned, whatever the name says.
+        Some(list) => list.iter().map(|layer| layer.as_u64() != Some(0)).collect(),
+        None => (1..=n_layers)
+            .map(|layer| !layer.is_multiple_of(every))
+            .collect::<Vec<_>>(),
+    };
+    let on = config.flag("use_sliding_window", false)? || config.says("layer_types");
+    let window = common::window(config, None)?.filter(|_| on);
+    let sliding = common::sliding(config, n_layers, |layer| window.is_some() && !turned[layer])?;
+    for (layer, turned) in spec.attention.iter_mut().zip(turned) {
+        layer.rotary = layer.rotary.filter(|_| turned);
+    }
+    common::set_windows(config, &mut spec, window, &sliding)?;
+    Ok(spec)
+}
