@@ -5,6 +5,8 @@
 mod bad_input;
 #[path = "models/classifiers.rs"]
 mod classifiers;
+#[path = "models/gguf.rs"]
+mod gguf;
 #[path = "models/stored.rs"]
 mod stored;
 mod support;

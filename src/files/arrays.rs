@@ -8,12 +8,12 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{ArrowPrimitiveType, Float16Type};
 use datafusion::common::exec_datafusion_err;
 use datafusion::error::{DataFusionError, Result};
 use memmap2::Mmap;
 use serde::Deserialize;
 
+pub use super::elements::ElementType;
 use super::weight::Weight;
 use super::{file_error, regular};
 
@@ -21,96 +21,6 @@ use super::{file_error, regular};
 const STRETCH: usize = 1 << 18;
 /// Most bytes of a safetensors header, as the format has it.
 const MOST_HEADER: u64 = 100_000_000;
-
-/// Types of elements that are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ElementType {
-    F16,
-    Bf16,
-    F32,
-    F64,
-    I32,
-    I64,
-    U8,
-}
-
-impl ElementType {
-    const NPY: [(&str, ElementType); 5] = [
-        ("<f2", ElementType::F16),
-        ("<f4", ElementType::F32),
-        ("<f8", ElementType::F64),
-        ("<i4", ElementType::I32),
-        ("<i8", ElementType::I64),
-    ];
-    const SAFETENSORS: [(&str, ElementType); 7] = [
-        ("F16", ElementType::F16),
-        ("BF16", ElementType::Bf16),
-        ("F32", ElementType::F32),
-        ("F64", ElementType::F64),
-        ("I32", ElementType::I32),
-        ("I64", ElementType::I64),
-        ("U8", ElementType::U8),
-    ];
-
-    fn find(known: &[(&str, ElementType)], name: &str) -> Option<ElementType> {
-        known
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, kind)| *kind)
-    }
-
-    /// Bytes of an element.
-    pub fn width(self) -> usize {
-        match self {
-            ElementType::U8 => 1,
-            ElementType::F16 | ElementType::Bf16 => 2,
-            ElementType::F32 | ElementType::I32 => 4,
-            ElementType::F64 | ElementType::I64 => 8,
-        }
-    }
-
-    /// Whether its elements are floats.
-    pub fn is_float(self) -> bool {
-        !matches!(self, ElementType::I32 | ElementType::I64 | ElementType::U8)
-    }
-
-    /// Bytes of so many elements.
-    pub(super) fn bytes(self, elements: usize) -> usize {
-        elements.saturating_mul(self.width())
-    }
-
-    /// Adds floats to `out`; of whole numbers there are none.
-    fn floats(self, bytes: &[u8], out: &mut Vec<f32>) {
-        if self.is_float() {
-            let start = out.len();
-            out.resize(start + bytes.len() / self.width(), 0.0);
-            self.widen(bytes, &mut out[start..]);
-        }
-    }
-
-    /// Floats as float32, as many as `out` holds; of whole numbers none.
-    pub(super) fn widen(self, bytes: &[u8], out: &mut [f32]) {
-        fn each<const N: usize>(bytes: &[u8], out: &mut [f32], f: impl Fn([u8; N]) -> f32) {
-            for (out, b) in out.iter_mut().zip(bytes.as_chunks().0) {
-                *out = f(*b);
-            }
-        }
-        match self {
-            ElementType::F32 => each(bytes, out, f32::from_le_bytes),
-            ElementType::F64 => each(bytes, out, |b| f64::from_le_bytes(b) as f32),
-            ElementType::F16 => {
-                type Half = <Float16Type as ArrowPrimitiveType>::Native;
-                each(bytes, out, |b| {
-                    Half::from_bits(u16::from_le_bytes(b)).to_f32()
-                });
-            }
-            ElementType::Bf16 => each(bytes, out, |b| {
-                f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)
-            }),
-            ElementType::I32 | ElementType::I64 | ElementType::U8 => {}
-        }
-    }
-}
 
 /// Where the elements lie.
 #[derive(Debug, Clone)]
@@ -135,6 +45,8 @@ pub struct Array {
     stored: String,
     /// Whether columns lie one after the other in place of rows.
     by_columns: bool,
+    /// The rows that lie there in its rows' places, where they lie in another order.
+    order: Option<Arc<Vec<usize>>>,
     place: Place,
 }
 
@@ -157,6 +69,7 @@ impl Array {
             kind: Some(kind),
             stored: of_kind.map_or("", |(name, _)| name).to_string(),
             by_columns: false,
+            order: None,
             place: Place::Memory(Arc::new(bytes)),
         }
     }
@@ -172,6 +85,28 @@ impl Array {
         Self {
             place: Place::File { start, open: None },
             ..Self::in_memory(path, name, dims, kind, vec![])
+        }
+    }
+
+    /// The same of the type that the file calls `stored`, none if that is not read.
+    pub(super) fn of_type(self, kind: Option<ElementType>, stored: &str) -> Self {
+        Self {
+            kind,
+            stored: stored.to_string(),
+            ..self
+        }
+    }
+
+    /// The same under another name.
+    pub fn renamed(self, name: String) -> Self {
+        Self { name, ..self }
+    }
+
+    /// The same with each row taken from where `order` says. Of one whose rows lie in their order.
+    pub fn reordered(self, order: Vec<usize>) -> Self {
+        Self {
+            order: Some(Arc::new(order)),
+            ..self
         }
     }
 
@@ -254,6 +189,13 @@ impl Array {
             return self.rows_of_columns(rows, kind, out);
         }
         let row_len = self.row_len();
+        if let Some(order) = self.order.clone() {
+            return order[rows].iter().try_for_each(|row| {
+                self.each(row * row_len..(row + 1) * row_len, &mut |bytes| {
+                    kind.floats(bytes, out);
+                })
+            });
+        }
         self.each(rows.start * row_len..rows.end * row_len, &mut |bytes| {
             kind.floats(bytes, out);
         })
@@ -288,6 +230,11 @@ impl Array {
         let (kind, n) = (self.known()?, self.n_elements());
         let mut out = Vec::with_capacity(n);
         self.each(0..n, &mut |bytes| kind.floats(bytes, &mut out))?;
+        if let Some(order) = &self.order {
+            let len = self.row_len();
+            let rows = order.iter().map(|row| &out[row * len..(row + 1) * len]);
+            out = rows.collect::<Vec<_>>().concat();
+        }
         Ok(out)
     }
 
@@ -295,16 +242,22 @@ impl Array {
     pub(super) fn weight(&self, map: impl FnOnce(&Path) -> Result<Arc<Mmap>>) -> Result<Weight> {
         self.require_floats(true)?;
         let (kind, n) = (self.known()?, self.n_elements());
-        match &self.place {
-            Place::Memory(bytes) => Ok(Weight::of_memory(Arc::clone(bytes), kind, n)),
+        let lying = match &self.place {
+            Place::Memory(bytes) => Some(Weight::of_memory(Arc::clone(bytes), kind, n)),
             Place::File { start, .. } => {
                 let start = usize::try_from(*start).unwrap_or(usize::MAX);
-                let found = Weight::of_file(map(&self.path)?, start, kind, n);
-                found.ok_or_else(|| {
-                    self.invalid("the bytes of its header are required, got a file cut since")
-                })
+                Weight::of_file(map(&self.path)?, start, kind, n)
             }
-        }
+        };
+        let cut = "the bytes of its header are required, got a file cut since";
+        let lying = lying.ok_or_else(|| self.invalid(cut))?;
+        Ok(match &self.order {
+            None => lying,
+            Some(order) => {
+                let len = self.row_len();
+                lying.pieces(order.iter().map(|row| row * len), len)
+            }
+        })
     }
 
     /// Some elements as whole numbers.
@@ -327,12 +280,12 @@ impl Array {
 
     /// Shows the bytes of some elements, a stretch at a time.
     fn each(&mut self, elements: Range<usize>, f: &mut dyn FnMut(&[u8])) -> Result<()> {
-        let width = self.known()?.width();
+        let kind = self.known()?;
         let Place::File { start, open } = &mut self.place else {
             let Place::Memory(bytes) = &self.place else {
                 return Ok(());
             };
-            f(&bytes[elements.start * width..elements.end * width]);
+            f(&bytes[kind.bytes(elements.start)..kind.bytes(elements.end)]);
             return Ok(());
         };
         let failed = |e| file_error("read", &self.path, e);
@@ -341,11 +294,11 @@ impl Array {
         }
         let Some(file) = open else { return Ok(()) };
         let mut file = file.as_ref();
-        file.seek(SeekFrom::Start(*start + (elements.start * width) as u64))
+        file.seek(SeekFrom::Start(*start + kind.bytes(elements.start) as u64))
             .map_err(failed)?;
         let mut bytes = vec![];
         for first in elements.clone().step_by(STRETCH) {
-            bytes.resize((elements.end - first).min(STRETCH) * width, 0);
+            bytes.resize(kind.bytes((elements.end - first).min(STRETCH)), 0);
             file.read_exact(&mut bytes).map_err(failed)?;
             f(&bytes);
         }
@@ -367,6 +320,7 @@ pub fn npy(path: &Path) -> Result<Array> {
         kind: Some(kind),
         stored,
         by_columns,
+        order: None,
         place: Place::File { start, open: None },
     };
     let needed = n_bytes(&array.dims, kind.width()).and_then(|n| n.checked_add(start));
@@ -522,6 +476,7 @@ pub fn safetensors(path: &Path) -> Result<Vec<Array>> {
             kind,
             stored: tensor.dtype,
             by_columns: false,
+            order: None,
             place: Place::File {
                 start: start + first,
                 open: None,
@@ -533,12 +488,12 @@ pub fn safetensors(path: &Path) -> Result<Vec<Array>> {
 }
 
 /// Refuses two arrays of the same bytes: a small file of many would fill the memory.
-fn require_apart(arrays: &[Array]) -> std::result::Result<(), String> {
+pub(super) fn require_apart(arrays: &[Array]) -> std::result::Result<(), String> {
     let mut places: Vec<_> = arrays
         .iter()
         .filter_map(|array| match (&array.place, array.kind) {
             (Place::File { start, .. }, Some(kind)) => {
-                let end = start + (array.n_elements() * kind.width()) as u64;
+                let end = start + kind.bytes(array.n_elements()) as u64;
                 Some((*start, end, array.name.as_str()))
             }
             _ => None,

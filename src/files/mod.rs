@@ -4,10 +4,12 @@ pub mod arrays;
 pub mod clock;
 pub mod csv;
 pub mod disk;
+mod elements;
 mod error;
 #[cfg(test)]
 pub(crate) mod faults;
 pub mod generations;
+pub mod gguf;
 pub mod idx;
 pub mod json;
 pub mod loaded;

@@ -42,6 +42,16 @@ impl Tensors {
         }
     }
 
+    /// Arrays under their names.
+    pub fn of_arrays(path: &Path, arrays: Vec<Array>) -> Self {
+        let mut tensors = Self::new(path);
+        let named = arrays
+            .into_iter()
+            .map(|array| (array.name().to_string(), array));
+        tensors.tensors = named.collect();
+        tensors
+    }
+
     /// Those of a `.pt` file of torch, or else of safetensors.
     pub fn read(path: &Path) -> Result<Self> {
         let mut tensors = Self::new(path);

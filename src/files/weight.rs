@@ -8,7 +8,7 @@ use datafusion::error::Result;
 use memmap2::Mmap;
 use rayon::prelude::*;
 
-use super::arrays::ElementType;
+use super::elements::ElementType;
 
 /// Numbers that a thread widens at a time: 64 KiB of float32, which stays in a core's cache. Chosen, not tuned.
 const STRETCH: usize = 16_384;
@@ -80,22 +80,28 @@ impl Weight {
         self.pieces([range.start], piece)
     }
 
-    /// Parts of it, `piece` numbers each from the given ones on, one after the other. Of one that was not cut yet.
+    /// Parts of it, `piece` numbers each from the given ones on, one after the other. Of one that was cut already, whole
+    /// pieces of it.
     pub fn pieces(&self, starts: impl IntoIterator<Item = usize>, piece: usize) -> Self {
-        assert!(self.starts.len() == 1, "a weight is cut into pieces once");
-        let first = self.starts[0];
-        let starts = starts.into_iter().map(|start| {
-            assert!(
-                start
-                    .checked_add(piece)
-                    .is_some_and(|end| end <= self.piece),
-                "a piece lies inside its weight"
-            );
-            first + start
-        });
+        let mut cut = vec![];
+        let own = match self.starts.len() {
+            1 => piece,
+            _ => self.piece,
+        };
+        for start in starts {
+            let end = start.saturating_add(piece);
+            assert!(end <= self.len(), "a piece lies inside its weight");
+            if self.starts.len() == 1 {
+                cut.push(self.starts[0] + start);
+                continue;
+            }
+            let whole = start.is_multiple_of(own) && end.is_multiple_of(own);
+            assert!(whole, "a weight that was cut is cut between its pieces");
+            cut.extend_from_slice(&self.starts[start / own..end / own]);
+        }
         Self {
-            starts: starts.collect(),
-            piece,
+            starts: cut,
+            piece: own,
             values: self.values.clone(),
         }
     }
@@ -168,18 +174,28 @@ impl Weight {
             let n = out.len().min(self.piece - within);
             let (now, later) = out.split_at_mut(n);
             let start = self.starts[piece] + within;
-            match &self.values {
-                Values::Memory(bytes, kind) => {
-                    kind.widen(&bytes[kind.bytes(start)..kind.bytes(start + n)], now);
-                }
-                Values::File(map, at, kind) => {
-                    let bytes = at + kind.bytes(start)..at + kind.bytes(start + n);
-                    kind.widen(&map[bytes], now);
-                }
-            }
+            let (bytes, kind) = match &self.values {
+                Values::Memory(bytes, kind) => (bytes.as_slice(), kind),
+                Values::File(map, at, kind) => (&map[*at..], kind),
+            };
+            widen_some(*kind, bytes, start, now);
             (from, out) = (from + n, later);
         }
     }
+}
+
+/// Widens the numbers from `start` on until `out` is full, of which some may lie within a block.
+fn widen_some(kind: ElementType, bytes: &[u8], start: usize, out: &mut [f32]) {
+    let block = kind.block();
+    let first = start / block * block;
+    let end = (start + out.len()).next_multiple_of(block);
+    let bytes = &bytes[kind.bytes(first)..kind.bytes(end)];
+    if end - first == out.len() {
+        return kind.widen(bytes, out);
+    }
+    let mut blocks = vec![0.0; end - first];
+    kind.widen(bytes, &mut blocks);
+    out.copy_from_slice(&blocks[start - first..][..out.len()]);
 }
 
 /// Float32 of this machine's byte order, if they lie where such may lie.

@@ -7,6 +7,7 @@ use datafusion::error::Result;
 
 use super::config::Config;
 use super::error::invalid;
+use super::gguf::{GgufModel, is_gguf};
 use super::weights::{self, read_hashed};
 use super::{Model, Tokenizer, decoder, mlp, tokenizer};
 use crate::files::file_error;
@@ -87,6 +88,7 @@ fn expected(files: &[PathBuf]) -> usize {
             let size = file.metadata().map_or(0, |data| data.len());
             Tokenizer::bytes(size as usize)
         }
+        Some(kind) if kind == "gguf" => GgufModel::expected(file).unwrap_or(0),
         Some(kind) if kind == "safetensors" || kind == "bin" => {
             Tensors::read(file).map_or(0, |tensors| tensors.bytes())
         }
@@ -95,9 +97,38 @@ fn expected(files: &[PathBuf]) -> usize {
     files.iter().map(bytes).fold(0, usize::saturating_add)
 }
 
-/// Loads a Hugging Face folder (`config.json`, weights in safetensors, its tokenizer's files if it has one), or a bare
-/// safetensors file with the layers of a ReLU classifier.
+/// Loads the model in a GGUF file.
+fn load_gguf(path: &Path) -> Result<LoadedModel> {
+    let (found, config, weights) = GgufModel::read(path)?;
+    let mut bytes = weights.bytes();
+    let model = build(&config, weights)?;
+    let mut hasher = blake3::Hasher::new();
+    weights::hash(&[path.to_path_buf()], &mut hasher)?;
+    let tokenizer = found.tokenizer(model.d_vocab())?;
+    let instead = match tokenizer {
+        Some(_) => String::new(),
+        None => format!("no tokenizer.ggml.model in {}", path.display()),
+    };
+    let tokenizer = tokenizer.map(|(tokenizer, size)| {
+        bytes += size;
+        tokenizer
+    });
+    Ok(LoadedModel {
+        model,
+        tokenizer,
+        instead,
+        hash: hasher.finalize().to_hex().to_string(),
+        folder: path.to_path_buf(),
+        bytes,
+    })
+}
+
+/// Loads a Hugging Face folder (`config.json`, weights in safetensors, its tokenizer's files if it has one), a GGUF
+/// file, or a bare safetensors file with the layers of a ReLU classifier.
 pub fn load(folder: &Path) -> Result<LoadedModel> {
+    if is_gguf(folder) {
+        return load_gguf(folder);
+    }
     let mut hasher = blake3::Hasher::new();
     let bare = folder.extension().is_some_and(|e| e == "safetensors") && folder.is_file();
     let (config, (weights, files)) = if bare {

@@ -11,6 +11,7 @@ mod classifier;
 mod config;
 mod decoder;
 mod error;
+mod gguf;
 mod hooks;
 mod linear;
 mod load;

@@ -1,9 +1,11 @@
 //! Text to token ids, and ids back to the bytes that they stand for.
 
 mod folder;
+mod gguf;
 mod special;
 mod spelling;
 mod vocabulary;
 
 pub(super) use folder::{is_part, of_folder};
+pub(super) use gguf::of_gguf;
 pub use vocabulary::Tokenizer;

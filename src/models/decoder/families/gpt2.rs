@@ -27,6 +27,11 @@ pub(super) fn spec(config: &Config) -> Result<Spec> {
         window: None,
         rotary: None,
     });
+    // Files of other formats have them with their outputs as rows.
+    let layout = match config.flag("fan_in_fan_out", true)? {
+        true => Layout::InOut,
+        false => Layout::OutIn,
+    };
     Ok(Spec {
         d_model: sizes.d_model,
         d_embed: sizes.d_model,
@@ -59,9 +64,9 @@ pub(super) fn spec(config: &Config) -> Result<Spec> {
             blocks: "h",
             final_norm: Some("ln_f"),
             head: "lm_head",
-            qkv: QkvNames::Together("attn.c_attn", Layout::InOut),
+            qkv: QkvNames::Together("attn.c_attn", layout),
             attn_out: "attn.c_proj",
-            layout: Layout::InOut,
+            layout,
             attn_norms: NormNames::before("ln_1"),
             mlp_norms: NormNames::before("ln_2"),
         },
