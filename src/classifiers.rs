@@ -7,7 +7,7 @@ use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
 use serde_json::json;
 
-use crate::corpus::{Images, Split, are_images};
+use crate::corpus::{Images, Split};
 use crate::jobs::JobContext;
 use crate::models::ClassifierTrainer;
 use crate::options::{Key, Kind, Options, Spec, Usual};
@@ -213,7 +213,7 @@ struct Labelled {
 impl Labelled {
     fn open(request: &TrainRequest, context: &JobContext) -> Result<Self> {
         let corpus = &request.corpus;
-        if !are_images(corpus) || corpus.is_file() {
+        if !corpus.is_dir() {
             return plan_err!(
                 "a folder of idx files is required, got {}",
                 corpus.display()

@@ -132,23 +132,41 @@ async fn corpora() {
             desk.refuses_corpus(&model, &corpus, NO_FILE).await;
         }
     }
-    let ending = "a corpus of .txt, .jsonl or .parquet is required";
+    let ending = "a corpus of .txt, .jsonl, .ndjson, .json, .csv";
     desk.refuses_corpus(&model, Path::new("/dev/zero"), ending)
         .await;
     let zipped = desk.sparse("a.jsonl.gz", b"\x1f\x8b", 100);
-    desk.refuses_corpus(&model, &zipped, ending).await;
+    let whole = "a whole gzip file is required, got one that is cut or damaged";
+    desk.refuses_corpus(&model, &zipped, whole).await;
     for (name, beginning, part) in [
         (
             "b.txt",
             &b""[..],
-            "at most 2147483647 bytes are required, got 10737418240",
+            "a text that can be cut between two words every 268435456 bytes is required",
         ),
         (
             "b.jsonl",
             b"",
             "line 1: a line of at most 268435456 bytes is required, got more",
         ),
+        (
+            "b.json",
+            b"[",
+            "row 1: a line of at most 268435456 bytes is required, got more",
+        ),
+        (
+            "b.csv",
+            b"text\n",
+            "row 1: at most 268435456 bytes are required, got more",
+        ),
         ("b.parquet", b"PAR1", "b.parquet"),
+        ("b.arrow", b"ARROW1\0\0", "its end is missing"),
+        (
+            "c.arrow",
+            b"\xff\xff\xff\xff\0\0\0\x7f",
+            "a message of at most 67108864 bytes is required, got 2130706432",
+        ),
+        ("d.arrow", b"", "it has no schema"),
     ] {
         let corpus = desk.sparse(name, beginning, GIANT);
         desk.refuses_corpus(&model, &corpus, part).await;

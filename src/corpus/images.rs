@@ -6,17 +6,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    ArrayRef, Int32Array, ListArray, RecordBatch, StringArray, UInt8Array,
+    ArrayRef, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, UInt8Array,
 };
 use datafusion::arrow::buffer::OffsetBuffer;
-use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::MemoryReservation;
 use polysema_udfs::arrow::memory::hold;
 
+use super::kind::FileKind;
 use super::options::{MAX_DOCUMENTS, OF_TEXTS, SPLIT, Split};
-use super::text::TEXTS;
+use super::tables::document_schema;
 use crate::files::idx::Idx;
 use crate::options::{Options, Word};
 use crate::store::{RunWriter, Table, schema};
@@ -36,23 +37,26 @@ pub(crate) struct Images {
     /// The digit of each image, where there are labels.
     pub(crate) labels: Option<Vec<u32>>,
     pixels: Vec<u8>,
-    /// How many images of which split, in order.
-    splits: Vec<(Option<Split>, usize)>,
+    /// Of which file, of which split and how many, in order.
+    splits: Vec<(String, Option<Split>, usize)>,
     /// Of all of them.
     memory: MemoryReservation,
 }
 
-/// Whether a corpus is images: a folder, or a file that begins as an idx file does. One without an ending of texts may
-/// say so by its name alone, so that a damaged one is answered as what it is.
+/// Whether a corpus is images: a folder with a file that is called as those of MNIST, or a file that begins as an idx file
+/// does. One without an ending of texts may say so by its name alone, so that a damaged one is answered as what it is.
 pub(crate) fn are_images(corpus: &Path) -> bool {
-    let ending = corpus
-        .extension()
-        .map(|e| e.to_string_lossy().to_lowercase());
-    let of_text = ending.is_some_and(|e| TEXTS.contains(&&*e));
-    let name = corpus.file_name().map(|name| name.to_string_lossy());
-    corpus.is_dir()
-        || Idx::begins(corpus)
-        || !of_text && name.is_some_and(|name| name.contains("idx"))
+    let named = |path: &Path, part: &str| {
+        let name = path.file_name().map(|name| name.to_string_lossy());
+        FileKind::of(path).is_none() && name.is_some_and(|name| name.contains(part))
+    };
+    if corpus.is_dir() {
+        let entries = std::fs::read_dir(corpus).into_iter().flatten().flatten();
+        return entries
+            .into_iter()
+            .any(|entry| named(&entry.path(), "-ubyte"));
+    }
+    Idx::begins(corpus) || named(corpus, "idx")
 }
 
 impl Images {
@@ -124,7 +128,8 @@ impl Images {
         let more = n * (copied + size_of::<u32>());
         let of = format_args!("the images of {}", part.path.display());
         hold(&self.memory, self.memory.size().saturating_add(more), of)?;
-        self.splits.push((part.split, n));
+        let file = part.path.file_name().unwrap_or_default().to_string_lossy();
+        self.splits.push((file.into_owned(), part.split, n));
         match self.pixels.is_empty() {
             true => self.pixels = part.pixels,
             false => self.pixels.extend_from_slice(&part.pixels),
@@ -150,8 +155,8 @@ impl Images {
         let splits = self
             .splits
             .iter()
-            .filter(|(found, _)| *found == Some(split));
-        splits.map(|(_, n)| n).sum()
+            .filter(|(_, found, _)| *found == Some(split));
+        splits.map(|(.., n)| n).sum()
     }
 
     /// Adds an image's normalised pixels to `out`.
@@ -168,21 +173,19 @@ impl Images {
         advance: &mut super::documents::Advance<'_>,
     ) -> Result<()> {
         let byte = Arc::new(Field::new_list_field(DataType::UInt8, false));
-        let own = schema::documents();
-        let mut fields: Vec<Field> = own.fields().iter().map(|f| f.as_ref().clone()).collect();
-        fields.push(Field::new("label", DataType::Int32, true));
-        fields.push(Field::new("split", DataType::Utf8, true));
-        fields.push(Field::new(
-            "pixels",
-            DataType::List(Arc::clone(&byte)),
-            false,
-        ));
-        let fields = Arc::new(Schema::new(fields));
+        let fields = document_schema(&[
+            Field::new("label", DataType::Int32, true),
+            Field::new("split", DataType::Utf8, true),
+            Field::new("pixels", DataType::List(Arc::clone(&byte)), false),
+        ]);
         let mut documents = run.table(Table::Documents, None, Arc::clone(&fields))?;
         let mut tokens = run.table(Table::Tokens, None, schema::tokens())?;
+        // The file, the row in it and the split of each.
         let splits = self.splits.iter();
-        let splits: Vec<_> = splits
-            .flat_map(|(split, n)| std::iter::repeat_n(split.map(Split::name), *n))
+        let origins: Vec<_> = splits
+            .flat_map(|(file, split, n)| {
+                (0..*n).map(|row| (file.as_str(), row as i64, split.map(Split::name)))
+            })
             .collect();
         // The rows of a batch, and those of the file they are written to.
         let batch = self.memory.new_empty();
@@ -190,7 +193,7 @@ impl Images {
         hold(&batch, bytes, "a batch of the table documents")?;
         for first in (0..self.len()).step_by(BATCH_ROWS) {
             let rows = first..self.len().min(first + BATCH_ROWS);
-            let n = rows.len();
+            let (n, origins) = (rows.len(), &origins[rows.clone()]);
             let label = |image: usize| self.labels.as_ref().map(|labels| labels[image]);
             let ids: ArrayRef = Arc::new(Int32Array::from_iter_values(
                 rows.clone().map(|image| image as i32),
@@ -213,8 +216,17 @@ impl Images {
                 Arc::clone(&ids),
                 Arc::clone(&texts),
                 Arc::new(Int32Array::from(vec![1; n])),
+                Arc::new(StringArray::from_iter_values(
+                    origins.iter().map(|(file, ..)| *file),
+                )),
+                Arc::new(Int64Array::from_iter_values(
+                    origins.iter().map(|(_, row, _)| *row),
+                )),
+                Arc::new(Int32Array::from(vec![0; n])),
                 Arc::clone(&labels),
-                Arc::new(StringArray::from(splits[rows].to_vec())),
+                Arc::new(StringArray::from_iter(
+                    origins.iter().map(|(.., split)| *split),
+                )),
                 Arc::new(pixels),
             ];
             documents.write(&RecordBatch::try_new(Arc::clone(&fields), columns)?)?;
@@ -313,7 +325,7 @@ fn find(folder: &Path, stem: &str, rank: usize) -> Result<PathBuf> {
         }
     }
     Err(exec_datafusion_err!(
-        "{}: a file {name} or {name}.gz is required, got neither (a corpus of texts is one file)",
+        "{}: a file {name} or {name}.gz is required, got neither",
         folder.display()
     ))
 }

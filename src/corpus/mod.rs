@@ -1,22 +1,37 @@
-//! Corpora: texts and images on disk, cut into documents and sent through a model batch by batch.
+//! Corpora: texts, token ids and images, cut into documents and sent through a model batch by batch.
 
+mod arrow_rows;
+mod binary_ids;
+mod cells;
+mod chunker;
+mod csv;
 mod documents;
 mod images;
-mod jsonl;
+mod ipc;
+mod json;
+mod kind;
+mod objects;
 mod options;
+mod plain_text;
 mod reader;
-mod text;
-mod text_batch;
+mod row_batch;
+mod rows;
+mod shards;
+mod shuffle;
+mod tables;
 mod text_cuts;
 mod tokenize;
 mod vectors;
 
 pub(crate) use documents::{Documents, Target};
-pub(crate) use images::{Images, are_images};
+pub(crate) use images::Images;
 pub use options::{
-    BATCH_SIZE, BOS, COLUMN, CONTEXT, CORPUS, MAX_DOCUMENTS, MIN_TOKENS, MOST_TOKENS, SPLIT, Split,
-    check_lengths,
+    BATCH_SIZE, BOS, COLUMN, CONTEXT, CORPUS, DTYPE, Dtype, MAX_DOCUMENTS, MAX_TOKENS, MIN_TOKENS,
+    MOST_TOKENS, SHUFFLE, SPLIT, Split, check_lengths,
 };
 pub(crate) use reader::Capture;
 pub use reader::{ActivationBatch, CorpusReader, ReadBatch};
+pub(crate) use rows::CorpusPlace;
+pub use shards::is_there;
+pub(crate) use tables::{document_schema, no_origins};
 pub use vectors::{ModelVectors, VectorBatch, VectorSource};

@@ -15,8 +15,8 @@ use polysema_udfs::arrow::memory::{at_least, hold};
 
 use super::documents::{Advance, Documents, Target};
 use super::images::{Images, are_images};
-use super::options::{BATCH_SIZE, BOS, COLUMN, check_tokens, check_vectors};
-use super::text::Corpus;
+use super::options::{BATCH_SIZE, BOS, check_tokens, check_vectors};
+use super::rows::{Corpus, CorpusPlace};
 use super::tokenize::tokenize;
 use crate::files::loaded::{Loaded, Resident};
 use crate::files::scratch::Scratch;
@@ -77,9 +77,9 @@ enum Content {
 }
 
 impl CorpusReader {
-    /// Loads a model and reads a corpus for it: a `.txt`, `.jsonl` or `.parquet` file of texts for one that reads
-    /// tokens, a folder of idx files or one of them for one that reads vectors. Token ids wait in a temporary folder;
-    /// what is in memory is reserved in that of `context` first.
+    /// Loads a model and reads a corpus for it: files of texts or token ids for one that reads tokens, a folder of idx
+    /// files or one of them for one that reads vectors. Token ids wait in a temporary folder; what is in memory is
+    /// reserved in that of `context` first.
     pub fn open(
         model: &Path,
         corpus: &Path,
@@ -100,6 +100,7 @@ impl CorpusReader {
         let scratch = Scratch::new()?;
         let target = Target::Scratch(scratch.path());
         let tick = &mut |_, _| context.tick();
+        let corpus = CorpusPlace::Files(corpus);
         let mut reader = Self::read(model, corpus, options, target, context, tick)?;
         reader._scratch = Some(scratch);
         Ok(reader)
@@ -108,46 +109,42 @@ impl CorpusReader {
     /// As [`CorpusReader::open`], with a say in where the documents go; `advance` may end the work with an error.
     pub(crate) fn read(
         loaded: Arc<Resident<LoadedModel>>,
-        corpus: &Path,
+        corpus: CorpusPlace<'_>,
         options: &Options,
         mut target: Target<'_>,
         context: &JobContext,
         advance: &mut Advance<'_>,
     ) -> Result<Self> {
         let memory = context.memory("documents");
-        let (corpus_hash, documents, content) = if are_images(corpus) {
-            let of_images = context.memory("images");
-            let images = Images::open(corpus, options, of_images, &mut || advance(0, 0))?;
-            check_vectors(&loaded, corpus, images.width)?;
-            if let Target::Run(run) = &mut target {
-                images.write(run, advance)?;
+        let tick = &mut || advance(0, 0);
+        let (corpus_hash, documents, content) = match corpus {
+            CorpusPlace::Files(corpus) if are_images(corpus) => {
+                let images = Images::open(corpus, options, context.memory("images"), tick)?;
+                check_vectors(&loaded, corpus, images.width)?;
+                if let Target::Run(run) = &mut target {
+                    images.write(run, advance)?;
+                }
+                let starts = (0..=images.len() as u32).collect();
+                let hash = images.hash.clone();
+                (hash, Documents { starts }, Content::Images(images))
             }
-            let starts = (0..=images.len() as u32).collect();
-            (
-                images.hash.clone(),
-                Documents { starts },
-                Content::Images(images),
-            )
-        } else {
-            check_tokens(&loaded, corpus, options)?;
-            if options.given(COLUMN) && corpus.extension().is_some_and(|e| e == "txt") {
-                return plan_err!(
-                    "column must come with a corpus of rows, got {}",
-                    corpus.display()
-                );
+            _ => {
+                let (written, of_texts) = (corpus.written(), context.memory("texts"));
+                check_tokens(&loaded, &written, options)?;
+                let d_vocab = loaded.model.d_vocab();
+                let mut rows = Corpus::open(corpus, options, d_vocab, of_texts, tick)?;
+                let model: &LoadedModel = &loaded;
+                let (documents, ids) = tokenize(
+                    &mut rows,
+                    &written,
+                    model,
+                    options,
+                    &memory,
+                    &mut target,
+                    advance,
+                )?;
+                (rows.hash(), documents, Content::Tokens(ids))
             }
-            let (column, of_texts) = (options.get(COLUMN), context.memory("texts"));
-            let mut texts = Corpus::open(corpus, &column, of_texts, &mut || advance(0, 0))?;
-            let (documents, ids) = tokenize(
-                &mut texts,
-                corpus,
-                &loaded,
-                options,
-                &memory,
-                &mut target,
-                advance,
-            )?;
-            (texts.hash, documents, Content::Tokens(ids))
         };
         let lengths = (documents.len() + 1) * size_of::<u32>();
         hold(&memory, lengths, "the documents' lengths")?;

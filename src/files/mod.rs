@@ -19,6 +19,7 @@ pub mod scratch;
 pub mod spool;
 pub mod tensors;
 pub mod torch;
+pub mod unpacked;
 pub mod weight;
 pub mod whole;
 

@@ -2,10 +2,10 @@
 //! a link; what a store or a folder holds may come from anyone, and is not followed out of it.
 
 use std::fs::{self, File, FileType, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::path::Path;
 
-/// Most bytes of a text or of images that are in memory whole: rows of text have 32-bit offsets.
+/// Most bytes of images that are in memory whole.
 pub const MOST_BYTES: u64 = (1 << 31) - 1;
 
 /// Most bytes of a configuration or a tokenizer. Chosen: some ten times the largest that are known.
@@ -43,8 +43,28 @@ pub(super) fn open_as(path: &Path, links: Links) -> io::Result<File> {
         options.custom_flags(flags.bits() as i32);
     }
     let file = options.open(path)?;
-    require(file.metadata()?.file_type())?;
+    let data = file.metadata()?;
+    require(data.file_type())?;
+    if data.len() < MOST_POINTER {
+        refuse_pointer(&file)?;
+    }
     Ok(file)
+}
+
+/// What stands in a repository for a large file that was not fetched begins so, and is short. (Git LFS, specification 1)
+const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+const MOST_POINTER: u64 = 1024;
+
+/// Refuses what only stands for the file that was meant.
+fn refuse_pointer(mut file: &File) -> io::Result<()> {
+    let mut start = vec![];
+    file.take(POINTER.len() as u64).read_to_end(&mut start)?;
+    match start == POINTER {
+        true => Err(io::Error::other(
+            "a file with its content is required, got a Git LFS pointer (git lfs pull fetches the content)",
+        )),
+        false => file.rewind(),
+    }
 }
 
 fn require(found: FileType) -> io::Result<()> {
@@ -71,11 +91,6 @@ pub(super) fn kind(found: FileType) -> &'static str {
 pub fn device(path: &Path) -> Option<&'static str> {
     let found = fs::metadata(path).ok()?.file_type();
     (!found.is_file() && !found.is_dir()).then(|| kind(found))
-}
-
-/// All bytes of a regular file of at most [`MOST_BYTES`].
-pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    read_within(open(path)?, MOST_BYTES)
 }
 
 /// All bytes of a regular file of a size that a configuration or a tokenizer may have.
@@ -108,6 +123,10 @@ mod tests {
 
     use super::*;
 
+    fn read(path: &Path) -> io::Result<Vec<u8>> {
+        read_within(open(path)?, MOST_BYTES)
+    }
+
     #[test]
     fn only_regular_files_and_links_to_them_are_read() {
         let folder = tempfile::tempdir().unwrap();
@@ -133,6 +152,22 @@ mod tests {
             read(&path("none")).unwrap_err().kind(),
             io::ErrorKind::NotFound
         );
+    }
+
+    #[test]
+    fn what_stands_for_a_file_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4665a5ea\nsize 3\n";
+        fs::write(&path, pointer).unwrap();
+        let error = read(&path).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "a file with its content is required, got a Git LFS pointer (git lfs pull fetches the content)"
+        );
+        let about = format!("How pointers look:\n{pointer}");
+        fs::write(&path, &about).unwrap();
+        assert_eq!(read(&path).unwrap(), about.as_bytes());
     }
 
     #[test]

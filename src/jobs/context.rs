@@ -6,9 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::exec_err;
 use datafusion::error::Result;
+use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{
     MemoryConsumer, MemoryPool, MemoryReservation, UnboundedMemoryPool,
 };
+use datafusion::physical_plan::ExecutionPlan;
+use tokio::runtime::Handle;
 
 use super::cancel::Cancel;
 use super::rows::Rows;
@@ -19,6 +22,8 @@ type Send = dyn Fn(Result<RecordBatch>) -> bool + std::marker::Send + Sync;
 /// The rows that work reads, the way its own rows go, whether it goes on, and the memory it may hold.
 pub struct JobContext {
     pub(super) rows: Option<Rows>,
+    /// Where further relations are read; none outside a statement.
+    pub(super) task: Option<(Arc<TaskContext>, Handle)>,
     pub(super) send: Box<Send>,
     pub(super) cancel: Cancel,
     pub(super) memory: Arc<dyn MemoryPool>,
@@ -40,6 +45,7 @@ impl Default for JobContext {
     fn default() -> Self {
         Self {
             rows: None,
+            task: None,
             send: Box::new(|_| true),
             cancel: Cancel::default(),
             memory: Arc::new(UnboundedMemoryPool::default()),
@@ -60,6 +66,19 @@ impl JobContext {
     /// The rows of the job's relation, if it has one.
     pub fn rows(&self) -> Option<&Rows> {
         self.rows.as_ref()
+    }
+
+    /// The rows of a further relation, by the plan that [`super::plan`] made of it.
+    pub fn rows_of(&self, plan: &Arc<dyn ExecutionPlan>) -> Result<Rows> {
+        let Some((context, runtime)) = &self.task else {
+            return exec_err!("a statement is required to read a relation, got none");
+        };
+        Ok(Rows {
+            plan: Arc::clone(plan),
+            context: Arc::clone(context),
+            runtime: runtime.clone(),
+            cancel: self.cancel.clone(),
+        })
     }
 
     /// Sends rows of the job. Waits where they are not read; once nobody reads them the job is cancelled.

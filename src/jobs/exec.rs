@@ -75,6 +75,7 @@ impl JobExec {
     /// What the work is given; where its rows go is put in afterwards.
     fn context(&self, context: Arc<TaskContext>, cancel: &Cancel) -> JobContext {
         let memory = Arc::clone(context.memory_pool());
+        let task = Some((Arc::clone(&context), Handle::current()));
         let rows = self.input.clone().map(|plan| Rows {
             plan,
             context,
@@ -83,6 +84,7 @@ impl JobExec {
         });
         JobContext {
             rows,
+            task,
             cancel: cancel.clone(),
             memory,
             ..JobContext::default()

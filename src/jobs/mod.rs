@@ -30,5 +30,5 @@ pub use provider::Effects;
 pub use query::{Query, QueryTable};
 pub use record::{Record, State};
 pub use records::Jobs;
-pub use rows::{Batches, Rows};
+pub use rows::{Batches, Rows, plan};
 pub use table::JobsTable;

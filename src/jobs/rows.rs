@@ -20,10 +20,7 @@ use super::cancel::Cancel;
 use super::error::of_another;
 
 /// The plan of a job's relation, for one partition, so that its rows have one order wherever it runs.
-pub(super) async fn plan(
-    state: &dyn Session,
-    relation: &LogicalPlan,
-) -> Result<Arc<dyn ExecutionPlan>> {
+pub async fn plan(state: &dyn Session, relation: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
     let Some(state) = state.as_any().downcast_ref::<SessionState>() else {
         return state.create_physical_plan(relation).await;
     };

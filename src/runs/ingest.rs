@@ -18,9 +18,9 @@ use super::options::{
 };
 use super::progress::{Progress, Reporter};
 use super::write;
-use crate::corpus::{CorpusReader, Target, check_lengths};
+use crate::corpus::{CorpusPlace, CorpusReader, Target, check_lengths};
 use crate::files::clock;
-use crate::jobs::JobContext;
+use crate::jobs::{JobContext, Rows};
 use crate::models::{LayerNorm, Model, loaded};
 use crate::options::{Options, Word};
 use crate::store::{RunManifest, Source, Store, Versions};
@@ -32,7 +32,7 @@ pub struct IngestRequest {
     pub run: String,
     /// Folder or file of the model, or the name of a stored one.
     pub model: PathBuf,
-    /// The corpus: a `.txt`, `.jsonl` or `.parquet` file, or images in idx files.
+    /// The corpus: a file, a folder or a pattern of files; of the rows of a relation, how that was written.
     pub corpus: PathBuf,
     /// How.
     pub options: Options,
@@ -47,6 +47,17 @@ pub struct IngestRequest {
 pub fn ingest(
     store: &Store,
     request: &IngestRequest,
+    context: &JobContext,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<RunManifest> {
+    ingest_rows(store, request, None, context, progress)
+}
+
+/// As [`ingest`], of the rows of a relation where these are given.
+pub fn ingest_rows(
+    store: &Store,
+    request: &IngestRequest,
+    rows: Option<&Rows>,
     context: &JobContext,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<RunManifest> {
@@ -65,10 +76,21 @@ pub fn ingest(
     let model = loaded(store.loaded(), &model_path)?;
     check_effect(options, model.model.as_ref())?;
     // What cannot be written down is refused before the work.
-    let (model_source, corpus_source) = (model_path.source("")?, Source::of(&request.corpus, "")?);
+    let written = request.corpus.to_string_lossy();
+    let (corpus, corpus_source) = match rows {
+        None => (
+            CorpusPlace::Files(&request.corpus),
+            Source::of(&request.corpus, "")?,
+        ),
+        Some(rows) => (
+            CorpusPlace::Relation(rows, &written),
+            Source::of_relation(&written),
+        ),
+    };
+    let model_source = model_path.source("")?;
     let mut reader = CorpusReader::read(
         model,
-        &request.corpus,
+        corpus,
         options,
         Target::Run(&mut run),
         context,

@@ -24,7 +24,7 @@ use super::progress::{Progress, Reporter};
 use super::write::{self, write_layer};
 use crate::corpus::Documents;
 use crate::corpus::VectorSource;
-use crate::corpus::{Capture, CorpusReader, ReadBatch};
+use crate::corpus::{Capture, CorpusReader, ReadBatch, document_schema, no_origins};
 use crate::files::clock;
 use crate::jobs::JobContext;
 use crate::models::{HookPoint, LayerInfo, NeuronWeights};
@@ -410,12 +410,8 @@ struct RowTables {
 
 impl RowTables {
     fn new(run: &mut RunWriter) -> Result<Self> {
-        let mut fields: Vec<Field> = (schema::documents().fields().iter())
-            .map(|field| field.as_ref().clone())
-            .collect();
-        fields.push(Field::new("corpus_doc_id", DataType::Int64, true));
-        fields.push(Field::new("corpus_pos", DataType::Int64, true));
-        let schema = Arc::new(Schema::new(fields));
+        let given = |name| Field::new(name, DataType::Int64, true);
+        let schema = document_schema(&[given("corpus_doc_id"), given("corpus_pos")]);
         Ok(Self {
             documents: run.table(Table::Documents, None, Arc::clone(&schema))?,
             tokens: run.table(Table::Tokens, None, schema::tokens())?,
@@ -433,13 +429,10 @@ impl RowTables {
             let value = |row: usize| values.and_then(|values| values[row]);
             Arc::new(Int64Array::from_iter((0..n).map(value)))
         };
-        let columns = vec![
-            Arc::new(ids()) as ArrayRef,
-            Arc::clone(&texts),
-            ones,
-            given(batch.doc_ids.as_deref()),
-            given(batch.pos.as_deref()),
-        ];
+        let mut columns = vec![Arc::new(ids()) as ArrayRef, Arc::clone(&texts), ones];
+        columns.extend(no_origins(n));
+        columns.push(given(batch.doc_ids.as_deref()));
+        columns.push(given(batch.pos.as_deref()));
         let rows = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
         self.documents.write(&rows)?;
         let columns = vec![

@@ -14,7 +14,7 @@ mod removal;
 mod write;
 
 pub use import::{ImportRequest, import_run};
-pub use ingest::{IngestRequest, ingest};
+pub use ingest::{IngestRequest, ingest, ingest_rows};
 pub use latents::{Attached, Latents, add_to_run, make_run, require_own_run};
 pub use options::{
     ACTIVATION_FUNCTION, ACTIVATION_THRESHOLD, IMPORT_RUN, INGEST, LAYER_NORM, MAX_ACTIVATIONS,

@@ -12,7 +12,8 @@ use polysema_kernels::network::activation::Activation;
 use polysema_udfs::arrow::memory::at_least;
 
 use crate::corpus::{
-    BATCH_SIZE, BOS, COLUMN, CONTEXT, MAX_DOCUMENTS, MIN_TOKENS, MOST_TOKENS, SPLIT,
+    BATCH_SIZE, BOS, COLUMN, CONTEXT, DTYPE, MAX_DOCUMENTS, MAX_TOKENS, MIN_TOKENS, MOST_TOKENS,
+    SHUFFLE, SPLIT,
 };
 use crate::jobs::Rows;
 use crate::models::LayerNorm;
@@ -37,10 +38,11 @@ mod keys {
     pub const ACTIVATION_FUNCTION: Key<Option<Activation>> = Key::some_word("activation_function", Usual::Nothing, "the nonlinearity of every layer; where L.activations is missing it is applied to h * w_in + b_in");
 
     /// The options of ingest.
-    pub const INGEST: [Spec; 16] = [
+    pub const INGEST: [Spec; 19] = [
         CONTEXT.spec, ACTIVATION_THRESHOLD.spec, MAX_EXAMPLES.spec, ORDER.spec, MIN_TOKENS.spec,
-        MIN_ACTIVATION.spec, BATCH_SIZE.spec, MAX_DOCUMENTS.spec, BOS.spec, WINDOW.spec,
-        WINDOW_VECTORS.spec, LAYER_NORM.spec, COLUMN.spec, SPLIT.spec, REPLACE.spec, MAX_ACTIVATIONS.spec,
+        MIN_ACTIVATION.spec, BATCH_SIZE.spec, MAX_DOCUMENTS.spec, MAX_TOKENS.spec, SHUFFLE.spec, BOS.spec,
+        WINDOW.spec, WINDOW_VECTORS.spec, LAYER_NORM.spec, COLUMN.spec, DTYPE.spec, SPLIT.spec, REPLACE.spec,
+        MAX_ACTIVATIONS.spec,
     ];
     /// The options of an import.
     pub const IMPORT_RUN: [Spec; 9] = [

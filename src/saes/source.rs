@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::publish::Vectors;
 use crate::corpus::{
-    BOS, CONTEXT, CORPUS, CorpusReader, MAX_DOCUMENTS, ModelVectors, SPLIT, Split,
+    BOS, CONTEXT, CORPUS, CorpusReader, MAX_DOCUMENTS, ModelVectors, SPLIT, Split, is_there,
 };
 use crate::jobs::JobContext;
 use crate::models::{HookPoint, Site, loaded};
@@ -74,7 +74,7 @@ fn open(
     };
     let corpus = places.corpus(facts);
     for (what, path) in [("model", &*model), ("corpus", &corpus)] {
-        if !path.exists() {
+        if !is_there(path) {
             return exec_err!(
                 "the {what} of run '{}' is required, got nothing at {}: the option {what} says where it is \
                  now",

@@ -76,7 +76,7 @@ pub enum Action {
         run: String,
         /// Folder of the model
         model: String,
-        /// Corpus file: .txt, .jsonl or .parquet
+        /// Corpus: a file, a folder, a pattern in quotes, or a table
         corpus: String,
         /// Options of the function ingest, which \d ingest lists
         #[arg(value_name = "KEY=VALUE")]

@@ -34,9 +34,15 @@ const NEURONS: [(&str, &str); 7] = [
     ("n_examples", "number of its dataset examples"),
 ];
 
-const DOCUMENTS: [(&str, &str); 2] = [
+const DOCUMENTS: [(&str, &str); 5] = [
     ("text", "the document's text"),
     ("n_tokens", "number of its tokens"),
+    (
+        "source_file",
+        "file of the corpus it is from, in its folder; NULL of the rows of a table",
+    ),
+    ("source_row", "row of that file or table, from 0"),
+    ("chunk", "which of the chunks of the row's text, from 0"),
 ];
 
 const TOKENS: [(&str, &str); 2] = [
@@ -103,6 +109,9 @@ mod tests {
                 let meaning = table.meaning(field.name());
                 assert!(meaning.is_some(), "{}.{}", table.name(), field.name());
             }
+        }
+        for field in super::super::schema::origins().fields() {
+            assert!(Table::Documents.meaning(field.name()).is_some(), "{field}");
         }
     }
 }

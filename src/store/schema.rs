@@ -56,6 +56,16 @@ pub fn documents() -> SchemaRef {
     ])
 }
 
+/// Where a document of a corpus is from, the first of its own columns: the file and the row of it, and which of the
+/// chunks of the row's text it is.
+pub fn origins() -> SchemaRef {
+    schema(&[
+        ("source_file", DataType::Utf8),
+        ("source_row", DataType::Int64),
+        ("chunk", DataType::Int32),
+    ])
+}
+
 /// One row per token of every document, ordered by (doc_id, pos).
 pub fn tokens() -> SchemaRef {
     schema(&[

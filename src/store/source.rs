@@ -19,6 +19,19 @@ pub struct Source {
 }
 
 impl Source {
+    /// A relation, by how it was written. It is no path from the root, as those of files are.
+    pub fn of_relation(written: &str) -> Self {
+        Self {
+            path: written.to_string(),
+            hash: String::new(),
+        }
+    }
+
+    /// Whether it is a relation, which cannot be read again.
+    pub fn is_relation(&self) -> bool {
+        !Path::new(&self.path).is_absolute()
+    }
+
     /// Where something is, from whatever folder it is looked for later.
     ///
     /// Errors: the path is no text.

@@ -32,7 +32,7 @@ static ARGUMENTS: LazyLock<[Parameter; 3]> = LazyLock::new(|| {
         Parameter {
             name: "corpus",
             kind: "text",
-            summary: "a .txt, .jsonl or .parquet file, or images: a folder of idx files or one of them",
+            summary: "texts or token ids as ingest reads them from files, or images: a folder of idx files or one of them",
         },
         Parameter {
             name: "hook",

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, ToByteSlice};
+use datafusion::arrow::datatypes::{DataType, Field, SchemaRef, ToByteSlice};
 use datafusion::common::exec_err;
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::MemoryReservation;
@@ -14,7 +14,7 @@ use polysema_udfs::arrow::memory::{at_least, hold};
 
 use super::folder::Folder;
 use super::tokens::Tokens;
-use crate::corpus::Documents;
+use crate::corpus::{Documents, document_schema, no_origins};
 use crate::files::arrays::Array;
 use crate::runs::progress::Reporter;
 use crate::store::{RunWriter, Table, TableWriter, schema};
@@ -155,13 +155,11 @@ impl<'a> Tables<'a> {
         memory: MemoryReservation,
         run: &mut RunWriter,
     ) -> Result<Self> {
-        let own = schema::documents();
-        let mut fields: Vec<Field> = own.fields().iter().map(|f| f.as_ref().clone()).collect();
-        if given.is_some() {
-            // As a corpus's own column of a name that `documents` has.
-            fields.push(Field::new("corpus_doc_id", DataType::Int64, true));
-        }
-        let schema = Arc::new(Schema::new(fields));
+        // As a corpus's own column of a name that `documents` has.
+        let id = given
+            .is_some()
+            .then(|| Field::new("corpus_doc_id", DataType::Int64, true));
+        let schema = document_schema(id.as_slice());
         Ok(Self {
             of,
             given,
@@ -299,6 +297,7 @@ impl<'a> Tables<'a> {
                 Arc::new(texts),
                 Arc::new(Int32Array::from_iter_values(lengths)),
             ];
+            columns.extend(no_origins(n));
             if let Some(given) = &self.given {
                 columns.push(Arc::new(Int64Array::from(given[documents].to_vec())));
             }
