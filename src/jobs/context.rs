@@ -14,6 +14,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use tokio::runtime::Handle;
 
 use super::cancel::Cancel;
+use super::doing::Doing;
 use super::rows::Rows;
 
 /// Where the rows of a job go; `false` once nobody reads them any more.
@@ -27,6 +28,7 @@ pub struct JobContext {
     pub(super) send: Box<Send>,
     pub(super) cancel: Cancel,
     pub(super) memory: Arc<dyn MemoryPool>,
+    pub(super) doing: Option<Arc<Doing>>,
     /// What the work said of itself when it noticed that nobody wants it.
     pub(super) given_up: Mutex<Option<String>>,
 }
@@ -49,6 +51,7 @@ impl Default for JobContext {
             send: Box::new(|_| true),
             cancel: Cancel::default(),
             memory: Arc::new(UnboundedMemoryPool::default()),
+            doing: None,
             given_up: Mutex::default(),
         }
     }
@@ -85,6 +88,13 @@ impl JobContext {
     pub fn send(&self, batch: Result<RecordBatch>) {
         if !(self.send)(batch) {
             self.cancel();
+        }
+    }
+
+    /// Says what the work is at, to who waits for an answer.
+    pub fn say(&self, text: String) {
+        if let Some(doing) = &self.doing {
+            doing.say(text);
         }
     }
 

@@ -22,6 +22,7 @@ use tokio::runtime::Handle;
 
 use super::cancel::Cancel;
 use super::context::JobContext;
+use super::doing::Doing;
 use super::error::named;
 use super::job::{Course, Job};
 use super::left::{End, Left};
@@ -76,6 +77,7 @@ impl JobExec {
     fn context(&self, context: Arc<TaskContext>, cancel: &Cancel) -> JobContext {
         let memory = Arc::clone(context.memory_pool());
         let task = Some((Arc::clone(&context), Handle::current()));
+        let doing = context.session_config().get_extension::<Doing>();
         let rows = self.input.clone().map(|plan| Rows {
             plan,
             context,
@@ -87,6 +89,7 @@ impl JobExec {
             task,
             cancel: cancel.clone(),
             memory,
+            doing,
             ..JobContext::default()
         }
     }
@@ -148,6 +151,7 @@ impl JobExec {
         builder.spawn(async move {
             let run = move || {
                 let result = work(&job, &context, recorder.as_deref());
+                context.say(String::new());
                 end.tell(state(&result, &context));
                 result
             };

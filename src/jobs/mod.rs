@@ -7,6 +7,7 @@
 
 mod cancel;
 mod context;
+mod doing;
 mod error;
 mod exec;
 mod job;
@@ -21,6 +22,7 @@ mod rows;
 mod table;
 
 pub use context::JobContext;
+pub use doing::Doing;
 pub use error::{named, of_another};
 pub use exec::WAITING;
 pub use job::{Course, Job, Work};

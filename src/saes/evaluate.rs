@@ -34,6 +34,7 @@ pub fn evaluate_rows(
     let mut evaluation = Evaluation::new(sae, BATCH, MOST);
     let mut memory = context.memory("sae_metrics");
     let (mut codes, mut decoded) = (vec![], vec![]);
+    let mut n = 0;
     // As many rows at once as codes may be in memory.
     let most = (BLOCK_NUMBERS / sae.d_sae).max(1);
     source.read(&mut |batch| {
@@ -50,9 +51,12 @@ pub fn evaluate_rows(
             sae.encode(x, &mut codes);
             sae.decode(&codes, &mut decoded);
             evaluation.add(x, &codes, &decoded);
+            n += x.len() / sae.d_in;
+            context.say(format!("{n} rows measured"));
         }
         Ok(())
     })?;
+    context.say(format!("{n} rows measured, comparing"));
     finish(sae, &evaluation, None)
 }
 
@@ -90,6 +94,7 @@ pub fn evaluate_model(
     let mut memory = context.memory("sae_metrics");
     let skip = usize::from(reader.has_bos());
     let mut rows = Reconstructed::default();
+    let (mut done, of) = (0, reader.n_documents());
     reader.for_each_batch(&mut |model, batch, input| {
         context.tick()?;
         let mut given = Replace::new(hook, None);
@@ -125,6 +130,8 @@ pub fn evaluate_model(
             }
             Input::Vectors { .. } => batch.documents.len() as u64,
         };
+        done += batch.documents.len();
+        context.say(format!("{done} of {of} documents measured"));
         Ok(())
     })?;
     let language = reader.model().d_vocab() > 0;

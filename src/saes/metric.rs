@@ -27,6 +27,17 @@ pub(super) struct Effect {
     pub(super) loss: [f64; 3],
 }
 
+/// The metrics of what reconstructions do to the model, which are not among those of the rows.
+pub const OF_MODEL: [&str; 7] = [
+    "accuracy_percent",
+    "accuracy_with_sae_percent",
+    "accuracy_loss_percent",
+    "ce_loss",
+    "ce_loss_with_sae",
+    "ce_loss_zero_ablation",
+    "ce_loss_score",
+];
+
 /// All metrics, those of the model among them where there is one.
 pub(super) fn finish(
     sae: &Sae,
@@ -60,38 +71,27 @@ pub(super) fn finish(
     let [ce, ce_sae, ce_zero] = losses;
     let more = [
         (
-            "accuracy_percent",
             accuracy,
             "100 * share of images whose largest logit is their label's",
         ),
         (
-            "accuracy_with_sae_percent",
             with_sae,
             "the same with reconstructions in place of the vectors",
         ),
+        (lost, "accuracy_percent - accuracy_with_sae_percent"),
+        (ce, "mean over tokens of -ln p(token), in nats"),
         (
-            "accuracy_loss_percent",
-            lost,
-            "accuracy_percent - accuracy_with_sae_percent",
-        ),
-        ("ce_loss", ce, "mean over tokens of -ln p(token), in nats"),
-        (
-            "ce_loss_with_sae",
             ce_sae,
             "the same with reconstructions in place of the vectors",
         ),
+        (ce_zero, "the same with zeros in place of the vectors"),
         (
-            "ce_loss_zero_ablation",
-            ce_zero,
-            "the same with zeros in place of the vectors",
-        ),
-        (
-            "ce_loss_score",
             score,
             "(ce_loss_zero_ablation - ce_loss_with_sae) / (ce_loss_zero_ablation - ce_loss)",
         ),
     ];
-    metrics.extend(more.map(|(name, value, definition)| Metric {
+    let more = OF_MODEL.into_iter().zip(more);
+    metrics.extend(more.map(|(name, (value, definition))| Metric {
         name,
         value,
         definition,

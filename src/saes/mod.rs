@@ -25,7 +25,7 @@ pub use evaluate::{evaluate_model, evaluate_rows};
 pub use import::{ExportFormat, Foreign, export_sae, import_sae};
 pub use loaded::{LoadedSae, SaeLibrary};
 pub use matches::{Match, matches, weights_of};
-pub use metric::{Metric, dead};
+pub use metric::{Metric, OF_MODEL, dead};
 pub use options::{HOOK, IMPORT_SAE, MOVED_CORPUS, MOVED_MODEL, OF_LAYERS, TRAIN_SAE, VECTORS};
 pub use progress::{TrainSaeProgress, TrainSaeRequest};
 pub use publish::Vectors;

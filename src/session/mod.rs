@@ -53,7 +53,7 @@ use polysema_udfs::arrow::tables::SessionAdvice;
 pub use engine::{Engine, EngineOptions, FunctionEntry};
 pub use keeping::CreatedTable;
 
-use crate::jobs::{Effects, Jobs, JobsTable, Left, LeftJob, not_progress, to_the_end};
+use crate::jobs::{Doing, Effects, Jobs, JobsTable, Left, LeftJob, not_progress, to_the_end};
 use crate::policy::{self, Access, Policy};
 use crate::settings;
 use crate::store::{PUBLIC, Run, RunCache, RunLayers, RunTable, Store, StoreCatalog};
@@ -109,6 +109,7 @@ pub struct Session {
     selection: Arc<SelectedRun>,
     policy: Arc<Policy>,
     unsaid: Arc<Left>,
+    doing: Arc<Doing>,
     made: Mutex<Option<String>>,
     created: Mutex<Option<CreatedTable>>,
     prepared: Prepared,
@@ -135,7 +136,7 @@ impl Session {
     }
 
     fn new(engine: Arc<Engine>, policy: Policy) -> Result<Self> {
-        let policy = Arc::new(policy);
+        let (policy, doing) = (Arc::new(policy), Arc::<Doing>::default());
         let config = SessionConfig::new()
             .with_information_schema(true)
             // Errors say where in the statement they are.
@@ -154,6 +155,7 @@ impl Session {
             .with_extension(Arc::new(SessionAdvice(Box::new(ChooseRun(Arc::clone(
                 engine.store(),
             ))))))
+            .with_extension(Arc::clone(&doing))
             .with_extension(Arc::clone(engine.jobs()));
         let shared = engine.runtime();
         let files = Arc::clone(&shared.object_store_registry);
@@ -203,6 +205,7 @@ impl Session {
             selection,
             policy,
             unsaid: Arc::default(),
+            doing,
             made: Mutex::default(),
             created: Mutex::default(),
             prepared: Prepared::default(),
@@ -239,6 +242,11 @@ impl Session {
     /// The job of a statement whose rows were not read to their end, once.
     pub fn unsaid(&self) -> Option<LeftJob> {
         self.unsaid.take()
+    }
+
+    /// What the work of a statement that gives no rows yet is at.
+    pub fn doing(&self) -> &Arc<Doing> {
+        &self.doing
     }
 
     /// The run that the last statement has made if its rows came to their end, once.

@@ -14,7 +14,7 @@ use super::format::{Expanded, Format, Layout};
 use super::interrupt::Interrupts;
 use super::output::OutputFile;
 use super::pager::{self, Pager};
-use super::run::{Outcome, run};
+use super::run::{Outcome, Waiting, run};
 use super::screen;
 use super::script::{Located, Step, split};
 use super::variables::{Variables, quoted};
@@ -124,13 +124,18 @@ impl Interpreter {
     where
         Q: Future<Output = datafusion::error::Result<SendableRecordBatchStream>> + Send + 'static,
     {
+        let session = Arc::clone(&self.session);
+        let waiting = Waiting {
+            interrupts: &self.interrupts,
+            doing: session.doing(),
+        };
         if let Some(output) = &mut self.output {
             let format = output.format.unwrap_or(self.layout.format);
             let layout = Layout {
                 expanded: self.layout.expanded,
                 ..Layout::plain(format)
             };
-            let outcome = run(query, layout, &self.interrupts, output).await?;
+            let outcome = run(query, layout, waiting, output).await?;
             return Ok((outcome, Duration::ZERO));
         }
         let screen = screen::size();
@@ -140,12 +145,12 @@ impl Interpreter {
         };
         let pager = self.pager.as_ref().filter(|_| self.interactive);
         let Some((program, (_, lines))) = pager.zip(screen) else {
-            let outcome = run(query, layout, &self.interrupts, &mut io::stdout()).await?;
+            let outcome = run(query, layout, waiting, &mut io::stdout()).await?;
             return Ok((outcome, Duration::ZERO));
         };
         layout.max_rows = None;
         let mut pager = Pager::new(program.clone(), lines);
-        let outcome = run(query, layout, &self.interrupts, &mut pager).await;
+        let outcome = run(query, layout, waiting, &mut pager).await;
         let waited = pager.finish()?;
         match outcome {
             // Who leaves the pager has read enough.

@@ -91,13 +91,16 @@ impl ProgressLine {
         }
     }
 
-    /// Shows the spinner when the statement has been quiet for long enough, and turns it.
-    pub fn tick(&mut self) {
+    /// Shows the spinner when the statement has been quiet for long enough, with what its work is at, and turns it.
+    pub fn tick(&mut self, doing: &str) {
         if let Some(bar) = &self.bar {
+            if !doing.is_empty() {
+                bar.set_message(format!("{doing} "));
+            }
             bar.tick();
         } else if self.visible && self.started.elapsed() >= QUIET {
             let bar = ProgressBar::new_spinner().with_elapsed(self.started.elapsed());
-            bar.set_style(style("{spinner} {elapsed} (Ctrl-C to cancel)"));
+            bar.set_style(style("{spinner} {elapsed} {msg}(Ctrl-C to cancel)"));
             bar.tick();
             self.bar = Some(bar);
         }

@@ -17,7 +17,7 @@ use super::failure::{Failure, internal_error};
 use super::format::{Format, Layout};
 use super::interrupt::Interrupts;
 use super::progress::{JobProgress, ProgressLine};
-use crate::jobs::is_progress;
+use crate::jobs::{Doing, is_progress};
 
 /// How often the shell looks at the clock while it waits.
 const TICK: Duration = Duration::from_millis(100);
@@ -36,18 +36,27 @@ pub enum Outcome {
     Progress,
 }
 
+/// What a statement is waited for with.
+#[derive(Debug, Clone, Copy)]
+pub struct Waiting<'a> {
+    /// Ctrl-C.
+    pub interrupts: &'a Interrupts,
+    /// What its work is at.
+    pub doing: &'a Doing,
+}
+
 /// Runs a query and writes its rows to `out`; ends early when Ctrl-C is pressed.
 pub async fn run<Q>(
     query: Q,
     layout: Layout,
-    interrupts: &Interrupts,
+    waiting: Waiting<'_>,
     out: &mut dyn Write,
 ) -> Result<Outcome, Failure>
 where
     Q: Future<Output = Result<SendableRecordBatchStream>> + Send + 'static,
 {
     let mut running = Running::start(query);
-    let outcome = print_all(&mut running, layout, interrupts, out).await;
+    let outcome = print_all(&mut running, layout, waiting, out).await;
     match outcome {
         Err(Failure::Closed) => running.stop().await,
         // A job hears of it at once; what is inside a kernel is not waited for.
@@ -62,7 +71,7 @@ where
 async fn print_all(
     running: &mut Running,
     layout: Layout,
-    interrupts: &Interrupts,
+    waiting: Waiting<'_>,
     out: &mut dyn Write,
 ) -> Result<Outcome, Failure> {
     let mut printer = Printer::new(layout, out);
@@ -70,12 +79,12 @@ async fn print_all(
     loop {
         tokio::select! {
             biased;
-            () = interrupts.pressed() => return Err(Failure::interrupted()),
+            () = waiting.interrupts.pressed() => return Err(Failure::interrupted()),
             event = running.next() => match event? {
                 Some(event) => printer.print(event)?,
                 None => return printer.finish(),
             },
-            _ = ticks.tick() => printer.progress.tick(),
+            _ = ticks.tick() => printer.progress.tick(&waiting.doing.text()),
         }
     }
 }
@@ -268,7 +277,16 @@ mod tests {
     use datafusion::arrow::array::{ArrayRef, Int64Array};
     use datafusion::error::DataFusionError;
     use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-    use std::sync::Arc;
+    use std::sync::{Arc, LazyLock};
+
+    static NOTHING: LazyLock<Doing> = LazyLock::new(Doing::default);
+
+    fn waiting(interrupts: &Interrupts) -> Waiting<'_> {
+        Waiting {
+            interrupts,
+            doing: &NOTHING,
+        }
+    }
 
     fn numbers(count: i64) -> RecordBatch {
         let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..count));
@@ -290,7 +308,7 @@ mod tests {
         let outcome = run(
             query,
             Layout::plain(Format::Csv),
-            &Interrupts::none(),
+            waiting(&Interrupts::none()),
             &mut out,
         )
         .await;
@@ -309,7 +327,7 @@ mod tests {
         let outcome = run(
             query,
             Layout::plain(Format::Csv),
-            &Interrupts::none(),
+            waiting(&Interrupts::none()),
             &mut Vec::new(),
         )
         .await;
@@ -332,7 +350,7 @@ mod tests {
         let outcome = run(
             query,
             Layout::plain(Format::Csv),
-            &Interrupts::none(),
+            waiting(&Interrupts::none()),
             &mut out,
         )
         .await;
@@ -348,7 +366,7 @@ mod tests {
         let outcome = run(
             query,
             Layout::plain(Format::Csv),
-            &Interrupts::pressed_now(),
+            waiting(&Interrupts::pressed_now()),
             &mut Vec::new(),
         )
         .await;
@@ -370,7 +388,7 @@ mod tests {
         let outcome = run(
             query,
             Layout::plain(Format::Csv),
-            &Interrupts::none(),
+            waiting(&Interrupts::none()),
             &mut Closed,
         )
         .await;

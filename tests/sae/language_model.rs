@@ -57,6 +57,28 @@ async fn what_reconstructions_do_to_a_language_model() {
     let d_model = d as f64;
     assert!((db.number(&same("l0")).await - d_model).abs() < 0.5);
 
+    // The metrics of rows are the same where they alone are asked for, and the model is run once.
+    let alone = "SELECT count(*) FROM sae_metrics('same') m JOIN same s USING (metric) WHERE m.metric NOT LIKE '%ce_loss%' \
+                 AND m.metric NOT LIKE 'accuracy%' AND (abs(m.value - s.value) <= 1e-9 * abs(s.value) OR m.value IS NULL)";
+    let of_rows = "SELECT count(*) FROM same WHERE metric NOT LIKE '%ce_loss%' AND metric NOT LIKE 'accuracy%'";
+    assert_eq!(db.integer(alone).await, db.integer(of_rows).await);
+    for (condition, is_of_rows) in [
+        ("metric = 'mse'", true),
+        ("metric IN ('l0', 'mse')", true),
+        ("metric = 'ce_loss'", false),
+        ("metric LIKE '%loss%' AND value > 0", false),
+        ("value > 0", false),
+    ] {
+        let query = format!("SELECT value FROM sae_metrics('same') m WHERE {condition}");
+        let plan = db.text(&format!("EXPLAIN {query}")).await;
+        assert!(plan.contains("SaeMetricsExec: name=same"), "{plan}");
+        assert_eq!(
+            plan.contains("name=same, of rows"),
+            is_of_rows,
+            "{condition}: {plan}"
+        );
+    }
+
     // One that gives back nothing is the ablation with zeros.
     let mut nothing = identity(d);
     nothing.w_dec.fill(0.0);

@@ -63,7 +63,8 @@ fn tables_and_functions_describe_themselves() {
     columns.prints(
         "column,type,null,meaning\ndoc_id,Int32,no,\"number of the document in the corpus, from 0\"\n\
          pos,Int32,no,\"place of the token in its document, from 0\"\n\
-         token_id,Int32,yes,number of the token in the vocabulary\ntoken,Utf8,yes,the token's text\n",
+         token_id,Int32,yes,number of the token in the vocabulary\n\
+         token,Utf8,yes,\"the token's text; a part of a character as its bytes, <0xE6>\"\n",
     );
     // So has every column of the views and of what is over all runs.
     for table in csv("\\d").out.lines().skip(1) {

@@ -3,15 +3,20 @@
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
-use datafusion::arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray};
+use datafusion::arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::catalog::TableProvider;
-use datafusion::common::{Result, plan_err};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema, Result, plan_err};
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
 use polysema_udfs::calls::{
     Arguments, Function, FunctionDoc, Implementation, Parameter, RELATION, TableFunction,
 };
+use polysema_udfs::scan_by_plan;
 
-use crate::corpus::{MAX_DOCUMENTS, SPLIT, Split};
+use crate::corpus::{MAX_DOCUMENTS, ModelVectors, SPLIT, Split};
 use crate::functions::arguments::required;
 use crate::functions::row_vectors::RowVectors;
 use crate::jobs::{Course, Job, JobContext, named};
@@ -19,7 +24,8 @@ use crate::models::HookPoint;
 use crate::options::{Key, Kind, Options, Rule, Spec, Usual, parameters};
 use crate::policy::Access;
 use crate::saes::{
-    Metric, OtherCorpus, SaeLibrary, VECTORS, dead, evaluate_model, evaluate_rows, sae_reader,
+    Metric, OF_MODEL, OtherCorpus, SaeLibrary, VECTORS, dead, evaluate_model, evaluate_rows,
+    sae_reader,
 };
 
 const CORPUS: Key<Option<String>> = Key::new(
@@ -77,7 +83,8 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     required: 1,
     options: parameters(&SAE_METRICS),
     returns: "sae (its name), metric (its name), value (NULL where undefined), definition (its formula); distances \
-              are cosine distances in [0, 2], x is a vector, y its reconstruction, a its code",
+              are cosine distances in [0, 2], x is a vector, y its reconstruction, a its code. A condition on metric that leaves out those of the model \
+              (accuracy, ce_loss) spares its passes with reconstructions and zeros",
     example: "SELECT metric, value FROM sae_metrics('foreign', (SELECT column1 AS vector FROM (VALUES ([1.0, 0.0, \
               0.0, 2.0, 0.5, 0.25]), ([0.0, 1.0, 0.0, 0.5, 0.0, 0.25])))) WHERE value IS NOT NULL",
     replaces: None,
@@ -161,13 +168,29 @@ impl TableFunction for SaeMetrics {
                 "sae_metrics: a source, or the options split, corpus, model, hook, max_documents, is required, got both"
             );
         }
-        let saes = Arc::clone(&self.saes);
-        let detail = format!("name={}", call.name);
+        let call = Arc::new(call);
+        let [whole, of_rows] = [true, false].map(|effect| {
+            let relation = relation.map(|relation| Arc::clone(&relation.plan));
+            self.job(&call, relation, effect)
+        });
+        Ok(Arc::new(MetricsTable { whole, of_rows }))
+    }
+}
+
+impl SaeMetrics {
+    /// The work of a call; `effect` is whether the model is run with reconstructions, too.
+    fn job(&self, call: &Arc<Call>, input: Option<Arc<LogicalPlan>>, effect: bool) -> Job {
+        let (saes, call) = (Arc::clone(&self.saes), Arc::clone(call));
+        let detail = match effect {
+            true => format!("name={}", call.name),
+            false => format!("name={}, of rows", call.name),
+        };
+        let given = input.is_some();
         let work = move |context: &JobContext| {
-            context.send(call.measure(&saes, context));
+            context.send(call.measure(&saes, effect, context));
             Ok(())
         };
-        Ok(Arc::new(Job {
+        Job {
             function: DOC.name,
             operator: "SaeMetricsExec",
             detail,
@@ -178,11 +201,90 @@ impl TableFunction for SaeMetrics {
                 // The corpus and the model of its run.
                 false => &[Access::ReadFiles],
             },
-            input: relation.map(|relation| Arc::clone(&relation.plan)),
+            input,
             makes: None,
             work: Arc::new(work),
-        }))
+        }
     }
+}
+
+/// The metrics, those of the model only where they are asked for.
+#[derive(Debug)]
+struct MetricsTable {
+    whole: Job,
+    of_rows: Job,
+}
+
+impl MetricsTable {
+    async fn plan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let job = match asks_for_model(state, filters)? {
+            true => &self.whole,
+            false => &self.of_rows,
+        };
+        job.scan(state, projection, &[], limit).await
+    }
+}
+
+/// Whether filters on the name let one of those metrics pass that the model is run for.
+fn asks_for_model(state: &dyn Session, filters: &[Expr]) -> Result<bool> {
+    let Some(filter) = conjunction(filters.to_vec()) else {
+        return Ok(true);
+    };
+    let names = Arc::new(StringArray::from_iter_values(OF_MODEL)) as ArrayRef;
+    let schema = Arc::new(Schema::new(vec![Field::new(
+        "metric",
+        DataType::Utf8,
+        false,
+    )]));
+    // A filter may name the table.
+    let filter = filter.transform(|part| {
+        Ok(match part {
+            Expr::Column(column) => Transformed::yes(Expr::Column(Column::from_name(column.name))),
+            other => Transformed::no(other),
+        })
+    })?;
+    let known = DFSchema::try_from(Arc::clone(&schema))?;
+    let filter = state.create_physical_expr(filter.data, &known)?;
+    let passed = filter.evaluate(&RecordBatch::try_new(schema, vec![names])?)?;
+    let passed = passed.into_array(OF_MODEL.len())?;
+    Ok(passed.as_boolean().true_count() > 0)
+}
+
+impl TableProvider for MetricsTable {
+    fn schema(&self) -> SchemaRef {
+        TableProvider::schema(&self.whole)
+    }
+
+    fn table_type(&self) -> TableType {
+        self.whole.table_type()
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        let of_name = |filter: &&&Expr| {
+            let columns = filter.column_refs();
+            !columns.is_empty()
+                && !filter.is_volatile()
+                && columns.iter().all(|column| column.name == "metric")
+        };
+        Ok(filters
+            .iter()
+            .map(|filter| match of_name(&filter) {
+                true => TableProviderFilterPushDown::Inexact,
+                false => TableProviderFilterPushDown::Unsupported,
+            })
+            .collect())
+    }
+
+    scan_by_plan!(MetricsTable);
 }
 
 struct Call {
@@ -195,7 +297,12 @@ struct Call {
 }
 
 impl Call {
-    fn measure(&self, saes: &SaeLibrary, context: &JobContext) -> Result<RecordBatch> {
+    fn measure(
+        &self,
+        saes: &SaeLibrary,
+        effect: bool,
+        context: &JobContext,
+    ) -> Result<RecordBatch> {
         let loaded = saes.get(&self.name)?;
         let (sae, facts) = (&loaded.sae, &loaded.stored.manifest);
         let mut metrics = match context.rows() {
@@ -220,7 +327,18 @@ impl Call {
                     other.split = other.split.or(Some(Split::Test));
                 }
                 let (mut reader, hook) = sae_reader(saes.store(), facts, &other, context)?;
-                evaluate_model(sae, &mut reader, hook, context)?
+                match effect {
+                    true => evaluate_model(sae, &mut reader, hook, context)?,
+                    false => {
+                        let description = format!("{hook} of its model");
+                        let mut vectors = ModelVectors {
+                            reader,
+                            hook,
+                            description,
+                        };
+                        evaluate_rows(sae, &mut vectors, context)?
+                    }
+                }
             }
         };
         match saes.layer(&self.name) {

@@ -231,9 +231,6 @@ impl ResultWriter for AlignedTable {
                 self.rows
             )?;
         }
-        if self.cut_short && self.layout.width.is_some() {
-            writeln!(out, "{LEFT_OUT} values are cut short: \\x shows them whole")?;
-        }
         if let Some(Shape::Columns(columns)) = &self.shape {
             let shown = columns
                 .iter()
@@ -245,6 +242,8 @@ impl ResultWriter for AlignedTable {
                     out,
                     "{LEFT_OUT} {more} of {all} columns left out: \\x shows all"
                 )?;
+            } else if self.cut_short && self.layout.width.is_some() {
+                writeln!(out, "{LEFT_OUT} values are cut short: \\x shows them whole")?;
             }
         }
         Ok(())
