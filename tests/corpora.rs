@@ -563,6 +563,28 @@ async fn what_is_broken_is_named() {
     );
 }
 
+/// Rows may have changed or gone, the run has their tokens: what reads a layer's corpus again reads these.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_rows_is_read_again() {
+    let desk = Desk::new().await;
+    let rows = format!("(SELECT text FROM '{}')", desk.path("rows.jsonl").display());
+    desk.ingest("of_rows", &rows, "context: 32").await;
+    fs::remove_file(desk.path("rows.jsonl")).expect("a file");
+    let train = "SELECT rows_seen AS n, round(loss, 4) AS loss, round(l0, 2) AS l0 FROM train_sae('sae', 2, {d_sae: 32, \
+                 batch_size: 64}) WHERE phase = 'done'";
+    let of_rows = desk.of("of_rows", train).await;
+    desk.write("rows.jsonl", lines().as_bytes());
+    let train = train.replace("'sae'", "'other'");
+    assert_eq!(of_rows, desk.of("jsonl", &train).await);
+    let metrics = |sae| {
+        format!(
+            "SELECT round(value, 4) AS v FROM sae_metrics('{sae}', {{max_documents: 3}}) WHERE metric IN ('l0', 'mse')"
+        )
+    };
+    let of_rows = desk.of("of_rows", &metrics("sae")).await;
+    assert_eq!(of_rows, desk.of("jsonl", &metrics("other")).await);
+}
+
 /// Maxima beside a corpus of rows: two relations of one call.
 #[tokio::test(flavor = "multi_thread")]
 async fn maxima_go_with_rows() {

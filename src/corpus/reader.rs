@@ -15,7 +15,7 @@ use polysema_udfs::arrow::memory::{at_least, hold};
 
 use super::documents::{Advance, Documents, Target};
 use super::images::{Images, are_images};
-use super::options::{BATCH_SIZE, BOS, check_tokens, check_vectors};
+use super::options::{BATCH_SIZE, BOS, MAX_DOCUMENTS, check_tokens, check_vectors};
 use super::rows::{Corpus, CorpusPlace};
 use super::tokenize::tokenize;
 use crate::files::loaded::{Loaded, Resident};
@@ -24,6 +24,7 @@ use crate::files::spool::Spool;
 use crate::jobs::JobContext;
 use crate::models::{HookPoint, Hooks, Input, LoadedModel, Model, loaded};
 use crate::options::{Options, Word};
+use crate::store::Run;
 
 /// Tokens of a block of texts. Chosen: 512 documents of 128 tokens.
 const BLOCK_TOKENS: usize = 1 << 16;
@@ -104,6 +105,49 @@ impl CorpusReader {
         let mut reader = Self::read(model, corpus, options, target, context, tick)?;
         reader._scratch = Some(scratch);
         Ok(reader)
+    }
+
+    /// The documents of a run whose corpus cannot be read again: those of its tokens, at most [`MAX_DOCUMENTS`].
+    pub(crate) fn of_run(
+        loaded: Arc<Resident<LoadedModel>>,
+        run: &Run,
+        options: &Options,
+        context: &JobContext,
+    ) -> Result<Self> {
+        check_tokens(&loaded, run.name(), options)?;
+        let facts = run.manifest();
+        let most = options.get(MAX_DOCUMENTS).unwrap_or(usize::MAX);
+        let memory = context.memory("documents");
+        let lengths = (facts.counts.documents as usize + 1) * size_of::<u32>();
+        hold(&memory, lengths, "the documents' lengths")?;
+        let scratch = Scratch::new()?;
+        let mut ids = Spool::create(scratch.path(), "ids", 1)?;
+        let mut starts = vec![];
+        run.token_ids(&mut |documents, token_ids| {
+            let first = ids.len();
+            let kept = documents.iter().take_while(|id| (**id as usize) < most);
+            let kept = kept.count();
+            for (row, document) in documents[..kept].iter().enumerate() {
+                if *document as usize == starts.len() {
+                    starts.push((first + row) as u32);
+                }
+            }
+            ids.append(&token_ids[..kept])?;
+            context.tick()
+        })?;
+        starts.push(ids.len() as u32);
+        ids.flush()?;
+        Ok(Self {
+            loaded,
+            corpus_hash: facts.corpus.hash.clone(),
+            batch_size: options.get(BATCH_SIZE),
+            bos: options.get(BOS),
+            documents: Documents { starts },
+            content: Content::Tokens(ids),
+            _memory: memory,
+            pass: context.memory("forward pass"),
+            _scratch: Some(scratch),
+        })
     }
 
     /// As [`CorpusReader::open`], with a say in where the documents go; `advance` may end the work with an error.

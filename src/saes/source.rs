@@ -72,9 +72,10 @@ fn open(
         Some(model) => store.resolve_model(model.as_ref())?,
         None => store.model_of(&facts.model)?,
     };
+    let of_rows = facts.corpus.is_relation() && places.corpus.is_none();
     let corpus = places.corpus(facts);
-    for (what, path) in [("model", &*model), ("corpus", &corpus)] {
-        if !is_there(path) {
+    for (what, path, is) in [("model", &*model, true), ("corpus", &corpus, !of_rows)] {
+        if is && !is_there(path) {
             return exec_err!(
                 "the {what} of run '{}' is required, got nothing at {}: the option {what} says where it is \
                  now",
@@ -84,7 +85,11 @@ fn open(
         }
     }
     let loaded = loaded(store.loaded(), &model)?;
-    let reader = CorpusReader::over(loaded, &corpus, options, context)?;
+    // Rows may have gone or changed since: the run has their tokens.
+    let reader = match of_rows {
+        true => CorpusReader::of_run(loaded, store.run(&facts.run)?.as_ref(), options, context)?,
+        false => CorpusReader::over(loaded, &corpus, options, context)?,
+    };
     if reader.model_hash() != facts.model.hash {
         return exec_err!(
             "the model that run '{}' was made with is required in {}, got another one",

@@ -170,6 +170,17 @@ impl Run {
         Ok(max)
     }
 
+    /// Calls `visit` with the documents and the ids of all tokens, some at a time and in order; an error of `visit` ends it.
+    pub fn token_ids(&self, visit: &mut dyn FnMut(&[i32], &[i32]) -> Result<()>) -> Result<()> {
+        let file = self.map_one(Table::Tokens, None)?;
+        for batch in 0..file.rows().len() {
+            let [documents, ids] = file.columns(batch, ["doc_id", "token_id"])?;
+            let values = |column: &ArrayRef| column.as_primitive::<Int32Type>().values().clone();
+            visit(&values(&documents), &values(&ids))?;
+        }
+        Ok(())
+    }
+
     /// Columns of a table as SQL sees it.
     pub fn schema(&self, table: Table) -> Result<SchemaRef> {
         match (table, self.files(table).first()) {
