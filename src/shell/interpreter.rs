@@ -14,7 +14,7 @@ use super::format::{Expanded, Format, Layout};
 use super::interrupt::Interrupts;
 use super::output::OutputFile;
 use super::pager::{self, Pager};
-use super::run::{Outcome, Waiting, run};
+use super::run::{Outcome, StatementWait, run};
 use super::screen;
 use super::script::{Located, Step, split};
 use super::variables::{Variables, quoted};
@@ -125,7 +125,7 @@ impl Interpreter {
         Q: Future<Output = datafusion::error::Result<SendableRecordBatchStream>> + Send + 'static,
     {
         let session = Arc::clone(&self.session);
-        let waiting = Waiting {
+        let waiting = StatementWait {
             interrupts: &self.interrupts,
             doing: session.doing(),
         };

@@ -38,7 +38,7 @@ pub enum Outcome {
 
 /// What a statement is waited for with.
 #[derive(Debug, Clone, Copy)]
-pub struct Waiting<'a> {
+pub struct StatementWait<'a> {
     /// Ctrl-C.
     pub interrupts: &'a Interrupts,
     /// What its work is at.
@@ -49,7 +49,7 @@ pub struct Waiting<'a> {
 pub async fn run<Q>(
     query: Q,
     layout: Layout,
-    waiting: Waiting<'_>,
+    waiting: StatementWait<'_>,
     out: &mut dyn Write,
 ) -> Result<Outcome, Failure>
 where
@@ -71,7 +71,7 @@ where
 async fn print_all(
     running: &mut Running,
     layout: Layout,
-    waiting: Waiting<'_>,
+    waiting: StatementWait<'_>,
     out: &mut dyn Write,
 ) -> Result<Outcome, Failure> {
     let mut printer = Printer::new(layout, out);
@@ -281,8 +281,8 @@ mod tests {
 
     static NOTHING: LazyLock<Doing> = LazyLock::new(Doing::default);
 
-    fn waiting(interrupts: &Interrupts) -> Waiting<'_> {
-        Waiting {
+    fn waiting(interrupts: &Interrupts) -> StatementWait<'_> {
+        StatementWait {
             interrupts,
             doing: &NOTHING,
         }
