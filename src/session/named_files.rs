@@ -184,7 +184,7 @@ fn is_of_lines(ending: &str) -> bool {
 /// The first line that is no JSON, with its fault, of those that are looked at.
 fn bad_line(file: &Path) -> Option<(usize, String)> {
     let lines = BufReader::new(regular::open(file).ok()?.take(LOOKED_AT)).lines();
-    let faults = lines.enumerate().find_map(|(i, line)| {
+    lines.enumerate().find_map(|(i, line)| {
         let line = line.ok().filter(|line| !line.trim().is_empty())?;
         // The first of an array is no object.
         if line.trim_start().starts_with('[') {
@@ -192,8 +192,7 @@ fn bad_line(file: &Path) -> Option<(usize, String)> {
         }
         let fault = serde_json::from_str::<serde::de::IgnoredAny>(&line).err()?;
         Some((i + 1, json::fault_of_line(&fault)))
-    });
-    faults
+    })
 }
 
 async fn table(
