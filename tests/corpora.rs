@@ -458,11 +458,8 @@ async fn a_long_text_is_one_row() {
     let long = format!("{text} ").repeat(1 + (3 << 19) / text.len());
     desk.write("long.txt.gz", &gzip(long.as_bytes()));
     let loaded = polysema::models::load(&root("tests/data/demo/model")).expect("the demo's model");
-    let expected = loaded
-        .tokenizer
-        .expect("its tokenizer")
-        .encode(&long)
-        .expect("ids");
+    let tokenizer = loaded.tokenizer.expect("its tokenizer");
+    let expected = tokenizer.encode(&long).expect("ids");
     let options = "context: 128, min_tokens: 128";
     let model = root("tests/data/demo/model");
     let corpus = desk.path("long.txt.gz");

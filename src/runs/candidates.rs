@@ -154,11 +154,13 @@ mod tests {
     use super::*;
     use crate::options::Options;
     use crate::runs::MaxActivations;
+    use crate::runs::options::Sign;
 
     fn pick(options: &Options) -> Pick<'_> {
         Pick {
             options,
             maxima: None,
+            sign: Sign::Positive,
             longest: 1,
             skip: 0,
         }

@@ -14,7 +14,8 @@ use super::context::Context;
 use super::layer::Layer;
 use super::observer::{NeuronHooks, Observer};
 use super::options::{
-    INGEST, LAYER_NORM, MAX_ACTIVATIONS, MaxActivations, Pick, REPLACE, WINDOW, WINDOW_VECTORS,
+    INGEST, LAYER_NORM, MAX_ACTIVATIONS, MaxActivations, Pick, REPLACE, SIGN, Sign, WINDOW,
+    WINDOW_VECTORS,
 };
 use super::progress::{Progress, Reporter};
 use super::write;
@@ -103,6 +104,7 @@ pub fn ingest_rows(
     let pick = Pick {
         options,
         maxima,
+        sign: sign(options, reader.model())?,
         longest: reader.documents.longest(),
         skip: usize::from(reader.has_bos()),
     };
@@ -115,7 +117,7 @@ pub fn ingest_rows(
     let n_documents = reader.n_documents() as u64;
     let message = format!("running {}", request.model.display());
     report.begin("forward", Some(n_documents), message)?;
-    let layer_norm = options.get(LAYER_NORM);
+    let layer_norm = layer_norm(options, reader.model());
     let most = forward(&mut reader, &mut layers, layer_norm, &mut report)?;
     let message = format!("writing run {}", request.run);
     report.begin("write", Some(n_documents), message)?;
@@ -145,7 +147,7 @@ pub fn ingest_rows(
             ..corpus_source
         },
         layer_norm: layer_norm.name().to_string(),
-        options: recorded(options, maxima),
+        options: recorded(options, maxima, pick.sign, reader.model()),
         versions: Versions::default(),
         counts,
         seconds: report.seconds(),
@@ -167,11 +169,23 @@ pub fn ingest_rows(
 }
 
 /// Every option, for the manifest.
-fn recorded(options: &Options, maxima: Option<&MaxActivations>) -> Map<String, Value> {
+fn recorded(
+    options: &Options,
+    maxima: Option<&MaxActivations>,
+    sign: Sign,
+    model: &dyn Model,
+) -> Map<String, Value> {
     let mut all = Options::usual(&INGEST).to_json();
     all.extend(options.to_json());
     if maxima.is_some() && !options.given(MAX_ACTIVATIONS) {
         all.insert(MAX_ACTIVATIONS.spec.name.into(), "given".into());
+    }
+    all.insert(
+        LAYER_NORM.spec.name.into(),
+        layer_norm(options, model).name().into(),
+    );
+    if model.layers().iter().any(|layer| layer.gated) {
+        all.insert(SIGN.spec.name.into(), sign.name().into());
     }
     all
 }
@@ -180,6 +194,39 @@ fn recorded(options: &Options, maxima: Option<&MaxActivations>) -> Map<String, V
 fn check(options: &Options) -> Result<()> {
     options.check(&INGEST)?;
     check_lengths(options)
+}
+
+/// What the neurons receive: where no norm stands before them there is nothing to fold.
+fn layer_norm(options: &Options, model: &dyn Model) -> LayerNorm {
+    let reads_tokens = model.d_vocab() > 0;
+    match options.given(LAYER_NORM) || model.folds() || !reads_tokens {
+        true => options.get(LAYER_NORM),
+        false => LayerNorm::Raw,
+    }
+}
+
+/// Which lists of examples the neurons get. The sign of a gated neuron's activation is that of its weights up and out
+/// together, which may both be flipped, so neither sign is the natural one.
+fn sign(options: &Options, model: &dyn Model) -> Result<Sign> {
+    let gated = model.layers().iter().any(|layer| layer.gated);
+    match (gated, options.get(SIGN)) {
+        (true, sign) => {
+            let sign = sign.unwrap_or(Sign::Both);
+            match options.given(MAX_ACTIVATIONS) && sign != Sign::Positive {
+                true => plan_err!(
+                    "sign must be 'positive' with max_activations, which give one maximum a neuron, got '{}'",
+                    sign.name()
+                ),
+                false => Ok(sign),
+            }
+        }
+        (false, None) => Ok(Sign::Positive),
+        (false, Some(sign)) => plan_err!(
+            "sign must come with gated neurons, got '{}' for the plain ones of architecture {}",
+            sign.name(),
+            model.architecture()
+        ),
+    }
 }
 
 /// Refuses options that say something of a network of another kind.

@@ -19,7 +19,7 @@ use polysema_udfs::arrow::memory::hold;
 
 use super::context::Context;
 use super::layer::Layer;
-use super::options::Pick;
+use super::options::{Pick, Sign};
 use super::progress::{Progress, Reporter};
 use super::write::{self, write_layer};
 use crate::corpus::Documents;
@@ -196,6 +196,7 @@ pub fn add_to_run(
     let pick = Pick {
         options: latents.options,
         maxima: None,
+        sign: Sign::Positive,
         longest: reader.documents.longest(),
         skip: usize::from(reader.has_bos()),
     };
@@ -315,6 +316,7 @@ pub fn make_run(
     let pick = Pick {
         options: latents.options,
         maxima: None,
+        sign: Sign::Positive,
         longest: 1,
         skip: 0,
     };

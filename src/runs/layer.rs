@@ -26,14 +26,30 @@ struct Values<'a> {
     width: usize,
 }
 
-/// A candidate of the current batch: neuron, place of its document in the batch, peak.
-type Fresh = (usize, usize, Peak);
+/// A candidate of the current batch.
+struct Fresh {
+    /// Which of the neuron's lists.
+    list: usize,
+    neuron: usize,
+    /// Place of its document in the batch.
+    place: usize,
+    peak: Peak,
+}
+
+/// The candidates of one sign.
+struct List {
+    /// What activations are multiplied with, so that the peaks are maxima.
+    sign: f32,
+    /// Statistics of the negated activations, where it is of the least.
+    mirror: Option<Activity>,
+    candidates: Candidates,
+}
 
 /// Statistics and candidates of a range of a layer's neurons.
 struct Tile {
     first: usize,
     activity: Activity,
-    candidates: Candidates,
+    lists: Vec<List>,
     peaks: Vec<Peak>,
     /// Candidates of the current batch.
     fresh: Vec<Fresh>,
@@ -57,6 +73,8 @@ pub(super) struct Layer {
     /// `[window + 1]` each, in the order of `windows`; none where only the key token's is wanted
     pub(super) window_vectors: Option<Spool>,
     tiles: Vec<Tile>,
+    /// Whether examples of the least activations are kept.
+    mirrored: bool,
     /// Width of a received vector.
     pub(super) d_in: usize,
     /// Tokens kept before and after a key token.
@@ -82,7 +100,9 @@ impl Layer {
         memory: MemoryReservation,
     ) -> Result<Self> {
         let window = pick.window();
-        let statistics = info.n_neurons.saturating_mul(Self::BYTES_A_NEURON);
+        let mirrored = pick.sign.lists().contains(&-1.0);
+        let a_neuron = Self::BYTES_A_NEURON * (1 + usize::from(mirrored));
+        let statistics = info.n_neurons.saturating_mul(a_neuron);
         let of = format_args!("the statistics of {} neurons", info.n_neurons);
         let spools = 2 + usize::from(pick.options.get(WINDOW_VECTORS));
         hold(
@@ -95,7 +115,15 @@ impl Layer {
             Ok(Tile {
                 first,
                 activity: Activity::new(width),
-                candidates: Candidates::new(index, first, width, pick)?,
+                lists: (pick.sign.lists().iter())
+                    .map(|sign| {
+                        Ok(List {
+                            sign: *sign,
+                            mirror: (*sign < 0.0).then(|| Activity::new(width)),
+                            candidates: Candidates::new(index, first, width, pick)?,
+                        })
+                    })
+                    .collect::<Result<_>>()?,
                 peaks: vec![Peak::NONE; width],
                 fresh: vec![],
                 windows: vec![],
@@ -115,6 +143,7 @@ impl Layer {
                 }
                 false => None,
             },
+            mirrored,
             d_in: info.d_in,
             window,
             skip: pick.skip,
@@ -128,12 +157,19 @@ impl Layer {
     fn hold(&self, documents: usize, rows: usize) -> Result<()> {
         let window = (2 * self.window + 1) * size_of::<f32>();
         let fresh = size_of::<Fresh>() + Self::BYTES_A_CANDIDATE + window;
+        let lists = self.tiles.first().map_or(1, |tile| tile.lists.len());
         let fresh = documents
             .saturating_mul(self.n_neurons)
-            .saturating_mul(fresh);
+            .saturating_mul(lists * fresh);
+        let negated = match self.mirrored {
+            true => rows.saturating_mul(self.n_neurons * size_of::<f32>()),
+            false => 0,
+        };
         let spools = 2 + usize::from(self.window_vectors.is_some());
         let bytes = [
-            self.n_neurons * Self::BYTES_A_NEURON + spools * Spool::BYTES,
+            self.n_neurons * Self::BYTES_A_NEURON * (1 + usize::from(self.mirrored))
+                + spools * Spool::BYTES,
+            negated,
             self.n_candidates * Self::BYTES_A_CANDIDATE,
             fresh,
             rows * size_of::<u32>(),
@@ -157,13 +193,21 @@ impl Layer {
         let (window, skip) = (self.window, self.skip);
         let rows = batch.documents.len() * batch.seq;
         self.hold(batch.documents.len(), rows)?;
-        let values = Values {
-            values,
-            width: self.n_neurons,
+        let width = self.n_neurons;
+        let values = Values { values, width };
+        let mut negated = vec![];
+        if self.mirrored {
+            negated.resize(values.values.len(), 0.0);
+            let pairs = negated.par_iter_mut().zip(values.values);
+            pairs.for_each(|(negated, value)| *negated = -value);
+        }
+        let negated = Values {
+            values: &negated,
+            width,
         };
         self.tiles
             .par_iter_mut()
-            .for_each(|tile| tile.observe(batch, &values, window, skip));
+            .for_each(|tile| tile.observe(batch, [&values, &negated], window, skip));
         if let Some(place) = self.tiles.iter().filter_map(|t| t.not_finite).min() {
             return self.not_finite(batch, place, &values);
         }
@@ -183,14 +227,16 @@ impl Layer {
             self.windows.append(&std::mem::take(&mut tile.windows))?;
             let fresh = std::mem::take(&mut tile.fresh);
             self.n_candidates += fresh.len();
-            for (i, (neuron, place, peak)) in fresh.into_iter().enumerate() {
+            for (i, fresh) in fresh.into_iter().enumerate() {
+                let (place, peak) = (fresh.place, fresh.peak);
+                let list = &mut tile.lists[fresh.list];
                 let row = place * batch.seq + peak.pos as usize;
                 if let Some(window_vectors) = &mut self.window_vectors {
-                    let column = tile.first + neuron;
+                    let column = tile.first + fresh.neuron;
                     for (back, vector) in before.iter_mut().rev().enumerate() {
                         let inside = back + skip <= peak.pos as usize;
-                        let active =
-                            inside && values.values[(row - back) * values.width + column] > 0.0;
+                        let value = |row: usize| values.values[row * values.width + column];
+                        let active = inside && list.sign * value(row - back) > 0.0;
                         *vector = if active { spool(row - back)? } else { NONE };
                     }
                     window_vectors.append(&before)?;
@@ -202,7 +248,7 @@ impl Layer {
                     vector: spool(row)?,
                     window: (first_window + i) as u32,
                 };
-                tile.candidates.add(neuron, candidate);
+                list.candidates.add(fresh.neuron, candidate);
             }
         }
         self.hold(0, 0)
@@ -249,8 +295,14 @@ impl Layer {
     /// Ends a block of consecutive documents.
     pub(super) fn end_block(&mut self) -> Result<()> {
         let tiles = self.tiles.par_iter_mut();
-        tiles.for_each(|tile| tile.candidates.end_block(&tile.activity));
-        self.n_candidates = self.tiles.iter().map(|t| t.candidates.len()).sum();
+        tiles.for_each(|tile| {
+            for list in &mut tile.lists {
+                let seen = list.mirror.as_ref().unwrap_or(&tile.activity);
+                list.candidates.end_block(seen);
+            }
+        });
+        let lists = self.tiles.iter().flat_map(|tile| &tile.lists);
+        self.n_candidates = lists.map(|list| list.candidates.len()).sum();
         self.hold(0, 0)
     }
 
@@ -264,44 +316,87 @@ impl Layer {
         (&self.tiles[neuron / TILE].activity, neuron % TILE)
     }
 
-    /// The examples of every neuron, after the last block.
+    /// The least activation of a neuron, where examples of the least are kept.
+    pub(super) fn least(&self, neuron: usize) -> Option<f32> {
+        let lists = &self.tiles[neuron / TILE].lists;
+        let mirror = lists.iter().find_map(|list| list.mirror.as_ref())?;
+        Some(-mirror.max[neuron % TILE])
+    }
+
+    /// The examples of every neuron, after the last block: those of the greatest activations, then of the least.
     pub(super) fn select(&self) -> Vec<Vec<Candidate>> {
         let tiles = self.tiles.par_iter().flat_map_iter(|tile| {
             let neurons = 0..tile.peaks.len();
-            neurons.map(|neuron| tile.candidates.select(neuron, &tile.activity))
+            neurons.map(|neuron| tile.select(neuron))
         });
         tiles.collect()
     }
 }
 
 impl Tile {
-    fn observe(&mut self, batch: &ReadBatch, values: &Values<'_>, window: usize, skip: usize) {
+    /// Adds a batch: its activations, and the same negated where they are looked at.
+    fn observe(
+        &mut self,
+        batch: &ReadBatch,
+        [values, negated]: [&Values<'_>; 2],
+        window: usize,
+        skip: usize,
+    ) {
+        let width = values.width;
         for (place, (_, n_tokens)) in batch.documents.iter().enumerate() {
-            let document = &values.values[place * batch.seq * values.width..];
-            let finite = self.activity.observe(
-                document,
-                values.width,
-                self.first,
-                skip..*n_tokens,
-                &mut self.peaks,
-            );
-            if !finite {
+            let start = place * batch.seq * width;
+            let document = &values.values[start..];
+            let positions = skip..*n_tokens;
+            let peaks = &mut self.peaks;
+            let activity = &mut self.activity;
+            if !activity.observe(document, width, self.first, positions.clone(), peaks) {
                 self.not_finite = Some(place);
                 return;
             }
-            for (neuron, peak) in self.peaks.iter().enumerate() {
-                if self.candidates.admits(neuron, *peak, &self.activity) {
-                    self.fresh.push((neuron, place, *peak));
+            for (which, list) in self.lists.iter_mut().enumerate() {
+                if let Some(mirror) = &mut list.mirror {
+                    let document = &negated.values[start..];
+                    mirror.observe(
+                        document,
+                        width,
+                        self.first,
+                        positions.clone(),
+                        &mut self.peaks,
+                    );
+                }
+                let seen = list.mirror.as_ref().unwrap_or(&self.activity);
+                for (neuron, peak) in self.peaks.iter().enumerate() {
+                    if !list.candidates.admits(neuron, *peak, seen) {
+                        continue;
+                    }
+                    self.fresh.push(Fresh {
+                        list: which,
+                        neuron,
+                        place,
+                        peak: *peak,
+                    });
                     let record = self.windows.len() + 2 * window + 1;
                     let start = (peak.pos as usize).saturating_sub(window);
                     let end = (*n_tokens).min(peak.pos as usize + window + 1);
                     let column = self.first + neuron;
-                    let around = (start..end).map(|pos| document[pos * values.width + column]);
+                    let around = (start..end).map(|pos| document[pos * width + column]);
                     self.windows.extend(around);
                     self.windows.resize(record, 0.0);
                 }
             }
         }
+    }
+
+    fn select(&self, neuron: usize) -> Vec<Candidate> {
+        let lists = self.lists.iter().flat_map(|list| {
+            let seen = list.mirror.as_ref().unwrap_or(&self.activity);
+            let found = list.candidates.select(neuron, seen).into_iter();
+            found.map(|candidate| Candidate {
+                activation: list.sign * candidate.activation,
+                ..candidate
+            })
+        });
+        lists.collect()
     }
 }
 
@@ -311,11 +406,13 @@ mod tests {
     use crate::jobs::JobContext;
     use crate::options::Options;
     use crate::runs::WINDOW;
+    use crate::runs::options::Sign;
 
     fn layer(options: &Options, scratch: &Path) -> Layer {
         let pick = Pick {
             options,
             maxima: None,
+            sign: Sign::Positive,
             longest: 3,
             skip: 0,
         };

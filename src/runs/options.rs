@@ -30,6 +30,7 @@ mod keys {
     pub const ORDER: Key<Order> = Key::word("order", Usual::Text("corpus"), "which examples are kept: the first ones of the corpus, or those of highest activation");
     pub const MIN_ACTIVATION: Key<Option<f64>> = Key::new("min_activation", Kind::above(0.0), Usual::Nothing, "activation at which a document is an example, in place of activation_threshold")
         .rules(&[Rule::Without("activation_threshold"), Rule::Without("max_activations")]);
+    pub const SIGN: Key<Option<Sign>> = Key::some_word("sign", Usual::Nothing, "of gated neurons, whose activations have no natural sign: examples of the greatest activations (positive), of the least (negative), or both lists (when left out)");
     pub const WINDOW: Key<usize> = Key::count("window", 0, MOST_TOKENS, 10, "tokens kept before and after the key token, for display");
     pub const WINDOW_VECTORS: Key<bool> = Key::flag("window_vectors", "keep what neurons received at the tokens before the key token too, for embedding: 'weighted'; the store grows by up to every token's vector");
     pub const LAYER_NORM: Key<LayerNorm> = Key::word("layer_norm", Usual::Text("folded"), "whether the layer norm's scale and bias count as weights (folded) or as input (raw)");
@@ -38,8 +39,8 @@ mod keys {
     pub const ACTIVATION_FUNCTION: Key<Option<Activation>> = Key::some_word("activation_function", Usual::Nothing, "the nonlinearity of every layer; where L.activations is missing it is applied to h * w_in + b_in");
 
     /// The options of ingest.
-    pub const INGEST: [Spec; 19] = [
-        CONTEXT.spec, ACTIVATION_THRESHOLD.spec, MAX_EXAMPLES.spec, ORDER.spec, MIN_TOKENS.spec,
+    pub const INGEST: [Spec; 20] = [
+        CONTEXT.spec, ACTIVATION_THRESHOLD.spec, MAX_EXAMPLES.spec, ORDER.spec, SIGN.spec, MIN_TOKENS.spec,
         MIN_ACTIVATION.spec, BATCH_SIZE.spec, MAX_DOCUMENTS.spec, MAX_TOKENS.spec, SHUFFLE.spec, BOS.spec,
         WINDOW.spec, WINDOW_VECTORS.spec, LAYER_NORM.spec, COLUMN.spec, DTYPE.spec, SPLIT.spec, REPLACE.spec,
         MAX_ACTIVATIONS.spec,
@@ -68,6 +69,38 @@ impl Word for Order {
     }
 }
 
+/// Which activations make examples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// The greatest.
+    Positive,
+    /// The least.
+    Negative,
+    /// The greatest and the least, each a list of its own.
+    Both,
+}
+
+impl Sign {
+    /// The lists a neuron has, as what its activations are multiplied with.
+    pub(super) fn lists(self) -> &'static [f32] {
+        match self {
+            Self::Positive => &[1.0],
+            Self::Negative => &[-1.0],
+            Self::Both => &[1.0, -1.0],
+        }
+    }
+}
+
+impl Word for Sign {
+    fn words() -> Vec<(&'static str, Self)> {
+        vec![
+            ("positive", Self::Positive),
+            ("negative", Self::Negative),
+            ("both", Self::Both),
+        ]
+    }
+}
+
 impl Word for LayerNorm {
     fn words() -> Vec<(&'static str, Self)> {
         vec![
@@ -83,6 +116,7 @@ impl Word for LayerNorm {
 pub(super) struct Pick<'a> {
     pub(super) options: &'a Options,
     pub(super) maxima: Option<&'a MaxActivations>,
+    pub(super) sign: Sign,
     /// Tokens of the longest document.
     pub(super) longest: usize,
     /// First tokens of each document that are never key tokens.

@@ -184,20 +184,31 @@ fn write_neurons(
 ) -> Result<()> {
     let weights = (context.weights)(layer.index)?;
     let NeuronWeights {
-        w_in, b_in, w_out, ..
+        w_in,
+        b_in,
+        up,
+        w_out,
     } = weights;
     let n = layer.n_neurons;
     let (d_in, d_out) = (w_in.len() / n, w_out.len() / n);
     let skipped = layer.skip * context.documents.len();
     let n_tokens = (context.documents.total_tokens() - skipped) as f64;
     let mut table = run.table(Table::Neurons, Some(layer.index), schema::neurons())?;
-    let step = (BATCH_NUMBERS / (d_in + d_out)).max(1);
+    let step = (BATCH_NUMBERS / (2 * d_in + d_out)).max(1);
+    let columns = schema::neurons();
+    let absent = |name: &str, n: usize| -> Result<ArrayRef> {
+        Ok(new_null_array(
+            columns.field_with_name(name)?.data_type(),
+            n,
+        ))
+    };
     for first in (0..n).step_by(step) {
         let neurons = first..n.min(first + step);
         let rows = neurons.clone();
         let mut max = vec![];
         let mut mean = vec![];
         let mut frac_active = vec![];
+        let least: Vec<_> = neurons.clone().map(|neuron| layer.least(neuron)).collect();
         for neuron in neurons.clone() {
             let (activity, at) = layer.activity(neuron);
             max.push(match context.maxima {
@@ -215,11 +226,20 @@ fn write_neurons(
             )),
             list_of(d_in, w_in[rows.start * d_in..rows.end * d_in].to_vec())?,
             Arc::new(Float32Array::from(b_in[rows.clone()].to_vec())),
+            match &up {
+                Some(up) => list_of(d_in, up.w_up[rows.start * d_in..rows.end * d_in].to_vec())?,
+                None => absent("w_up", rows.len())?,
+            },
+            match &up {
+                Some(up) => Arc::new(Float32Array::from(up.b_up[rows.clone()].to_vec())),
+                None => absent("b_up", rows.len())?,
+            },
             match d_out {
-                0 => new_null_array(schema::neurons().field(4).data_type(), rows.len()),
+                0 => absent("w_out", rows.len())?,
                 _ => list_of(d_out, w_out[rows.start * d_out..rows.end * d_out].to_vec())?,
             },
             Arc::new(Float32Array::from(max)),
+            Arc::new(Float32Array::from(least)),
             Arc::new(Float32Array::from(mean)),
             Arc::new(Float32Array::from(frac_active)),
             Arc::new(Int32Array::from_iter_values(n_examples)),

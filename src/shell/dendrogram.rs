@@ -80,19 +80,40 @@ pub fn draw(
     lines
 }
 
-/// The lines of a neuron's dendrogram: its larger clusters with their tokens, and where they join. `layer` is a number or
-/// a name in quotes. They fit the terminal that stdout is.
+/// The lines of a neuron's dendrogram: its larger clusters with their tokens, and where they join; of a gated neuron one
+/// for each sign of its examples. `layer` is a number or a name in quotes. They fit the terminal that stdout is.
 pub async fn of_neuron(
     session: &Session,
     layer: &str,
     neuron: i64,
 ) -> Result<Vec<String>, Failure> {
     let place = format!("{layer}, {neuron}");
-    let merges = read(
-        session,
-        &format!("SELECT cluster1, cluster2, dissimilarity FROM linkage({place}) ORDER BY step"),
-    )
-    .await?;
+    let signs = format!("SELECT DISTINCT sign FROM cluster_summary({place}) ORDER BY sign DESC");
+    let mut lines = vec![];
+    for batch in read(session, &signs).await? {
+        for sign in batch.column(0).as_string::<i32>() {
+            lines.extend(sign.map(|sign| format!("{sign}:")));
+            lines.extend(of_sign(session, &place, sign).await?);
+        }
+    }
+    Ok(lines)
+}
+
+/// Those of the examples of one sign, or of a neuron whose examples have none.
+async fn of_sign(
+    session: &Session,
+    place: &str,
+    sign: Option<&str>,
+) -> Result<Vec<String>, Failure> {
+    let (of_sign, of_activation) = match sign {
+        None => ("true", "true"),
+        Some("negative") => ("sign = 'negative'", "activation < 0"),
+        Some(_) => ("sign = 'positive'", "activation >= 0"),
+    };
+    let merges = format!(
+        "SELECT cluster1, cluster2, dissimilarity FROM linkage({place}) WHERE {of_sign} ORDER BY step"
+    );
+    let merges = read(session, &merges).await?;
     let heights = merges.iter().flat_map(|batch| {
         batch
             .column(2)
@@ -106,27 +127,28 @@ pub async fn of_neuron(
         .zip(heights)
         .map(|((a, b), height)| (a as usize, b as usize, height))
         .collect();
-    let members = read(
-        session,
-        &format!("SELECT cluster FROM feature_clusters({place}) ORDER BY example"),
-    )
-    .await?;
-    let summary = read(
-        session,
-        &format!("SELECT size, array_to_string(top_tokens, ' ') FROM cluster_summary({place}, {{n_tokens: 4}}) ORDER BY cluster"),
-    )
-    .await?;
+    let members = format!(
+        "SELECT cluster FROM feature_clusters({place}) WHERE {of_activation} ORDER BY example"
+    );
+    let members = read(session, &members).await?;
+    let summary = format!(
+        "SELECT size, array_to_string(top_tokens, ' '), cluster FROM cluster_summary({place}, {{n_tokens: 4}})
+         WHERE {of_sign} ORDER BY cluster"
+    );
+    let summary = read(session, &summary).await?;
     let tokens = summary.iter().flat_map(|batch| {
         let column = batch.column(1).as_string::<i32>();
         (0..column.len())
             .map(|i| column.value(i).replace('\n', "↵"))
             .collect::<Vec<_>>()
     });
+    let clusters = integers(&summary, 2);
+    let first = clusters.first().copied().unwrap_or(0);
     let labels: Vec<String> = integers(&summary, 0)
         .into_iter()
         .zip(tokens)
-        .enumerate()
-        .map(|(cluster, (size, tokens))| format!("{cluster:>3} ({size:>3}) {tokens}"))
+        .zip(&clusters)
+        .map(|((size, tokens), cluster)| format!("{cluster:>3} ({size:>3}) {tokens}"))
         .collect();
     let groups: Vec<Option<usize>> = members
         .iter()
@@ -137,7 +159,8 @@ pub async fn of_neuron(
                 .iter()
                 .collect::<Vec<_>>()
         })
-        .map(|cluster| cluster.map(|c| c as usize).filter(|&c| c < MAX_LEAVES))
+        .map(|cluster| Some((i64::from(cluster?) - i64::from(first)) as usize))
+        .map(|cluster| cluster.filter(|&c| c < MAX_LEAVES))
         .collect();
     let shown = labels.len().min(MAX_LEAVES);
     let columns = screen::size().map(|(columns, _)| columns);

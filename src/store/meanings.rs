@@ -21,14 +21,26 @@ const LAYERS: [(&str, &str); 5] = [
     ("activation_function", "what a pre-activation goes through"),
 ];
 
-const NEURONS: [(&str, &str); 7] = [
-    ("w_in", "what the received vector is multiplied with"),
+const NEURONS: [(&str, &str); 10] = [
+    (
+        "w_in",
+        "what the received vector is multiplied with, of a gated neuron for its gate",
+    ),
     (
         "b_in",
         "added to that product, which gives the pre-activation",
     ),
+    (
+        "w_up",
+        "what the received vector is multiplied with for what the gate lets through; NULL of a plain neuron",
+    ),
+    ("b_up", "added to that product; NULL of a plain neuron"),
     ("w_out", "what the activation writes"),
     ("max_activation", "largest activation of all tokens"),
+    (
+        "least_activation",
+        "least activation of all tokens; NULL where no examples of the least are kept",
+    ),
     ("mean_activation", "mean activation over all tokens"),
     ("frac_active", "share of tokens with an activation above 0"),
     ("n_examples", "number of its dataset examples"),
@@ -53,10 +65,14 @@ const TOKENS: [(&str, &str); 2] = [
     ),
 ];
 
-const EXAMPLES: [(&str, &str); 8] = [
+const EXAMPLES: [(&str, &str); 9] = [
     (
         "example",
         "number of the dataset example, in corpus order or by activation",
+    ),
+    (
+        "sign",
+        "of gated neurons: whether the activation is one of the greatest (positive) or of the least (negative)",
     ),
     ("token", "the key token, where the activation is largest"),
     ("activation", "activation at the key token"),

@@ -13,6 +13,7 @@ use super::file::TableFile;
 use super::gather::{TokenColumn, VectorColumn};
 use super::manifest::{FileEntry, Manifest, RunManifest};
 use super::sae_manifest::SaeEntry;
+use super::schema;
 use super::table::Table;
 use crate::files::generations::HeldGeneration;
 
@@ -186,8 +187,17 @@ impl Run {
         match (table, self.files(table).first()) {
             // The corpus brings columns of its own.
             (Table::Documents, Some(entry)) => Ok(Arc::clone(self.map(table, entry)?.schema())),
+            (Table::Examples, _) if self.has_signs() => Ok(schema::signed_examples()),
             _ => Ok(table.sql_schema()),
         }
+    }
+
+    /// Whether its neurons have examples of the least activations beside those of the greatest.
+    fn has_signs(&self) -> bool {
+        self.manifest()
+            .options
+            .get("sign")
+            .is_some_and(|sign| sign.is_string())
     }
 
     pub(super) fn map(&self, table: Table, entry: &FileEntry) -> Result<Arc<TableFile>> {

@@ -42,7 +42,7 @@ use super::gather::{TokenColumn, VectorColumn};
 use super::partitions::{self, NeuronKey, Piece};
 use super::pushdown;
 use super::run::Run;
-use super::scan_columns::{OutputColumn, outputs};
+use super::scan_columns::{OutputColumn, outputs, signs};
 use super::selection::Selection;
 use super::table::Table;
 
@@ -579,6 +579,7 @@ impl Read {
                     self.column(rows, "window_vectors")?.as_list(),
                     self.column(rows, "window_activations")?.as_list(),
                 )?,
+                (OutputColumn::Sign, _) => signs(self.column(rows, "activation")?),
                 _ => return internal_err!("tokens are required, got none"),
             });
         }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::array::{ArrayRef, AsArray, StringArray};
+use datafusion::arrow::datatypes::{Float32Type, SchemaRef};
 use datafusion::error::Result;
 
 use super::file::TableFile;
@@ -20,6 +21,7 @@ pub(super) enum OutputColumn {
     /// As places in the mapped file.
     SharedPreMlp,
     WeightedPreMlp,
+    Sign,
 }
 
 /// Stored columns to decode and where each output column comes from.
@@ -46,6 +48,7 @@ pub(super) fn outputs(
             (Table::Examples, "window_tokens") => OutputColumn::WindowTokens,
             (Table::Examples, "pre_mlp") => OutputColumn::PreMlp,
             (Table::Examples, "weighted_pre_mlp") => OutputColumn::WeightedPreMlp,
+            (Table::Examples, "sign") => OutputColumn::Sign,
             (_, name) => OutputColumn::Stored(column(name)),
         };
         let needs: &[&str] = match output {
@@ -56,6 +59,7 @@ pub(super) fn outputs(
             }
             OutputColumn::PreMlp | OutputColumn::SharedPreMlp => &["vector"],
             OutputColumn::WeightedPreMlp => &["window_vectors", "window_activations"],
+            OutputColumn::Sign => &["activation"],
         };
         for name in needs {
             column(name);
@@ -71,4 +75,14 @@ pub(super) fn outputs(
         .map(|name| Ok(file.schema().index_of(name)?))
         .collect::<Result<_>>()?;
     Ok((stored, columns))
+}
+
+/// The column `sign` of these activations.
+pub(super) fn signs(activations: &ArrayRef) -> ArrayRef {
+    let activations = activations.as_primitive::<Float32Type>().iter();
+    let signs = activations.map(|a| match a {
+        Some(a) if a < 0.0 => "negative",
+        _ => "positive",
+    });
+    Arc::new(StringArray::from_iter_values(signs))
 }

@@ -32,15 +32,19 @@ pub fn layers() -> SchemaRef {
     ])
 }
 
-/// One row per neuron, ordered by (layer, neuron); `w_in` is what the layer's pre-MLP vector is multiplied with.
+/// One row per neuron, ordered by (layer, neuron); `w_in` is what the layer's pre-MLP vector is multiplied with, of a gated
+/// neuron for its gate, and `w_up` for what the gate lets through, NULL of a plain one.
 pub fn neurons() -> SchemaRef {
     schema(&[
         ("layer", DataType::Int32),
         ("neuron", DataType::Int32),
         ("w_in", list(DataType::Float32)),
         ("b_in", DataType::Float32),
+        ("w_up", list(DataType::Float32)),
+        ("b_up", DataType::Float32),
         ("w_out", list(DataType::Float32)),
         ("max_activation", DataType::Float32),
+        ("least_activation", DataType::Float32),
         ("mean_activation", DataType::Float32),
         ("frac_active", DataType::Float32),
         ("n_examples", DataType::Int32),
@@ -96,6 +100,14 @@ pub fn examples() -> SchemaRef {
         ("pre_mlp", list(DataType::Float32)),
         ("weighted_pre_mlp", list(DataType::Float32)),
     ])
+}
+
+/// As [`examples`] of a run of gated neurons: `sign` tells examples of the greatest activations, `positive`, from those of
+/// the least, `negative`.
+pub fn signed_examples() -> SchemaRef {
+    let mut fields = examples().fields().to_vec();
+    fields.push(Arc::new(Field::new("sign", DataType::Utf8, true)));
+    Arc::new(Schema::new(fields))
 }
 
 /// One row per non-empty bucket of a neuron's activations over all tokens: `lower < activation <= upper`.

@@ -7,7 +7,7 @@ use datafusion::error::Result;
 use serde::{Deserialize, Serialize};
 
 /// Version of the files' layout; a store of another version is refused.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// A file or folder the run was made from.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -29,6 +29,13 @@ pub fn ints(values: impl IntoIterator<Item = i32>) -> ArrayRef {
     Arc::new(Int32Array::from_iter_values(values))
 }
 
+/// A column of `neurons` that has no values.
+fn none(name: &str, n: i32) -> ArrayRef {
+    let neurons = schema::neurons();
+    let field = neurons.field_with_name(name).expect("a column");
+    new_null_array(field.data_type(), n as usize)
+}
+
 pub fn floats(values: impl IntoIterator<Item = f32>) -> ArrayRef {
     Arc::new(Float32Array::from_iter_values(values))
 }
@@ -156,8 +163,11 @@ pub fn fill(writer: &mut RunWriter, salt: f32) -> Result<()> {
                 ints(0..NEURONS),
                 lists((0..NEURONS).map(|n| vector(layer, n, salt))),
                 floats((0..NEURONS).map(|n| n as f32)),
+                none("w_up", NEURONS),
+                none("b_up", NEURONS),
                 lists((0..NEURONS).map(|n| vector(layer, n, salt))),
                 floats((0..NEURONS).map(|n| n as f32)),
+                none("least_activation", NEURONS),
                 floats((0..NEURONS).map(|n| n as f32)),
                 floats((0..NEURONS).map(|_| 0.5)),
                 ints((0..NEURONS).map(examples_of)),

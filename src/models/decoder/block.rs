@@ -23,7 +23,7 @@ pub(super) struct Block {
     pub(super) qkv: Vec<Linear>,
     pub(super) attn_out: Linear,
     pub(super) attn_norms: Norms,
-    pub(super) mlp: Mlp,
+    pub(super) mlp: Neurons,
     pub(super) mlp_norms: Norms,
     /// Whether attention and MLP read the same stream. Without a norm of its own the MLP then reads attention's.
     pub(super) parallel: bool,
@@ -40,7 +40,7 @@ pub(super) struct Norms {
 }
 
 /// The neurons of a block.
-pub(super) struct Mlp {
+pub(super) struct Neurons {
     pub(super) activation: Activation,
     /// The gate of gated neurons.
     pub(super) inward: Linear,
@@ -284,7 +284,7 @@ impl Block {
     }
 }
 
-impl Mlp {
+impl Neurons {
     /// Activations of neurons that receive `x`.
     fn forward(&self, layer: usize, x: &[f32], pass: &mut Pass<'_>) -> Result<Floats> {
         let (d_mlp, inward) = (self.inward.d_out(), &self.inward);

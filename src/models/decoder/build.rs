@@ -9,15 +9,17 @@ use super::super::LayerInfo;
 use super::super::config::Config;
 use super::super::linear::{Linear, Norm};
 use super::attention::{Attention, HeadNorm};
-use super::block::{Block, Mlp, Norms};
-use super::spec::{MlpNames, NormNames, NormSpec, Positions, QkNorm, QkWidth, QkvNames, Spec};
+use super::block::{Block, Neurons, Norms};
+use super::spec::{
+    DecoderSpec, MlpNames, NormNames, NormSpec, Positions, QkNorm, QkWidth, QkvNames,
+};
 use super::{Decoder, Embedding};
 use crate::files::tensors::Tensors;
 use crate::files::weight::Weight;
 
 /// Takes the tensors that a description names.
 struct Builder<'a> {
-    spec: &'a Spec,
+    spec: &'a DecoderSpec,
     config: &'a Config,
     tensors: Tensors,
     /// Before the names of all but the head.
@@ -28,7 +30,7 @@ struct Builder<'a> {
 pub(super) fn build(
     family: &'static str,
     config: &Config,
-    spec: Spec,
+    spec: DecoderSpec,
     mut tensors: Tensors,
 ) -> Result<Decoder> {
     let n_layers = spec.attention.len();
@@ -249,7 +251,7 @@ impl Builder<'_> {
         }
     }
 
-    fn mlp(&mut self, place: &str) -> Result<Mlp> {
+    fn mlp(&mut self, place: &str) -> Result<Neurons> {
         let spec = self.spec;
         let (d, n, bias) = (spec.d_model, spec.mlp.d_mlp, spec.bias.mlp);
         let mut map = |name: &str, d_in, d_out, layout| {
@@ -257,13 +259,13 @@ impl Builder<'_> {
         };
         let activation = spec.mlp.activation;
         match spec.mlp.names {
-            MlpNames::Plain([inward, out]) => Ok(Mlp {
+            MlpNames::Plain([inward, out]) => Ok(Neurons {
                 activation,
                 inward: map(inward, d, n, spec.names.layout)?,
                 up: None,
                 out: map(out, n, d, spec.names.layout)?,
             }),
-            MlpNames::Gated([gate, up, down]) => Ok(Mlp {
+            MlpNames::Gated([gate, up, down]) => Ok(Neurons {
                 activation,
                 inward: map(gate, d, n, Layout::OutIn)?,
                 up: Some(map(up, d, n, Layout::OutIn)?),
@@ -277,7 +279,7 @@ impl Builder<'_> {
                     layout: Layout::OutIn,
                     d_in: d,
                 };
-                Ok(Mlp {
+                Ok(Neurons {
                     activation,
                     inward: half(0..n),
                     up: Some(half(n..2 * n)),

@@ -6,6 +6,7 @@ mod block;
 mod build;
 mod families;
 mod rotary;
+mod rotary_fields;
 mod spec;
 
 use std::sync::Arc;
@@ -29,9 +30,6 @@ use crate::options::Word as _;
 
 /// Logits of a position that are made at a time where the head lies in a narrower type. Chosen, not tuned.
 const LOGITS: usize = 8192;
-
-/// Reads a family's configuration.
-type Family = fn(&Config) -> Result<spec::Spec>;
 
 struct Decoder {
     family: &'static str,

@@ -10,8 +10,11 @@ use polysema_kernels::network::matmul::Layout;
 use super::super::config::Config;
 use super::rotary::Rotary;
 
+/// Reads the configuration of a family.
+pub(super) type Family = fn(&Config) -> Result<DecoderSpec>;
+
 /// A decoder as its family's file describes it.
-pub(super) struct Spec {
+pub(super) struct DecoderSpec {
     pub(super) d_model: usize,
     /// Width of the token embedding, where it is not the model's.
     pub(super) d_embed: usize,
@@ -38,7 +41,7 @@ pub(super) struct Spec {
     pub(super) bias: Biases,
     /// Whether the head is the token embedding.
     pub(super) tied: bool,
-    pub(super) names: Names,
+    pub(super) names: TensorNames,
 }
 
 /// Heads of attention.
@@ -153,7 +156,7 @@ pub(super) struct AttentionSpec {
 pub(super) struct QkNorm {
     pub(super) norm: NormSpec,
     pub(super) over: QkWidth,
-    /// Names in the block, those of the queries first. Of [`QkWidth::OwnHead`] the numbers of the heads follow.
+    /// TensorNames in the block, those of the queries first. Of [`QkWidth::OwnHead`] the numbers of the heads follow.
     pub(super) names: [&'static str; 2],
 }
 
@@ -194,8 +197,8 @@ impl Biases {
     };
 }
 
-/// Names of tensors, without `.weight` and `.bias`.
-pub(super) struct Names {
+/// TensorNames of tensors, without `.weight` and `.bias`.
+pub(super) struct TensorNames {
     /// What the names of all but the head may begin with; the first that fits.
     pub(super) prefixes: &'static [&'static str],
     pub(super) embedding: &'static str,
@@ -267,7 +270,7 @@ impl MlpNames {
     }
 }
 
-impl Names {
+impl TensorNames {
     /// Those of Llama, which most families share.
     pub(super) const LLAMA: Self = Self {
         prefixes: &["model.", ""],

@@ -21,7 +21,7 @@ use polysema_udfs::arrow::memory::hold;
 use super::context::Context;
 use super::layer::Layer;
 use super::options::{
-    ACTIVATION_FUNCTION, IMPORT_RUN, MAX_ACTIVATIONS, MaxActivations, Pick, REPLACE,
+    ACTIVATION_FUNCTION, IMPORT_RUN, MAX_ACTIVATIONS, MaxActivations, Pick, REPLACE, Sign,
 };
 use super::progress::{Progress, Reporter};
 use super::write::{write_layer, write_layers};
@@ -81,6 +81,7 @@ pub fn import_run(
     let pick = Pick {
         options,
         maxima,
+        sign: Sign::Positive,
         longest: documents.longest(),
         skip: 0,
     };

@@ -37,10 +37,10 @@ pub enum ColumnType {
 /// Type of a canonical column, by name.
 fn column_type(name: &str) -> ColumnType {
     match name {
-        "token" | "name" | "kind" => ColumnType::Text,
+        "token" | "name" | "kind" | "sign" => ColumnType::Text,
         "window_tokens" => ColumnType::Texts,
         "activation" => ColumnType::Number,
-        "pre_mlp" | "weighted_pre_mlp" | "w_in" => ColumnType::Vector,
+        "pre_mlp" | "weighted_pre_mlp" | "w_in" | "w_up" => ColumnType::Vector,
         _ => ColumnType::Integer,
     }
 }

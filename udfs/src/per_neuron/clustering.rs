@@ -7,7 +7,7 @@ use datafusion::common::instant::Instant;
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err};
 
 use super::group::Group;
-use super::options::{ClusterOptions, Cut, Embedding, Method, as_height};
+use super::options::{ClusterOptions, Cut, Method, as_height};
 use polysema_kernels::clustering::{flat_clusters as clusters, metrics, quality};
 use polysema_kernels::{
     CosineDistances, FlatClusters, Linker, NonFinite, Polysemanticity, Step, Stop, SubClusters,
@@ -144,11 +144,11 @@ impl Scratch {
     /// The condensed cosine distances of a group, over its rows that have a direction.
     ///
     /// Errors: an embedding that is not finite; layer, neuron and example are named.
-    pub fn distances(&mut self, group: &Group, embedding: Embedding) -> Result<(&[u32], &[f32])> {
+    pub fn distances(&mut self, group: &Group) -> Result<(&[u32], &[f32])> {
         let started = Instant::now();
         let vectors = group.vectors()?;
         self.distances
-            .compute(&vectors.rows(), weights(group, embedding))
+            .compute(&vectors.rows(), group.scale().as_deref())
             .map_err(|error| not_finite(group, error))?;
         self.distance_time += started.elapsed();
         Ok((self.distances.live(), self.distances.condensed()))
@@ -165,7 +165,7 @@ impl Scratch {
     }
 
     fn hierarchical(&mut self, group: &Group, options: &ClusterOptions) -> Result<Clustering<'_>> {
-        self.distances(group, options.embedding)?;
+        self.distances(group)?;
         let started = Instant::now();
         let (live, condensed) = (self.distances.live(), self.distances.condensed());
         let steps = self.linker.link(condensed, live.len(), options.linkage);
@@ -192,7 +192,7 @@ impl Scratch {
         };
         let clusters = self
             .parts
-            .cluster(&vectors.rows(), weights(group, options.embedding), stop)
+            .cluster(&vectors.rows(), group.scale().as_deref(), stop)
             .map_err(|error| not_finite(group, error))?;
         self.distance_time += started.elapsed();
         Ok(Clustering {
@@ -200,13 +200,6 @@ impl Scratch {
             clusters,
             basis: Basis::Units(&self.parts),
         })
-    }
-}
-
-fn weights(group: &Group, embedding: Embedding) -> Option<&[f32]> {
-    match embedding {
-        Embedding::Neuron | Embedding::Weighted => group.weights.as_deref(),
-        Embedding::PreMlp => None,
     }
 }
 

@@ -231,6 +231,7 @@ impl GroupCursor {
             vector_column,
             vectors,
             weights,
+            sign: None,
         }))
     }
 
@@ -265,19 +266,32 @@ impl GroupCursor {
             .is_some_and(|wanted| wanted.value(current.at)))
     }
 
-    fn take_weights(&mut self, layer: i32, neuron: i32) -> Result<Option<Vec<f32>>> {
+    fn take_weights(&mut self, layer: i32, neuron: i32) -> Result<Vec<Vec<f32>>> {
         let function = self.function;
         let keyed = self.neurons.current.as_mut().expect("a key was read");
         let row = keyed.batch.slice(keyed.at, 1);
         keyed.at += 1;
-        if !self.inputs.weights {
-            return Ok(None);
-        }
-        let column = VectorColumn::<Float32Type>::try_new(function, "w_in", row.column(2))?;
-        match column.row(0) {
-            Some(weights) => Ok(Some(weights.to_vec())),
-            None => exec_err!(
-                "{function}: w_in must be a vector without NULLs, got NULL for layer {layer}, neuron {neuron}"
+        let named = self.inputs.weights.iter().zip(&row.columns()[2..]);
+        let weights = named.map(|(name, column)| {
+            let column = VectorColumn::<Float32Type>::try_new(function, name, column)?;
+            match column.row(0) {
+                Some(weights) => Ok(weights.to_vec()),
+                None => exec_err!(
+                    "{function}: {name} must be a vector without NULLs, got NULL for layer {layer}, neuron {neuron}{}",
+                    match *name {
+                        "w_up" => " (a neuron without a gate has none)",
+                        _ => "",
+                    }
+                ),
+            }
+        });
+        let weights: Vec<_> = weights.collect::<Result<_>>()?;
+        match weights.iter().find(|w| w.len() != weights[0].len()) {
+            None => Ok(weights),
+            Some(other) => exec_err!(
+                "{function}: w_up must have width {}, that of w_in, got {} for layer {layer}, neuron {neuron}",
+                weights[0].len(),
+                other.len()
             ),
         }
     }

@@ -1,14 +1,17 @@
 //! One neuron with its examples, as a function sees them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int32Array, UInt32Array};
-use datafusion::arrow::compute::take;
-use datafusion::arrow::datatypes::{Float32Type, Int32Type};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int32Array, StringArray, UInt32Array,
+};
+use datafusion::arrow::compute::{cast, filter, filter_record_batch, take};
+use datafusion::arrow::datatypes::{DataType, Float32Type, Int32Type};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{Result, exec_err, internal_datafusion_err};
 
-use super::columns::WEIGHTED_PRE_MLP;
+use super::columns::{SIGN, WEIGHTED_PRE_MLP};
 use crate::arrow::context::contexts;
 use crate::arrow::vectors::VectorColumn;
 
@@ -27,11 +30,70 @@ pub struct Group {
     pub(crate) vector_column: &'static str,
     /// The vectors where they were asked for, in as many pieces as they came.
     pub(crate) vectors: Vec<ArrayRef>,
-    /// The neuron's input weights, where they were asked for. `[d]`
-    pub weights: Option<Vec<f32>>,
+    /// The neuron's weights that were asked for. `[d]` each
+    pub weights: Vec<Vec<f32>>,
+    /// Whether these are examples of the neuron's greatest or least activations, where the table says it.
+    pub sign: Option<&'static str>,
 }
 
+/// What the column `sign` says.
+const SIGNS: [&str; 2] = ["positive", "negative"];
+
 impl Group {
+    /// The neuron once for each sign of its examples, each with those of one: they are lists of their own.
+    pub(super) fn by_sign(mut self) -> Result<Vec<Self>> {
+        let Some(column) = self.examples.column_by_name(SIGN) else {
+            return Ok(vec![self]);
+        };
+        let signs = cast(column, &DataType::Utf8)?;
+        let signs = signs.as_string::<i32>();
+        if let Some(row) =
+            (0..signs.len()).find(|i| signs.is_null(*i) || !SIGNS.contains(&signs.value(*i)))
+        {
+            let got = signs.is_valid(row).then(|| signs.value(row));
+            return exec_err!(
+                "{}: sign of table 'examples' must be positive or negative, got {} in {}",
+                self.function,
+                got.unwrap_or("NULL"),
+                self.place_of(row)
+            );
+        }
+        let there = |sign: &&&str| signs.iter().flatten().any(|found| found == **sign);
+        match *SIGNS.iter().filter(there).collect::<Vec<_>>() {
+            [] => Ok(vec![self]),
+            [sign] => {
+                self.sign = Some(sign);
+                Ok(vec![self])
+            }
+            ref both => both.iter().map(|sign| self.of_sign(signs, sign)).collect(),
+        }
+    }
+
+    fn of_sign(&self, signs: &StringArray, sign: &'static str) -> Result<Self> {
+        let mask: BooleanArray = signs
+            .iter()
+            .map(|found| Some(found == Some(sign)))
+            .collect();
+        let mut first = 0;
+        let vectors = self.vectors.iter().map(|piece| {
+            let of_piece = mask.slice(first, piece.len());
+            first += piece.len();
+            Ok(filter(piece, &of_piece)?)
+        });
+        Ok(Self {
+            examples: filter_record_batch(&self.examples, &mask)?,
+            vectors: vectors.collect::<Result<_>>()?,
+            weights: self.weights.clone(),
+            sign: Some(sign),
+            ..*self
+        })
+    }
+
+    /// The column `sign` of `n` rows of a result.
+    pub fn sign_column(&self, n: usize) -> ArrayRef {
+        Arc::new(StringArray::from(vec![self.sign; n]))
+    }
+
     /// Number of examples.
     pub fn len(&self) -> usize {
         self.examples.num_rows()
@@ -109,7 +171,7 @@ impl Group {
 
     /// The vectors of the examples, checked to be of one width, that of the weights.
     pub fn vectors(&self) -> Result<GroupVectors> {
-        let mut width = self.weights.as_ref().map(Vec::len);
+        let mut width = self.weights.first().map(Vec::len);
         let name = self.vector_column;
         let mut pieces = Vec::with_capacity(self.vectors.len());
         let mut first = 0;
@@ -148,7 +210,7 @@ impl Group {
 
     /// Width of the first vector, that of the weights, or zero where neither is read.
     pub(super) fn width(&self) -> Result<usize> {
-        if let Some(weights) = &self.weights {
+        if let Some(weights) = self.weights.first() {
             return Ok(weights.len());
         }
         let Some(piece) = self.vectors.iter().find(|piece| !piece.is_empty()) else {
@@ -158,6 +220,23 @@ impl Group {
         let column =
             VectorColumn::<Float32Type>::try_new(self.function, self.vector_column, &first)?;
         Ok(column.row(0).map_or(0, <[f32]>::len))
+    }
+
+    /// What a received vector is multiplied with so that cosines are those of its embeddings. Of two embeddings one after
+    /// the other, `<h u, k u> + <h v, k v> = <h w, k w>` with `w = sqrt(u^2 + v^2)`.
+    pub fn scale(&self) -> Option<Cow<'_, [f32]>> {
+        match &*self.weights {
+            [] => None,
+            [one] => Some(Cow::Borrowed(one)),
+            [first, others @ ..] => {
+                let square = |i: usize| {
+                    let others = others.iter().map(|w| f64::from(w[i]).powi(2));
+                    f64::from(first[i]).powi(2) + others.sum::<f64>()
+                };
+                let scale = (0..first.len()).map(|i| square(i).sqrt() as f32);
+                Some(Cow::Owned(scale.collect()))
+            }
+        }
     }
 
     /// `layer 3, neuron 17`, for messages.

@@ -13,8 +13,12 @@ use polysema_kernels::{CosineDistances, FlatClusters, Linkage, Linker, Step, Sub
 /// What is compared of each example: its neuron embedding, or what that is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Embedding {
-    /// `h * w`, element by element: the neuron embedding.
+    /// `h * w`, element by element: the neuron embedding, of a gated neuron with the weights of its gate.
     Neuron,
+    /// `h * w_up`: of a gated neuron with the weights of what its gate lets through.
+    Up,
+    /// Both, the one after the other.
+    GateUp,
     /// `h`: what the neuron received at the key token.
     PreMlp,
     /// The neuron embedding of the key token and the tokens before it, weighted by their activations.
@@ -22,7 +26,13 @@ pub enum Embedding {
 }
 
 impl Embedding {
-    const ALL: [Self; 3] = [Self::Neuron, Self::PreMlp, Self::Weighted];
+    const ALL: [Self; 5] = [
+        Self::Neuron,
+        Self::PreMlp,
+        Self::Weighted,
+        Self::Up,
+        Self::GateUp,
+    ];
 
     fn parse(name: &str) -> Option<Self> {
         Self::ALL
@@ -36,6 +46,8 @@ impl Embedding {
             Self::Neuron => "neuron",
             Self::PreMlp => "pre_mlp",
             Self::Weighted => "weighted",
+            Self::Up => "up",
+            Self::GateUp => "gate_up",
         }
     }
 
@@ -44,10 +56,15 @@ impl Embedding {
         InputColumns {
             examples,
             vectors: Some(match self {
-                Self::Neuron | Self::PreMlp => PRE_MLP,
                 Self::Weighted => WEIGHTED_PRE_MLP,
+                _ => PRE_MLP,
             }),
-            weights: self != Self::PreMlp,
+            weights: match self {
+                Self::PreMlp => &[],
+                Self::Neuron | Self::Weighted => &["w_in"],
+                Self::Up => &["w_up"],
+                Self::GateUp => &["w_in", "w_up"],
+            },
         }
     }
 }
@@ -56,9 +73,10 @@ impl Embedding {
 pub const EMBEDDING: Parameter = Parameter {
     name: "embedding",
     kind: "text",
-    summary: "'neuron' (the neuron embedding h * w), 'pre_mlp' (the received vector h) or 'weighted' (h * w with the mean of h \
-              over the key token and the tokens before it in the window, weighted by the neuron's positive activations \
-              there: column weighted_pre_mlp, which ingest fills with window_vectors: true); default polysema.embedding",
+    summary: "'neuron' (the neuron embedding h * w), 'pre_mlp' (the received vector h), 'weighted' (h * w with the mean of h \
+              over the key token and the tokens before it in the window, weighted by the neuron's activations of the \
+              example's sign there: column weighted_pre_mlp, which ingest fills with window_vectors: true) or, of gated \
+              neurons, 'up' (h * w_up) and 'gate_up' (h * w_in, then h * w_up); default polysema.embedding",
 };
 
 /// How clusters are found.

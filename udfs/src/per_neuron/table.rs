@@ -10,7 +10,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 
-use super::columns::{OutputColumns, projected};
+use super::columns::{OutputColumns, SIGN, projected};
 use super::function::NeuronFunction;
 use super::keys::{KIND, KeyArguments, KeySelection, LAYER_NEURON};
 use super::layer_filter::LayerFilterExec;
@@ -105,13 +105,12 @@ impl BoundFunction {
         let mut columns = vec!["layer", "neuron", "example"];
         columns.extend(inputs.vectors);
         columns.extend(inputs.examples);
+        if examples.schema().column_with_name(SIGN).is_some() && !columns.contains(&SIGN) {
+            columns.push(SIGN);
+        }
         let examples = tables::scan(state, name, "examples", examples, &columns, &filters).await?;
-        let columns: &[&str] = if inputs.weights {
-            &["layer", "neuron", "w_in"]
-        } else {
-            &["layer", "neuron"]
-        };
-        let neurons = tables::scan(state, name, "neurons", neurons, columns, &filters).await?;
+        let columns = [&["layer", "neuron"], inputs.weights].concat();
+        let neurons = tables::scan(state, name, "neurons", neurons, &columns, &filters).await?;
         let operator = PerNeuronExec::try_new(
             name,
             Arc::clone(&self.function),

@@ -5,8 +5,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use datafusion::arrow::array::AsArray;
 use datafusion::arrow::compute::BatchCoalescer;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{Int32Type, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{DataFusionError, Result, internal_err};
 use datafusion::execution::memory_pool::{MemoryLimit, MemoryPool};
@@ -31,6 +32,9 @@ const EXAMPLES_PER_BATCH: usize = 8192;
 /// What a group may hold for a partition to have one more worker than its share of the cores. While one waits for a batch,
 /// or another partition is at its end, the spare one computes; large groups are worth their memory once only.
 const SPARE_BYTES: usize = 4 << 20;
+
+/// Columns that number a neuron's clusters.
+const CLUSTERS: [&str; 2] = ["cluster", "dominant_cluster"];
 
 #[derive(Debug)]
 pub(super) struct Metrics {
@@ -161,15 +165,19 @@ impl Worker {
         let first = groups.first().map(Group::place).unwrap_or_default();
         let task = tokio::task::spawn_blocking(move || -> Result<(Self, Vec<RecordBatch>)> {
             let mut batches = Vec::with_capacity(groups.len());
-            for group in &groups {
-                if self.cancelled.load(Ordering::Relaxed) {
-                    break;
-                }
+            'groups: for group in groups {
                 group.require_ids()?;
-                if !self.reserve(group)? {
-                    break;
+                // Clusters of a neuron are numbered through its lists of examples.
+                let mut first_cluster = 0;
+                for group in group.by_sign()? {
+                    if self.cancelled.load(Ordering::Relaxed) || !self.reserve(&group)? {
+                        break 'groups;
+                    }
+                    batches.push(self.group(&group, first_cluster)?);
+                    if group.sign == Some("positive") {
+                        first_cluster = self.n_clusters(&group)?;
+                    }
                 }
-                batches.push(self.group(group)?);
             }
             // Its next batch may be long in coming, and others may wait for the memory.
             self.give_back();
@@ -217,10 +225,29 @@ impl Worker {
         )))
     }
 
-    fn group(&mut self, group: &Group) -> Result<RecordBatch> {
+    /// Number of a neuron's clusters, where its rows name them.
+    fn n_clusters(&mut self, group: &Group) -> Result<i32> {
+        let named = CLUSTERS.iter().any(|name| self.wanted.column(name));
+        match self.function.clustering().filter(|_| named) {
+            None => Ok(0),
+            Some(options) => {
+                let clustering = self.scratch.cluster(group, options)?;
+                Ok(clustering.clusters.sizes.len() as i32)
+            }
+        }
+    }
+
+    fn group(&mut self, group: &Group, first_cluster: i32) -> Result<RecordBatch> {
         let n = group.len();
         let timer = self.metrics.elapsed_compute.timer();
-        let columns = self.function.rows(group, &self.wanted, &mut self.scratch)?;
+        let mut columns = self.function.rows(group, &self.wanted, &mut self.scratch)?;
+        let fields = self.function_schema.fields().iter().zip(&mut columns);
+        for (field, column) in fields.filter(|_| first_cluster > 0) {
+            if CLUSTERS.contains(&field.name().as_str()) {
+                let clusters = column.as_primitive::<Int32Type>();
+                *column = Arc::new(clusters.unary::<_, Int32Type>(|c| c + first_cluster));
+            }
+        }
         let batch = RecordBatch::try_new(Arc::clone(&self.function_schema), columns)?;
         timer.done();
         self.metrics.groups.add(1);

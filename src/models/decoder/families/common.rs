@@ -3,8 +3,8 @@
 use datafusion::error::Result;
 
 use super::super::super::config::Config;
-use super::super::rotary::{Rotary, Usual};
-use super::super::spec::{AttentionSpec, Heads, Positions, Spec};
+use super::super::rotary::{Rotary, UsualTurns};
+use super::super::spec::{AttentionSpec, DecoderSpec, Heads, Positions};
 
 /// Layers that are believed. Chosen: some thirty times the deepest that are known.
 const MOST_LAYERS: usize = 4096;
@@ -63,7 +63,7 @@ pub(super) fn sliding(
 /// Lets some layers see only a window.
 pub(super) fn set_windows(
     config: &Config,
-    spec: &mut Spec,
+    spec: &mut DecoderSpec,
     window: Option<usize>,
     sliding: &[bool],
 ) -> Result<()> {
@@ -79,7 +79,11 @@ pub(super) fn set_windows(
 }
 
 /// Turns layers that see a window by rotary positions of their own.
-pub(super) fn turn_windows(config: &Config, spec: &mut Spec, usual: Usual) -> Result<()> {
+pub(super) fn turn_windows(
+    config: &Config,
+    spec: &mut DecoderSpec,
+    usual: UsualTurns,
+) -> Result<()> {
     let kind = Some("sliding_attention");
     let of_windows = Rotary::read(config, kind, spec.heads.d_head, spec.n_ctx, usual)?;
     if let Positions::Rotary(rotaries) = &mut spec.positions {

@@ -5,13 +5,13 @@
 use datafusion::error::Result;
 
 use super::super::super::config::Config;
-use super::super::rotary::Usual;
-use super::super::spec::{Biases, Spec};
+use super::super::rotary::UsualTurns;
+use super::super::spec::{Biases, DecoderSpec};
 use super::llama;
 use polysema_kernels::network::activation::Activation;
 
-pub(super) fn spec(config: &Config) -> Result<Spec> {
-    let mut spec = llama::base(config, Usual::default(), Some(256))?;
+pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
+    let mut spec = llama::base(config, UsualTurns::default(), Some(256))?;
     spec.mlp.activation = activation(config)?;
     scaled(config, &mut spec)?;
     Ok(spec)
@@ -30,7 +30,7 @@ fn activation(config: &Config) -> Result<Activation> {
 
 /// What all Gemmas share: embeddings times the root of the width, in float32 as in every model read here, norms of
 /// `1 + scale`, a tied head.
-pub(super) fn scaled(config: &Config, spec: &mut Spec) -> Result<()> {
+pub(super) fn scaled(config: &Config, spec: &mut DecoderSpec) -> Result<()> {
     spec.embedding_scale = (spec.d_model as f64).sqrt() as f32;
     spec.norm.offset = 1.0;
     spec.tied = config.flag("tie_word_embeddings", true)?;

@@ -6,12 +6,12 @@
 use datafusion::error::Result;
 
 use super::super::super::config::Config;
-use super::super::rotary::Usual;
-use super::super::spec::{NormNames, Spec};
+use super::super::rotary::UsualTurns;
+use super::super::spec::{DecoderSpec, NormNames};
 use super::{common, gemma, llama};
 
-pub(super) fn spec(config: &Config) -> Result<Spec> {
-    let mut spec = llama::base(config, Usual::default(), Some(256))?;
+pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
+    let mut spec = llama::base(config, UsualTurns::default(), Some(256))?;
     sandwiched(config, &mut spec, [Some(50.0), Some(30.0)])?;
     let window = common::window(config, Some(4096))?;
     let sliding = common::sliding(config, spec.attention.len(), |layer| layer % 2 == 0)?;
@@ -22,7 +22,7 @@ pub(super) fn spec(config: &Config) -> Result<Spec> {
 /// What Gemma 2 and 3 share. The caps of scores and logits are those of a configuration that does not say.
 pub(super) fn sandwiched(
     config: &Config,
-    spec: &mut Spec,
+    spec: &mut DecoderSpec,
     [score_cap, logit_cap]: [Option<f32>; 2],
 ) -> Result<()> {
     gemma::scaled(config, spec)?;

@@ -6,11 +6,11 @@
 use datafusion::error::Result;
 
 use super::super::super::config::Config;
-use super::super::rotary::Usual;
-use super::super::spec::{QkNorm, QkWidth, Spec};
+use super::super::rotary::UsualTurns;
+use super::super::spec::{DecoderSpec, QkNorm, QkWidth};
 use super::{common, gemma2, llama};
 
-pub(super) fn spec(config: &Config) -> Result<Spec> {
+pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
     let Some(text) = config.part("text_config") else {
         return of_text(config);
     };
@@ -19,10 +19,10 @@ pub(super) fn spec(config: &Config) -> Result<Spec> {
     Ok(spec)
 }
 
-fn of_text(config: &Config) -> Result<Spec> {
-    let turning = |base| Usual {
+fn of_text(config: &Config) -> Result<DecoderSpec> {
+    let turning = |base| UsualTurns {
         base,
-        ..Usual::default()
+        ..UsualTurns::default()
     };
     let slow = turning(1_000_000.0);
     let mut spec = llama::base_of(config, Some("full_attention"), slow, Some(256))?;

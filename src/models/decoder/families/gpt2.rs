@@ -7,12 +7,12 @@ use polysema_kernels::network::matmul::Layout;
 
 use super::super::super::config::Config;
 use super::super::spec::{
-    AttentionSpec, Biases, Heads, MlpNames, MlpSpec, Names, NormNames, NormSpec, Positions,
-    QkvNames, Spec,
+    AttentionSpec, Biases, DecoderSpec, Heads, MlpNames, MlpSpec, NormNames, NormSpec, Positions,
+    QkvNames, TensorNames,
 };
 use super::common::{Sizes, usual_scale};
 
-pub(super) fn spec(config: &Config) -> Result<Spec> {
+pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
     let sizes = Sizes::read(config)?;
     let heads = Heads::read(config, sizes.d_model, None)?;
     let scaled = config.flag("scale_attn_weights", true)?;
@@ -32,7 +32,7 @@ pub(super) fn spec(config: &Config) -> Result<Spec> {
         true => Layout::InOut,
         false => Layout::OutIn,
     };
-    Ok(Spec {
+    Ok(DecoderSpec {
         d_model: sizes.d_model,
         d_embed: sizes.d_model,
         d_vocab: sizes.d_vocab,
@@ -57,7 +57,7 @@ pub(super) fn spec(config: &Config) -> Result<Spec> {
         parallel: false,
         bias: Biases::BLOCKS,
         tied: config.flag("tie_word_embeddings", true)?,
-        names: Names {
+        names: TensorNames {
             prefixes: &["transformer.", ""],
             embedding: "wte",
             projections: ["", ""],

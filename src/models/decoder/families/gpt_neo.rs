@@ -7,10 +7,10 @@ use polysema_kernels::network::matmul::Layout;
 use serde_json::Value;
 
 use super::super::super::config::Config;
-use super::super::spec::{Biases, MlpNames, Names, QkvNames, Spec};
+use super::super::spec::{Biases, DecoderSpec, MlpNames, QkvNames, TensorNames};
 use super::gpt2;
 
-pub(super) fn spec(config: &Config) -> Result<Spec> {
+pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
     let mut spec = gpt2::spec(config)?;
     let d_mlp = config.size(&["intermediate_size"])?;
     spec.mlp.d_mlp = d_mlp.unwrap_or(4 * spec.d_model);
@@ -25,7 +25,7 @@ pub(super) fn spec(config: &Config) -> Result<Spec> {
         ..Biases::BLOCKS
     };
     spec.mlp.names = MlpNames::Plain(["mlp.c_fc", "mlp.c_proj"]);
-    spec.names = Names {
+    spec.names = TensorNames {
         qkv: QkvNames::Apart([
             "attn.attention.q_proj",
             "attn.attention.k_proj",

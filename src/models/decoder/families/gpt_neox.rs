@@ -6,14 +6,14 @@ use datafusion::error::Result;
 use polysema_kernels::network::matmul::Layout;
 
 use super::super::super::config::Config;
-use super::super::rotary::Usual;
-use super::super::spec::{Biases, MlpNames, Names, NormSpec, QkvNames, Spec};
+use super::super::rotary::UsualTurns;
+use super::super::spec::{Biases, DecoderSpec, MlpNames, NormSpec, QkvNames, TensorNames};
 use super::llama;
 
-pub(super) fn spec(config: &Config) -> Result<Spec> {
-    let usual = Usual {
+pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
+    let usual = UsualTurns {
         share: Some(0.25),
-        ..Usual::default()
+        ..UsualTurns::default()
     };
     let mut spec = llama::base(config, usual, None)?;
     spec.norm = NormSpec::layer(config.positive("layer_norm_eps")?.unwrap_or(1e-5));
@@ -26,7 +26,7 @@ pub(super) fn spec(config: &Config) -> Result<Spec> {
         attn_out: attention,
         ..Biases::BLOCKS
     };
-    spec.names = Names {
+    spec.names = TensorNames {
         prefixes: &["gpt_neox.", ""],
         embedding: "embed_in",
         final_norm: Some("final_layer_norm"),
@@ -34,7 +34,7 @@ pub(super) fn spec(config: &Config) -> Result<Spec> {
         qkv: QkvNames::ByHead("attention.query_key_value"),
         attn_out: "attention.dense",
         layout: Layout::OutIn,
-        ..Names::LLAMA
+        ..TensorNames::LLAMA
     };
     Ok(spec)
 }

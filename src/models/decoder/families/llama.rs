@@ -5,12 +5,14 @@
 use datafusion::error::Result;
 
 use super::super::super::config::Config;
-use super::super::rotary::{Rotary, Usual};
-use super::super::spec::{Biases, Heads, MlpNames, MlpSpec, Names, NormSpec, Positions, Spec};
+use super::super::rotary::{Rotary, UsualTurns};
+use super::super::spec::{
+    Biases, DecoderSpec, Heads, MlpNames, MlpSpec, NormSpec, Positions, TensorNames,
+};
 use super::common::{Sizes, same_everywhere, usual_scale};
 
-pub(super) fn spec(config: &Config) -> Result<Spec> {
-    let mut spec = base(config, Usual::default(), None)?;
+pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
+    let mut spec = base(config, UsualTurns::default(), None)?;
     let attention = config.flag("attention_bias", false)?;
     spec.bias = Biases {
         qkv: attention,
@@ -23,7 +25,11 @@ pub(super) fn spec(config: &Config) -> Result<Spec> {
 
 /// Rotary positions, RMS norms before attention and MLP, gated neurons, no bias. `d_head` is what a head is wide where
 /// the configuration does not say.
-pub(super) fn base(config: &Config, usual: Usual, d_head: Option<usize>) -> Result<Spec> {
+pub(super) fn base(
+    config: &Config,
+    usual: UsualTurns,
+    d_head: Option<usize>,
+) -> Result<DecoderSpec> {
     base_of(config, None, usual, d_head)
 }
 
@@ -31,14 +37,14 @@ pub(super) fn base(config: &Config, usual: Usual, d_head: Option<usize>) -> Resu
 pub(super) fn base_of(
     config: &Config,
     kind: Option<&str>,
-    usual: Usual,
+    usual: UsualTurns,
     d_head: Option<usize>,
-) -> Result<Spec> {
+) -> Result<DecoderSpec> {
     let sizes = Sizes::read(config)?;
     let heads = Heads::read(config, sizes.d_model, d_head)?;
     let rotary = Rotary::read(config, kind, heads.d_head, sizes.n_ctx, usual)?;
     let epsilon = config.positive("rms_norm_eps")?.unwrap_or(1e-6);
-    Ok(Spec {
+    Ok(DecoderSpec {
         d_model: sizes.d_model,
         d_embed: sizes.d_model,
         d_vocab: sizes.d_vocab,
@@ -60,6 +66,6 @@ pub(super) fn base_of(
         parallel: false,
         bias: Biases::default(),
         tied: config.flag("tie_word_embeddings", false)?,
-        names: Names::LLAMA,
+        names: TensorNames::LLAMA,
     })
 }

@@ -23,7 +23,7 @@ mod qwen3;
 mod smollm3;
 mod stablelm;
 
-use super::Family;
+use super::spec::Family;
 
 /// What `model_type` may be.
 pub(super) const FAMILIES: [(&str, Family); 19] = [

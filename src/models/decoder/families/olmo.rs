@@ -5,12 +5,12 @@
 use datafusion::error::Result;
 
 use super::super::super::config::Config;
-use super::super::rotary::Usual;
-use super::super::spec::{Biases, NormSpec, Spec};
+use super::super::rotary::UsualTurns;
+use super::super::spec::{Biases, DecoderSpec, NormSpec};
 use super::llama;
 
-pub(super) fn spec(config: &Config) -> Result<Spec> {
-    let mut spec = llama::base(config, Usual::default(), None)?;
+pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
+    let mut spec = llama::base(config, UsualTurns::default(), None)?;
     spec.norm = NormSpec {
         scale: false,
         bias: false,

@@ -5,18 +5,18 @@
 use datafusion::error::Result;
 
 use super::super::super::config::Config;
-use super::super::rotary::Usual;
-use super::super::spec::{Biases, NormNames, QkNorm, QkWidth, Spec};
+use super::super::rotary::UsualTurns;
+use super::super::spec::{Biases, DecoderSpec, NormNames, QkNorm, QkWidth};
 use super::llama;
 
-pub(super) fn spec(config: &Config) -> Result<Spec> {
-    let mut spec = llama::base(config, Usual::default(), None)?;
+pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
+    let mut spec = llama::base(config, UsualTurns::default(), None)?;
     post_normed(config, &mut spec)?;
     Ok(spec)
 }
 
 /// What OLMo 2 and 3 share.
-pub(super) fn post_normed(config: &Config, spec: &mut Spec) -> Result<()> {
+pub(super) fn post_normed(config: &Config, spec: &mut DecoderSpec) -> Result<()> {
     spec.norm.epsilon = config.positive("rms_norm_eps")?.unwrap_or(1e-5);
     spec.qk_norm = Some(QkNorm {
         norm: spec.norm,

@@ -5,14 +5,14 @@
 use datafusion::error::Result;
 
 use super::super::super::config::Config;
-use super::super::rotary::Usual;
-use super::super::spec::Spec;
+use super::super::rotary::UsualTurns;
+use super::super::spec::DecoderSpec;
 use super::{common, llama, olmo2};
 
-pub(super) fn spec(config: &Config) -> Result<Spec> {
-    let turning = |base| Usual {
+pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
+    let turning = |base| UsualTurns {
         base,
-        ..Usual::default()
+        ..UsualTurns::default()
     };
     let usual = turning(500_000.0);
     let mut spec = llama::base_of(config, Some("full_attention"), usual, None)?;

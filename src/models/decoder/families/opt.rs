@@ -7,11 +7,12 @@ use polysema_kernels::network::matmul::Layout;
 
 use super::super::super::config::Config;
 use super::super::spec::{
-    Biases, Heads, MlpNames, MlpSpec, Names, NormNames, NormSpec, Positions, QkvNames, Spec,
+    Biases, DecoderSpec, Heads, MlpNames, MlpSpec, NormNames, NormSpec, Positions, QkvNames,
+    TensorNames,
 };
 use super::common::{Sizes, same_everywhere, usual_scale};
 
-pub(super) fn spec(config: &Config) -> Result<Spec> {
+pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
     let sizes = Sizes::read(config)?;
     let heads = Heads::read(config, sizes.d_model, None)?;
     let mut attention = same_everywhere(sizes.n_layers, usual_scale(heads), None);
@@ -27,7 +28,7 @@ pub(super) fn spec(config: &Config) -> Result<Spec> {
         },
     };
     let last = before && !config.flag("_remove_final_layer_norm", false)?;
-    Ok(Spec {
+    Ok(DecoderSpec {
         d_model: sizes.d_model,
         d_embed: config
             .size(&["word_embed_proj_dim"])?
@@ -63,7 +64,7 @@ pub(super) fn spec(config: &Config) -> Result<Spec> {
             head: false,
         },
         tied: config.flag("tie_word_embeddings", true)?,
-        names: Names {
+        names: TensorNames {
             prefixes: &["model.decoder.", "decoder.", ""],
             embedding: "embed_tokens",
             projections: ["project_in", "project_out"],

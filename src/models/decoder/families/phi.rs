@@ -6,14 +6,16 @@ use datafusion::error::Result;
 use polysema_kernels::network::matmul::Layout;
 
 use super::super::super::config::Config;
-use super::super::rotary::Usual;
-use super::super::spec::{Biases, MlpNames, Names, NormNames, NormSpec, QkNorm, QkWidth, Spec};
+use super::super::rotary::UsualTurns;
+use super::super::spec::{
+    Biases, DecoderSpec, MlpNames, NormNames, NormSpec, QkNorm, QkWidth, TensorNames,
+};
 use super::llama;
 
-pub(super) fn spec(config: &Config) -> Result<Spec> {
-    let usual = Usual {
+pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
+    let usual = UsualTurns {
         share: Some(0.5),
-        ..Usual::default()
+        ..UsualTurns::default()
     };
     let mut spec = llama::base(config, usual, None)?;
     spec.norm = NormSpec::layer(config.positive("layer_norm_eps")?.unwrap_or(1e-5));
@@ -31,13 +33,13 @@ pub(super) fn spec(config: &Config) -> Result<Spec> {
         head: true,
         ..Biases::BLOCKS
     };
-    spec.names = Names {
+    spec.names = TensorNames {
         final_norm: Some("final_layernorm"),
         attn_out: "self_attn.dense",
         layout: Layout::OutIn,
         attn_norms: NormNames::before("input_layernorm"),
         mlp_norms: NormNames::before("input_layernorm"),
-        ..Names::LLAMA
+        ..TensorNames::LLAMA
     };
     Ok(spec)
 }

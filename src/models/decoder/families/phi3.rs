@@ -6,14 +6,14 @@ use datafusion::error::Result;
 use polysema_kernels::network::matmul::Layout;
 
 use super::super::super::config::Config;
-use super::super::rotary::Usual;
-use super::super::spec::{MlpNames, QkvNames, Spec};
+use super::super::rotary::UsualTurns;
+use super::super::spec::{DecoderSpec, MlpNames, QkvNames};
 use super::{common, llama};
 
-pub(super) fn spec(config: &Config) -> Result<Spec> {
-    let usual = Usual {
+pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
+    let usual = UsualTurns {
         share: Some(1.0),
-        ..Usual::default()
+        ..UsualTurns::default()
     };
     let mut spec = llama::base(config, usual, None)?;
     spec.norm.epsilon = config.positive("rms_norm_eps")?.unwrap_or(1e-5);

@@ -5,12 +5,12 @@
 use datafusion::error::Result;
 
 use super::super::super::config::Config;
-use super::super::rotary::Usual;
-use super::super::spec::{Biases, Spec};
+use super::super::rotary::UsualTurns;
+use super::super::spec::{Biases, DecoderSpec};
 use super::{common, llama};
 
-pub(super) fn spec(config: &Config) -> Result<Spec> {
-    let mut spec = llama::base(config, Usual::default(), None)?;
+pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
+    let mut spec = llama::base(config, UsualTurns::default(), None)?;
     spec.bias = Biases {
         qkv: true,
         ..Biases::default()
@@ -20,7 +20,7 @@ pub(super) fn spec(config: &Config) -> Result<Spec> {
 }
 
 /// The window of the upper layers, if it is switched on.
-pub(super) fn windows(config: &Config, spec: &mut Spec) -> Result<()> {
+pub(super) fn windows(config: &Config, spec: &mut DecoderSpec) -> Result<()> {
     let on = config.flag("use_sliding_window", false)?;
     let window = common::window(config, Some(4096))?.filter(|_| on);
     let first = match config.number("max_window_layers")? {

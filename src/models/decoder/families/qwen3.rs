@@ -5,12 +5,12 @@
 use datafusion::error::Result;
 
 use super::super::super::config::Config;
-use super::super::rotary::Usual;
-use super::super::spec::{Biases, QkNorm, QkWidth, Spec};
+use super::super::rotary::UsualTurns;
+use super::super::spec::{Biases, DecoderSpec, QkNorm, QkWidth};
 use super::{llama, qwen2};
 
-pub(super) fn spec(config: &Config) -> Result<Spec> {
-    let mut spec = llama::base(config, Usual::default(), Some(128))?;
+pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
+    let mut spec = llama::base(config, UsualTurns::default(), Some(128))?;
     let attention = config.flag("attention_bias", false)?;
     spec.bias = Biases {
         qkv: attention,

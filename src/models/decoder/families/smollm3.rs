@@ -5,14 +5,14 @@
 use datafusion::error::Result;
 
 use super::super::super::config::Config;
-use super::super::rotary::Usual;
-use super::super::spec::{Biases, Spec};
+use super::super::rotary::UsualTurns;
+use super::super::spec::{Biases, DecoderSpec};
 use super::{common, llama};
 
-pub(super) fn spec(config: &Config) -> Result<Spec> {
-    let usual = Usual {
+pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
+    let usual = UsualTurns {
         base: 2_000_000.0,
-        ..Usual::default()
+        ..UsualTurns::default()
     };
     let mut spec = llama::base(config, usual, None)?;
     let attention = config.flag("attention_bias", false)?;

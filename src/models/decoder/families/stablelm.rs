@@ -5,14 +5,14 @@
 use datafusion::error::Result;
 
 use super::super::super::config::Config;
-use super::super::rotary::Usual;
-use super::super::spec::{Biases, NormNames, NormSpec, QkNorm, QkWidth, Spec};
+use super::super::rotary::UsualTurns;
+use super::super::spec::{Biases, DecoderSpec, NormNames, NormSpec, QkNorm, QkWidth};
 use super::llama;
 
-pub(super) fn spec(config: &Config) -> Result<Spec> {
-    let usual = Usual {
+pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
+    let usual = UsualTurns {
         share: Some(0.25),
-        ..Usual::default()
+        ..UsualTurns::default()
     };
     let mut spec = llama::base(config, usual, None)?;
     spec.norm = NormSpec::layer(config.positive("layer_norm_eps")?.unwrap_or(1e-5));

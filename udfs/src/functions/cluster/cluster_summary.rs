@@ -22,7 +22,7 @@ static DOC: FunctionDoc = FunctionDoc {
     options: &joined::<9>(&[CLUSTERS_OF_LAYERS, &[N_TOKENS]]),
     returns: "layer, neuron, cluster (0 is the largest), size (its examples), central_example (the medoid), \
               top_tokens (by count, ties by first example), mean_activation (of its examples), mean_distance (over \
-              the cluster's pairs; NULL for one member)",
+              the cluster's pairs; NULL for one member), sign (as neuron_polysemanticity gives it)",
     example: "SELECT cluster, size, top_tokens, mean_distance FROM cluster_summary(0, 1)",
     replaces: None,
 };
@@ -59,6 +59,7 @@ fn schema() -> SchemaRef {
         ("top_tokens", top_tokens_type(), false),
         ("mean_activation", DataType::Float64, true),
         ("mean_distance", DataType::Float64, true),
+        ("sign", DataType::Utf8, true),
     ])))
 }
 
@@ -107,6 +108,7 @@ impl NeuronFunction for ClusterSummary {
             top_tokens(group.column("token")?, &members, self.n_tokens),
             Arc::new(Float64Array::from_iter(mean_activation)),
             Arc::new(Float64Array::from(clustering.mean_distances())),
+            group.sign_column(n_clusters),
         ])
     }
 

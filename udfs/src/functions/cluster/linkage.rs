@@ -25,7 +25,8 @@ static DOC: FunctionDoc = FunctionDoc {
     options: &[LINKAGE, EMBEDDING, KIND, RUN],
     returns: "layer, neuron, step (from 0, in the order of the merges), cluster1 (an example's number, or n_examples \
               plus the step that made it, as in SciPy), cluster2 (the other, cluster1 < cluster2), dissimilarity \
-              (average distance of the two), size (members of the new cluster)",
+              (average distance of the two), size (members of the new cluster), sign (as neuron_polysemanticity gives it; each \
+              list of examples has merges of its own)",
     example: "SELECT step, cluster1, cluster2, dissimilarity, size FROM linkage(0, 1) ORDER BY step LIMIT 3",
     replaces: None,
 };
@@ -56,6 +57,7 @@ fn schema() -> SchemaRef {
         ("cluster2", DataType::Int32, false),
         ("dissimilarity", DataType::Float32, false),
         ("size", DataType::Int32, false),
+        ("sign", DataType::Utf8, true),
     ])))
 }
 
@@ -103,6 +105,7 @@ impl NeuronFunction for Merges {
             Arc::new(Int32Array::from_iter_values(
                 steps.iter().map(|s| s.size as i32),
             )),
+            group.sign_column(steps.len()),
         ])
     }
 

@@ -74,7 +74,7 @@ impl NeuronFunction for PairwiseDistances {
         scratch: &mut Scratch,
     ) -> Result<Vec<ArrayRef>> {
         let ids = group.ids()?;
-        let (live, condensed) = scratch.distances(group, self.0)?;
+        let (live, condensed) = scratch.distances(group)?;
         let mut is_live = vec![false; ids.len()];
         live.iter().for_each(|&row| is_live[row as usize] = true);
         let pairs = || (0..ids.len()).flat_map(|a| (a + 1..ids.len()).map(move |b| (a, b)));

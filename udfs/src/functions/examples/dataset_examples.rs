@@ -60,7 +60,7 @@ impl NeuronFunction for DatasetExamples {
         InputColumns {
             examples: wanted.copied(&COPIED),
             vectors: None,
-            weights: false,
+            weights: &[],
         }
     }
 

@@ -21,7 +21,7 @@ static DOC: FunctionDoc = FunctionDoc {
     arguments: LAYER_NEURON,
     required: 0,
     options: &[EMBEDDING, KIND, RUN],
-    returns: "layer, neuron, example, embedding (List<Float32> [d_in])",
+    returns: "layer, neuron, example, embedding (List<Float32> [d_in], [2 d_in] of embedding 'gate_up')",
     example: "SELECT example, vector_norm(embedding) AS norm FROM neuron_embeddings(0, 1) LIMIT 3",
     replaces: None,
 };
@@ -60,16 +60,19 @@ impl NeuronFunction for NeuronEmbeddings {
     }
 
     fn bytes(&self, n: usize, d: usize) -> usize {
-        n * d * size_of::<f32>()
+        2 * n * d * size_of::<f32>()
     }
 
     fn rows(&self, group: &Group, _: &OutputColumns, _: &mut Scratch) -> Result<Vec<ArrayRef>> {
         let vectors = group.vectors()?;
         let mut embeddings = VectorBuilder::new();
         for h in vectors.rows() {
-            match &group.weights {
-                Some(w) => embeddings.append_with(h.len(), |e| product(h, w, e)),
-                None => embeddings.append(h),
+            match &*group.weights {
+                [] => embeddings.append(h),
+                all => embeddings.append_with(h.len() * all.len(), |e| {
+                    let parts = e.chunks_exact_mut(h.len().max(1));
+                    parts.zip(all).for_each(|(e, w)| product(h, w, e));
+                }),
             }
         }
         let [layer, neuron] = group.key_columns(group.len());

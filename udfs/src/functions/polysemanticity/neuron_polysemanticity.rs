@@ -24,7 +24,8 @@ static DOC: FunctionDoc = FunctionDoc {
               intra_cluster_distance (pairs in one cluster, pooled; NULL if there is none), inter_cluster_distance \
               (pairs across clusters; NULL for one cluster), silhouette (mean over examples, in [-1, 1], 0 for one \
               alone; NULL for one cluster), cophenetic_correlation (of distances and merge heights; NULL below three \
-              examples, without variance or merges); zero vectors count in n_examples only",
+              examples, without variance or merges), sign (of gated neurons: the list of the greatest activations, \
+              positive, or of the least, negative; NULL of others); zero vectors count in n_examples only",
     example: "SELECT neuron, n_clusters, mean_distance FROM neuron_polysemanticity(0) ORDER BY n_clusters DESC, \
               neuron LIMIT 3",
     replaces: None,
@@ -58,6 +59,7 @@ fn schema() -> SchemaRef {
         ("inter_cluster_distance", DataType::Float64, true),
         ("silhouette", DataType::Float64, true),
         ("cophenetic_correlation", DataType::Float64, true),
+        ("sign", DataType::Utf8, true),
     ])))
 }
 
@@ -99,6 +101,7 @@ impl NeuronFunction for NeuronPolysemanticity {
             number(metrics.inter_cluster_distance),
             number(silhouette.flatten()),
             number(correlation.flatten()),
+            group.sign_column(1),
         ])
     }
 

@@ -33,7 +33,8 @@ static DOC: FunctionDoc = FunctionDoc {
               gives it), intra_cluster_distance (as neuron_polysemanticity gives it), inter_cluster_distance (as \
               neuron_polysemanticity gives it), clusters (list of cluster, size, central_example, mean_distance), \
               members (list of example, cluster, is_central), merges (list of step, cluster1, cluster2, \
-              dissimilarity, size; NULL where the method makes none); UNNEST makes rows of a list",
+              dissimilarity, size; NULL where the method makes none); UNNEST makes rows of a list, sign \
+              (as neuron_polysemanticity gives it)",
     example: "SELECT neuron, n_clusters, unnest(clusters) AS c FROM neuron_profile(0, 1)",
     replaces: None,
 };
@@ -101,6 +102,7 @@ fn schema() -> SchemaRef {
         ("clusters", list_type(&CLUSTER), true),
         ("members", list_type(&MEMBER), true),
         ("merges", list_type(&MERGE), true),
+        ("sign", DataType::Utf8, true),
     ])))
 }
 
@@ -159,6 +161,7 @@ impl NeuronFunction for NeuronProfile {
             wanted.or_null("clusters", 1, || clusters(group, &clustering))?,
             wanted.or_null("members", 1, || members(group, &clustering))?,
             wanted.or_null("merges", 1, || merges(group, &clustering))?,
+            group.sign_column(1),
         ])
     }
 }
