@@ -123,7 +123,7 @@ impl CorpusReader {
         let scratch = Scratch::new()?;
         let mut ids = Spool::create(scratch.path(), "ids", 1)?;
         let mut starts = vec![];
-        run.token_ids(&mut |documents, token_ids| {
+        run.token_ids(|documents, token_ids| {
             let first = ids.len();
             let kept = documents.iter().take_while(|id| (**id as usize) < most);
             let kept = kept.count();

@@ -2,7 +2,7 @@
 //! finding the columns of all files and reading them share what they know of a file.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field};
@@ -404,7 +404,7 @@ fn hash(shards: &Shards, tick: &mut dyn FnMut() -> Result<()>) -> Result<String>
     }
 }
 
-fn hash_of(path: &PathBuf, tick: &mut dyn FnMut() -> Result<()>) -> Result<String> {
+fn hash_of(path: &Path, tick: &mut dyn FnMut() -> Result<()>) -> Result<String> {
     let mut file = regular::open(path).map_err(|e| file_error("open", path, e))?;
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; 1 << 20];

@@ -140,7 +140,7 @@ fn matching(pattern: &Path) -> Result<Vec<PathBuf>> {
     };
     let mut files = vec![];
     for path in found {
-        let path = path.map_err(|e| file_error("read", &e.path().to_path_buf(), e.error()))?;
+        let path = path.map_err(|e| file_error("read", e.path(), e.error()))?;
         if !path.is_dir() {
             files.push(path);
         }

@@ -94,7 +94,7 @@ pub(super) enum DocumentTables {
     /// To the tables of a run.
     Written(Box<RunTables>),
     /// Where they wait for their order.
-    Waiting(RowSpool),
+    Waiting(Box<RowSpool>),
 }
 
 impl DocumentTables {

@@ -68,7 +68,7 @@ pub(super) fn tokenize(
         )?))),
         (Target::Run(run), Some(_)) => {
             let waiting = RowSpool::create(run.scratch(), "documents", &schema)?;
-            Some(DocumentTables::Waiting(waiting))
+            Some(DocumentTables::Waiting(Box::new(waiting)))
         }
     };
     let ids = Spool::create(target.scratch(), "ids", 1)?;

@@ -172,7 +172,7 @@ impl Run {
     }
 
     /// Calls `visit` with the documents and the ids of all tokens, some at a time and in order; an error of `visit` ends it.
-    pub fn token_ids(&self, visit: &mut dyn FnMut(&[i32], &[i32]) -> Result<()>) -> Result<()> {
+    pub fn token_ids(&self, mut visit: impl FnMut(&[i32], &[i32]) -> Result<()>) -> Result<()> {
         let file = self.map_one(Table::Tokens, None)?;
         for batch in 0..file.rows().len() {
             let [documents, ids] = file.columns(batch, ["doc_id", "token_id"])?;

@@ -37,7 +37,7 @@ impl NeuronFunction for Keys {
         InputColumns {
             examples: vec![],
             vectors: None,
-            weights: false,
+            weights: &[],
         }
     }
 

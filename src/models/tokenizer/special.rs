@@ -86,7 +86,7 @@ impl Settings {
         let Some(NormalizerWrapper::BertNormalizer(normalizer)) = tokenizer.get_normalizer() else {
             return Ok(());
         };
-        let mut normalizer = normalizer.clone();
+        let mut normalizer = *normalizer;
         if let Some(lowercase) = self.flag("do_lower_case") {
             normalizer.lowercase = lowercase;
         }
