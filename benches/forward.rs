@@ -1,4 +1,5 @@
-//! Forward passes: GPT-2-small's shape with random weights, bare and with what ingest reads, and the bundled model.
+//! Forward passes: GPT-2-small's shape with random weights, bare and with what ingest reads, the bundled model, and one
+//! that the variable POLYSEMA_BENCH_MODEL names.
 //!
 //! The peer is `peer_forward.py` of the reference benches: PyTorch on the same cores, the same batch and context.
 
@@ -66,6 +67,12 @@ fn forward(c: &mut Criterion) {
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
     measure(c, "gpt2-small", &small(folder.path()), 8, 128);
+    if let Some(model) = std::env::var_os("POLYSEMA_BENCH_MODEL") {
+        let loaded = load(Path::new(&model)).expect("the named model");
+        for batch in [8, 16] {
+            measure(c, "named", &loaded, batch, 128);
+        }
+    }
 }
 
 fn small(folder: &Path) -> LoadedModel {
