@@ -124,3 +124,27 @@ fn a_bias_that_no_switch_announces_is_refused() {
         "{error}"
     );
 }
+
+/// tests/reference/torch_folder.py
+#[test]
+fn what_torch_saved_is_the_same_model() {
+    let (_folder, plain) = stored(|_| {});
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/torch-llama");
+    let saved = load(&folder).expect("a model");
+    assert_eq!(
+        logits(&saved).expect("logits"),
+        logits(&plain).expect("logits")
+    );
+    // All but the transposed weight, 18 by 23, and the vectors of norms, five of 18, waits in the file.
+    assert_eq!(saved.bytes, 4 * (18 * 23 + 5 * 18));
+    let cut = tempdir().expect("a temporary folder");
+    std::fs::copy(folder.join("config.json"), cut.path().join("config.json")).expect("a copy");
+    let bytes = std::fs::read(folder.join("pytorch_model.bin")).expect("the file");
+    let path = cut.path().join("pytorch_model.bin");
+    std::fs::write(&path, &bytes[..bytes.len() / 2]).expect("a file");
+    let error = load(cut.path()).err().expect("a refusal").to_string();
+    assert!(
+        error.contains("torch's zip container is required"),
+        "{error}"
+    );
+}

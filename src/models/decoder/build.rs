@@ -58,10 +58,9 @@ pub(super) fn build(
         Positions::Rotary(_) => None,
         Positions::Learned { name, offset } => {
             let name = builder.inner(format!("{name}.weight"));
-            let table = builder
-                .tensors
-                .take(&name, &[spec.n_ctx + offset, spec.d_model])?;
-            Some(table[offset * spec.d_model..].to_vec())
+            let dims = [spec.n_ctx + offset, spec.d_model];
+            let table = builder.tensors.weight(&name, &dims)?;
+            Some(table.part(offset * spec.d_model..table.len()))
         }
     };
     let projections = match spec.d_embed == spec.d_model {

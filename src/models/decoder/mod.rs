@@ -54,7 +54,7 @@ struct Embedding {
     width: usize,
     scale: f32,
     /// `[n_ctx, d_model]`
-    positions: Option<Vec<f32>>,
+    positions: Option<Weight>,
     /// From the embedding's width to the model's, and back before the head.
     projections: Option<[Linear; 2]>,
 }
@@ -102,9 +102,10 @@ impl Embedding {
         if let Some(positions) = &self.positions {
             let seq = pass.seq;
             for_rows(&mut out, d, |start, rows| {
+                let mut scratch = vec![];
                 for (i, row) in rows.chunks_exact_mut(d).enumerate() {
                     let pos = (start / d + i) % seq * d;
-                    bias::add_bias(&positions[pos..pos + d], row);
+                    bias::add_bias(positions.floats(pos..pos + d, &mut scratch), row);
                 }
             });
         }
