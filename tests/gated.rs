@@ -264,6 +264,21 @@ async fn each_sign_is_clustered_on_its_own() {
     assert_eq!(db.numbers(summary).await, [[0.0]]);
 }
 
+/// Clusters that split are numbered as at the lower threshold, through both lists.
+#[tokio::test]
+async fn clusters_that_split_are_those_of_the_lower_threshold() {
+    let db = ingested("llama", "r", "").await;
+    let splits = "SELECT count(*) AS all, count(f.size) FROM feature_splits({lower: 0.2, upper: 1.0}) s LEFT JOIN
+                  (SELECT layer, neuron, \"cluster\", count(*) AS size, min(example) AS first, max(example) AS last
+                   FROM feature_clusters({threshold: 0.2}) GROUP BY 1, 2, 3) f
+                  ON s.layer = f.layer AND s.neuron = f.neuron AND s.\"cluster\" = f.\"cluster\" AND s.size = f.size
+                     AND s.central_example BETWEEN f.first AND f.last";
+    let [counts] = &db.numbers(splits).await[..] else {
+        panic!("one row");
+    };
+    assert!(counts[0] > 40.0 && counts[0] == counts[1], "{counts:?}");
+}
+
 #[tokio::test]
 async fn what_has_no_sign_or_nothing_to_fold_says_so() {
     let db = ingested("olmo2", "r", "").await;

@@ -19,6 +19,8 @@ pub struct Scratch {
     distances: CosineDistances,
     linker: Linker,
     parts: SubClusters,
+    /// Clusters that were found last.
+    pub(super) n_clusters: usize,
     /// Time in distances since last taken.
     pub distance_time: Duration,
     /// Time in merges and cuts since last taken.
@@ -171,6 +173,7 @@ impl Scratch {
         let steps = self.linker.link(condensed, live.len(), options.linkage);
         let clusters = options.cut.flat(steps, live.len(), options.strict);
         self.linkage_time += started.elapsed();
+        self.n_clusters = clusters.sizes.len();
         Ok(Clustering {
             live,
             clusters,
@@ -195,6 +198,7 @@ impl Scratch {
             .cluster(&vectors.rows(), group.scale().as_deref(), stop)
             .map_err(|error| not_finite(group, error))?;
         self.distance_time += started.elapsed();
+        self.n_clusters = clusters.sizes.len();
         Ok(Clustering {
             live: self.parts.live(),
             clusters,

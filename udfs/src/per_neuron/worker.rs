@@ -174,9 +174,7 @@ impl Worker {
                         break 'groups;
                     }
                     batches.push(self.group(&group, first_cluster)?);
-                    if group.sign == Some("positive") {
-                        first_cluster = self.n_clusters(&group)?;
-                    }
+                    first_cluster = self.scratch.n_clusters as i32;
                 }
             }
             // Its next batch may be long in coming, and others may wait for the memory.
@@ -223,18 +221,6 @@ impl Worker {
             advice.map_or_else(String::new, |advice| format!(" ({advice})")),
             self.pool.reserved(),
         )))
-    }
-
-    /// Number of a neuron's clusters, where its rows name them.
-    fn n_clusters(&mut self, group: &Group) -> Result<i32> {
-        let named = CLUSTERS.iter().any(|name| self.wanted.column(name));
-        match self.function.clustering().filter(|_| named) {
-            None => Ok(0),
-            Some(options) => {
-                let clustering = self.scratch.cluster(group, options)?;
-                Ok(clustering.clusters.sizes.len() as i32)
-            }
-        }
     }
 
     fn group(&mut self, group: &Group, first_cluster: i32) -> Result<RecordBatch> {
