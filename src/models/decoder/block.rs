@@ -107,15 +107,14 @@ impl Block {
         let z = self.attend(x.as_ref().unwrap_or(&resid), turns, pass)?;
         let (x, read) = if shared { (x, None) } else { (None, x) };
         read.into_iter().for_each(|x| pass.recycle(x));
-        let mlp_sites = [Site::MlpOut, Site::ResidPost];
         if self.parallel {
             let post = self.neurons(&resid, x, pass)?;
-            let resid = self.join(resid, z, [Site::AttnOut, Site::AttnOut], pass)?;
-            return self.join(resid, post, mlp_sites, pass);
+            let resid = self.join(resid, z, Site::AttnOut, None, pass)?;
+            return self.join(resid, post, Site::MlpOut, Some(Site::ResidPost), pass);
         }
-        let resid = self.join(resid, z, [Site::AttnOut, Site::ResidMid], pass)?;
+        let resid = self.join(resid, z, Site::AttnOut, Some(Site::ResidMid), pass)?;
         let post = self.neurons(&resid, None, pass)?;
-        self.join(resid, post, mlp_sites, pass)
+        self.join(resid, post, Site::MlpOut, Some(Site::ResidPost), pass)
     }
 
     /// Values mixed by attention, heads side by side.
@@ -171,13 +170,14 @@ impl Block {
         pass.offer(layer, Site::MlpPost, post, self.d_mlp())
     }
 
-    /// The residual stream with what attention or the neurons add to it, shown at the two sites; the part alone is only
-    /// made where a hook wants it or a norm takes it. In a parallel block the stream between them is shown nowhere.
+    /// The residual stream with what attention or the neurons add to it, shown at the sites `part` and `sum`; the part
+    /// alone is only made where a hook wants it or a norm takes it. Between the two of a parallel block no stream is shown.
     fn join(
         &self,
         resid: Floats,
         x: Floats,
-        [part, sum]: [Site; 2],
+        part: Site,
+        sum: Option<Site>,
         pass: &mut Pass<'_>,
     ) -> Result<Floats> {
         let (linear, norms) = match part {
@@ -192,9 +192,9 @@ impl Block {
             let normed = norm.forward(self.layer, [None, None], &stream, pass)?;
             pass.recycle(std::mem::replace(&mut stream, normed));
         }
-        match sum == part {
-            true => Ok(stream),
-            false => pass.offer(self.layer, sum, stream, self.d_model),
+        match sum {
+            None => Ok(stream),
+            Some(sum) => pass.offer(self.layer, sum, stream, self.d_model),
         }
     }
 

@@ -160,6 +160,17 @@ pub(super) struct QkNorm {
     pub(super) names: [&'static str; 2],
 }
 
+impl QkNorm {
+    /// One under the names that most families share.
+    pub(super) fn usual(norm: NormSpec, over: QkWidth) -> Self {
+        Self {
+            norm,
+            over,
+            names: ["self_attn.q_norm", "self_attn.k_norm"],
+        }
+    }
+}
+
 /// What a norm of queries and keys is taken over.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum QkWidth {
@@ -188,6 +199,16 @@ pub(super) struct Biases {
 }
 
 impl Biases {
+    /// Those of attention alone, as the switch `attention_bias` says.
+    pub(super) fn of_attention(config: &Config, usual: bool) -> Result<Self> {
+        let attention = config.flag("attention_bias", usual)?;
+        Ok(Self {
+            qkv: attention,
+            attn_out: attention,
+            ..Self::default()
+        })
+    }
+
     /// Every map but the head.
     pub(super) const BLOCKS: Self = Self {
         qkv: true,

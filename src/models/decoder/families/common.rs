@@ -42,11 +42,7 @@ pub(super) fn usual_scale(heads: Heads) -> f32 {
 }
 
 /// Which layers see only a window: what `layer_types` says, or else what the family's rule says of a layer's number.
-pub(super) fn sliding(
-    config: &Config,
-    n_layers: usize,
-    rule: impl Fn(usize) -> bool,
-) -> Result<Vec<bool>> {
+fn sliding(config: &Config, n_layers: usize, rule: impl Fn(usize) -> bool) -> Result<Vec<bool>> {
     let Some(kinds) = config.per_layer("layer_types", n_layers)? else {
         return Ok((0..n_layers).map(rule).collect());
     };
@@ -60,20 +56,21 @@ pub(super) fn sliding(
     kinds.collect()
 }
 
-/// Lets some layers see only a window.
+/// Lets the layers that [`sliding`] names see only a window.
 pub(super) fn set_windows(
     config: &Config,
     spec: &mut DecoderSpec,
     window: Option<usize>,
-    sliding: &[bool],
+    rule: impl Fn(usize) -> bool,
 ) -> Result<()> {
+    let sliding = sliding(config, spec.attention.len(), rule)?;
     if window.is_none() && sliding.contains(&true) {
         return Err(config.invalid(
             "a sliding_window is required for layers of sliding_attention, got none".to_string(),
         ));
     }
     for (layer, sliding) in spec.attention.iter_mut().zip(sliding) {
-        layer.window = window.filter(|_| *sliding);
+        layer.window = window.filter(|_| sliding);
     }
     Ok(())
 }
@@ -113,18 +110,11 @@ pub(super) fn cap(config: &Config, name: &str, usual: Option<f32>) -> Result<Opt
 }
 
 /// The same attention in every layer, turned by the first of the rotary positions.
-pub(super) fn same_everywhere(
-    n_layers: usize,
-    scale: f32,
-    window: Option<usize>,
-) -> Vec<AttentionSpec> {
-    let rotary = Some(0);
-    vec![
-        AttentionSpec {
-            scale,
-            window,
-            rotary
-        };
-        n_layers
-    ]
+pub(super) fn same_everywhere(n_layers: usize, scale: f32) -> Vec<AttentionSpec> {
+    let everywhere = AttentionSpec {
+        scale,
+        window: None,
+        rotary: Some(0),
+    };
+    vec![everywhere; n_layers]
 }

@@ -34,11 +34,6 @@ pub(super) fn scaled(config: &Config, spec: &mut DecoderSpec) -> Result<()> {
     spec.embedding_scale = (spec.d_model as f64).sqrt() as f32;
     spec.norm.offset = 1.0;
     spec.tied = config.flag("tie_word_embeddings", true)?;
-    let attention = config.flag("attention_bias", false)?;
-    spec.bias = Biases {
-        qkv: attention,
-        attn_out: attention,
-        ..Biases::default()
-    };
+    spec.bias = Biases::of_attention(config, false)?;
     Ok(())
 }

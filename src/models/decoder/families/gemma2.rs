@@ -14,8 +14,7 @@ pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
     let mut spec = llama::base(config, UsualTurns::default(), Some(256))?;
     sandwiched(config, &mut spec, [Some(50.0), Some(30.0)])?;
     let window = common::window(config, Some(4096))?;
-    let sliding = common::sliding(config, spec.attention.len(), |layer| layer % 2 == 0)?;
-    common::set_windows(config, &mut spec, window, &sliding)?;
+    common::set_windows(config, &mut spec, window, |layer| layer % 2 == 0)?;
     Ok(spec)
 }
 

@@ -27,16 +27,11 @@ fn of_text(config: &Config) -> Result<DecoderSpec> {
     let slow = turning(1_000_000.0);
     let mut spec = llama::base_of(config, Some("full_attention"), slow, Some(256))?;
     gemma2::sandwiched(config, &mut spec, [None, None])?;
-    spec.qk_norm = Some(QkNorm {
-        norm: spec.norm,
-        over: QkWidth::Head,
-        names: ["self_attn.q_norm", "self_attn.k_norm"],
-    });
+    spec.qk_norm = Some(QkNorm::usual(spec.norm, QkWidth::Head));
     let window = common::window(config, Some(4096))?;
     let every = config.size(&["sliding_window_pattern"])?.unwrap_or(6);
     let rule = |layer: usize| !(layer + 1).is_multiple_of(every);
-    let sliding = common::sliding(config, spec.attention.len(), rule)?;
-    common::set_windows(config, &mut spec, window, &sliding)?;
+    common::set_windows(config, &mut spec, window, rule)?;
     common::turn_windows(config, &mut spec, turning(10_000.0))?;
     spec.names.prefixes = &[
         "model.",

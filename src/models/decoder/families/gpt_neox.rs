@@ -20,11 +20,9 @@ pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
     spec.mlp.activation = config.activation(&["hidden_act"], "gelu")?;
     spec.mlp.names = MlpNames::Plain(["mlp.dense_h_to_4h", "mlp.dense_4h_to_h"]);
     spec.parallel = config.flag("use_parallel_residual", true)?;
-    let attention = config.flag("attention_bias", true)?;
     spec.bias = Biases {
-        qkv: attention,
-        attn_out: attention,
-        ..Biases::BLOCKS
+        mlp: true,
+        ..Biases::of_attention(config, true)?
     };
     spec.names = TensorNames {
         prefixes: &["gpt_neox.", ""],

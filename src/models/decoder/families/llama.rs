@@ -13,12 +13,9 @@ use super::common::{Sizes, same_everywhere, usual_scale};
 
 pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
     let mut spec = base(config, UsualTurns::default(), None)?;
-    let attention = config.flag("attention_bias", false)?;
     spec.bias = Biases {
-        qkv: attention,
-        attn_out: attention,
         mlp: config.flag("mlp_bias", false)?,
-        head: false,
+        ..Biases::of_attention(config, false)?
     };
     Ok(spec)
 }
@@ -52,7 +49,7 @@ pub(super) fn base_of(
         heads,
         norm: NormSpec::rms(epsilon),
         positions: Positions::Rotary(vec![rotary]),
-        attention: same_everywhere(sizes.n_layers, usual_scale(heads), None),
+        attention: same_everywhere(sizes.n_layers, usual_scale(heads)),
         qk_norm: None,
         qkv_clip: None,
         score_cap: None,

@@ -17,11 +17,6 @@ pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
         ..NormSpec::layer(1e-5)
     };
     spec.qkv_clip = config.positive("clip_qkv")?;
-    let attention = config.flag("attention_bias", false)?;
-    spec.bias = Biases {
-        qkv: attention,
-        attn_out: attention,
-        ..Biases::default()
-    };
+    spec.bias = Biases::of_attention(config, false)?;
     Ok(spec)
 }

@@ -18,18 +18,9 @@ pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
 /// What OLMo 2 and 3 share.
 pub(super) fn post_normed(config: &Config, spec: &mut DecoderSpec) -> Result<()> {
     spec.norm.epsilon = config.positive("rms_norm_eps")?.unwrap_or(1e-5);
-    spec.qk_norm = Some(QkNorm {
-        norm: spec.norm,
-        over: QkWidth::All,
-        names: ["self_attn.q_norm", "self_attn.k_norm"],
-    });
+    spec.qk_norm = Some(QkNorm::usual(spec.norm, QkWidth::All));
     spec.names.attn_norms = NormNames::after("post_attention_layernorm");
     spec.names.mlp_norms = NormNames::after("post_feedforward_layernorm");
-    let attention = config.flag("attention_bias", false)?;
-    spec.bias = Biases {
-        qkv: attention,
-        attn_out: attention,
-        ..Biases::default()
-    };
+    spec.bias = Biases::of_attention(config, false)?;
     Ok(())
 }

@@ -19,8 +19,7 @@ pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
     olmo2::post_normed(config, &mut spec)?;
     let window = common::window(config, Some(4096))?;
     let rule = |layer: usize| !(layer + 1).is_multiple_of(4);
-    let sliding = common::sliding(config, spec.attention.len(), rule)?;
-    common::set_windows(config, &mut spec, window, &sliding)?;
+    common::set_windows(config, &mut spec, window, rule)?;
     // Older configurations have one base for all.
     let base = config.number("rope_theta")?.unwrap_or(usual.base);
     common::turn_windows(config, &mut spec, turning(base))?;

@@ -15,7 +15,7 @@ use super::common::{Sizes, same_everywhere, usual_scale};
 pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
     let sizes = Sizes::read(config)?;
     let heads = Heads::read(config, sizes.d_model, None)?;
-    let mut attention = same_everywhere(sizes.n_layers, usual_scale(heads), None);
+    let mut attention = same_everywhere(sizes.n_layers, usual_scale(heads));
     attention.iter_mut().for_each(|layer| layer.rotary = None);
     let bias = config.flag("enable_bias", true)?;
     let affine = config.flag("layer_norm_elementwise_affine", true)?;

@@ -28,6 +28,5 @@ pub(super) fn windows(config: &Config, spec: &mut DecoderSpec) -> Result<()> {
         None => 28,
     };
     let rule = |layer| window.is_some() && layer >= first;
-    let sliding = common::sliding(config, spec.attention.len(), rule)?;
-    common::set_windows(config, spec, window, &sliding)
+    common::set_windows(config, spec, window, rule)
 }

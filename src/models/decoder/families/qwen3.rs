@@ -11,17 +11,8 @@ use super::{llama, qwen2};
 
 pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
     let mut spec = llama::base(config, UsualTurns::default(), Some(128))?;
-    let attention = config.flag("attention_bias", false)?;
-    spec.bias = Biases {
-        qkv: attention,
-        attn_out: attention,
-        ..Biases::default()
-    };
-    spec.qk_norm = Some(QkNorm {
-        norm: spec.norm,
-        over: QkWidth::Head,
-        names: ["self_attn.q_norm", "self_attn.k_norm"],
-    });
+    spec.bias = Biases::of_attention(config, false)?;
+    spec.qk_norm = Some(QkNorm::usual(spec.norm, QkWidth::Head));
     qwen2::windows(config, &mut spec)?;
     Ok(spec)
 }

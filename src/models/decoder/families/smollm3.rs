@@ -15,12 +15,9 @@ pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
         ..UsualTurns::default()
     };
     let mut spec = llama::base(config, usual, None)?;
-    let attention = config.flag("attention_bias", false)?;
     spec.bias = Biases {
-        qkv: attention,
-        attn_out: attention,
         mlp: config.flag("mlp_bias", false)?,
-        head: false,
+        ..Biases::of_attention(config, false)?
     };
     spec.tied = config.flag("tie_word_embeddings", true)?;
     let n_layers = spec.attention.len();
@@ -34,10 +31,10 @@ pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
     };
     let on = config.flag("use_sliding_window", false)? || config.says("layer_types");
     let window = common::window(config, None)?.filter(|_| on);
-    let sliding = common::sliding(config, n_layers, |layer| window.is_some() && !turned[layer])?;
+    let rule = |layer: usize| window.is_some() && !turned[layer];
+    common::set_windows(config, &mut spec, window, rule)?;
     for (layer, turned) in spec.attention.iter_mut().zip(turned) {
         layer.rotary = layer.rotary.filter(|_| turned);
     }
-    common::set_windows(config, &mut spec, window, &sliding)?;
     Ok(spec)
 }
