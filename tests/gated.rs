@@ -268,15 +268,23 @@ async fn each_sign_is_clustered_on_its_own() {
 #[tokio::test]
 async fn clusters_that_split_are_those_of_the_lower_threshold() {
     let db = ingested("llama", "r", "").await;
-    let splits = "SELECT count(*) AS all, count(f.size) FROM feature_splits({lower: 0.2, upper: 1.0}) s LEFT JOIN
-                  (SELECT layer, neuron, \"cluster\", count(*) AS size, min(example) AS first, max(example) AS last
+    let splits = "SELECT count(*) AS all, count(f.size), count(p.size) FROM feature_splits({lower: 0.2, upper: 1.0}) s
+                  LEFT JOIN (SELECT layer, neuron, \"cluster\", count(*) AS size, min(example) AS first, max(example) AS last
                    FROM feature_clusters({threshold: 0.2}) GROUP BY 1, 2, 3) f
                   ON s.layer = f.layer AND s.neuron = f.neuron AND s.\"cluster\" = f.\"cluster\" AND s.size = f.size
-                     AND s.central_example BETWEEN f.first AND f.last";
+                     AND s.central_example BETWEEN f.first AND f.last
+                  LEFT JOIN (SELECT layer, neuron, example, \"cluster\",
+                      count(*) OVER (PARTITION BY layer, neuron, \"cluster\") AS size
+                   FROM feature_clusters({threshold: 1.0})) p
+                  ON s.layer = p.layer AND s.neuron = p.neuron AND s.central_example = p.example
+                     AND s.parent = p.\"cluster\" AND s.parent_size = p.size";
     let [counts] = &db.numbers(splits).await[..] else {
         panic!("one row");
     };
-    assert!(counts[0] > 40.0 && counts[0] == counts[1], "{counts:?}");
+    assert!(
+        counts[0] > 40.0 && counts[0] == counts[1] && counts[0] == counts[2],
+        "{counts:?}"
+    );
 }
 
 #[tokio::test]

@@ -21,6 +21,8 @@ pub struct Scratch {
     parts: SubClusters,
     /// Clusters that were found last.
     pub(super) n_clusters: usize,
+    /// Clusters that a function found last at a second threshold.
+    pub n_parents: usize,
     /// Time in distances since last taken.
     pub distance_time: Duration,
     /// Time in merges and cuts since last taken.

@@ -35,6 +35,27 @@ const SPARE_BYTES: usize = 4 << 20;
 
 /// Columns that number a neuron's clusters.
 const CLUSTERS: [&str; 2] = ["cluster", "dominant_cluster"];
+/// A column that numbers its clusters at a second threshold.
+const PARENT: &str = "parent";
+
+/// Numbers that the first clusters of a neuron's list of examples get.
+#[derive(Clone, Copy, Default)]
+struct First {
+    cluster: i32,
+    parent: i32,
+}
+
+impl First {
+    fn of(self, column: &str) -> i32 {
+        if CLUSTERS.contains(&column) {
+            self.cluster
+        } else if column == PARENT {
+            self.parent
+        } else {
+            0
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Metrics {
@@ -162,19 +183,22 @@ impl Worker {
     /// Starts the work at once; the future is its end.
     fn run(mut self, groups: Vec<Group>) -> impl Future<Output = Result<(Self, Vec<RecordBatch>)>> {
         let name = self.name;
-        let first = groups.first().map(Group::place).unwrap_or_default();
+        let start = groups.first().map(Group::place).unwrap_or_default();
         let task = tokio::task::spawn_blocking(move || -> Result<(Self, Vec<RecordBatch>)> {
             let mut batches = Vec::with_capacity(groups.len());
             'groups: for group in groups {
                 group.require_ids()?;
                 // Clusters of a neuron are numbered through its lists of examples.
-                let mut first_cluster = 0;
+                let mut first = First::default();
                 for group in group.by_sign()? {
                     if self.cancelled.load(Ordering::Relaxed) || !self.reserve(&group)? {
                         break 'groups;
                     }
-                    batches.push(self.group(&group, first_cluster)?);
-                    first_cluster = self.scratch.n_clusters as i32;
+                    batches.push(self.group(&group, first)?);
+                    first = First {
+                        cluster: self.scratch.n_clusters as i32,
+                        parent: self.scratch.n_parents as i32,
+                    };
                 }
             }
             // Its next batch may be long in coming, and others may wait for the memory.
@@ -185,7 +209,7 @@ impl Worker {
             match task.await {
                 Ok(done) => done,
                 Err(error) if error.is_panic() => {
-                    internal_err!("{name}: the computation panicked at or after {first}")
+                    internal_err!("{name}: the computation panicked at or after {start}")
                 }
                 Err(error) => Err(DataFusionError::ExecutionJoin(Box::new(error))),
             }
@@ -223,15 +247,16 @@ impl Worker {
         )))
     }
 
-    fn group(&mut self, group: &Group, first_cluster: i32) -> Result<RecordBatch> {
+    fn group(&mut self, group: &Group, first: First) -> Result<RecordBatch> {
         let n = group.len();
         let timer = self.metrics.elapsed_compute.timer();
         let mut columns = self.function.rows(group, &self.wanted, &mut self.scratch)?;
         let fields = self.function_schema.fields().iter().zip(&mut columns);
-        for (field, column) in fields.filter(|_| first_cluster > 0) {
-            if CLUSTERS.contains(&field.name().as_str()) {
-                let clusters = column.as_primitive::<Int32Type>();
-                *column = Arc::new(clusters.unary::<_, Int32Type>(|c| c + first_cluster));
+        for (field, column) in fields {
+            let first = first.of(field.name());
+            if first > 0 {
+                let numbers = column.as_primitive::<Int32Type>();
+                *column = Arc::new(numbers.unary::<_, Int32Type>(|number| number + first));
             }
         }
         let batch = RecordBatch::try_new(Arc::clone(&self.function_schema), columns)?;

@@ -179,7 +179,7 @@ impl NeuronFunction for FeatureSplits {
             )
         };
         let [layer, neuron] = group.key_columns(split.len());
-        Ok(vec![
+        let columns = vec![
             layer,
             neuron,
             integers(&|child| parent_of[child] as i32),
@@ -202,7 +202,9 @@ impl NeuronFunction for FeatureSplits {
                 let of_split: Vec<_> = of_split.collect();
                 Ok(top_tokens(group.column("token")?, &of_split, self.n_tokens))
             })?,
-        ])
+        ];
+        scratch.n_parents = parents.sizes.len();
+        Ok(columns)
     }
 
     fn describe(&self) -> String {
