@@ -1,5 +1,5 @@
-//! Every family of decoders against `transformers`: logits and the values at every hook of tiny random models, whose
-//! switches differ (tests/reference/architectures.py), and the laws of their neurons' weights.
+//! Every family of decoders and encoders against `transformers`: logits and the values at every hook of tiny random
+//! models, whose switches differ (tests/reference/architectures.py), and the laws of their neurons' weights.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use datafusion::error::Result;
-use polysema::models::{HookPoint, Hooks, Input, LayerNorm, LoadedModel, load};
+use polysema::models::{HookPoint, Hooks, Input, LayerNorm, LoadedModel, Site, load};
 
 /// Relative to the largest value of a tensor. The models' sums have at most some hundred terms.
 const TOLERANCE: f32 = 1e-5;
@@ -41,17 +41,8 @@ fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/architectures")
 }
 
-/// Of what is no decoder.
-const OTHERS: [&str; 3] = ["bert", "clip", "vit"];
-
-/// The decoders, by the names of their folders.
+/// The models, by the names of their folders.
 fn names() -> Vec<String> {
-    let mut names = folders();
-    names.retain(|name| !OTHERS.iter().any(|other| name.starts_with(other)));
-    names
-}
-
-fn folders() -> Vec<String> {
     let folders = std::fs::read_dir(data()).expect("the models");
     let folders = folders.map(|entry| entry.expect("an entry").path());
     let names = folders.filter(|path| path.is_dir()).map(|path| {
@@ -82,11 +73,19 @@ impl Case {
         }
     }
 
-    fn ids(&self) -> (Vec<u32>, usize) {
-        let tokens = &self.expected["tokens"];
-        let ids = tokens.to_dtype(DType::U32).and_then(|t| t.flatten_all());
-        let ids = ids.and_then(|t| t.to_vec1()).expect("token ids");
-        (ids, tokens.dims()[1])
+    /// Token ids, or pixels; and the length of a document, or the pixels of an image.
+    fn input(&self) -> (Vec<u32>, Vec<f32>, usize) {
+        match self.expected.get("tokens") {
+            Some(tokens) => {
+                let ids = tokens.to_dtype(DType::U32).and_then(|t| t.flatten_all());
+                let ids = ids.and_then(|t| t.to_vec1()).expect("token ids");
+                (ids, vec![], tokens.dims()[1])
+            }
+            None => {
+                let width = self.expected["pixels"].dims()[1..].iter().product();
+                (vec![], self.values("pixels"), width)
+            }
+        }
     }
 
     fn values(&self, name: &str) -> Vec<f32> {
@@ -94,28 +93,60 @@ impl Case {
         flat.and_then(|t| t.to_vec1()).expect("numbers")
     }
 
-    fn places(&self) -> Vec<HookPoint> {
-        let names = self
-            .expected
-            .keys()
-            .filter(|name| name.starts_with("blocks."));
-        names
-            .map(|name| HookPoint::parse(name).expect("a hook"))
-            .collect()
+    /// The places with expected values, and what these are called.
+    fn places(&self) -> Vec<(HookPoint, String)> {
+        let names = self.expected.keys().filter_map(|name| {
+            let place = match name.as_str() {
+                "ln_final.out" => HookPoint {
+                    layer: self.loaded.model.layers().len() - 1,
+                    site: Site::LnFinalOut,
+                },
+                name if name.starts_with("blocks.") => HookPoint::parse(name).expect("a hook"),
+                _ => return None,
+            };
+            Some((place, name.clone()))
+        });
+        names.collect()
     }
 
-    fn pass(&self) -> (Probe, Vec<f32>) {
-        let (ids, seq) = self.ids();
-        let mut probe = Probe {
-            places: self.places(),
-            ..Probe::default()
+    /// What is seen, and logits if the model has some.
+    fn pass(&self, mut probe: Probe) -> (Probe, Option<Vec<f32>>) {
+        let model = &self.loaded.model;
+        let (ids, values, width) = self.input();
+        let input = match values.is_empty() {
+            true => Input::Tokens {
+                ids: &ids,
+                seq: width,
+            },
+            false => Input::Vectors {
+                values: &values,
+                width,
+            },
         };
-        let input = Input::Tokens { ids: &ids, seq };
-        let logits = self.loaded.model.logits(input, &mut probe);
-        (
-            probe,
-            logits.unwrap_or_else(|e| panic!("{}: {e}", self.name)),
-        )
+        if self.expected.contains_key("logits") {
+            let logits = model.logits(input, &mut probe);
+            return (
+                probe,
+                Some(logits.unwrap_or_else(|e| panic!("{}: {e}", self.name))),
+            );
+        }
+        let refused = model.logits(input, &mut Probe::default()).unwrap_err();
+        let refused = refused.to_string();
+        assert!(
+            refused.contains("a head is required for logits"),
+            "{refused}"
+        );
+        let forward = model.forward(input, &mut probe);
+        forward.unwrap_or_else(|e| panic!("{}: {e}", self.name));
+        (probe, None)
+    }
+
+    fn probed(&self) -> (Probe, Option<Vec<f32>>) {
+        let places = self.places().into_iter().map(|(place, _)| place);
+        self.pass(Probe {
+            places: places.collect(),
+            ..Probe::default()
+        })
     }
 }
 
@@ -131,11 +162,11 @@ fn difference(came: &[f32], expected: &[f32]) -> f32 {
 #[test]
 fn logits_and_every_hook_equal_transformers() {
     let names = names();
-    assert!(names.len() >= 34, "{names:?}");
+    assert!(names.len() >= 48, "{names:?}");
     let mut wrong = vec![];
     for name in names {
         let case = Case::read(&name);
-        let (probe, logits) = case.pass();
+        let (probe, logits) = case.probed();
         let places = case.places();
         assert!(places.len() > 10, "{name}: {places:?}");
         let check = |what: &str, came: &[f32]| {
@@ -144,8 +175,7 @@ fn logits_and_every_hook_equal_transformers() {
             let fits = off <= TOLERANCE;
             (!fits).then(|| format!("{name} {what}: {off:e}"))
         };
-        for place in places {
-            let what = place.to_string();
+        for (place, what) in places {
             let Some(came) = probe.seen.get(&place) else {
                 wrong.push(format!("{name} {what}: never shown"));
                 continue;
@@ -157,7 +187,7 @@ fn logits_and_every_hook_equal_transformers() {
             );
             wrong.extend(check(&what, came));
         }
-        wrong.extend(check("logits", &logits));
+        wrong.extend(logits.and_then(|logits| check("logits", &logits)));
     }
     assert!(
         wrong.is_empty(),
@@ -172,11 +202,11 @@ fn logits_and_every_hook_equal_transformers() {
 fn logits_do_not_depend_on_hooks() {
     for name in names() {
         let case = Case::read(&name);
-        let (ids, seq) = case.ids();
-        let input = Input::Tokens { ids: &ids, seq };
-        let (_, shown) = case.pass();
-        let bare = case.loaded.model.logits(input, &mut Probe::default());
-        assert!(difference(&bare.expect("logits"), &shown) <= 1e-6, "{name}");
+        let (_, shown) = case.probed();
+        let (_, bare) = case.pass(Probe::default());
+        if let (Some(shown), Some(bare)) = (shown, bare) {
+            assert!(difference(&bare, &shown) <= 1e-6, "{name}");
+        }
     }
 }
 
@@ -188,7 +218,7 @@ fn weights_of_neurons_give_their_pre_activations_under_every_convention() {
     for name in names() {
         let case = Case::read(&name);
         let model = &case.loaded.model;
-        let (probe, _) = case.pass();
+        let (probe, _) = case.probed();
         for (convention, word) in [
             (LayerNorm::Folded, "folded"),
             (LayerNorm::Raw, "raw"),
@@ -241,6 +271,8 @@ fn weights_of_neurons_give_their_pre_activations_under_every_convention() {
         "olmo2 folded",
         "olmo2 tl_folded",
         "opt-post-norm folded",
+        "bert folded",
+        "bert-masked tl_folded",
         "llama tl_folded",
         "gemma2 tl_folded",
     ] {
@@ -255,6 +287,8 @@ fn weights_of_neurons_give_their_pre_activations_under_every_convention() {
         "phi tl_folded",
         "olmo folded",
         "gemma2 folded",
+        "vit folded",
+        "clip tl_folded",
     ] {
         assert!(!refused.iter().any(|known| known == name), "{name}");
     }

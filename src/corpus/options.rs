@@ -125,6 +125,15 @@ pub(super) fn check_vectors(loaded: &LoadedModel, corpus: &Path, width: usize) -
             loaded.folder.display()
         );
     }
+    if model.n_ctx() > 1 {
+        return exec_err!(
+            "a classifier of vectors is required for the images of {}, got architecture {} in {}, a model of images of \
+             several channels",
+            corpus.display(),
+            model.architecture(),
+            loaded.folder.display()
+        );
+    }
     let d_in = model.layers().first().map_or(width, |layer| layer.d_in);
     if d_in != width {
         return exec_err!(
@@ -140,6 +149,12 @@ pub(super) fn check_vectors(loaded: &LoadedModel, corpus: &Path, width: usize) -
 pub(super) fn check_tokens(loaded: &LoadedModel, corpus: &str, options: &Options) -> Result<()> {
     let model = loaded.model.as_ref();
     let folder = loaded.folder.display();
+    if model.d_vocab() == 0 && model.n_ctx() > 1 {
+        return exec_err!(
+            "a model that reads token ids is required for {corpus}, got architecture {} in {folder}, a model of images",
+            model.architecture()
+        );
+    }
     if model.d_vocab() == 0 {
         return exec_err!(
             "a model that reads token ids is required for {corpus}, got architecture {} in {folder}",

@@ -31,7 +31,7 @@ const BLOCK_TOKENS: usize = 1 << 16;
 /// Images of a block: many have no padding to save, and ingest drops candidates at the end of a block.
 const BLOCK_IMAGES: usize = 1 << 10;
 
-/// A batch of documents as the model reads it: each padded at its end to `seq` tokens.
+/// A batch of documents as the model reads it: each padded at its end to `seq` tokens, of an encoder none.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReadBatch {
     /// Document and number of its tokens: rows from there to `seq` are padding.
@@ -278,9 +278,10 @@ impl CorpusReader {
             members.sort_by_key(|d| std::cmp::Reverse(self.documents.n_tokens(*d)));
             let mut rest = members.as_slice();
             while !rest.is_empty() {
-                most = self.hold_batch(model.as_ref(), rest, most, block_bytes)?;
+                let alike = self.alike(model.as_ref(), rest);
+                most = self.hold_batch(model.as_ref(), &rest[..alike], most, block_bytes)?;
                 let members;
-                (members, rest) = rest.split_at(most.min(rest.len()));
+                (members, rest) = rest.split_at(most.min(alike));
                 let lengths = members.iter().map(|d| self.documents.n_tokens(*d));
                 let batch = ReadBatch {
                     seq: lengths.clone().max().unwrap_or(0),
@@ -310,6 +311,16 @@ impl CorpusReader {
         }
         self.pass.free();
         Ok(())
+    }
+
+    /// How many of `documents`, the longest first, may be in one batch: padding would change what an encoder gives, so
+    /// that only documents as long as the first of them go with it.
+    fn alike(&self, model: &dyn Model, documents: &[usize]) -> usize {
+        if model.causal() {
+            return documents.len();
+        }
+        let length = |document: &usize| self.documents.n_tokens(*document);
+        documents.partition_point(|document| length(document) == length(&documents[0]))
     }
 
     /// Reserves what a block of documents takes: its token ids and its order.

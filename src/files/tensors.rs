@@ -122,6 +122,25 @@ impl Tensors {
         }
     }
 
+    /// Gives tensors whose names end so the newer ending, where nothing else has the name.
+    pub fn rename_ends(&mut self, ends: &[(&str, &str)]) {
+        let names: Vec<_> = self.tensors.keys().cloned().collect();
+        for (name, (older, newer)) in names
+            .iter()
+            .flat_map(|name| ends.iter().map(move |ends| (name, ends)))
+        {
+            let Some(start) = name.strip_suffix(older) else {
+                continue;
+            };
+            let now = format!("{start}{newer}");
+            if !self.tensors.contains_key(&now)
+                && let Some(array) = self.tensors.remove(name)
+            {
+                self.tensors.insert(now, array);
+            }
+        }
+    }
+
     /// The shape of a tensor.
     pub fn dims(&self, name: &str) -> Result<&[usize]> {
         Ok(self.get(name)?.dims())

@@ -13,7 +13,7 @@ use super::error::invalid;
 
 /// Switches that change what a model computes, with what they say where it stays as it is. One that is not named by the
 /// architecture and says something else is refused. `null` is always as absent.
-const SWITCHES: [(&str, &[&str]); 34] = [
+const SWITCHES: [(&str, &[&str]); 36] = [
     ("add_cross_attention", &["false"]),
     ("alibi", &["false"]),
     ("attention_bias", &["false"]),
@@ -35,8 +35,10 @@ const SWITCHES: [(&str, &[&str]); 34] = [
     ("num_local_experts", &[]),
     ("parallel_attn", &["false"]),
     ("partial_rotary_factor", &["1", "1.0"]),
+    ("position_embedding_type", &["\"absolute\""]),
     ("pruned_heads", &["{}"]),
     ("qk_layernorm", &["false"]),
+    ("qkv_bias", &[]),
     ("quantization_config", &[]),
     ("query_pre_attn_scalar", &[]),
     ("residual_multiplier", &["1", "1.0"]),
@@ -134,6 +136,23 @@ impl Config {
     pub(super) fn required(&self, names: &[&str]) -> Result<usize> {
         self.size(names)?
             .ok_or_else(|| self.invalid(format!("{} is required, got none", names.join(" or "))))
+    }
+
+    /// Height and width, which are one number where they are the same.
+    pub(super) fn height_and_width(&self, name: &str) -> Result<[usize; 2]> {
+        let Some(Value::Array(both)) = self.field(name) else {
+            return Ok([self.required(&[name])?; 2]);
+        };
+        let both: Option<Vec<u64>> = both.iter().map(Value::as_u64).collect();
+        match both.as_deref() {
+            Some(&[height @ 1..=MOST_SIZE, width @ 1..=MOST_SIZE]) => {
+                Ok([height as usize, width as usize])
+            }
+            _ => Err(self.invalid(format!(
+                "{name}: a size or a height and a width, each from 1 to {MOST_SIZE}, are required, got {}",
+                self.json[name]
+            ))),
+        }
     }
 
     /// A number, or none.

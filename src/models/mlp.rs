@@ -156,6 +156,10 @@ impl Model for Mlp {
     }
 
     /// No layer norm lies before the layers, so every convention gives the same weights.
+    fn causal(&self) -> bool {
+        true
+    }
+
     fn neuron_weights(&self, layer: usize, _: LayerNorm) -> Result<NeuronWeights> {
         if layer >= self.layers.len() {
             return Err(invalid(format!(

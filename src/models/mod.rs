@@ -109,6 +109,9 @@ pub trait Model: Send + Sync {
     /// Number of token ids the embedding knows; 0 for a network that reads vectors.
     fn d_vocab(&self) -> usize;
 
+    /// Whether a position sees only those before it, so that what is put behind a document changes nothing in it.
+    fn causal(&self) -> bool;
+
     /// Weights of a layer's neurons under a layer norm convention: `sum(h * w_in) + b_in` is the pre-activation.
     fn neuron_weights(&self, layer: usize, layer_norm: LayerNorm) -> Result<NeuronWeights>;
 

@@ -1,4 +1,4 @@
-//! Tokenizers as model folders hold them, against the ids of `transformers` (`tests/reference/tokenizers.py`).
+//! Tokenizers as model folders hold them, against the ids of `transformers` (`tests/reference/tokenizer_folders.py`).
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::root;
 use crate::support::{Sizes, TINY, gpt2};
 
 fn reference() -> Value {
-    let path = root().join("tests/reference/tokenizers.json");
+    let path = root().join("tests/reference/tokenizer_folders.json");
     let text = std::fs::read_to_string(path).expect("the reference");
     serde_json::from_str(&text).expect("a JSON file")
 }

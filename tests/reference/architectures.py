@@ -20,7 +20,7 @@ for every block L `blocks.L.SITE`:
   mlp.post        act(pre), times up
   mlp.out         what the MLP adds to the stream
 Encoders of images have pixels [doc, channel, height, width] for tokens, a classifier's logits [doc, label], and as
-ln_final.out the last norm's output (CLIP's: of the first position alone, [doc, width]). BERT's have neither.
+ln_final.out the last norm's output (CLIP's: of the first position alone, [doc, width]). A BERT without a head has neither.
 Where a norm follows each sum (OPT 350m, BERT), mid and post are the norm's output, attn.out and mlp.out what was added before it.
 """
 
@@ -339,7 +339,7 @@ def run(model, inputs, tower):
         else:  # of CLIP only the part that sees
             output = getattr(model, "vision_model", model)(pixel_values=inputs["pixels"].double())
         values = all_sites(model, seen, tower)
-    heads = {"lm_head", "embed_out", "classifier"} & seen.keys()
+    heads = {"lm_head", "embed_out", "classifier", "cls.predictions.decoder"} & seen.keys()
     for head in heads:
         values["logits"] = output.logits
         if "tokens" in inputs:

@@ -1,7 +1,8 @@
-//! Causal softmax of attention scores, in place.
+//! Softmax of attention scores, causal or not, in place.
 //!
 //! ```text
 //! pattern[i, j] = exp(s[i, j] - max) / sum over j <= i,   0 where j > i, or j <= i - window
+//!                                              without a mask over all j
 //! ```
 //!
 //! Source: Vaswani et al. 2017, equation 1, with the mask of section 3.2.3.
@@ -30,12 +31,27 @@ fn causal_softmax_as<const FMA: bool>(
         let beyond = seen.len().saturating_sub(window.unwrap_or(usize::MAX));
         let (forgotten, seen) = seen.split_at_mut(beyond);
         forgotten.fill(0.0);
-        let max = reduce(seen, f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
-        seen.iter_mut().for_each(|s| *s = exp::<FMA>(*s - max));
-        let inverse = 1.0 / reduce(seen, 0.0, |a, b| a + b);
-        seen.iter_mut().for_each(|s| *s *= inverse);
+        softmax_row::<FMA>(seen);
         masked.fill(0.0);
     }
+}
+
+/// Softmax of each row of `scores` (width `n_keys`) over all keys.
+pub fn softmax(scores: &mut [f32], n_keys: usize) {
+    widest!(softmax_as(scores, n_keys));
+}
+
+#[inline(always)]
+fn softmax_as<const FMA: bool>(scores: &mut [f32], n_keys: usize) {
+    scores.chunks_exact_mut(n_keys).for_each(softmax_row::<FMA>);
+}
+
+#[inline(always)]
+fn softmax_row<const FMA: bool>(row: &mut [f32]) {
+    let max = reduce(row, f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
+    row.iter_mut().for_each(|s| *s = exp::<FMA>(*s - max));
+    let inverse = 1.0 / reduce(row, 0.0, |a, b| a + b);
+    row.iter_mut().for_each(|s| *s *= inverse);
 }
 
 /// `cap tanh(x / cap)` of every value: what large scores are held below.
@@ -108,6 +124,19 @@ mod tests {
     fn agrees_with_float64() {
         check(causal_softmax);
         check(causal_softmax_as::<false>);
+    }
+
+    #[test]
+    fn without_a_mask_every_key_is_seen() {
+        for (n, n_keys) in [(1, 1), (3, 50), (40, 17)] {
+            let mut expected = scores(n, n_keys);
+            let mut came = expected.clone();
+            softmax(&mut came, n_keys);
+            for row in expected.chunks_exact_mut(n_keys) {
+                causal_softmax(row, n_keys, n_keys - 1, None);
+            }
+            assert_eq!(came, expected, "{n} {n_keys}");
+        }
     }
 
     #[test]

@@ -327,7 +327,8 @@ impl Call {
                     other.split = other.split.or(Some(Split::Test));
                 }
                 let (mut reader, hook) = sae_reader(saes.store(), facts, &other, context)?;
-                match effect {
+                // An encoder predicts no next token.
+                match effect && reader.model().causal() {
                     true => evaluate_model(sae, &mut reader, hook, context)?,
                     false => {
                         let description = format!("{hook} of its model");

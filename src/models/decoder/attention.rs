@@ -1,9 +1,9 @@
-//! Causal self-attention, head by head: what the mask hides is not computed unless a hook looks at the scores.
+//! Self-attention, head by head: what a causal mask hides is not computed unless a hook looks at the scores.
 
 use std::sync::Arc;
 
 use datafusion::error::Result;
-use polysema_kernels::network::attention::{causal_softmax, soft_cap};
+use polysema_kernels::network::attention::{causal_softmax, soft_cap, softmax};
 use polysema_kernels::network::layer_norm::{normalize, scale_rows};
 use polysema_kernels::network::matmul::{Matrix, Output, Parallelism, multiply};
 use polysema_kernels::network::rotary::rotate;
@@ -31,6 +31,8 @@ pub(super) struct Attention {
     pub(super) layer: usize,
     pub(super) heads: Heads,
     pub(super) spec: AttentionSpec,
+    /// Whether a query sees only the keys up to it.
+    pub(super) causal: bool,
     /// What scores are held below.
     pub(super) cap: Option<f32>,
     /// Largest magnitude of queries, keys and values.
@@ -166,14 +168,22 @@ impl Attention {
 
     /// One head without a trace of its scores; keys that no query of a group sees are skipped.
     fn mix(&self, head: &Head<'_>, scratch: &mut [f32], z: &mut [f32]) {
-        let window = self.spec.window;
+        let (window, seq) = (self.spec.window, z.len() / self.heads.d_head);
         for (i, z) in z.chunks_mut(QUERIES * self.heads.d_head).enumerate() {
             let (start, n) = (i * QUERIES, z.len() / self.heads.d_head);
-            let first = window.map_or(0, |window| (start + 1).saturating_sub(window));
-            let seen = start + n - first;
+            let (first, seen) = match self.causal {
+                false => (0, seq),
+                true => {
+                    let first = window.map_or(0, |window| (start + 1).saturating_sub(window));
+                    (first, start + n - first)
+                }
+            };
             let scores = &mut scratch[..n * seen];
             self.scores(head.q.rows(start, n), head.k.rows(first, seen), scores);
-            causal_softmax(scores, seen, start - first, window);
+            match self.causal {
+                false => softmax(scores, seen),
+                true => causal_softmax(scores, seen, start - first, window),
+            }
             multiply(
                 Matrix::new(scores, n, seen, seen),
                 head.v.rows(first, seen),
@@ -201,7 +211,10 @@ impl Attention {
         let mut pattern = Arc::unwrap_or_clone(scores);
         pattern
             .par_chunks_mut(seq * seq)
-            .for_each(|pattern| causal_softmax(pattern, seq, 0, self.spec.window));
+            .for_each(|pattern| match self.causal {
+                false => softmax(pattern, seq),
+                true => causal_softmax(pattern, seq, 0, self.spec.window),
+            });
         pass.offer_shaped(self.layer, Site::AttnPattern, Arc::new(pattern), &dims)
     }
 

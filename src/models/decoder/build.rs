@@ -1,30 +1,23 @@
 //! From a family's description and its tensors to a decoder.
 
-use std::fmt::Display;
-
 use datafusion::error::Result;
 use polysema_kernels::network::matmul::Layout;
 
 use super::super::LayerInfo;
 use super::super::config::Config;
 use super::super::linear::{Linear, Norm};
+use super::Decoder;
 use super::attention::{Attention, HeadNorm};
 use super::block::{Block, Neurons, Norms};
-use super::spec::{
-    DecoderSpec, MlpNames, NormNames, NormSpec, Positions, QkNorm, QkWidth, QkvNames,
-};
-use super::{Decoder, Embedding};
+use super::parts::Builder;
+use super::spec::{DecoderSpec, MlpNames, NormNames, Positions, QkNorm, QkWidth, QkvNames};
 use crate::files::tensors::Tensors;
-use crate::files::weight::Weight;
 
-/// Takes the tensors that a description names.
-struct Builder<'a> {
-    spec: &'a DecoderSpec,
-    config: &'a Config,
-    tensors: Tensors,
-    /// Before the names of all but the head.
-    prefix: &'static str,
-}
+/// How files of TensorFlow's time call what is a weight and a bias now.
+const OLDER: [(&str, &str); 2] = [
+    ("LayerNorm.gamma", "LayerNorm.weight"),
+    ("LayerNorm.beta", "LayerNorm.bias"),
+];
 
 /// Builds the decoder that a description names.
 pub(super) fn build(
@@ -41,6 +34,7 @@ pub(super) fn build(
         )));
     }
     tensors.unwrap_names();
+    tensors.rename_ends(&OLDER);
     let block = spec.names.blocks;
     let fits = |prefix: &&&str| tensors.any_begins(&format!("{prefix}{block}."));
     let prefix = spec.names.prefixes.iter().find(fits);
@@ -53,35 +47,7 @@ pub(super) fn build(
         config,
         tensors,
     };
-    let (token_embedding, head) = builder.embedding_and_head()?;
-    let position_embedding = match spec.positions {
-        Positions::Rotary(_) => None,
-        Positions::Learned { name, offset } => {
-            let name = builder.inner(format!("{name}.weight"));
-            let dims = [spec.n_ctx + offset, spec.d_model];
-            let table = builder.tensors.weight(&name, &dims)?;
-            Some(table.part(offset * spec.d_model..table.len()))
-        }
-    };
-    let projections = match spec.d_embed == spec.d_model {
-        true => None,
-        false => {
-            let [inward, outward] = spec.names.projections;
-            let inward = builder.inner(inward);
-            let outward = builder.inner(outward);
-            Some([
-                builder.linear(&inward, spec.d_embed, spec.d_model, false, Layout::OutIn)?,
-                builder.linear(&outward, spec.d_model, spec.d_embed, false, Layout::OutIn)?,
-            ])
-        }
-    };
-    let final_norm = match spec.names.final_norm {
-        None => None,
-        Some(name) => {
-            let name = builder.inner(name);
-            Some(builder.norm(&name, spec.norm, spec.d_model)?)
-        }
-    };
+    let (embedding, read_out) = builder.ends()?;
     let blocks: Vec<_> = (0..n_layers)
         .map(|layer| builder.block(layer))
         .collect::<Result<_>>()?;
@@ -99,71 +65,20 @@ pub(super) fn build(
         d_model: spec.d_model,
         d_vocab: spec.d_vocab,
         n_ctx: spec.n_ctx,
+        causal: spec.encoder.is_none(),
         sites: Decoder::sites_of(&blocks),
         layers,
-        embedding: Embedding {
-            tokens: token_embedding,
-            width: spec.d_embed,
-            scale: spec.embedding_scale,
-            positions: position_embedding,
-            projections,
-        },
+        embedding,
         rotaries: match spec.positions {
             Positions::Rotary(rotaries) => rotaries,
             Positions::Learned { .. } => vec![],
         },
         blocks,
-        final_norm,
-        head,
-        logit_cap: spec.logit_cap,
+        read_out,
     })
 }
 
 impl Builder<'_> {
-    /// The full name of a tensor that is not the head.
-    fn inner(&self, name: impl Display) -> String {
-        format!("{}{name}", self.prefix)
-    }
-
-    /// The token embedding and what turns vectors into logits, which a model may be stored without.
-    fn embedding_and_head(&mut self) -> Result<(Weight, Option<Linear>)> {
-        let (spec, names) = (self.spec, &self.spec.names);
-        let embedding = self.inner(format!("{}.weight", names.embedding));
-        let head = format!("{}.weight", names.head);
-        let dims = [spec.d_vocab, spec.d_embed];
-        // Some tied models are stored with the head alone. A head that is stored beside the embedding counts, whatever
-        // the configuration says.
-        let has_head = self.tensors.contains(&head);
-        let head_alone = spec.tied && has_head && !self.tensors.contains(&embedding);
-        let (tokens, weight) = match head_alone {
-            true => {
-                let both = self.tensors.weight(&head, &dims)?;
-                (both.clone(), Some(both))
-            }
-            false => {
-                let tokens = self.tensors.weight(&embedding, &dims)?;
-                let weight = match has_head {
-                    true => Some(self.tensors.weight(&head, &dims)?),
-                    false => Some(tokens.clone()).filter(|_| spec.tied),
-                };
-                (tokens, weight)
-            }
-        };
-        let bias = match spec.bias.head && weight.is_some() {
-            true => self
-                .tensors
-                .take(&format!("{}.bias", names.head), &[spec.d_vocab])?,
-            false => vec![],
-        };
-        let head = weight.map(|weight| Linear {
-            weight,
-            bias,
-            layout: Layout::OutIn,
-            d_in: spec.d_embed,
-        });
-        Ok((tokens, head))
-    }
-
     fn block(&mut self, layer: usize) -> Result<Block> {
         let spec = self.spec;
         let names = &spec.names;
@@ -190,6 +105,7 @@ impl Builder<'_> {
             layer,
             heads,
             spec: spec.attention[layer],
+            causal: spec.encoder.is_none(),
             cap: spec.score_cap,
             clip: spec.qkv_clip,
             norms,
@@ -301,25 +217,6 @@ impl Builder<'_> {
         })
     }
 
-    fn norm(&mut self, name: &str, spec: NormSpec, d: usize) -> Result<Norm> {
-        let mut gamma = match spec.scale {
-            true => self.tensors.take(&format!("{name}.weight"), &[d])?,
-            false => self.without(&format!("{name}.weight"), vec![1.0; d])?,
-        };
-        gamma.iter_mut().for_each(|g| *g += spec.offset);
-        let bias = format!("{name}.bias");
-        let beta = match spec.bias {
-            true => self.tensors.take(&bias, &[d])?,
-            false => self.without(&bias, vec![0.0; d])?,
-        };
-        Ok(Norm {
-            kind: spec.kind,
-            gamma,
-            beta,
-            epsilon: spec.epsilon,
-        })
-    }
-
     /// The norm of queries (0) or keys (1).
     fn head_norm(
         &mut self,
@@ -356,42 +253,5 @@ impl Builder<'_> {
                 d_head
             },
         })
-    }
-
-    fn linear(
-        &mut self,
-        name: &str,
-        d_in: usize,
-        d_out: usize,
-        bias: bool,
-        layout: Layout,
-    ) -> Result<Linear> {
-        let dims = match layout {
-            Layout::InOut => [d_in, d_out],
-            Layout::OutIn => [d_out, d_in],
-        };
-        let weight = self.tensors.weight(&format!("{name}.weight"), &dims)?;
-        let bias_name = format!("{name}.bias");
-        let bias = match bias {
-            true => self.tensors.take(&bias_name, &[d_out])?,
-            false => self.without(&bias_name, vec![])?,
-        };
-        Ok(Linear {
-            weight,
-            bias,
-            layout,
-            d_in,
-        })
-    }
-
-    /// What stands for a tensor that the configuration says there is not. One that is there would change what is
-    /// computed.
-    fn without(&self, name: &str, instead: Vec<f32>) -> Result<Vec<f32>> {
-        match self.tensors.contains(name) {
-            false => Ok(instead),
-            true => Err(self.config.invalid(format!(
-                "a configuration with {name} is required, got the tensor but no switch that says it counts"
-            ))),
-        }
     }
 }

@@ -1,10 +1,15 @@
-//! A causal decoder with hook points: what GPT-2, Llama and their relatives share. A family is one file in `families` that
-//! says in the decoder's terms what its configuration and its tensors' names say.
+//! A transformer with hook points: what GPT-2, Llama and their relatives share, and with other ends and without a mask the
+//! encoders of texts (BERT) and of images (ViT, CLIP's). A family is one file in `families` that says in the decoder's
+//! terms what its configuration and its tensors' names say.
 
 mod attention;
 mod block;
 mod build;
+mod build_ends;
+mod embedding;
 mod families;
+mod parts;
+mod read_out;
 mod rotary;
 mod rotary_fields;
 mod spec;
@@ -12,51 +17,33 @@ mod spec;
 use std::sync::Arc;
 
 use datafusion::error::{DataFusionError, Result};
-use polysema_kernels::network::attention::soft_cap;
-use polysema_kernels::network::bias;
-use polysema_kernels::network::matmul::{Output, product_within};
 
 use self::block::Block;
+use self::embedding::{Embedding, Reads};
 use self::families::FAMILIES;
+use self::read_out::ReadOut;
 use self::rotary::{Rotary, Turns};
 use super::config::Config;
 use super::error::invalid;
-use super::linear::{Linear, Norm};
-use super::pass::{Floats, Pass, for_rows};
+use super::pass::{Floats, Pass};
 use super::{HookPoint, Hooks, Input, LayerInfo, LayerNorm, Model, NeuronWeights, Site};
 use crate::files::tensors::Tensors;
-use crate::files::weight::Weight;
 use crate::options::Word as _;
-
-/// Logits of a position that are made at a time where the head lies in a narrower type. Chosen, not tuned.
-const LOGITS: usize = 8192;
 
 struct Decoder {
     family: &'static str,
     d_model: usize,
+    /// 0 of a model of images.
     d_vocab: usize,
     n_ctx: usize,
+    /// Whether a position sees only those before it.
+    causal: bool,
     layers: Vec<LayerInfo>,
     sites: Vec<Site>,
     embedding: Embedding,
     rotaries: Vec<Rotary>,
     blocks: Vec<Block>,
-    final_norm: Option<Norm>,
-    /// None of a model that was stored without.
-    head: Option<Linear>,
-    logit_cap: Option<f32>,
-}
-
-/// From a token at a position to the first vector of the residual stream.
-struct Embedding {
-    /// `[d_vocab, width]`
-    tokens: Weight,
-    width: usize,
-    scale: f32,
-    /// `[n_ctx, d_model]`
-    positions: Option<Weight>,
-    /// From the embedding's width to the model's, and back before the head.
-    projections: Option<[Linear; 2]>,
+    read_out: ReadOut,
 }
 
 /// The families' names.
@@ -79,46 +66,37 @@ pub(super) fn build(
     Some(built())
 }
 
-impl Embedding {
-    /// `[tokens, d_model]`
-    fn forward(&self, ids: &[u32], d: usize, pass: &mut Pass<'_>) -> Vec<f32> {
-        let mut out = pass.buffer(ids.len() * self.width);
-        let width = self.width;
-        for_rows(&mut out, width, |start, rows| {
-            let mut scratch = vec![];
-            for (row, id) in rows.chunks_exact_mut(width).zip(&ids[start / width..]) {
-                let first = *id as usize * width;
-                row.copy_from_slice(self.tokens.floats(first..first + width, &mut scratch));
-                if self.scale != 1.0 {
-                    row.iter_mut().for_each(|x| *x *= self.scale);
-                }
-            }
-        });
-        if let Some([inward, _]) = &self.projections {
-            let mut wide = pass.buffer(ids.len() * d);
-            inward.multiply(&out, Output::Replace, &mut wide, d, pass);
-            pass.recycle(Arc::new(std::mem::replace(&mut out, wide)));
-        }
-        if let Some(positions) = &self.positions {
-            let seq = pass.seq;
-            for_rows(&mut out, d, |start, rows| {
-                let mut scratch = vec![];
-                for (i, row) in rows.chunks_exact_mut(d).enumerate() {
-                    let pos = (start / d + i) % seq * d;
-                    bias::add_bias(positions.floats(pos..pos + d, &mut scratch), row);
-                }
-            });
-        }
-        out
-    }
-}
-
 impl Decoder {
-    /// Token ids and their length, checked.
-    fn tokens<'a>(&self, input: Input<'a>) -> Result<(&'a [u32], usize)> {
-        let Input::Tokens { ids, seq } = input else {
-            return Err(self.invalid("token ids are required, got vectors".to_string()));
-        };
+    /// Documents and their length, once the input is one that this reads.
+    fn shape(&self, input: Input<'_>) -> Result<[usize; 2]> {
+        match (&self.embedding.source, input) {
+            (Reads::Tokens(_), Input::Tokens { ids, seq }) => self.tokens(ids, seq),
+            (Reads::Tokens(_), Input::Vectors { .. }) => {
+                Err(self.invalid("token ids are required, got vectors".to_string()))
+            }
+            (Reads::Patches(patches), Input::Vectors { values, width }) => {
+                let grid = patches.grid;
+                if width != grid.pixels()
+                    || values.is_empty()
+                    || !values.len().is_multiple_of(width)
+                {
+                    return Err(self.invalid(format!(
+                        "images of {} channels of {} x {} pixels are required, got {} values in images of {width}",
+                        grid.channels,
+                        grid.image[0],
+                        grid.image[1],
+                        values.len()
+                    )));
+                }
+                Ok([values.len() / width, self.n_ctx])
+            }
+            (Reads::Patches(_), Input::Tokens { .. }) => {
+                Err(self.invalid("images are required, got token ids".to_string()))
+            }
+        }
+    }
+
+    fn tokens(&self, ids: &[u32], seq: usize) -> Result<[usize; 2]> {
         if seq == 0 || seq > self.n_ctx {
             return Err(self.invalid(format!(
                 "a context of 1 to {} positions is required, got {seq}",
@@ -140,7 +118,7 @@ impl Decoder {
                 i % seq
             )));
         }
-        Ok((ids, seq))
+        Ok([ids.len() / seq, seq])
     }
 
     fn invalid(&self, message: String) -> DataFusionError {
@@ -148,9 +126,9 @@ impl Decoder {
     }
 
     /// The residual stream after the last block, or none if the hooks ended the pass.
-    fn run(&self, ids: &[u32], pass: &mut Pass<'_>) -> Result<Option<Floats>> {
+    fn run(&self, input: Input<'_>, pass: &mut Pass<'_>) -> Result<Option<Floats>> {
         let turns: Vec<Turns> = self.rotaries.iter().map(|r| r.turns(pass.seq)).collect();
-        let mut resid = Arc::new(self.embedding.forward(ids, self.d_model, pass));
+        let mut resid = Arc::new(self.embedding.forward(input, self.d_model, pass));
         for block in &self.blocks {
             resid = block.forward(resid, &turns, pass)?;
             if pass.done() {
@@ -160,19 +138,10 @@ impl Decoder {
         Ok(Some(resid))
     }
 
-    /// What the head receives. `[tokens, width of the embedding]`
+    /// What the head receives.
     fn read_out(&self, resid: Floats, pass: &mut Pass<'_>) -> Result<Floats> {
-        let mut x = match &self.final_norm {
-            Some(norm) => norm.forward(0, [None, None], &resid, pass)?,
-            None => resid,
-        };
-        if let Some([_, outward]) = &self.embedding.projections {
-            let mut narrow = pass.buffer(pass.batch * pass.seq * self.embedding.width);
-            outward.multiply(&x, Output::Replace, &mut narrow, self.embedding.width, pass);
-            x = Arc::new(narrow);
-        }
         let last = self.blocks.len() - 1;
-        pass.offer(last, Site::LnFinalOut, x, self.embedding.width)
+        self.read_out.forward(last, resid, self.d_model, pass)
     }
 
     fn block(&self, layer: usize) -> Result<&Block> {
@@ -226,6 +195,10 @@ impl Model for Decoder {
         self.d_vocab
     }
 
+    fn causal(&self) -> bool {
+        self.causal
+    }
+
     fn neuron_weights(&self, layer: usize, layer_norm: LayerNorm) -> Result<NeuronWeights> {
         self.received_at(layer, layer_norm)?;
         Ok(self.block(layer)?.neuron_weights(layer_norm))
@@ -249,9 +222,16 @@ impl Model for Decoder {
             (LayerNorm::Raw, true) => Site::Ln2Out,
             (LayerNorm::Raw, false) => Site::MlpIn,
             (_, false) => {
+                let why = match block.attn_norms.stream {
+                    Some(_) => {
+                        "the norm before the MLP makes the residual stream, too, so that its scale is no part of the weights"
+                    }
+                    None => {
+                        "no norm stands right before the MLP whose scale could count as weights"
+                    }
+                };
                 return Err(self.invalid(format!(
-                    "layer_norm 'raw' is required, since no norm stands right before the MLP whose scale could count as \
-                     weights, got '{}'",
+                    "layer_norm 'raw' is required, since {why}, got '{}'",
                     layer_norm.name()
                 )));
             }
@@ -279,7 +259,8 @@ impl Model for Decoder {
     fn pass_bytes(&self, documents: usize, seq: usize) -> usize {
         let rows = documents.saturating_mul(seq);
         let widest = self.blocks.iter().map(Block::bytes_a_row).max();
-        let values = rows.saturating_mul(widest.unwrap_or(0));
+        let widest = widest.unwrap_or(0).max(self.embedding.bytes_a_row());
+        let values = rows.saturating_mul(widest);
         let widened = self.blocks.iter().map(Block::widened_bytes).max();
         let turns = self.rotaries.iter().map(|rotary| rotary.width);
         let turns = turns
@@ -291,58 +272,33 @@ impl Model for Decoder {
     }
 
     fn logits_bytes(&self, documents: usize, seq: usize) -> usize {
-        let values = documents.saturating_mul(seq).saturating_mul(self.d_vocab);
-        let rows = self.head.as_ref().map_or(0, |head| {
-            head.weight
-                .scratch_bytes(LOGITS.min(self.d_vocab) * head.d_in)
-        });
-        values.saturating_mul(size_of::<f32>()).saturating_add(rows)
+        self.read_out.logits_bytes(documents, seq)
     }
 
     fn forward(&self, input: Input<'_>, hooks: &mut dyn Hooks) -> Result<()> {
-        let (ids, seq) = self.tokens(input)?;
-        self.run(ids, &mut Pass::new(hooks, ids.len() / seq, seq))?;
+        let [batch, seq] = self.shape(input)?;
+        let mut pass = Pass::new(hooks, batch, seq);
+        let resid = self.run(input, &mut pass)?;
+        if let Some(resid) = resid
+            && pass.wants(self.blocks.len() - 1, Site::LnFinalOut)
+        {
+            self.read_out(resid, &mut pass)?;
+        }
         Ok(())
     }
 
     fn logits(&self, input: Input<'_>, hooks: &mut dyn Hooks) -> Result<Vec<f32>> {
-        let (ids, seq) = self.tokens(input)?;
-        let Some(head) = &self.head else {
+        let [batch, seq] = self.shape(input)?;
+        let Some(head) = &self.read_out.head else {
             return Err(
                 self.invalid("a head is required for logits, got a model stored without".into())
             );
         };
-        let mut pass = Pass::new(hooks, ids.len() / seq, seq);
-        let Some(resid) = self.run(ids, &mut pass)? else {
+        let mut pass = Pass::new(hooks, batch, seq);
+        let Some(resid) = self.run(input, &mut pass)? else {
             return Err(self.invalid("logits need a whole pass, got one ended by its hooks".into()));
         };
         let x = self.read_out(resid, &mut pass)?;
-        let mut logits = pass.buffer(ids.len() * self.d_vocab);
-        let step = match head.weight.scratch_bytes(1) {
-            0 => self.d_vocab,
-            _ => LOGITS,
-        };
-        let d = head.d_in;
-        for first in (0..self.d_vocab).step_by(step) {
-            let rows = first * d..self.d_vocab.min(first + step) * d;
-            let weight = head.weight.floats(rows, &mut pass.widened);
-            let out = &mut logits[first..];
-            product_within(
-                &x,
-                weight,
-                head.layout,
-                d,
-                Output::Replace,
-                out,
-                self.d_vocab,
-            );
-        }
-        for_rows(&mut logits, self.d_vocab, |_, rows| {
-            bias::add_bias(&head.bias, rows);
-            if let Some(cap) = self.logit_cap {
-                soft_cap(rows, cap);
-            }
-        });
-        Ok(logits)
+        Ok(self.read_out.logits(head, &x, &mut pass))
     }
 }

@@ -8,6 +8,8 @@ use polysema_kernels::network::layer_norm;
 use polysema_kernels::network::matmul::Layout;
 
 use super::super::config::Config;
+use super::embedding::Grid;
+use super::read_out::Pooled;
 use super::rotary::Rotary;
 
 /// Reads the configuration of a family.
@@ -42,6 +44,39 @@ pub(super) struct DecoderSpec {
     /// Whether the head is the token embedding.
     pub(super) tied: bool,
     pub(super) names: TensorNames,
+    /// What an encoder has beyond a decoder, whose positions all see each other.
+    pub(super) encoder: Option<EncoderSpec>,
+}
+
+/// The ends of an encoder.
+pub(super) struct EncoderSpec {
+    /// Of a model of images.
+    pub(super) patches: Option<PatchSpec>,
+    /// A table of kinds of tokens, of which all are of the first.
+    pub(super) kinds: Option<(&'static str, usize)>,
+    /// Norm of the embeddings' sum.
+    pub(super) embedding_norm: Option<&'static str>,
+    /// What stands before the head, which is only there with it.
+    pub(super) transform: Option<TransformNames>,
+    pub(super) pooled: Pooled,
+}
+
+/// What a masked model has between its blocks and its head, in full.
+pub(super) struct TransformNames {
+    pub(super) map: &'static str,
+    pub(super) norm: &'static str,
+    /// The head's, where it is not called after it.
+    pub(super) head_bias: &'static str,
+}
+
+/// How an image is read.
+pub(super) struct PatchSpec {
+    pub(super) grid: Grid,
+    /// Of the map.
+    pub(super) name: &'static str,
+    pub(super) bias: bool,
+    /// What stands at the first position, in full.
+    pub(super) class: &'static str,
 }
 
 /// Heads of attention.
@@ -135,7 +170,7 @@ impl NormSpec {
 
 /// How a position is told.
 pub(super) enum Positions {
-    /// A row of a table, `offset` rows further down.
+    /// A row of a table whose name is given in full, `offset` rows further down.
     Learned { name: &'static str, offset: usize },
     /// Turned queries and keys; each layer names one of these, or none.
     Rotary(Vec<Rotary>),

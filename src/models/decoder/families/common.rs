@@ -20,19 +20,23 @@ pub(super) struct Sizes {
 
 impl Sizes {
     pub(super) fn read(config: &Config) -> Result<Self> {
-        let n_layers =
-            config.required(&["num_hidden_layers", "n_layer", "num_layers", "n_layers"])?;
-        if n_layers > MOST_LAYERS {
-            return Err(config.invalid(format!(
-                "at most {MOST_LAYERS} layers are required, got {n_layers}"
-            )));
-        }
         Ok(Self {
             d_model: config.required(&["hidden_size", "n_embd", "d_model"])?,
             d_vocab: config.required(&["vocab_size"])?,
             n_ctx: config.required(&["max_position_embeddings", "n_positions"])?,
-            n_layers,
+            n_layers: n_layers(config)?,
         })
+    }
+}
+
+/// The number of a model's layers.
+pub(super) fn n_layers(config: &Config) -> Result<usize> {
+    let n = config.required(&["num_hidden_layers", "n_layer", "num_layers", "n_layers"])?;
+    match n > MOST_LAYERS {
+        true => Err(config.invalid(format!(
+            "at most {MOST_LAYERS} layers are required, got {n}"
+        ))),
+        false => Ok(n),
     }
 }
 
@@ -107,6 +111,16 @@ pub(super) fn cap(config: &Config, name: &str, usual: Option<f32>) -> Result<Opt
         None => Ok(usual),
         given => Ok(given),
     }
+}
+
+/// The same attention in every layer, which turns nothing.
+pub(super) fn unturned(n_layers: usize, scale: f32) -> Vec<AttentionSpec> {
+    let everywhere = AttentionSpec {
+        scale,
+        window: None,
+        rotary: None,
+    };
+    vec![everywhere; n_layers]
 }
 
 /// The same attention in every layer, turned by the first of the rotary positions.

@@ -40,7 +40,7 @@ pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
         heads,
         norm: NormSpec::layer(config.positive("layer_norm_epsilon")?.unwrap_or(1e-5)),
         positions: Positions::Learned {
-            name: "wpe",
+            name: "wpe.weight",
             offset: 0,
         },
         attention: attention.collect(),
@@ -70,5 +70,6 @@ pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
             attn_norms: NormNames::before("ln_1"),
             mlp_norms: NormNames::before("ln_2"),
         },
+        encoder: None,
     })
 }

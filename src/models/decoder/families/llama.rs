@@ -64,5 +64,6 @@ pub(super) fn base_of(
         bias: Biases::default(),
         tied: config.flag("tie_word_embeddings", false)?,
         names: TensorNames::LLAMA,
+        encoder: None,
     })
 }

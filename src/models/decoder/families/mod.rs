@@ -1,8 +1,10 @@
-//! The families of decoders, one a file: what the fields of its `config.json` and the names of its tensors mean. A new one
+//! The families, one a file: what the fields of its `config.json` and the names of its tensors mean. A new one
 //! is a file and a line here.
 //!
 //! Source: Hugging Face's `transformers` 5.24, whose results tests/reference/architectures.py keeps.
 
+mod bert;
+mod clip;
 mod common;
 mod gemma;
 mod gemma2;
@@ -22,11 +24,15 @@ mod qwen2;
 mod qwen3;
 mod smollm3;
 mod stablelm;
+mod vit;
 
 use super::spec::Family;
 
 /// What `model_type` may be.
-pub(super) const FAMILIES: [(&str, Family); 19] = [
+pub(super) const FAMILIES: [(&str, Family); 23] = [
+    ("bert", bert::spec),
+    ("clip", clip::spec),
+    ("clip_vision_model", clip::of_vision),
     ("gemma", gemma::spec),
     ("gemma2", gemma2::spec),
     ("gemma3", gemma3::spec),
@@ -46,4 +52,5 @@ pub(super) const FAMILIES: [(&str, Family); 19] = [
     ("qwen3", qwen3::spec),
     ("smollm3", smollm3::spec),
     ("stablelm", stablelm::spec),
+    ("vit", vit::spec),
 ];

@@ -10,13 +10,12 @@ use super::super::spec::{
     Biases, DecoderSpec, Heads, MlpNames, MlpSpec, NormNames, NormSpec, Positions, QkvNames,
     TensorNames,
 };
-use super::common::{Sizes, same_everywhere, usual_scale};
+use super::common::{Sizes, unturned, usual_scale};
 
 pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
     let sizes = Sizes::read(config)?;
     let heads = Heads::read(config, sizes.d_model, None)?;
-    let mut attention = same_everywhere(sizes.n_layers, usual_scale(heads));
-    attention.iter_mut().for_each(|layer| layer.rotary = None);
+    let attention = unturned(sizes.n_layers, usual_scale(heads));
     let bias = config.flag("enable_bias", true)?;
     let affine = config.flag("layer_norm_elementwise_affine", true)?;
     let before = config.flag("do_layer_norm_before", true)?;
@@ -42,7 +41,7 @@ pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
             ..NormSpec::layer(1e-5)
         },
         positions: Positions::Learned {
-            name: "embed_positions",
+            name: "embed_positions.weight",
             offset: 2,
         },
         attention,
@@ -77,5 +76,6 @@ pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
             attn_norms: norm("self_attn_layer_norm"),
             mlp_norms: norm("final_layer_norm"),
         },
+        encoder: None,
     })
 }

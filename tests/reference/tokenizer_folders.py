@@ -1,6 +1,6 @@
 """Small tokenizers of every kind as model folders hold them, with the ids that transformers gives.
 
-usage: tokenizers.py            -> tokenizers.json beside this file
+usage: tokenizer_folders.py     -> tokenizer_folders.json beside this file
 needs: transformers 5.24, tokenizers 0.23
 
 A folder is its files by name; vocabularies are trained on the demo's corpus. For each folder: the ids of some texts
@@ -12,15 +12,12 @@ import os
 import sys
 import tempfile
 
-here = os.path.dirname(os.path.abspath(__file__))
-# This file is named as the package is.
-sys.path = [p for p in sys.path if os.path.abspath(p or ".") != here]
-
-from tokenizers import (  # noqa: E402
+from tokenizers import (
     Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers,
 )
-from transformers import AutoTokenizer  # noqa: E402
+from transformers import AutoTokenizer
 
+here = os.path.dirname(os.path.abspath(__file__))
 corpus = [
     json.loads(line)["text"] for line in open(os.path.join(here, "../data/demo/corpus.jsonl"), encoding="utf-8")
 ]
@@ -215,6 +212,6 @@ for name, (model_type, files) in FOLDERS.items():
         bos = tokenizer.bos_token_id
         out["folders"][name] = {"model_type": model_type, "files": named, "ids": ids, "bos": bos, "class": type(tokenizer).__name__}
         print(name, type(tokenizer).__name__, bos, [len(i) for i in ids])
-with open(os.path.join(here, "tokenizers.json"), "w", encoding="utf-8") as file:
+with open(os.path.join(here, "tokenizer_folders.json"), "w", encoding="utf-8") as file:
     json.dump(out, file, ensure_ascii=False, indent=0)
     file.write("\n")
