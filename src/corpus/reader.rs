@@ -12,6 +12,7 @@ use datafusion::error::Result;
 use datafusion::execution::memory_pool::MemoryReservation;
 use polysema_kernels::vector::first_non_finite;
 use polysema_udfs::arrow::memory::{at_least, hold};
+use serde::{Deserialize, Serialize};
 
 use super::documents::{Advance, Documents, Target};
 use super::images::{Images, are_images};
@@ -40,6 +41,33 @@ pub struct ReadBatch {
     pub seq: usize,
     /// Whether all documents up to the last of this block have been read after this batch.
     pub ends_block: bool,
+}
+
+/// Where in the documents a reader goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReadFrom {
+    /// Documents that were read.
+    pub(crate) documents: usize,
+    /// Documents that are read at once, which is fewer than asked for where memory had room for fewer.
+    pub(crate) at_once: usize,
+}
+
+impl ReadFrom {
+    /// The first document.
+    pub(crate) fn start(at_once: usize) -> Self {
+        Self {
+            documents: 0,
+            at_once,
+        }
+    }
+
+    /// Behind the next batch.
+    pub(crate) fn pass(&mut self, batch: &ReadBatch) {
+        self.documents += batch.documents.len();
+        if !batch.ends_block {
+            self.at_once = batch.documents.len();
+        }
+    }
 }
 
 /// The vectors at one place for the tokens of some documents, without padding.
@@ -210,6 +238,11 @@ impl CorpusReader {
         self.loaded.model.as_ref()
     }
 
+    /// The beginning of its documents.
+    pub(crate) fn start(&self) -> ReadFrom {
+        ReadFrom::start(self.batch_size)
+    }
+
     /// Number of documents.
     pub fn n_documents(&self) -> usize {
         self.documents.len()
@@ -267,16 +300,29 @@ impl CorpusReader {
         &mut self,
         f: &mut dyn FnMut(&dyn Model, &ReadBatch, Input<'_>) -> Result<()>,
     ) -> Result<()> {
+        self.for_each_batch_from(self.start(), f)
+    }
+
+    /// The same with the batches that come behind those which led to `from`.
+    pub(crate) fn for_each_batch_from(
+        &mut self,
+        from: ReadFrom,
+        f: &mut dyn FnMut(&dyn Model, &ReadBatch, Input<'_>) -> Result<()>,
+    ) -> Result<()> {
         let model = Arc::clone(&self.loaded.model);
-        let mut most = self.batch_size;
+        let mut most = from.at_once;
         let mut first = 0;
         while first < self.documents.len() {
             let end = self.block_end(first);
+            if end <= from.documents {
+                first = end;
+                continue;
+            }
             let block_bytes = self.hold_block(first..end)?;
             let block = self.token_ids(first..end)?;
             let mut members: Vec<usize> = (first..end).collect();
             members.sort_by_key(|d| std::cmp::Reverse(self.documents.n_tokens(*d)));
-            let mut rest = members.as_slice();
+            let mut rest = &members[from.documents.saturating_sub(first)..];
             while !rest.is_empty() {
                 let alike = self.alike(model.as_ref(), rest);
                 most = self.hold_batch(model.as_ref(), &rest[..alike], most, block_bytes)?;

@@ -1,7 +1,7 @@
 //! Files of fixed-width records for what does not stay in memory during ingest.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use datafusion::arrow::datatypes::ToByteSlice;
@@ -9,7 +9,7 @@ use datafusion::common::exec_err;
 use datafusion::error::Result;
 use memmap2::Mmap;
 
-use super::file_error;
+use super::{disk, file_error};
 
 /// Records of `width` four-byte numbers, first all written, then read in any order.
 pub struct Spool {
@@ -65,6 +65,45 @@ impl Spool {
             .map_err(|e| file_error("write", &self.path, e))
     }
 
+    /// Gives what was written so far another name, in a folder that outlives this one's; where the disk has no second
+    /// names it is copied. The caller waits until it is on disk.
+    pub fn keep(&mut self, folder: &Path) -> Result<()> {
+        let path = &self.path;
+        (self.writer.flush()).map_err(|e| file_error("write", path, e))?;
+        let kept = folder.join(path.file_name().unwrap_or_default());
+        disk::link(path, &kept).map_err(|e| file_error("copy", path, e))
+    }
+
+    /// Goes on behind the first `len` records of what was kept in a folder, in place of what was written here. What
+    /// lies behind them there is lost.
+    pub fn go_on(&mut self, folder: &Path, len: usize) -> Result<()> {
+        let path = &self.path;
+        let kept = folder.join(path.file_name().unwrap_or_default());
+        // What is no file has no place in a store.
+        let file = disk::open(&kept).map_err(|e| file_error("open", &kept, e))?;
+        let size = file.metadata().map_err(|e| file_error("open", &kept, e))?;
+        let bytes = (len * self.width) as u64 * 4;
+        if size.len() < bytes {
+            return exec_err!(
+                "read {}: {len} records are required, got {} bytes",
+                kept.display(),
+                size.len()
+            );
+        }
+        disk::remove_file(path).map_err(|e| file_error("remove", path, e))?;
+        disk::link(&kept, path).map_err(|e| file_error("copy", &kept, e))?;
+        let reopened = || -> io::Result<File> {
+            let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+            file.set_len(bytes)?;
+            file.seek(SeekFrom::End(0))?;
+            Ok(file)
+        };
+        let file = reopened().map_err(|e| file_error("open", path, e))?;
+        self.writer = BufWriter::with_capacity(Self::BYTES, file);
+        self.len = len;
+        Ok(())
+    }
+
     /// Ends writing: the records can be read.
     pub fn flush(&mut self) -> Result<()> {
         self.writer
@@ -118,6 +157,34 @@ mod tests {
         spool.read(2, 2, f32::from_ne_bytes, &mut out).unwrap();
         spool.read(0, 3, f32::from_ne_bytes, &mut out).unwrap();
         assert_eq!(out, [5.5, 6.5, 1.5, 2.5, 3.5]);
+    }
+
+    #[test]
+    fn what_was_kept_is_gone_on_from() {
+        let [kept, first, second] = [(); 3].map(|()| tempfile::tempdir().unwrap());
+        let mut spool = Spool::create(first.path(), "a", 2).unwrap();
+        spool.append(&[1u32, 2, 3, 4]).unwrap();
+        spool.keep(kept.path()).unwrap();
+        // Not part of what was kept, though it may lie behind it.
+        spool.append(&[5u32, 6]).unwrap();
+        drop(spool);
+        first.close().unwrap();
+        for more in [[7u32, 8], [9, 10]] {
+            let mut spool = Spool::create(second.path(), "a", 2).unwrap();
+            spool.go_on(kept.path(), 2).unwrap();
+            spool.append(&more).unwrap();
+            spool.flush().unwrap();
+            let mut out = vec![];
+            spool.read(0, 6, u32::from_ne_bytes, &mut out).unwrap();
+            assert_eq!(out, [[1, 2], [3, 4], more].concat());
+            std::fs::remove_file(second.path().join("a")).unwrap();
+        }
+        let mut spool = Spool::create(second.path(), "a", 2).unwrap();
+        let error = spool.go_on(kept.path(), 5).unwrap_err().strip_backtrace();
+        assert!(error.contains("5 records are required"), "{error}");
+        std::os::unix::fs::symlink("/etc/hostname", kept.path().join("b")).unwrap();
+        let mut spool = Spool::create(second.path(), "b", 2).unwrap();
+        assert!(spool.go_on(kept.path(), 0).is_err(), "a link");
     }
 
     #[test]

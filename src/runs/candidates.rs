@@ -13,6 +13,7 @@ use datafusion::error::Result;
 use polysema_kernels::network::statistics::{Activity, Peak};
 
 use super::options::{ACTIVATION_THRESHOLD, MAX_EXAMPLES, MIN_ACTIVATION, ORDER, Order, Pick};
+use crate::files::numbers::{NumbersReader, NumbersWriter};
 
 /// The key token of a document that may become an example.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -128,6 +129,44 @@ impl Candidates {
         }
         examples.truncate(self.most);
         examples
+    }
+
+    /// Writes down what may still become an example.
+    pub(super) fn save(&self, out: &mut NumbersWriter) -> Result<()> {
+        out.put(&self.cutoffs)?;
+        for (list, touched) in self.lists.iter().zip(&self.touched) {
+            out.put(&[list.len() as u32, u32::from(*touched)])?;
+            for c in list {
+                let activation = c.activation.to_bits();
+                out.put(&[c.doc_id, c.pos, activation, c.vector, c.window])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives them back what was written down.
+    pub(super) fn restore(&mut self, saved: &mut NumbersReader) -> Result<()> {
+        saved.fill(&mut self.cutoffs)?;
+        for (list, touched) in self.lists.iter_mut().zip(&mut self.touched) {
+            let [n, was_touched] = saved.next::<[u32; 2]>()?;
+            *touched = was_touched != 0;
+            let candidates = saved.list::<[u32; 5]>(n as usize)?.into_iter();
+            let candidates =
+                candidates.map(|[doc_id, pos, activation, vector, window]| Candidate {
+                    doc_id,
+                    pos,
+                    activation: f32::from_bits(activation),
+                    vector,
+                    window,
+                });
+            *list = candidates.collect();
+        }
+        Ok(())
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Candidate> {
+        self.lists.iter().flatten()
     }
 
     /// Number of candidates of all neurons.

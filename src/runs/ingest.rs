@@ -6,25 +6,26 @@
 
 use std::path::PathBuf;
 
-use datafusion::common::{exec_err, plan_err};
+use datafusion::common::plan_err;
 use datafusion::error::Result;
 use serde_json::{Map, Value};
 
+use super::checkpoint::{Identity, IngestCheckpoints, IngestState};
 use super::context::Context;
+use super::forward::Forward;
 use super::layer::Layer;
-use super::observer::{NeuronHooks, Observer};
 use super::options::{
-    INGEST, LAYER_NORM, MAX_ACTIVATIONS, MaxActivations, Pick, REPLACE, SIGN, Sign, WINDOW,
-    WINDOW_VECTORS,
+    CHECKPOINT_EVERY, INGEST, LAYER_NORM, MAX_ACTIVATIONS, MaxActivations, Pick, REPLACE, RESUME,
+    SIGN, Sign, WINDOW, WINDOW_VECTORS,
 };
 use super::progress::{Progress, Reporter};
 use super::write;
 use crate::corpus::{CorpusPlace, CorpusReader, Target, check_lengths};
 use crate::files::clock;
 use crate::jobs::{JobContext, Rows};
-use crate::models::{LayerNorm, Model, loaded};
+use crate::models::{LayerNorm, LoadedModel, Model, loaded};
 use crate::options::{Options, Word};
-use crate::store::{RunManifest, Source, Store, Versions};
+use crate::store::{ModelPath, RunManifest, RunWriter, Source, Store, Versions};
 
 /// What to ingest.
 #[derive(Debug, Clone)]
@@ -44,7 +45,8 @@ pub struct IngestRequest {
 /// Sends a corpus through a model and commits what its neurons respond to as a run.
 ///
 /// `progress` is called several times a second. Once `context` is cancelled the work ends within a second or two, with
-/// an error; after any error there is no run, and one that was to be replaced is untouched.
+/// an error; after any error there is no run, one that was to be replaced is untouched, and the same call goes on from the
+/// last checkpoint if there is one.
 pub fn ingest(
     store: &Store,
     request: &IngestRequest,
@@ -71,27 +73,32 @@ pub fn ingest_rows(
     }
     let mut report = Reporter::new(progress, context);
     let mut run = store.begin(&request.run, options.get(REPLACE))?;
+    let checkpoints = IngestCheckpoints::of(store, &request.run)?;
+    if !options.get(RESUME) {
+        checkpoints.remove()?;
+    }
+    run.ends(checkpoints.generations().clone());
+    let found = checkpoints.find()?;
+    if let Some(found) = &found {
+        report.keep(found.at.documents as u64);
+    }
     let message = format!("reading {}", request.corpus.display());
     report.begin("tokenize", None, message)?;
     let model_path = store.resolve_model(&request.model)?;
     let model = loaded(store.loaded(), &model_path)?;
     check_effect(options, model.model.as_ref())?;
     // What cannot be written down is refused before the work.
-    let written = request.corpus.to_string_lossy();
-    let (corpus, corpus_source) = match rows {
-        None => (
-            CorpusPlace::Files(&request.corpus),
-            Source::of(&request.corpus, "")?,
-        ),
-        Some(rows) => (
-            CorpusPlace::Relation(rows, &written),
-            Source::of_relation(&written),
-        ),
-    };
-    let model_source = model_path.source("")?;
+    let sources = Sources::new(request, rows, &model_path)?;
+    let settled = Settled::new(request, &model)?;
+    let mut identity = Identity::new(
+        settled.recorded.clone(),
+        &model.hash,
+        request.max_activations.as_ref(),
+    );
+    let found = checkpoints.require(found, &identity, store)?;
     let mut reader = CorpusReader::read(
         model,
-        corpus,
+        sources.place,
         options,
         Target::Run(&mut run),
         context,
@@ -100,64 +107,33 @@ pub fn ingest_rows(
             report.tick()
         },
     )?;
-    let maxima = request.max_activations.as_ref();
-    let pick = Pick {
-        options,
-        maxima,
-        sign: sign(options, reader.model())?,
-        longest: reader.documents.longest(),
-        skip: usize::from(reader.has_bos()),
-    };
-    let mut layers = (reader.model().layers().iter().enumerate())
-        .map(|(index, info)| {
-            let memory = context.memory("candidates");
-            Layer::new(index, info, pick, run.scratch(), memory)
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let n_documents = reader.n_documents() as u64;
-    let message = format!("running {}", request.model.display());
-    report.begin("forward", Some(n_documents), message)?;
-    let layer_norm = layer_norm(options, reader.model());
-    let most = forward(&mut reader, &mut layers, layer_norm, &mut report)?;
+    identity.of_corpus(reader.corpus_hash(), &reader.documents);
+    let found = checkpoints.require(found, &identity, store)?;
+    let resumed = found.as_ref().map(|found| found.at.documents);
+    let resumed = resumed.map_or(String::new(), |n| format!(", resumed at {n} documents"));
+    let message = format!("running {}{resumed}", request.model.display());
+    report.begin("forward", Some(reader.n_documents() as u64), message)?;
+    let layers = new_layers(request, settled.sign, &reader, &run, context)?;
+    let mut forward = Forward::begin(
+        layers,
+        IngestState::new(identity, reader.start()),
+        found,
+        &reader,
+        &checkpoints,
+        options.get(CHECKPOINT_EVERY),
+    )?;
+    forward.run(&mut reader, settled.layer_norm, &mut report)?;
     let message = format!("writing run {}", request.run);
-    report.begin("write", Some(n_documents), message)?;
-    let model = reader.model();
-    write::write_layers(model.layers(), &run)?;
-    let parts = Context {
-        weights: &|layer| model.neuron_weights(layer, layer_norm),
-        maxima,
-        documents: &reader.documents,
-        weights_bytes: (0..layers.len())
-            .map(|layer| model.neuron_bytes(layer))
-            .max()
-            .unwrap_or(0),
-        memory: context.memory("writing"),
-    };
-    write::write_all(&parts, &layers, &run, &mut report)?;
-    let counts = run.counts();
-    let manifest = RunManifest {
-        run: request.run.clone(),
-        model: Source {
-            hash: reader.model_hash().to_string(),
-            ..model_source
-        },
-        architecture: model.architecture().to_string(),
-        corpus: Source {
-            hash: reader.corpus_hash().to_string(),
-            ..corpus_source
-        },
-        layer_norm: layer_norm.name().to_string(),
-        options: recorded(options, maxima, pick.sign, reader.model()),
-        versions: Versions::default(),
-        counts,
-        seconds: report.seconds(),
-        created_at: clock::seconds(),
-    };
+    report.begin("write", Some(reader.n_documents() as u64), message)?;
+    write_run(request, &reader, &forward, &settled, &run, &mut report)?;
+    let manifest = sources.manifest(request, settled, &reader, &run, forward.seconds(&report));
     report.tick()?;
+    let most = forward.state.most_candidates;
     // The spool files must be closed before the scratch folder goes.
-    drop((layers, parts));
+    drop(forward);
     drop(reader);
     run.commit(manifest.clone())?;
+    let counts = manifest.counts;
     report.finish(
         &counts,
         format!(
@@ -166,6 +142,136 @@ pub fn ingest_rows(
         ),
     );
     Ok(manifest)
+}
+
+/// What the model settles of the options.
+struct Settled {
+    sign: Sign,
+    layer_norm: LayerNorm,
+    /// Every option, for the manifest.
+    recorded: Map<String, Value>,
+}
+
+impl Settled {
+    fn new(request: &IngestRequest, model: &LoadedModel) -> Result<Self> {
+        let (options, model) = (&request.options, model.model.as_ref());
+        let sign = sign(options, model)?;
+        Ok(Self {
+            sign,
+            layer_norm: layer_norm(options, model),
+            recorded: recorded(options, request.max_activations.as_ref(), sign, model),
+        })
+    }
+}
+
+/// Where the model and the corpus are from.
+struct Sources<'a> {
+    place: CorpusPlace<'a>,
+    model: Source,
+    corpus: Source,
+}
+
+impl<'a> Sources<'a> {
+    fn new(request: &'a IngestRequest, rows: Option<&'a Rows>, model: &ModelPath) -> Result<Self> {
+        let (place, corpus) = match rows {
+            None => (
+                CorpusPlace::Files(&request.corpus),
+                Source::of(&request.corpus, "")?,
+            ),
+            Some(rows) => {
+                let Some(written) = request.corpus.to_str() else {
+                    return plan_err!(
+                        "a corpus written in UTF-8 is required, got {}",
+                        request.corpus.display()
+                    );
+                };
+                (
+                    CorpusPlace::Relation(rows, written),
+                    Source::of_relation(written),
+                )
+            }
+        };
+        Ok(Self {
+            place,
+            model: model.source("")?,
+            corpus,
+        })
+    }
+
+    fn manifest(
+        self,
+        request: &IngestRequest,
+        settled: Settled,
+        reader: &CorpusReader,
+        run: &RunWriter,
+        seconds: f64,
+    ) -> RunManifest {
+        RunManifest {
+            run: request.run.clone(),
+            model: Source {
+                hash: reader.model_hash().to_string(),
+                ..self.model
+            },
+            architecture: reader.model().architecture().to_string(),
+            corpus: Source {
+                hash: reader.corpus_hash().to_string(),
+                ..self.corpus
+            },
+            layer_norm: settled.layer_norm.name().to_string(),
+            options: settled.recorded,
+            versions: Versions::default(),
+            counts: run.counts(),
+            seconds,
+            created_at: clock::seconds(),
+        }
+    }
+}
+
+/// A layer of neurons for each of the model's, which have seen nothing.
+fn new_layers(
+    request: &IngestRequest,
+    sign: Sign,
+    reader: &CorpusReader,
+    run: &RunWriter,
+    context: &JobContext,
+) -> Result<Vec<Layer>> {
+    let pick = Pick {
+        options: &request.options,
+        maxima: request.max_activations.as_ref(),
+        sign,
+        longest: reader.documents.longest(),
+        skip: usize::from(reader.has_bos()),
+    };
+    let layers = reader.model().layers().iter().enumerate();
+    let layers = layers.map(|(index, info)| {
+        let memory = context.memory("candidates");
+        Layer::new(index, info, pick, run.scratch(), memory)
+    });
+    layers.collect()
+}
+
+/// Writes the tables of the layers.
+fn write_run(
+    request: &IngestRequest,
+    reader: &CorpusReader,
+    forward: &Forward<'_>,
+    settled: &Settled,
+    run: &RunWriter,
+    report: &mut Reporter<'_>,
+) -> Result<()> {
+    let model = reader.model();
+    write::write_layers(model.layers(), run)?;
+    let parts = Context {
+        weights: &|layer| model.neuron_weights(layer, settled.layer_norm),
+        maxima: request.max_activations.as_ref(),
+        documents: &reader.documents,
+        weights_bytes: (0..forward.layers.len())
+            .map(|layer| model.neuron_bytes(layer))
+            .max()
+            .unwrap_or(0),
+        memory: report.memory("writing"),
+    };
+    write::write_all(&parts, &forward.layers, run, report)
 }
 
 /// Every option, for the manifest.
@@ -241,55 +347,4 @@ fn check_effect(options: &Options, model: &dyn Model) -> Result<()> {
             model.architecture()
         ),
     }
-}
-
-/// The most candidates that were in memory at once.
-fn forward(
-    reader: &mut CorpusReader,
-    layers: &mut [Layer],
-    layer_norm: LayerNorm,
-    report: &mut Reporter<'_>,
-) -> Result<usize> {
-    let places = (0..layers.len())
-        .map(|layer| {
-            Ok(NeuronHooks {
-                received: reader.model().received_at(layer, layer_norm)?,
-                activation: reader.model().activation_at(layer),
-            })
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let mut most = 0;
-    reader.for_each_batch(&mut |model, batch, input| {
-        let n_tokens: usize = batch.documents.iter().map(|(_, n)| n).sum();
-        let mut observer = Observer {
-            layers: &mut *layers,
-            places: &places,
-            batch,
-            report: &mut *report,
-            seen: [None, None],
-        };
-        model.forward(input, &mut observer)?;
-        report.advance(batch.documents.len() as u64, n_tokens as u64);
-        report.tick()?;
-        if batch.ends_block {
-            most = most.max(layers.iter().map(Layer::n_candidates).sum());
-            for layer in &mut *layers {
-                layer.end_block()?;
-            }
-        }
-        Ok(())
-    })?;
-    for layer in &mut *layers {
-        let (activity, _) = layer.activity(0);
-        let seen: u64 = activity.histogram[0].iter().map(|n| u64::from(*n)).sum();
-        let expected = reader.n_rows();
-        if seen != expected as u64 {
-            return exec_err!(
-                "{expected} activations of each neuron are required, got {seen} in layer {}",
-                layer.index
-            );
-        }
-        layer.flush()?;
-    }
-    Ok(most)
 }

@@ -5,13 +5,15 @@ use std::path::Path;
 use datafusion::common::exec_err;
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::MemoryReservation;
-use polysema_kernels::network::statistics::{Activity, Peak};
+use polysema_kernels::network::statistics::Activity;
 use polysema_udfs::arrow::memory::hold;
 use rayon::prelude::*;
 
-use super::candidates::{Candidate, Candidates};
+use super::candidates::Candidate;
 use super::options::{Pick, WINDOW_VECTORS};
-use crate::corpus::ReadBatch;
+use super::tile::{BatchValues, Fresh, Tile};
+use crate::corpus::{Documents, ReadBatch};
+use crate::files::numbers::{NumbersReader, NumbersWriter};
 use crate::files::spool::Spool;
 use crate::models::LayerInfo;
 
@@ -19,45 +21,6 @@ use crate::models::LayerInfo;
 const TILE: usize = 64;
 /// No vector is spooled for this position.
 const NONE: u32 = u32::MAX;
-
-/// Activations of a batch. `[batch, seq, width]`
-struct Values<'a> {
-    values: &'a [f32],
-    width: usize,
-}
-
-/// A candidate of the current batch.
-struct Fresh {
-    /// Which of the neuron's lists.
-    list: usize,
-    neuron: usize,
-    /// Place of its document in the batch.
-    place: usize,
-    peak: Peak,
-}
-
-/// The candidates of one sign.
-struct List {
-    /// What activations are multiplied with, so that the peaks are maxima.
-    sign: f32,
-    /// Statistics of the negated activations, where it is of the least.
-    mirror: Option<Activity>,
-    candidates: Candidates,
-}
-
-/// Statistics and candidates of a range of a layer's neurons.
-struct Tile {
-    first: usize,
-    activity: Activity,
-    lists: Vec<List>,
-    peaks: Vec<Peak>,
-    /// Candidates of the current batch.
-    fresh: Vec<Fresh>,
-    /// The activations around each of them, padded to whole records.
-    windows: Vec<f32>,
-    /// Place in the batch of the first document that is not finite.
-    not_finite: Option<usize>,
-}
 
 /// One layer of neurons.
 pub(super) struct Layer {
@@ -83,6 +46,8 @@ pub(super) struct Layer {
     pub(super) skip: usize,
     /// Candidates in memory.
     n_candidates: usize,
+    /// Whether it has seen the batch that the layers after it have not: that of an interrupted pass.
+    pub(super) ahead: bool,
     memory: MemoryReservation,
 }
 
@@ -112,23 +77,7 @@ impl Layer {
         )?;
         let tiles = (0..info.n_neurons).step_by(TILE).map(|first| {
             let width = TILE.min(info.n_neurons - first);
-            Ok(Tile {
-                first,
-                activity: Activity::new(width),
-                lists: (pick.sign.lists().iter())
-                    .map(|sign| {
-                        Ok(List {
-                            sign: *sign,
-                            mirror: (*sign < 0.0).then(|| Activity::new(width)),
-                            candidates: Candidates::new(index, first, width, pick)?,
-                        })
-                    })
-                    .collect::<Result<_>>()?,
-                peaks: vec![Peak::NONE; width],
-                fresh: vec![],
-                windows: vec![],
-                not_finite: None,
-            })
+            Tile::new(index, first, width, pick)
         });
         Ok(Self {
             index,
@@ -148,6 +97,7 @@ impl Layer {
             window,
             skip: pick.skip,
             n_candidates: 0,
+            ahead: false,
             memory,
         })
     }
@@ -194,14 +144,14 @@ impl Layer {
         let rows = batch.documents.len() * batch.seq;
         self.hold(batch.documents.len(), rows)?;
         let width = self.n_neurons;
-        let values = Values { values, width };
+        let values = BatchValues { values, width };
         let mut negated = vec![];
         if self.mirrored {
             negated.resize(values.values.len(), 0.0);
             let pairs = negated.par_iter_mut().zip(values.values);
             pairs.for_each(|(negated, value)| *negated = -value);
         }
-        let negated = Values {
+        let negated = BatchValues {
             values: &negated,
             width,
         };
@@ -254,7 +204,7 @@ impl Layer {
         self.hold(0, 0)
     }
 
-    fn not_finite(&self, batch: &ReadBatch, place: usize, values: &Values<'_>) -> Result<()> {
+    fn not_finite(&self, batch: &ReadBatch, place: usize, values: &BatchValues<'_>) -> Result<()> {
         let (doc_id, n_tokens) = batch.documents[place];
         let start = place * batch.seq * values.width;
         let document = &values.values[start..][..n_tokens * values.width];
@@ -270,9 +220,58 @@ impl Layer {
 
     /// Ends observing: what is spooled can be read.
     pub(super) fn flush(&mut self) -> Result<()> {
+        self.spools().try_for_each(Spool::flush)
+    }
+
+    fn spools(&mut self) -> impl Iterator<Item = &mut Spool> {
         let spools = [&mut self.vectors, &mut self.windows];
-        let mut spools = spools.into_iter().chain(&mut self.window_vectors);
-        spools.try_for_each(Spool::flush)
+        spools.into_iter().chain(&mut self.window_vectors)
+    }
+
+    /// Writes down what it has seen; what it spooled is kept in a folder.
+    pub(super) fn save(&mut self, folder: &Path, out: &mut NumbersWriter) -> Result<()> {
+        out.put(&[u32::from(self.ahead)])?;
+        out.put(&[self.n_candidates as u64])?;
+        for spool in self.spools() {
+            spool.keep(folder)?;
+            out.put(&[spool.len() as u32])?;
+        }
+        self.tiles.iter().try_for_each(|tile| tile.save(out))
+    }
+
+    /// Goes on from what was written down of as many `documents`, in place of anew.
+    pub(super) fn restore(
+        &mut self,
+        folder: &Path,
+        saved: &mut NumbersReader,
+        documents: &Documents,
+    ) -> Result<()> {
+        self.ahead = saved.next::<u32>()? != 0;
+        self.n_candidates = saved.next::<u64>()? as usize;
+        self.hold(0, 0)?;
+        for spool in self.spools() {
+            spool.go_on(folder, saved.next::<u32>()? as usize)?;
+        }
+        let spooled = [self.vectors.len(), self.windows.len()];
+        let known = |candidate: &Candidate| {
+            let document = candidate.doc_id as usize;
+            document < documents.len()
+                && (candidate.pos as usize) < documents.n_tokens(document)
+                && (candidate.vector as usize) < spooled[0]
+                && (candidate.window as usize) < spooled[1]
+        };
+        for tile in &mut self.tiles {
+            tile.restore(saved, &known)?;
+        }
+        let found = self.tiles.iter().map(Tile::n_candidates).sum::<usize>();
+        match found == self.n_candidates {
+            true => Ok(()),
+            false => exec_err!(
+                "{} candidates are required in layer {}, got {found}",
+                self.n_candidates,
+                self.index
+            ),
+        }
     }
 
     /// Where the vectors of a candidate's window are spooled, as (position, record).
@@ -294,15 +293,8 @@ impl Layer {
 
     /// Ends a block of consecutive documents.
     pub(super) fn end_block(&mut self) -> Result<()> {
-        let tiles = self.tiles.par_iter_mut();
-        tiles.for_each(|tile| {
-            for list in &mut tile.lists {
-                let seen = list.mirror.as_ref().unwrap_or(&tile.activity);
-                list.candidates.end_block(seen);
-            }
-        });
-        let lists = self.tiles.iter().flat_map(|tile| &tile.lists);
-        self.n_candidates = lists.map(|list| list.candidates.len()).sum();
+        self.tiles.par_iter_mut().for_each(Tile::end_block);
+        self.n_candidates = self.tiles.iter().map(Tile::n_candidates).sum();
         self.hold(0, 0)
     }
 
@@ -326,77 +318,10 @@ impl Layer {
     /// The examples of every neuron, after the last block: those of the greatest activations, then of the least.
     pub(super) fn select(&self) -> Vec<Vec<Candidate>> {
         let tiles = self.tiles.par_iter().flat_map_iter(|tile| {
-            let neurons = 0..tile.peaks.len();
+            let neurons = 0..tile.width();
             neurons.map(|neuron| tile.select(neuron))
         });
         tiles.collect()
-    }
-}
-
-impl Tile {
-    /// Adds a batch: its activations, and the same negated where they are looked at.
-    fn observe(
-        &mut self,
-        batch: &ReadBatch,
-        [values, negated]: [&Values<'_>; 2],
-        window: usize,
-        skip: usize,
-    ) {
-        let width = values.width;
-        for (place, (_, n_tokens)) in batch.documents.iter().enumerate() {
-            let start = place * batch.seq * width;
-            let document = &values.values[start..];
-            let positions = skip..*n_tokens;
-            let peaks = &mut self.peaks;
-            let activity = &mut self.activity;
-            if !activity.observe(document, width, self.first, positions.clone(), peaks) {
-                self.not_finite = Some(place);
-                return;
-            }
-            for (which, list) in self.lists.iter_mut().enumerate() {
-                if let Some(mirror) = &mut list.mirror {
-                    let document = &negated.values[start..];
-                    mirror.observe(
-                        document,
-                        width,
-                        self.first,
-                        positions.clone(),
-                        &mut self.peaks,
-                    );
-                }
-                let seen = list.mirror.as_ref().unwrap_or(&self.activity);
-                for (neuron, peak) in self.peaks.iter().enumerate() {
-                    if !list.candidates.admits(neuron, *peak, seen) {
-                        continue;
-                    }
-                    self.fresh.push(Fresh {
-                        list: which,
-                        neuron,
-                        place,
-                        peak: *peak,
-                    });
-                    let record = self.windows.len() + 2 * window + 1;
-                    let start = (peak.pos as usize).saturating_sub(window);
-                    let end = (*n_tokens).min(peak.pos as usize + window + 1);
-                    let column = self.first + neuron;
-                    let around = (start..end).map(|pos| document[pos * width + column]);
-                    self.windows.extend(around);
-                    self.windows.resize(record, 0.0);
-                }
-            }
-        }
-    }
-
-    fn select(&self, neuron: usize) -> Vec<Candidate> {
-        let lists = self.lists.iter().flat_map(|list| {
-            let seen = list.mirror.as_ref().unwrap_or(&self.activity);
-            let found = list.candidates.select(neuron, seen).into_iter();
-            found.map(|candidate| Candidate {
-                activation: list.sign * candidate.activation,
-                ..candidate
-            })
-        });
-        lists.collect()
     }
 }
 

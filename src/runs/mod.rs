@@ -1,8 +1,10 @@
 //! Runs: what the neurons of a model, of arrays made elsewhere or of an autoencoder respond to, made and written.
 
 mod candidates;
+mod checkpoint;
 mod context;
 mod examples;
+mod forward;
 mod import;
 mod ingest;
 mod latents;
@@ -11,14 +13,16 @@ mod observer;
 mod options;
 mod progress;
 mod removal;
+mod tile;
 mod write;
 
 pub use import::{ImportRequest, import_run};
 pub use ingest::{IngestRequest, ingest, ingest_rows};
 pub use latents::{Attached, Latents, add_to_run, make_run, require_own_run};
 pub use options::{
-    ACTIVATION_FUNCTION, ACTIVATION_THRESHOLD, IMPORT_RUN, INGEST, LAYER_NORM, MAX_ACTIVATIONS,
-    MAX_EXAMPLES, MIN_ACTIVATION, MaxActivations, ORDER, Order, REPLACE, WINDOW, WINDOW_VECTORS,
+    ACTIVATION_FUNCTION, ACTIVATION_THRESHOLD, CHECKPOINT_EVERY, IMPORT_RUN, INGEST, LAYER_NORM,
+    MAX_ACTIVATIONS, MAX_EXAMPLES, MIN_ACTIVATION, MaxActivations, ORDER, Order, REPLACE, RESUME,
+    WINDOW, WINDOW_VECTORS,
 };
 pub use progress::Progress;
 pub use removal::drop_sae;

@@ -58,11 +58,12 @@ impl Hooks for Observer<'_, '_> {
                 layer.index
             );
         }
-        layer.observe(self.batch, activations, received)?;
-        self.seen = [None, None];
-        if !self.done() {
-            self.report.tick()?;
+        // It has seen this batch already where a pass over it was interrupted.
+        if !std::mem::replace(&mut layer.ahead, true) {
+            layer.observe(self.batch, activations, received)?;
         }
+        self.seen = [None, None];
+        self.report.tell();
         Ok(None)
     }
 

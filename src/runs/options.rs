@@ -34,16 +34,18 @@ mod keys {
     pub const WINDOW: Key<usize> = Key::count("window", 0, MOST_TOKENS, 10, "tokens kept before and after the key token, for display");
     pub const WINDOW_VECTORS: Key<bool> = Key::flag("window_vectors", "keep what neurons received at the tokens before the key token too, for embedding: 'weighted'; the store grows by up to every token's vector");
     pub const LAYER_NORM: Key<LayerNorm> = Key::word("layer_norm", Usual::Text("folded"), "whether the layer norm's scale and bias count as weights (folded) or as input (raw)");
+    pub const CHECKPOINT_EVERY: Key<f64> = Key::new("checkpoint_every", Kind::above(0.0), Usual::Number(600.0), "seconds between two checkpoints, from which the same call goes on when it was killed or cancelled");
+    pub const RESUME: Key<bool> = Key::new("resume", Kind::Flag, Usual::Flag(true), "whether an interrupted ingest of this name goes on; false begins anew");
     pub const REPLACE: Key<bool> = Key::flag("replace", "whether a run of the same name is replaced");
     pub const MAX_ACTIVATIONS: Key<Option<String>> = Key::new("max_activations", Kind::Table, Usual::Nothing, "maxima that take the place of those found in the corpus: layer, neuron, max_activation");
     pub const ACTIVATION_FUNCTION: Key<Option<Activation>> = Key::some_word("activation_function", Usual::Nothing, "the nonlinearity of every layer; where L.activations is missing it is applied to h * w_in + b_in");
 
     /// The options of ingest.
-    pub const INGEST: [Spec; 20] = [
+    pub const INGEST: [Spec; 22] = [
         CONTEXT.spec, ACTIVATION_THRESHOLD.spec, MAX_EXAMPLES.spec, ORDER.spec, SIGN.spec, MIN_TOKENS.spec,
         MIN_ACTIVATION.spec, BATCH_SIZE.spec, MAX_DOCUMENTS.spec, MAX_TOKENS.spec, SHUFFLE.spec, BOS.spec,
-        WINDOW.spec, WINDOW_VECTORS.spec, LAYER_NORM.spec, COLUMN.spec, DTYPE.spec, SPLIT.spec, REPLACE.spec,
-        MAX_ACTIVATIONS.spec,
+        WINDOW.spec, WINDOW_VECTORS.spec, LAYER_NORM.spec, COLUMN.spec, DTYPE.spec, SPLIT.spec,
+        CHECKPOINT_EVERY.spec, RESUME.spec, REPLACE.spec, MAX_ACTIVATIONS.spec,
     ];
     /// The options of an import.
     pub const IMPORT_RUN: [Spec; 9] = [
@@ -185,6 +187,19 @@ impl MaxActivations {
             }
         }
         Ok(Self(maxima))
+    }
+
+    /// blake3 of all of them, in hexadecimal digits.
+    pub(super) fn hash(&self) -> String {
+        let mut rows: Vec<_> = self.0.iter().collect();
+        rows.sort_unstable_by_key(|(neuron, _)| **neuron);
+        let mut hasher = blake3::Hasher::new();
+        for ((layer, neuron), max) in rows {
+            hasher.update(&(*layer as u64).to_le_bytes());
+            hasher.update(&(*neuron as u64).to_le_bytes());
+            hasher.update(&max.to_le_bytes());
+        }
+        hasher.finalize().to_hex().to_string()
     }
 
     /// The maximum given for a neuron.

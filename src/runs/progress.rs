@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use datafusion::error::Result;
+use datafusion::execution::memory_pool::MemoryReservation;
 
 use crate::jobs::JobContext;
 use crate::store::Counts;
@@ -36,6 +37,10 @@ pub(super) struct Reporter<'a> {
     started: Instant,
     phase_started: Instant,
     last: Instant,
+    /// Tokens of this phase that were read before an interruption.
+    skipped: u64,
+    /// Documents up to the checkpoint that is kept, if there is one.
+    kept: Option<u64>,
     row: Progress,
 }
 
@@ -48,6 +53,8 @@ impl<'a> Reporter<'a> {
             started: now,
             phase_started: now,
             last: now,
+            skipped: 0,
+            kept: None,
             row: Progress {
                 phase: "",
                 documents: 0,
@@ -69,6 +76,7 @@ impl<'a> Reporter<'a> {
         self.row.phase = phase;
         self.row.documents = 0;
         self.row.tokens = 0;
+        self.skipped = 0;
         self.row.total_documents = total_documents;
         self.row.message = message;
         self.phase_started = Instant::now();
@@ -81,17 +89,43 @@ impl<'a> Reporter<'a> {
         self.row.tokens += tokens;
     }
 
+    /// Begins the phase behind what was read before an interruption.
+    pub(super) fn skip(&mut self, documents: u64, tokens: u64) {
+        self.advance(documents, tokens);
+        self.skipped = tokens;
+    }
+
+    /// Says that so many documents are read up to the checkpoint that is kept.
+    pub(super) fn keep(&mut self, documents: u64) {
+        self.kept = Some(documents);
+    }
+
     /// Called many times a second; sends a row when one is due.
     pub(super) fn tick(&mut self) -> Result<()> {
         if self.cancelled() {
-            let phase = self.row.phase;
-            let state = format!("cancelled in phase {phase}; nothing was kept");
+            let (phase, kept) = (self.row.phase, self.kept());
+            let state = format!("cancelled in phase {phase}; {kept}");
             return self.context.give_up(&state);
         }
+        self.tell();
+        Ok(())
+    }
+
+    /// Sends a row when one is due.
+    pub(super) fn tell(&mut self) {
         if self.last.elapsed() >= INTERVAL {
             self.send();
         }
-        Ok(())
+    }
+
+    /// What an end of the work leaves.
+    pub(super) fn kept(&self) -> String {
+        match self.kept {
+            Some(n) => {
+                format!("the checkpoint of {n} documents is kept, from which the same call goes on")
+            }
+            None => "nothing was kept".to_string(),
+        }
     }
 
     /// Says who is waited for.
@@ -106,9 +140,15 @@ impl<'a> Reporter<'a> {
         self.row.phase = "done";
         self.row.documents = counts.documents;
         self.row.tokens = counts.tokens;
+        self.skipped = 0;
         self.row.message = message;
         self.phase_started = self.started;
         self.send();
+    }
+
+    /// Memory for a part of the work, none of it reserved yet.
+    pub(super) fn memory(&self, part: &'static str) -> MemoryReservation {
+        self.context.memory(part)
     }
 
     pub(super) fn cancelled(&self) -> bool {
@@ -122,7 +162,7 @@ impl<'a> Reporter<'a> {
     fn send(&mut self) {
         self.last = Instant::now();
         let seconds = self.phase_started.elapsed().as_secs_f64();
-        self.row.tokens_per_second = match self.row.tokens {
+        self.row.tokens_per_second = match self.row.tokens - self.skipped {
             0 => 0.0,
             tokens => tokens as f64 / seconds.max(1e-9),
         };

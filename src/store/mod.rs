@@ -66,6 +66,9 @@ pub use source::{FORMAT, Source, Versions};
 pub use table::Table;
 pub use writer::{RunWriter, TableWriter};
 
+/// The folder of what unfinished ingests have kept.
+const UNFINISHED: &str = "ingests";
+
 #[derive(Serialize, Deserialize)]
 struct StoreFile {
     format: u32,
@@ -209,6 +212,7 @@ impl Store {
         check_name("run", name)?;
         self.prepare()?;
         self.sweep("run", "runs", |name| self.generations(name))?;
+        self.sweep("run", UNFINISHED, |name| self.unfinished(name))?;
         let lock = lock::acquire(&self.root, Name { kind: "run", name }, "writing it", None)?;
         if self.has_schema(name) {
             return plan_err!(
@@ -311,11 +315,14 @@ impl Store {
         Ok(writer)
     }
 
-    /// Removes a run, readable or not. Those who read it go on; its files go when they have ended. The bytes it had.
+    /// Removes a run, readable or not, and what an interrupted ingest of its name has left. Those who read it go on; its
+    /// files go when they have ended. The bytes it had.
     ///
     /// Errors: there is no such run; someone writes it; it has autoencoders and `cascade` is false.
     pub fn drop_run(&self, name: &str, cascade: bool) -> Result<u64> {
-        if !self.has(name) {
+        let unfinished = self.unfinished_run(name).ok();
+        let unfinished = unfinished.filter(Generations::exists);
+        if !self.has(name) && unfinished.is_none() {
             return self.unknown_run(name);
         }
         let of = Name { kind: "run", name };
@@ -330,7 +337,8 @@ impl Store {
         }
         let _commit = lock::store(&self.root)?;
         self.opened.forget(name);
-        self.generations(name).remove()
+        let left = unfinished.map_or(Ok(0), |unfinished| unfinished.remove())?;
+        Ok(left + self.generations(name).remove()?)
     }
 
     /// Names of the autoencoders of a run; none if it cannot be read.
@@ -377,6 +385,16 @@ impl Store {
     /// Whether a run of this name is committed, readable or not.
     pub fn has(&self, name: &str) -> bool {
         check_name("run", name).is_ok() && self.generations(name).exists()
+    }
+
+    /// The checkpoints of the ingest of a run, whether there are any or not.
+    pub fn unfinished_run(&self, name: &str) -> Result<Generations> {
+        check_name("run", name)?;
+        Ok(self.unfinished(name))
+    }
+
+    fn unfinished(&self, run: &str) -> Generations {
+        Generations::new(self.root.join(UNFINISHED).join(run), "checkpoint.json")
     }
 
     fn generations(&self, run: &str) -> Generations {

@@ -24,7 +24,7 @@ use super::table::Table;
 use super::{OpenedRuns, Store};
 use crate::files::disk::{self, DiskFile};
 use crate::files::file_error;
-use crate::files::generations::NewGeneration;
+use crate::files::generations::{Generations, NewGeneration};
 
 /// A run being written; invisible until [`RunWriter::commit`], gone when dropped without it.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub struct RunWriter {
     files: Arc<Mutex<Files>>,
     saes: Vec<SaeEntry>,
     opened: Arc<OpenedRuns>,
+    /// What the commit makes needless.
+    checkpoints: Option<Generations>,
     lock: WriteLock,
 }
 
@@ -63,8 +65,14 @@ impl RunWriter {
             files: Arc::default(),
             saes: vec![],
             opened: Arc::clone(&store.opened),
+            checkpoints: None,
             lock,
         })
+    }
+
+    /// Has the commit remove the checkpoints that lead to it.
+    pub fn ends(&mut self, checkpoints: Generations) {
+        self.checkpoints = Some(checkpoints);
     }
 
     /// The run's name.
@@ -221,7 +229,12 @@ impl RunWriter {
         // What this store keeps open of the replaced run would keep its files.
         self.opened.forget(&self.name);
         let committed = self.generation.commit(&text);
-        drop((commit, self.lock));
+        drop(commit);
+        if let (Ok(()), Some(checkpoints)) = (&committed, self.checkpoints) {
+            // What cannot be removed is told from an unfinished ingest's by when it began.
+            let _ = checkpoints.remove();
+        }
+        drop(self.lock);
         committed
     }
 }

@@ -16,7 +16,7 @@ use crate::store::Store;
 static DOC: FunctionDoc = FunctionDoc {
     name: "drop_run",
     chapter: "model",
-    summary: "Removes a run from the store; DROP SCHEMA name CASCADE does so too.",
+    summary: "Removes a run, or what an interrupted ingest of its name has left, from the store; DROP SCHEMA name CASCADE does so too.",
     arguments: &[Parameter {
         name: "name",
         kind: "text",

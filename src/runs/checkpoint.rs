@@ -1,0 +1,365 @@
+//! How far an ingest has come, on disk, so that one that was killed or cancelled goes on to the same bytes.
+//!
+//! `checkpoint.json` names the generation that has what the layers have seen (`layers`) and spooled. Spooled files only grow:
+//! a checkpoint has a second name of each and counts its records, and what was added since is cut off. Documents are read
+//! and their tables written anew, which takes little beside the forward pass.
+
+use std::path::PathBuf;
+
+use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
+use datafusion::error::{DataFusionError, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::layer::Layer;
+use super::options::{CHECKPOINT_EVERY, MaxActivations, REPLACE, RESUME};
+use crate::corpus::{Documents, ReadFrom};
+use crate::files::clock;
+use crate::files::generations::{GenerationName, Generations};
+use crate::files::numbers::{NumbersReader, NumbersWriter};
+use crate::store::{Store, Versions};
+
+const LAYERS: &str = "layers";
+
+/// What an ingest is made of: two of the same give the same run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Identity {
+    options: Map<String, Value>,
+    sources: Map<String, Value>,
+}
+
+impl Identity {
+    /// That of an ingest whose corpus is not known yet, by the options that its manifest records.
+    pub(super) fn new(
+        mut options: Map<String, Value>,
+        model_hash: &str,
+        maxima: Option<&MaxActivations>,
+    ) -> Self {
+        for option in [REPLACE.spec, RESUME.spec, CHECKPOINT_EVERY.spec] {
+            options.remove(option.name);
+        }
+        let Versions {
+            polysema, store, ..
+        } = Versions::default();
+        let mut sources = Map::new();
+        sources.insert("model".into(), model_hash.into());
+        sources.insert(
+            "the version of polysema".into(),
+            json!([polysema, store, std::env::consts::ARCH]),
+        );
+        let maxima = maxima.map(MaxActivations::hash);
+        sources.insert("the rows of max_activations".into(), json!(maxima));
+        Self { options, sources }
+    }
+
+    /// The same with its corpus, by its hash and the documents it was cut into.
+    pub(super) fn of_corpus(&mut self, hash: &str, documents: &Documents) {
+        let starts = blake3::hash(bytemuck::cast_slice(&documents.starts));
+        let corpus = json!([hash, starts.to_hex().as_str()]);
+        self.sources.insert("corpus".into(), corpus);
+    }
+
+    /// The names of what is another one in `other`, as far as both are known.
+    fn difference(&self, other: &Self) -> Vec<String> {
+        let parts = [
+            (&self.options, &other.options),
+            (&self.sources, &other.sources),
+        ];
+        let differs = |(a, b): (&Map<String, Value>, &Map<String, Value>)| {
+            let changed = a.iter().filter(|(name, value)| {
+                let known = b.get(*name);
+                known.is_some_and(|other| other != *value)
+            });
+            changed.map(|(name, _)| name.clone()).collect::<Vec<_>>()
+        };
+        parts.into_iter().flat_map(differs).collect()
+    }
+}
+
+/// How far an ingest has come.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct IngestState {
+    pub(super) of: Identity,
+    /// When it began, in seconds since 1970.
+    pub(super) began_at: i64,
+    /// Where in its documents it is.
+    pub(super) at: ReadFrom,
+    /// Tokens of the documents read.
+    pub(super) tokens: u64,
+    /// Documents of the pass that some layers have seen and some have not; 0 if there is none.
+    pub(super) interrupted: usize,
+    /// The most candidates that were in memory at once.
+    pub(super) most_candidates: usize,
+    /// Seconds of work.
+    pub(super) seconds: f64,
+}
+
+/// `checkpoint.json`.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    generation: GenerationName,
+    state: IngestState,
+    /// Of the file of layers.
+    hash: String,
+}
+
+/// The checkpoints of one ingest.
+#[derive(Debug)]
+pub(super) struct IngestCheckpoints {
+    run: String,
+    of: Generations,
+}
+
+impl IngestCheckpoints {
+    /// Those of the ingest of a run that is being written.
+    pub(super) fn of(store: &Store, run: &str) -> Result<Self> {
+        Ok(Self {
+            run: run.to_string(),
+            of: store.unfinished_run(run)?,
+        })
+    }
+
+    /// Where they lie.
+    pub(super) fn generations(&self) -> &Generations {
+        &self.of
+    }
+
+    /// Writes a checkpoint in place of the last one, which stays if this one cannot be written.
+    pub(super) fn write(&self, layers: &mut [Layer], state: IngestState) -> Result<()> {
+        let next = self.of.begin()?;
+        let mut out = NumbersWriter::create(&next.path().join(LAYERS))?;
+        for layer in layers {
+            layer.save(next.path(), &mut out)?;
+        }
+        let saved = Saved {
+            generation: next.name().clone(),
+            state,
+            hash: out.finish()?,
+        };
+        let text = serde_json::to_vec(&saved);
+        next.commit(&text.map_err(|e| self.unreadable(e))?)
+    }
+
+    fn parse(&self, text: &[u8]) -> Result<(Saved, GenerationName)> {
+        let saved: Saved = serde_json::from_slice(text).map_err(|e| self.unreadable(e))?;
+        let generation = saved.generation.clone();
+        Ok((saved, generation))
+    }
+
+    fn unreadable(&self, error: impl std::fmt::Display) -> DataFusionError {
+        let path = self.of.pointer();
+        exec_datafusion_err!(
+            "read {}: {error} (pass resume: false to begin anew)",
+            path.display()
+        )
+    }
+
+    /// The last checkpoint, if there is one.
+    pub(super) fn find(&self) -> Result<Option<IngestState>> {
+        match self.of.text()? {
+            Some(text) => Ok(Some(self.parse(&text)?.0.state)),
+            None => Ok(None),
+        }
+    }
+
+    /// What was found, if this ingest can go on from it.
+    ///
+    /// Errors: it is of another one. One whose run was committed since is removed instead: it was killed before it could
+    /// clean up.
+    pub(super) fn require(
+        &self,
+        found: Option<IngestState>,
+        own: &Identity,
+        store: &Store,
+    ) -> Result<Option<IngestState>> {
+        let Some(state) = found else {
+            return Ok(None);
+        };
+        let names = own.difference(&state.of);
+        if names.is_empty() {
+            return Ok(Some(state));
+        }
+        let committed = store.has(&self.run).then(|| store.run(&self.run).ok());
+        let committed = committed.flatten().map(|run| run.manifest().created_at);
+        if committed.is_some_and(|at| at >= state.began_at) {
+            self.remove()?;
+            return Ok(None);
+        }
+        plan_err!(
+            "the options, model and corpus of the interrupted ingest of '{}' are required, got other ones ({}): pass \
+             resume: false to begin anew",
+            self.run,
+            names.join(", ")
+        )
+    }
+
+    /// Removes every checkpoint, readable or not.
+    pub(super) fn remove(&self) -> Result<()> {
+        self.of.remove().map(|_| ())
+    }
+
+    /// Gives new layers what those of the last checkpoint had seen of these documents.
+    pub(super) fn restore(&self, layers: &mut [Layer], documents: &Documents) -> Result<()> {
+        let opened = self.of.open(|text| self.parse(text))?;
+        let Some((_, saved, generation)) = opened else {
+            return exec_err!("a checkpoint is required, got none");
+        };
+        let path: PathBuf = generation.path().join(LAYERS);
+        let restored = || -> Result<()> {
+            let mut reader = NumbersReader::open(&path)?;
+            for layer in layers {
+                layer.restore(generation.path(), &mut reader, documents)?;
+            }
+            reader.finish(&saved.hash)
+        };
+        restored().map_err(|error| match error {
+            // No damage: more memory helps.
+            DataFusionError::ResourcesExhausted(_) => error,
+            error => {
+                let error = error.strip_backtrace();
+                exec_datafusion_err!("{error} (pass resume: false to begin anew)")
+            }
+        })
+    }
+}
+
+impl IngestState {
+    /// That of an ingest that begins.
+    pub(super) fn new(of: Identity, at: ReadFrom) -> Self {
+        Self {
+            of,
+            began_at: clock::seconds(),
+            at,
+            tokens: 0,
+            interrupted: 0,
+            most_candidates: 0,
+            seconds: 0.0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::corpus::ReadBatch;
+    use crate::files::faults::each;
+    use crate::jobs::JobContext;
+    use crate::models::LayerInfo;
+    use crate::options::Options;
+    use crate::runs::options::{Pick, Sign, WINDOW};
+
+    fn layer(scratch: &Path) -> Layer {
+        let options = Options::default().with(WINDOW, 1);
+        let pick = Pick {
+            options: &options,
+            maxima: None,
+            sign: Sign::Both,
+            longest: 2,
+            skip: 0,
+        };
+        let info = LayerInfo {
+            name: "blocks.0.mlp".to_string(),
+            d_in: 2,
+            n_neurons: 3,
+            activation_function: "relu".to_string(),
+            gated: true,
+        };
+        let memory = JobContext::default().memory("layer");
+        Layer::new(0, &info, pick, scratch, memory).expect("a layer")
+    }
+
+    fn documents(n: u32) -> Documents {
+        Documents {
+            starts: (0..=n).map(|document| 2 * document).collect(),
+        }
+    }
+
+    /// Shows it a document more, whose activations tell which.
+    fn observe(layer: &mut Layer, document: u32) {
+        let batch = ReadBatch {
+            documents: vec![(document, 2)],
+            seq: 2,
+            ends_block: true,
+        };
+        let x = 1.0 + document as f32 / 8.0;
+        let values = [x, -x, 0.5, -0.5, x, -x];
+        let received = [x, 0.0, 0.0, x];
+        layer.observe(&batch, &values, &received).expect("observed");
+        layer.end_block().expect("ended");
+    }
+
+    fn state(documents: usize) -> IngestState {
+        let at = ReadFrom {
+            documents,
+            at_once: 1,
+        };
+        IngestState::new(Identity::new(Map::new(), "", None), at)
+    }
+
+    #[test]
+    fn a_checkpoint_is_the_old_or_the_new_whatever_fails() {
+        let wanted = |n: u32| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let mut layer = layer(folder.path());
+            (0..n).for_each(|document| observe(&mut layer, document));
+            layer.select()
+        };
+        let begin = || {
+            let folder = tempfile::tempdir().expect("a folder");
+            let mut seen = layer(folder.path());
+            observe(&mut seen, 0);
+            let checkpoints = IngestCheckpoints {
+                run: "r".to_string(),
+                of: Generations::new(folder.path().join("kept"), "checkpoint.json"),
+            };
+            let written = checkpoints.write(std::slice::from_mut(&mut seen), state(1));
+            written.expect("written");
+            observe(&mut seen, 1);
+            (folder, checkpoints, std::cell::RefCell::new(seen))
+        };
+        let work = |(_, checkpoints, seen): &(_, IngestCheckpoints, std::cell::RefCell<Layer>)| {
+            let mut seen = seen.borrow_mut();
+            checkpoints.write(std::slice::from_mut(&mut *seen), state(2))
+        };
+        let steps = each(begin, work, |(folder, checkpoints, _), done, fault| {
+            let found = checkpoints.find().expect(fault).expect("a checkpoint");
+            let n = found.at.documents as u32;
+            assert!(done.is_err() || n == 2, "{fault}");
+            let scratch = tempfile::tempdir_in(folder.path()).expect("a folder");
+            let mut restored = layer(scratch.path());
+            let layers = std::slice::from_mut(&mut restored);
+            checkpoints.restore(layers, &documents(n)).expect(fault);
+            assert!(restored.select() == wanted(n), "{fault}: {n}");
+            // It goes on as one that was not interrupted.
+            (n..4).for_each(|document| observe(&mut restored, document));
+            assert!(restored.select() == wanted(4), "{fault}: {n}");
+            checkpoints.remove().expect(fault);
+            assert!(!folder.path().join("kept").exists(), "{fault}");
+        });
+        assert!(steps > 10, "{steps} changes");
+    }
+
+    #[test]
+    fn candidates_of_documents_that_were_not_read_are_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut seen = layer(folder.path());
+        (0..3).for_each(|document| observe(&mut seen, document));
+        let checkpoints = IngestCheckpoints {
+            run: "r".to_string(),
+            of: Generations::new(folder.path().join("kept"), "checkpoint.json"),
+        };
+        let written = checkpoints.write(std::slice::from_mut(&mut seen), state(3));
+        written.expect("written");
+        let scratch = tempfile::tempdir().expect("a folder");
+        let mut restored = layer(scratch.path());
+        let layers = std::slice::from_mut(&mut restored);
+        let error = checkpoints.restore(layers, &documents(2));
+        let error = error.expect_err("refused").strip_backtrace();
+        assert!(
+            error.contains("candidates of documents that were read"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,204 @@
+//! What ingest keeps of a range of a layer's neurons while batches pass by.
+
+use datafusion::common::exec_err;
+use datafusion::error::Result;
+use polysema_kernels::network::statistics::{Activity, Peak};
+
+use super::candidates::{Candidate, Candidates};
+use super::options::Pick;
+use crate::corpus::ReadBatch;
+use crate::files::numbers::{NumbersReader, NumbersWriter};
+
+/// Activations of a batch. `[batch, seq, width]`
+pub(super) struct BatchValues<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) width: usize,
+}
+
+/// A candidate of the current batch.
+pub(super) struct Fresh {
+    /// Which of the neuron's lists.
+    pub(super) list: usize,
+    pub(super) neuron: usize,
+    /// Place of its document in the batch.
+    pub(super) place: usize,
+    pub(super) peak: Peak,
+}
+
+/// The candidates of one sign.
+pub(super) struct List {
+    /// What activations are multiplied with, so that the peaks are maxima.
+    pub(super) sign: f32,
+    /// Statistics of the negated activations, where it is of the least.
+    pub(super) mirror: Option<Activity>,
+    pub(super) candidates: Candidates,
+}
+
+/// Statistics and candidates of a range of a layer's neurons.
+pub(super) struct Tile {
+    pub(super) first: usize,
+    pub(super) activity: Activity,
+    pub(super) lists: Vec<List>,
+    peaks: Vec<Peak>,
+    /// Candidates of the current batch.
+    pub(super) fresh: Vec<Fresh>,
+    /// The activations around each of them, padded to whole records.
+    pub(super) windows: Vec<f32>,
+    /// Place in the batch of the first document that is not finite.
+    pub(super) not_finite: Option<usize>,
+}
+
+impl Tile {
+    /// The neurons `first..first + width` of a layer, which have seen nothing.
+    pub(super) fn new(layer: usize, first: usize, width: usize, pick: Pick<'_>) -> Result<Self> {
+        let lists = pick.sign.lists().iter().map(|sign| {
+            Ok(List {
+                sign: *sign,
+                mirror: (*sign < 0.0).then(|| Activity::new(width)),
+                candidates: Candidates::new(layer, first, width, pick)?,
+            })
+        });
+        Ok(Self {
+            first,
+            activity: Activity::new(width),
+            lists: lists.collect::<Result<_>>()?,
+            peaks: vec![Peak::NONE; width],
+            fresh: vec![],
+            windows: vec![],
+            not_finite: None,
+        })
+    }
+
+    /// Adds a batch: its activations, and the same negated where they are looked at.
+    pub(super) fn observe(
+        &mut self,
+        batch: &ReadBatch,
+        [values, negated]: [&BatchValues<'_>; 2],
+        window: usize,
+        skip: usize,
+    ) {
+        let width = values.width;
+        for (place, (_, n_tokens)) in batch.documents.iter().enumerate() {
+            let start = place * batch.seq * width;
+            let document = &values.values[start..];
+            let positions = skip..*n_tokens;
+            let peaks = &mut self.peaks;
+            let activity = &mut self.activity;
+            if !activity.observe(document, width, self.first, positions.clone(), peaks) {
+                self.not_finite = Some(place);
+                return;
+            }
+            for (which, list) in self.lists.iter_mut().enumerate() {
+                if let Some(mirror) = &mut list.mirror {
+                    let document = &negated.values[start..];
+                    mirror.observe(
+                        document,
+                        width,
+                        self.first,
+                        positions.clone(),
+                        &mut self.peaks,
+                    );
+                }
+                let seen = list.mirror.as_ref().unwrap_or(&self.activity);
+                for (neuron, peak) in self.peaks.iter().enumerate() {
+                    if !list.candidates.admits(neuron, *peak, seen) {
+                        continue;
+                    }
+                    self.fresh.push(Fresh {
+                        list: which,
+                        neuron,
+                        place,
+                        peak: *peak,
+                    });
+                    let record = self.windows.len() + 2 * window + 1;
+                    let start = (peak.pos as usize).saturating_sub(window);
+                    let end = (*n_tokens).min(peak.pos as usize + window + 1);
+                    let column = self.first + neuron;
+                    let around = (start..end).map(|pos| document[pos * width + column]);
+                    self.windows.extend(around);
+                    self.windows.resize(record, 0.0);
+                }
+            }
+        }
+    }
+
+    /// Ends a block of consecutive documents.
+    pub(super) fn end_block(&mut self) {
+        for list in &mut self.lists {
+            let seen = list.mirror.as_ref().unwrap_or(&self.activity);
+            list.candidates.end_block(seen);
+        }
+    }
+
+    /// Number of candidates.
+    pub(super) fn n_candidates(&self) -> usize {
+        let lists = self.lists.iter();
+        lists.map(|list| list.candidates.len()).sum()
+    }
+
+    /// Number of neurons.
+    pub(super) fn width(&self) -> usize {
+        self.peaks.len()
+    }
+
+    /// The examples of a neuron, after the last block: those of the greatest activations, then of the least.
+    pub(super) fn select(&self, neuron: usize) -> Vec<Candidate> {
+        let lists = self.lists.iter().flat_map(|list| {
+            let seen = list.mirror.as_ref().unwrap_or(&self.activity);
+            let found = list.candidates.select(neuron, seen).into_iter();
+            found.map(|candidate| Candidate {
+                activation: list.sign * candidate.activation,
+                ..candidate
+            })
+        });
+        lists.collect()
+    }
+
+    /// Writes down what it has seen.
+    pub(super) fn save(&self, out: &mut NumbersWriter) -> Result<()> {
+        save_activity(&self.activity, out)?;
+        for list in &self.lists {
+            if let Some(mirror) = &list.mirror {
+                save_activity(mirror, out)?;
+            }
+            list.candidates.save(out)?;
+        }
+        Ok(())
+    }
+
+    /// Gives it back what was written down, of which each candidate must be a `known` one.
+    pub(super) fn restore(
+        &mut self,
+        saved: &mut NumbersReader,
+        known: &dyn Fn(&Candidate) -> bool,
+    ) -> Result<()> {
+        restore_activity(&mut self.activity, saved)?;
+        for list in &mut self.lists {
+            if let Some(mirror) = &mut list.mirror {
+                restore_activity(mirror, saved)?;
+            }
+            list.candidates.restore(saved)?;
+            if !list.candidates.all().all(known) {
+                return exec_err!(
+                    "candidates of documents that were read are required of the neurons from {} on, got others",
+                    self.first
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn save_activity(activity: &Activity, out: &mut NumbersWriter) -> Result<()> {
+    out.put(&activity.max)?;
+    out.put(&activity.sum)?;
+    out.put(&activity.active)?;
+    out.put(&activity.histogram)
+}
+
+fn restore_activity(activity: &mut Activity, saved: &mut NumbersReader) -> Result<()> {
+    saved.fill(&mut activity.max)?;
+    saved.fill(&mut activity.sum)?;
+    saved.fill(&mut activity.active)?;
+    saved.fill(&mut activity.histogram)
+}
