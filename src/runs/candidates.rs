@@ -10,7 +10,7 @@
 //! The second rule keeps about `max_examples * (1 + ln(documents / max_examples))` candidates of a neuron.
 
 use datafusion::error::Result;
-use polysema_kernels::network::statistics::{Activity, Peak};
+use polysema_kernels::network::statistics::Peak;
 
 use super::options::{ACTIVATION_THRESHOLD, MAX_EXAMPLES, MIN_ACTIVATION, ORDER, Order, Pick};
 use crate::files::numbers::{NumbersReader, NumbersWriter};
@@ -84,9 +84,9 @@ impl Candidates {
         })
     }
 
-    /// Whether a document of this peak may become an example. `activity` has seen it.
-    pub(super) fn admits(&self, neuron: usize, peak: Peak, activity: &Activity) -> bool {
-        peak.activation > self.cutoffs[neuron] && peak.activation >= self.floor(neuron, activity)
+    /// Whether a document of this peak may become an example. `max` are the neurons' maxima, with it.
+    pub(super) fn admits(&self, neuron: usize, peak: Peak, max: &[f32]) -> bool {
+        peak.activation > self.cutoffs[neuron] && peak.activation >= self.floor(neuron, max)
     }
 
     pub(super) fn add(&mut self, neuron: usize, candidate: Candidate) {
@@ -95,13 +95,13 @@ impl Candidates {
     }
 
     /// Drops what is ruled out by now. All documents of later blocks must come later in the corpus.
-    pub(super) fn end_block(&mut self, activity: &Activity) {
+    pub(super) fn end_block(&mut self, max: &[f32]) {
         let mut highest = vec![];
         for neuron in 0..self.lists.len() {
             if !std::mem::take(&mut self.touched[neuron]) {
                 continue;
             }
-            let floor = self.floor(neuron, activity);
+            let floor = self.floor(neuron, max);
             let list = &mut self.lists[neuron];
             list.retain(|c| c.activation >= floor);
             if list.len() >= self.most {
@@ -119,8 +119,8 @@ impl Candidates {
     }
 
     /// The examples of a neuron, after the last block.
-    pub(super) fn select(&self, neuron: usize, activity: &Activity) -> Vec<Candidate> {
-        let floor = self.floor(neuron, activity);
+    pub(super) fn select(&self, neuron: usize, max: &[f32]) -> Vec<Candidate> {
+        let floor = self.floor(neuron, max);
         let mut examples = self.lists[neuron].clone();
         examples.retain(|c| c.activation >= floor);
         match self.order {
@@ -174,9 +174,9 @@ impl Candidates {
         self.lists.iter().map(Vec::len).sum()
     }
 
-    fn floor(&self, neuron: usize, activity: &Activity) -> f32 {
+    fn floor(&self, neuron: usize, max: &[f32]) -> f32 {
         match &self.rule {
-            Threshold::Share(share) => share * activity.max[neuron],
+            Threshold::Share(share) => share * max[neuron],
             Threshold::Fixed(floors) => floors[neuron],
         }
     }
@@ -190,6 +190,8 @@ fn by_activation(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
 
 #[cfg(test)]
 mod tests {
+    use polysema_kernels::network::statistics::Activity;
+
     use super::*;
     use crate::options::Options;
     use crate::runs::MaxActivations;
@@ -214,7 +216,7 @@ mod tests {
             for (i, activation) in peaks.iter().enumerate().rev() {
                 let mut peak = [Peak::NONE];
                 assert!(activity.observe(&[*activation], 1, 0, 0..1, &mut peak));
-                if candidates.admits(0, peak[0], &activity) {
+                if candidates.admits(0, peak[0], &activity.max) {
                     let candidate = Candidate {
                         doc_id: (at * block + i) as u32,
                         pos: 0,
@@ -225,10 +227,10 @@ mod tests {
                     candidates.add(0, candidate);
                 }
             }
-            candidates.end_block(&activity);
+            candidates.end_block(&activity.max);
             most = most.max(candidates.len());
         }
-        let selected = candidates.select(0, &activity);
+        let selected = candidates.select(0, &activity.max);
         (selected.iter().map(|c| c.doc_id).collect(), most)
     }
 

@@ -36,8 +36,6 @@ pub(super) struct Layer {
     /// `[window + 1]` each, in the order of `windows`; none where only the key token's is wanted
     pub(super) window_vectors: Option<Spool>,
     tiles: Vec<Tile>,
-    /// Whether examples of the least activations are kept.
-    mirrored: bool,
     /// Width of a received vector.
     pub(super) d_in: usize,
     /// Tokens kept before and after a key token.
@@ -52,10 +50,13 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    /// Bytes that a neuron takes before it has candidates: statistics with their histogram, cutoffs, lists.
-    const BYTES_A_NEURON: usize = Activity::BYTES_A_NEURON + 128;
     /// Bytes of a candidate: a list that grows has room for twice as many.
     const BYTES_A_CANDIDATE: usize = 2 * size_of::<Candidate>();
+
+    /// Bytes that a neuron takes before it has candidates: statistics with their histogram, cutoffs, lists.
+    fn bytes_a_neuron(lists: usize) -> usize {
+        Activity::BYTES_A_NEURON + lists * 128
+    }
 
     pub(super) fn new(
         index: usize,
@@ -65,9 +66,8 @@ impl Layer {
         memory: MemoryReservation,
     ) -> Result<Self> {
         let window = pick.window();
-        let mirrored = pick.sign.lists().contains(&-1.0);
-        let a_neuron = Self::BYTES_A_NEURON * (1 + usize::from(mirrored));
-        let statistics = info.n_neurons.saturating_mul(a_neuron);
+        let lists = pick.sign.lists().len();
+        let statistics = info.n_neurons.saturating_mul(Self::bytes_a_neuron(lists));
         let of = format_args!("the statistics of {} neurons", info.n_neurons);
         let spools = 2 + usize::from(pick.options.get(WINDOW_VECTORS));
         hold(
@@ -92,7 +92,6 @@ impl Layer {
                 }
                 false => None,
             },
-            mirrored,
             d_in: info.d_in,
             window,
             skip: pick.skip,
@@ -111,15 +110,10 @@ impl Layer {
         let fresh = documents
             .saturating_mul(self.n_neurons)
             .saturating_mul(lists * fresh);
-        let negated = match self.mirrored {
-            true => rows.saturating_mul(self.n_neurons * size_of::<f32>()),
-            false => 0,
-        };
         let spools = 2 + usize::from(self.window_vectors.is_some());
         let bytes = [
-            self.n_neurons * Self::BYTES_A_NEURON * (1 + usize::from(self.mirrored))
-                + spools * Spool::BYTES,
-            negated,
+            self.n_neurons * Self::bytes_a_neuron(lists) + spools * Spool::BYTES,
+            self.tiles.iter().map(Tile::kept_bytes).sum(),
             self.n_candidates * Self::BYTES_A_CANDIDATE,
             fresh,
             rows * size_of::<u32>(),
@@ -145,19 +139,8 @@ impl Layer {
         self.hold(batch.documents.len(), rows)?;
         let width = self.n_neurons;
         let values = BatchValues { values, width };
-        let mut negated = vec![];
-        if self.mirrored {
-            negated.resize(values.values.len(), 0.0);
-            let pairs = negated.par_iter_mut().zip(values.values);
-            pairs.for_each(|(negated, value)| *negated = -value);
-        }
-        let negated = BatchValues {
-            values: &negated,
-            width,
-        };
-        self.tiles
-            .par_iter_mut()
-            .for_each(|tile| tile.observe(batch, [&values, &negated], window, skip));
+        let tiles = self.tiles.par_iter_mut();
+        tiles.for_each(|tile| tile.observe(batch, &values, window, skip));
         if let Some(place) = self.tiles.iter().filter_map(|t| t.not_finite).min() {
             return self.not_finite(batch, place, &values);
         }
@@ -174,10 +157,11 @@ impl Layer {
         let mut before = vec![NONE; window + 1];
         for tile in &mut self.tiles {
             let first_window = self.windows.len();
-            self.windows.append(&std::mem::take(&mut tile.windows))?;
-            let fresh = std::mem::take(&mut tile.fresh);
-            self.n_candidates += fresh.len();
-            for (i, fresh) in fresh.into_iter().enumerate() {
+            self.windows.append(&tile.windows)?;
+            // Their room is kept for the next batch.
+            tile.windows.clear();
+            self.n_candidates += tile.fresh.len();
+            for (i, fresh) in tile.fresh.drain(..).enumerate() {
                 let (place, peak) = (fresh.place, fresh.peak);
                 let list = &mut tile.lists[fresh.list];
                 let row = place * batch.seq + peak.pos as usize;
@@ -312,7 +296,7 @@ impl Layer {
     pub(super) fn least(&self, neuron: usize) -> Option<f32> {
         let lists = &self.tiles[neuron / TILE].lists;
         let mirror = lists.iter().find_map(|list| list.mirror.as_ref())?;
-        Some(-mirror.max[neuron % TILE])
+        Some(-mirror[neuron % TILE])
     }
 
     /// The examples of every neuron, after the last block: those of the greatest activations, then of the least.

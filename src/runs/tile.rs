@@ -2,7 +2,7 @@
 
 use datafusion::common::exec_err;
 use datafusion::error::Result;
-use polysema_kernels::network::statistics::{Activity, Peak};
+use polysema_kernels::network::statistics::{Activity, Peak, troughs};
 
 use super::candidates::{Candidate, Candidates};
 use super::options::Pick;
@@ -29,8 +29,8 @@ pub(super) struct Fresh {
 pub(super) struct List {
     /// What activations are multiplied with, so that the peaks are maxima.
     pub(super) sign: f32,
-    /// Statistics of the negated activations, where it is of the least.
-    pub(super) mirror: Option<Activity>,
+    /// Largest of the negated activations, where it is of the least. `[width]`
+    pub(super) mirror: Option<Vec<f32>>,
     pub(super) candidates: Candidates,
 }
 
@@ -54,7 +54,7 @@ impl Tile {
         let lists = pick.sign.lists().iter().map(|sign| {
             Ok(List {
                 sign: *sign,
-                mirror: (*sign < 0.0).then(|| Activity::new(width)),
+                mirror: (*sign < 0.0).then(|| vec![f32::NEG_INFINITY; width]),
                 candidates: Candidates::new(layer, first, width, pick)?,
             })
         });
@@ -69,11 +69,11 @@ impl Tile {
         })
     }
 
-    /// Adds a batch: its activations, and the same negated where they are looked at.
+    /// Adds a batch.
     pub(super) fn observe(
         &mut self,
         batch: &ReadBatch,
-        [values, negated]: [&BatchValues<'_>; 2],
+        values: &BatchValues<'_>,
         window: usize,
         skip: usize,
     ) {
@@ -90,16 +90,13 @@ impl Tile {
             }
             for (which, list) in self.lists.iter_mut().enumerate() {
                 if let Some(mirror) = &mut list.mirror {
-                    let document = &negated.values[start..];
-                    mirror.observe(
-                        document,
-                        width,
-                        self.first,
-                        positions.clone(),
-                        &mut self.peaks,
-                    );
+                    let positions = positions.clone();
+                    troughs(document, width, self.first, positions, &mut self.peaks);
+                    for (max, peak) in mirror.iter_mut().zip(&self.peaks) {
+                        *max = max.max(peak.activation);
+                    }
                 }
-                let seen = list.mirror.as_ref().unwrap_or(&self.activity);
+                let seen = list.mirror.as_ref().unwrap_or(&self.activity.max);
                 for (neuron, peak) in self.peaks.iter().enumerate() {
                     if !list.candidates.admits(neuron, *peak, seen) {
                         continue;
@@ -125,7 +122,7 @@ impl Tile {
     /// Ends a block of consecutive documents.
     pub(super) fn end_block(&mut self) {
         for list in &mut self.lists {
-            let seen = list.mirror.as_ref().unwrap_or(&self.activity);
+            let seen = list.mirror.as_ref().unwrap_or(&self.activity.max);
             list.candidates.end_block(seen);
         }
     }
@@ -136,6 +133,11 @@ impl Tile {
         lists.map(|list| list.candidates.len()).sum()
     }
 
+    /// Bytes of its buffers, which the next batch uses again.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.fresh.capacity() * size_of::<Fresh>() + self.windows.capacity() * size_of::<f32>()
+    }
+
     /// Number of neurons.
     pub(super) fn width(&self) -> usize {
         self.peaks.len()
@@ -144,7 +146,7 @@ impl Tile {
     /// The examples of a neuron, after the last block: those of the greatest activations, then of the least.
     pub(super) fn select(&self, neuron: usize) -> Vec<Candidate> {
         let lists = self.lists.iter().flat_map(|list| {
-            let seen = list.mirror.as_ref().unwrap_or(&self.activity);
+            let seen = list.mirror.as_ref().unwrap_or(&self.activity.max);
             let found = list.candidates.select(neuron, seen).into_iter();
             found.map(|candidate| Candidate {
                 activation: list.sign * candidate.activation,
@@ -159,7 +161,7 @@ impl Tile {
         save_activity(&self.activity, out)?;
         for list in &self.lists {
             if let Some(mirror) = &list.mirror {
-                save_activity(mirror, out)?;
+                out.put(mirror)?;
             }
             list.candidates.save(out)?;
         }
@@ -175,7 +177,7 @@ impl Tile {
         restore_activity(&mut self.activity, saved)?;
         for list in &mut self.lists {
             if let Some(mirror) = &mut list.mirror {
-                restore_activity(mirror, saved)?;
+                saved.fill(mirror)?;
             }
             list.candidates.restore(saved)?;
             if !list.candidates.all().all(known) {

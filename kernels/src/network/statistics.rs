@@ -11,6 +11,7 @@
 //! ```
 //!
 //! The edges are floats with at most one mantissa bit, so a value's bucket is read off its bits.
+//! Above 400 lines with its tests, since statistics, peaks and troughs share one walk over the positions.
 
 use std::ops::Range;
 
@@ -24,6 +25,10 @@ const FIRST_EDGE: i32 = (127 - 6) << 1;
 
 /// Neurons whose running values stay in registers while the positions pass by.
 const LANES: usize = 16;
+/// Neurons and positions whose activations are copied side by side before they are looked at. A wide layer's rows lie pages
+/// apart, and loads that nothing is done with wait for memory together: four times as fast, measured on 3072 neurons.
+const TILE: usize = 64;
+const ROWS: usize = 32;
 
 /// Lower and upper end of a bucket; the upper one belongs to it.
 pub fn bucket_edges(bucket: usize) -> (f32, f32) {
@@ -120,68 +125,187 @@ impl Activity {
         peaks: &mut [Peak],
     ) -> bool {
         let width = self.max.len();
-        let blocks = width - width % LANES;
         let mut finite = true;
-        for at in (0..blocks).step_by(LANES) {
-            finite &= self.lanes::<LANES>(values, stride, first, at, positions.clone(), peaks);
-        }
-        for at in blocks..width {
-            finite &= self.lanes::<1>(values, stride, first, at, positions.clone(), peaks);
+        for at in (0..width).step_by(TILE) {
+            let width = TILE.min(width - at);
+            let n = positions.len() as u32;
+            let inactive: [u32; TILE] =
+                std::array::from_fn(|lane| self.histogram.get(at + lane).map_or(0, |h| h[0]));
+            let histogram = &mut self.histogram[at..at + width];
+            let mut seen = Running::NONE;
+            for_tiles(
+                values,
+                stride,
+                first + at,
+                width,
+                positions.clone(),
+                |rows, pos| {
+                    for lane in (0..width - width % LANES).step_by(LANES) {
+                        lanes::<LANES>(rows, pos, lane, &mut seen, histogram);
+                    }
+                    for lane in width - width % LANES..width {
+                        lanes::<1>(rows, pos, lane, &mut seen, histogram);
+                    }
+                },
+            );
+            for lane in 0..width {
+                let neuron = at + lane;
+                self.max[neuron] = self.max[neuron].max(seen.max[lane]);
+                self.sum[neuron] += f64::from(seen.sum[lane]);
+                self.active[neuron] += n - (self.histogram[neuron][0] - inactive[lane]);
+                peaks[neuron] = Peak {
+                    activation: seen.max[lane],
+                    pos: seen.argmax[lane],
+                };
+            }
+            // What is not finite stays so in a sum; a sum may also overflow.
+            finite &= seen.sum[..width].iter().all(|sum| sum.is_finite())
+                || positions
+                    .clone()
+                    .flat_map(|pos| &values[pos * stride + first + at..][..width])
+                    .all(|value| value.is_finite());
         }
         finite
     }
+}
 
-    #[inline(always)]
-    fn lanes<const L: usize>(
-        &mut self,
-        values: &[f32],
-        stride: usize,
-        first: usize,
-        at: usize,
-        positions: Range<usize>,
-        peaks: &mut [Peak],
-    ) -> bool {
-        let histogram: &mut [[u32; N_BUCKETS]; L] = (&mut self.histogram[at..at + L])
-            .try_into()
-            .expect("a slice of L elements is an array of L elements");
-        let mut max = [f32::NEG_INFINITY; L];
-        let mut argmax = [0u32; L];
-        let mut sum = [0f32; L];
-        let inactive: [u32; L] = std::array::from_fn(|lane| histogram[lane][0]);
-        for pos in positions.clone() {
-            let start = pos * stride + first + at;
-            let row: &[f32; L] = values[start..start + L]
-                .try_into()
-                .expect("a slice of L elements is an array of L elements");
-            let mut bucket = [0u32; L];
-            for lane in 0..L {
-                let value = row[lane];
-                let higher = value > max[lane];
-                max[lane] = if higher { value } else { max[lane] };
-                argmax[lane] = if higher { pos as u32 } else { argmax[lane] };
-                sum[lane] += value;
-                bucket[lane] = bucket_of(value) as u32;
-            }
-            for lane in 0..L {
-                histogram[lane][bucket[lane] as usize % N_BUCKETS] += 1;
-            }
-        }
-        for lane in 0..L {
-            self.max[at + lane] = self.max[at + lane].max(max[lane]);
-            self.sum[at + lane] += f64::from(sum[lane]);
-            let inactive = histogram[lane][0] - inactive[lane];
-            self.active[at + lane] += positions.len() as u32 - inactive;
-            peaks[at + lane] = Peak {
-                activation: max[lane],
-                pos: argmax[lane],
+/// Finds where each of a range of neurons is least active in one document: the negated activations' peaks. Arguments and
+/// panics as of [`Activity::observe`].
+pub fn troughs(
+    values: &[f32],
+    stride: usize,
+    first: usize,
+    positions: Range<usize>,
+    peaks: &mut [Peak],
+) {
+    assert!(first + peaks.len() <= stride && positions.end * stride <= values.len());
+    wide!(all_troughs(values, stride, first, positions, peaks));
+}
+
+#[inline(always)]
+fn all_troughs(
+    values: &[f32],
+    stride: usize,
+    first: usize,
+    positions: Range<usize>,
+    peaks: &mut [Peak],
+) {
+    for (tile, peaks) in peaks.chunks_mut(TILE).enumerate() {
+        let (first, width) = (first + tile * TILE, peaks.len());
+        let mut seen = Running::NONE;
+        for_tiles(
+            values,
+            stride,
+            first,
+            width,
+            positions.clone(),
+            |rows, pos| {
+                // What lies behind the width is looked at for nothing.
+                for (row, values) in rows.iter().enumerate() {
+                    seen.raise(values, (pos + row) as u32);
+                }
+            },
+        );
+        for (lane, peak) in peaks.iter_mut().enumerate() {
+            *peak = Peak {
+                activation: seen.max[lane],
+                pos: seen.argmax[lane],
             };
         }
-        // What is not finite stays so in a sum; a sum may also overflow.
-        sum.iter().all(|sum| sum.is_finite())
-            || positions
-                .flat_map(|pos| &values[pos * stride + first + at..][..L])
-                .all(|value| value.is_finite())
     }
+}
+
+/// What neurons of one tile have shown in a document so far.
+struct Running {
+    max: [f32; TILE],
+    argmax: [u32; TILE],
+    sum: [f32; TILE],
+}
+
+impl Running {
+    const NONE: Self = Self {
+        max: [f32::NEG_INFINITY; TILE],
+        argmax: [0; TILE],
+        sum: [0.0; TILE],
+    };
+
+    /// Raises the maxima of negated activations.
+    #[inline(always)]
+    fn raise(&mut self, values: &[f32; TILE], pos: u32) {
+        for (lane, value) in values.iter().enumerate() {
+            let negated = -value;
+            let higher = negated > self.max[lane];
+            self.max[lane] = if higher { negated } else { self.max[lane] };
+            self.argmax[lane] = if higher { pos } else { self.argmax[lane] };
+        }
+    }
+}
+
+/// Calls `f` with the activations of `width` neurons at some positions, side by side, and the first of these positions.
+#[inline(always)]
+fn for_tiles(
+    values: &[f32],
+    stride: usize,
+    first: usize,
+    width: usize,
+    positions: Range<usize>,
+    mut f: impl FnMut(&[[f32; TILE]], usize),
+) {
+    let mut tile = [[0.0; TILE]; ROWS];
+    for pos in positions.clone().step_by(ROWS) {
+        let n = ROWS.min(positions.end - pos);
+        for (row, copy) in tile[..n].iter_mut().enumerate() {
+            let start = (pos + row) * stride + first;
+            match width {
+                TILE => copy.copy_from_slice(&values[start..start + TILE]),
+                _ => copy[..width].copy_from_slice(&values[start..start + width]),
+            }
+        }
+        f(&tile[..n], pos);
+    }
+}
+
+/// Adds `L` neurons from `at` on, at the positions from `first` on.
+#[inline(always)]
+fn lanes<const L: usize>(
+    rows: &[[f32; TILE]],
+    first: usize,
+    at: usize,
+    seen: &mut Running,
+    histogram: &mut [[u32; N_BUCKETS]],
+) {
+    fn part<const L: usize, T>(all: &mut [T], at: usize) -> &mut [T; L] {
+        (&mut all[at..at + L])
+            .try_into()
+            .expect("a slice of L elements is an array of L elements")
+    }
+    let histogram: &mut [[u32; N_BUCKETS]; L] = part(histogram, at);
+    let seen_max: &mut [f32; L] = part(&mut seen.max, at);
+    let seen_argmax: &mut [u32; L] = part(&mut seen.argmax, at);
+    let seen_sum: &mut [f32; L] = part(&mut seen.sum, at);
+    let (mut max, mut argmax, mut sum) = (*seen_max, *seen_argmax, *seen_sum);
+    for (row, values) in rows.iter().enumerate() {
+        let values: &[f32; L] = values[at..at + L]
+            .try_into()
+            .expect("a slice of L elements is an array of L elements");
+        let mut bucket = [0u32; L];
+        for lane in 0..L {
+            let value = values[lane];
+            let higher = value > max[lane];
+            max[lane] = if higher { value } else { max[lane] };
+            argmax[lane] = if higher {
+                (first + row) as u32
+            } else {
+                argmax[lane]
+            };
+            sum[lane] += value;
+            bucket[lane] = bucket_of(value) as u32;
+        }
+        for lane in 0..L {
+            histogram[lane][bucket[lane] as usize % N_BUCKETS] += 1;
+        }
+    }
+    (*seen_max, *seen_argmax, *seen_sum) = (max, argmax, sum);
 }
 
 #[cfg(test)]
@@ -200,11 +324,18 @@ mod tests {
 
     #[test]
     fn equals_the_naive_statistics() {
-        let (seq, stride, first, width) = (23, 50, 3, 41);
+        for shape in [(23, 50, 3, 41), (70, 200, 5, 64), (33, 150, 1, 145)] {
+            check(shape);
+        }
+    }
+
+    fn check((seq, stride, first, width): (usize, usize, usize, usize)) {
         let values = sample(seq, stride);
         let mut activity = Activity::new(width);
         let mut peaks = vec![Peak::NONE; width];
         assert!(activity.observe(&values, stride, first, 1..seq, &mut peaks));
+        let mut least = vec![Peak::NONE; width];
+        troughs(&values, stride, first, 1..seq, &mut least);
         for neuron in 0..width {
             let column: Vec<f32> = (1..seq)
                 .map(|pos| values[pos * stride + first + neuron])
@@ -219,6 +350,13 @@ mod tests {
                 }
             );
             assert_eq!(activity.max[neuron], max);
+            let min = column.iter().copied().fold(f32::INFINITY, f32::min);
+            let first_min = column.iter().position(|&v| v == min).unwrap() + 1;
+            let expected = Peak {
+                activation: -min,
+                pos: first_min as u32,
+            };
+            assert_eq!(least[neuron], expected);
             let sum: f64 = column.iter().map(|&v| f64::from(v)).sum();
             assert!((activity.sum[neuron] - sum).abs() < 1e-3);
             let active = column.iter().filter(|&&v| v > 0.0).count();
