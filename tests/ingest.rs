@@ -76,7 +76,7 @@ fn examples_equal_the_definition() {
 fn examples_equal_the_definition_under_other_options() {
     check_against_brute_force(
         Options::default()
-            .with(BOS, true)
+            .with(BOS, Some(true))
             .with(CONTEXT, 32)
             .with(MIN_TOKENS, 8)
             .with(MAX_EXAMPLES, 20)

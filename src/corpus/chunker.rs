@@ -23,6 +23,8 @@ pub(super) struct Chunks {
     pub(super) d_vocab: usize,
     /// The token each document begins with.
     pub(super) bos: Option<u32>,
+    /// The token each document ends with.
+    pub(super) eos: Option<u32>,
     pub(super) context: usize,
     pub(super) min_tokens: usize,
     pub(super) limits: Limits,
@@ -46,6 +48,13 @@ impl Limits {
     pub(super) fn admit(self, documents: usize, tokens: usize, n: usize) -> bool {
         self.documents.is_none_or(|most| documents < most)
             && self.tokens.is_none_or(|most| tokens + n <= most)
+    }
+}
+
+impl Chunks {
+    /// Tokens that are put around what is a document's own.
+    fn around(self) -> usize {
+        [self.bos, self.eos].into_iter().flatten().count()
     }
 }
 
@@ -84,7 +93,10 @@ impl<'a> Chunker<'a> {
             chunks,
             of_ids,
             tokenizer,
-            documents: Documents { starts: vec![0] },
+            documents: Documents {
+                starts: vec![0],
+                closing: usize::from(chunks.eos.is_some()),
+            },
             ids,
             rest: vec![],
             chunk: 0,
@@ -115,7 +127,7 @@ impl<'a> Chunker<'a> {
     fn hold(&self, tokens: usize, bytes: usize, of: std::fmt::Arguments<'_>) -> Result<()> {
         // A text of so many bytes has no more tokens, nor documents. A list that grows has room for twice as many.
         let min_tokens = self.chunks.min_tokens;
-        let shortest = min_tokens.max(1 + usize::from(self.chunks.bos.is_some()));
+        let shortest = min_tokens.max(1 + self.chunks.around());
         let documents = self.documents.starts.len() + tokens / shortest;
         let needed = bytes + ROW_BYTES + 2 * documents * size_of::<u32>();
         let of = format_args!(
@@ -137,11 +149,16 @@ impl<'a> Chunker<'a> {
     ) -> Result<()> {
         self.rest.extend(ids);
         self.added_space |= added_space;
-        let rest = std::mem::take(&mut self.rest);
+        let mut rest = std::mem::take(&mut self.rest);
+        let closing = self.chunks.eos.map(i64::from);
+        // Ids that were given may end with the last token already.
+        if self.of_ids && last && closing.is_some() && rest.last().copied() == closing {
+            rest.pop();
+        }
         let mut at = 0;
         while at < rest.len() && !self.full {
             let begins = self.begins(&rest[at..]);
-            let whole = self.chunks.context - usize::from(self.chunks.bos.is_some() && !begins);
+            let whole = self.chunks.context - self.chunks.around() + usize::from(begins);
             let end = rest.len().min(at + whole);
             if end - at < whole && !last {
                 break;
@@ -176,7 +193,8 @@ impl<'a> Chunker<'a> {
         self.chunk += 1;
         let added_space = std::mem::take(&mut self.added_space);
         let bos = self.chunks.bos.filter(|_| !begins);
-        let n = chunk.len() + usize::from(bos.is_some());
+        let eos = self.chunks.eos;
+        let n = chunk.len() + bos.iter().chain(&eos).count();
         if n < self.chunks.min_tokens {
             return Ok(());
         }
@@ -187,7 +205,8 @@ impl<'a> Chunker<'a> {
             return Ok(());
         }
         let mut ids = Vec::with_capacity(n);
-        for (pos, id) in bos.map(i64::from).iter().chain(chunk).enumerate() {
+        let around = [bos, eos].map(|id| id.map(i64::from));
+        for (pos, id) in around[0].iter().chain(chunk).chain(&around[1]).enumerate() {
             match u32::try_from(*id) {
                 Ok(id) if (id as usize) < self.chunks.d_vocab => ids.push(id),
                 _ => {
@@ -219,7 +238,8 @@ impl<'a> Chunker<'a> {
             tables.add_tokens(doc_id, &ids, self.tokenizer)?;
         }
         if self.tables.is_some() {
-            // What is shown of a document is without the token that was put before it.
+            // What is shown of a document is without the tokens that were put around it.
+            ids.truncate(n - usize::from(eos.is_some()));
             let ids = ids.split_off(usize::from(self.chunks.bos.is_some()));
             self.pending.push(PendingDocument {
                 ids,

@@ -8,6 +8,8 @@ use crate::store::RunWriter;
 pub(crate) struct Documents {
     /// Row of each document's first token in `tokens`, and the number of rows. `[n_documents + 1]`
     pub(crate) starts: Vec<u32>,
+    /// Tokens at the end of each that are no rows of it.
+    pub(crate) closing: usize,
 }
 
 impl Documents {
@@ -27,6 +29,11 @@ impl Documents {
 
     pub(crate) fn total_tokens(&self) -> usize {
         self.starts[self.len()] as usize
+    }
+
+    /// Tokens of all without the first `skip` and the closing ones of each.
+    pub(crate) fn total_rows(&self, skip: usize) -> usize {
+        self.total_tokens() - (skip + self.closing) * self.len()
     }
 }
 

@@ -25,6 +25,7 @@ mod vectors;
 
 pub(crate) use documents::{Documents, Target};
 pub(crate) use images::Images;
+pub(crate) use options::has_special;
 pub use options::{
     BATCH_SIZE, BOS, COLUMN, CONTEXT, CORPUS, DTYPE, Dtype, MAX_DOCUMENTS, MAX_TOKENS, MIN_TOKENS,
     MOST_TOKENS, SHUFFLE, SPLIT, Split, check_lengths,

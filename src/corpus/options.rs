@@ -5,7 +5,7 @@ use std::path::Path;
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
 
-use crate::models::LoadedModel;
+use crate::models::{LoadedModel, Model};
 use crate::options::{Key, Kind, Options, Spec, Usual, Word};
 
 /// Which images of a folder are read.
@@ -74,7 +74,7 @@ mod keys {
     pub const MAX_DOCUMENTS: Key<Option<usize>> = Key::new("max_documents", Kind::Whole { from: 1, to: (1 << 31) - 1 }, Usual::Nothing, "documents after which the rest of the corpus is left out");
     pub const MAX_TOKENS: Key<Option<usize>> = Key::new("max_tokens", Kind::Whole { from: 1, to: (1 << 32) - 1 }, Usual::Nothing, "tokens of all documents at most: the corpus ends before the first document that would make them more");
     pub const SHUFFLE: Key<Option<u64>> = Key::new("shuffle", Kind::Whole { from: 0, to: (1 << 32) - 1 }, Usual::Nothing, "seed of a random order of all documents, for corpora sorted by topic; max_documents and max_tokens then take the first of that order");
-    pub const BOS: Key<bool> = Key::flag("bos", "begin each document with the model's first token, which is never a key token");
+    pub const BOS: Key<Option<bool>> = Key::new("bos", Kind::Flag, Usual::Nothing, "begin each document with the model's first token, which is never a key token; documents of an encoder have [CLS] before and [SEP] behind them unless this is false");
     pub const COLUMN: Key<String> = Key::new("column", Kind::Text, Usual::Text("text"), "the column of rows that holds the text, or lists of token ids, which are taken as they are; the other columns are kept in documents");
     pub const DTYPE: Key<Option<Dtype>> = Key::some_word("dtype", Usual::Nothing, "how wide the token ids of a .bin are; when left out 16 bits where the model's vocabulary has room in them, and what contradicts is refused");
     pub const SPLIT: Key<Option<Split>> = Key::some_word("split", Usual::Nothing, "which images of a folder are read: the training ones, the test ones, or the one after the other (when left out)");
@@ -108,10 +108,16 @@ pub fn check_lengths(options: &Options) -> Result<()> {
     if min_tokens > context {
         return plan_err!("min_tokens must be at most context, {context}, got {min_tokens}");
     }
-    if options.get(BOS) && context < 2 {
+    if options.get(BOS) == Some(true) && context < 2 {
         return plan_err!("context must be at least 2 with bos, got {context}");
     }
     Ok(())
+}
+
+/// Whether documents get the tokens that the model was trained to find around a text.
+pub(crate) fn has_special(options: &Options, model: &dyn Model) -> bool {
+    let encoder = model.d_vocab() > 0 && !model.causal();
+    options.get(BOS).unwrap_or(encoder)
 }
 
 /// Refuses a model that cannot read images of this width.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::documents::{Advance, Documents, Target};
 use super::images::{Images, are_images};
-use super::options::{BATCH_SIZE, BOS, MAX_DOCUMENTS, check_tokens, check_vectors};
+use super::options::{BATCH_SIZE, MAX_DOCUMENTS, check_tokens, check_vectors, has_special};
 use super::rows::{Corpus, CorpusPlace};
 use super::tokenize::tokenize;
 use crate::files::loaded::{Loaded, Resident};
@@ -35,7 +35,7 @@ const BLOCK_IMAGES: usize = 1 << 10;
 /// A batch of documents as the model reads it: each padded at its end to `seq` tokens, of an encoder none.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReadBatch {
-    /// Document and number of its tokens: rows from there to `seq` are padding.
+    /// Document and number of its tokens: rows from there to `seq` are padding, or tokens that close it.
     pub documents: Vec<(u32, usize)>,
     /// Positions of every document, padding included.
     pub seq: usize,
@@ -165,12 +165,17 @@ impl CorpusReader {
         })?;
         starts.push(ids.len() as u32);
         ids.flush()?;
+        let model = loaded.model.as_ref();
+        let (special, causal) = (has_special(options, model), model.causal());
         Ok(Self {
             loaded,
             corpus_hash: facts.corpus.hash.clone(),
             batch_size: options.get(BATCH_SIZE),
-            bos: options.get(BOS),
-            documents: Documents { starts },
+            bos: special,
+            documents: Documents {
+                starts,
+                closing: usize::from(special && !causal),
+            },
             content: Content::Tokens(ids),
             _memory: memory,
             pass: context.memory("forward pass"),
@@ -198,7 +203,11 @@ impl CorpusReader {
                 }
                 let starts = (0..=images.len() as u32).collect();
                 let hash = images.hash.clone();
-                (hash, Documents { starts }, Content::Images(images))
+                (
+                    hash,
+                    Documents { starts, closing: 0 },
+                    Content::Images(images),
+                )
             }
             _ => {
                 let (written, of_texts) = (corpus.written(), context.memory("texts"));
@@ -220,11 +229,12 @@ impl CorpusReader {
         };
         let lengths = (documents.len() + 1) * size_of::<u32>();
         hold(&memory, lengths, "the documents' lengths")?;
+        let bos = has_special(options, loaded.model.as_ref());
         Ok(Self {
             loaded,
             corpus_hash,
             batch_size: options.get(BATCH_SIZE),
-            bos: options.get(BOS),
+            bos,
             documents,
             content,
             _memory: memory,
@@ -248,14 +258,14 @@ impl CorpusReader {
         self.documents.len()
     }
 
-    /// Number of rows of all documents, the first tokens of `bos` included.
+    /// Number of tokens of all documents, those of `bos` included.
     pub fn n_tokens(&self) -> usize {
         self.documents.total_tokens()
     }
 
     /// Number of rows [`CorpusReader::activations`] gives.
     pub fn n_rows(&self) -> usize {
-        self.n_tokens() - usize::from(self.bos) * self.n_documents()
+        self.documents.total_rows(usize::from(self.bos))
     }
 
     /// Whether documents begin with a token that is no row of theirs.
@@ -329,9 +339,13 @@ impl CorpusReader {
                 let members;
                 (members, rest) = rest.split_at(most.min(alike));
                 let lengths = members.iter().map(|d| self.documents.n_tokens(*d));
+                let closing = self.documents.closing;
+                let own = members
+                    .iter()
+                    .map(|d| self.documents.n_tokens(*d) - closing);
                 let batch = ReadBatch {
-                    seq: lengths.clone().max().unwrap_or(0),
-                    documents: members.iter().map(|d| *d as u32).zip(lengths).collect(),
+                    seq: lengths.max().unwrap_or(0),
+                    documents: members.iter().map(|d| *d as u32).zip(own).collect(),
                     ends_block: rest.is_empty(),
                 };
                 match &self.content {
@@ -533,13 +547,15 @@ fn block_end(starts: &[u32], first: usize) -> usize {
     (end - 1).max(first + 1)
 }
 
-/// The token ids of some documents, padded at the end, which a causal model never looks at from before. `block` holds
+/// The token ids of some documents, padded at the end, which a causal model never looks at from before and an encoder
+/// never gets. `block` holds
 /// the ids of the rows from `start` on.
 fn padded(documents: &Documents, batch: &ReadBatch, block: &[u32], start: usize) -> Vec<u32> {
     let mut rows = vec![0; batch.documents.len() * batch.seq];
-    for (row, (document, n_tokens)) in rows.chunks_exact_mut(batch.seq).zip(&batch.documents) {
+    for (row, (document, _)) in rows.chunks_exact_mut(batch.seq).zip(&batch.documents) {
         let at = documents.starts[*document as usize] as usize - start;
-        row[..*n_tokens].copy_from_slice(&block[at..at + n_tokens]);
+        let n_tokens = documents.n_tokens(*document as usize);
+        row[..n_tokens].copy_from_slice(&block[at..at + n_tokens]);
     }
     rows
 }

@@ -82,7 +82,8 @@ impl Unordered {
             tables.finish()?;
         }
         ids.flush()?;
-        Ok((Documents { starts }, ids))
+        let closing = self.documents.closing;
+        Ok((Documents { starts, closing }, ids))
     }
 }
 

@@ -1,6 +1,6 @@
 //! From the rows of a corpus to documents and their token ids.
 
-use datafusion::common::exec_err;
+use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::MemoryReservation;
 use rayon::prelude::*;
@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::chunker::{Chunker, Chunks, Limits};
 use super::documents::{Advance, Documents, Target};
 use super::objects::MOST_ROW;
-use super::options::{BOS, CONTEXT, MAX_DOCUMENTS, MAX_TOKENS, MIN_TOKENS, SHUFFLE};
+use super::options::{BOS, CONTEXT, MAX_DOCUMENTS, MAX_TOKENS, MIN_TOKENS, SHUFFLE, has_special};
 use super::row_batch::{Contents, RowBatch};
 use super::rows::Corpus;
 use super::shuffle::Unordered;
@@ -37,16 +37,7 @@ pub(super) fn tokenize(
         true => loaded.tokenizer.as_ref(),
         false => Some(loaded.required_tokenizer()?),
     };
-    let bos = match (options.get(BOS), tokenizer.and_then(Tokenizer::bos)) {
-        (false, _) => None,
-        (true, Some(id)) => Some(id),
-        (true, None) => {
-            return exec_err!(
-                "bos must come with a bos_token in tokenizer_config.json or special_tokens_map.json, or a bos_token_id \
-                 the tokenizer knows in config.json, got none"
-            );
-        }
-    };
+    let [bos, eos] = around(loaded, tokenizer, options)?;
     let limits = Limits {
         documents: options.get(MAX_DOCUMENTS),
         tokens: options.get(MAX_TOKENS),
@@ -55,6 +46,7 @@ pub(super) fn tokenize(
     let chunks = Chunks {
         d_vocab: loaded.model.d_vocab(),
         bos,
+        eos,
         context: options.get(CONTEXT),
         min_tokens: options.get(MIN_TOKENS),
         // Of a random order of all documents.
@@ -122,6 +114,41 @@ pub(super) fn tokenize(
         );
     }
     Ok((documents, ids))
+}
+
+/// The tokens that each document gets before and after its own.
+fn around(
+    loaded: &LoadedModel,
+    tokenizer: Option<&Tokenizer>,
+    options: &Options,
+) -> Result<[Option<u32>; 2]> {
+    if !has_special(options, loaded.model.as_ref()) {
+        return Ok([None; 2]);
+    }
+    if loaded.model.causal() {
+        return match tokenizer.and_then(Tokenizer::bos) {
+            Some(id) => Ok([Some(id), None]),
+            None => exec_err!(
+                "bos must come with a bos_token in tokenizer_config.json or special_tokens_map.json, or a bos_token_id \
+                 the tokenizer knows in config.json, got none"
+            ),
+        };
+    }
+    let context = options.get(CONTEXT);
+    if context < 3 {
+        return plan_err!(
+            "context must be at least 3 with a token before and one after each document, got {context}"
+        );
+    }
+    match tokenizer.and_then(Tokenizer::around) {
+        Some(ids) => Ok(ids.map(Some)),
+        None => exec_err!(
+            "bos: false is required for documents of architecture {} without a tokenizer that puts a token before and one \
+             after a text, got {}",
+            loaded.model.architecture(),
+            options.get(BOS).map_or("none", |_| "true")
+        ),
+    }
 }
 
 /// Rows on their way to documents.

@@ -273,6 +273,7 @@ mod tests {
     fn documents(n: u32) -> Documents {
         Documents {
             starts: (0..=n).map(|document| 2 * document).collect(),
+            closing: 0,
         }
     }
 

@@ -20,7 +20,7 @@ use super::options::{
 };
 use super::progress::{Progress, Reporter};
 use super::write;
-use crate::corpus::{CorpusPlace, CorpusReader, Target, check_lengths};
+use crate::corpus::{BOS, CorpusPlace, CorpusReader, Target, check_lengths, has_special};
 use crate::files::clock;
 use crate::jobs::{JobContext, Rows};
 use crate::models::{LayerNorm, LoadedModel, Model, loaded};
@@ -290,6 +290,7 @@ fn recorded(
         LAYER_NORM.spec.name.into(),
         layer_norm(options, model).name().into(),
     );
+    all.insert(BOS.spec.name.into(), has_special(options, model).into());
     if model.layers().iter().any(|layer| layer.gated) {
         all.insert(SIGN.spec.name.into(), sign.name().into());
     }

@@ -356,6 +356,7 @@ pub fn make_run(
     report.begin("write", None, format!("writing run {}", latents.name))?;
     let documents = Documents {
         starts: (0..=n_rows as u32).collect(),
+        closing: 0,
     };
     latents.write(
         &mut layer,

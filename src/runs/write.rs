@@ -191,8 +191,7 @@ fn write_neurons(
     } = weights;
     let n = layer.n_neurons;
     let (d_in, d_out) = (w_in.len() / n, w_out.len() / n);
-    let skipped = layer.skip * context.documents.len();
-    let n_tokens = (context.documents.total_tokens() - skipped) as f64;
+    let n_tokens = context.documents.total_rows(layer.skip) as f64;
     let mut table = run.table(Table::Neurons, Some(layer.index), schema::neurons())?;
     let step = (BATCH_NUMBERS / (2 * d_in + d_out)).max(1);
     let columns = schema::neurons();

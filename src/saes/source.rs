@@ -156,9 +156,7 @@ fn as_trained(sae: &SaeManifest) -> Options {
     let usual = options.get(CONTEXT);
     let context = said("context_size").and_then(Value::as_u64);
     let context = context.map_or(usual, |most| usual.min(most as usize));
-    let bos = said("prepend_bos")
-        .and_then(Value::as_bool)
-        .unwrap_or(false);
+    let bos = said("prepend_bos").and_then(Value::as_bool);
     options.usually(CONTEXT, context).usually(BOS, bos)
 }
 

@@ -225,9 +225,10 @@ fn chunks(model: &Path, texts: &[String], options: &Options) -> Vec<Vec<u32>> {
     let mut chunks = vec![];
     for text in texts {
         let ids = tokenizer.encode(text).unwrap();
-        for chunk in ids.chunks(options.get(CONTEXT) - usize::from(options.get(BOS))) {
+        for chunk in ids.chunks(options.get(CONTEXT) - usize::from(options.get(BOS) == Some(true)))
+        {
             let mut chunk = chunk.to_vec();
-            if options.get(BOS) {
+            if options.get(BOS) == Some(true) {
                 chunk.insert(0, 0);
             }
             if chunk.len() >= options.get(MIN_TOKENS) {
@@ -282,7 +283,7 @@ fn one_neuron(
 ) {
     let options = &request.options;
     let key = (layer as i32, neuron as i32);
-    let skip = usize::from(options.get(BOS));
+    let skip = usize::from(options.get(BOS) == Some(true));
     let all = || columns.iter().flat_map(|c| &c[skip..]);
     let n = all().count() as f64;
     let mut max = all().copied().fold(f32::NEG_INFINITY, f32::max);

@@ -18,7 +18,7 @@ fn activations_are_those_of_a_pass_over_one_document() {
         let options = Options::default()
             .with(CONTEXT, 48)
             .with(MAX_DOCUMENTS, Some(40))
-            .with(BOS, bos)
+            .with(BOS, Some(bos))
             .with(BATCH_SIZE, 7);
         let mut reader = CorpusReader::open(&model, &corpus, &options, &JobContext::default())
             .expect("a reader");

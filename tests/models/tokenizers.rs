@@ -56,6 +56,10 @@ fn ids_are_those_of_transformers() {
             let came = tokenizer.encode(text).expect("a text that has tokens");
             assert_eq!(came, numbers(ids), "{name}: {text:?}");
         }
+        if let Some(around) = case.get("around") {
+            let ids = tokenizer.around().map_or(vec![], Vec::from);
+            assert_eq!(ids, numbers(around), "{name}");
+        }
     }
 }
 

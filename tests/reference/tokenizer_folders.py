@@ -1,10 +1,10 @@
 """Small tokenizers of every kind as model folders hold them, with the ids that transformers gives.
 
-usage: tokenizer_folders.py     -> tokenizer_folders.json beside this file
+usage: tokenizer_folders.py [NAME ...]     -> tokenizer_folders.json beside this file, the other folders in it kept
 needs: transformers 5.24, tokenizers 0.23
 
 A folder is its files by name; vocabularies are trained on the demo's corpus. For each folder: the ids of some texts
-without special tokens around them, and the token that begins a text.
+without special tokens around them, the token that begins a text, and what stands around a text.
 """
 
 import json
@@ -91,6 +91,11 @@ def word_piece():
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     return json.loads(tokenizer.to_str())
+
+
+def lines(word_piece):
+    vocab = word_piece["model"]["vocab"]
+    return "".join(f"{word}\n" for word in sorted(vocab, key=vocab.get))
 
 
 def added(content, **flags):
@@ -185,6 +190,11 @@ FOLDERS = {
         },
     ),
     "unigram": ("gpt2", {"tokenizer.json": pieces, "tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast"}}),
+    "words": (
+        "bert",
+        {"vocab.txt": lines(words), "tokenizer_config.json": {"tokenizer_class": "BertTokenizer", "do_lower_case": False}},
+    ),
+    "words_lower": ("bert", {"vocab.txt": lines(words), "tokenizer_config.json": {"tokenizer_class": "BertTokenizerFast"}}),
     "word_piece": ("bert", {"tokenizer.json": words, "tokenizer_config.json": {"tokenizer_class": "BertTokenizer", "do_lower_case": False}}),
 }
 
@@ -196,8 +206,12 @@ def write(folder, model_type, files):
             file.write(content if isinstance(content, str) else json.dumps(content, ensure_ascii=False))
 
 
+output = os.path.join(here, "tokenizer_folders.json")
 out = {"texts": TEXTS, "files": {}, "folders": {}}
-for name, (model_type, files) in FOLDERS.items():
+if sys.argv[1:]:
+    out = json.load(open(output, encoding="utf-8"))
+for name in sys.argv[1:] or FOLDERS:
+    model_type, files = FOLDERS[name]
     with tempfile.TemporaryDirectory() as folder:
         write(folder, model_type, files)
         tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -210,8 +224,8 @@ for name, (model_type, files) in FOLDERS.items():
             out["files"][key] = text
             named[file] = key
         bos = tokenizer.bos_token_id
-        out["folders"][name] = {"model_type": model_type, "files": named, "ids": ids, "bos": bos, "class": type(tokenizer).__name__}
+        out["folders"][name] = {"model_type": model_type, "files": named, "ids": ids, "bos": bos, "around": tokenizer("")["input_ids"], "class": type(tokenizer).__name__}
         print(name, type(tokenizer).__name__, bos, [len(i) for i in ids])
-with open(os.path.join(here, "tokenizer_folders.json"), "w", encoding="utf-8") as file:
+with open(output, "w", encoding="utf-8") as file:
     json.dump(out, file, ensure_ascii=False, indent=0)
     file.write("\n")

@@ -82,7 +82,7 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     ],
     required: 1,
     options: parameters(&SAE_METRICS),
-    returns: "sae (its name), metric (its name), value (NULL where undefined), definition (its formula); distances \
+    returns: "sae (its name), metric (its name), value (NULL where undefined: an encoder predicts no next token), definition (its formula); distances \
               are cosine distances in [0, 2], x is a vector, y its reconstruction, a its code. A condition on metric that leaves out those of the model \
               (accuracy, ce_loss) spares its passes with reconstructions and zeros",
     example: "SELECT metric, value FROM sae_metrics('foreign', (SELECT column1 AS vector FROM (VALUES ([1.0, 0.0, \

@@ -13,12 +13,13 @@ use crate::models::weights::read_hashed;
 const WHOLE: &str = "tokenizer.json";
 const VOCABULARY: &str = "vocab.json";
 const MERGES: &str = "merges.txt";
+const WORDS: &str = "vocab.txt";
 const CONFIG: &str = "tokenizer_config.json";
 const SPECIAL: &str = "special_tokens_map.json";
 const ADDED: &str = "added_tokens.json";
 
 /// The files a tokenizer may be made of.
-const PARTS: [&str; 6] = [WHOLE, VOCABULARY, MERGES, CONFIG, SPECIAL, ADDED];
+const PARTS: [&str; 7] = [WHOLE, VOCABULARY, MERGES, WORDS, CONFIG, SPECIAL, ADDED];
 
 /// Files of other kinds of tokenizers, which `transformers` turns into a `tokenizer.json`.
 const OTHERS: [&str; 7] = [
@@ -32,7 +33,8 @@ const OTHERS: [&str; 7] = [
 ];
 
 /// The classes of models whose folder names none.
-const CLASSES: [(&str, &str); 8] = [
+const CLASSES: [(&str, &str); 9] = [
+    ("bert", BERT),
     ("gpt2", GPT2),
     ("gpt_neo", GPT2),
     ("gptj", GPT2),
@@ -42,12 +44,22 @@ const CLASSES: [(&str, &str); 8] = [
     ("qwen2", QWEN2),
     ("qwen3", QWEN2),
 ];
+const BERT: &str = "BertTokenizer";
 const GPT2: &str = "GPT2Tokenizer";
 const NEOX: &str = "GPTNeoXTokenizer";
 const QWEN2: &str = "Qwen2Tokenizer";
 /// What those classes call special where no file does.
 const END: &str = "<|endoftext|>";
 const QWEN2_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// What BERT's class calls special where no file does.
+const BERT_TOKENS: [(&str, &str); 5] = [
+    ("unk_token", "[UNK]"),
+    ("sep_token", "[SEP]"),
+    ("pad_token", "[PAD]"),
+    ("cls_token", "[CLS]"),
+    ("mask_token", "[MASK]"),
+];
 
 /// Whether a file is one that a tokenizer may be made of, by its name.
 pub(in crate::models) fn is_part(file: &Path) -> bool {
@@ -71,13 +83,18 @@ pub(in crate::models) fn of_folder(
     hasher: &mut blake3::Hasher,
 ) -> Result<OfFolder> {
     let has = |name: &str| folder.join(name).exists();
-    let mut read = |name: &str| read_hashed(&folder.join(name), hasher);
-    let mut parts = vec![];
-    if has(WHOLE) {
-        parts.push(read(WHOLE)?);
+    let files: &[&str] = if has(WHOLE) {
+        &[WHOLE]
     } else if has(VOCABULARY) && has(MERGES) {
-        parts.extend([read(VOCABULARY)?, read(MERGES)?]);
-    }
+        &[VOCABULARY, MERGES]
+    } else if has(WORDS) {
+        &[WORDS]
+    } else {
+        &[]
+    };
+    let mut read = |name: &str| read_hashed(&folder.join(name), hasher);
+    let parts = files.iter().map(|name| read(name));
+    let parts = parts.collect::<Result<Vec<_>>>()?;
     let mut object = |name: &str| match has(name) {
         true => object(&folder.join(name), &read(name)?),
         false => Ok(Map::new()),
@@ -87,28 +104,29 @@ pub(in crate::models) fn of_folder(
         special: object(SPECIAL)?,
         added: object(ADDED)?,
     };
-    let bytes = parts.iter().map(|part| Tokenizer::bytes(part.len())).sum();
-    let at = |name, e: String| invalid(format!("{}: {e}", folder.join(name).display()));
-    let (name, mut inner) = match parts.as_slice() {
-        [] => {
+    let class = class(model, &settings);
+    let built = match (files, parts.as_slice()) {
+        ([WHOLE], [whole]) => tokenizers::Tokenizer::from_bytes(whole)
+            .map_err(|e| format!("a tokenizer is required, got {e}")),
+        ([WORDS], [words]) if class == BERT => word_piece(words, &mut settings),
+        (_, [vocabulary, merges]) => byte_level(vocabulary, merges, &class, &mut settings),
+        _ => {
             return Ok(OfFolder {
                 tokenizer: Err(missing(folder)),
                 bytes: 0,
             });
         }
-        [whole] => {
-            let inner = tokenizers::Tokenizer::from_bytes(whole)
-                .map_err(|e| format!("a tokenizer is required, got {e}"));
-            (WHOLE, inner.map_err(|e| at(WHOLE, e))?)
-        }
-        [vocabulary, merges, ..] => {
-            let inner = byte_level(vocabulary, merges, model, &mut settings);
-            (VOCABULARY, inner.map_err(|e| at(VOCABULARY, e))?)
-        }
     };
+    let bytes = parts.iter().map(|part| Tokenizer::bytes(part.len())).sum();
+    let at = |name, e: String| invalid(format!("{}: {e}", folder.join(name).display()));
+    let name = files[0];
+    let mut inner = built.map_err(|e| at(name, e))?;
     let said = settings
         .apply(&mut inner)
         .map_err(|e| at(CONFIG, e.to_string()))?;
+    if class == BERT {
+        settings.set_ends(&mut inner);
+    }
     // What the tokenizer's files say of it is true of the tokenizer; the model's configuration may be of another.
     let bos = said.unwrap_or_else(|| {
         let id = model.get("bos_token_id").and_then(Value::as_u64);
@@ -146,7 +164,7 @@ fn object(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>> {
 fn byte_level(
     vocabulary: &[u8],
     merges: &[u8],
-    model: &Value,
+    class: &str,
     settings: &mut Settings,
 ) -> std::result::Result<tokenizers::Tokenizer, String> {
     let vocabulary: Map<String, Value> = serde_json::from_slice(vocabulary)
@@ -159,8 +177,7 @@ fn byte_level(
         .collect();
     let prefix = settings.prefix_space().unwrap_or(false);
     let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": use_regex});
-    let class = class(model, settings);
-    let (normalizer, before, special) = match class.as_str() {
+    let (normalizer, before, special) = match class {
         GPT2 => (
             Value::Null,
             bytes(true),
@@ -193,6 +210,35 @@ fn byte_level(
         "version": "1.0", "added_tokens": [], "normalizer": normalizer, "pre_tokenizer": before,
         "decoder": bytes(true), "post_processor": null,
         "model": {"type": "BPE", "vocab": vocabulary, "merges": merges},
+    });
+    serde_json::from_value(tokenizer).map_err(|e| format!("a tokenizer is required, got {e}"))
+}
+
+/// The tokenizer of a list of words and their parts, a line each, as BERT's class reads it; what `tokenizer_config.json`
+/// says of its letters is applied later.
+fn word_piece(
+    words: &[u8],
+    settings: &mut Settings,
+) -> std::result::Result<tokenizers::Tokenizer, String> {
+    let words = std::str::from_utf8(words)
+        .map_err(|_| "words of UTF-8 text are required, got other bytes".to_string())?;
+    let vocabulary: Map<String, Value> = (words.lines().enumerate())
+        .map(|(id, word)| (word.to_string(), id.into()))
+        .collect();
+    for (name, token) in BERT_TOKENS {
+        settings.config.entry(name).or_insert(token.into());
+    }
+    let unknown = settings.config["unk_token"].clone();
+    let unknown = unknown.get("content").unwrap_or(&unknown);
+    let tokenizer = json!({
+        "version": "1.0", "added_tokens": [], "post_processor": null,
+        "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
+        "model": {
+            "type": "WordPiece", "vocab": vocabulary, "unk_token": unknown,
+            "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
+        },
     });
     serde_json::from_value(tokenizer).map_err(|e| format!("a tokenizer is required, got {e}"))
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use datafusion::error::Result;
 use serde_json::{Map, Value};
+use tokenizers::processors::bert::BertProcessing;
 use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper, Tokenizer};
 
 use crate::models::error::invalid;
@@ -98,6 +99,21 @@ impl Settings {
         }
         tokenizer.with_normalizer(Some(NormalizerWrapper::BertNormalizer(normalizer)))?;
         Ok(())
+    }
+
+    /// Puts BERT's first and last token around a text where `tokenizer.json` does not say what stands there.
+    pub(super) fn set_ends(&self, tokenizer: &mut Tokenizer) {
+        let named = self.named();
+        let end = |name: &str, usual: &str| {
+            let written = named.get(name).and_then(|token| added_token(token, true));
+            let written = written.map_or(usual.to_string(), |token| token.content);
+            let id = tokenizer.token_to_id(&written)?;
+            Some((written, id))
+        };
+        let ends = end("sep_token", "[SEP]").zip(end("cls_token", "[CLS]"));
+        if let Some((sep, cls)) = ends.filter(|_| tokenizer.get_post_processor().is_none()) {
+            tokenizer.with_post_processor(Some(BertProcessing::new(sep, cls)));
+        }
     }
 
     /// Whether `tokenizer_config.json` tells of every added token: then the older files say nothing.

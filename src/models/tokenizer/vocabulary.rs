@@ -16,6 +16,7 @@ pub struct Tokenizer {
     spellings: Spellings,
     known: usize,
     bos: Option<u32>,
+    around: Option<[u32; 2]>,
     /// Whether a text gets a space of its own before it: one that begins with none, one that begins with one.
     adds_space: [bool; 2],
 }
@@ -54,6 +55,7 @@ impl Tokenizer {
         let spellings = Spellings::of(&inner, spelled);
         let bos = bos.filter(|id| (*id as usize) < known);
         let mut tokenizer = Self {
+            around: around(&inner),
             inner,
             spellings,
             known,
@@ -132,8 +134,22 @@ impl Tokenizer {
         self.bos
     }
 
+    /// The tokens that are put before and after a text, where it is one each.
+    pub fn around(&self) -> Option<[u32; 2]> {
+        self.around
+    }
+
     /// Number of token ids, from 0.
     pub fn d_vocab(&self) -> usize {
         self.known
+    }
+}
+
+/// What the tokenizer puts around a text.
+fn around(inner: &tokenizers::Tokenizer) -> Option<[u32; 2]> {
+    let ids = |special: bool| Some(inner.encode_fast("a", special).ok()?.get_ids().to_vec());
+    match (ids(true)?.as_slice(), ids(false)?) {
+        ([first, own @ .., last], bare) if *own == bare => Some([*first, *last]),
+        _ => None,
     }
 }

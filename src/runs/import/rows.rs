@@ -39,7 +39,7 @@ pub(super) fn write_rows(
     }
     let (starts, given) = starts(folder, memory, hasher, report)?;
     check_positions(folder, &starts, report)?;
-    let documents = Documents { starts };
+    let documents = Documents { starts, closing: 0 };
     let of_texts = memory.new_empty();
     Tables::new(&documents, given, MOST_TEXT, of_texts, run)?.write(folder, hasher, report)?;
     let lengths = documents.starts.len() * size_of::<u32>();
