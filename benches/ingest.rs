@@ -1,12 +1,16 @@
 //! What ingest costs on top of the forward passes it consists of: seconds of both, in one process, on the same
-//! batches. Not criterion: one run takes seconds, and the figure wanted is a ratio of two medians.
+//! batches. Not criterion: one run takes seconds, and the figure wanted is a ratio of two medians. The models are the demo's,
+//! GPT-2-small's shape with random weights, and one that the variable POLYSEMA_BENCH_MODEL names.
+
+#[path = "../tests/support/mod.rs"]
+mod support;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use datafusion::error::Result;
-use polysema::corpus::CorpusReader;
+use polysema::corpus::{CorpusReader, MAX_DOCUMENTS};
 use polysema::jobs::JobContext;
 use polysema::models::{HookPoint, Hooks};
 use polysema::options::Options;
@@ -34,8 +38,8 @@ fn median(mut seconds: Vec<f64>) -> f64 {
     seconds[seconds.len() / 2]
 }
 
-fn measure(title: &str, model: &Path, corpus: &Path) -> Result<()> {
-    let options = Options::default();
+fn measure(title: &str, model: &Path, corpus: &Path, documents: Option<usize>) -> Result<()> {
+    let options = Options::default().with(MAX_DOCUMENTS, documents);
     let (mut bare, mut whole) = (vec![], vec![]);
     let mut forward = vec![];
     let mut n_tokens = 0;
@@ -76,18 +80,36 @@ fn measure(title: &str, model: &Path, corpus: &Path) -> Result<()> {
     Ok(())
 }
 
+/// GPT-2-small's shape with the demo's tokenizer.
+fn small(folder: &Path, tokenizer: &Path) -> Result<()> {
+    let sizes = support::Sizes {
+        n_layers: 12,
+        n_heads: 12,
+        d_model: 768,
+        d_vocab: 50_257,
+        n_ctx: 1024,
+    };
+    support::gpt2(&sizes).write(folder);
+    std::fs::copy(tokenizer, folder.join("tokenizer.json"))?;
+    Ok(())
+}
+
 fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let demo = root.join("tests/data/demo");
-    measure("demo", &demo.join("model"), &demo.join("corpus.jsonl"))?;
+    let corpus = demo.join("corpus.jsonl");
+    measure("demo", &demo.join("model"), &corpus, None)?;
+    let folder = tempfile::tempdir()?;
+    small(folder.path(), &demo.join("model/tokenizer.json"))?;
+    measure("gpt2-small", folder.path(), &corpus, Some(128))?;
+    if let Some(model) = std::env::var_os("POLYSEMA_BENCH_MODEL") {
+        measure("named", Path::new(&model), &corpus, Some(128))?;
+    }
     let shared = root.join("../shared/data");
     if shared.exists() {
         let corpus = shared.join("wikitext-2/valid.txt");
-        measure(
-            "wikitext-2 valid",
-            &shared.join("gpt2-wikitext-tiny"),
-            &corpus,
-        )?;
+        let model = shared.join("gpt2-wikitext-tiny");
+        measure("wikitext-2 valid", &model, &corpus, None)?;
     }
     Ok(())
 }

@@ -133,21 +133,17 @@ impl Activity {
                 std::array::from_fn(|lane| self.histogram.get(at + lane).map_or(0, |h| h[0]));
             let histogram = &mut self.histogram[at..at + width];
             let mut seen = Running::NONE;
-            for_tiles(
-                values,
-                stride,
-                first + at,
-                width,
-                positions.clone(),
-                |rows, pos| {
-                    for lane in (0..width - width % LANES).step_by(LANES) {
-                        lanes::<LANES>(rows, pos, lane, &mut seen, histogram);
-                    }
-                    for lane in width - width % LANES..width {
-                        lanes::<1>(rows, pos, lane, &mut seen, histogram);
-                    }
-                },
-            );
+            let mut tile = [[0.0; TILE]; ROWS];
+            for pos in positions.clone().step_by(ROWS) {
+                let end = positions.end.min(pos + ROWS);
+                let rows = side_by_side(values, stride, first + at, width, pos..end, &mut tile);
+                for lane in (0..width - width % LANES).step_by(LANES) {
+                    lanes::<LANES>(rows, pos, lane, &mut seen, histogram);
+                }
+                for lane in width - width % LANES..width {
+                    lanes::<1>(rows, pos, lane, &mut seen, histogram);
+                }
+            }
             for lane in 0..width {
                 let neuron = at + lane;
                 self.max[neuron] = self.max[neuron].max(seen.max[lane]);
@@ -193,19 +189,15 @@ fn all_troughs(
     for (tile, peaks) in peaks.chunks_mut(TILE).enumerate() {
         let (first, width) = (first + tile * TILE, peaks.len());
         let mut seen = Running::NONE;
-        for_tiles(
-            values,
-            stride,
-            first,
-            width,
-            positions.clone(),
-            |rows, pos| {
-                // What lies behind the width is looked at for nothing.
-                for (row, values) in rows.iter().enumerate() {
-                    seen.raise(values, (pos + row) as u32);
-                }
-            },
-        );
+        let mut copy = [[0.0; TILE]; ROWS];
+        for pos in positions.clone().step_by(ROWS) {
+            let end = positions.end.min(pos + ROWS);
+            let rows = side_by_side(values, stride, first, width, pos..end, &mut copy);
+            // What lies behind the width is looked at for nothing.
+            for (row, values) in rows.iter().enumerate() {
+                seen.raise(values, (pos + row) as u32);
+            }
+        }
         for (lane, peak) in peaks.iter_mut().enumerate() {
             *peak = Peak {
                 activation: seen.max[lane],
@@ -241,28 +233,26 @@ impl Running {
     }
 }
 
-/// Calls `f` with the activations of `width` neurons at some positions, side by side, and the first of these positions.
+/// The activations of `width` neurons from `first` on at some positions, side by side. A function and no loop around a
+/// closure, which would be compiled for every processor.
 #[inline(always)]
-fn for_tiles(
+fn side_by_side<'t>(
     values: &[f32],
     stride: usize,
     first: usize,
     width: usize,
     positions: Range<usize>,
-    mut f: impl FnMut(&[[f32; TILE]], usize),
-) {
-    let mut tile = [[0.0; TILE]; ROWS];
-    for pos in positions.clone().step_by(ROWS) {
-        let n = ROWS.min(positions.end - pos);
-        for (row, copy) in tile[..n].iter_mut().enumerate() {
-            let start = (pos + row) * stride + first;
-            match width {
-                TILE => copy.copy_from_slice(&values[start..start + TILE]),
-                _ => copy[..width].copy_from_slice(&values[start..start + width]),
-            }
+    tile: &'t mut [[f32; TILE]; ROWS],
+) -> &'t [[f32; TILE]] {
+    let rows = &mut tile[..positions.len()];
+    for (row, pos) in rows.iter_mut().zip(positions) {
+        let start = pos * stride + first;
+        match width {
+            TILE => row.copy_from_slice(&values[start..start + TILE]),
+            _ => row[..width].copy_from_slice(&values[start..start + width]),
         }
-        f(&tile[..n], pos);
     }
+    rows
 }
 
 /// Adds `L` neurons from `at` on, at the positions from `first` on.
@@ -274,6 +264,7 @@ fn lanes<const L: usize>(
     seen: &mut Running,
     histogram: &mut [[u32; N_BUCKETS]],
 ) {
+    #[inline(always)]
     fn part<const L: usize, T>(all: &mut [T], at: usize) -> &mut [T; L] {
         (&mut all[at..at + L])
             .try_into()
