@@ -1,13 +1,13 @@
 //! Labelled images into a classifier of the store.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
 use serde_json::json;
 
-use crate::corpus::{Images, Split};
+use crate::corpus::{Images, Split, find_corpus};
 use crate::jobs::JobContext;
 use crate::models::ClassifierTrainer;
 use crate::options::{Key, Kind, Options, Spec, Usual};
@@ -88,7 +88,8 @@ pub fn train_mlp(
 ) -> Result<()> {
     let options = &request.options;
     let writer = store.begin_model(&request.name, options.get(REPLACE))?;
-    let set = Labelled::open(request, context)?;
+    let corpus = find_corpus(&request.corpus, &mut context.fetch())?;
+    let set = Labelled::open(&corpus.place, context)?;
     let n_classes = set
         .labels
         .iter()
@@ -153,7 +154,7 @@ pub fn train_mlp(
                 row.message = format!("epoch {epoch}: test accuracy {:.2} %", 100.0 * accuracy);
             }
             if i == last && epoch == epochs {
-                save(request, &trainer, &row, &writer)?;
+                save(request, &corpus.source()?, &trainer, &row, &writer)?;
                 context.tick()?;
                 break;
             }
@@ -181,6 +182,7 @@ fn check_size(widths: &[usize]) -> Result<()> {
 
 fn save(
     request: &TrainRequest,
+    corpus: &Source,
     trainer: &ClassifierTrainer,
     last: &TrainProgress,
     writer: &ModelWriter,
@@ -188,10 +190,7 @@ fn save(
     let mut training = request.options.to_json();
     training.remove(REPLACE.spec.name);
     let hidden = training.remove(HIDDEN.spec.name);
-    training.insert(
-        "corpus".into(),
-        Source::of(&request.corpus, "")?.path.into(),
-    );
+    training.insert("corpus".into(), corpus.path.clone().into());
     training.insert("test_accuracy".into(), last.accuracy.into());
     let config = json!({
         "kind": "mlp",
@@ -211,8 +210,7 @@ struct Labelled {
 }
 
 impl Labelled {
-    fn open(request: &TrainRequest, context: &JobContext) -> Result<Self> {
-        let corpus = &request.corpus;
+    fn open(corpus: &Path, context: &JobContext) -> Result<Self> {
         if !corpus.is_dir() {
             return plan_err!(
                 "a folder of idx files is required, got {}",

@@ -1,7 +1,7 @@
 //! polysema: SQL for polysemantic neurons. The engine over `polysema-udfs`:
 //!
 //! ```text
-//! files | settings < policy | options < store | models | jobs < corpus < classifiers | runs < saes < functions < session < shell      imports go down only
+//! files < hub | settings < policy | options < store | models | jobs < corpus < classifiers | runs < saes < functions < session < shell      imports go down only
 //! ```
 //!
 //! An [`Engine`](session::Engine) is an open store; its sessions share the memory limit and what was read, and each has
@@ -44,6 +44,7 @@ pub mod classifiers;
 pub mod corpus;
 pub(crate) mod files;
 pub mod functions;
+pub mod hub;
 pub mod jobs;
 pub mod models;
 pub mod options;

@@ -15,6 +15,8 @@ pub enum Access {
     ReadFiles,
     /// Writes files outside the store.
     WriteFiles,
+    /// Fetches what `hf:` names and the hub's cache does not have.
+    Download,
     /// Changes the store; tables that last need it and [`Access::CreateTables`].
     RunJobs,
     /// Makes, changes or drops tables of the session.
@@ -27,6 +29,7 @@ impl Access {
         match self {
             Access::ReadFiles => "read files",
             Access::WriteFiles => "write files",
+            Access::Download => "download files",
             Access::RunJobs => "run jobs",
             Access::CreateTables => "create tables",
         }
@@ -40,6 +43,9 @@ pub struct Policy {
     pub read_files: bool,
     /// Write files outside the store: COPY, exports.
     pub write_files: bool,
+    /// Fetch the models, corpora and autoencoders that `hf:` names into the hub's cache; without it, what is there is
+    /// read, with `read_files`.
+    pub download: bool,
     /// Change the store: ingest, train, import, drop, and keep what follows from a run beside it; with `create_tables`
     /// make, change and drop tables that last.
     pub run_jobs: bool,
@@ -55,6 +61,7 @@ impl Policy {
         Self {
             read_files: true,
             write_files: true,
+            download: true,
             run_jobs: true,
             create_tables: true,
             settings: vec![String::new()],
@@ -66,6 +73,7 @@ impl Policy {
         Self {
             read_files: false,
             write_files: false,
+            download: false,
             run_jobs: false,
             create_tables: false,
             settings: vec![],
@@ -83,6 +91,7 @@ impl Policy {
         match access {
             Access::ReadFiles => self.read_files,
             Access::WriteFiles => self.write_files,
+            Access::Download => self.download,
             Access::RunJobs => self.run_jobs,
             Access::CreateTables => self.create_tables,
         }

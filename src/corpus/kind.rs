@@ -59,6 +59,17 @@ impl FileKind {
     }
 }
 
+/// The ending of a name that says a kind, with that of its packing, as it is written.
+pub(super) fn ending(name: &str) -> Option<String> {
+    FileKind::of(Path::new(name))?;
+    let (rest, last) = name.rsplit_once('.')?;
+    let packed = PACKED.contains(&&*last.to_lowercase());
+    match rest.rsplit_once('.').filter(|_| packed) {
+        Some((_, inner)) => Some(format!("{inner}.{last}")),
+        None => Some(last.to_string()),
+    }
+}
+
 fn known(ending: &str) -> Option<FileKind> {
     let found = KINDS.iter().find(|(known, _)| *known == ending);
     found.map(|(_, kind)| *kind)

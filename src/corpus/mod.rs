@@ -11,6 +11,7 @@ mod ipc;
 mod json;
 mod kind;
 mod objects;
+mod of_hub;
 mod options;
 mod plain_text;
 mod reader;
@@ -25,6 +26,7 @@ mod vectors;
 
 pub(crate) use documents::{Documents, Target};
 pub(crate) use images::Images;
+pub use of_hub::{FoundCorpus, find_corpus};
 pub(crate) use options::has_special;
 pub use options::{
     BATCH_SIZE, BOS, COLUMN, CONTEXT, CORPUS, DTYPE, Dtype, MAX_DOCUMENTS, MAX_TOKENS, MIN_TOKENS,

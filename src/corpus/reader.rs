@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::documents::{Advance, Documents, Target};
 use super::images::{Images, are_images};
+use super::of_hub::find_corpus;
 use super::options::{BATCH_SIZE, MAX_DOCUMENTS, check_tokens, check_vectors, has_special};
 use super::rows::{Corpus, CorpusPlace};
 use super::tokenize::tokenize;
@@ -129,7 +130,8 @@ impl CorpusReader {
         let scratch = Scratch::new()?;
         let target = Target::Scratch(scratch.path());
         let tick = &mut |_, _| context.tick();
-        let corpus = CorpusPlace::Files(corpus);
+        let corpus = find_corpus(corpus, &mut context.fetch())?.place;
+        let corpus = CorpusPlace::Files(&corpus);
         let mut reader = Self::read(model, corpus, options, target, context, tick)?;
         reader._scratch = Some(scratch);
         Ok(reader)

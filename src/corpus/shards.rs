@@ -9,13 +9,20 @@ use glob::{MatchOptions, glob_with};
 use super::kind::{ENDINGS, FileKind};
 use crate::files::file_error;
 
+/// How patterns are read.
+pub(super) const MATCHING: MatchOptions = MatchOptions {
+    case_sensitive: true,
+    require_literal_separator: true,
+    require_literal_leading_dot: true,
+};
 /// Letters of a pattern.
 const PATTERN: [char; 3] = ['*', '?', '['];
 /// What Hugging Face's `datasets` and its hub put beside the files of a data set.
-const BESIDE: [&str; 4] = [
+pub(super) const BESIDE: [&str; 5] = [
     "README.md",
     "dataset_dict.json",
     "dataset_info.json",
+    "dataset_infos.json",
     "state.json",
 ];
 
@@ -39,7 +46,7 @@ pub fn is_there(corpus: &Path) -> bool {
     corpus.exists() || is_pattern(corpus) && matching(corpus).is_ok_and(|found| !found.is_empty())
 }
 
-fn is_pattern(corpus: &Path) -> bool {
+pub(super) fn is_pattern(corpus: &Path) -> bool {
     corpus.to_string_lossy().contains(PATTERN)
 }
 
@@ -129,12 +136,7 @@ fn base(pattern: &Path) -> PathBuf {
 
 /// The files of a pattern, without hidden ones.
 fn matching(pattern: &Path) -> Result<Vec<PathBuf>> {
-    let options = MatchOptions {
-        require_literal_separator: true,
-        require_literal_leading_dot: true,
-        ..MatchOptions::new()
-    };
-    let found = match glob_with(&pattern.to_string_lossy(), options) {
+    let found = match glob_with(&pattern.to_string_lossy(), MATCHING) {
         Ok(found) => found,
         Err(e) => return plan_err!("a pattern is required, got {}: {e}", pattern.display()),
     };

@@ -68,6 +68,13 @@ pub fn create_or_clear(path: &Path) -> io::Result<DiskFile> {
     step(|| options.open(path)).map(DiskFile)
 }
 
+/// A file to write on at its end; a link is refused.
+pub fn open_to_append(path: &Path) -> io::Result<DiskFile> {
+    open(path)?;
+    let mut options = OpenOptions::new();
+    step(|| options.append(true).open(path)).map(DiskFile)
+}
+
 /// A new folder in one that exists.
 pub fn create_folder(path: &Path) -> io::Result<()> {
     step(|| fs::create_dir(path))
@@ -155,6 +162,18 @@ pub fn link(from: &Path, to: &Path) -> io::Result<()> {
         sync(to)?;
     }
     Ok(())
+}
+
+/// A link in a folder to a file, by the way to it from there; a second name of it where the system has no links.
+pub fn point(link: &Path, way: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        step(|| std::os::unix::fs::symlink(way, link))
+    }
+    #[cfg(not(unix))]
+    {
+        self::link(&link.parent().unwrap_or(Path::new("")).join(way), link)
+    }
 }
 
 /// Whether there is a folder of this name, which a link to one is not.

@@ -16,6 +16,8 @@ use tokio::runtime::Handle;
 use super::cancel::Cancel;
 use super::doing::Doing;
 use super::rows::Rows;
+use crate::hub::Fetch;
+use crate::policy::{Access, Policy};
 
 /// Where the rows of a job go; `false` once nobody reads them any more.
 type Send = dyn Fn(Result<RecordBatch>) -> bool + std::marker::Send + Sync;
@@ -95,6 +97,26 @@ impl JobContext {
     pub fn say(&self, text: String) {
         if let Some(doing) = &self.doing {
             doing.say(text);
+        }
+    }
+
+    /// How this work fetches what the hub has: as the session's policy allows, and as long as it is wanted.
+    pub fn fetch(&self) -> Fetch<'_> {
+        self.fetch_telling(|doing| {
+            self.say(doing.to_string());
+            self.tick()
+        })
+    }
+
+    /// As [`Self::fetch`], with another to tell what is done.
+    pub fn fetch_telling<'a>(&self, watch: impl FnMut(&str) -> Result<()> + 'a) -> Fetch<'a> {
+        let policy = |(task, _): &(Arc<TaskContext>, Handle)| {
+            task.session_config().get_extension::<Policy>()
+        };
+        let policy = self.task.as_ref().and_then(policy);
+        Fetch {
+            may_download: policy.is_none_or(|policy| policy.allows(Access::Download)),
+            watch: Box::new(watch),
         }
     }
 

@@ -16,6 +16,7 @@ mod hooks;
 mod linear;
 mod load;
 mod mlp;
+mod of_hub;
 mod pass;
 mod tokenizer;
 mod weights;
@@ -24,6 +25,7 @@ pub use classifier::ClassifierTrainer;
 pub use hooks::{HookPoint, Hooks, Site, TRANSFORMER_LENS};
 pub use load::{LoadedModel, load, loaded};
 pub use mlp::neuron_activations;
+pub use of_hub::{find_model, model_of};
 pub use tokenizer::Tokenizer;
 
 use datafusion::error::Result;

@@ -12,7 +12,7 @@ use crate::files::regular;
 use crate::files::tensors::Tensors;
 
 /// What a folder's weights may lie in, the first that is there: one file, or the index of several.
-const FILES: [&str; 4] = [
+pub(super) const FILES: [&str; 4] = [
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
@@ -68,6 +68,45 @@ struct Index {
     weight_map: HashMap<String, String>,
 }
 
+impl Index {
+    fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        serde_json::from_slice(bytes).map_err(|e| {
+            let shown = path.display();
+            invalid(format!("{shown}: a weight_map is required, got {e}"))
+        })
+    }
+
+    /// The names of its shards, sorted, so that the hash does not depend on the order of the index.
+    fn shards(&self, path: &Path) -> Result<BTreeSet<&String>> {
+        let shards: BTreeSet<_> = self.weight_map.values().collect();
+        match shards
+            .iter()
+            .find(|shard| Path::new(shard).components().count() != 1)
+        {
+            None => Ok(shards),
+            Some(other) => Err(invalid(format!(
+                "{}: shards beside the index are required, got {other:?}",
+                path.display()
+            ))),
+        }
+    }
+}
+
+/// Of the files that `has` knows, those with the weights; the shards once their index lies in `folder`.
+pub(super) fn wanted(folder: &Path, has: impl Fn(&str) -> bool) -> Result<Option<Vec<String>>> {
+    let Some(source) = FILES.into_iter().find(|name| has(name)) else {
+        return Ok(None);
+    };
+    let mut files = vec![source.to_string()];
+    let path = folder.join(source);
+    if source.ends_with(".json") && path.exists() {
+        let bytes = regular::read_configuration(&path).map_err(|e| unreadable(&path, e))?;
+        let index = Index::parse(&path, &bytes)?;
+        files.extend(index.shards(&path)?.into_iter().cloned());
+    }
+    Ok(Some(files))
+}
+
 /// The tensors of a folder's file, or of the shards that its index names, each of the shard it is named for; and their
 /// files, not counted into the hash yet.
 pub(super) fn of_folder(
@@ -85,21 +124,9 @@ pub(super) fn of_folder(
     if source.extension().is_none_or(|e| e != "json") {
         return of_file(&source);
     }
-    let index: Index = serde_json::from_slice(&read_hashed(&source, hasher)?).map_err(|e| {
-        invalid(format!(
-            "{}: a weight_map is required, got {e}",
-            source.display()
-        ))
-    })?;
+    let index = Index::parse(&source, &read_hashed(&source, hasher)?)?;
     let (mut tensors, mut files) = (Tensors::new(&source), vec![]);
-    // Sorted, so that the hash does not depend on the order of the index.
-    for shard in index.weight_map.values().collect::<BTreeSet<_>>() {
-        if Path::new(shard).components().count() != 1 {
-            return Err(invalid(format!(
-                "{}: shards beside the index are required, got {shard:?}",
-                source.display()
-            )));
-        }
+    for shard in index.shards(&source)? {
         let path = folder.join(shard);
         tensors.add(&path, |name| index.weight_map.get(name) == Some(shard))?;
         files.push(path);

@@ -20,10 +20,12 @@ use super::options::{
 };
 use super::progress::{Progress, Reporter};
 use super::write;
-use crate::corpus::{BOS, CorpusPlace, CorpusReader, Target, check_lengths, has_special};
+use crate::corpus::{
+    BOS, CorpusPlace, CorpusReader, FoundCorpus, Target, check_lengths, find_corpus, has_special,
+};
 use crate::files::clock;
 use crate::jobs::{JobContext, Rows};
-use crate::models::{LayerNorm, LoadedModel, Model, loaded};
+use crate::models::{LayerNorm, LoadedModel, Model, find_model, loaded};
 use crate::options::{Options, Word};
 use crate::store::{ModelPath, RunManifest, RunWriter, Source, Store, Versions};
 
@@ -82,13 +84,13 @@ pub fn ingest_rows(
     if let Some(found) = &found {
         report.keep(found.at.documents as u64);
     }
+    let (model_path, files) = places(store, request, rows, context, &mut report)?;
     let message = format!("reading {}", request.corpus.display());
     report.begin("tokenize", None, message)?;
-    let model_path = store.resolve_model(&request.model)?;
     let model = loaded(store.loaded(), &model_path)?;
     check_effect(options, model.model.as_ref())?;
     // What cannot be written down is refused before the work.
-    let sources = Sources::new(request, rows, &model_path)?;
+    let sources = Sources::new(request, rows, files.as_ref(), &model_path)?;
     let settled = Settled::new(request, &model)?;
     let mut identity = Identity::new(
         settled.recorded.clone(),
@@ -164,6 +166,23 @@ impl Settled {
     }
 }
 
+/// Where model and corpus are, fetched from the hub where it is named; no files of the rows of a relation.
+fn places(
+    store: &Store,
+    request: &IngestRequest,
+    rows: Option<&Rows>,
+    context: &JobContext,
+    report: &mut Reporter<'_>,
+) -> Result<(ModelPath, Option<FoundCorpus>)> {
+    let mut fetch = context.fetch_telling(|doing| report.fetch(doing));
+    let model = find_model(store, &request.model, &mut fetch)?;
+    let files = match rows {
+        None => Some(find_corpus(&request.corpus, &mut fetch)?),
+        Some(_) => None,
+    };
+    Ok((model, files))
+}
+
 /// Where the model and the corpus are from.
 struct Sources<'a> {
     place: CorpusPlace<'a>,
@@ -172,13 +191,18 @@ struct Sources<'a> {
 }
 
 impl<'a> Sources<'a> {
-    fn new(request: &'a IngestRequest, rows: Option<&'a Rows>, model: &ModelPath) -> Result<Self> {
-        let (place, corpus) = match rows {
-            None => (
-                CorpusPlace::Files(&request.corpus),
-                Source::of(&request.corpus, "")?,
-            ),
-            Some(rows) => {
+    fn new(
+        request: &'a IngestRequest,
+        rows: Option<&'a Rows>,
+        files: Option<&'a FoundCorpus>,
+        model: &ModelPath,
+    ) -> Result<Self> {
+        let (place, corpus) = match (rows, files) {
+            (None, None) => {
+                return plan_err!("files or rows of a corpus are required, got neither");
+            }
+            (None, Some(found)) => (CorpusPlace::Files(&found.place), found.source()?),
+            (Some(rows), _) => {
                 let Some(written) = request.corpus.to_str() else {
                     return plan_err!(
                         "a corpus written in UTF-8 is required, got {}",

@@ -388,12 +388,13 @@ fn row_run(
         run: latents.name.to_string(),
         model: Source {
             path: latents.name.to_string(),
-            hash: String::new(),
+            ..Source::default()
         },
         architecture: KIND.to_string(),
         corpus: Source {
             path: source,
             hash: hasher.finalize().to_hex().to_string(),
+            written: None,
         },
         layer_norm: "given".to_string(),
         options: latents.options.to_json(),

@@ -14,7 +14,7 @@ const INTERVAL: Duration = Duration::from_millis(200);
 /// One row of progress.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Progress {
-    /// `tokenize`, `forward`, `write` or, in the last row, `done`.
+    /// `download`, `tokenize`, `forward`, `write` or, in the last row, `done`.
     pub phase: &'static str,
     /// Documents this phase has done.
     pub documents: u64,
@@ -126,6 +126,13 @@ impl<'a> Reporter<'a> {
             }
             None => "nothing was kept".to_string(),
         }
+    }
+
+    /// Says what is fetched.
+    pub(super) fn fetch(&mut self, doing: &str) -> Result<()> {
+        self.row.phase = "download";
+        self.row.message = doing.to_string();
+        self.tick()
     }
 
     /// Says who is waited for.

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::exchange::{SaeConfig, hook_of, transformer_lens};
 use super::options::{BOS, CONTEXT, HOOK, MODEL_NAME};
+use crate::hub::HubName;
 use crate::models::{HookPoint, Site};
 use crate::options::{Options, Word};
 use crate::store::{LayerRow, RunManifest};
@@ -171,6 +172,9 @@ fn sites() -> String {
 /// Whether a model in this place may be called so: by its folder's name, by that of Hugging Face's cache, or by the name
 /// that its configuration carries.
 fn is_model(name: &str, path: &str) -> bool {
+    if let Ok(Some(of_hub)) = HubName::of(path.as_ref()) {
+        return plain(of_hub.repo()) == plain(name);
+    }
     let whole = std::fs::canonicalize(path).unwrap_or_else(|_| path.into());
     let cached = whole
         .components()

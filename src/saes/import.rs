@@ -1,6 +1,6 @@
 //! Autoencoders from elsewhere into the store, and out of it again.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use datafusion::common::plan_err;
@@ -11,9 +11,11 @@ use serde_json::{Map, Value, json};
 
 use super::exchange::{self, SaeConfig, SaeFile};
 use super::loaded::LoadedSae;
+use super::of_hub::find_sae;
 use super::options::REPLACE;
 use super::publish::{Vectors, attach, check_place, commit, facts_of};
 use super::weights;
+use crate::hub::HubName;
 use crate::jobs::JobContext;
 use crate::models::HookPoint;
 use crate::options::{Options, Word};
@@ -23,8 +25,8 @@ use crate::store::{SaeManifest, Source, Store};
 /// An autoencoder from elsewhere.
 #[derive(Debug)]
 pub struct Foreign {
-    /// Where it was read.
-    pub path: PathBuf,
+    /// Where it was read: a path, or a name of the hub with the commit.
+    pub from: String,
     /// Its parameters and what its files say; where options take the place of that, what they say.
     pub file: SaeFile,
     /// What the result's message says of it.
@@ -38,13 +40,18 @@ impl Foreign {
     ///
     /// Errors: none of a format that is known.
     pub fn read(path: &Path, context: &JobContext) -> Result<Self> {
+        let found = find_sae(path, &mut context.fetch())?;
+        let (path, from) = match &found {
+            Some(found) => (found.place.as_path(), found.pinned.clone()),
+            None => (path, Source::of(path, "")?.path),
+        };
         let memory = context.memory("import_sae");
         let of = format_args!("reading the autoencoder in {}", path.display());
         hold(&memory, exchange::bytes_to_read(path), of)?;
         let file = exchange::read(path)?;
         weights::hold(&memory, file.sae.d_in, file.sae.d_sae)?;
         Ok(Self {
-            path: path.to_path_buf(),
+            from,
             file,
             notes: vec![],
             _memory: memory,
@@ -76,12 +83,9 @@ pub fn import_sae(
     let file = &foreign.file;
     let mut facts = SaeManifest {
         name: name.to_string(),
-        options: [(
-            "path".to_string(),
-            json!(Source::of(&foreign.path, "")?.path),
-        )]
-        .into_iter()
-        .collect(),
+        options: [("path".to_string(), json!(foreign.from))]
+            .into_iter()
+            .collect(),
         foreign: words_of(&file.config),
         ..facts_of(&file.sae)
     };
@@ -171,7 +175,11 @@ fn config(facts: &SaeManifest) -> SaeConfig {
     let of = &facts.foreign;
     if of.is_empty() {
         let model = facts.model.as_ref();
-        let name = model.and_then(|model| Path::new(&model.path).file_name()?.to_str());
+        let of_hub = |path: &str| Some(HubName::of(Path::new(path)).ok()??.repo().to_string());
+        let name = model.and_then(|model| {
+            let file = || Some(Path::new(&model.path).file_name()?.to_str()?.to_string());
+            of_hub(&model.path).or_else(file)
+        });
         return SaeConfig {
             hook_name: facts
                 .hook
@@ -180,7 +188,7 @@ fn config(facts: &SaeManifest) -> SaeConfig {
                     Ok(hook) => exchange::transformer_lens(hook),
                     Err(_) => hook.to_string(),
                 }),
-            model_name: name.map(str::to_string),
+            model_name: name,
             ..SaeConfig::default()
         };
     }

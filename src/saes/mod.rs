@@ -11,6 +11,7 @@ mod import;
 mod loaded;
 mod matches;
 mod metric;
+mod of_hub;
 mod options;
 mod progress;
 mod publish;

@@ -8,10 +8,11 @@ use serde_json::Value;
 
 use super::publish::Vectors;
 use crate::corpus::{
-    BOS, CONTEXT, CORPUS, CorpusReader, MAX_DOCUMENTS, ModelVectors, SPLIT, Split, is_there,
+    BOS, CONTEXT, CORPUS, CorpusReader, MAX_DOCUMENTS, ModelVectors, SPLIT, Split, find_corpus,
+    is_there,
 };
 use crate::jobs::JobContext;
-use crate::models::{HookPoint, Site, loaded};
+use crate::models::{HookPoint, Site, find_model, loaded, model_of};
 use crate::options::Options;
 use crate::store::{LayerRow, RunManifest, SaeManifest, Store};
 
@@ -68,12 +69,16 @@ fn open(
     options: &Options,
     context: &JobContext,
 ) -> Result<CorpusReader> {
+    let fetch = &mut context.fetch();
     let model = match &places.model {
-        Some(model) => store.resolve_model(model.as_ref())?,
-        None => store.model_of(&facts.model)?,
+        Some(model) => find_model(store, model.as_ref(), fetch)?,
+        None => model_of(store, &facts.model, fetch)?,
     };
     let of_rows = facts.corpus.is_relation() && places.corpus.is_none();
-    let corpus = places.corpus(facts);
+    let corpus = match of_rows {
+        true => places.corpus(facts),
+        false => find_corpus(&places.corpus(facts), fetch)?.place,
+    };
     for (what, path, is) in [("model", &*model, true), ("corpus", &corpus, !of_rows)] {
         if is && !is_there(path) {
             return exec_err!(
@@ -171,7 +176,7 @@ pub fn sae_reader(
 ) -> Result<(CorpusReader, HookPoint)> {
     if let (Some(model), Some(hook), Some(corpus)) = (&other.model, other.hook, &other.corpus) {
         let options = other.over(as_trained(sae));
-        let model = store.resolve_model(model.as_ref())?;
+        let model = find_model(store, model.as_ref(), &mut context.fetch())?;
         let loaded = loaded(store.loaded(), &model)?;
         let reader = CorpusReader::over(loaded, corpus, &options, context);
         return Ok((reader?, hook));

@@ -14,6 +14,7 @@ use super::names::check_name;
 use super::source::{FORMAT, Source};
 use crate::files::generations::{GenerationName, Generations, HeldGeneration, NewGeneration};
 use crate::files::{disk, file_error};
+use crate::hub::HubPlace;
 
 /// Folder of the stored models.
 const MODELS: &str = "models";
@@ -30,6 +31,8 @@ pub struct ModelPath {
     path: PathBuf,
     /// Its name, if it is one of the store.
     name: Option<String>,
+    /// What a name of the hub meant.
+    of_hub: Option<HubPlace>,
     _generation: Option<HeldGeneration>,
 }
 
@@ -42,15 +45,30 @@ impl Deref for ModelPath {
 }
 
 impl ModelPath {
+    /// Where a name of the hub was found.
+    pub fn of_hub(found: HubPlace) -> Self {
+        Self {
+            path: found.place.clone(),
+            name: None,
+            of_hub: Some(found),
+            _generation: None,
+        }
+    }
+
     /// What a manifest says of it.
     pub fn source(&self, hash: &str) -> Result<Source> {
-        match &self.name {
-            Some(name) => Ok(Source {
+        let source = match (&self.name, &self.of_hub) {
+            (Some(name), _) => Source {
                 path: name.clone(),
-                hash: hash.to_string(),
-            }),
-            None => Source::of(&self.path, hash),
-        }
+                ..Source::default()
+            },
+            (None, Some(found)) => Source::of_hub(found),
+            (None, None) => Source::of(&self.path, "")?,
+        };
+        Ok(Source {
+            hash: hash.to_string(),
+            ..source
+        })
     }
 }
 
@@ -112,6 +130,7 @@ impl Store {
             None => Ok(ModelPath {
                 path: model.to_path_buf(),
                 name: None,
+                of_hub: None,
                 _generation: None,
             }),
         }
@@ -145,6 +164,7 @@ impl Store {
         Ok(ModelPath {
             path: generation.path().to_path_buf(),
             name: Some(name.to_string()),
+            of_hub: None,
             _generation: Some(generation),
         })
     }

@@ -6,16 +6,21 @@ use datafusion::common::{exec_datafusion_err, exec_err};
 use datafusion::error::Result;
 use serde::{Deserialize, Serialize};
 
+use crate::hub::HubPlace;
+
 /// Version of the files' layout; a store of another version is refused.
 pub const FORMAT: u32 = 4;
 
 /// A file or folder the run was made from.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Source {
-    /// Where it was.
+    /// Where it was; of the hub, its name with the commit.
     pub path: String,
     /// Hash of its content.
     pub hash: String,
+    /// Of the hub, the name as it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<String>,
 }
 
 impl Source {
@@ -23,13 +28,27 @@ impl Source {
     pub fn of_relation(written: &str) -> Self {
         Self {
             path: written.to_string(),
-            hash: String::new(),
+            ..Self::default()
         }
+    }
+
+    /// What a name of the hub meant, which its commit fixes.
+    pub fn of_hub(found: &HubPlace) -> Self {
+        Self {
+            path: found.pinned.clone(),
+            written: Some(found.written.clone()),
+            ..Self::default()
+        }
+    }
+
+    /// Whether it is of the hub.
+    pub fn is_of_hub(&self) -> bool {
+        self.written.is_some()
     }
 
     /// Whether it is a relation, which cannot be read again.
     pub fn is_relation(&self) -> bool {
-        !Path::new(&self.path).is_absolute()
+        !Path::new(&self.path).is_absolute() && !self.is_of_hub()
     }
 
     /// Where something is, from whatever folder it is looked for later.
@@ -42,6 +61,7 @@ impl Source {
             Some(path) => Ok(Self {
                 path: path.to_string(),
                 hash: hash.to_string(),
+                written: None,
             }),
             None => exec_err!(
                 "a path of UTF-8 text is required, got {}",

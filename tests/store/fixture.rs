@@ -226,6 +226,7 @@ pub fn facts(run: &str) -> RunManifest {
         model: Source {
             path: "model".to_string(),
             hash: "abc".to_string(),
+            written: None,
         },
         counts: Counts {
             layers: LAYERS as u64,

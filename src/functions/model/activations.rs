@@ -16,7 +16,7 @@ use polysema_udfs::calls::{
 use crate::corpus::{ActivationBatch, CORPUS, CorpusReader, check_lengths};
 use crate::functions::arguments::required;
 use crate::jobs::{Course, Job, JobContext, WAITING, named};
-use crate::models::{HookPoint, Site, loaded};
+use crate::models::{HookPoint, Site, find_model, loaded};
 use crate::options::{Options, Word, parameters};
 use crate::policy::Access;
 use crate::store::Store;
@@ -27,7 +27,7 @@ static ARGUMENTS: LazyLock<[Parameter; 3]> = LazyLock::new(|| {
         Parameter {
             name: "model",
             kind: "text",
-            summary: "a model's folder or file, or the name of a stored model",
+            summary: "a model's folder or file, its name of the hub (hf:ORG/NAME), or the name of a stored model",
         },
         Parameter {
             name: "corpus",
@@ -122,7 +122,7 @@ impl TableFunction for Activations {
         let detail = format!("model={model}, corpus={}, hook={hook}", corpus.display());
         let store = Arc::clone(&self.store);
         let work = move |context: &JobContext| {
-            let model = store.resolve_model(model.as_ref())?;
+            let model = find_model(&store, model.as_ref(), &mut context.fetch())?;
             let model = loaded(store.loaded(), &model)?;
             let mut reader = CorpusReader::over(model, &corpus, &options, context)?;
             let memory = context.memory("activations");

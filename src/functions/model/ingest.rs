@@ -18,6 +18,7 @@ use polysema_udfs::scan_by_plan;
 use crate::corpus::{check_lengths, is_there};
 use crate::functions::arguments::{course, job_options, job_parameters, required};
 use crate::functions::progress::{PROGRESS_COLUMNS, progress_row, progress_schema};
+use crate::hub::is_hub_name;
 use crate::jobs::{Course, Job, JobContext, named, plan};
 use crate::options::Options;
 use crate::policy::{self, Access};
@@ -37,14 +38,15 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
         Parameter {
             name: "model",
             kind: "text",
-            summary: "a Hugging Face folder of a GPT-2 model, a classifier's folder or safetensors file, or the name of a stored model",
+            summary: "a Hugging Face folder, a GGUF file, hf:ORG/NAME of the hub (a GGUF file as hf:ORG/NAME/FILE), a classifier's \
+                      folder or safetensors file, or the name of a stored model",
         },
         Parameter {
             name: "corpus",
             kind: "text, table or (SELECT ...)",
             summary: "texts or token ids: a file of .txt, .jsonl, .ndjson, .json, .csv, .tsv (these also as .gz or .zst), .parquet, \
-                      .arrow or .bin, a folder of such files, a pattern of them, or rows; images for a classifier: a folder of \
-                      idx files or one of them",
+                      .arrow or .bin, a folder of such files, a pattern of them, hf:datasets/ORG/NAME[/PATH] of the hub, or rows; \
+                      images for a classifier: a folder of idx files or one of them",
         },
     ],
     required: 3,
@@ -107,7 +109,7 @@ impl GivenCorpus {
             Self::Relation(relation) => return Ok(Some(relation.clone())),
             Self::Name(name) => name,
         };
-        if is_there(Path::new(name)) {
+        if is_there(Path::new(name)) || is_hub_name(Path::new(name)) {
             return Ok(None);
         }
         let Ok(table) = table_by_reference(state, DOC.name, name).await else {

@@ -38,7 +38,8 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
             name: "path",
             kind: "text",
             summary: "a folder of SAELens (cfg.json) or dictionary_learning (config.json, ae.pt), or a file of a network \
-                      of two linear layers (0.weight, 0.bias, 1.weight, 1.bias; .safetensors or .pt)",
+                      of two linear layers (0.weight, 0.bias, 1.weight, 1.bias; .safetensors or .pt); of the hub as \
+                      hf:ORG/NAME[/PATH]",
         },
         Parameter {
             name: "source",

@@ -67,6 +67,30 @@ pub(in crate::models) fn is_part(file: &Path) -> bool {
     name.is_some_and(|name| PARTS.iter().any(|part| name == *part))
 }
 
+/// The files with the tokens, of those that `has` knows.
+fn vocabulary(has: impl Fn(&str) -> bool) -> &'static [&'static str] {
+    match (has(WHOLE), has(VOCABULARY) && has(MERGES), has(WORDS)) {
+        (true, _, _) => &[WHOLE],
+        (_, true, _) => &[VOCABULARY, MERGES],
+        (_, _, true) => &[WORDS],
+        _ => &[],
+    }
+}
+
+/// Of the files that `has` knows, those that the tokenizer is made of; else one of another kind, which a message names.
+pub(in crate::models) fn wanted(has: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut files = vocabulary(&has).to_vec();
+    if files.is_empty() {
+        files.extend(OTHERS.into_iter().find(|name| has(name)));
+    }
+    files.extend(
+        [CONFIG, SPECIAL, ADDED]
+            .into_iter()
+            .filter(|name| has(name)),
+    );
+    files.into_iter().map(str::to_string).collect()
+}
+
 /// What a folder has.
 pub(in crate::models) struct OfFolder {
     pub(in crate::models) tokenizer: std::result::Result<Tokenizer, String>,
@@ -83,15 +107,7 @@ pub(in crate::models) fn of_folder(
     hasher: &mut blake3::Hasher,
 ) -> Result<OfFolder> {
     let has = |name: &str| folder.join(name).exists();
-    let files: &[&str] = if has(WHOLE) {
-        &[WHOLE]
-    } else if has(VOCABULARY) && has(MERGES) {
-        &[VOCABULARY, MERGES]
-    } else if has(WORDS) {
-        &[WORDS]
-    } else {
-        &[]
-    };
+    let files = vocabulary(has);
     let mut read = |name: &str| read_hashed(&folder.join(name), hasher);
     let parts = files.iter().map(|name| read(name));
     let parts = parts.collect::<Result<Vec<_>>>()?;

@@ -6,6 +6,6 @@ mod special;
 mod spelling;
 mod vocabulary;
 
-pub(super) use folder::{is_part, of_folder};
+pub(super) use folder::{is_part, of_folder, wanted};
 pub(super) use gguf::of_gguf;
 pub use vocabulary::Tokenizer;

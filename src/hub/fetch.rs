@@ -1,0 +1,20 @@
+//! Who fetches, and what is told of it.
+
+use datafusion::error::{DataFusionError, Result};
+
+/// Whether the network may be asked, and who is told what is done.
+pub struct Fetch<'a> {
+    /// Whether files that are not in the cache may be downloaded.
+    pub may_download: bool,
+    /// Told many times a second; an error ends the work.
+    pub watch: Box<dyn FnMut(&str) -> Result<()> + 'a>,
+}
+
+/// The message of an error, without its kind.
+pub(super) fn words(error: &DataFusionError) -> String {
+    match error {
+        DataFusionError::Execution(message) => message.clone(),
+        DataFusionError::Plan(message) => message.clone(),
+        other => other.strip_backtrace(),
+    }
+}
