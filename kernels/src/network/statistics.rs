@@ -144,11 +144,11 @@ impl Activity {
                     lanes::<1>(rows, pos, lane, &mut seen, histogram);
                 }
             }
-            for lane in 0..width {
+            for (lane, inactive) in inactive[..width].iter().enumerate() {
                 let neuron = at + lane;
                 self.max[neuron] = self.max[neuron].max(seen.max[lane]);
                 self.sum[neuron] += f64::from(seen.sum[lane]);
-                self.active[neuron] += n - (self.histogram[neuron][0] - inactive[lane]);
+                self.active[neuron] += n - (self.histogram[neuron][0] - inactive);
                 peaks[neuron] = Peak {
                     activation: seen.max[lane],
                     pos: seen.argmax[lane],
