@@ -3,13 +3,15 @@
 
 #[path = "exchange_sae/bad_input.rs"]
 mod bad_input;
+#[path = "exchange_sae/formats.rs"]
+mod formats;
 
 use std::path::{Path, PathBuf};
 
 use polysema::saes::exchange::{
     SaeConfig, SaeFile, read, write_dictionary_learning, write_saelens,
 };
-use polysema_kernels::sae::{Sae, Variant};
+use polysema_kernels::sae::{InputNorm, Sae, Variant};
 use serde::Deserialize;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -251,6 +253,9 @@ fn made(variant: Variant, centered: bool) -> SaeFile {
         },
         w_dec: numbers(d_sae * d_in, 3),
         b_dec: numbers(d_in, 4),
+        norm: InputNorm::None,
+        w_skip: vec![],
+        transcodes: false,
     };
     SaeFile {
         sae,

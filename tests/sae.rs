@@ -10,6 +10,8 @@ mod language_model;
 mod places;
 #[path = "sae/sites.rs"]
 mod sites;
+#[path = "sae/transcoders.rs"]
+mod transcoders;
 
 use database::{Db, root};
 use polysema::saes::load;

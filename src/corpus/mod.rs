@@ -32,9 +32,10 @@ pub use options::{
     BATCH_SIZE, BOS, COLUMN, CONTEXT, CORPUS, DTYPE, Dtype, MAX_DOCUMENTS, MAX_TOKENS, MIN_TOKENS,
     MOST_TOKENS, SHUFFLE, SPLIT, Split, check_lengths,
 };
+pub(crate) use reader::ReadFrom;
 pub use reader::{ActivationBatch, CorpusReader, ReadBatch};
-pub(crate) use reader::{Capture, ReadFrom};
 pub(crate) use rows::CorpusPlace;
 pub use shards::is_there;
 pub(crate) use tables::{document_schema, no_origins};
+pub(crate) use vectors::Pair;
 pub use vectors::{ModelVectors, VectorBatch, VectorSource};

@@ -1,9 +1,12 @@
 //! Vectors that can be read again and again, wherever they come from: a model over a corpus, or a table.
 
+use std::sync::Arc;
+
+use datafusion::common::exec_err;
 use datafusion::error::Result;
 
 use super::reader::CorpusReader;
-use crate::models::HookPoint;
+use crate::models::{HookPoint, Hooks};
 
 /// Some rows of a source.
 #[derive(Debug, Default)]
@@ -34,6 +37,60 @@ pub trait VectorSource {
 
     /// Where they come from, in words.
     fn describe(&self) -> String;
+}
+
+/// Keeps the values at two places, which may be the same: what is read, and what is to be given back.
+pub(crate) struct Pair {
+    /// The places.
+    pub(crate) hooks: [HookPoint; 2],
+    /// The values there.
+    pub(crate) seen: [Option<Arc<Vec<f32>>>; 2],
+    /// Whether the pass ends behind the later one.
+    pub(crate) ends: bool,
+}
+
+impl Pair {
+    pub(crate) fn new(hook: HookPoint, target: HookPoint, ends: bool) -> Self {
+        Self {
+            hooks: [hook, target],
+            seen: [None, None],
+            ends,
+        }
+    }
+
+    /// The values; an error names a place that the pass did not reach.
+    pub(crate) fn both(self) -> Result<[Arc<Vec<f32>>; 2]> {
+        let [hook, target] = self.hooks;
+        match self.seen {
+            [Some(x), Some(y)] => Ok([x, y]),
+            [None, _] => exec_err!("a pass that reaches {hook} is required, got none"),
+            [_, None] => exec_err!("a pass that reaches {target} is required, got none"),
+        }
+    }
+}
+
+impl Hooks for Pair {
+    fn wants(&self, hook: HookPoint) -> bool {
+        self.hooks.contains(&hook)
+    }
+
+    fn visit(
+        &mut self,
+        hook: HookPoint,
+        values: &Arc<Vec<f32>>,
+        _: &[usize],
+    ) -> Result<Option<Vec<f32>>> {
+        for (place, seen) in self.hooks.iter().zip(&mut self.seen) {
+            if *place == hook {
+                *seen = Some(Arc::clone(values));
+            }
+        }
+        Ok(None)
+    }
+
+    fn done(&self) -> bool {
+        self.ends && self.seen.iter().all(Option::is_some)
+    }
 }
 
 /// What a model gives at one place for the tokens of a corpus.

@@ -229,6 +229,10 @@ impl Array {
         self.require_floats(true)?;
         let (kind, n) = (self.known()?, self.n_elements());
         let mut out = Vec::with_capacity(n);
+        if self.by_columns {
+            self.rows_of_columns(0..self.dims[0], kind, &mut out)?;
+            return Ok(out);
+        }
         self.each(0..n, &mut |bytes| kind.floats(bytes, &mut out))?;
         if let Some(order) = &self.order {
             let len = self.row_len();
@@ -242,6 +246,9 @@ impl Array {
     pub(super) fn weight(&self, map: impl FnOnce(&Path) -> Result<Arc<Mmap>>) -> Result<Weight> {
         self.require_floats(true)?;
         let (kind, n) = (self.known()?, self.n_elements());
+        if self.by_columns {
+            return Err(self.invalid("rows one after the other are required, got columns"));
+        }
         let lying = match &self.place {
             Place::Memory(bytes) => Some(Weight::of_memory(Arc::clone(bytes), kind, n)),
             Place::File { start, .. } => {
@@ -311,27 +318,40 @@ pub fn npy(path: &Path) -> Result<Array> {
     let (mut file, size) = open(path)?;
     let invalid = |what: String| exec_datafusion_err!("{}: {what}", path.display());
     let (header, start) = npy_header(&mut file).map_err(invalid)?;
-    let (kind, stored, dims, by_columns) = npy_array(&header).map_err(invalid)?;
-    let name = path.file_stem().unwrap_or_default();
-    let array = Array {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    npy_in(path, &name, &header, start, 0, size).map_err(invalid)
+}
+
+/// The array whose `.npy` file lies in `path` from byte `first` on and is `size` bytes long, `start` of them its header.
+pub(super) fn npy_in(
+    path: &Path,
+    name: &str,
+    header: &str,
+    start: u64,
+    first: u64,
+    size: u64,
+) -> std::result::Result<Array, String> {
+    let (kind, stored, dims, by_columns) = npy_array(header)?;
+    let needed = n_bytes(&dims, kind.width()).and_then(|n| n.checked_add(start));
+    if needed != Some(size) {
+        return Err(format!(
+            "{} bytes are required for shape {dims:?}, got {size}",
+            needed.map_or("more".to_string(), |n| n.to_string()),
+        ));
+    }
+    Ok(Array {
         path: path.to_path_buf(),
-        name: name.to_string_lossy().into_owned(),
+        name: name.to_string(),
         dims,
         kind: Some(kind),
         stored,
         by_columns,
         order: None,
-        place: Place::File { start, open: None },
-    };
-    let needed = n_bytes(&array.dims, kind.width()).and_then(|n| n.checked_add(start));
-    match needed == Some(size) {
-        true => Ok(array),
-        false => Err(invalid(format!(
-            "{} bytes are required for shape {:?}, got {size}",
-            needed.map_or("more".to_string(), |n| n.to_string()),
-            array.dims
-        ))),
-    }
+        place: Place::File {
+            start: first + start,
+            open: None,
+        },
+    })
 }
 
 fn open(path: &Path) -> Result<(File, u64)> {
@@ -346,7 +366,7 @@ fn n_bytes(dims: &[usize], width: usize) -> Option<u64> {
 }
 
 /// The header's text and where the data begins.
-fn npy_header(file: &mut File) -> std::result::Result<(String, u64), String> {
+pub(super) fn npy_header(file: &mut impl Read) -> std::result::Result<(String, u64), String> {
     let cut = |_| "a whole .npy file is required, got one that ends in its header".to_string();
     let mut head = [0; 8];
     file.read_exact(&mut head).map_err(cut)?;
@@ -367,7 +387,7 @@ fn npy_header(file: &mut File) -> std::result::Result<(String, u64), String> {
         version => return Err(format!(".npy version 1, 2 or 3 is required, got {version}")),
     };
     let mut header = vec![];
-    let read = file.take(length as u64).read_to_end(&mut header);
+    let read = file.by_ref().take(length as u64).read_to_end(&mut header);
     if read.map_err(|e| e.to_string())? < length {
         return Err("a whole .npy file is required, got one that ends in its header".to_string());
     }

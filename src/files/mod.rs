@@ -13,6 +13,7 @@ pub mod gguf;
 pub mod idx;
 pub mod json;
 pub mod loaded;
+mod npz;
 pub mod numbers;
 pub mod pickle;
 pub mod regular;

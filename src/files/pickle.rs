@@ -3,7 +3,8 @@
 //!
 //! Values lie in one list and refer to each other by index, so that neither sharing nor nesting costs more than the
 //! pickle is long. candle's reader of such files is not used: it leaves out what it does not know (the `IntStorage` of
-//! a top-k's `k`, a forbidden global) with a line on stderr, indexes tuples unchecked, and copies every memoised value.
+//! a top-k's `k`, a forbidden global) with a line on stderr, indexes tuples unchecked, and copies every memoised value. Above 400 lines, since the
+//! instructions share one stack.
 
 use std::collections::HashMap;
 
@@ -77,8 +78,24 @@ struct TensorNode {
     strides: Vec<usize>,
 }
 
-/// The tensors of a pickled state dict, by name.
-pub fn state_dict(pickle: &[u8]) -> Result<Vec<(String, StoredTensor)>> {
+/// What a state dict says in words beside its tensors.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Word {
+    Text(String),
+    Int(i64),
+}
+
+/// A pickled state dict.
+#[derive(Debug, Default)]
+pub struct StateDict {
+    /// Tensors by name.
+    pub tensors: Vec<(String, StoredTensor)>,
+    /// Texts and whole numbers by name, those of a dictionary within it as `dictionary.name`.
+    pub words: Vec<(String, Word)>,
+}
+
+/// The tensors of a pickled state dict, and what it says beside them.
+pub fn state_dict(pickle: &[u8]) -> Result<StateDict> {
     let mut machine = Machine {
         rest: pickle,
         nodes: vec![],
@@ -91,15 +108,25 @@ pub fn state_dict(pickle: &[u8]) -> Result<Vec<(String, StoredTensor)>> {
     let Node::Dict(entries) = &machine.nodes[top] else {
         return Err("a dictionary of tensors is required, got something else".into());
     };
-    entries
-        .iter()
-        .map(|(name, value)| {
-            let name = machine.text(*name)?;
+    let mut found = StateDict::default();
+    for (name, value) in entries {
+        let name = machine.text(*name)?;
+        if let Some(word) = machine.word(*value) {
+            found.words.push((name.to_string(), word));
+        } else if let Node::Dict(inner) = &machine.nodes[*value] {
+            for (key, value) in inner {
+                let name = format!("{name}.{}", machine.text(*key)?);
+                let word = machine.word(*value);
+                let word = word.ok_or_else(|| format!("entry {name}: a word is required"))?;
+                found.words.push((name, word));
+            }
+        } else {
             let tensor = machine.stored(*value);
             let tensor = tensor.map_err(|e| format!("entry {name}: {e}"))?;
-            Ok((name.to_string(), tensor))
-        })
-        .collect()
+            found.tensors.push((name.to_string(), tensor));
+        }
+    }
+    Ok(found)
 }
 
 struct Machine<'a> {
@@ -325,6 +352,14 @@ impl<'a> Machine<'a> {
             dims: tensor.dims.clone(),
             strides: tensor.strides.clone(),
         })
+    }
+
+    fn word(&self, id: Id) -> Option<Word> {
+        match &self.nodes[id] {
+            Node::Text(text) => Some(Word::Text(text.clone())),
+            Node::Int(n) => Some(Word::Int(*n)),
+            _ => None,
+        }
     }
 
     fn push(&mut self, node: Node) {

@@ -12,7 +12,7 @@ use polysema_kernels::vector::first_non_finite;
 
 use super::arrays::{self, Array, ElementType};
 use super::weight::Weight;
-use super::{disk, file_error, invalid, regular, torch};
+use super::{disk, file_error, invalid, npz, regular, torch};
 
 /// Types of parameters, by the names configurations use.
 const DTYPES: [(&str, DType, ElementType); 4] = [
@@ -21,6 +21,8 @@ const DTYPES: [(&str, DType, ElementType); 4] = [
     ("float16", DType::F16, ElementType::F16),
     ("bfloat16", DType::BF16, ElementType::Bf16),
 ];
+/// Rows of a matrix that are turned at once: a line of the cache of each column.
+const TURNED_ROWS: usize = 16;
 /// Names of tensors that a message lists.
 const MOST_NAMES: usize = 12;
 
@@ -52,7 +54,7 @@ impl Tensors {
         tensors
     }
 
-    /// Those of a `.pt` file of torch, or else of safetensors.
+    /// Those of a `.pt` file of torch, a `.npz` of NumPy, or else of safetensors.
     pub fn read(path: &Path) -> Result<Self> {
         let mut tensors = Self::new(path);
         tensors.add(path, |_| true)?;
@@ -69,6 +71,7 @@ impl Tensors {
         })?;
         let found = match is_torch(path) {
             true => torch::read(path)?,
+            false if path.extension().is_some_and(|e| e == "npz") => npz::read(path)?,
             false => arrays::safetensors(path)?,
         };
         let named = found
@@ -87,6 +90,26 @@ impl Tensors {
             _ => array.bytes_in_memory(),
         });
         held.fold(0, usize::saturating_add)
+    }
+
+    /// Bytes of all floats as float32, and of what waits in memory and not in a file.
+    pub fn bytes_as_floats(&self) -> usize {
+        let arrays = self.tensors.values();
+        let floats = |array: &Array| array.kind().is_some_and(ElementType::is_float);
+        let held = arrays.map(|array| {
+            let n = if floats(array) {
+                4 * array.n_elements()
+            } else {
+                0
+            };
+            n.saturating_add(array.bytes_in_memory())
+        });
+        held.fold(0, usize::saturating_add)
+    }
+
+    /// Leaves out a tensor that says nothing of what is computed, if there is one.
+    pub fn discard(&mut self, name: &str) {
+        self.tensors.remove(name);
     }
 
     /// Number of tensors not taken yet.
@@ -207,10 +230,43 @@ impl Tensors {
         Ok(values)
     }
 
-    /// Takes a matrix of the given shape out, with its columns as rows.
+    /// Takes a matrix of the given shape out, with its columns as rows; it is never in memory both ways.
     pub fn take_transposed(&mut self, name: &str, dims: [usize; 2]) -> Result<Vec<f32>> {
+        self.floats(name, &dims)?;
         let [rows, columns] = dims;
-        Ok(transposed(&self.take(name, &dims)?, rows, columns))
+        let mut turned = vec![0.0; rows * columns];
+        let mut some = vec![];
+        for first in (0..rows).step_by(TURNED_ROWS) {
+            let end = rows.min(first + TURNED_ROWS);
+            self.array(name)?.floats(first..end, &mut some)?;
+            if let Some(i) = first_non_finite(&some) {
+                let (i, got) = (first * columns + i, some[i]);
+                let what = format!("finite values are required, got {got} at {i}");
+                return Err(self.invalid(name, what));
+            }
+            for column in 0..columns {
+                let to = &mut turned[column * rows + first..column * rows + end];
+                for (row, to) in to.iter_mut().enumerate() {
+                    *to = some[row * columns + column];
+                }
+            }
+        }
+        self.tensors.remove(name);
+        Ok(turned)
+    }
+
+    /// Takes whole numbers out, one after the other.
+    pub fn take_counts(&mut self, name: &str) -> Result<Vec<usize>> {
+        let array = self.array(name)?;
+        let n = array.n_elements();
+        let counts = array.integers(0..n)?;
+        let counts = counts.into_iter().map(|n| {
+            let what = format!("counts are required, got {n}");
+            usize::try_from(n).map_err(|_| self.invalid(name, what))
+        });
+        let counts = counts.collect::<Result<_>>()?;
+        self.tensors.remove(name);
+        Ok(counts)
     }
 
     /// Takes a single number out.
@@ -382,9 +438,20 @@ impl TensorFile {
 
     /// Adds a single count.
     pub fn add_count(&mut self, name: &str, count: usize) -> Result<()> {
+        self.add_whole(name, &[count], &[])
+    }
+
+    /// Adds a list of counts.
+    pub fn add_counts(&mut self, name: &str, counts: &[usize]) -> Result<()> {
+        self.add_whole(name, counts, &[counts.len()])
+    }
+
+    fn add_whole(&mut self, name: &str, counts: &[usize], dims: &[usize]) -> Result<()> {
         let place = format!("{}: tensor {name}", self.path.display());
-        let count = i32::try_from(count).map_err(|e| invalid(format!("{place}: {e}")))?;
-        let tensor = Tensor::from_slice(&[count], &[] as &[usize], &Device::Cpu);
+        let narrow = counts.iter().map(|count| i32::try_from(*count));
+        let narrow = narrow.collect::<std::result::Result<Vec<_>, _>>();
+        let counts = narrow.map_err(|e| invalid(format!("{place}: {e}")))?;
+        let tensor = Tensor::from_slice(&counts, dims, &Device::Cpu);
         let tensor = tensor.map_err(|e| invalid(format!("{place}: {e}")))?;
         self.tensors.insert(name.to_string(), tensor);
         Ok(())

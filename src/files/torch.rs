@@ -8,7 +8,7 @@ use datafusion::error::{DataFusionError, Result};
 use zip::{CompressionMethod, ZipArchive};
 
 use super::arrays::Array;
-use super::pickle::{self, StoredTensor};
+use super::pickle::{self, StateDict, StoredTensor, Word};
 use super::{invalid, regular};
 
 /// A state dict of a hundred tensors takes 20 kB; chosen, not tuned.
@@ -17,6 +17,18 @@ const MAX_PICKLE: u64 = 1 << 24;
 /// The tensors; nothing of the file is executed. One whose numbers lie uncompressed and in order waits in the file until
 /// somebody asks for it.
 pub fn read(path: &Path) -> Result<Vec<Array>> {
+    let (tensors, words) = read_with_words(path)?;
+    match words.first() {
+        None => Ok(tensors),
+        Some((name, _)) => Err(refuse(
+            path,
+            &format!("entry {name}: a tensor is required, got another value"),
+        )),
+    }
+}
+
+/// The same of a file that may say something beside its tensors.
+pub fn read_with_words(path: &Path) -> Result<(Vec<Array>, Vec<(String, Word)>)> {
     let refused = |message: String| refuse(path, &message);
     let file = regular::open(path).map_err(|e| {
         invalid(format!(
@@ -37,7 +49,11 @@ pub fn read(path: &Path) -> Result<Vec<Array>> {
     let pickle = entry(&mut archive, &format!("{folder}data.pkl"), MAX_PICKLE).map_err(refused)?;
     let mut total = 0_u64;
     let mut tensors = vec![];
-    for (name, stored) in pickle::state_dict(&pickle).map_err(refused)? {
+    let StateDict {
+        tensors: found,
+        words,
+    } = pickle::state_dict(&pickle).map_err(refused)?;
+    for (name, stored) in found {
         let lying = lying(&mut archive, &folder, &stored);
         if let Some(start) = lying.map_err(|e| refused(format!("tensor {name}: {e}")))? {
             tensors.push(Array::in_file(path, &name, stored.dims, stored.kind, start));
@@ -57,7 +73,7 @@ pub fn read(path: &Path) -> Result<Vec<Array>> {
         let (dims, kind) = (stored.dims, stored.kind);
         tensors.push(Array::in_memory(path, &name, dims, kind, bytes));
     }
-    Ok(tensors)
+    Ok((tensors, words))
 }
 
 /// The folder in the container, with its slash.

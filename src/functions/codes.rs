@@ -10,6 +10,7 @@ use datafusion::logical_expr::{
     ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility,
 };
+use polysema_kernels::vector::first_non_finite;
 use polysema_udfs::calls::{Function, FunctionDoc, Implementation, Parameter};
 
 use crate::jobs::named;
@@ -31,8 +32,10 @@ pub struct Codec {
     pub takes: fn(&DataType) -> bool,
     /// What is said of a column that is not.
     pub required: &'static str,
-    /// The column's results; its errors are said in the function's name.
-    pub apply: fn(&LoadedSae, &ArrayRef) -> Result<ArrayRef>,
+    /// The same of a column more, which may be left out.
+    pub more: Option<(fn(&DataType) -> bool, &'static str)>,
+    /// The column's results, and those of the other where it is given; its errors are said in the function's name.
+    pub apply: fn(&LoadedSae, &ArrayRef, Option<&ArrayRef>) -> Result<ArrayRef>,
 }
 
 /// The catalogue entry.
@@ -90,17 +93,28 @@ impl ScalarUDFImpl for CodecFunction {
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         let name = self.name();
-        let [sae, value] = types else {
-            let (usage, n) = (self.codec.doc.signature(), types.len());
-            return plan_err!("{name}: usage is {usage}, got {n} arguments");
+        let (sae, value, more) = match types {
+            [sae, value] => (sae, value, None),
+            [sae, value, more] if self.codec.more.is_some() => (sae, value, Some(more)),
+            _ => {
+                let (usage, n) = (self.codec.doc.signature(), types.len());
+                return plan_err!("{name}: usage is {usage}, got {n} arguments");
+            }
         };
         if !sae.is_string() {
             return plan_err!("{name}: name must be text, got {sae}");
         }
-        match (self.codec.takes)(value) {
-            true => Ok(vec![DataType::Utf8, value.clone()]),
-            false => plan_err!("{name}: {}, got {value}", self.codec.required),
+        if !(self.codec.takes)(value) {
+            return plan_err!("{name}: {}, got {value}", self.codec.required);
         }
+        let mut taken = vec![DataType::Utf8, value.clone()];
+        if let (Some(more), Some((takes, required))) = (more, self.codec.more) {
+            if !takes(more) {
+                return plan_err!("{name}: {required}, got {more}");
+            }
+            taken.push(more.clone());
+        }
+        Ok(taken)
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -119,10 +133,11 @@ impl ScalarUDFImpl for CodecFunction {
             return plan_err!("{}: name must be text, got NULL", self.name());
         };
         let values = args.args[1].to_array(n)?;
+        let more = args.args.get(2).map(|more| more.to_array(n)).transpose()?;
         let out = self
             .saes
             .get(name)
-            .and_then(|loaded| (self.codec.apply)(&loaded, &values))
+            .and_then(|loaded| (self.codec.apply)(&loaded, &values, more.as_ref()))
             .map_err(named(self.name()))?;
         match constant {
             true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&out, 0)?)),
@@ -132,6 +147,23 @@ impl ScalarUDFImpl for CodecFunction {
 
     fn documentation(&self) -> Option<&Documentation> {
         Some(&self.documentation)
+    }
+}
+
+/// Refuses a vector that the autoencoder cannot read.
+pub fn check_vector(loaded: &LoadedSae, vector: &[f32], row: usize) -> Result<()> {
+    if vector.len() != loaded.sae.d_in {
+        return exec_err!(
+            "v must have width {}, that of '{}', got {}",
+            loaded.sae.d_in,
+            loaded.stored.manifest.name,
+            vector.len()
+        );
+    }
+    // A ReLU would make 0 of NaN.
+    match first_non_finite(vector) {
+        Some(_) => exec_err!("v must be finite, got NaN or infinity in row {row}"),
+        None => Ok(()),
     }
 }
 

@@ -153,6 +153,8 @@ pub struct VectorPlace {
     pub column: Option<String>,
     /// The site in a layer.
     pub site: Option<Site>,
+    /// The place whose values a transcoder gives back.
+    pub target: Option<HookPoint>,
     /// Where the layer's model and corpus are.
     pub places: Places,
     /// A given option that says something of layers only.
@@ -165,6 +167,7 @@ impl VectorPlace {
         Self {
             column: options.get(VECTORS),
             site: options.get(HOOK),
+            target: None,
             places: Places {
                 model: options.get(MOVED_MODEL),
                 corpus: options.get(MOVED_CORPUS).map(Into::into),
@@ -263,6 +266,7 @@ impl Resolved {
                 run.manifest(),
                 layer,
                 place.site,
+                place.target,
                 &place.places,
                 context,
             ),

@@ -1,6 +1,6 @@
 //! The latents of a sparse autoencoder as a layer of neurons: dataset examples of every latent, exact, in one pass.
 //!
-//! A latent's received vector is what the autoencoder is given (not less `b_dec`), its input weights the encoder's
+//! A latent's received vector is what the autoencoder is given, less its length where that is taken off (not less `b_dec`), its input weights the encoder's
 //! row, its output weights the decoder's; the bias makes their sum the pre-activation. Where the autoencoder reads a
 //! run's model, the run gets a layer more; where it reads a table, a run of its own is made, each row a document.
 //! Above 400 lines with its two ways to a layer, which share every step but where they write.
@@ -24,7 +24,7 @@ use super::progress::{Progress, Reporter};
 use super::write::{self, write_layer};
 use crate::corpus::Documents;
 use crate::corpus::VectorSource;
-use crate::corpus::{Capture, CorpusReader, ReadBatch, document_schema, no_origins};
+use crate::corpus::{CorpusReader, Pair, ReadBatch, document_schema, no_origins};
 use crate::files::clock;
 use crate::jobs::JobContext;
 use crate::models::{HookPoint, LayerInfo, NeuronWeights};
@@ -98,7 +98,9 @@ impl Latents<'_> {
             weights: &|_| Ok(self.weights()),
             maxima: None,
             documents,
-            weights_bytes: m.saturating_mul(2 * d + 1).saturating_mul(size_of::<f32>()),
+            weights_bytes: m
+                .saturating_mul(d + self.sae.d_out() + 1)
+                .saturating_mul(size_of::<f32>()),
             memory,
         };
         write_layer(&context, layer, run, &mut || report.tick())?;
@@ -124,6 +126,8 @@ pub struct Attached {
 struct Observed<'a> {
     sae: &'a Sae,
     codes: Vec<f32>,
+    /// The last rows as they are encoded, where that differs.
+    input: Vec<f32>,
     decoded: Vec<f32>,
     evaluation: Evaluation,
     _memory: MemoryReservation,
@@ -133,12 +137,17 @@ impl<'a> Observed<'a> {
     fn new(sae: &'a Sae, context: &JobContext) -> Result<Self> {
         let memory = context.memory("latents");
         let rows = (BLOCK_NUMBERS / sae.d_sae).clamp(1, BLOCK_ROWS);
-        let codes = rows.saturating_mul(sae.d_sae.saturating_add(sae.d_in));
+        let width = sae
+            .d_sae
+            .saturating_add(sae.d_in)
+            .saturating_add(sae.d_out());
+        let codes = rows.saturating_mul(width);
         let bytes = codes.saturating_mul(2 * size_of::<f32>());
         hold(&memory, bytes, format_args!("the codes of {rows} rows"))?;
         Ok(Self {
             sae,
             codes: vec![],
+            input: vec![],
             decoded: vec![],
             evaluation: Evaluation::new(sae, 1, 0),
             _memory: memory,
@@ -155,11 +164,21 @@ impl<'a> Observed<'a> {
         self.sae.encode(x, &mut self.codes);
     }
 
-    /// Measures the last rows encoded, those of them in `range`, which are the rows `x`.
-    fn measure(&mut self, x: &[f32], range: Range<usize>) {
+    /// Measures the last rows encoded, those of them in `range`, which are the rows `x`; `targets` is what they should
+    /// give back, if that is known.
+    fn measure(&mut self, x: &[f32], range: Range<usize>, targets: Option<&[f32]>) {
         let codes = &self.codes[range.start * self.sae.d_sae..range.end * self.sae.d_sae];
-        self.sae.decode(codes, &mut self.decoded);
-        self.evaluation.add(x, codes, &self.decoded);
+        if targets.is_some() {
+            self.sae.reconstruct(x, codes, &mut self.decoded);
+        }
+        let pairs = targets.map(|targets| [targets, self.decoded.as_slice()]);
+        let x = self.sae.input(x, &mut self.input);
+        self.evaluation.add(x, codes, pairs);
+    }
+
+    /// Shows a layer the last rows encoded, which are the rows `x`.
+    fn show(&mut self, layer: &mut Layer, rows: &ReadBatch, x: &[f32]) -> Result<()> {
+        layer.observe(rows, &self.codes, self.sae.input(x, &mut self.input))
     }
 
     fn metrics(&self) -> Option<SaeMetrics> {
@@ -167,7 +186,8 @@ impl<'a> Observed<'a> {
     }
 }
 
-/// Adds the latents to the run whose documents `reader` reads, in place of a layer of the same name if it has one.
+/// Adds the latents to the run whose documents `reader` reads, in place of a layer of the same name if it has one. They
+/// read the first place and give back what is at the second.
 ///
 /// `progress` and `context` as in [`super::ingest`]; after an error the run is as it was.
 pub fn add_to_run(
@@ -175,7 +195,7 @@ pub fn add_to_run(
     run: &str,
     latents: Latents<'_>,
     reader: &mut CorpusReader,
-    hook: HookPoint,
+    [hook, target]: [HookPoint; 2],
     context: &JobContext,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Attached> {
@@ -208,7 +228,13 @@ pub fn add_to_run(
         format!("looking at the latents of {}", latents.name),
     )?;
     let mut observed = Observed::new(latents.sae, context)?;
-    observe_reader(&mut layer, &mut observed, reader, hook, &mut report)?;
+    observe_reader(
+        &mut layer,
+        &mut observed,
+        reader,
+        [hook, target],
+        &mut report,
+    )?;
     report.begin("write", None, format!("writing layer {number} of {run}"))?;
     let documents = &reader.documents;
     latents.write(
@@ -230,25 +256,25 @@ pub fn add_to_run(
     })
 }
 
-/// Shows the layer what the model gives at `hook` for every document.
+/// Shows the layer what the model gives at `hook` for every document, and measures it with what it gives at `target`.
 fn observe_reader(
     layer: &mut Layer,
     observed: &mut Observed<'_>,
     reader: &mut CorpusReader,
-    hook: HookPoint,
+    [hook, target]: [HookPoint; 2],
     report: &mut Reporter<'_>,
 ) -> Result<()> {
     reader.check_hook(hook)?;
+    reader.check_hook(target)?;
     let skip = usize::from(reader.has_bos());
     reader.for_each_batch(&mut |model, batch, input| {
-        let mut capture = Capture { hook, seen: None };
-        model.forward(input, &mut capture)?;
-        let Some(seen) = capture.seen else {
-            return exec_err!("a pass that reaches {hook} is required, got none");
-        };
-        let vectors = seen.as_slice();
-        let d = vectors.len() / (batch.documents.len() * batch.seq);
-        require_width(observed.sae, d)?;
+        let mut pair = Pair::new(hook, target, true);
+        model.forward(input, &mut pair)?;
+        let [vectors, targets] = pair.both()?;
+        let rows = batch.documents.len() * batch.seq;
+        let (d, d_out) = (vectors.len() / rows, targets.len() / rows);
+        require_width(observed.sae.d_in, d)?;
+        require_width(observed.sae.d_out(), d_out)?;
         // As many documents at once as codes may be in memory.
         let most = (observed.rows() / batch.seq).max(1);
         for (i, documents) in batch.documents.chunks(most).enumerate() {
@@ -262,9 +288,12 @@ fn observe_reader(
             observed.encode(x);
             for (place, (_, n_tokens)) in documents.iter().enumerate() {
                 let rows = place * batch.seq + skip..place * batch.seq + n_tokens;
-                observed.measure(&x[rows.start * d..rows.end * d], rows);
+                let given = i * most * batch.seq;
+                let given = (given + rows.start) * d_out..(given + rows.end) * d_out;
+                let x = &x[rows.start * d..rows.end * d];
+                observed.measure(x, rows, Some(&targets[given]));
             }
-            layer.observe(&part, &observed.codes, x)?;
+            observed.show(layer, &part, x)?;
         }
         if batch.ends_block {
             layer.end_block()?;
@@ -276,13 +305,12 @@ fn observe_reader(
     layer.flush()
 }
 
-fn require_width(sae: &Sae, d: usize) -> Result<()> {
-    match d == sae.d_in {
+fn require_width(width: usize, d: usize) -> Result<()> {
+    match d == width {
         true => Ok(()),
-        false => exec_err!(
-            "vectors of the autoencoder's width, {}, are required, got {d}",
-            sae.d_in
-        ),
+        false => {
+            exec_err!("vectors of the autoencoder's width, {width}, are required, got {d}")
+        }
     }
 }
 
@@ -328,21 +356,21 @@ pub fn make_run(
     let (mut observed, mut n_rows) = (Observed::new(sae, context)?, 0_usize);
     let mut hasher = blake3::Hasher::new();
     source.read(&mut |batch| {
-        require_width(sae, batch.d)?;
+        require_width(sae.d_in, batch.d)?;
         let most = observed.rows();
         for first in (0..batch.n()).step_by(most) {
             let end = batch.n().min(first + most);
             let x = &batch.values[first * sae.d_in..end * sae.d_in];
             hasher.update(x.to_byte_slice());
             observed.encode(x);
-            observed.measure(x, 0..end - first);
+            observed.measure(x, 0..end - first, (!sae.transcodes).then_some(x));
             let documents = (first..end).map(|row| ((n_rows + row) as u32, 1)).collect();
             let read = ReadBatch {
                 documents,
                 seq: 1,
                 ends_block: true,
             };
-            layer.observe(&read, &observed.codes, x)?;
+            observed.show(&mut layer, &read, x)?;
             layer.end_block()?;
             report.advance((end - first) as u64, (end - first) as u64);
             report.tick()?;

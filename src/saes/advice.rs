@@ -70,8 +70,8 @@ mod tests {
     fn metrics(fvu: Option<f64>, l0: f64, frac_alive: f64) -> SaeMetrics {
         SaeMetrics {
             rows: 10,
-            mse: 1.0,
-            sse_per_row: 1.0,
+            mse: Some(1.0),
+            sse_per_row: Some(1.0),
             fvu,
             l0,
             l0_percent: 0.0,

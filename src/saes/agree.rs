@@ -9,18 +9,23 @@ use datafusion::common::plan_err;
 use datafusion::error::Result;
 use serde_json::Value;
 
-use super::exchange::{SaeConfig, hook_of, transformer_lens};
-use super::options::{BOS, CONTEXT, HOOK, MODEL_NAME};
+use super::exchange::{SaeConfig, hook_of, hook_out_of, names_module, transformer_lens};
+use super::options::{BOS, CONTEXT, HOOK, HOOK_OUT, MODEL_NAME};
 use crate::hub::HubName;
 use crate::models::{HookPoint, Site};
 use crate::options::{Options, Word};
 use crate::store::{LayerRow, RunManifest};
+
+/// Architectures in which what an MLP or an attention gives goes through a norm before the block adds it.
+const NORMED_OUTPUTS: [&str; 5] = ["gemma2", "gemma3", "gemma3_text", "olmo2", "olmo3"];
 
 /// What an import goes by.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Agreed {
     /// The place in the layer; what is usual if nothing is said.
     pub site: Option<Site>,
+    /// The place whose values a transcoder gives back.
+    pub target: Option<HookPoint>,
     /// What was taken from the file or put in its place, for people.
     pub notes: Vec<String>,
 }
@@ -31,12 +36,15 @@ pub struct Agreed {
 /// and no option takes the place of it.
 pub fn agree(
     config: &mut SaeConfig,
+    transcodes: bool,
     facts: &RunManifest,
     layer: &LayerRow,
     options: &Options,
 ) -> Result<Agreed> {
     let mut agreed = Agreed::default();
     place(config, layer, options, &mut agreed)?;
+    require_own_output(config, transcodes, facts)?;
+    agreed.target = target(config, transcodes, layer, options, &mut agreed)?;
     let name = text_of(
         options.get(MODEL_NAME),
         &mut config.model_name,
@@ -115,6 +123,70 @@ fn text_of<T: Clone + PartialEq + std::fmt::Display>(
     stated.clone()
 }
 
+/// The place whose values a transcoder gives back.
+fn target(
+    config: &mut SaeConfig,
+    transcodes: bool,
+    layer: &LayerRow,
+    options: &Options,
+    agreed: &mut Agreed,
+) -> Result<Option<HookPoint>> {
+    let found = hook_out_of(config);
+    let stated = config.hook_out.clone();
+    let said = stated.clone().unwrap_or_else(|| "none".to_string());
+    let given = options.get(HOOK_OUT).map(|site| HookPoint {
+        layer: layer.layer as usize,
+        site,
+    });
+    match (transcodes, given, found) {
+        (false, None, _) => Ok(None),
+        (false, Some(given), _) => {
+            plan_err!("hook_out must come with a transcoder, got {given} for an autoencoder")
+        }
+        (true, Some(given), Some(found)) if given != found => plan_err!(
+            "hook_out must be the file's {} ({said}), got {given}",
+            found.site.name()
+        ),
+        (true, Some(given), None) => {
+            config.hook_out = Some(transformer_lens(given));
+            agreed.notes.push(match stated {
+                Some(stated) => format!("gives {given} in place of the file's {stated}"),
+                None => format!("gives {given}"),
+            });
+            Ok(Some(given))
+        }
+        (true, _, Some(found)) => {
+            let note = format!("gives {found}, as the file says ({said})");
+            agreed.notes.push(note);
+            Ok(Some(found))
+        }
+        (true, None, None) => plan_err!(
+            "the place whose values a transcoder gives back must be named by the file, {}, got {said}: say hook_out",
+            sites()
+        ),
+    }
+}
+
+/// Refuses a module's name where the block adds something else than what the module gives.
+fn require_own_output(config: &SaeConfig, transcodes: bool, facts: &RunManifest) -> Result<()> {
+    let stated = match transcodes {
+        true => &config.hook_out,
+        false => &config.hook_name,
+    };
+    match stated {
+        Some(stated)
+            if NORMED_OUTPUTS.contains(&facts.architecture.as_str()) && names_module(stated) =>
+        {
+            plan_err!(
+                "a place in the model must be named by the file, {}, got {stated}: what this module gives goes through a                  norm in architecture {} before the block adds it",
+                sites(),
+                facts.architecture
+            )
+        }
+        _ => Ok(()),
+    }
+}
+
 fn place(
     config: &mut SaeConfig,
     layer: &LayerRow,
@@ -124,7 +196,18 @@ fn place(
     let number = layer.layer as usize;
     let found = hook_of(config);
     let stated = config.hook_name.clone();
+    if let (None, Some(said)) = (&stated, config.layer)
+        && said != number
+    {
+        return plan_err!("the layer must be {said}, since the file says so, got layer {number}");
+    }
     match (options.get(HOOK), stated, found) {
+        (Some(site), Some(stated), Some(found)) if !may_mean(&stated, found, number, site) => {
+            plan_err!(
+                "hook must be the file's, {found} ({stated}), got blocks.{number}.{}",
+                site.name()
+            )
+        }
         (Some(site), stated, found) => {
             let hook = HookPoint {
                 layer: number,
@@ -161,6 +244,15 @@ fn place(
             Ok(())
         }
     }
+}
+
+/// Whether an option's place is the file's, or one that the file's word may mean, too: with the norm folded into the weights
+/// or without.
+fn may_mean(stated: &str, found: HookPoint, layer: usize, site: Site) -> bool {
+    const EITHER: [Site; 2] = [Site::Normalized, Site::Ln2Out];
+    let same = found.site == site;
+    let either = stated.ends_with("ln2.hook_normalized") && EITHER.contains(&site);
+    found.layer == layer && (same || either)
 }
 
 /// `'resid.pre', ... or 'resid.post'`.

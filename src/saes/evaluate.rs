@@ -14,7 +14,7 @@ use polysema_udfs::arrow::memory::refused;
 use rayon::prelude::*;
 
 use super::metric::{Effect, Metric, finish};
-use crate::corpus::{CorpusReader, ReadBatch, VectorSource};
+use crate::corpus::{CorpusReader, Pair, ReadBatch, VectorSource};
 use crate::jobs::JobContext;
 use crate::models::{HookPoint, Hooks, Input};
 
@@ -33,7 +33,7 @@ pub fn evaluate_rows(
 ) -> Result<Vec<Metric>> {
     let mut evaluation = Evaluation::new(sae, BATCH, MOST);
     let mut memory = context.memory("sae_metrics");
-    let (mut codes, mut decoded) = (vec![], vec![]);
+    let (mut input, mut codes, mut decoded) = (vec![], vec![], vec![]);
     let mut n = 0;
     // As many rows at once as codes may be in memory.
     let most = (BLOCK_NUMBERS / sae.d_sae).max(1);
@@ -49,8 +49,12 @@ pub fn evaluate_rows(
             context.tick()?;
             reserve(&mut memory, sae, &evaluation, x.len() / sae.d_in)?;
             sae.encode(x, &mut codes);
-            sae.decode(&codes, &mut decoded);
-            evaluation.add(x, &codes, &decoded);
+            // What a transcoder should give back is not among the rows.
+            if !sae.transcodes {
+                sae.reconstruct(x, &codes, &mut decoded);
+            }
+            let pairs = (!sae.transcodes).then_some([x, decoded.as_slice()]);
+            evaluation.add(sae.input(x, &mut input), &codes, pairs);
             n += x.len() / sae.d_in;
             context.say(format!("{n} rows measured"));
         }
@@ -67,7 +71,8 @@ fn reserve(
     evaluation: &Evaluation,
     n: usize,
 ) -> Result<()> {
-    let codes = n.saturating_mul(sae.d_sae.saturating_add(2 * sae.d_in) * size_of::<f32>());
+    let codes =
+        n.saturating_mul(sae.d_sae.saturating_add(2 * (sae.d_in + sae.d_out())) * size_of::<f32>());
     let needed = codes.saturating_add(evaluation.bytes_with(n));
     memory.try_resize(needed).map_err(|error| {
         let needs = format!(
@@ -77,82 +82,110 @@ fn reserve(
     })
 }
 
-/// The metrics of `sae` on what a model gives at `hook` for the documents of a corpus, those of the model among them.
+/// The metrics of `sae` on what a model gives at `hook` for the documents of a corpus, those of the model among them if it is
+/// run with reconstructions, too; what is given back stands for what the model gives at `target`.
 pub fn evaluate_model(
     sae: &Sae,
     reader: &mut CorpusReader,
-    hook: HookPoint,
+    [hook, target]: [HookPoint; 2],
+    runs: bool,
     context: &JobContext,
 ) -> Result<Vec<Metric>> {
     reader.check_hook(hook)?;
+    reader.check_hook(target)?;
     let labels = reader.labels().map(<[u32]>::to_vec);
-    if labels.is_none() && reader.model().d_vocab() == 0 {
+    if runs && labels.is_none() && reader.model().d_vocab() == 0 {
         return exec_err!("images with labels are required, got none");
     }
     let mut evaluation = Evaluation::new(sae, BATCH, MOST);
     let mut effect = Effect::default();
     let mut memory = context.memory("sae_metrics");
     let skip = usize::from(reader.has_bos());
-    let mut rows = Reconstructed::default();
+    let (mut rows, mut scaled) = (Reconstructed::default(), vec![]);
     let (mut done, of) = (0, reader.n_documents());
     reader.for_each_batch(&mut |model, batch, input| {
         context.tick()?;
-        let mut given = Replace::new(hook, None);
-        let own = model.logits(input, &mut given)?;
-        let Some(x) = given.seen else {
-            return exec_err!("a pass that reaches {hook} is required, got none");
+        let mut given = Pair::new(hook, target, !runs);
+        let own = match runs {
+            true => Some(model.logits(input, &mut given)?),
+            false => {
+                model.forward(input, &mut given)?;
+                None
+            }
         };
+        let [x, targets] = given.both()?;
         let n = batch.documents.len() * batch.seq;
         reserve(&mut memory, sae, &evaluation, n)?;
-        rows.encode(sae, &x, batch, skip)?;
-        evaluation.add(&rows.x, &rows.codes, &rows.decoded);
-        let mut score = |place: usize, logits: &[f32]| match (input, &labels) {
-            (Input::Tokens { ids, .. }, _) => {
-                effect.loss[place] += cross_entropy(logits, batch, ids, skip);
-            }
-            (Input::Vectors { .. }, Some(labels)) => {
-                effect.right[place] += right(logits, batch, labels);
-            }
-            (Input::Vectors { .. }, None) => {}
-        };
-        // One after the other: the logits of a pass may be the largest thing in memory.
-        score(0, &own);
-        drop(own);
-        let with = |rows: Option<&[f32]>| {
-            let values = replaced(&x, rows, batch, skip);
-            model.logits(input, &mut Replace::new(hook, Some(values)))
-        };
-        score(1, &with(Some(&rows.decoded))?);
-        effect.n += match input {
-            Input::Tokens { .. } => {
-                score(2, &with(None)?);
-                predictions(batch, skip)
-            }
-            Input::Vectors { .. } => batch.documents.len() as u64,
-        };
+        rows.encode(sae, [&x, &targets], batch, skip)?;
+        let x = sae.input(&rows.x, &mut scaled);
+        evaluation.add(x, &rows.codes, Some([&rows.targets, &rows.decoded]));
         done += batch.documents.len();
         context.say(format!("{done} of {of} documents measured"));
-        Ok(())
+        let Some(own) = own else { return Ok(()) };
+        let seen = Seen {
+            batch,
+            input,
+            labels: labels.as_deref(),
+            skip,
+        };
+        let run = |rows: Option<&[f32]>| {
+            let with = Some(replaced(&targets, rows, batch, skip));
+            model.logits(input, &mut Replace { hook: target, with })
+        };
+        seen.weigh(&mut effect, own, &rows.decoded, &run)
     })?;
     let language = reader.model().d_vocab() > 0;
-    finish(sae, &evaluation, Some((effect, language)))
+    finish(sae, &evaluation, runs.then_some((effect, language)))
 }
 
-/// Sees the value at one place, and puts another there if it has one.
+/// A batch whose predictions are weighed.
+struct Seen<'a> {
+    batch: &'a ReadBatch,
+    input: Input<'a>,
+    labels: Option<&'a [u32]>,
+    skip: usize,
+}
+
+impl Seen<'_> {
+    /// Adds what comes of the model's own values, of `decoded` and of zeros in their place; `run` runs the model so.
+    fn weigh(
+        &self,
+        effect: &mut Effect,
+        own: Vec<f32>,
+        decoded: &[f32],
+        run: &dyn Fn(Option<&[f32]>) -> Result<Vec<f32>>,
+    ) -> Result<()> {
+        // One after the other: the logits of a pass may be the largest thing in memory.
+        self.score(effect, 0, &own);
+        drop(own);
+        self.score(effect, 1, &run(Some(decoded))?);
+        effect.n += match self.input {
+            Input::Tokens { .. } => {
+                self.score(effect, 2, &run(None)?);
+                predictions(self.batch, self.skip)
+            }
+            Input::Vectors { .. } => self.batch.documents.len() as u64,
+        };
+        Ok(())
+    }
+
+    fn score(&self, effect: &mut Effect, place: usize, logits: &[f32]) {
+        match (self.input, self.labels) {
+            (Input::Tokens { ids, .. }, _) => {
+                effect.loss[place] += cross_entropy(logits, self.batch, ids, self.skip);
+            }
+            (Input::Vectors { .. }, Some(labels)) => {
+                effect.right[place] += right(logits, self.batch, labels);
+            }
+            (Input::Vectors { .. }, None) => {}
+        }
+    }
+}
+
+/// Puts another value in the place of that of the model.
 struct Replace {
     hook: HookPoint,
     with: Option<Vec<f32>>,
-    seen: Option<Arc<Vec<f32>>>,
-}
-
-impl Replace {
-    fn new(hook: HookPoint, with: Option<Vec<f32>>) -> Self {
-        Self {
-            hook,
-            with,
-            seen: None,
-        }
-    }
 }
 
 impl Hooks for Replace {
@@ -160,42 +193,46 @@ impl Hooks for Replace {
         hook == self.hook
     }
 
-    fn visit(
-        &mut self,
-        _: HookPoint,
-        values: &Arc<Vec<f32>>,
-        _: &[usize],
-    ) -> Result<Option<Vec<f32>>> {
-        self.seen = Some(Arc::clone(values));
+    fn visit(&mut self, _: HookPoint, _: &Arc<Vec<f32>>, _: &[usize]) -> Result<Option<Vec<f32>>> {
         Ok(self.with.take())
     }
 }
 
-/// The real rows of a batch with their codes and reconstructions.
+/// The real rows of a batch with their codes, reconstructions and what those should be.
 #[derive(Default)]
 struct Reconstructed {
     x: Vec<f32>,
+    targets: Vec<f32>,
     codes: Vec<f32>,
     decoded: Vec<f32>,
 }
 
 impl Reconstructed {
-    fn encode(&mut self, sae: &Sae, x: &[f32], batch: &ReadBatch, skip: usize) -> Result<()> {
-        let d = x.len() / (batch.documents.len() * batch.seq);
-        if d != sae.d_in {
-            return exec_err!(
-                "vectors of the autoencoder's width, {}, are required, got {d}",
-                sae.d_in
-            );
-        }
-        self.x.clear();
-        for (place, (_, n_tokens)) in batch.documents.iter().enumerate() {
-            let first = place * batch.seq;
-            let rows = (first + skip) * d..(first + n_tokens) * d;
-            self.x.extend_from_slice(&x[rows]);
+    fn encode(
+        &mut self,
+        sae: &Sae,
+        [x, targets]: [&[f32]; 2],
+        batch: &ReadBatch,
+        skip: usize,
+    ) -> Result<()> {
+        for (values, width, rows) in [
+            (x, sae.d_in, &mut self.x),
+            (targets, sae.d_out(), &mut self.targets),
+        ] {
+            let d = values.len() / (batch.documents.len() * batch.seq);
+            if d != width {
+                return exec_err!(
+                    "vectors of the autoencoder's width, {width}, are required, got {d}"
+                );
+            }
+            rows.clear();
+            for (place, (_, n_tokens)) in batch.documents.iter().enumerate() {
+                let first = place * batch.seq;
+                rows.extend_from_slice(&values[(first + skip) * d..(first + n_tokens) * d]);
+            }
         }
         sae.encode(&self.x, &mut self.codes);
-        sae.decode(&self.codes, &mut self.decoded);
+        sae.reconstruct(&self.x, &self.codes, &mut self.decoded);
         Ok(())
     }
 }

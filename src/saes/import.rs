@@ -9,7 +9,7 @@ use datafusion::execution::memory_pool::MemoryReservation;
 use polysema_udfs::arrow::memory::hold;
 use serde_json::{Map, Value, json};
 
-use super::exchange::{self, SaeConfig, SaeFile};
+use super::exchange::{self, FoundSae, SaeConfig, SaeFile};
 use super::loaded::LoadedSae;
 use super::of_hub::find_sae;
 use super::options::REPLACE;
@@ -27,6 +27,8 @@ use crate::store::{SaeManifest, Source, Store};
 pub struct Foreign {
     /// Where it was read: a path, or a name of the hub with the commit.
     pub from: String,
+    /// The format's name.
+    pub format: &'static str,
     /// Its parameters and what its files say; where options take the place of that, what they say.
     pub file: SaeFile,
     /// What the result's message says of it.
@@ -36,24 +38,35 @@ pub struct Foreign {
 }
 
 impl Foreign {
-    /// Reads a folder or file, whose bytes are reserved in the memory of `context` first.
+    /// Reads a folder or file, whose bytes are reserved in the memory of `context` first; of a folder of many, the one in
+    /// `subfolder`.
     ///
-    /// Errors: none of a format that is known.
-    pub fn read(path: &Path, context: &JobContext) -> Result<Self> {
-        let found = find_sae(path, &mut context.fetch())?;
-        let (path, from) = match &found {
-            Some(found) => (found.place.as_path(), found.pinned.clone()),
-            None => (path, Source::of(path, "")?.path),
+    /// Errors: none of a format that is known; several.
+    pub fn read(path: &Path, subfolder: Option<&str>, context: &JobContext) -> Result<Self> {
+        // Of the hub no more is fetched than the folder that is meant.
+        let (named, subfolder) = match subfolder {
+            Some(inner) if HubName::of(path)?.is_some() => (path.join(inner), None),
+            other => (path.to_path_buf(), other),
+        };
+        let of_hub = find_sae(&named, &mut context.fetch())?;
+        let place = of_hub.as_ref().map_or(&*named, |found| &found.place);
+        let found = FoundSae::at(place, subfolder)?;
+        let from = match &of_hub {
+            Some(found) => found.pinned.clone(),
+            None => Source::of(&found.path, "")?.path,
         };
         let memory = context.memory("import_sae");
-        let of = format_args!("reading the autoencoder in {}", path.display());
-        hold(&memory, exchange::bytes_to_read(path), of)?;
-        let file = exchange::read(path)?;
-        weights::hold(&memory, file.sae.d_in, file.sae.d_sae)?;
+        let of = format_args!("reading the autoencoder in {}", found.path.display());
+        hold(&memory, found.bytes_to_read(), of)?;
+        let file = exchange::read_found(&found)?;
+        weights::hold(&memory, &file.sae)?;
+        let format = found.format.name();
+        let note = format!("read as {format} ({})", file.config.architecture);
         Ok(Self {
             from,
+            format,
             file,
-            notes: vec![],
+            notes: vec![note],
             _memory: memory,
         })
     }
@@ -87,6 +100,8 @@ pub fn import_sae(
             .into_iter()
             .collect(),
         foreign: words_of(&file.config),
+        format: Some(foreign.format.to_string()),
+        groups: file.config.groups.clone(),
         ..facts_of(&file.sae)
     };
     let attached = attach(
@@ -126,7 +141,10 @@ pub fn export_sae(
 ) -> Result<()> {
     let file = SaeFile {
         sae: loaded.sae.clone(),
-        config: config(&loaded.stored.manifest),
+        config: SaeConfig {
+            groups: loaded.stored.manifest.groups.clone(),
+            ..config(&loaded.stored.manifest)
+        },
     };
     match format {
         ExportFormat::SaeLens => exchange::write_saelens(folder, &file, replace),
@@ -158,6 +176,7 @@ fn words_of(config: &SaeConfig) -> Map<String, Value> {
     let values = [
         ("architecture", json!(config.architecture)),
         ("hook_name", json!(config.hook_name)),
+        ("hook_out", json!(config.hook_out)),
         ("model_name", json!(config.model_name)),
         ("dtype", json!(config.dtype)),
         ("prepend_bos", json!(config.prepend_bos)),
@@ -196,6 +215,7 @@ fn config(facts: &SaeManifest) -> SaeConfig {
     SaeConfig {
         architecture: text("architecture").unwrap_or_default(),
         hook_name: text("hook_name"),
+        hook_out: text("hook_out"),
         model_name: text("model_name"),
         dtype: text("dtype").unwrap_or_else(|| "float32".to_string()),
         prepend_bos: of.get("prepend_bos").and_then(Value::as_bool),

@@ -57,8 +57,8 @@ impl SaeLibrary {
         let stored = self.store.sae(name)?;
         let facts = &stored.manifest;
         let key = format!("sae {} {facts:?}", stored.hash());
-        // Encoder, decoder and what the variants have for each latent.
-        let bytes = 4 * (facts.d_sae * (2 * facts.d_in + 4) + facts.d_in);
+        let d_out = facts.d_out.unwrap_or(facts.d_in);
+        let bytes = 4 * weights::numbers(facts.d_in, d_out, facts.d_sae, facts.skip);
         let what = format!("the autoencoder '{name}'");
         self.store.loaded().get(
             &key,

@@ -104,12 +104,12 @@ fn of_rows(found: &SaeMetrics) -> Vec<Metric> {
         ("rows", Some(found.rows as f64), "rows measured"),
         (
             "mse",
-            Some(found.mse),
+            found.mse,
             "mean over rows and dimensions of (y - x)^2",
         ),
         (
             "sse_per_row",
-            Some(found.sse_per_row),
+            found.sse_per_row,
             "mean over rows of the sum over dimensions of (y - x)^2",
         ),
         (

@@ -27,7 +27,9 @@ pub use import::{ExportFormat, Foreign, export_sae, import_sae};
 pub use loaded::{LoadedSae, SaeLibrary};
 pub use matches::{Match, matches, weights_of};
 pub use metric::{Metric, OF_MODEL, dead};
-pub use options::{HOOK, IMPORT_SAE, MOVED_CORPUS, MOVED_MODEL, OF_LAYERS, TRAIN_SAE, VECTORS};
+pub use options::{
+    HOOK, IMPORT_SAE, MOVED_CORPUS, MOVED_MODEL, OF_LAYERS, SUBFOLDER, TRAIN_SAE, VECTORS,
+};
 pub use progress::{TrainSaeProgress, TrainSaeRequest};
 pub use publish::Vectors;
 pub use recipe::SaeOptions;

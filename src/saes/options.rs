@@ -439,12 +439,28 @@ pub(super) const CONTEXT: Key<Option<usize>> = Key::new(
     "tokens of its documents; at least the run's",
 );
 
+/// Which of a folder of many is imported.
+pub const SUBFOLDER: Key<Option<String>> = Key::new(
+    "subfolder",
+    Kind::Text,
+    Usual::Nothing,
+    "the folder within path whose autoencoder it is, where there are several",
+);
+/// Where a transcoder gives its values, in place of what its file says.
+pub(super) const HOOK_OUT: Key<Option<Site>> = Key::some_word(
+    "hook_out",
+    Usual::Said("what the file says"),
+    "the place in the layer whose values a transcoder gives back",
+);
+
 /// The options of `import_sae`.
-pub const IMPORT_SAE: [Spec; 14] = [
+pub const IMPORT_SAE: [Spec; 16] = [
     HOOK.usually(Usual::Said(
         "what the file says, else mlp.out, of a classifier mlp.post",
     ))
     .spec,
+    HOOK_OUT.spec,
+    SUBFOLDER.spec,
     MOVED_MODEL.spec,
     MOVED_CORPUS.spec,
     MODEL_NAME.spec,
@@ -460,8 +476,9 @@ pub const IMPORT_SAE: [Spec; 14] = [
     REPLACE.spec,
 ];
 /// Those that say something of a layer's vectors and nothing of rows.
-pub const OF_LAYERS: [Spec; 8] = [
+pub const OF_LAYERS: [Spec; 9] = [
     HOOK.spec,
+    HOOK_OUT.spec,
     MOVED_MODEL.spec,
     MOVED_CORPUS.spec,
     MODEL_NAME.spec,

@@ -5,7 +5,7 @@ use std::time::Instant;
 use datafusion::common::plan_err;
 use datafusion::error::{DataFusionError, Result};
 use polysema_kernels::sae::evaluation::SaeMetrics;
-use polysema_kernels::sae::{Sae, StepLosses, Variant};
+use polysema_kernels::sae::{InputNorm, Sae, StepLosses, Variant};
 use serde_json::{Value, json};
 
 use super::advice::advice;
@@ -14,6 +14,7 @@ use super::weights;
 use crate::corpus::{ModelVectors, VectorSource};
 use crate::files::clock;
 use crate::jobs::JobContext;
+use crate::models::HookPoint;
 use crate::options::Options;
 use crate::runs::{Attached, Latents, Progress, add_to_run, make_run, require_own_run};
 use crate::store::{SaeManifest, SaeWriter, Source, Store, Versions};
@@ -26,6 +27,8 @@ pub enum Vectors<'a> {
         run: String,
         /// What the model gives.
         vectors: Box<ModelVectors>,
+        /// Where what is given back stands.
+        target: HookPoint,
         /// The model.
         model: Source,
         /// The corpus.
@@ -152,7 +155,7 @@ pub(super) fn publish(
 /// What is of a batch becomes what is of all rows.
 fn of_all_rows(losses: StepLosses, metrics: &SaeMetrics, sae: &Sae) -> StepLosses {
     StepLosses {
-        mse: metrics.mse,
+        mse: metrics.mse.unwrap_or(losses.mse),
         l0: metrics.l0,
         n_dead: ((1.0 - metrics.frac_alive) * sae.d_sae as f64).round() as usize,
         explained_variance: metrics.fvu.map(|fvu| 1.0 - fvu),
@@ -227,13 +230,16 @@ pub(super) fn attach(
         Vectors::Layer {
             run,
             mut vectors,
+            target,
             model,
             corpus,
         } => {
             let (hook, reader) = (vectors.hook, &mut vectors.reader);
-            let attached = add_to_run(store, &run, latents, reader, hook, context, progress)?;
+            let hooks = [hook, target];
+            let attached = add_to_run(store, &run, latents, reader, hooks, context, progress)?;
             facts.run = Some(run);
             facts.hook = Some(hook.to_string());
+            facts.hook_out = (target != hook).then(|| target.to_string());
             facts.source = vectors.description.clone();
             (facts.model, facts.corpus) = (Some(model), Some(corpus));
             attached
@@ -246,7 +252,7 @@ pub(super) fn attach(
         }
     };
     facts.layer = Some(attached.layer);
-    facts.mse = attached.metrics.as_ref().map(|metrics| metrics.mse);
+    facts.mse = attached.metrics.as_ref().and_then(|metrics| metrics.mse);
     Ok(attached)
 }
 
@@ -254,6 +260,7 @@ pub(super) fn attach(
 pub(super) fn facts_of(sae: &Sae) -> SaeManifest {
     SaeManifest {
         d_in: sae.d_in,
+        d_out: (sae.d_out() != sae.d_in).then(|| sae.d_out()),
         d_sae: sae.d_sae,
         variant: sae.variant.name().to_string(),
         k: match sae.variant {
@@ -261,6 +268,9 @@ pub(super) fn facts_of(sae: &Sae) -> SaeManifest {
             _ => None,
         },
         centered: sae.centered,
+        norm: (sae.norm != InputNorm::None).then(|| sae.norm.name().to_string()),
+        skip: !sae.w_skip.is_empty(),
+        transcodes: sae.transcodes,
         versions: Versions::default(),
         ..SaeManifest::default()
     }

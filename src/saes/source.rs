@@ -105,7 +105,8 @@ fn open(
     Ok(reader)
 }
 
-/// The vectors of a layer of a run: what its model gives at `site` of that block for its corpus.
+/// The vectors of a layer of a run: what its model gives at `site` of that block for its corpus. A transcoder of them gives
+/// back what is at `target`.
 ///
 /// Errors: the layer is not one of the model's; model or corpus are not where they were or not what they were.
 pub fn layer_vectors(
@@ -113,6 +114,7 @@ pub fn layer_vectors(
     facts: &RunManifest,
     layer: &LayerRow,
     site: Option<Site>,
+    target: Option<HookPoint>,
     places: &Places,
     context: &JobContext,
 ) -> Result<Vectors<'static>> {
@@ -149,6 +151,7 @@ pub fn layer_vectors(
             hook,
             description,
         }),
+        target: target.unwrap_or(hook),
         model: facts.model.clone(),
         corpus: facts.corpus.clone(),
     })
@@ -165,21 +168,29 @@ fn as_trained(sae: &SaeManifest) -> Options {
     options.usually(CONTEXT, context).usually(BOS, bos)
 }
 
-/// The model an autoencoder reads, over its run's corpus or another one, and the hook.
+/// The model an autoencoder reads, over its run's corpus or another one, the place that it reads, and the place whose values
+/// it gives back.
 ///
-/// Errors: it reads a table; model or corpus are not where they were.
+/// Errors: it reads a table; model or corpus are not where they were; it is not known where a transcoder gives its values.
 pub fn sae_reader(
     store: &Store,
     sae: &SaeManifest,
     other: &OtherCorpus,
     context: &JobContext,
-) -> Result<(CorpusReader, HookPoint)> {
+) -> Result<(CorpusReader, [HookPoint; 2])> {
     if let (Some(model), Some(hook), Some(corpus)) = (&other.model, other.hook, &other.corpus) {
+        if sae.transcodes {
+            return plan_err!(
+                "an autoencoder is required at a place of its own, got the transcoder '{}': import it over a layer to \
+                 measure what it gives at another place",
+                sae.name
+            );
+        }
         let options = other.over(as_trained(sae));
         let model = find_model(store, model.as_ref(), &mut context.fetch())?;
         let loaded = loaded(store.loaded(), &model)?;
         let reader = CorpusReader::over(loaded, corpus, &options, context);
-        return Ok((reader?, hook));
+        return Ok((reader?, [hook, hook]));
     }
     let (Some(run), Some(hook), None) = (&sae.run, &sae.hook, other.hook) else {
         return plan_err!(
@@ -201,5 +212,6 @@ pub fn sae_reader(
         corpus: other.corpus.clone(),
     };
     let reader = open(store, &facts, &places, &options, context)?;
-    Ok((reader, HookPoint::parse(hook)?))
+    let target = sae.hook_out.as_ref().unwrap_or(hook);
+    Ok((reader, [HookPoint::parse(hook)?, HookPoint::parse(target)?]))
 }

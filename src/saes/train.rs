@@ -501,7 +501,7 @@ impl<'a, 'p> Training<'a, 'p> {
             // What vectors were divided by goes into the weights, so that they are plain ones.
             Some(trainer) => {
                 let sae = trainer.into_sae().for_vectors_scaled_by(self.spread);
-                weights::hold(&self.memory, sae.d_in, sae.d_sae)?;
+                weights::hold(&self.memory, &sae)?;
                 Ok((sae, done, self.memory))
             }
             None => exec_err!("a source with rows is required, got none"),

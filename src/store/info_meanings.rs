@@ -104,7 +104,7 @@ const RUNS: [(&str, &str); 19] = [
     ("problem", "why it cannot be read; NULL where it can"),
 ];
 
-const SAES: [(&str, &str); 14] = [
+const SAES: [(&str, &str); 17] = [
     (
         "run",
         "the run that has its latents as a layer; NULL where none has",
@@ -112,11 +112,20 @@ const SAES: [(&str, &str); 14] = [
     ("layer", "number of that layer"),
     ("name", "its name and that of the layer"),
     ("d_in", "width of the vectors it reads"),
+    ("d_out", "width of the vectors it gives back"),
     ("d_sae", "number of its latents"),
     ("variant", "relu, topk, batch_topk, jump_relu or gated"),
     (
+        "format",
+        "the format it was imported from; NULL of one trained here",
+    ),
+    (
         "hook",
         "place in the model whose vectors it reads; NULL of a table's",
+    ),
+    (
+        "hook_out",
+        "place whose values a transcoder gives back; NULL of an autoencoder",
     ),
     ("source", "what it was trained on"),
     ("options", "every option, given or default, as JSON"),

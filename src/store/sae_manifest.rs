@@ -18,6 +18,9 @@ pub struct SaeManifest {
     pub name: String,
     /// Width of the vectors it reads.
     pub d_in: usize,
+    /// Width of the vectors it gives back, where that is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub d_out: Option<usize>,
     /// Number of latents.
     pub d_sae: usize,
     /// `relu`, `topk`, ...
@@ -26,12 +29,30 @@ pub struct SaeManifest {
     pub k: Option<usize>,
     /// Whether `b_dec` is taken off a vector before it is encoded.
     pub centered: bool,
+    /// What is taken off a vector first and put back at the end: `rms`, `standard`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub norm: Option<String>,
+    /// Whether the vector itself adds to what is given back.
+    #[serde(default)]
+    pub skip: bool,
+    /// Whether what it gives back stands for another vector than the one it reads.
+    #[serde(default)]
+    pub transcodes: bool,
+    /// Numbers of latents that were trained to do with those before them alone, of a matryoshka.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<usize>,
+    /// The format it was imported from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
     /// The run that has its latents as a layer.
     pub run: Option<String>,
     /// The number of that layer.
     pub layer: Option<i32>,
     /// Where in the model its vectors are read, `blocks.2.mlp.out`; none if they come from a table.
     pub hook: Option<String>,
+    /// Where what a transcoder gives back stands, `blocks.2.mlp.out`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook_out: Option<String>,
     /// The model whose activations it reads.
     pub model: Option<Source>,
     /// The corpus it was trained on.

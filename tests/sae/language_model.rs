@@ -1,7 +1,7 @@
 //! What reconstructions do to a language model, and what is refused where a model, a corpus or a run is not there.
 
 use polysema::saes::exchange::{SaeConfig, SaeFile, write_saelens};
-use polysema_kernels::sae::{Sae, Variant};
+use polysema_kernels::sae::{InputNorm, Sae, Variant};
 
 use super::{root, with_demo};
 
@@ -21,6 +21,9 @@ fn identity(d: usize) -> Sae {
         b_enc: vec![0.0; 2 * d],
         w_dec: w,
         b_dec: vec![0.0; d],
+        norm: InputNorm::None,
+        w_skip: vec![],
+        transcodes: false,
     }
 }
 

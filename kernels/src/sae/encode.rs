@@ -1,8 +1,9 @@
-//! Vectors to codes and back with trained parameters, in parallel over blocks of rows.
+//! Vectors to codes and back with trained parameters, in parallel over blocks of rows. Above 400 lines with the tests of each
+//! formula.
 
 use rayon::prelude::*;
 
-use super::model::{Sae, Variant};
+use super::model::{InputNorm, Sae, Variant};
 use crate::network::matmul::{Matrix, Output, Parallelism, multiply};
 use crate::simd::{SparseTerm, add_terms, wide};
 
@@ -24,9 +25,9 @@ impl Sae {
         x.par_chunks(ROWS * d)
             .zip(out.par_chunks_mut(ROWS * m))
             .for_each_init(
-                || (Vec::new(), Vec::new()),
-                |(centred, scratch), (x, out)| {
-                    let x = self.centred(x, centred);
+                || (Vec::new(), Vec::new(), Vec::new()),
+                |(input, centred, scratch), (x, out)| {
+                    let x = self.centred(self.input(x, input), centred);
                     let n = x.len() / d;
                     let w_enc = Matrix::new(&self.w_enc, m, d, d).transposed();
                     let x = Matrix::new(x, n, d, d);
@@ -38,9 +39,49 @@ impl Sae {
             );
     }
 
-    /// The vectors `[n, d_in]` that the codes `[n, d_sae]` stand for; `out` is resized.
+    /// The vectors `[n, d_in]` as they are encoded: each without its length where the autoencoder takes that off. What
+    /// latents are multiplied with, but for `b_dec`.
+    pub fn input<'a>(&self, x: &'a [f32], buffer: &'a mut Vec<f32>) -> &'a [f32] {
+        if self.norm == InputNorm::None {
+            return x;
+        }
+        buffer.resize(x.len(), 0.0);
+        let rows = x.chunks_exact(self.d_in);
+        for (x, out) in rows.zip(buffer.chunks_exact_mut(self.d_in)) {
+            self.norm.apply(x, out);
+        }
+        buffer
+    }
+
+    /// What the autoencoder makes of the vectors `x` `[n, d_in]` with the codes `[n, d_sae]`, `[n, d_out]`; `out` is resized.
+    pub fn reconstruct(&self, x: &[f32], codes: &[f32], out: &mut Vec<f32>) {
+        self.decode(codes, out);
+        if !self.reads_vector_again() {
+            return;
+        }
+        let (d, d_out) = (self.d_in, self.d_out());
+        x.par_chunks(ROWS * d)
+            .zip(out.par_chunks_mut(ROWS * d_out))
+            .for_each(|(x, out)| {
+                if self.norm != InputNorm::None {
+                    for (x, out) in x.chunks_exact(d).zip(out.chunks_exact_mut(d_out)) {
+                        let [mean, length] = self.norm.of(x);
+                        for y in out {
+                            *y = (f64::from(*y) * length + mean) as f32;
+                        }
+                    }
+                }
+                if !self.w_skip.is_empty() {
+                    let w_skip = Matrix::new(&self.w_skip, d_out, d, d).transposed();
+                    let x = Matrix::new(x, x.len() / d, d, d);
+                    multiply(x, w_skip, 1.0, Output::Accumulate, out, Parallelism::None);
+                }
+            });
+    }
+
+    /// The vectors `[n, d_out]` that the codes `[n, d_sae]` stand for; `out` is resized.
     pub fn decode(&self, codes: &[f32], out: &mut Vec<f32>) {
-        let (d, m) = (self.d_in, self.d_sae);
+        let (d, m) = (self.d_out(), self.d_sae);
         assert!(codes.len().is_multiple_of(m), "the codes are d_sae wide");
         out.clear();
         out.resize(codes.len() / m * d, 0.0);
@@ -72,7 +113,7 @@ impl Sae {
         let mut terms = Vec::new();
         for (code, out) in codes
             .chunks_exact(self.d_sae)
-            .zip(out.chunks_exact_mut(self.d_in))
+            .zip(out.chunks_exact_mut(self.d_out()))
         {
             terms.clear();
             terms.extend(code.iter().enumerate().filter(|(_, a)| **a != 0.0).map(
@@ -284,6 +325,79 @@ mod tests {
                         "{name}"
                     );
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn transcoders_and_norms_equal_the_formulas() {
+        let x = rows(7 * 300, 2);
+        for norm in [InputNorm::Rms, InputNorm::Standard] {
+            let mut sae = untrained("topk", true);
+            sae.norm = norm;
+            let (mut buffer, mut codes, mut back) = (vec![], vec![], vec![]);
+            sae.encode(&x, &mut codes);
+            sae.reconstruct(&x, &codes, &mut back);
+            let input = sae.input(&x, &mut buffer).to_vec();
+            for (i, x) in x.chunks(7).enumerate() {
+                let x: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
+                let mean = match norm {
+                    InputNorm::Standard => x.iter().sum::<f64>() / 7.0,
+                    _ => 0.0,
+                };
+                let squares: f64 = x.iter().map(|x| (x - mean).powi(2)).sum();
+                let (length, epsilon) = match norm {
+                    InputNorm::Standard => ((squares / 6.0).sqrt(), 1e-5),
+                    _ => ((squares / 7.0).sqrt(), 0.0),
+                };
+                let u: Vec<f32> = x
+                    .iter()
+                    .map(|x| ((x - mean) / (length + epsilon)) as f32)
+                    .collect();
+                for (k, u) in u.iter().enumerate() {
+                    assert!((input[i * 7 + k] - u).abs() < 1e-6, "{norm:?}, row {i}");
+                }
+                let code = &codes[i * 40..][..40];
+                for (found, expected) in code.iter().zip(naive(&sae, &u)) {
+                    assert!(
+                        (f64::from(*found) - expected).abs() < 1e-6,
+                        "{norm:?}, row {i}"
+                    );
+                }
+                for k in 0..7 {
+                    let terms =
+                        (0..40).map(|j| f64::from(code[j]) * f64::from(sae.w_dec[j * 7 + k]));
+                    let expected = (terms.sum::<f64>() + f64::from(sae.b_dec[k])) * length + mean;
+                    assert!(
+                        (f64::from(back[i * 7 + k]) - expected).abs() < 1e-5,
+                        "{norm:?}"
+                    );
+                }
+            }
+        }
+        // A vector of zeros has no direction, and comes back as zeros.
+        let mut sae = untrained("relu", false);
+        sae.norm = InputNorm::Rms;
+        let (mut codes, mut back) = (vec![], vec![]);
+        sae.encode(&[0.0; 7], &mut codes);
+        sae.reconstruct(&[0.0; 7], &codes, &mut back);
+        assert_eq!(back, [0.0; 7]);
+
+        let mut sae = untrained("relu", false);
+        (sae.w_dec, sae.b_dec) = (rows(40 * 5, 4), rows(5, 5));
+        sae.w_skip = rows(5 * 7, 6);
+        sae.encode(&x, &mut codes);
+        sae.reconstruct(&x, &codes, &mut back);
+        assert_eq!(back.len(), 300 * 5);
+        for (i, (x, code)) in x.chunks(7).zip(codes.chunks(40)).enumerate() {
+            for k in 0..5 {
+                let terms = (0..40).map(|j| f64::from(code[j]) * f64::from(sae.w_dec[j * 5 + k]));
+                let skipped = (0..7).map(|j| f64::from(x[j]) * f64::from(sae.w_skip[k * 7 + j]));
+                let expected = terms.sum::<f64>() + f64::from(sae.b_dec[k]) + skipped.sum::<f64>();
+                assert!(
+                    (f64::from(back[i * 5 + k]) - expected).abs() < 1e-4,
+                    "row {i}"
+                );
             }
         }
     }

@@ -20,12 +20,15 @@ pub struct Evaluation {
     batch: usize,
     most: usize,
     rows: usize,
+    d_in: usize,
+    /// Rows of which it is known what their reconstructions should be.
+    compared: usize,
     /// Squared errors, activations and active latents of all rows.
     errors: f64,
     l1: f64,
     l0: u64,
     /// Sums and squares of each dimension's distances from the first row, since those of the values themselves cancel
-    /// where they are far from 0. `[d_in]`
+    /// where they are far from 0. `[d_out]`
     sums: Vec<f64>,
     squares: Vec<f64>,
     pivot: Vec<f32>,
@@ -44,10 +47,10 @@ pub struct Evaluation {
 pub struct SaeMetrics {
     /// Rows seen.
     pub rows: usize,
-    /// Mean squared error over rows and dimensions.
-    pub mse: f64,
-    /// Mean over rows of the sum of squared errors.
-    pub sse_per_row: f64,
+    /// Mean squared error over rows and dimensions; none if it is not known what the reconstructions should be.
+    pub mse: Option<f64>,
+    /// Mean over rows of the sum of squared errors; none as `mse`.
+    pub sse_per_row: Option<f64>,
     /// Fraction of variance unexplained; none if the rows do not vary.
     pub fvu: Option<f64>,
     /// Active latents a row.
@@ -75,11 +78,13 @@ impl Evaluation {
             batch,
             most,
             rows: 0,
+            d_in: sae.d_in,
+            compared: 0,
             errors: 0.0,
             l1: 0.0,
             l0: 0,
-            sums: vec![0.0; sae.d_in],
-            squares: vec![0.0; sae.d_in],
+            sums: vec![0.0; sae.d_out()],
+            squares: vec![0.0; sae.d_out()],
             pivot: vec![],
             active: vec![0; sae.d_sae],
             max: vec![0.0; sae.d_sae],
@@ -90,7 +95,7 @@ impl Evaluation {
 
     /// Most bytes it holds once `n` more rows were added; what is kept of rows doubles when it grows.
     pub fn bytes_with(&self, n: usize) -> usize {
-        let (d, m) = (self.sums.len(), self.active.len());
+        let (d, m) = (self.d_in, self.active.len());
         let kept = (self.kept.len() / d).saturating_add(n);
         let places = kept.saturating_mul(m).min(self.most.saturating_mul(m));
         let rows = kept.min(places).saturating_mul(d);
@@ -101,28 +106,18 @@ impl Evaluation {
             .saturating_mul(2 * size_of::<f32>());
         growing
             .saturating_add(of_latents)
-            .saturating_add(d.saturating_mul(20))
+            .saturating_add(self.sums.len().saturating_mul(20))
     }
 
-    /// Adds rows `x: [n, d_in]` with their codes `[n, d_sae]` and reconstructions `[n, d_in]`.
-    pub fn add(&mut self, x: &[f32], codes: &[f32], reconstructions: &[f32]) {
-        let (d, n_latents) = (self.sums.len(), self.active.len());
-        if self.rows == 0 {
-            self.pivot = x.get(..d).unwrap_or_default().to_vec();
+    /// Adds rows `x: [n, d_in]`, as they are encoded, with their codes `[n, d_sae]`; and, if that is known, what should be
+    /// given back and what is, each `[n, d_out]`.
+    pub fn add(&mut self, x: &[f32], codes: &[f32], pairs: Option<[&[f32]; 2]>) {
+        if let Some([targets, reconstructions]) = pairs {
+            self.compare(targets, reconstructions);
         }
-        let rows = x
-            .chunks_exact(d)
-            .zip(codes.chunks_exact(n_latents))
-            .zip(reconstructions.chunks_exact(d));
-        for ((x, code), y) in rows {
+        let (d, n_latents) = (self.d_in, self.active.len());
+        for (x, code) in x.chunks_exact(d).zip(codes.chunks_exact(n_latents)) {
             self.rows += 1;
-            for (k, (x, y)) in x.iter().zip(y).enumerate() {
-                let error = f64::from(*y) - f64::from(*x);
-                let from_first = f64::from(*x) - f64::from(self.pivot[k]);
-                self.errors += error * error;
-                self.sums[k] += from_first;
-                self.squares[k] += from_first * from_first;
-            }
             let mut place = None;
             for (latent, activation) in code.iter().enumerate().filter(|(_, a)| **a > 0.0) {
                 self.l0 += 1;
@@ -136,6 +131,24 @@ impl Evaluation {
                     });
                     self.first[latent].push(place);
                 }
+            }
+        }
+    }
+
+    fn compare(&mut self, targets: &[f32], reconstructions: &[f32]) {
+        let d = self.sums.len();
+        if self.compared == 0 {
+            self.pivot = targets.get(..d).unwrap_or_default().to_vec();
+        }
+        let rows = targets.chunks_exact(d).zip(reconstructions.chunks_exact(d));
+        for (target, y) in rows {
+            self.compared += 1;
+            for (k, (target, y)) in target.iter().zip(y).enumerate() {
+                let error = f64::from(*y) - f64::from(*target);
+                let from_first = f64::from(*target) - f64::from(self.pivot[k]);
+                self.errors += error * error;
+                self.sums[k] += from_first;
+                self.squares[k] += from_first * from_first;
             }
         }
     }
@@ -157,10 +170,11 @@ impl Evaluation {
         if self.rows == 0 {
             return Ok(None);
         }
-        let n = self.rows as f64;
+        let (n, compared) = (self.rows as f64, self.compared as f64);
+        let known = |value: f64| (self.compared > 0).then_some(value);
         let n_latents = self.active.len() as f64;
         let variance: f64 = (self.sums.iter().zip(&self.squares))
-            .map(|(sum, square)| square - sum * sum / n)
+            .map(|(sum, square)| square - sum * sum / compared)
             .sum();
         let batches = self.rows.div_ceil(self.batch) as f64;
         let alive = self.active.iter().filter(|rows| **rows > 0).count() as f64;
@@ -169,8 +183,8 @@ impl Evaluation {
         let sizes = self.active.iter().filter(|rows| **rows >= 2);
         Ok(Some(SaeMetrics {
             rows: self.rows,
-            mse: self.errors / (n * self.sums.len() as f64),
-            sse_per_row: self.errors / n,
+            mse: known(self.errors / (compared * self.sums.len() as f64)),
+            sse_per_row: known(self.errors / compared),
             fvu: (variance > 0.0).then(|| self.errors / variance),
             l0,
             l0_percent: 100.0 * l0 / n_latents,
@@ -185,7 +199,7 @@ impl Evaluation {
 
     /// Largest and mean distance of every latent with two directions or more.
     fn distances(&self, sae: &Sae) -> Result<Vec<(f64, f64)>, usize> {
-        let d = self.sums.len();
+        let d = self.d_in;
         let mut distances = CosineDistances::new();
         let mut found = vec![];
         for (latent, places) in self.first.iter().enumerate() {
@@ -218,7 +232,7 @@ pub fn median(mut values: Vec<f64>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sae::Variant;
+    use crate::sae::{InputNorm, Variant};
 
     /// Two latents that look for one dimension each, without biases; the second one writes half.
     fn sae() -> Sae {
@@ -231,6 +245,9 @@ mod tests {
             b_enc: vec![0.0; 3],
             w_dec: vec![1.0, 0.0, 0.0, 0.5, 0.0, 0.0],
             b_dec: vec![0.0; 2],
+            norm: InputNorm::None,
+            w_skip: vec![],
+            transcodes: false,
         }
     }
 
@@ -245,13 +262,17 @@ mod tests {
             let mut evaluation = Evaluation::new(&sae, 2, 100);
             for (from, to) in [(0, cut), (cut, 6)] {
                 let (a, b) = (from / 2 * 3, to / 2 * 3);
-                evaluation.add(&x[from..to], &codes[a..b], &y[from..to]);
+                evaluation.add(
+                    &x[from..to],
+                    &codes[a..b],
+                    Some([&x[from..to], &y[from..to]]),
+                );
             }
             let found = evaluation.finish(&sae).expect("finite").expect("rows");
             // Errors 0; 1 + 0.25; 1 + 0.25. Variance: of 1, 0, 1 in both dimensions, 2/3 each.
             assert_eq!(found.rows, 3);
-            assert!((found.mse - 2.5 / 6.0).abs() < 1e-12);
-            assert!((found.sse_per_row - 2.5 / 3.0).abs() < 1e-12);
+            assert!((found.mse.expect("pairs") - 2.5 / 6.0).abs() < 1e-12);
+            assert!((found.sse_per_row.expect("pairs") - 2.5 / 3.0).abs() < 1e-12);
             assert!((found.fvu.expect("variance") - 2.5 / (4.0 / 3.0)).abs() < 1e-12);
             assert!((found.l0 - 5.0 / 3.0).abs() < 1e-12);
             assert!((found.l0_percent - 500.0 / 9.0).abs() < 1e-12);
@@ -274,7 +295,7 @@ mod tests {
         let mut evaluation = Evaluation::new(&sae, 2, 2);
         let x = [1.0, 0.0, 2.0, 0.0, 0.0, 1.0];
         let codes = [1.0, 0.0, 0.0].repeat(3);
-        evaluation.add(&x, &codes, &x);
+        evaluation.add(&x, &codes, Some([&x, &x]));
         let found = evaluation.finish(&sae).expect("finite").expect("rows");
         assert_eq!(found.max_distance, Some(0.0));
         assert_eq!(found.size, Some(3.0));
@@ -286,7 +307,7 @@ mod tests {
         let evaluation = Evaluation::new(&sae, 2, 100);
         assert_eq!(evaluation.finish(&sae), Ok(None));
         let mut evaluation = Evaluation::new(&sae, 2, 100);
-        evaluation.add(&[1.0, 1.0], &[0.0; 3], &[0.0; 2]);
+        evaluation.add(&[1.0, 1.0], &[0.0; 3], Some([&[1.0, 1.0], &[0.0; 2]]));
         let found = evaluation.finish(&sae).expect("finite").expect("rows");
         assert_eq!(
             (found.fvu, found.max_distance, found.size),
@@ -300,7 +321,7 @@ mod tests {
         let fvu = |x: &[f32], y: &[f32]| {
             let mut evaluation = Evaluation::new(&sae, 2, 100);
             let codes = vec![0.0; x.len() / 2 * 3];
-            evaluation.add(x, &codes, y);
+            evaluation.add(x, &codes, Some([x, y]));
             evaluation.finish(&sae).expect("finite").expect("rows").fvu
         };
         for value in [0.1, 1.0 / 3.0, 1e6 + 0.3, 1e-20] {

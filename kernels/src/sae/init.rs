@@ -1,6 +1,6 @@
 //! Parameters before training.
 
-use super::model::{Sae, Variant};
+use super::model::{InputNorm, Sae, Variant};
 use crate::random::Random;
 
 /// How parameters begin.
@@ -93,6 +93,9 @@ impl Sae {
             b_enc,
             w_dec,
             b_dec,
+            norm: InputNorm::None,
+            w_skip: vec![],
+            transcodes: false,
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::jobs::{Course, Job, JobContext};
 use crate::options::Options;
 use crate::policy::Access;
 use crate::runs::Progress;
-use crate::saes::{Foreign, HOOK, IMPORT_SAE, SaeLibrary, agree, import_sae};
+use crate::saes::{Foreign, HOOK, IMPORT_SAE, SUBFOLDER, SaeLibrary, agree, import_sae};
 use crate::store::Store;
 
 static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
@@ -37,9 +37,10 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
         Parameter {
             name: "path",
             kind: "text",
-            summary: "a folder of SAELens (cfg.json) or dictionary_learning (config.json, ae.pt), or a file of a network \
-                      of two linear layers (0.weight, 0.bias, 1.weight, 1.bias; .safetensors or .pt); of the hub as \
-                      hf:ORG/NAME[/PATH]",
+            summary: "a folder of SAELens (cfg.json), dictionary_learning (config.json, ae.pt), sparsify (sae.safetensors), \
+                      Gemma Scope (params.npz, params.safetensors) or Llama Scope (hyperparams.json), or a file of OpenAI's \
+                      or of a network of two linear layers (0.weight, 0.bias, 1.weight, 1.bias; .safetensors or .pt); of \
+                      the hub as hf:ORG/NAME[/PATH]",
         },
         Parameter {
             name: "source",
@@ -122,12 +123,15 @@ impl Importing {
             None => self.options.clone(),
         };
         let work = move |context: &JobContext| {
-            let mut foreign = Foreign::read(&call.path, context)?;
+            let subfolder = call.options.get(SUBFOLDER);
+            let mut foreign = Foreign::read(&call.path, subfolder.as_deref(), context)?;
             let mut place = call.place.clone();
             if let Resolved::Layer { run, layer, .. } = &resolved {
                 let config = &mut foreign.file.config;
-                let agreed = agree(config, run.manifest(), layer, &options)?;
-                (place.site, foreign.notes) = (agreed.site, agreed.notes);
+                let transcodes = foreign.file.sae.transcodes;
+                let agreed = agree(config, transcodes, run.manifest(), layer, &options)?;
+                (place.site, place.target) = (agreed.site, agreed.target);
+                foreign.notes.extend(agreed.notes);
             } else if let Some(name) = &foreign.file.config.hook_name {
                 let note = format!("rows taken as they are, where the file says {name}");
                 foreign.notes.push(note);

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, Float32Array, Int32Array, ListArray, StructArray};
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
 use datafusion::arrow::datatypes::{DataType, Float32Type};
-use datafusion::common::{Result, exec_err};
-use polysema_kernels::vector::first_non_finite;
+use datafusion::common::Result;
 use polysema_udfs::arrow::vectors::{VectorColumn, is_vector};
 use polysema_udfs::calls::{Function, FunctionDoc, Parameter};
 
-use crate::functions::codes::{Codec, NAME, code_fields, codec_function, codes_type};
+use crate::functions::codes::{Codec, NAME, check_vector, code_fields, codec_function, codes_type};
 use crate::jobs::of_another;
 use crate::saes::{LoadedSae, SaeLibrary};
 
@@ -26,7 +25,7 @@ static DOC: FunctionDoc = FunctionDoc {
         Parameter {
             name: "v",
             kind: "list of numbers [d_in]",
-            summary: "a vector as the autoencoder was trained on",
+            summary: "a vector as the autoencoder was trained on, of a transcoder one that it reads",
         },
     ],
     required: 2,
@@ -42,6 +41,7 @@ static CODEC: Codec = Codec {
     returns: codes_type,
     takes: is_vector,
     required: "v must be a list of numbers",
+    more: None,
     apply: encode,
 };
 
@@ -50,7 +50,7 @@ pub(super) fn function(saes: &Arc<SaeLibrary>) -> Function {
     codec_function(&CODEC, saes)
 }
 
-fn encode(loaded: &LoadedSae, values: &ArrayRef) -> Result<ArrayRef> {
+fn encode(loaded: &LoadedSae, values: &ArrayRef, _: Option<&ArrayRef>) -> Result<ArrayRef> {
     let sae = &loaded.sae;
     let column = VectorColumn::<Float32Type>::try_new(DOC.name, "v", values).map_err(of_another)?;
     let (mut latents, mut activations) = (vec![], vec![]);
@@ -65,18 +65,7 @@ fn encode(loaded: &LoadedSae, values: &ArrayRef) -> Result<ArrayRef> {
             let Some(vector) = column.row(row) else {
                 continue;
             };
-            if vector.len() != sae.d_in {
-                return exec_err!(
-                    "v must have width {}, that of '{}', got {}",
-                    sae.d_in,
-                    loaded.stored.manifest.name,
-                    vector.len()
-                );
-            }
-            // A ReLU would make 0 of NaN.
-            if first_non_finite(vector).is_some() {
-                return exec_err!("v must be finite, got NaN or infinity in row {row}");
-            }
+            check_vector(loaded, vector, row)?;
             rows.push(row);
             x.extend_from_slice(vector);
         }

@@ -83,7 +83,8 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     required: 1,
     options: parameters(&SAE_METRICS),
     returns: "sae (its name), metric (its name), value (NULL where undefined: an encoder predicts no next token), definition (its formula); distances \
-              are cosine distances in [0, 2], x is a vector, y its reconstruction, a its code. A condition on metric that leaves out those of the model \
+              are cosine distances in [0, 2], x is a vector, y its reconstruction, a its code; of a transcoder x is what the \
+              model gives at its other place, and errors over rows are NULL, since rows lack it. A condition on metric that leaves out those of the model \
               (accuracy, ce_loss) spares its passes with reconstructions and zeros",
     example: "SELECT metric, value FROM sae_metrics('foreign', (SELECT column1 AS vector FROM (VALUES ([1.0, 0.0, \
               0.0, 2.0, 0.5, 0.25]), ([0.0, 1.0, 0.0, 0.5, 0.0, 0.25])))) WHERE value IS NOT NULL",
@@ -326,10 +327,12 @@ impl Call {
                 {
                     other.split = other.split.or(Some(Split::Test));
                 }
-                let (mut reader, hook) = sae_reader(saes.store(), facts, &other, context)?;
+                let (mut reader, hooks) = sae_reader(saes.store(), facts, &other, context)?;
+                let [hook, target] = hooks;
                 // An encoder predicts no next token.
-                match effect && reader.model().causal() {
-                    true => evaluate_model(sae, &mut reader, hook, context)?,
+                let effect = effect && reader.model().causal();
+                match effect || target != hook {
+                    true => evaluate_model(sae, &mut reader, hooks, effect, context)?,
                     false => {
                         let description = format!("{hook} of its model");
                         let mut vectors = ModelVectors {

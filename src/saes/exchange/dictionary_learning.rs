@@ -2,12 +2,12 @@
 //!
 //! Its classes fix whether `b_dec` is taken off first: all but `AutoEncoderNew` and `JumpReluAutoEncoder` do. An
 //! autoencoder of the other kind cannot be said in this format and is refused. What it has no word for is kept under
-//! `polysema`.
+//! `polysema`. Above 400 lines, since reading and writing share the classes and what each calls its parameters.
 
 use std::path::Path;
 
 use datafusion::error::Result;
-use polysema_kernels::sae::{Sae, Variant};
+use polysema_kernels::sae::{InputNorm, Sae, Variant};
 use serde_json::{Map, Value, json};
 
 use super::json::JsonObject;
@@ -15,17 +15,28 @@ use super::{OURS, SaeConfig, SaeFile, check_written, folder, invalid};
 use crate::files::tensors::{TensorFile, Tensors, transposed};
 
 pub(super) const CONFIG: &str = "config.json";
-const SAFETENSORS: &str = "ae.safetensors";
-const TORCH: &str = "ae.pt";
+pub(super) const SAFETENSORS: &str = "ae.safetensors";
+pub(super) const TORCH: &str = "ae.pt";
 /// Files of tensors.
 pub(super) const FILES: [&str; 2] = [SAFETENSORS, TORCH];
-const CLASSES: [&str; 6] = [
+const CLASSES: [&str; 7] = [
     "AutoEncoder",
     "AutoEncoderNew",
     "GatedAutoEncoder",
     "JumpReluAutoEncoder",
     "AutoEncoderTopK",
     "BatchTopKSAE",
+    MATRYOSHKA,
+];
+const MATRYOSHKA: &str = "MatryoshkaBatchTopKSAE";
+const JUMP_RELU: &str = "JumpReluAutoEncoder";
+/// Classes that a tensor of their own tells from the others, in the order of looking.
+const TELLING: [(&str, &str); 5] = [
+    ("group_sizes", MATRYOSHKA),
+    ("r_mag", "GatedAutoEncoder"),
+    ("W_enc", JUMP_RELU),
+    ("bias", "AutoEncoder"),
+    ("decoder.bias", "AutoEncoderNew"),
 ];
 /// Key, under ours, of the threshold that a top-k carries beside its k.
 const TOP_K_THRESHOLD: &str = "topk_threshold";
@@ -33,19 +44,18 @@ const TOP_K_THRESHOLD: &str = "topk_threshold";
 const UNSET: f32 = -1.0;
 
 pub(super) fn read(path: &Path) -> Result<SaeFile> {
-    let mut config = JsonObject::read(&path.join(CONFIG))?;
+    let alone = path.is_file();
+    let mut config = match path.join(CONFIG) {
+        config if config.is_file() => JsonObject::read(&config)?,
+        _ => JsonObject::empty(path),
+    };
     let mut trainer = config.take_object("trainer")?;
     let mut buffer = config.take_object("buffer")?;
     let mut ours = config.take_object(OURS)?;
-    let class = trainer.take_text("dict_class")?;
-    let class = trainer.require("trainer.dict_class", class)?;
-    if !CLASSES.contains(&class.as_str()) {
-        return Err(config.invalid(&format!(
-            "a trainer.dict_class of {} is required, got {class}",
-            CLASSES.join(", ")
-        )));
-    }
-    let weights = [SAFETENSORS, TORCH].map(|name| path.join(name));
+    let weights = match alone {
+        true => vec![path.to_path_buf()],
+        false => FILES.map(|name| path.join(name)).to_vec(),
+    };
     let Some(weights) = weights.iter().find(|path| path.exists()) else {
         return Err(invalid(format!(
             "{}: {SAFETENSORS} or {TORCH} is required, got neither",
@@ -53,7 +63,20 @@ pub(super) fn read(path: &Path) -> Result<SaeFile> {
         )));
     };
     let mut tensors = Tensors::read(weights)?;
-    let jump = class == "JumpReluAutoEncoder";
+    let class = match trainer.take_text("dict_class")? {
+        Some(class) if CLASSES.contains(&class.as_str()) => class,
+        Some(class) => {
+            return Err(config.invalid(&format!(
+                "a trainer.dict_class of {} is required, got {class}",
+                CLASSES.join(", ")
+            )));
+        }
+        None => {
+            let told = told(&tensors, &trainer).map(str::to_string);
+            trainer.require("trainer.dict_class", told)?
+        }
+    };
+    let jump = class == JUMP_RELU || class == MATRYOSHKA;
     let name = if jump { "W_enc" } else { "encoder.weight" };
     let dtype = tensors.dtype(name)?;
     let (d_in, d_sae) = match tensors.matrix(name)? {
@@ -70,8 +93,23 @@ pub(super) fn read(path: &Path) -> Result<SaeFile> {
             )));
         }
     }
+    let mut groups = vec![];
     let sae = if jump {
-        jump_relu(&mut tensors, d_in, d_sae)?
+        let variant = match class == MATRYOSHKA {
+            true => {
+                groups = take_groups(&config, &mut tensors, d_sae)?;
+                Variant::BatchTopK {
+                    k: k(&mut tensors, &mut trainer)?,
+                    threshold: tensors.take_number("threshold")?.max(0.0),
+                }
+            }
+            false => {
+                let mut threshold = tensors.take("threshold", &[d_sae])?;
+                threshold.iter_mut().for_each(|t| *t = t.max(0.0));
+                Variant::JumpRelu { threshold }
+            }
+        };
+        by_rows(&mut tensors, variant, d_in, d_sae)?
     } else {
         linear(&class, &mut tensors, &mut trainer, &mut ours, d_in, d_sae)?
     };
@@ -79,9 +117,9 @@ pub(super) fn read(path: &Path) -> Result<SaeFile> {
     let config = SaeConfig {
         architecture: class,
         hook_name: trainer.take_text("submodule_name")?,
+        groups,
         model_name: trainer.take_text("lm_name")?,
         dtype,
-        normalize_activations: "none".into(),
         prepend_bos: ours.take_bool("prepend_bos")?,
         context_size: buffer.take_count("ctx_len")?,
         rest: {
@@ -90,22 +128,67 @@ pub(super) fn read(path: &Path) -> Result<SaeFile> {
             config.put_object(OURS, ours);
             config.map
         },
+        ..SaeConfig::default()
     };
     Ok(SaeFile { sae, config })
 }
 
-fn jump_relu(tensors: &mut Tensors, d_in: usize, d_sae: usize) -> Result<Sae> {
-    let mut threshold = tensors.take("threshold", &[d_sae])?;
-    threshold.iter_mut().for_each(|t| *t = t.max(0.0));
+/// Whether the names of a file that lies alone say its class.
+pub(super) fn is_bare(tensors: &Tensors) -> bool {
+    let whole = ["encoder.weight", "decoder.weight"];
+    TELLING.iter().any(|(name, _)| tensors.contains(name))
+        && (tensors.contains("threshold") || whole.iter().all(|name| tensors.contains(name)))
+}
+
+/// The class of an early file, which does not name it.
+fn told(tensors: &Tensors, trainer: &JsonObject) -> Option<&'static str> {
+    let telling = TELLING.iter().find(|(name, _)| tensors.contains(name));
+    let trained = || {
+        let by = trainer.map.get("trainer_class")?.as_str()?;
+        Some(match by.contains("BatchTopK") {
+            true => "BatchTopKSAE",
+            false if by.contains("TopK") => "AutoEncoderTopK",
+            false => return None,
+        })
+    };
+    telling.map(|(_, class)| *class).or_else(trained)
+}
+
+/// The sizes of a matryoshka's groups, all of which are in use.
+fn take_groups(config: &JsonObject, tensors: &mut Tensors, d_sae: usize) -> Result<Vec<usize>> {
+    let groups = tensors.take_counts("group_sizes")?;
+    if groups.iter().sum::<usize>() != d_sae {
+        return Err(config.invalid(&format!(
+            "group_sizes of {d_sae} latents together are required, got {groups:?}"
+        )));
+    }
+    if tensors.contains("active_groups") {
+        let active = tensors.take_count("active_groups")?;
+        if active != groups.len() {
+            return Err(config.invalid(&format!(
+                "active_groups of all {} groups is required, got {active}",
+                groups.len()
+            )));
+        }
+    }
+    Ok(groups)
+}
+
+/// The classes whose matrices have a row a input, or a latent.
+fn by_rows(tensors: &mut Tensors, variant: Variant, d_in: usize, d_sae: usize) -> Result<Sae> {
+    let centered = matches!(variant, Variant::BatchTopK { .. });
     Ok(Sae {
         d_in,
         d_sae,
-        variant: Variant::JumpRelu { threshold },
-        centered: false,
+        variant,
+        centered,
         w_enc: tensors.take_transposed("W_enc", [d_in, d_sae])?,
         b_enc: tensors.take("b_enc", &[d_sae])?,
         w_dec: tensors.take("W_dec", &[d_sae, d_in])?,
         b_dec: tensors.take("b_dec", &[d_in])?,
+        norm: InputNorm::None,
+        w_skip: vec![],
+        transcodes: false,
     })
 }
 
@@ -160,6 +243,9 @@ fn linear(
         },
         w_dec: tensors.take_transposed("decoder.weight", [d_in, d_sae])?,
         b_dec: tensors.take(bias, &[d_in])?,
+        norm: InputNorm::None,
+        w_skip: vec![],
+        transcodes: false,
     })
 }
 
@@ -182,7 +268,7 @@ fn k(tensors: &mut Tensors, trainer: &mut JsonObject) -> Result<usize> {
 /// doc says. `replace` puts it in the place of another.
 pub fn write_dictionary_learning(folder: &Path, file: &SaeFile, replace: bool) -> Result<()> {
     check_written(file, folder)?;
-    let class = class(&file.sae).map_err(|e| invalid(format!("{}: {e}", folder.display())))?;
+    let class = class(file).map_err(|e| invalid(format!("{}: {e}", folder.display())))?;
     folder::write(folder, replace, |folder| {
         weights(folder, file)?;
         let text = serde_json::to_vec_pretty(&configuration(class, file)?);
@@ -191,14 +277,23 @@ pub fn write_dictionary_learning(folder: &Path, file: &SaeFile, replace: bool) -
     })
 }
 
-fn class(sae: &Sae) -> std::result::Result<&'static str, String> {
+fn class(file: &SaeFile) -> std::result::Result<&'static str, String> {
+    let sae = &file.sae;
+    if sae.transcodes || sae.reads_vector_again() {
+        return Err(
+            "an autoencoder without norm or skip connection is required by dictionary_learning, got another one: write it for \
+             SAELens"
+                .into(),
+        );
+    }
     Ok(match (&sae.variant, sae.centered) {
         (Variant::Relu, true) => "AutoEncoder",
         (Variant::Relu, false) => "AutoEncoderNew",
         (Variant::TopK { .. }, true) => "AutoEncoderTopK",
+        (Variant::BatchTopK { .. }, true) if !file.config.groups.is_empty() => MATRYOSHKA,
         (Variant::BatchTopK { .. }, true) => "BatchTopKSAE",
         (Variant::Gated { .. }, true) => "GatedAutoEncoder",
-        (Variant::JumpRelu { .. }, false) => "JumpReluAutoEncoder",
+        (Variant::JumpRelu { .. }, false) => JUMP_RELU,
         (variant, centered) => {
             let (wanted, got) = if centered {
                 ("leaves b_dec in", "takes it off")
@@ -218,7 +313,17 @@ fn weights(folder: &Path, file: &SaeFile) -> Result<()> {
     let sae = &file.sae;
     let (d_in, d_sae) = (sae.d_in, sae.d_sae);
     let mut out = TensorFile::new(folder.join(SAFETENSORS), &file.config.dtype)?;
-    if let Variant::JumpRelu { threshold } = &sae.variant {
+    let groups = &file.config.groups;
+    let by_rows = match &sae.variant {
+        Variant::JumpRelu { threshold } => Some((threshold.as_slice(), vec![d_sae])),
+        Variant::BatchTopK { k, threshold } if !groups.is_empty() => {
+            out.add_count("k", *k)?;
+            out.add_counts("group_sizes", groups)?;
+            Some((std::slice::from_ref(threshold), vec![]))
+        }
+        _ => None,
+    };
+    if let Some((threshold, dims)) = by_rows {
         out.add(
             "W_enc",
             &transposed(&sae.w_enc, d_sae, d_in),
@@ -227,7 +332,7 @@ fn weights(folder: &Path, file: &SaeFile) -> Result<()> {
         out.add("b_enc", &sae.b_enc, &[d_sae])?;
         out.add("W_dec", &sae.w_dec, &[d_sae, d_in])?;
         out.add("b_dec", &sae.b_dec, &[d_in])?;
-        out.add("threshold", threshold, &[d_sae])?;
+        out.add("threshold", threshold, &dims)?;
         return out.finish();
     }
     out.add("encoder.weight", &sae.w_enc, &[d_sae, d_in])?;

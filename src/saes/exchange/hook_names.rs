@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! TransformerLens, SAELens   blocks.2.hook_resid_pre, blocks.2.ln2.hook_normalized
-//! modules of Hugging Face    transformer.h.2.mlp, layers.2: what the module gives
+//! modules of Hugging Face    transformer.h.2.mlp, layers.2, gpt_neox.layers.2.attention: what the module gives
+//! Gemma Scope 2              model.layers.2.output, model.layers.2.self_attn.o_proj.input
 //! dictionary_learning        resid_post_layer_2, mlp_2
 //! ```
 
@@ -13,7 +14,7 @@ use crate::options::Word;
 const FOLDED: (Site, &str) = (Site::Normalized, "ln2.hook_normalized");
 
 /// Modules of a block by what they give; the block itself has no name.
-const MODULES: [(Site, &str); 9] = [
+const MODULES: [(Site, &str); 12] = [
     (Site::ResidPost, ""),
     (Site::Ln1Out, "ln_1"),
     (Site::AttnQkv, "attn.c_attn"),
@@ -23,6 +24,16 @@ const MODULES: [(Site, &str); 9] = [
     (Site::MlpPre, "mlp.c_fc"),
     (Site::MlpPost, "mlp.act"),
     (Site::MlpOut, "mlp"),
+    (Site::AttnOut, "attention"),
+    (Site::AttnOut, "self_attn"),
+    (Site::MlpPre, "mlp.dense_h_to_4h"),
+];
+/// Modules of Gemma's blocks, with which side of them is meant.
+const SIDES: [(Site, &str); 4] = [
+    (Site::ResidPost, "output"),
+    (Site::AttnZ, "self_attn.o_proj.input"),
+    (Site::Ln2Out, "pre_feedforward_layernorm.output"),
+    (Site::MlpOut, "post_feedforward_layernorm.output"),
 ];
 
 /// Words of dictionary_learning before the layer's number.
@@ -77,7 +88,20 @@ fn module(name: &str) -> Option<(Option<usize>, Site)> {
         .strip_prefix("h.")
         .or_else(|| inner.strip_prefix("layers."))?;
     let (layer, rest) = rest.split_once('.').unwrap_or((rest, ""));
-    Some((Some(layer.parse().ok()?), find(&MODULES, rest)?))
+    let site = find(&MODULES, rest).or_else(|| find(&SIDES, rest))?;
+    Some((Some(layer.parse().ok()?), site))
+}
+
+/// Whether a name is that of an MLP or an attention as a module, which stands for what the module itself gives.
+pub fn names_module(name: &str) -> bool {
+    let site = module(name).map(|(_, site)| site);
+    let side = SIDES.iter().any(|(_, side)| name.ends_with(side));
+    matches!(site, Some(Site::MlpOut | Site::AttnOut)) && !side
+}
+
+/// The name of what goes into a module, which stands for what it gives.
+pub(super) fn input_name(name: &str) -> Option<String> {
+    Some(input_of(parse(name, None)?)?.to_string())
 }
 
 fn submodule(name: &str) -> Option<(Option<usize>, Site)> {
@@ -119,6 +143,18 @@ mod tests {
             ("h.3.ln_2", "blocks.3.ln2.out"),
             ("layers.7", "blocks.7.resid.post"),
             ("gpt_neox.layers.7.mlp", "blocks.7.mlp.out"),
+            ("gpt_neox.layers.7.attention", "blocks.7.attn.out"),
+            ("model.layers.7.self_attn", "blocks.7.attn.out"),
+            ("model.layers.2.output", "blocks.2.resid.post"),
+            ("model.layers.2.self_attn.o_proj.input", "blocks.2.attn.z"),
+            (
+                "model.layers.2.pre_feedforward_layernorm.output",
+                "blocks.2.ln2.out",
+            ),
+            (
+                "model.layers.2.post_feedforward_layernorm.output",
+                "blocks.2.mlp.out",
+            ),
             ("resid_post_layer_2", "blocks.2.resid.post"),
             ("resid_pre_layer_2", "blocks.2.resid.pre"),
             ("attn_out_layer_0", "blocks.0.attn.out"),

@@ -32,6 +32,14 @@ impl JsonObject {
         }
     }
 
+    /// What a file that is not there says: nothing.
+    pub(super) fn empty(path: &Path) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            map: Map::new(),
+        }
+    }
+
     /// Takes the object of this name out; an empty one if there is none.
     pub(super) fn take_object(&mut self, name: &str) -> Result<Self> {
         let map = match self.map.remove(name) {
@@ -70,6 +78,18 @@ impl JsonObject {
     /// As [`Self::take_text`].
     pub(super) fn take_number(&mut self, name: &str) -> Result<Option<f64>> {
         self.take(name, "a number", Value::as_f64)
+    }
+
+    /// Refuses a switch that is on and that nobody took, but for some.
+    pub(super) fn refuse_switches(&self, known: &[&str]) -> Result<()> {
+        let on = self
+            .map
+            .iter()
+            .find(|(name, value)| **value == Value::Bool(true) && !known.contains(&name.as_str()));
+        match on {
+            None => Ok(()),
+            Some((name, _)) => Err(self.invalid(&format!("{name} false is required, got true"))),
+        }
     }
 
     /// A field that must be there.

@@ -2,14 +2,18 @@
 //!
 //! ```text
 //! SAELens               folder   cfg.json, sae_weights.safetensors
-//! dictionary_learning   folder   config.json, ae.safetensors or else ae.pt
+//! dictionary_learning   folder   config.json, ae.safetensors or else ae.pt; the latter alone where its names say its class
+//! Gemma Scope           folder   params.npz; the second one's params.safetensors, config.json
+//! sparsify              folder   cfg.json, sae.safetensors
+//! Llama Scope           folder   hyperparams.json, checkpoints/final.safetensors
+//! OpenAI                file     a .pt with pre_bias, latent_bias, encoder.weight, decoder.weight
 //! a bare network        file     0.weight, 0.bias, 1.weight, 1.bias; .safetensors or .pt
 //! ```
 //!
-//! Checked against the packages' own loaders: SAELens 6.54.12 and dictionary_learning 0.1.0 (tests/reference/sae_exchange.py).
+//! The first two are written, too. Checked against the packages' own loaders: SAELens 6.54.12 and dictionary_learning 0.1.0 (tests/reference/sae_exchange.py), and the
+//! others' definitions (tests/reference/sae_formats.py).
 //! Writing then reading gives back the same autoencoder, bit for bit. A file that would need other numbers to mean the
-//! same (an activation scale, decoder norms in a top-k) is read with them folded in; what depends on the vectors
-//! themselves is refused. Jump thresholds below 0 do what 0 does and are read as 0.
+//! same (an activation scale, decoder norms in a top-k) is read with them folded in. Jump thresholds below 0 do what 0 does and are read as 0.
 //!
 //! dictionary_learning's loader opens `ae.pt` only. A written folder is made ready for it by
 //! `python -c "import safetensors.torch as s, torch; torch.save(s.load_file('ae.safetensors'), 'ae.pt')"`.
@@ -18,22 +22,30 @@
 mod dictionary_learning;
 mod fold;
 mod folder;
+mod format;
+mod gemma_scope;
 mod hook_names;
 mod json;
+mod llama_scope;
+mod network;
+mod openai;
 mod saelens;
+mod saelens_write;
+mod sparsify;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use datafusion::error::Result;
-use polysema_kernels::sae::{Sae, Variant};
+use polysema_kernels::sae::{InputNorm, Sae, Variant};
 use serde_json::{Map, Value};
 
 pub use dictionary_learning::write_dictionary_learning;
-pub use hook_names::transformer_lens;
-pub use saelens::write_saelens;
+pub use format::{FoundSae, SaeFormat};
+pub use hook_names::{names_module, transformer_lens};
+pub use saelens_write::write_saelens;
 
 use crate::files::invalid;
-use crate::files::tensors::{Tensors, is_torch};
+use crate::files::tensors::Tensors;
 use crate::models::HookPoint;
 
 /// Key of the object in which we keep what a format has no word for.
@@ -55,12 +67,16 @@ pub struct SaeConfig {
     pub architecture: String,
     /// Where in the model the vectors come from, in the words of the file.
     pub hook_name: Option<String>,
+    /// Where what a transcoder gives back stands, in the words of the file.
+    pub hook_out: Option<String>,
+    /// The block they come from, of a file that says no more of the place.
+    pub layer: Option<usize>,
+    /// Numbers of latents of each group of a matryoshka, which was trained to do with the groups before it alone.
+    pub groups: Vec<usize>,
     /// The model they come from.
     pub model_name: Option<String>,
     /// Type of the written numbers: `float32`, `float64`, `float16` or `bfloat16`.
     pub dtype: String,
-    /// What is done to a vector before it is encoded: `none`, once read.
-    pub normalize_activations: String,
     /// Whether documents began with a beginning-of-sequence token.
     pub prepend_bos: Option<bool>,
     /// Tokens of a document.
@@ -74,9 +90,11 @@ impl Default for SaeConfig {
         Self {
             architecture: String::new(),
             hook_name: None,
+            hook_out: None,
+            layer: None,
+            groups: vec![],
             model_name: None,
             dtype: "float32".into(),
-            normalize_activations: "none".into(),
             prepend_bos: None,
             context_size: None,
             rest: Map::new(),
@@ -89,7 +107,15 @@ impl Default for SaeConfig {
 pub fn hook_of(config: &SaeConfig) -> Option<HookPoint> {
     let name = config.hook_name.as_deref()?;
     let inside = |object: &str, field: &str| config.rest.get(object)?.get(field);
-    let layer = inside("trainer", "layer").and_then(Value::as_u64);
+    let layers = [
+        ("trainer", "layer"),
+        ("metadata", "hook_layer"),
+        ("metadata", "hook_point_layer"),
+    ];
+    let mut layers = layers
+        .iter()
+        .filter_map(|(object, field)| inside(object, field)?.as_u64());
+    let layer = layers.next().or(config.layer.map(|layer| layer as u64));
     let hook = hook_names::parse(name, layer.map(|layer| layer as usize))?;
     match inside("buffer", "io").and_then(Value::as_str) {
         None | Some("out") => Some(hook),
@@ -98,88 +124,74 @@ pub fn hook_of(config: &SaeConfig) -> Option<HookPoint> {
     }
 }
 
-/// Bytes that [`read`] takes at most: all numbers, and one of the two matrices turned; of a file of torch the file itself
-/// besides, whose numbers may be wider in memory.
-pub fn bytes_to_read(path: &Path) -> usize {
-    let inside = saelens::FILES.iter().chain(&dictionary_learning::FILES);
-    let files = std::iter::once(path.to_path_buf()).chain(inside.map(|name| path.join(name)));
-    let bytes = files.filter(|file| file.is_file()).map(|file| {
-        if is_torch(&file) {
-            let size = file.metadata().map_or(0, |data| data.len());
-            return usize::try_from(size)
-                .unwrap_or(usize::MAX)
-                .saturating_mul(3);
-        }
-        // What cannot be read is refused by who reads it.
-        let numbers = Tensors::read(&file).map_or(0, |tensors| tensors.bytes());
-        numbers.saturating_add(numbers / 2)
-    });
-    bytes.max().unwrap_or(0)
+/// The place where a file says that a transcoder's outputs stand, where it is one of ours.
+pub fn hook_out_of(config: &SaeConfig) -> Option<HookPoint> {
+    hook_names::parse(config.hook_out.as_deref()?, config.layer)
 }
 
-/// Reads a folder of SAELens or dictionary_learning, or a file of a bare network, whichever is there.
+/// Reads what lies at a path in whichever format.
 pub fn read(path: &Path) -> Result<SaeFile> {
-    let file = if path.is_file() {
-        read_bare(path)?
-    } else if path.join(saelens::CONFIG).exists() {
-        saelens::read(path)?
-    } else if path.join(dictionary_learning::CONFIG).exists() {
-        dictionary_learning::read(path)?
-    } else {
-        return Err(invalid(format!(
-            "{}: a folder with {} or {}, or a file of tensors is required, got {}",
-            path.display(),
-            saelens::CONFIG,
-            dictionary_learning::CONFIG,
-            if path.exists() {
-                "none of them"
-            } else {
-                "no such path"
-            }
-        )));
-    };
-    check(&file.sae).map_err(|e| invalid(format!("{}: {e}", path.display())))?;
+    read_found(&FoundSae::at(path, None)?)
+}
+
+/// Reads one that was found.
+pub fn read_found(found: &FoundSae) -> Result<SaeFile> {
+    let file = found.read()?;
+    check(&file.sae).map_err(|e| invalid(format!("{}: {e}", found.path.display())))?;
     Ok(file)
 }
 
-/// A `Sequential` of two linear layers, as Foote's published autoencoders are: `b_dec` is both the second layer's
-/// bias and what is taken off the vectors.
-fn read_bare(path: &Path) -> Result<SaeFile> {
-    let mut tensors = Tensors::read(path)?;
-    let [d_sae, d_in] = tensors.matrix("0.weight")?;
-    let dtype = tensors.dtype("0.weight")?;
-    let sae = Sae {
-        d_in,
-        d_sae,
-        variant: Variant::Relu,
-        centered: true,
-        w_enc: tensors.take("0.weight", &[d_sae, d_in])?,
-        b_enc: tensors.take("0.bias", &[d_sae])?,
-        w_dec: tensors.take_transposed("1.weight", [d_in, d_sae])?,
-        b_dec: tensors.take("1.bias", &[d_in])?,
-    };
-    tensors.finish()?;
-    let config = SaeConfig {
-        architecture: "Sequential".into(),
-        dtype,
-        ..SaeConfig::default()
-    };
-    Ok(SaeFile { sae, config })
+/// A path from the root, whose folders may say something.
+fn whole(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// A scale of the latents after training was once written as ones; any other changes what is computed.
+fn drop_unit_scale(tensors: &mut Tensors, name: &str, d_sae: usize) -> Result<()> {
+    if !tensors.contains(name) {
+        return Ok(());
+    }
+    match tensors.take(name, &[d_sae])?.iter().find(|s| **s != 1.0) {
+        None => Ok(()),
+        Some(scale) => Err(invalid(format!(
+            "a {name} of 1 is required, got {scale}: fold it with SAELens first"
+        ))),
+    }
 }
 
 /// What must hold of an autoencoder before it is handed on or written.
 fn check(sae: &Sae) -> std::result::Result<(), String> {
     let (d_in, d_sae) = (sae.d_in, sae.d_sae);
-    if d_in == 0 || d_sae == 0 {
+    let d_out = match sae.transcodes {
+        true => sae.d_out(),
+        false => d_in,
+    };
+    if d_in == 0 || d_sae == 0 || d_out == 0 {
         return Err(format!(
-            "widths of at least 1 are required, got d_in {d_in}, d_sae {d_sae}"
+            "widths of at least 1 are required, got d_in {d_in}, d_sae {d_sae}, d_out {d_out}"
         ));
     }
+    if sae.transcodes && (sae.centered || sae.norm != InputNorm::None) {
+        return Err(
+            "a transcoder that reads vectors as they are is required, got one that changes them first".into(),
+        );
+    }
+    if sae.norm == InputNorm::Standard && d_in < 2 {
+        return Err(format!(
+            "vectors of at least 2 numbers are required to take their length off, got {d_in}"
+        ));
+    }
+    let skip = if sae.w_skip.is_empty() {
+        0
+    } else {
+        d_out * d_in
+    };
     let mut parts = vec![
         ("w_enc", &sae.w_enc, d_sae * d_in),
         ("b_enc", &sae.b_enc, d_sae),
-        ("w_dec", &sae.w_dec, d_sae * d_in),
-        ("b_dec", &sae.b_dec, d_in),
+        ("w_dec", &sae.w_dec, d_sae * d_out),
+        ("b_dec", &sae.b_dec, d_out),
+        ("w_skip", &sae.w_skip, skip),
     ];
     match &sae.variant {
         Variant::Relu => {}
@@ -227,11 +239,5 @@ fn check(sae: &Sae) -> std::result::Result<(), String> {
 /// Checks an autoencoder that is about to be written.
 fn check_written(file: &SaeFile, folder: &Path) -> Result<()> {
     let refused = |e: String| invalid(format!("{}: {e}", folder.display()));
-    check(&file.sae).map_err(refused)?;
-    match file.config.normalize_activations.as_str() {
-        "none" => Ok(()),
-        other => Err(refused(format!(
-            "normalize_activations none is required, got {other}"
-        ))),
-    }
+    check(&file.sae).map_err(refused)
 }

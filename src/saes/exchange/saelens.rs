@@ -6,27 +6,47 @@
 use std::path::Path;
 
 use datafusion::error::Result;
-use polysema_kernels::sae::{Sae, Variant};
-use serde_json::{Map, Value, json};
+use polysema_kernels::sae::{InputNorm, Sae, Variant};
+use serde_json::Value;
 
 use super::fold;
 use super::json::JsonObject;
-use super::{OURS, SaeConfig, SaeFile, check_written, folder};
-use crate::files::tensors::{TensorFile, Tensors, dtype_name, transposed, wider};
+use super::{OURS, SaeConfig, SaeFile, drop_unit_scale};
+use crate::files::tensors::{Tensors, dtype_name, wider};
 
 pub(super) const CONFIG: &str = "cfg.json";
-const WEIGHTS: &str = "sae_weights.safetensors";
+pub(super) const WEIGHTS: &str = "sae_weights.safetensors";
 /// Files of tensors.
 pub(super) const FILES: [&str; 1] = [WEIGHTS];
 /// The oldest version with this layout of `cfg.json`.
-const VERSION: &str = "6.0.0";
-const ARCHITECTURES: [&str; 4] = ["standard", "topk", "jumprelu", "gated"];
+pub(super) const VERSION: &str = "6.0.0";
+const ARCHITECTURES: [&str; 10] = [
+    "standard",
+    "topk",
+    "jumprelu",
+    "gated",
+    "batchtopk",
+    "matryoshka_batchtopk",
+    "transcoder",
+    "skip_transcoder",
+    "jumprelu_transcoder",
+    "jumprelu_skip_transcoder",
+];
+/// Ways to lay out the vectors of heads; all have them side by side.
+const LAYOUTS: [&str; 2] = ["none", "hook_z"];
+/// Switches of training, which change nothing afterwards.
+const OF_TRAINING: [&str; 2] = ["use_sparse_activations", "decoder_init_norm"];
+
+/// The threshold of a batch top-k in training.
+const LEARNED: &str = "topk_threshold";
 
 /// Fields of a configuration of version 6 outside its metadata.
-const FIELDS: [&str; 10] = [
+const FIELDS: [&str; 12] = [
     "architecture",
     "d_in",
     "d_sae",
+    "d_out",
+    "activation_fn",
     "dtype",
     "device",
     "apply_b_dec_to_input",
@@ -46,29 +66,55 @@ pub(super) fn read(path: &Path) -> Result<SaeFile> {
     let architecture = cfg.require("architecture", architecture)?;
     let (d_in, d_sae) = (cfg.take_count("d_in")?, cfg.take_count("d_sae")?);
     let (d_in, d_sae) = (cfg.require("d_in", d_in)?, cfg.require("d_sae", d_sae)?);
-    let dtype = cfg.take_text("dtype")?;
-    let dtype = dtype_name(&cfg.require("dtype", dtype)?).map_err(|e| cfg.invalid(&e))?;
+    let stored = tensors.dtype("W_enc")?;
+    let dtype = match cfg.take_text("dtype")? {
+        Some(dtype) => dtype_name(&dtype).map_err(|e| cfg.invalid(&e))?.to_string(),
+        None => stored.clone(),
+    };
     let mut ours = metadata.take_object(OURS)?;
     let variant = variant(&architecture, d_sae, &mut cfg, &mut ours, &mut tensors)?;
+    let groups = groups(&mut cfg, &mut ours, d_sae)?;
     metadata.put_object(OURS, ours);
+    refuse_others(&mut cfg, &mut metadata)?;
 
-    let stored = tensors.dtype("W_enc")?;
+    let transcodes = architecture.ends_with("transcoder");
+    let centered = match (cfg.take_bool("apply_b_dec_to_input")?, transcodes) {
+        (Some(true), true) => {
+            return Err(
+                cfg.invalid("apply_b_dec_to_input false is required of a transcoder, got true")
+            );
+        }
+        (stated, _) => stated.unwrap_or(!transcodes),
+    };
+    let d_out = cfg.take_count("d_out")?;
+    let d_out = match transcodes {
+        true => cfg.require("d_out", d_out)?,
+        false => d_in,
+    };
     let gated = matches!(variant, Variant::Gated { .. });
     let mut sae = Sae {
         d_in,
         d_sae,
         variant,
-        centered: cfg.take_bool("apply_b_dec_to_input")?.unwrap_or(true),
+        centered,
         w_enc: tensors.take_transposed("W_enc", [d_in, d_sae])?,
         b_enc: if gated {
             vec![0.0; d_sae]
         } else {
             tensors.take("b_enc", &[d_sae])?
         },
-        w_dec: tensors.take("W_dec", &[d_sae, d_in])?,
-        b_dec: tensors.take("b_dec", &[d_in])?,
+        w_dec: tensors.take("W_dec", &[d_sae, d_out])?,
+        b_dec: tensors.take("b_dec", &[d_out])?,
+        norm: InputNorm::None,
+        w_skip: match architecture.contains("skip") {
+            true => tensors.take("W_skip", &[d_out, d_in])?,
+            false => vec![],
+        },
+        transcodes,
     };
-    drop_unit_scale(&cfg, &mut tensors, d_sae)?;
+    for name in ["scaling_factor", "finetuning_scaling_factor"] {
+        drop_unit_scale(&mut tensors, name, d_sae)?;
+    }
     tensors.finish()?;
     let folded =
         fold::activation_scale(path, &mut cfg, &mut sae)? | fold::norms(&mut cfg, &mut sae)?;
@@ -76,17 +122,70 @@ pub(super) fn read(path: &Path) -> Result<SaeFile> {
     let config = SaeConfig {
         architecture,
         hook_name: metadata.take_text("hook_name")?,
+        hook_out: match sae.transcodes {
+            true => metadata.take_text("hook_name_out")?,
+            false => None,
+        },
+        groups,
         model_name: metadata.take_text("model_name")?,
-        dtype: wider(dtype, if folded { "float32" } else { &stored }),
-        normalize_activations: "none".into(),
+        dtype: wider(&dtype, if folded { "float32" } else { &stored }),
         prepend_bos: metadata.take_bool("prepend_bos")?,
         context_size: metadata.take_count("context_size")?,
         rest: {
             cfg.put_object("metadata", metadata);
             cfg.map
         },
+        ..SaeConfig::default()
     };
     Ok(SaeFile { sae, config })
+}
+
+/// Refuses what would change numbers and is not computed.
+fn refuse_others(cfg: &mut JsonObject, metadata: &mut JsonObject) -> Result<()> {
+    if let Some(other) = cfg.take_text("reshape_activations")?
+        && !LAYOUTS.contains(&other.as_str())
+    {
+        return Err(cfg.invalid(&format!(
+            "reshape_activations of {} is required, got {other}",
+            LAYOUTS.join(", ")
+        )));
+    }
+    for name in ["hook_head_index", "hook_head_index_out"] {
+        if let Some(head) = metadata.take_count(name)? {
+            return Err(cfg.invalid(&format!(
+                "{name}: an autoencoder of all heads side by side is required, got one of head {head}"
+            )));
+        }
+    }
+    cfg.refuse_switches(&[&FIELDS[..], &OF_TRAINING].concat())
+}
+
+/// The groups of a matryoshka: training keeps where each ends.
+fn groups(cfg: &mut JsonObject, ours: &mut JsonObject, d_sae: usize) -> Result<Vec<usize>> {
+    let counts = |value: &Value| -> Option<Vec<usize>> {
+        let counts = value.as_array()?.iter();
+        let counts = counts.map(|n| usize::try_from(n.as_u64()?).ok());
+        counts.collect()
+    };
+    let ends = cfg
+        .map
+        .remove("matryoshka_widths")
+        .filter(|ends| !ends.is_null());
+    let Some(ends) = ends else {
+        let kept = ours.map.remove("groups");
+        return Ok(kept.as_ref().and_then(counts).unwrap_or_default());
+    };
+    let ends = counts(&ends).filter(|ends| ends.is_sorted() && ends.last() <= Some(&d_sae));
+    let Some(mut ends) = ends else {
+        return Err(cfg.invalid(&format!(
+            "matryoshka_widths of at most {d_sae} latents in order are required"
+        )));
+    };
+    if ends.last() != Some(&d_sae) {
+        ends.push(d_sae);
+    }
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    Ok(starts.zip(&ends).map(|(start, end)| end - start).collect())
 }
 
 /// Brings a flat configuration, of a version before 6, into the form of version 6.
@@ -98,12 +197,16 @@ fn nest(cfg: &mut JsonObject, metadata: &mut JsonObject) -> Result<()> {
     let major = version
         .as_deref()
         .and_then(|v| v.split('.').next()?.parse::<u32>().ok());
-    if major < Some(6) {
+    // What is nested is of version 6, which may not say so.
+    let flat = major < Some(6) && (major.is_some() || metadata.map.is_empty());
+    if flat {
         nest_flat(cfg, metadata)?;
+    } else {
+        check_activation(cfg)?;
     }
     if let Some(version) = version.filter(|v| v != VERSION) {
         // What is written is of our version, whoever trained it.
-        let key = if major < Some(6) {
+        let key = if flat {
             "sae_lens_training_version"
         } else {
             "sae_lens_version"
@@ -111,6 +214,19 @@ fn nest(cfg: &mut JsonObject, metadata: &mut JsonObject) -> Result<()> {
         metadata.map.entry(key).or_insert(version.into());
     }
     Ok(())
+}
+
+/// Version 6 has an architecture for each activation; a file that says another beside it means one or the other.
+fn check_activation(cfg: &mut JsonObject) -> Result<()> {
+    let activation = cfg.take_text("activation_fn")?;
+    let architecture = cfg.map.get("architecture").and_then(Value::as_str);
+    match (activation.as_deref(), architecture) {
+        (None | Some("relu"), _) | (Some("topk"), Some("topk")) => Ok(()),
+        (Some(other), _) => Err(cfg.invalid(&format!(
+            "an activation_fn of architecture {} is required, got {other}",
+            architecture.unwrap_or_default()
+        ))),
+    }
 }
 
 fn nest_flat(cfg: &mut JsonObject, metadata: &mut JsonObject) -> Result<()> {
@@ -127,6 +243,15 @@ fn nest_flat(cfg: &mut JsonObject, metadata: &mut JsonObject) -> Result<()> {
     match cfg.take_text("activation_fn")?.as_deref() {
         None | Some("relu") => {}
         Some("topk") => {
+            let stated = cfg.take_text("architecture")?;
+            if let Some(other) =
+                stated.filter(|name| !["standard", "topk"].contains(&name.as_str()))
+            {
+                let message = format!(
+                    "activation_fn topk: an architecture of standard, topk is required, got {other}"
+                );
+                return Err(cfg.invalid(&message));
+            }
             cfg.map.insert("architecture".into(), "topk".into());
         }
         Some(other) => {
@@ -174,14 +299,28 @@ fn variant(
     tensors: &mut Tensors,
 ) -> Result<Variant> {
     Ok(match architecture {
-        "standard" => Variant::Relu,
+        "standard" | "transcoder" | "skip_transcoder" => Variant::Relu,
+        "batchtopk" | "matryoshka_batchtopk" => {
+            let k = cfg.take_number("k")?;
+            let k = cfg.require("k", k)?;
+            if !tensors.contains(LEARNED) {
+                return Err(cfg.invalid(&format!(
+                    "architecture {architecture}: the tensor {LEARNED} that training keeps is required, got none: SAELens' \
+                     save_inference_model writes a jumprelu"
+                )));
+            }
+            Variant::BatchTopK {
+                k: k.ceil() as usize,
+                threshold: tensors.take_number(LEARNED)?.max(0.0),
+            }
+        }
         "topk" => {
             let k = cfg.take_count("k")?;
             Variant::TopK {
                 k: cfg.require("k", k)?,
             }
         }
-        "jumprelu" => {
+        "jumprelu" | "jumprelu_transcoder" | "jumprelu_skip_transcoder" => {
             let threshold = thresholds(d_sae, tensors)?;
             match ours.take_count("batch_topk_k")? {
                 None => Variant::JumpRelu { threshold },
@@ -226,115 +365,4 @@ fn thresholds(d_sae: usize, tensors: &mut Tensors) -> Result<Vec<f32>> {
         *t = if logarithm { t.exp() } else { t.max(0.0) };
     }
     Ok(threshold)
-}
-
-/// A scale of the latents after training was once written as ones; any other changes what is computed.
-fn drop_unit_scale(cfg: &JsonObject, tensors: &mut Tensors, d_sae: usize) -> Result<()> {
-    let name = "scaling_factor";
-    if !tensors.contains(name) {
-        return Ok(());
-    }
-    match tensors.take(name, &[d_sae])?.iter().find(|s| **s != 1.0) {
-        None => Ok(()),
-        Some(scale) => Err(cfg.invalid(&format!(
-            "a scaling_factor of 1 is required, got {scale}: fold it with SAELens first"
-        ))),
-    }
-}
-
-/// Writes a folder that SAELens 6 and we read; `replace` puts it in the place of another.
-pub fn write_saelens(folder: &Path, file: &SaeFile, replace: bool) -> Result<()> {
-    check_written(file, folder)?;
-    folder::write(folder, replace, |folder| {
-        weights(folder, file)?;
-        let text = serde_json::to_vec_pretty(&configuration(file)?);
-        let text = text.map_err(|e| super::invalid(e.to_string()))?;
-        folder::write_file(&folder.join(CONFIG), &text)
-    })
-}
-
-fn weights(folder: &Path, file: &SaeFile) -> Result<()> {
-    let sae = &file.sae;
-    let (d_in, d_sae) = (sae.d_in, sae.d_sae);
-    let mut out = TensorFile::new(folder.join(WEIGHTS), &file.config.dtype)?;
-    out.add(
-        "W_enc",
-        &transposed(&sae.w_enc, d_sae, d_in),
-        &[d_in, d_sae],
-    )?;
-    out.add("W_dec", &sae.w_dec, &[d_sae, d_in])?;
-    out.add("b_dec", &sae.b_dec, &[d_in])?;
-    match &sae.variant {
-        Variant::Gated {
-            b_gate,
-            r_mag,
-            b_mag,
-        } => {
-            for (name, values) in [("b_gate", b_gate), ("r_mag", r_mag), ("b_mag", b_mag)] {
-                out.add(name, values, &[d_sae])?;
-            }
-            return out.finish();
-        }
-        Variant::JumpRelu { threshold } => out.add("threshold", threshold, &[d_sae])?,
-        Variant::BatchTopK { threshold, .. } => {
-            out.add("threshold", &vec![*threshold; d_sae], &[d_sae])?;
-        }
-        Variant::Relu | Variant::TopK { .. } => {}
-    }
-    out.add("b_enc", &sae.b_enc, &[d_sae])?;
-    out.finish()
-}
-
-fn configuration(file: &SaeFile) -> Result<Map<String, Value>> {
-    let (sae, config) = (&file.sae, &file.config);
-    let mut cfg = config.rest.clone();
-    let mut metadata = object(cfg.remove("metadata"))?;
-    let architecture = match &sae.variant {
-        Variant::Relu => "standard",
-        Variant::TopK { k } => {
-            cfg.insert("k".into(), json!(k));
-            "topk"
-        }
-        Variant::BatchTopK { k, .. } => {
-            let mut ours = object(metadata.remove(OURS))?;
-            ours.insert("batch_topk_k".into(), json!(k));
-            metadata.insert(OURS.into(), ours.into());
-            "jumprelu"
-        }
-        Variant::JumpRelu { .. } => "jumprelu",
-        Variant::Gated { .. } => "gated",
-    };
-    metadata.entry("sae_lens_version").or_insert(VERSION.into());
-    for (key, value) in [
-        ("hook_name", config.hook_name.clone().map(Value::from)),
-        ("model_name", config.model_name.clone().map(Value::from)),
-        ("prepend_bos", config.prepend_bos.map(Value::from)),
-        ("context_size", config.context_size.map(Value::from)),
-    ] {
-        if let Some(value) = value {
-            metadata.insert(key.into(), value);
-        }
-    }
-    for (key, value) in [
-        ("architecture", json!(architecture)),
-        ("d_in", json!(sae.d_in)),
-        ("d_sae", json!(sae.d_sae)),
-        ("dtype", json!(config.dtype)),
-        ("apply_b_dec_to_input", json!(sae.centered)),
-        ("normalize_activations", json!(config.normalize_activations)),
-        ("metadata", metadata.into()),
-    ] {
-        cfg.insert(key.into(), value);
-    }
-    Ok(cfg)
-}
-
-fn object(value: Option<Value>) -> Result<Map<String, Value>> {
-    match value {
-        None => Ok(Map::new()),
-        Some(Value::Object(map)) => Ok(map),
-        Some(other) => Err(super::invalid(format!(
-            "an object is required for metadata, got {other}"
-        ))),
-    }
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Owned, state};
-use crate::sae::{DeadLatents, Decay, Reduction, Sae, TrainOptions, Trainer, Variant};
+use crate::sae::{DeadLatents, Decay, InputNorm, Reduction, Sae, TrainOptions, Trainer, Variant};
 
 fn numbers(value: &Value) -> Vec<f64> {
     match value {
@@ -61,6 +61,9 @@ fn sae_of(case: &Value) -> Sae {
         b_enc,
         w_dec: values("w_dec"),
         b_dec,
+        norm: InputNorm::None,
+        w_skip: vec![],
+        transcodes: false,
     }
 }
 
