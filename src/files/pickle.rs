@@ -3,8 +3,8 @@
 //!
 //! Values lie in one list and refer to each other by index, so that neither sharing nor nesting costs more than the
 //! pickle is long. candle's reader of such files is not used: it leaves out what it does not know (the `IntStorage` of
-//! a top-k's `k`, a forbidden global) with a line on stderr, indexes tuples unchecked, and copies every memoised value. Above 400 lines, since the
-//! instructions share one stack.
+//! a top-k's `k`, a forbidden global) with a line on stderr, indexes tuples unchecked, and copies every memoised
+//! value. Above 400 lines, since the instructions share one stack.
 
 use std::collections::HashMap;
 
@@ -80,7 +80,7 @@ struct TensorNode {
 
 /// What a state dict says in words beside its tensors.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Word {
+pub enum Pickled {
     Text(String),
     Int(i64),
 }
@@ -91,7 +91,7 @@ pub struct StateDict {
     /// Tensors by name.
     pub tensors: Vec<(String, StoredTensor)>,
     /// Texts and whole numbers by name, those of a dictionary within it as `dictionary.name`.
-    pub words: Vec<(String, Word)>,
+    pub words: Vec<(String, Pickled)>,
 }
 
 /// The tensors of a pickled state dict, and what it says beside them.
@@ -354,10 +354,10 @@ impl<'a> Machine<'a> {
         })
     }
 
-    fn word(&self, id: Id) -> Option<Word> {
+    fn word(&self, id: Id) -> Option<Pickled> {
         match &self.nodes[id] {
-            Node::Text(text) => Some(Word::Text(text.clone())),
-            Node::Int(n) => Some(Word::Int(*n)),
+            Node::Text(text) => Some(Pickled::Text(text.clone())),
+            Node::Int(n) => Some(Pickled::Int(*n)),
             _ => None,
         }
     }

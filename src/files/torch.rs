@@ -8,7 +8,7 @@ use datafusion::error::{DataFusionError, Result};
 use zip::{CompressionMethod, ZipArchive};
 
 use super::arrays::Array;
-use super::pickle::{self, StateDict, StoredTensor, Word};
+use super::pickle::{self, Pickled, StateDict, StoredTensor};
 use super::{invalid, regular};
 
 /// A state dict of a hundred tensors takes 20 kB; chosen, not tuned.
@@ -28,7 +28,7 @@ pub fn read(path: &Path) -> Result<Vec<Array>> {
 }
 
 /// The same of a file that may say something beside its tensors.
-pub fn read_with_words(path: &Path) -> Result<(Vec<Array>, Vec<(String, Word)>)> {
+pub fn read_with_words(path: &Path) -> Result<(Vec<Array>, Vec<(String, Pickled)>)> {
     let refused = |message: String| refuse(path, &message);
     let file = regular::open(path).map_err(|e| {
         invalid(format!(

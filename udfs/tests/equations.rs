@@ -1,7 +1,7 @@
 //! Equations (1) to (6), clustering and metrics against tests/data/equations, made with NumPy, PyTorch and SciPy in float64,
 //! independently of the engine: whole copies of the reference results of that name.
 
-use polysema_kernels::sae::{Sae, TrainOptions, Trainer, Values, Variant};
+use polysema_kernels::sae::{InputNorm, Sae, TrainOptions, Trainer, Values, Variant};
 use polysema_kernels::vector::{cosine_distance, product};
 use polysema_kernels::{
     CosineDistances, Linkage, Linker, Polysemanticity, flat_clusters, polysemanticity,
@@ -272,6 +272,9 @@ fn trainer(case: &Value, l1: f32, ne_loss: f32) -> Trainer {
         b_enc: float32(&vector(&inputs["b_enc"])),
         w_dec: transposed(&inputs["W_dec"]),
         b_dec: float32(&vector(&inputs["b_dec"])),
+        norm: InputNorm::None,
+        w_skip: vec![],
+        transcodes: false,
     };
     let options = TrainOptions {
         l1,

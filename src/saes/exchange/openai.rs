@@ -10,7 +10,7 @@ use polysema_kernels::sae::{InputNorm, Sae, Variant};
 use serde_json::{Map, Value};
 
 use super::{SaeConfig, SaeFile, invalid};
-use crate::files::pickle::Word;
+use crate::files::pickle::Pickled;
 use crate::files::tensors::{Tensors, is_torch};
 use crate::files::torch;
 
@@ -75,8 +75,8 @@ pub(super) fn read(path: &Path) -> Result<SaeFile> {
         dtype,
         rest: Map::from_iter(words.into_iter().map(|(name, word)| {
             let word = match word {
-                Word::Text(text) => Value::from(text),
-                Word::Int(n) => Value::from(n),
+                Pickled::Text(text) => Value::from(text),
+                Pickled::Int(n) => Value::from(n),
             };
             (name, word)
         })),
@@ -85,14 +85,16 @@ pub(super) fn read(path: &Path) -> Result<SaeFile> {
     Ok(SaeFile { sae, config })
 }
 
-fn activation(path: &Path, words: &[(String, Word)]) -> Result<(Variant, InputNorm)> {
+fn activation(path: &Path, words: &[(String, Pickled)]) -> Result<(Variant, InputNorm)> {
     let refused = |what: String| invalid(format!("{}: {what}", path.display()));
     let (mut name, mut after, mut k) = ("ReLU", None, None);
     for (key, word) in words {
         match (key.as_str(), word) {
-            ("activation", Word::Text(text)) => name = text,
-            ("activation_state_dict.postact_fn", Word::Text(text)) => after = Some(text.as_str()),
-            ("activation_state_dict.k", Word::Int(n)) => k = usize::try_from(*n).ok(),
+            ("activation", Pickled::Text(text)) => name = text,
+            ("activation_state_dict.postact_fn", Pickled::Text(text)) => {
+                after = Some(text.as_str())
+            }
+            ("activation_state_dict.k", Pickled::Int(n)) => k = usize::try_from(*n).ok(),
             (other, _) => {
                 return Err(refused(format!(
                     "activation with its k and postact_fn beside tensors is required, got {other}"
