@@ -1,8 +1,9 @@
 //! Labelled images as a corpus: MNIST's four idx files in a folder, or one file of images.
 //!
-//! An image is a document of one position. The images stay in memory, a byte a pixel.
+//! An image is a document, of one position or of a model's patches. The images stay in memory, a byte a value.
 
-use std::path::{Path, PathBuf};
+use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
@@ -15,10 +16,12 @@ use datafusion::error::Result;
 use datafusion::execution::memory_pool::MemoryReservation;
 use polysema_udfs::arrow::memory::hold;
 
+use super::image_files::{ImageArray, find, is_npy, one_file};
 use super::kind::FileKind;
-use super::options::{MAX_DOCUMENTS, OF_TEXTS, SPLIT, Split};
+use super::options::{MAX_DOCUMENTS, OF_TEXTS, SPLIT, Split, check_vectors};
 use super::tables::document_schema;
 use crate::files::idx::Idx;
+use crate::models::{LoadedModel, PatchGrid, Pixels};
 use crate::options::{Options, Word};
 use crate::store::{RunWriter, Table, schema};
 
@@ -32,8 +35,12 @@ const BATCH_ROWS: usize = 4096;
 pub(crate) struct Images {
     /// blake3 of the arrays, in hexadecimal digits.
     pub(crate) hash: String,
-    /// Pixels of an image.
+    /// Values of an image.
     pub(crate) width: usize,
+    /// Shape of an image.
+    dims: Vec<usize>,
+    /// How a model of images reads them.
+    read: Option<(PatchGrid, Pixels)>,
     /// The digit of each image, where there are labels.
     pub(crate) labels: Option<Vec<u32>>,
     pixels: Vec<u8>,
@@ -43,8 +50,8 @@ pub(crate) struct Images {
     memory: MemoryReservation,
 }
 
-/// Whether a corpus is images: a folder with a file that is called as those of MNIST, or a file that begins as an idx file
-/// does. One without an ending of texts may say so by its name alone, so that a damaged one is answered as what it is.
+/// Whether a corpus is images: a folder with a file that is called as those of MNIST, a `.npy` file, or one that begins as
+/// an idx file does. One without an ending of texts may say so by its name alone, so that a damaged one is answered as what it is.
 pub(crate) fn are_images(corpus: &Path) -> bool {
     let named = |path: &Path, part: &str| {
         let name = path.file_name().map(|name| name.to_string_lossy());
@@ -56,7 +63,7 @@ pub(crate) fn are_images(corpus: &Path) -> bool {
             .into_iter()
             .any(|entry| named(&entry.path(), "-ubyte"));
     }
-    Idx::begins(corpus) || named(corpus, "idx")
+    is_npy(corpus) || Idx::begins(corpus) || named(corpus, "idx")
 }
 
 impl Images {
@@ -77,6 +84,8 @@ impl Images {
         let mut all = Self {
             hash: String::new(),
             width: 0,
+            dims: vec![],
+            read: None,
             labels: Some(vec![]),
             pixels: vec![],
             splits: vec![],
@@ -110,15 +119,14 @@ impl Images {
     /// Adds the images of a part, those of them that the options ask for.
     fn add(&mut self, mut part: ImageArray, options: &Options) -> Result<()> {
         let most = options.get(MAX_DOCUMENTS).unwrap_or(usize::MAX);
+        let width = part.dims.iter().product();
         if self.splits.is_empty() {
-            self.width = part.width;
-        }
-        let width = self.width;
-        if part.width != width {
+            (self.width, self.dims) = (width, part.dims);
+        } else if width != self.width {
             return exec_err!(
-                "{}: images of {width} pixels, as the other images, are required, got {}",
+                "{}: images of {} pixels, as the other images, are required, got {width}",
                 part.path.display(),
-                part.width
+                self.width
             );
         }
         let n = part.n.min(most - self.len());
@@ -145,6 +153,61 @@ impl Images {
         hold(&self.memory, held, "the images")
     }
 
+    /// Refuses a model that cannot read them; what a model of images reads has its channels first.
+    pub(crate) fn fit(&mut self, loaded: &LoadedModel, corpus: &Path) -> Result<()> {
+        let Some(grid) = loaded.model.image() else {
+            return check_vectors(loaded, corpus, self.width);
+        };
+        let (channels, [height, width]) = (grid.channels, grid.image);
+        let first = self.dims == [channels, height, width];
+        let last = self.dims == [height, width, channels];
+        let gray = channels == 1 && self.dims == [height, width];
+        if first && last && channels > 1 || !(first || last || gray) {
+            return exec_err!(
+                "images of {height} x {width} pixels with {channels} channels before or behind these are required, since \
+                 nothing is resized, got images of shape {:?} in {}",
+                self.dims,
+                corpus.display()
+            );
+        }
+        let Some(pixels) = loaded.pixels.clone() else {
+            return exec_err!(
+                "a preprocessor_config.json is required in {}, which says what architecture {} makes of bytes, got none",
+                loaded.folder.display(),
+                loaded.model.architecture()
+            );
+        };
+        if last && channels > 1 {
+            let mut image = vec![0; self.width];
+            for behind in self.pixels.chunks_exact_mut(self.width) {
+                for (i, byte) in behind.iter().enumerate() {
+                    image[i % channels * (height * width) + i / channels] = *byte;
+                }
+                behind.copy_from_slice(&image);
+            }
+        }
+        self.read = Some((grid, pixels));
+        Ok(())
+    }
+
+    /// Positions of each.
+    pub(crate) fn positions(&self) -> usize {
+        self.read.as_ref().map_or(1, |(grid, _)| grid.positions())
+    }
+
+    /// Where each begins among the positions of all.
+    pub(crate) fn starts(&self) -> Result<Vec<u32>> {
+        let positions = self.positions();
+        let starts = (0..=self.len()).map(|image| u32::try_from(image.saturating_mul(positions)));
+        let starts: std::result::Result<_, _> = starts.collect();
+        starts.map_err(|_| {
+            exec_datafusion_err!(
+                "fewer than 2^32 positions are required, got {positions} of {} images",
+                self.len()
+            )
+        })
+    }
+
     /// Number of images.
     pub(crate) fn len(&self) -> usize {
         self.pixels.len() / self.width.max(1)
@@ -162,11 +225,14 @@ impl Images {
     /// Adds an image's normalised pixels to `out`.
     pub(crate) fn normalised(&self, image: usize, out: &mut Vec<f32>) {
         let pixels = &self.pixels[image * self.width..][..self.width];
+        if let Some((_, read)) = &self.read {
+            return read.values(pixels, out);
+        }
         let normalised = |x: &u8| (f32::from(*x) / 255.0 - MEAN) / DEVIATION;
         out.extend(pixels.iter().map(normalised));
     }
 
-    /// Writes the tables `documents` and `tokens`; the token of an image is its label.
+    /// Writes the tables `documents` and `tokens`; the token of an image is its label, those of patches are their places.
     pub(crate) fn write(
         &self,
         run: &mut RunWriter,
@@ -189,7 +255,7 @@ impl Images {
             .collect();
         // The rows of a batch, and those of the file they are written to.
         let batch = self.memory.new_empty();
-        let bytes = 2 * self.len().min(BATCH_ROWS) * (self.width + 64);
+        let bytes = 2 * self.len().min(BATCH_ROWS) * (self.width + 64 * self.positions());
         hold(&batch, bytes, "a batch of the table documents")?;
         for first in (0..self.len()).step_by(BATCH_ROWS) {
             let rows = first..self.len().min(first + BATCH_ROWS);
@@ -215,7 +281,7 @@ impl Images {
             let columns: Vec<ArrayRef> = vec![
                 Arc::clone(&ids),
                 Arc::clone(&texts),
-                Arc::new(Int32Array::from(vec![1; n])),
+                Arc::new(Int32Array::from(vec![self.positions() as i32; n])),
                 Arc::new(StringArray::from_iter_values(
                     origins.iter().map(|(file, ..)| *file),
                 )),
@@ -230,102 +296,33 @@ impl Images {
                 Arc::new(pixels),
             ];
             documents.write(&RecordBatch::try_new(Arc::clone(&fields), columns)?)?;
-            let columns: Vec<ArrayRef> =
-                vec![ids, Arc::new(Int32Array::from(vec![0; n])), labels, texts];
+            let columns: Vec<ArrayRef> = match &self.read {
+                None => vec![ids, Arc::new(Int32Array::from(vec![0; n])), labels, texts],
+                Some((grid, _)) => places(*grid, rows),
+            };
             tokens.write(&RecordBatch::try_new(schema::tokens(), columns)?)?;
-            advance(n as u64, n as u64)?;
+            advance(n as u64, (n * self.positions()) as u64)?;
         }
         documents.finish()?;
         tokens.finish()
     }
 }
 
-/// One array of images, with its labels if there are some.
-struct ImageArray {
-    path: PathBuf,
-    split: Option<Split>,
-    n: usize,
-    width: usize,
-    pixels: Vec<u8>,
-    labels: Option<Vec<u8>>,
-}
-
-impl ImageArray {
-    fn read(
-        split: Option<Split>,
-        (path, labels): (PathBuf, Option<PathBuf>),
-        hasher: &mut blake3::Hasher,
-        memory: &MemoryReservation,
-        tick: &mut dyn FnMut() -> Result<()>,
-    ) -> Result<Self> {
-        let images = Idx::read(&path, 3, hasher, memory, tick)?;
-        let (n, width) = (images.dims[0], images.dims[1] * images.dims[2]);
-        let labels = match labels {
-            None => None,
-            Some(file) => {
-                let labels = Idx::read(&file, 1, hasher, memory, tick)?;
-                if labels.dims[0] != n {
-                    return exec_err!(
-                        "{}: a label for each of the {n} images of {} is required, got {}",
-                        file.display(),
-                        path.display(),
-                        labels.dims[0]
-                    );
-                }
-                Some(labels.values)
-            }
-        };
-        Ok(Self {
-            path,
-            split,
-            n,
-            width,
-            pixels: images.values,
-            labels,
-        })
-    }
-}
-
-/// A file of images, and the file of labels beside it if there is one.
-fn one_file(
-    corpus: &Path,
-    options: &Options,
-    hasher: &mut blake3::Hasher,
-    memory: &MemoryReservation,
-    tick: &mut dyn FnMut() -> Result<()>,
-) -> Result<ImageArray> {
-    let name = corpus.file_name().unwrap_or_default().to_string_lossy();
-    let split = match name.as_ref() {
-        name if name.starts_with("train-") => Some(Split::Train),
-        name if name.starts_with("t10k-") => Some(Split::Test),
-        _ => None,
+/// The rows of `tokens` of some images whose positions are patches.
+fn places(grid: PatchGrid, images: Range<usize>) -> Vec<ArrayRef> {
+    let n = grid.positions();
+    let words: Vec<_> = (0..n).map(|pos| grid.token(pos)).collect();
+    let all = images.flat_map(|image| (0..n).map(move |pos| (image, pos)));
+    let all: Vec<(usize, usize)> = all.collect();
+    let numbers = |of: fn(&(usize, usize)) -> usize| -> ArrayRef {
+        let numbers = all.iter().map(|place| of(place) as i32);
+        Arc::new(Int32Array::from_iter_values(numbers))
     };
-    if ![None, Some(Split::All), split].contains(&options.get(SPLIT)) {
-        return plan_err!(
-            "split must come with a folder of idx files or a file of that split, got {}",
-            corpus.display()
-        );
-    }
-    let beside = name.replace("images", "labels").replace("idx3", "idx1");
-    let labels = corpus.with_file_name(&beside);
-    let labels = (beside != name && labels.exists()).then_some(labels);
-    ImageArray::read(split, (corpus.to_path_buf(), labels), hasher, memory, tick)
-}
-
-/// A file of the folder by its canonical name, or with a dot in it, as some mirrors have it.
-fn find(folder: &Path, stem: &str, rank: usize) -> Result<PathBuf> {
-    let name = format!("{stem}-idx{rank}-ubyte");
-    let dotted = format!("{stem}.idx{rank}-ubyte");
-    for name in [&name, &dotted] {
-        for ending in ["", ".gz"] {
-            let path = folder.join(format!("{name}{ending}"));
-            if path.exists() {
-                return Ok(path);
-            }
-        }
-    }
-    Err(exec_datafusion_err!(
-        "{}: a file {name} or {name}.gz is required, got neither",
-        folder.display()
-    ))
+    let words = all.iter().map(|(_, pos)| &words[*pos]);
+    vec![
+        numbers(|(image, _)| *image),
+        numbers(|(_, pos)| *pos),
+        numbers(|(_, pos)| *pos),
+        Arc::new(StringArray::from_iter_values(words)),
+    ]
 }

@@ -6,6 +6,7 @@ mod cells;
 mod chunker;
 mod csv;
 mod documents;
+mod image_files;
 mod images;
 mod ipc;
 mod json;

@@ -131,15 +131,6 @@ pub(super) fn check_vectors(loaded: &LoadedModel, corpus: &Path, width: usize) -
             loaded.folder.display()
         );
     }
-    if model.n_ctx() > 1 {
-        return exec_err!(
-            "a classifier of vectors is required for the images of {}, got architecture {} in {}, a model of images of \
-             several channels",
-            corpus.display(),
-            model.architecture(),
-            loaded.folder.display()
-        );
-    }
     let d_in = model.layers().first().map_or(width, |layer| layer.d_in);
     if d_in != width {
         return exec_err!(

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::documents::{Advance, Documents, Target};
 use super::images::{Images, are_images};
 use super::of_hub::find_corpus;
-use super::options::{BATCH_SIZE, MAX_DOCUMENTS, check_tokens, check_vectors, has_special};
+use super::options::{BATCH_SIZE, MAX_DOCUMENTS, check_tokens, has_special};
 use super::rows::{Corpus, CorpusPlace};
 use super::tokenize::tokenize;
 use crate::files::loaded::{Loaded, Resident};
@@ -198,12 +198,12 @@ impl CorpusReader {
         let tick = &mut || advance(0, 0);
         let (corpus_hash, documents, content) = match corpus {
             CorpusPlace::Files(corpus) if are_images(corpus) => {
-                let images = Images::open(corpus, options, context.memory("images"), tick)?;
-                check_vectors(&loaded, corpus, images.width)?;
+                let mut images = Images::open(corpus, options, context.memory("images"), tick)?;
+                images.fit(&loaded, corpus)?;
                 if let Target::Run(run) = &mut target {
                     images.write(run, advance)?;
                 }
-                let starts = (0..=images.len() as u32).collect();
+                let starts = images.starts()?;
                 let hash = images.hash.clone();
                 (
                     hash,
@@ -409,11 +409,11 @@ impl CorpusReader {
         let seq = self.documents.n_tokens(documents[0]);
         let width = match &self.content {
             Content::Images(images) => images.width,
-            Content::Tokens(_) => 1,
+            Content::Tokens(_) => seq,
         };
         let mut n = most.min(documents.len());
         loop {
-            let input = n * seq * width * size_of::<f32>();
+            let input = n * width * size_of::<f32>();
             let bytes = block + input + model.pass_bytes(n, seq);
             let of = format_args!(
                 "a pass over {n} documents of {seq} positions (a smaller context or batch_size needs fewer)"

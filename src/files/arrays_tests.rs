@@ -91,7 +91,7 @@ fn other_headers_are_refused_with_what_was_found() {
             1,
             header(">f4", "False", "(2,)"),
             8,
-            "type <f2, <f4, <f8, <i4, <i8 is required, got >f4",
+            "type <f2, <f4, <f8, <i4, <i8, |u1 is required, got >f4",
         ),
         (
             1,

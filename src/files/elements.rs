@@ -21,12 +21,13 @@ pub enum ElementType {
 }
 
 impl ElementType {
-    pub(super) const NPY: [(&str, ElementType); 5] = [
+    pub(super) const NPY: [(&str, ElementType); 6] = [
         ("<f2", ElementType::F16),
         ("<f4", ElementType::F32),
         ("<f8", ElementType::F64),
         ("<i4", ElementType::I32),
         ("<i8", ElementType::I64),
+        ("|u1", ElementType::U8),
     ];
     pub(super) const SAFETENSORS: [(&str, ElementType); 7] = [
         ("F16", ElementType::F16),

@@ -9,7 +9,7 @@ use super::config::Config;
 use super::error::invalid;
 use super::gguf::{GgufModel, is_gguf};
 use super::weights::{self, read_hashed};
-use super::{Model, Tokenizer, decoder, mlp, tokenizer};
+use super::{Model, Pixels, Tokenizer, decoder, mlp, tokenizer};
 use crate::files::file_error;
 use crate::files::loaded::{Loaded, Resident, identity};
 use crate::files::tensors::Tensors;
@@ -31,6 +31,8 @@ pub struct LoadedModel {
     pub folder: PathBuf,
     /// Bytes of its weights and its tokenizer in memory.
     pub bytes: usize,
+    /// How it reads images, if its folder says so.
+    pub pixels: Option<Pixels>,
 }
 
 impl LoadedModel {
@@ -120,6 +122,7 @@ fn load_gguf(path: &Path) -> Result<LoadedModel> {
         hash: hasher.finalize().to_hex().to_string(),
         folder: path.to_path_buf(),
         bytes,
+        pixels: None,
     })
 }
 
@@ -155,6 +158,10 @@ pub fn load(folder: &Path) -> Result<LoadedModel> {
             }
         }
     };
+    let pixels = match model.image() {
+        Some(grid) => Pixels::of_folder(folder, grid, &mut hasher)?,
+        None => None,
+    };
     let hash = hasher.finalize().to_hex().to_string();
     Ok(LoadedModel {
         model,
@@ -163,6 +170,7 @@ pub fn load(folder: &Path) -> Result<LoadedModel> {
         hash,
         folder: folder.to_path_buf(),
         bytes,
+        pixels,
     })
 }
 

@@ -13,7 +13,7 @@ use super::config::Config;
 use super::error::invalid;
 use super::linear::Linear;
 use super::pass::{Floats, Pass, for_rows};
-use super::{HookPoint, Hooks, Input, LayerInfo, LayerNorm, Model, NeuronWeights, Site};
+use super::{HookPoint, Hooks, Input, LayerInfo, LayerNorm, Model, NeuronWeights, PatchGrid, Site};
 use crate::files::tensors::Tensors;
 
 struct Mlp {
@@ -158,6 +158,10 @@ impl Model for Mlp {
     /// No layer norm lies before the layers, so every convention gives the same weights.
     fn causal(&self) -> bool {
         true
+    }
+
+    fn image(&self) -> Option<PatchGrid> {
+        None
     }
 
     fn neuron_weights(&self, layer: usize, _: LayerNorm) -> Result<NeuronWeights> {

@@ -12,20 +12,24 @@ mod config;
 mod decoder;
 mod error;
 mod gguf;
+mod grid;
 mod hooks;
 mod linear;
 mod load;
 mod mlp;
 mod of_hub;
 mod pass;
+mod pixels;
 mod tokenizer;
 mod weights;
 
 pub use classifier::ClassifierTrainer;
+pub use grid::PatchGrid;
 pub use hooks::{HookPoint, Hooks, Site, TRANSFORMER_LENS};
 pub use load::{LoadedModel, load, loaded};
 pub use mlp::neuron_activations;
 pub use of_hub::{find_model, model_of};
+pub use pixels::Pixels;
 pub use tokenizer::Tokenizer;
 
 use datafusion::error::Result;
@@ -88,7 +92,8 @@ pub enum Input<'a> {
         /// Length of each document.
         seq: usize,
     },
-    /// Vectors such as images: documents of one position, so that hooks see `[batch, 1, width]`. `[batch, width]`
+    /// Vectors: documents of one position, so that hooks see `[batch, 1, width]`; or images, channel after channel, of
+    /// [`Model::n_ctx`] positions. `[batch, width]`
     Vectors {
         /// All vectors, one after the other.
         values: &'a [f32],
@@ -105,14 +110,17 @@ pub trait Model: Send + Sync {
     /// Layers of neurons, in block order.
     fn layers(&self) -> &[LayerInfo];
 
-    /// Most positions a document may have; 1 for a network that reads vectors.
+    /// Most positions a document may have; 1 for a network that reads vectors, those of an image for one of images.
     fn n_ctx(&self) -> usize;
 
-    /// Number of token ids the embedding knows; 0 for a network that reads vectors.
+    /// Number of token ids the embedding knows; 0 for a network that reads vectors or images.
     fn d_vocab(&self) -> usize;
 
     /// Whether a position sees only those before it, so that what is put behind a document changes nothing in it.
     fn causal(&self) -> bool;
+
+    /// How images are cut into positions, of a model that reads them.
+    fn image(&self) -> Option<PatchGrid>;
 
     /// Weights of a layer's neurons under a layer norm convention: `sum(h * w_in) + b_in` is the pre-activation.
     fn neuron_weights(&self, layer: usize, layer_norm: LayerNorm) -> Result<NeuronWeights>;

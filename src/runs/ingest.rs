@@ -362,7 +362,7 @@ fn sign(options: &Options, model: &dyn Model) -> Result<Sign> {
 
 /// Refuses options that say something of a network of another kind.
 fn check_effect(options: &Options, model: &dyn Model) -> Result<()> {
-    if model.d_vocab() > 0 {
+    if model.d_vocab() > 0 || model.image().is_some() {
         return Ok(());
     }
     match options.any_given(&[WINDOW.spec, WINDOW_VECTORS.spec, LAYER_NORM.spec]) {

@@ -134,8 +134,8 @@ pub fn layer_vectors(
             places.corpus(facts).display()
         );
     }
-    let site = site.unwrap_or(match reader.model().d_vocab() {
-        0 => Site::MlpPost,
+    let site = site.unwrap_or(match reader.model().n_ctx() {
+        1 => Site::MlpPost,
         _ => Site::MlpOut,
     });
     let hook = HookPoint {

@@ -178,7 +178,7 @@ impl Builder<'_> {
                 weight,
                 bias,
                 layout: Layout::OutIn,
-                d_in: grid.patch_pixels(),
+                d_in: grid.patch_values(),
             },
             class: self.table(&class, &[d])?.to_vec(),
         })

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use polysema_kernels::network::bias;
 use polysema_kernels::network::matmul::Output;
 
-use super::super::Input;
 use super::super::linear::{Linear, Norm};
 use super::super::pass::{Pass, for_rows};
+use super::super::{Input, PatchGrid};
 use crate::files::weight::Weight;
 
 /// The sum of what stands at a position.
@@ -40,58 +40,22 @@ pub(super) struct TokenTable {
 
 /// A vector a patch of an image, behind one that is the same in all.
 pub(super) struct Patches {
-    pub(super) grid: Grid,
+    pub(super) grid: PatchGrid,
     /// From a patch's pixels, channel by channel.
     pub(super) map: Linear,
     /// What stands at the first position. `[d_model]`
     pub(super) class: Vec<f32>,
 }
 
-/// How an image is cut.
-#[derive(Clone, Copy)]
-pub(super) struct Grid {
-    pub(super) channels: usize,
-    /// Height and width of an image.
-    pub(super) image: [usize; 2],
-    /// Height and width of a patch.
-    pub(super) patch: [usize; 2],
-}
-
-impl Grid {
-    /// Pixels of an image, all channels of them.
-    pub(super) fn pixels(self) -> usize {
-        self.channels * self.image[0] * self.image[1]
-    }
-
-    /// Pixels of a patch, all channels of them.
-    pub(super) fn patch_pixels(self) -> usize {
-        self.channels * self.patch[0] * self.patch[1]
-    }
-
-    /// Patches side by side, and below each other; what is left over at the edges is in none.
-    fn across(self) -> [usize; 2] {
-        [0, 1].map(|i| self.image[i] / self.patch[i])
-    }
-
-    /// Positions of an image.
-    pub(super) fn positions(self) -> usize {
-        let [down, across] = self.across();
-        1 + down * across
-    }
-
-    /// Copies the patch at a position behind the first, `[channels, height, width]`, out of an image of that order.
-    fn cut(self, image: &[f32], pos: usize, out: &mut [f32]) {
-        let ([height, width], [down, across]) = (self.image, self.patch);
-        let (row, column) = ((pos - 1) / self.across()[1], (pos - 1) % self.across()[1]);
-        for (i, line) in out.chunks_exact_mut(across).enumerate() {
-            let (channel, y) = (i / down, row * down + i % down);
-            let first = (channel * height + y) * width + column * across;
-            line.copy_from_slice(&image[first..first + across]);
+impl Embedding {
+    /// How images are cut, of a model that reads them.
+    pub(super) fn grid(&self) -> Option<PatchGrid> {
+        match &self.source {
+            Reads::Tokens(_) => None,
+            Reads::Patches(patches) => Some(patches.grid),
         }
     }
-}
 
-impl Embedding {
     /// Bytes of a position beside the residual stream.
     pub(super) fn bytes_a_row(&self) -> usize {
         match &self.source {
@@ -165,7 +129,7 @@ impl Patches {
                 let (image, pos) = ((start / width + i) / seq, (start / width + i) % seq);
                 match pos {
                     0 => row.fill(0.0),
-                    _ => grid.cut(&images[image * grid.pixels()..][..grid.pixels()], pos, row),
+                    _ => grid.cut(&images[image * grid.values()..][..grid.values()], pos, row),
                 }
             }
         });

@@ -26,7 +26,7 @@ use self::rotary::{Rotary, Turns};
 use super::config::Config;
 use super::error::invalid;
 use super::pass::{Floats, Pass};
-use super::{HookPoint, Hooks, Input, LayerInfo, LayerNorm, Model, NeuronWeights, Site};
+use super::{HookPoint, Hooks, Input, LayerInfo, LayerNorm, Model, NeuronWeights, PatchGrid, Site};
 use crate::files::tensors::Tensors;
 use crate::options::Word as _;
 
@@ -76,7 +76,7 @@ impl Decoder {
             }
             (Reads::Patches(patches), Input::Vectors { values, width }) => {
                 let grid = patches.grid;
-                if width != grid.pixels()
+                if width != grid.values()
                     || values.is_empty()
                     || !values.len().is_multiple_of(width)
                 {
@@ -197,6 +197,10 @@ impl Model for Decoder {
 
     fn causal(&self) -> bool {
         self.causal
+    }
+
+    fn image(&self) -> Option<PatchGrid> {
+        self.embedding.grid()
     }
 
     fn neuron_weights(&self, layer: usize, layer_norm: LayerNorm) -> Result<NeuronWeights> {

@@ -7,8 +7,8 @@ use polysema_kernels::network::activation::Activation;
 use polysema_kernels::network::layer_norm;
 use polysema_kernels::network::matmul::Layout;
 
+use super::super::PatchGrid;
 use super::super::config::Config;
-use super::embedding::Grid;
 use super::read_out::Pooled;
 use super::rotary::Rotary;
 
@@ -71,7 +71,7 @@ pub(super) struct TransformNames {
 
 /// How an image is read.
 pub(super) struct PatchSpec {
-    pub(super) grid: Grid,
+    pub(super) grid: PatchGrid,
     /// Of the map.
     pub(super) name: &'static str,
     pub(super) bias: bool,

@@ -6,8 +6,8 @@
 use datafusion::error::Result;
 use polysema_kernels::network::matmul::Layout;
 
+use super::super::super::PatchGrid;
 use super::super::super::config::Config;
-use super::super::embedding::Grid;
 use super::super::read_out::Pooled;
 use super::super::spec::{
     Biases, DecoderSpec, EncoderSpec, Heads, MlpNames, MlpSpec, NormNames, NormSpec, PatchSpec,
@@ -27,7 +27,7 @@ pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
 /// An encoder of images with ViT's names; `epsilon` and `activation` are what holds where the configuration says nothing.
 pub(super) fn base(config: &Config, epsilon: f32, activation: &str) -> Result<DecoderSpec> {
     let d_model = config.required(&["hidden_size"])?;
-    let grid = Grid {
+    let grid = PatchGrid {
         channels: config.size(&["num_channels"])?.unwrap_or(3),
         image: config.height_and_width("image_size")?,
         patch: config.height_and_width("patch_size")?,
