@@ -42,6 +42,8 @@ pub struct ReadBatch {
     pub seq: usize,
     /// Whether all documents up to the last of this block have been read after this batch.
     pub ends_block: bool,
+    /// Documents that are read at once by now, which is fewer than asked for where memory has room for fewer.
+    pub at_once: usize,
 }
 
 /// Where in the documents a reader goes on.
@@ -65,9 +67,7 @@ impl ReadFrom {
     /// Behind the next batch.
     pub(crate) fn pass(&mut self, batch: &ReadBatch) {
         self.documents += batch.documents.len();
-        if !batch.ends_block {
-            self.at_once = batch.documents.len();
-        }
+        self.at_once = batch.at_once;
     }
 }
 
@@ -349,6 +349,7 @@ impl CorpusReader {
                     seq: lengths.max().unwrap_or(0),
                     documents: members.iter().map(|d| *d as u32).zip(own).collect(),
                     ends_block: rest.is_empty(),
+                    at_once: most,
                 };
                 match &self.content {
                     Content::Images(images) => {

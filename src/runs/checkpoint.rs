@@ -283,6 +283,7 @@ mod tests {
             documents: vec![(document, 2)],
             seq: 2,
             ends_block: true,
+            at_once: 1,
         };
         let x = 1.0 + document as f32 / 8.0;
         let values = [x, -x, 0.5, -0.5, x, -x];

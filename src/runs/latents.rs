@@ -282,6 +282,7 @@ fn observe_reader(
                 documents: documents.to_vec(),
                 seq: batch.seq,
                 ends_block: false,
+                at_once: 1,
             };
             let first = i * most * batch.seq;
             let x = &vectors[first * d..(first + documents.len() * batch.seq) * d];
@@ -369,6 +370,7 @@ pub fn make_run(
                 documents,
                 seq: 1,
                 ends_block: true,
+                at_once: 1,
             };
             observed.show(&mut layer, &read, x)?;
             layer.end_block()?;

@@ -342,6 +342,7 @@ mod tests {
             documents: vec![(7, 3), (8, 2)],
             seq: 3,
             ends_block: true,
+            at_once: 1,
         };
         let mut values = vec![
             0.5, 2.0, -1.0, 4.0, 2.0, -1.0, 1.0, 1.0, -1.0, // document 7

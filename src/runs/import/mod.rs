@@ -294,6 +294,7 @@ fn observe(
                 documents: (from..to).map(|d| (d as u32, seq)).collect(),
                 seq,
                 ends_block: to == end,
+                at_once: 1,
             };
             let at = starts[from] as usize - rows.start..starts[to] as usize - rows.start;
             layer.observe(
