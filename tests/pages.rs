@@ -7,6 +7,8 @@ mod functions;
 mod markdown;
 #[path = "pages/printed.rs"]
 mod printed;
+#[path = "pages/python.rs"]
+mod python;
 #[path = "pages/tables.rs"]
 mod tables;
 #[path = "pages/workplace.rs"]
@@ -258,4 +260,9 @@ fn every_function_has_a_page() {
             functions::FOLDER
         );
     }
+}
+
+#[test]
+fn the_python_package_has_every_table_function() {
+    check(python::FILE, &python::methods(&all_functions()));
 }

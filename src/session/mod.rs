@@ -38,7 +38,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::CatalogProvider;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{ScalarValue, TableReference};
+use datafusion::common::{ParamValues, ScalarValue, TableReference};
 use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::runtime_env::RuntimeEnv;
@@ -95,6 +95,16 @@ pub struct TableEntry {
     pub kind: String,
     /// Whether it is kept in the store; else it is gone with the session.
     pub lasts: bool,
+}
+
+/// What a statement that runs gives.
+pub struct Answer {
+    /// Its rows.
+    pub rows: SendableRecordBatchStream,
+    /// Whether a job makes them, whose progress they may be.
+    pub is_job: bool,
+    /// Whether reading them changes the session, the store or a file, so that they are not to be read twice.
+    pub changes: bool,
 }
 
 /// SQL over one store, for one user.
@@ -282,9 +292,15 @@ impl Session {
         plan: LogicalPlan,
         parameters: Vec<ScalarValue>,
     ) -> Result<SendableRecordBatchStream> {
-        let plan = match parameters.is_empty() {
-            true => plan,
-            false => plan.with_param_values(parameters)?,
+        Ok(self.answer(plan, parameters.into()).await?.rows)
+    }
+
+    /// As [`Session::execute`], with values by position or by name, and with what reading the rows does.
+    pub async fn answer(&self, plan: LogicalPlan, parameters: ParamValues) -> Result<Answer> {
+        let plan = match parameters {
+            ParamValues::List(values) if values.is_empty() => plan,
+            ParamValues::Map(values) if values.is_empty() => plan,
+            parameters => plan.with_param_values(parameters)?,
         };
         let context = self.statement(runs_of(&plan)?).await?;
         // It may be deep: nothing is known of its text.
@@ -294,8 +310,8 @@ impl Session {
     /// Plans one statement and runs it, all of it on one state of each run.
     pub async fn query(&self, statement: &str) -> Result<SendableRecordBatchStream> {
         let (context, plan) = self.planned(statement).await?;
-        self.run(&context, plan, statement::is_deep(statement))
-            .await
+        let answer = self.run(&context, plan, statement::is_deep(statement));
+        Ok(answer.await?.rows)
     }
 
     /// What a statement means, and the context it means it in.
@@ -334,7 +350,7 @@ impl Session {
         context: &SessionContext,
         plan: LogicalPlan,
         is_deep: bool,
-    ) -> Result<SendableRecordBatchStream> {
+    ) -> Result<Answer> {
         let plan = match plan {
             LogicalPlan::Statement(Statement::SetVariable(mut set)) => {
                 set.variable = setting::whole_name(set.variable);
@@ -351,6 +367,13 @@ impl Session {
             plan => plan,
         };
         self.check(&plan)?;
+        let is_command = matches!(
+            plan,
+            LogicalPlan::Statement(_)
+                | LogicalPlan::Ddl(_)
+                | LogicalPlan::Dml(_)
+                | LogicalPlan::Copy(_)
+        );
         read_only::refuse(&plan, &context.state())?;
         let prepared = self.prepared.follow(&plan, context)?;
         let prepared = prepared.map(|meaning| self.statement_of(meaning));
@@ -404,7 +427,11 @@ impl Session {
         if !effects.is_job {
             rows = not_progress(rows);
         }
-        Ok(to_the_end(rows, left, Arc::clone(&self.unsaid)))
+        Ok(Answer {
+            rows: to_the_end(rows, left, Arc::clone(&self.unsaid)),
+            is_job: effects.is_job,
+            changes: is_command || effects.changes_the_store,
+        })
     }
 
     /// Refuses what the policy forbids, before any of it is begun. Files are guarded where they are opened, too.

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
@@ -149,11 +150,11 @@ pub enum ScriptInput {
     File(PathBuf),
 }
 
-/// The arguments and the inputs in the order of the command line; ends the process for `--help` and for a wrong
-/// command line.
-pub fn parse() -> (Arguments, Vec<ScriptInput>) {
+/// The arguments and the inputs in the order of a command line, whose first word is the program; ends the process for
+/// `--help` and for a wrong command line.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> (Arguments, Vec<ScriptInput>) {
     let matches = Arguments::command()
-        .try_get_matches()
+        .try_get_matches_from(words)
         .unwrap_or_else(|error| explained(error).exit());
     let parsed = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let inputs = inputs(&matches, &parsed);

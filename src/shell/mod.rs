@@ -26,6 +26,7 @@ mod screen;
 mod script;
 mod variables;
 
+use std::ffi::OsString;
 use std::io::{ErrorKind, IsTerminal, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -37,6 +38,8 @@ use tokio::runtime::Runtime;
 use crate::jobs::State;
 use crate::session::{Session, SessionOptions};
 use args::{Action, Arguments, Page, ScriptInput};
+pub use failure::describe;
+
 use failure::Failure;
 use format::Layout;
 use interpreter::{Flow, Interpreter, ScriptSource, note};
@@ -48,12 +51,21 @@ const STACK_BYTES: usize = 16 << 20;
 /// Time for cancelled work to notice and remove its half-written files.
 const SHUTDOWN: Duration = Duration::from_secs(2);
 
+const EXIT_SUCCESS: u8 = 0;
+const EXIT_FAILURE: u8 = 1;
+
 /// Between two looks at whether detached jobs have ended.
 const WAIT: Duration = Duration::from_millis(50);
 
 /// Runs the program: reads the command line, opens the session, runs what was asked for.
 pub fn main() -> ExitCode {
-    let (arguments, inputs) = args::parse();
+    ExitCode::from(run_command(std::env::args_os()))
+}
+
+/// Runs the program with the words of a command line, the first of which is its name, and gives its exit code. Wrong words
+/// end the process.
+pub fn run_command(words: impl IntoIterator<Item = OsString>) -> u8 {
+    let (arguments, inputs) = args::parse(words);
     if let Some(Action::Page(page)) = &arguments.action {
         return print_page(page);
     }
@@ -70,26 +82,26 @@ pub fn main() -> ExitCode {
             note(&format!(
                 "error: threads for the queries are required, got {error}"
             ));
-            return ExitCode::FAILURE;
+            return EXIT_FAILURE;
         }
     };
     let outcome = start(&runtime, arguments, &inputs, interrupts.clone());
     runtime.shutdown_timeout(SHUTDOWN);
     match outcome {
-        Ok(()) | Err(Failure::Closed) => ExitCode::SUCCESS,
+        Ok(()) | Err(Failure::Closed) => EXIT_SUCCESS,
         Err(Failure::Interrupted(message)) => {
             note(&message);
-            ExitCode::from(interrupts.exit_code())
+            interrupts.exit_code()
         }
         Err(Failure::Error(message)) => {
             note(&message);
-            ExitCode::FAILURE
+            EXIT_FAILURE
         }
     }
 }
 
 /// Prints what needs no store.
-fn print_page(page: &Page) -> ExitCode {
+fn print_page(page: &Page) -> u8 {
     let printed = page.text().and_then(|text| {
         let mut out = std::io::stdout().lock();
         out.write_all(&text)?;
@@ -98,9 +110,9 @@ fn print_page(page: &Page) -> ExitCode {
     match printed {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             note(&format!("error: stdout: {error}"));
-            ExitCode::FAILURE
+            EXIT_FAILURE
         }
-        _ => ExitCode::SUCCESS,
+        _ => EXIT_SUCCESS,
     }
 }
 
@@ -232,7 +244,7 @@ fn open(
             () = interrupts.pressed() => Err(Failure::interrupted()),
             opened = opening => match opened {
                 Ok(Ok(session)) => Ok(session),
-                Ok(Err(error)) => Err(Failure::Error(format!("error: {}", failure::describe(&error)))),
+                Ok(Err(error)) => Err(Failure::Error(format!("error: {}", describe(&error)))),
                 Err(error) => Err(Failure::Error(match error.try_into_panic() {
                     Ok(panic) => format!("error: {}", failure::internal_error(panic.as_ref())),
                     Err(error) => format!("error: {error}"),

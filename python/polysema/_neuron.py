@@ -1,0 +1,76 @@
+"""One neuron as a notebook shows it."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any
+
+from . import _html
+
+if TYPE_CHECKING:
+    from ._connection import Connection
+
+#: Examples of a cluster that a card shows.
+_EXAMPLES = 5
+
+
+class Neuron:
+    """The metrics of a neuron and its feature clusters with their examples."""
+
+    def __init__(self, connection: Connection, layer: int, neuron: int, **options: Any) -> None:
+        self.layer, self.neuron = layer, neuron
+        profile = connection.neuron_polysemanticity(layer, neuron, **options)
+        found = profile.rows()
+        if not found:
+            from ._lib import Error
+
+            raise Error(f"a neuron that has examples is required, got layer {layer}, neuron {neuron}")
+        #: The row of neuron_polysemanticity.
+        self.metrics: dict[str, Any] = dict(zip(profile.columns, found[0]))
+        #: The rows of feature_clusters.
+        self.clusters = connection.feature_clusters(layer, neuron, **options)
+        windows = connection.sql(
+            "SELECT example, window_start, window_tokens, window_activations FROM examples "
+            "WHERE layer = $layer AND neuron = $neuron",
+            layer=layer,
+            neuron=neuron,
+        )
+        self._windows = {row[0]: row[1:] for row in windows.rows()}
+
+    def _members(self) -> dict[int | None, list[dict[str, Any]]]:
+        columns = self.clusters.columns
+        clusters: dict[int | None, list[dict[str, Any]]] = {}
+        for row in self.clusters.rows():
+            example = dict(zip(columns, row))
+            clusters.setdefault(example["cluster"], []).append(example)
+        return clusters
+
+    def __repr__(self) -> str:
+        lines = [f"layer {self.layer}, neuron {self.neuron}: " + _words(self.metrics)]
+        for cluster, examples in self._members().items():
+            lines.append(f"cluster {cluster}, {len(examples)} examples")
+            lines += [f"  {example['context']}" for example in examples[:_EXAMPLES]]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        parts = [f"<h4>layer {self.layer}, neuron {self.neuron}</h4><p>{html.escape(_words(self.metrics))}</p>"]
+        members = self._members()
+        largest = max((abs(e["activation"] or 0.0) for es in members.values() for e in es), default=0.0)
+        for cluster, examples in members.items():
+            parts.append(f"<h5>cluster {cluster}: {len(examples)} examples</h5><ul>")
+            for example in examples[:_EXAMPLES]:
+                start, tokens, activations = self._windows.get(example["example"], (None, None, None))
+                if tokens is None or activations is None or start is None:
+                    text = _html.context(example["context"] or "")
+                else:
+                    text = _html.shaded(tokens, activations, example["pos"] - start, largest)
+                parts.append(f"<li>{text}</li>")
+            if len(examples) > _EXAMPLES:
+                parts.append(f"<li>and {len(examples) - _EXAMPLES} more</li>")
+            parts.append("</ul>")
+        return "".join(parts)
+
+
+def _words(metrics: dict[str, Any]) -> str:
+    said = (f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, (int, float)))
+    return ", ".join(word for word in said if not word.startswith(("layer ", "neuron ")))

@@ -1,0 +1,202 @@
+//! A session over a store.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::MemTable;
+use datafusion::common::{ParamValues, TableReference};
+use datafusion::execution::SendableRecordBatchStream;
+use futures::{StreamExt, TryStreamExt};
+use polysema::policy::{Access, Policy};
+use polysema::session::{Engine, EngineOptions, Session};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::error::{Error, raised};
+use crate::result::Result;
+use crate::runtime::wait;
+use crate::values::{cell, parameter};
+use crate::{arrays, capsules};
+
+/// An open store with the settings, the run and the tables of one session. Threads may share it.
+#[pyclass(frozen, module = "polysema._lib")]
+pub struct Connection {
+    /// None once it is closed.
+    session: Mutex<Option<Arc<Session>>>,
+}
+
+impl Connection {
+    fn session(&self) -> PyResult<Arc<Session>> {
+        let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        session
+            .clone()
+            .ok_or_else(|| Error::new_err("an open connection is required, got a closed one"))
+    }
+
+    fn put(&self, name: &str, schema: SchemaRef, batches: Vec<RecordBatch>) -> PyResult<()> {
+        let session = self.session()?;
+        session
+            .policy()
+            .require("register", Access::CreateTables)
+            .map_err(raised)?;
+        let table = MemTable::try_new(schema, vec![batches]).map_err(raised)?;
+        let name = TableReference::partial("public", name);
+        let context = session.context();
+        context.deregister_table(name.clone()).map_err(raised)?;
+        context
+            .register_table(name, Arc::new(table))
+            .map_err(raised)?;
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl Connection {
+    #[new]
+    #[pyo3(signature = (store, memory_limit, read_only))]
+    fn new(store: PathBuf, memory_limit: Option<usize>, read_only: bool) -> PyResult<Self> {
+        let engine = Engine::open(&EngineOptions {
+            store,
+            memory_limit,
+            loaded_limit: None,
+        });
+        // Tables of its own change nothing, and settings are how a question is asked.
+        let policy = match read_only {
+            false => Policy::everything(),
+            true => Policy {
+                run_jobs: false,
+                write_files: false,
+                ..Policy::everything()
+            },
+        };
+        let session = engine.map_err(raised)?.session(policy).map_err(raised)?;
+        Ok(Self {
+            session: Mutex::new(Some(Arc::new(session))),
+        })
+    }
+
+    /// Plans a statement. A question is computed when its rows are asked for; what changes something runs now, and
+    /// `progress` is called with the newest row of a job, a dict, as its rows come.
+    #[pyo3(signature = (statement, parameters, progress = None))]
+    fn sql(
+        &self,
+        py: Python<'_>,
+        statement: &str,
+        parameters: Vec<(Option<String>, Bound<'_, PyAny>)>,
+        progress: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Result> {
+        let session = self.session()?;
+        let parameters = param_values(parameters)?;
+        let (plan, answer) = {
+            let (session, parameters) = (Arc::clone(&session), parameters.clone());
+            let planned = wait(py, async move {
+                let plan = session.plan(statement).await?;
+                let answer = session.answer(plan.clone(), parameters).await?;
+                Ok((plan, answer))
+            });
+            planned?.map_err(raised)?
+        };
+        if !answer.changes {
+            return Ok(Result::asked(session, plan, parameters, answer.rows));
+        }
+        let progress = progress.filter(|_| answer.is_job);
+        let schema = answer.rows.schema();
+        let batches = read(py, answer.rows, progress)?;
+        if let Some(run) = session.made_run() {
+            // As in the shell, what was just made is what is looked at next.
+            let select = format!("SET polysema.run = '{}'", run.replace('\'', "''"));
+            let selected = wait(py, async { session.query(&select).await?.try_next().await })?;
+            selected.map_err(raised)?;
+        }
+        Ok(Result::kept(schema, batches))
+    }
+
+    /// Makes the rows of an Arrow object a table of the session.
+    fn register(&self, name: &str, table: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (schema, batches) = capsules::read(table)?;
+        self.put(name, schema, batches)
+    }
+
+    /// Makes arrays of NumPy a table of the session, a column each, without a copy.
+    fn register_arrays(
+        &self,
+        name: &str,
+        columns: Vec<(String, Bound<'_, PyAny>)>,
+    ) -> PyResult<()> {
+        let columns = columns.iter().map(|(column, array)| {
+            let array = arrays::column(column, array)?;
+            Ok((column.clone(), array))
+        });
+        let (schema, batches) = capsules::table(columns.collect::<PyResult<Vec<_>>>()?)?;
+        self.put(name, schema, batches)
+    }
+
+    /// Makes texts a table of the session with the column `text`; None is NULL.
+    fn register_texts(&self, name: &str, texts: Vec<Option<String>>) -> PyResult<()> {
+        let texts: ArrayRef = Arc::new(StringArray::from(texts));
+        let (schema, batches) = capsules::table(vec![("text".to_string(), texts)])?;
+        self.put(name, schema, batches)
+    }
+
+    /// Drops a table of the session; false where there is none.
+    fn unregister(&self, name: &str) -> PyResult<bool> {
+        let name = TableReference::partial("public", name);
+        let session = self.session()?;
+        let dropped = session.context().deregister_table(name).map_err(raised)?;
+        Ok(dropped.is_some())
+    }
+
+    /// The run that unqualified names mean.
+    #[getter]
+    fn run(&self) -> PyResult<Option<String>> {
+        self.session()?.selected_run().map_err(raised)
+    }
+
+    /// Lets go of the store; results that were not read need it, and keep it open until then.
+    fn close(&self) {
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        *session = None;
+    }
+}
+
+fn param_values(parameters: Vec<(Option<String>, Bound<'_, PyAny>)>) -> PyResult<ParamValues> {
+    let (mut named, mut listed) = (vec![], vec![]);
+    for (i, (name, value)) in parameters.iter().enumerate() {
+        match name {
+            Some(name) => named.push((name.clone(), parameter(name, value)?)),
+            None => listed.push(parameter(&format!("${}", i + 1), value)?),
+        }
+    }
+    match (named.is_empty(), listed.is_empty()) {
+        (true, _) => Ok(ParamValues::from(listed)),
+        (false, true) => Ok(ParamValues::from(named)),
+        (false, false) => Err(Error::new_err(format!(
+            "parameters by position or by name are required, got {} and {}",
+            listed.len(),
+            named.len()
+        ))),
+    }
+}
+
+/// All rows, with their progress told.
+fn read(
+    py: Python<'_>,
+    mut rows: SendableRecordBatchStream,
+    progress: Option<Bound<'_, PyAny>>,
+) -> PyResult<Vec<RecordBatch>> {
+    let mut batches = vec![];
+    while let Some(batch) = wait(py, rows.next())? {
+        let batch = batch.map_err(raised)?;
+        if let (Some(progress), Some(row)) = (&progress, batch.num_rows().checked_sub(1)) {
+            let told = PyDict::new(py);
+            for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+                told.set_item(field.name(), cell(py, column, row)?)?;
+            }
+            progress.call1((told,))?;
+        }
+        batches.push(batch);
+    }
+    Ok(batches)
+}

@@ -1,0 +1,32 @@
+//! `polysema._lib`: sessions of the engine for the Python package around it, which is where arguments are checked and
+//! documented. Arrow goes in and out through the PyCapsule interface, so that no version of pyarrow is asked for.
+
+mod arrays;
+mod capsules;
+mod connection;
+mod error;
+mod result;
+mod runtime;
+mod values;
+
+use std::ffi::OsString;
+
+use pyo3::prelude::*;
+
+/// Runs the command line program and returns its exit code; `words` begins with the program's name.
+#[pyfunction]
+fn run_command(py: Python<'_>, words: Vec<OsString>) -> u8 {
+    py.detach(|| polysema::shell::run_command(words))
+}
+
+#[pymodule]
+mod _lib {
+    #[pymodule_export]
+    use super::connection::Connection;
+    #[pymodule_export]
+    use super::error::Error;
+    #[pymodule_export]
+    use super::result::Result;
+    #[pymodule_export]
+    use super::run_command;
+}

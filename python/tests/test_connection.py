@@ -1,0 +1,140 @@
+"""Statements, methods, errors, interruption."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy
+import pytest
+
+import polysema
+
+DEMO = Path(__file__).parents[2] / "tests" / "data" / "demo"
+#: Hours of work.
+ENDLESS = "SELECT count(*) FROM generate_series(1, 10000000) a, generate_series(1, 10000000) b WHERE a.value + b.value = 7"
+
+
+def test_a_method_says_what_the_statement_says(db):
+    by_name = db.sql("SELECT * FROM feature_clusters($layer, $neuron)", layer=3, neuron=417)
+    by_place = db.sql("SELECT * FROM feature_clusters($1, $2)", [3, 417])
+    by_method = db.feature_clusters(3, 417)
+    assert len(by_name.rows()) > 10
+    assert by_name.rows() == by_place.rows() == by_method.rows()
+    coarse = db.feature_clusters(3, 417, threshold=1.9, embedding="pre_mlp")
+    assert coarse.columns == by_method.columns
+    assert {row[2] for row in coarse} == {0}
+
+
+def test_every_table_function_is_a_method(db):
+    functions = db.sql("SELECT name, summary FROM polysema.info.functions WHERE kind = 'table'").rows()
+    assert len(functions) > 20
+    for name, summary in functions:
+        assert getattr(db, name).__doc__.startswith(summary)
+
+
+def test_values_come_as_python_has_them(db):
+    statement = (
+        "SELECT 1 AS i, 1.5 AS f, 'a' AS s, true AS b, NULL AS n, [1, 2] AS l, {x: 1} AS d, "
+        "DATE '2020-02-29' AS day, TIMESTAMP '2020-02-29T01:02:03.5' AS at"
+    )
+    import datetime
+
+    day, at = datetime.date(2020, 2, 29), datetime.datetime(2020, 2, 29, 1, 2, 3, 500000)
+    assert db.sql(statement).rows() == [(1, 1.5, "a", True, None, [1, 2], {"x": 1}, day, at)]
+    given = [True, 2, 2.5, "it's", None, [1.0, 2.0], numpy.float32(0.5)]
+    assert db.sql("SELECT $1, $2, $3, $4, $5, $6, $7", given).rows() == [(True, 2, 2.5, "it's", None, [1.0, 2.0], 0.5)]
+
+
+def test_errors_have_the_engines_message(db):
+    with pytest.raises(polysema.Error, match="^feature_clusters: threshold must be in"):
+        db.feature_clusters(threshold=7.0)
+    with pytest.raises(polysema.Error, match="got 'nothing'"):
+        db.use("nothing")
+    with pytest.raises(TypeError, match="treshold"):
+        db.feature_clusters(treshold=0.5)
+    with pytest.raises(TypeError, match=r"\$1: None, a bool"):
+        db.sql("SELECT $1", [object()])
+    with pytest.raises(polysema.Error, match="by position or by name"):
+        db.sql("SELECT $1, $x", [1], x=2)
+
+
+def test_an_error_in_a_stream_reaches_its_reader(db):
+    import pyarrow
+
+    failing = db.sql("SELECT 1 / (value - 5) FROM generate_series(1, 10)")
+    with pytest.raises(polysema.Error, match="(?i)divide by zero"):
+        failing.rows()
+    with pytest.raises(Exception, match="(?i)divide by zero"):
+        pyarrow.table(failing)
+
+
+def test_ctrl_c_ends_a_question(db):
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        db.sql(ENDLESS).rows()
+    assert db.sql("SELECT 1").rows() == [(1,)]
+
+
+def test_ctrl_c_leaves_nothing_of_an_ingest(tmp_path):
+    with polysema.connect(tmp_path / "s") as db:
+        texts = (DEMO / "corpus.jsonl").read_text().splitlines() * 20
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            db.ingest("half", DEMO / "model", texts)
+        assert db.sql("SELECT count(*) FROM polysema.info.runs").rows() == [(0,)]
+        assert db.sql("SELECT table_name FROM information_schema.tables WHERE table_name LIKE 'python_%'").rows() == []
+        # Its worker looks many times a second whether it is still wanted.
+        deadline = time.monotonic() + 60
+        while os.listdir(tmp_path / "s" / "runs"):
+            assert time.monotonic() < deadline, os.listdir(tmp_path / "s" / "runs")
+            time.sleep(0.05)
+
+
+def test_threads_share_a_connection(db):
+    statement = "SELECT * FROM neuron_polysemanticity(1) ORDER BY neuron"
+    expected = db.sql(statement).rows()
+    assert len(expected) == 512
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: db.sql(statement).rows(), range(16)))
+    assert all(rows == expected for rows in found)
+
+
+def test_a_fork_is_refused(db):
+    db.sql("SELECT 1").rows()
+    child = os.fork()
+    if child == 0:
+        try:
+            db.sql("SELECT 1").rows()
+        except polysema.Error as error:
+            os._exit(7 if "spawn" in str(error) else 8)
+        os._exit(9)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 7
+
+
+def test_what_is_read_only_stays(store):
+    with polysema.connect(store, read_only=True, run="demo") as db:
+        assert db.feature_clusters(3, 417).rows()
+        with pytest.raises(polysema.Error, match="may not"):
+            db.drop_run("demo")
+    assert "demo" in repr(polysema.connect(store).sql("SELECT run FROM polysema.info.runs"))
+
+
+def test_a_closed_connection_says_so(store):
+    db = polysema.connect(store)
+    db.close()
+    with pytest.raises(polysema.Error, match="open connection"):
+        db.sql("SELECT 1")
+
+
+def test_the_command_comes_along(store):
+    call = [sys.executable, "-c", "import polysema._cli; polysema._cli.main()", "--store", str(store), "--run", "demo"]
+    done = subprocess.run([*call, "-c", "SELECT count(*) AS n FROM neurons", "--format", "csv"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "n\n2048\n")
+    failed = subprocess.run([*call, "-c", "SELECT nothing"], capture_output=True, text=True)
+    assert failed.returncode == 1 and "nothing" in failed.stderr

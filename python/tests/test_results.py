@@ -1,0 +1,105 @@
+"""What other libraries make of results."""
+
+import duckdb
+import numpy
+import pandas
+import polars
+import pyarrow
+import pytest
+
+
+def test_every_library_sees_the_same_rows(db):
+    clusters = db.feature_clusters(3, 417)
+    rows = clusters.rows()
+    table = pyarrow.table(clusters)
+    assert table.column_names == clusters.columns
+    assert [tuple(row.values()) for row in table.to_pylist()] == rows
+    assert polars.DataFrame(clusters).rows() == rows
+    assert clusters.to_polars().rows() == rows
+    assert duckdb.sql("SELECT * FROM clusters").fetchall() == rows
+    frame = clusters.to_pandas()
+    assert list(frame.columns) == clusters.columns
+    assert frame["example"].tolist() == [row[3] for row in rows]
+    assert frame["context"].tolist() == [row[8] for row in rows]
+
+
+def test_rows_come_batch_by_batch(db):
+    reader = db.sql("SELECT value FROM generate_series(1, 1000000000)").to_reader()
+    assert reader.read_next_batch().num_rows < 100_000
+    reader.close()
+
+
+def test_vectors_are_an_array(db):
+    examples = db.sql("SELECT pre_mlp, activation, neuron FROM examples WHERE layer = 1 AND neuron < 4 ORDER BY neuron, example")
+    vectors = examples.to_numpy("pre_mlp")
+    assert vectors.dtype == numpy.float32 and vectors.shape == (len(examples.rows()), 128)
+    assert vectors.tolist() == [row[0] for row in examples.rows()]
+    assert examples.to_numpy("activation").shape == (len(vectors),)
+    ragged = db.sql("SELECT [1.0] AS v UNION ALL SELECT [1.0, 2.0]")
+    with pytest.raises(ValueError, match="one width"):
+        ragged.to_numpy("v")
+
+
+def test_a_job_runs_once(db):
+    made = db.sql("CREATE TABLE once AS SELECT 1 AS n")
+    assert made.rows() == made.rows()
+    assert "once" in repr(db.sql("SELECT table_name FROM information_schema.tables WHERE table_name = 'once'"))
+
+
+def test_frames_go_in(db):
+    frame = pandas.DataFrame({"n": [1, 2, 3], "s": ["a", None, "c"]})
+    expected = [(1, "a"), (2, None), (3, "c")]
+    inputs = {
+        "pandas": frame,
+        "polars": polars.DataFrame({"n": [1, 2, 3], "s": ["a", None, "c"]}),
+        "arrow": pyarrow.table({"n": [1, 2, 3], "s": ["a", None, "c"]}),
+        "batch": pyarrow.record_batch({"n": [1, 2, 3], "s": ["a", None, "c"]}),
+        "duck": duckdb.sql("SELECT * FROM (VALUES (1, 'a'), (2, NULL), (3, 'c')) t(n, s)"),
+        "own": db.sql("SELECT * FROM (VALUES (1, 'a'), (2, NULL), (3, 'c')) t(n, s)"),
+    }
+    for name, table in inputs.items():
+        db.register(f"of_{name}", table)
+        assert db.sql(f"SELECT n, s FROM public.of_{name} ORDER BY n").rows() == expected, name
+    db.register("of_texts", iter(["a", "b"]))
+    assert db.sql("SELECT text FROM public.of_texts").rows() == [("a",), ("b",)]
+    db.unregister("of_texts")
+    with pytest.raises(TypeError, match="iterable of texts is required, got int"):
+        db.register("n", 3)
+
+
+def test_arrays_share_their_memory(db):
+    vectors = numpy.random.default_rng(7).standard_normal((50, 12)).astype(numpy.float32)
+    db.register("acts", {"id": numpy.arange(50), "vector": vectors})
+    query = vectors[7] + 0.1 * vectors[8]
+    found = db.nearest("public.acts", "vector", query, 5).rows()
+    norms = numpy.linalg.norm(vectors, axis=1) * numpy.linalg.norm(query)
+    cosines = (vectors.astype(numpy.float64) @ query) / norms
+    expected = numpy.argsort(-cosines)[:5]
+    assert [row[0] for row in found] == expected.tolist()
+    assert numpy.allclose([row[-1] for row in found], cosines[expected], atol=1e-6)
+    vectors[0, 0] = 42.0
+    assert db.sql("SELECT vector[1] FROM public.acts WHERE id = 0").rows() == [(42.0,)]
+    for wrong, message in [
+        (vectors[:, ::2], "C order"),
+        (vectors.reshape(5, 10, 12), "shape"),
+        (vectors.astype(numpy.complex64), "got <c8"),
+    ]:
+        with pytest.raises((TypeError, ValueError), match=message):
+            db.register("wrong", {"v": wrong})
+    with pytest.raises(TypeError, match="got an array of Int64"):
+        db.register("wrong", pyarrow.array([1, 2]))
+
+
+def test_what_is_printed_names_columns_and_marks_the_key_token(db):
+    clusters = db.feature_clusters(3, 417)
+    text = repr(clusters)
+    assert text.splitlines()[0].split() == [w for c in clusters.columns for w in (c, "|")][:-1]
+    assert text.splitlines()[-1] == "(the first 20 rows)"
+    page = clusters._repr_html_()
+    assert page.count("<mark>") == 20 and "«" not in page
+    db.register("hostile", pandas.DataFrame({"<b>": ["<script>"], "context": ["a «<i>» b"]}))
+    page = db.sql("SELECT * FROM public.hostile")._repr_html_()
+    assert "<script>" not in page and "<b>" not in page and "<mark>&lt;i&gt;</mark>" in page
+    card = db.neuron(3, 417)
+    assert card._repr_html_().count("<h5>") == card.metrics["n_clusters"]
+    assert "cluster 0" in repr(card)
