@@ -28,8 +28,9 @@ def test_arrays_of_a_model_make_its_run(db):
         tokens=[token for (token,) in tokens],
         replace=True,
     )
-    ours = db.sql("SELECT neuron, example, token, \"cluster\" FROM recorded.feature_clusters(0)").to_pandas()
-    theirs = db.sql("SELECT neuron, example, token, \"cluster\" FROM demo.feature_clusters($l)", l=layer).to_pandas()
+    statement = 'SELECT neuron, example, token, "cluster" FROM {}.feature_clusters({}) ORDER BY neuron, example'
+    ours = db.sql(statement.format("recorded", 0)).to_pandas()
+    theirs = db.sql(statement.format("demo", layer)).to_pandas()
     assert len(ours) > 1000
     pandas.testing.assert_frame_equal(ours, theirs)
     db.drop_run("recorded")
