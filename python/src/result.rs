@@ -29,13 +29,15 @@ pub struct Result {
 
 enum Rows {
     Kept(Vec<RecordBatch>),
-    Asked {
-        session: Arc<Session>,
-        plan: LogicalPlan,
-        parameters: ParamValues,
-        /// The stream that was made to see what the statement does; the first reader takes it.
-        first: Mutex<Option<SendableRecordBatchStream>>,
-    },
+    Asked(Box<Asked>),
+}
+
+struct Asked {
+    session: Arc<Session>,
+    plan: LogicalPlan,
+    parameters: ParamValues,
+    /// The stream that was made to see what the statement does; the first reader takes it.
+    first: Mutex<Option<SendableRecordBatchStream>>,
 }
 
 impl Result {
@@ -54,12 +56,12 @@ impl Result {
     ) -> Self {
         Self {
             schema: first.schema(),
-            rows: Rows::Asked {
+            rows: Rows::Asked(Box::new(Asked {
                 session,
                 plan,
                 parameters,
                 first: Mutex::new(Some(first)),
-            },
+            })),
         }
     }
 
@@ -70,17 +72,15 @@ impl Result {
                 let schema = Arc::clone(&self.schema);
                 Ok(Box::new(RecordBatchIterator::new(batches, schema)))
             }
-            Rows::Asked {
-                session,
-                plan,
-                parameters,
-                first,
-            } => {
-                let taken = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+            Rows::Asked(asked) => {
+                let mut first = asked.first.lock().unwrap_or_else(PoisonError::into_inner);
+                let taken = first.take();
+                drop(first);
                 let stream = match taken {
                     Some(stream) => stream,
                     None => {
-                        let answer = session.answer(plan.clone(), parameters.clone());
+                        let plan = asked.plan.clone();
+                        let answer = asked.session.answer(plan, asked.parameters.clone());
                         wait(py, answer)?.map_err(raised)?.rows
                     }
                 };

@@ -121,10 +121,10 @@ pub fn parameter(name: &str, value: &Bound<'_, PyAny>) -> PyResult<ScalarValue> 
         return Ok(ScalarValue::Binary(Some(value.extract()?)));
     }
     // Numbers of NumPy and torch.
-    if let Ok(item) = value.getattr("item").and_then(|item| item.call0()) {
-        if !item.hasattr("item")? {
-            return parameter(name, &item);
-        }
+    if let Ok(item) = value.getattr("item").and_then(|item| item.call0())
+        && !item.hasattr("item")?
+    {
+        return parameter(name, &item);
     }
     if let Ok(items) = value.cast::<PySequence>() {
         let items = items.try_iter()?;
