@@ -2,12 +2,15 @@
 
 use datafusion::error::{DataFusionError, Result};
 
+/// Told what is done; an error ends the work.
+pub type Watch<'a> = dyn FnMut(&str) -> Result<()> + 'a;
+
 /// Whether the network may be asked, and who is told what is done.
 pub struct Fetch<'a> {
     /// Whether files that are not in the cache may be downloaded.
     pub may_download: bool,
     /// Told many times a second; an error ends the work.
-    pub watch: Box<dyn FnMut(&str) -> Result<()> + 'a>,
+    pub watch: Box<Watch<'a>>,
 }
 
 /// The message of an error, without its kind.

@@ -18,8 +18,8 @@ use cache::Repo;
 use client::{Client, CommitFiles};
 use download::{Wanted, fetch_file};
 use environment::Environment;
-pub use fetch::Fetch;
 use fetch::words;
+pub use fetch::{Fetch, Watch};
 pub use name::{HubKind, HubName, is_hub_name};
 
 /// What a commit offers.

@@ -114,6 +114,8 @@ impl ProgressLine {
         let bar = self.bar.get_or_insert_with(ProgressBar::no_length);
         let [done, _] = &job.units;
         match job.total {
+            // Nothing is counted yet: a download, say.
+            None if job.done == 0 => bar.set_style(style("{spinner} {prefix}: {msg}, {elapsed}")),
             Some(total) => {
                 bar.set_length(total);
                 // Before the first documents are done there is nothing to estimate from.
@@ -129,7 +131,10 @@ impl ProgressLine {
             ))),
         }
         bar.set_prefix(job.phase.clone());
-        bar.set_message(job.rate());
+        bar.set_message(match (job.done, job.total) {
+            (0, None) => job.message.clone(),
+            _ => job.rate(),
+        });
         bar.set_position(job.done);
     }
 
