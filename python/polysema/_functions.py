@@ -849,6 +849,8 @@ class Functions:
         column: str | None = None,
         dtype: str | None = None,
         split: str | None = None,
+        checkpoint_every: float | None = None,
+        resume: bool | None = None,
         replace: bool | None = None,
         max_activations: Any | None = None,
     ) -> Result:
@@ -856,12 +858,13 @@ class Functions:
 
         Arguments:
             run: text; name of the new run
-            model: text; a Hugging Face folder of a GPT-2 model, a classifier's folder or
-                safetensors file, or the name of a stored model
+            model: text; a Hugging Face folder, a GGUF file, hf:ORG/NAME of the hub (a GGUF file as
+                hf:ORG/NAME/FILE), a classifier's folder or safetensors file, or the name of a
+                stored model
             corpus: text, table or (SELECT ...); texts or token ids: a file of .txt, .jsonl,
                 .ndjson, .json, .csv, .tsv (these also as .gz or .zst), .parquet, .arrow or .bin, a
-                folder of such files, a pattern of them, or rows; images for a classifier: a folder
-                of idx files or one of them
+                folder of such files, a pattern of them, hf:datasets/ORG/NAME[/PATH] of the hub, or
+                rows; images for a classifier: a folder of idx files or one of them
 
         Options:
             context: whole number from 1 to 1048576; tokens a document has at most, at most the
@@ -889,7 +892,8 @@ class Functions:
                 corpora sorted by topic; max_documents and max_tokens then take the first of that
                 order
             bos: true or false; begin each document with the model's first token, which is never a
-                key token; default false
+                key token; documents of an encoder have [CLS] before and [SEP] behind them unless
+                this is false
             window: whole number from 0 to 1048576; tokens kept before and after the key token, for
                 display; default 10
             window_vectors: true or false; keep what neurons received at the tokens before the key
@@ -903,6 +907,10 @@ class Functions:
                 where the model's vocabulary has room in them, and what contradicts is refused
             split: 'train', 'test' or 'all'; which images of a folder are read: the training ones,
                 the test ones, or the one after the other (when left out)
+            checkpoint_every: number above 0, at most 3e38; seconds between two checkpoints, from
+                which the same call goes on when it was killed or cancelled; default 600
+            resume: true or false; whether an interrupted ingest of this name goes on; false begins
+                anew; default true
             replace: true or false; whether a run of the same name is replaced; default false
             max_activations: table or (SELECT ...); maxima that take the place of those found in the
                 corpus: layer, neuron, max_activation
@@ -932,6 +940,8 @@ class Functions:
             "column": column,
             "dtype": dtype,
             "split": split,
+            "checkpoint_every": checkpoint_every,
+            "resume": resume,
             "replace": replace,
             "max_activations": max_activations,
         }
@@ -1024,7 +1034,8 @@ class Functions:
         """One row per token of a corpus: the vector at one place of a model that reads it. Nothing is stored.
 
         Arguments:
-            model: text; a model's folder or file, or the name of a stored model
+            model: text; a model's folder or file, its name of the hub (hf:ORG/NAME), or the name of
+                a stored model
             corpus: text; texts or token ids as ingest reads them from files, or images: a folder of
                 idx files or one of them
             hook: text; the place, blocks.LAYER.SITE as in blocks.2.mlp.out; the sites are
@@ -1047,7 +1058,8 @@ class Functions:
                 corpora sorted by topic; max_documents and max_tokens then take the first of that
                 order
             bos: true or false; begin each document with the model's first token, which is never a
-                key token; default false
+                key token; documents of an encoder have [CLS] before and [SEP] behind them unless
+                this is false
             column: text; the column of rows that holds the text, or lists of token ids, which are
                 taken as they are; the other columns are kept in documents; default text
             dtype: 'uint16' or 'uint32'; how wide the token ids of a .bin are; when left out 16 bits
@@ -1143,7 +1155,7 @@ class Functions:
         *,
         cascade: bool | None = None,
     ) -> Result:
-        """Removes a run from the store; DROP SCHEMA name CASCADE does so too.
+        """Removes a run, or what an interrupted ingest of its name has left, from the store; DROP SCHEMA name CASCADE does so too.
 
         Arguments:
             name: text; name of the run
@@ -1409,6 +1421,8 @@ class Functions:
         source: Any,
         *,
         hook: str | None = None,
+        hook_out: str | None = None,
+        subfolder: str | None = None,
         model: str | None = None,
         corpus: str | None = None,
         model_name: str | None = None,
@@ -1428,9 +1442,11 @@ class Functions:
 
         Arguments:
             name: text; name it gets here, also that of its latents' layer
-            path: text; a folder of SAELens (cfg.json) or dictionary_learning (config.json, ae.pt),
-                or a file of a network of two linear layers (0.weight, 0.bias, 1.weight, 1.bias;
-                .safetensors or .pt)
+            path: text; a folder of SAELens (cfg.json), dictionary_learning (config.json, ae.pt),
+                sparsify (sae.safetensors), Gemma Scope (params.npz, params.safetensors) or Llama
+                Scope (hyperparams.json), or a file of OpenAI's or of a network of two linear layers
+                (0.weight, 0.bias, 1.weight, 1.bias; .safetensors or .pt); of the hub as
+                hf:ORG/NAME[/PATH]
             source: layer number or name, table, or (SELECT ...); where its vectors come from, as
                 for train_sae; of a layer, at the place the file names
 
@@ -1440,6 +1456,11 @@ class Functions:
                 'mlp.gate', 'mlp.up', 'mlp.post', 'mlp.out' or 'resid.post'; the place in the layer
                 whose vectors are read; default what the file says, else mlp.out, of a classifier
                 mlp.post
+            hook_out: 'resid.pre', 'ln1.out', 'attn.qkv', 'attn.scores', 'attn.pattern', 'attn.z',
+                'attn.out', 'resid.mid', 'ln2.normalized', 'ln2.out', 'mlp.in', 'mlp.pre',
+                'mlp.gate', 'mlp.up', 'mlp.post', 'mlp.out' or 'resid.post'; the place in the layer
+                whose values a transcoder gives back; default what the file says
+            subfolder: text; the folder within path whose autoencoder it is, where there are several
             model: text; where the run's model is now; default where it was
             corpus: text; where the run's corpus is now; default where it was
             model_name: text; the model it is of; must be the run's; default the file's
@@ -1476,6 +1497,8 @@ class Functions:
         """
         options: dict[str, Any] = {
             "hook": hook,
+            "hook_out": hook_out,
+            "subfolder": subfolder,
             "model": model,
             "corpus": corpus,
             "model_name": model_name,
@@ -1557,10 +1580,12 @@ class Functions:
             column: text; the source's column of vectors; may be left out where there is one
 
         Returns:
-            sae (its name), metric (its name), value (NULL where undefined), definition (its
-            formula); distances are cosine distances in [0, 2], x is a vector, y its reconstruction,
-            a its code. A condition on metric that leaves out those of the model (accuracy, ce_loss)
-            spares its passes with reconstructions and zeros
+            sae (its name), metric (its name), value (NULL where undefined: an encoder predicts no
+            next token), definition (its formula); distances are cosine distances in [0, 2], x is a
+            vector, y its reconstruction, a its code; of a transcoder x is what the model gives at
+            its other place, and errors over rows are NULL, since rows lack it. A condition on
+            metric that leaves out those of the model (accuracy, ce_loss) spares its passes with
+            reconstructions and zeros
         """
         options: dict[str, Any] = {
             "split": split,
