@@ -410,3 +410,31 @@ fn what_the_hub_does_not_give_is_named() {
     let error = place.fails(&ingest("r", MODEL), &nowhere);
     assert!(error.contains("got no connection"), "{error}");
 }
+
+#[test]
+fn an_autoencoder_is_one_folder_of_a_repository() {
+    let (place, hub) = (Place::new(), hub());
+    let online = [("HF_ENDPOINT", hub.endpoint.as_str())];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/sae/saelens-standard");
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        for layer in ["layer_1", "layer_2"] {
+            let file = format!("{layer}/{}", entry.file_name().to_str().unwrap());
+            hub.add("models/tiny/saes", &file, fs::read(entry.path()).unwrap());
+        }
+    }
+    let import = |path: &str| {
+        format!(
+            "SELECT phase FROM import_sae('s', '{path}', (SELECT [1.0, 0.0, 0.0, 2.0, 0.5, 0.25] AS vector)) \
+             WHERE phase = 'done'"
+        )
+    };
+    place.succeeds(&["-c", &import("hf:tiny/saes/layer_1")], &online);
+    let asked = hub
+        .seen()
+        .into_iter()
+        .filter(|line| line.contains("layer_2"));
+    assert_eq!(asked.count(), 0);
+    let error = place.fails(&["-c", &import("hf:tiny/saes")], &online);
+    assert!(error.contains("one of layer_1, layer_2, got 2"), "{error}");
+}

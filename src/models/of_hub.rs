@@ -5,7 +5,7 @@ use std::path::Path;
 use datafusion::error::Result;
 
 use super::error::invalid;
-use super::{tokenizer, weights};
+use super::{pixels, tokenizer, weights};
 use crate::hub::{Chosen, Fetch, HubKind, HubName, Offered, find};
 use crate::store::{ModelPath, Source, Store};
 
@@ -30,7 +30,7 @@ pub fn model_of(store: &Store, source: &Source, fetch: &mut Fetch<'_>) -> Result
     }
 }
 
-/// The configuration, the weights in one format, the tokenizer.
+/// The configuration, the weights in one format, the tokenizer, and what is made of pixels.
 fn choose(offered: &Offered<'_>) -> Result<Chosen> {
     const CONFIG: &str = "config.json";
     let has = |name: &str| offered.has(name);
@@ -59,6 +59,7 @@ fn choose(offered: &Offered<'_>) -> Result<Chosen> {
     let mut files = vec![CONFIG.to_string()];
     files.extend(weights);
     files.extend(tokenizer::wanted(has));
+    files.extend(has(pixels::FILE).then(|| pixels::FILE.to_string()));
     Ok(Chosen {
         files: files.iter().map(|file| offered.within(file)).collect(),
         place: folder,

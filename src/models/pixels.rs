@@ -10,7 +10,7 @@ use super::PatchGrid;
 use super::error::invalid;
 use super::weights::read_hashed;
 
-const FILE: &str = "preprocessor_config.json";
+pub(super) const FILE: &str = "preprocessor_config.json";
 /// Steps that are done, or that leave an image of the model's size as it is.
 const STEPS: [&str; 5] = [
     "do_resize",

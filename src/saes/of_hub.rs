@@ -11,6 +11,8 @@ use crate::hub::{Chosen, Fetch, HubKind, HubName, HubPlace, Offered, find};
 /// Endings of the files that autoencoders are made of.
 const PARAMETERS: [&str; 5] = ["safetensors", "pt", "pth", "npz", "bin"];
 const WORDS: [&str; 3] = ["json", "yaml", "yml"];
+/// What sparsify's folder of many says of all of them.
+const OF_TRAINING: &str = "config.json";
 /// Where some formats put the parameters.
 const INNER: &str = "checkpoints/";
 
@@ -49,8 +51,17 @@ fn choose(offered: &Offered<'_>) -> Result<Chosen> {
         };
     }
     own.retain(|file| ends(file, &PARAMETERS) || ends(file, &WORDS));
+    let mut files: Vec<_> = own.iter().map(|file| offered.within(file)).collect();
+    if !offered.path.is_empty() {
+        let above = offered.path.rsplit_once('/').map_or("", |(above, _)| above);
+        let above = Offered {
+            path: above,
+            ..*offered
+        };
+        files.extend(above.has(OF_TRAINING).then(|| above.within(OF_TRAINING)));
+    }
     Ok(Chosen {
-        files: own.iter().map(|file| offered.within(file)).collect(),
+        files,
         place: offered.folder.join(offered.path),
     })
 }
@@ -82,6 +93,9 @@ mod tests {
             chosen(&files, "layers.5").unwrap(),
             ["layers.5/cfg.json", "layers.5/sae.safetensors"]
         );
+        let trained = [&files[..], &["config.json"]].concat();
+        let of_training = chosen(&trained, "layers.5").unwrap();
+        assert_eq!(of_training.last().map(String::as_str), Some("config.json"));
         let error = chosen(&files, "").unwrap_err().strip_backtrace();
         assert!(
             error.ends_with("one of layers.5, layers.6, got 2"),
