@@ -46,7 +46,7 @@ const UNSET: f32 = -1.0;
 pub(super) fn read(path: &Path) -> Result<SaeFile> {
     let alone = path.is_file();
     let mut config = match path.join(CONFIG) {
-        config if config.is_file() => JsonObject::read(&config)?,
+        config if config.exists() => JsonObject::read(&config)?,
         _ => JsonObject::empty(path),
     };
     let mut trainer = config.take_object("trainer")?;

@@ -215,7 +215,8 @@ fn of_file(path: &Path) -> Result<FoundSae> {
 }
 
 fn of_folder(folder: &Path) -> Result<Option<SaeFormat>> {
-    let has = |name: &str| folder.join(name).is_file();
+    // What is no file is refused by who reads it.
+    let has = |name: &str| folder.join(name).exists();
     let any = |names: &[&str]| names.iter().any(|name| has(name));
     Ok(if has(llama_scope::CONFIG) {
         Some(SaeFormat::LlamaScope)
