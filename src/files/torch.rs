@@ -27,8 +27,11 @@ pub fn read(path: &Path) -> Result<Vec<Array>> {
     }
 }
 
+/// What a file says beside its tensors, by name.
+pub type Words = Vec<(String, Pickled)>;
+
 /// The same of a file that may say something beside its tensors.
-pub fn read_with_words(path: &Path) -> Result<(Vec<Array>, Vec<(String, Pickled)>)> {
+pub fn read_with_words(path: &Path) -> Result<(Vec<Array>, Words)> {
     let refused = |message: String| refuse(path, &message);
     let file = regular::open(path).map_err(|e| {
         invalid(format!(

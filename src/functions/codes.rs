@@ -23,17 +23,19 @@ pub const NAME: Parameter = Parameter {
     summary: "name of a sparse autoencoder of the store",
 };
 
+/// Whether a column of a type is taken.
+pub type Takes = fn(&DataType) -> bool;
+
 /// The parts of a scalar function of an autoencoder's name and a column.
 #[derive(Debug)]
 pub struct Codec {
     pub doc: &'static FunctionDoc,
     pub returns: fn() -> DataType,
-    /// Whether a column of this type is taken.
-    pub takes: fn(&DataType) -> bool,
+    pub takes: Takes,
     /// What is said of a column that is not.
     pub required: &'static str,
     /// The same of a column more, which may be left out.
-    pub more: Option<(fn(&DataType) -> bool, &'static str)>,
+    pub more: Option<(Takes, &'static str)>,
     /// The column's results, and those of the other where it is given; its errors are said in the function's name.
     pub apply: fn(&LoadedSae, &ArrayRef, Option<&ArrayRef>) -> Result<ArrayRef>,
 }

@@ -146,6 +146,9 @@ struct Seen<'a> {
     skip: usize,
 }
 
+/// Runs a model with these values at a place, or with zeros, to its logits.
+type Rerun<'a> = dyn Fn(Option<&[f32]>) -> Result<Vec<f32>> + 'a;
+
 impl Seen<'_> {
     /// Adds what comes of the model's own values, of `decoded` and of zeros in their place; `run` runs the model so.
     fn weigh(
@@ -153,7 +156,7 @@ impl Seen<'_> {
         effect: &mut Effect,
         own: Vec<f32>,
         decoded: &[f32],
-        run: &dyn Fn(Option<&[f32]>) -> Result<Vec<f32>>,
+        run: &Rerun<'_>,
     ) -> Result<()> {
         // One after the other: the logits of a pass may be the largest thing in memory.
         self.score(effect, 0, &own);
