@@ -98,7 +98,7 @@ pub struct TableEntry {
 }
 
 /// What a statement that runs gives.
-pub struct Answer {
+pub struct Reply {
     /// Its rows.
     pub rows: SendableRecordBatchStream,
     /// Whether a job makes them, whose progress they may be.
@@ -296,7 +296,7 @@ impl Session {
     }
 
     /// As [`Session::execute`], with values by position or by name, and with what reading the rows does.
-    pub async fn answer(&self, plan: LogicalPlan, parameters: ParamValues) -> Result<Answer> {
+    pub async fn answer(&self, plan: LogicalPlan, parameters: ParamValues) -> Result<Reply> {
         let plan = match parameters {
             ParamValues::List(values) if values.is_empty() => plan,
             ParamValues::Map(values) if values.is_empty() => plan,
@@ -350,7 +350,7 @@ impl Session {
         context: &SessionContext,
         plan: LogicalPlan,
         is_deep: bool,
-    ) -> Result<Answer> {
+    ) -> Result<Reply> {
         let plan = match plan {
             LogicalPlan::Statement(Statement::SetVariable(mut set)) => {
                 set.variable = setting::whole_name(set.variable);
@@ -427,7 +427,7 @@ impl Session {
         if !effects.is_job {
             rows = not_progress(rows);
         }
-        Ok(Answer {
+        Ok(Reply {
             rows: to_the_end(rows, left, Arc::clone(&self.unsaid)),
             is_job: effects.is_job,
             changes: is_command || effects.changes_the_store,
