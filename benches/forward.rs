@@ -76,14 +76,7 @@ fn forward(c: &mut Criterion) {
 }
 
 fn small(folder: &Path) -> LoadedModel {
-    let sizes = support::Sizes {
-        n_layers: 12,
-        n_heads: 12,
-        d_model: 768,
-        d_vocab: 50_257,
-        n_ctx: 1024,
-    };
-    support::gpt2(&sizes).write(folder);
+    support::gpt2(&support::GPT2_SMALL).write(folder);
     load(folder).expect("the folder just written")
 }
 

@@ -82,14 +82,7 @@ fn measure(title: &str, model: &Path, corpus: &Path, documents: Option<usize>) -
 
 /// GPT-2-small's shape with the demo's tokenizer.
 fn small(folder: &Path, tokenizer: &Path) -> Result<()> {
-    let sizes = support::Sizes {
-        n_layers: 12,
-        n_heads: 12,
-        d_model: 768,
-        d_vocab: 50_257,
-        n_ctx: 1024,
-    };
-    support::gpt2(&sizes).write(folder);
+    support::gpt2(&support::GPT2_SMALL).write(folder);
     std::fs::copy(tokenizer, folder.join("tokenizer.json"))?;
     Ok(())
 }

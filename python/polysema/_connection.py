@@ -6,7 +6,7 @@ import itertools
 import os
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,6 @@ from ._result import Result
 
 #: Names of tables that were given as an argument.
 _NAMES = (f"python_{i}" for i in itertools.count(1))
-#: Jobs that tell their progress.
-_JOBS = {"ingest", "train_mlp", "train_sae", "import_run", "import_sae", "export_sae"}
 
 
 def connect(
@@ -157,7 +155,7 @@ class Connection(Functions):
             written.append("{" + ", ".join(pairs) + "}")
         statement = f"SELECT * FROM {name}({', '.join(written)})"
         try:
-            with Bar(name) if name in _JOBS else _no_bar() as progress:
+            with Bar(name) as progress:
                 result = Result(self._inner.sql(statement, [], progress))
         except BaseException:
             self._forget(tables)
@@ -186,14 +184,6 @@ class Connection(Functions):
             tables.append(name)
             return f"(SELECT * FROM public.{name})"
         return literal(value)
-
-
-class _no_bar:
-    def __enter__(self) -> Callable[[dict[str, Any]], None] | None:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
 
 def _is_query(text: str) -> bool:

@@ -29,8 +29,10 @@ class Neuron:
         self.metrics: dict[str, Any] = dict(zip(profile.columns, found[0]))
         #: The rows of feature_clusters.
         self.clusters = connection.feature_clusters(layer, neuron, **options)
+        run = options.get("run")
+        examples = "examples" if run is None else '"' + str(run).replace('"', '""') + '".examples'
         windows = connection.sql(
-            "SELECT example, window_start, window_tokens, window_activations FROM examples "
+            f"SELECT example, window_start, window_tokens, window_activations FROM {examples} "
             "WHERE layer = $layer AND neuron = $neuron",
             layer=layer,
             neuron=neuron,

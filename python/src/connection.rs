@@ -8,7 +8,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::MemTable;
 use datafusion::common::{ParamValues, TableReference};
 use datafusion::execution::SendableRecordBatchStream;
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use polysema::policy::{Access, Policy};
 use polysema::session::{Engine, EngineOptions, Session};
 use pyo3::prelude::*;
@@ -104,12 +104,7 @@ impl Connection {
         let progress = progress.filter(|_| answer.is_job);
         let schema = answer.rows.schema();
         let batches = read(py, answer.rows, progress)?;
-        if let Some(run) = session.made_run() {
-            // As in the shell, what was just made is what is looked at next.
-            let select = format!("SET polysema.run = '{}'", run.replace('\'', "''"));
-            let selected = wait(py, async { session.query(&select).await?.try_next().await })?;
-            selected.map_err(raised)?;
-        }
+        wait(py, session.select_made_run())?.map_err(raised)?;
         Ok(Result::kept(schema, batches))
     }
 

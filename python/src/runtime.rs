@@ -5,15 +5,14 @@ use std::process;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use polysema::shell::threads;
 use pyo3::prelude::*;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 
 use crate::error::Error;
 
 /// Between two looks at whether Ctrl-C was pressed.
 const LOOK: Duration = Duration::from_millis(100);
-/// Plans are walked by recursion; as in the shell.
-const STACK_BYTES: usize = 16 << 20;
 
 static RUNTIME: OnceLock<(u32, Runtime)> = OnceLock::new();
 
@@ -21,14 +20,9 @@ fn runtime() -> PyResult<&'static Runtime> {
     let (owner, runtime) = match RUNTIME.get() {
         Some(started) => started,
         None => {
-            let started = Builder::new_multi_thread()
-                .enable_all()
-                .thread_name("polysema-worker")
-                .thread_stack_size(STACK_BYTES)
-                .build()
-                .map_err(|error| {
-                    Error::new_err(format!("threads for the queries are required, got {error}"))
-                })?;
+            let started = threads().map_err(|error| {
+                Error::new_err(format!("threads for the queries are required, got {error}"))
+            })?;
             RUNTIME.get_or_init(|| (process::id(), started))
         }
     };

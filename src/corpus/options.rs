@@ -146,15 +146,10 @@ pub(super) fn check_vectors(loaded: &LoadedModel, corpus: &Path, width: usize) -
 pub(super) fn check_tokens(loaded: &LoadedModel, corpus: &str, options: &Options) -> Result<()> {
     let model = loaded.model.as_ref();
     let folder = loaded.folder.display();
-    if model.d_vocab() == 0 && model.n_ctx() > 1 {
-        return exec_err!(
-            "a model that reads token ids is required for {corpus}, got architecture {} in {folder}, a model of images",
-            model.architecture()
-        );
-    }
     if model.d_vocab() == 0 {
+        let of_images = model.image().map_or("", |_| ", a model of images");
         return exec_err!(
-            "a model that reads token ids is required for {corpus}, got architecture {} in {folder}",
+            "a model that reads token ids is required for {corpus}, got architecture {} in {folder}{of_images}",
             model.architecture()
         );
     }

@@ -551,8 +551,7 @@ fn block_end(starts: &[u32], first: usize) -> usize {
 }
 
 /// The token ids of some documents, padded at the end, which a causal model never looks at from before and an encoder
-/// never gets. `block` holds
-/// the ids of the rows from `start` on.
+/// never gets. `block` holds the ids of the rows from `start` on.
 fn padded(documents: &Documents, batch: &ReadBatch, block: &[u32], start: usize) -> Vec<u32> {
     let mut rows = vec![0; batch.documents.len() * batch.seq];
     for (row, (document, _)) in rows.chunks_exact_mut(batch.seq).zip(&batch.documents) {

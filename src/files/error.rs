@@ -14,3 +14,15 @@ pub fn file_error(act: &str, path: &Path, error: impl std::fmt::Display) -> Data
 pub fn invalid(message: String) -> DataFusionError {
     DataFusionError::Execution(message)
 }
+
+/// What an error says, without what says where in the engine it arose.
+pub fn words(error: &DataFusionError) -> String {
+    match error {
+        DataFusionError::Plan(message)
+        | DataFusionError::Execution(message)
+        | DataFusionError::ResourcesExhausted(message) => message.clone(),
+        DataFusionError::Shared(inner) => words(inner),
+        DataFusionError::Context(_, inner) => words(inner),
+        other => other.strip_backtrace(),
+    }
+}

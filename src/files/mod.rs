@@ -1,6 +1,7 @@
 //! What lies in a file: formats read and written, with no knowledge of a store, a model or SQL.
 
 pub mod arrays;
+pub mod checkpoint_files;
 pub mod clock;
 pub mod csv;
 pub mod disk;
@@ -25,4 +26,4 @@ pub mod unpacked;
 pub mod weight;
 pub mod whole;
 
-pub use error::{file_error, invalid};
+pub use error::{file_error, invalid, words};

@@ -12,9 +12,9 @@ use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 use super::answer::Next;
 use super::cache::Repo;
 use super::client::{Client, FileFacts};
-use super::fetch::{Fetch, words};
+use super::fetch::Fetch;
 use super::name::HubName;
-use crate::files::{disk, file_error};
+use crate::files::{disk, file_error, words};
 
 /// Connections in a row that bring nothing, after which a download is given up.
 const MOST_FAILURES: u32 = 3;

@@ -1,6 +1,6 @@
 //! Who fetches, and what is told of it.
 
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 
 /// Told what is done; an error ends the work.
 pub type Watch<'a> = dyn FnMut(&str) -> Result<()> + 'a;
@@ -11,13 +11,4 @@ pub struct Fetch<'a> {
     pub may_download: bool,
     /// Told many times a second; an error ends the work.
     pub watch: Box<Watch<'a>>,
-}
-
-/// The message of an error, without its kind.
-pub(super) fn words(error: &DataFusionError) -> String {
-    match error {
-        DataFusionError::Execution(message) => message.clone(),
-        DataFusionError::Plan(message) => message.clone(),
-        other => other.strip_backtrace(),
-    }
 }

@@ -13,12 +13,11 @@ use std::path::{Path, PathBuf};
 
 use datafusion::error::Result;
 
-use crate::files::invalid;
+use crate::files::{invalid, words};
 use cache::Repo;
 use client::{Client, CommitFiles};
 use download::{Wanted, fetch_file};
 use environment::Environment;
-use fetch::words;
 pub use fetch::{Fetch, Watch};
 pub use name::{HubKind, HubName, is_hub_name};
 

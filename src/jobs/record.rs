@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use datafusion::error::DataFusionError;
 use serde::{Deserialize, Serialize};
 
 use crate::files::{clock, disk};
@@ -102,17 +101,5 @@ pub(super) fn host() -> String {
     match name.trim() {
         "" => "localhost".to_string(),
         name => name.to_string(),
-    }
-}
-
-/// What an error says, without what says where in the engine it arose.
-pub(super) fn words(error: &DataFusionError) -> String {
-    match error {
-        DataFusionError::Plan(message)
-        | DataFusionError::Execution(message)
-        | DataFusionError::ResourcesExhausted(message) => message.clone(),
-        DataFusionError::Shared(inner) => words(inner),
-        DataFusionError::Context(_, inner) => words(inner),
-        other => other.strip_backtrace(),
     }
 }

@@ -11,10 +11,10 @@ use datafusion::common::{exec_err, plan_err};
 use datafusion::error::{DataFusionError, Result};
 
 use super::cancel::Cancel;
-use super::record::{Record, State, host, new_id, now, read, words};
+use super::record::{Record, State, host, new_id, now, read};
 use crate::files::disk::{self, Held};
-use crate::files::file_error;
 use crate::files::whole::write_file;
+use crate::files::{file_error, words};
 
 /// Ended jobs that are kept written down; the oldest beyond are removed when another begins. Chosen, not tuned.
 const KEPT: usize = 100;

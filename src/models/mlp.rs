@@ -155,7 +155,6 @@ impl Model for Mlp {
         0
     }
 
-    /// No layer norm lies before the layers, so every convention gives the same weights.
     fn causal(&self) -> bool {
         true
     }
@@ -164,6 +163,7 @@ impl Model for Mlp {
         None
     }
 
+    /// No layer norm lies before the layers, so every convention gives the same weights.
     fn neuron_weights(&self, layer: usize, _: LayerNorm) -> Result<NeuronWeights> {
         if layer >= self.layers.len() {
             return Err(invalid(format!(

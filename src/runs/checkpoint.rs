@@ -1,12 +1,10 @@
 //! How far an ingest has come, on disk, so that one that was killed or cancelled goes on to the same bytes.
 //!
-//! `checkpoint.json` names the generation that has what the layers have seen (`layers`) and spooled. Spooled files only grow:
+//! A checkpoint has what the layers have seen (`layers`) and spooled. Spooled files only grow:
 //! a checkpoint has a second name of each and counts its records, and what was added since is cut off. Documents are read
 //! and their tables written anew, which takes little beside the forward pass.
 
-use std::path::PathBuf;
-
-use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
+use datafusion::common::plan_err;
 use datafusion::error::{DataFusionError, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -14,8 +12,9 @@ use serde_json::{Map, Value, json};
 use super::layer::Layer;
 use super::options::{CHECKPOINT_EVERY, MaxActivations, REPLACE, RESUME};
 use crate::corpus::{Documents, ReadFrom};
+use crate::files::checkpoint_files::{CheckpointFiles, anew};
 use crate::files::clock;
-use crate::files::generations::{GenerationName, Generations};
+use crate::files::generations::Generations;
 use crate::files::numbers::{NumbersReader, NumbersWriter};
 use crate::store::{Store, Versions};
 
@@ -94,10 +93,9 @@ pub(super) struct IngestState {
     pub(super) seconds: f64,
 }
 
-/// `checkpoint.json`.
-#[derive(Serialize, Deserialize)]
+/// What a checkpoint says.
+#[derive(Debug, Serialize, Deserialize)]
 struct Saved {
-    generation: GenerationName,
     state: IngestState,
     /// Of the file of layers.
     hash: String,
@@ -107,7 +105,7 @@ struct Saved {
 #[derive(Debug)]
 pub(super) struct IngestCheckpoints {
     run: String,
-    of: Generations,
+    of: CheckpointFiles<Saved>,
 }
 
 impl IngestCheckpoints {
@@ -115,51 +113,30 @@ impl IngestCheckpoints {
     pub(super) fn of(store: &Store, run: &str) -> Result<Self> {
         Ok(Self {
             run: run.to_string(),
-            of: store.unfinished_run(run)?,
+            of: CheckpointFiles::new(store.unfinished_run(run)?),
         })
     }
 
     /// Where they lie.
     pub(super) fn generations(&self) -> &Generations {
-        &self.of
+        self.of.generations()
     }
 
     /// Writes a checkpoint in place of the last one, which stays if this one cannot be written.
     pub(super) fn write(&self, layers: &mut [Layer], state: IngestState) -> Result<()> {
-        let next = self.of.begin()?;
-        let mut out = NumbersWriter::create(&next.path().join(LAYERS))?;
-        for layer in layers {
-            layer.save(next.path(), &mut out)?;
-        }
-        let saved = Saved {
-            generation: next.name().clone(),
-            state,
-            hash: out.finish()?,
-        };
-        let text = serde_json::to_vec(&saved);
-        next.commit(&text.map_err(|e| self.unreadable(e))?)
-    }
-
-    fn parse(&self, text: &[u8]) -> Result<(Saved, GenerationName)> {
-        let saved: Saved = serde_json::from_slice(text).map_err(|e| self.unreadable(e))?;
-        let generation = saved.generation.clone();
-        Ok((saved, generation))
-    }
-
-    fn unreadable(&self, error: impl std::fmt::Display) -> DataFusionError {
-        let path = self.of.pointer();
-        exec_datafusion_err!(
-            "read {}: {error} (pass resume: false to begin anew)",
-            path.display()
-        )
+        self.of.write(|folder| {
+            let mut out = NumbersWriter::create(&folder.join(LAYERS))?;
+            for layer in layers {
+                layer.save(folder, &mut out)?;
+            }
+            let hash = out.finish()?;
+            Ok(Saved { state, hash })
+        })
     }
 
     /// The last checkpoint, if there is one.
     pub(super) fn find(&self) -> Result<Option<IngestState>> {
-        match self.of.text()? {
-            Some(text) => Ok(Some(self.parse(&text)?.0.state)),
-            None => Ok(None),
-        }
+        Ok(self.of.find()?.map(|saved| saved.state))
     }
 
     /// What was found, if this ingest can go on from it.
@@ -195,16 +172,13 @@ impl IngestCheckpoints {
 
     /// Removes every checkpoint, readable or not.
     pub(super) fn remove(&self) -> Result<()> {
-        self.of.remove().map(|_| ())
+        self.of.remove()
     }
 
     /// Gives new layers what those of the last checkpoint had seen of these documents.
     pub(super) fn restore(&self, layers: &mut [Layer], documents: &Documents) -> Result<()> {
-        let opened = self.of.open(|text| self.parse(text))?;
-        let Some((_, saved, generation)) = opened else {
-            return exec_err!("a checkpoint is required, got none");
-        };
-        let path: PathBuf = generation.path().join(LAYERS);
+        let (saved, generation) = self.of.open()?;
+        let path = generation.path().join(LAYERS);
         let restored = || -> Result<()> {
             let mut reader = NumbersReader::open(&path)?;
             for layer in layers {
@@ -215,10 +189,7 @@ impl IngestCheckpoints {
         restored().map_err(|error| match error {
             // No damage: more memory helps.
             DataFusionError::ResourcesExhausted(_) => error,
-            error => {
-                let error = error.strip_backtrace();
-                exec_datafusion_err!("{error} (pass resume: false to begin anew)")
-            }
+            error => anew(&error),
         })
     }
 }
@@ -314,7 +285,10 @@ mod tests {
             observe(&mut seen, 0);
             let checkpoints = IngestCheckpoints {
                 run: "r".to_string(),
-                of: Generations::new(folder.path().join("kept"), "checkpoint.json"),
+                of: CheckpointFiles::new(Generations::new(
+                    folder.path().join("kept"),
+                    "checkpoint.json",
+                )),
             };
             let written = checkpoints.write(std::slice::from_mut(&mut seen), state(1));
             written.expect("written");
@@ -350,7 +324,10 @@ mod tests {
         (0..3).for_each(|document| observe(&mut seen, document));
         let checkpoints = IngestCheckpoints {
             run: "r".to_string(),
-            of: Generations::new(folder.path().join("kept"), "checkpoint.json"),
+            of: CheckpointFiles::new(Generations::new(
+                folder.path().join("kept"),
+                "checkpoint.json",
+            )),
         };
         let written = checkpoints.write(std::slice::from_mut(&mut seen), state(3));
         written.expect("written");

@@ -1,8 +1,9 @@
 //! The latents of a sparse autoencoder as a layer of neurons: dataset examples of every latent, exact, in one pass.
 //!
-//! A latent's received vector is what the autoencoder is given, less its length where that is taken off (not less `b_dec`), its input weights the encoder's
-//! row, its output weights the decoder's; the bias makes their sum the pre-activation. Where the autoencoder reads a
-//! run's model, the run gets a layer more; where it reads a table, a run of its own is made, each row a document.
+//! A latent's received vector is what the autoencoder is given, less its length where that is taken off (not less `b_dec`),
+//! its input weights the encoder's row, its output weights the decoder's; the bias makes their sum the pre-activation. Where
+//! the autoencoder reads a run's model, the run gets a layer more; where it reads a table, a run of its own is made, each row
+//! a document.
 //! Above 400 lines with its two ways to a layer, which share every step but where they write.
 
 use std::ops::Range;
@@ -289,8 +290,7 @@ fn observe_reader(
             observed.encode(x);
             for (place, (_, n_tokens)) in documents.iter().enumerate() {
                 let rows = place * batch.seq + skip..place * batch.seq + n_tokens;
-                let given = i * most * batch.seq;
-                let given = (given + rows.start) * d_out..(given + rows.end) * d_out;
+                let given = (first + rows.start) * d_out..(first + rows.end) * d_out;
                 let x = &x[rows.start * d..rows.end * d];
                 observed.measure(x, rows, Some(&targets[given]));
             }
@@ -306,7 +306,8 @@ fn observe_reader(
     layer.flush()
 }
 
-fn require_width(width: usize, d: usize) -> Result<()> {
+/// Refuses vectors of another width than an autoencoder's.
+pub fn require_width(width: usize, d: usize) -> Result<()> {
     match d == width {
         true => Ok(()),
         false => {

@@ -178,7 +178,8 @@ fn require_own_output(config: &SaeConfig, transcodes: bool, facts: &RunManifest)
             if NORMED_OUTPUTS.contains(&facts.architecture.as_str()) && names_module(stated) =>
         {
             plan_err!(
-                "a place in the model must be named by the file, {}, got {stated}: what this module gives goes through a                  norm in architecture {} before the block adds it",
+                "a place in the model must be named by the file, {}, got {stated}: what this module gives goes through a norm \
+                 in architecture {} before the block adds it",
                 sites(),
                 facts.architecture
             )

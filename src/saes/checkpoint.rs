@@ -1,13 +1,13 @@
 //! The whole state of a training on disk, so that one that was killed goes on to the same bits.
 //!
-//! `checkpoint.json` names the generation that has `state.safetensors`. What the training is, options and source, is
+//! A checkpoint has `state.safetensors`. What the training is, options and source, is
 //! written down in full and compared.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use datafusion::arrow::datatypes::ToByteSlice;
-use datafusion::common::{exec_datafusion_err, exec_err};
+use datafusion::common::exec_err;
 use datafusion::error::{DataFusionError, Result};
 use polysema_kernels::sae::{Trainer, Values};
 use safetensors::tensor::{Dtype, SafeTensorError, TensorView, serialize_to_file};
@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::files::arrays::{self, ElementType};
-use crate::files::disk;
-use crate::files::generations::{GenerationName, Generations};
+use crate::files::checkpoint_files::{CheckpointFiles, anew};
+use crate::files::generations::Generations;
+use crate::files::{disk, file_error};
 
 const STATE: &str = "state.safetensors";
 
@@ -41,75 +42,52 @@ pub(super) struct TrainingState {
     pub(super) done: bool,
 }
 
-/// `checkpoint.json`.
-#[derive(Serialize, Deserialize)]
-struct Saved {
-    generation: GenerationName,
-    progress: TrainingState,
-}
-
 /// The checkpoints of one training.
 #[derive(Debug)]
 pub(super) struct Checkpoints {
-    of: Generations,
+    of: CheckpointFiles<TrainingState>,
 }
 
-fn failed(act: &str, path: &Path, error: impl std::fmt::Display) -> DataFusionError {
-    exec_datafusion_err!("{act} {}: {error}", path.display())
+fn unreadable(path: &Path, error: impl std::fmt::Display) -> DataFusionError {
+    anew(&file_error("read", path, error))
 }
 
 impl Checkpoints {
     /// Those of a folder, which need not be there.
     pub(super) fn new(of: &Generations) -> Self {
-        Self { of: of.clone() }
+        Self {
+            of: CheckpointFiles::new(of.clone()),
+        }
     }
 
     /// Writes a checkpoint in place of the last one, which stays if this one cannot be written.
     pub(super) fn write(&self, trainer: &mut Trainer, progress: &TrainingState) -> Result<()> {
-        let next = self.of.begin()?;
-        let path = next.path().join(STATE);
-        // Views of what is being trained: a copy would be six more matrices in memory.
-        let state = trainer.state();
-        let tensors = state.iter().map(|part| {
-            let (dtype, bytes) = match &part.values {
-                Values::F32(values) => (Dtype::F32, values.to_byte_slice()),
-                // Bits of counters, which are read as signed numbers.
-                Values::U64(values) => (Dtype::I64, values.to_byte_slice()),
-                Values::U8(values) => (Dtype::U8, values.to_byte_slice()),
-            };
-            Ok((
-                part.name,
-                TensorView::new(dtype, part.dims.to_vec(), bytes)?,
-            ))
-        });
-        let tensors: Result<Vec<_>, SafeTensorError> = tensors.collect();
-        let written = tensors.and_then(|tensors| serialize_to_file(tensors, None, &path));
-        written.map_err(|e| failed("write", &path, e))?;
-        let saved = Saved {
-            generation: next.name().clone(),
-            progress: progress.clone(),
-        };
-        let text = serde_json::to_vec(&saved).map_err(|e| failed("write", &path, e))?;
-        next.commit(&text)
-    }
-
-    fn parse(&self, text: &[u8]) -> Result<(TrainingState, GenerationName)> {
-        let saved: Saved =
-            serde_json::from_slice(text).map_err(|e| self.unreadable(&self.of.pointer(), e))?;
-        Ok((saved.progress, saved.generation))
-    }
-
-    fn unreadable(&self, path: &Path, error: impl std::fmt::Display) -> DataFusionError {
-        let error = failed("read", path, error).strip_backtrace();
-        exec_datafusion_err!("{error} (pass resume: false to begin anew)")
+        self.of.write(|folder| {
+            let path = folder.join(STATE);
+            // Views of what is being trained: a copy would be six more matrices in memory.
+            let state = trainer.state();
+            let tensors = state.iter().map(|part| {
+                let (dtype, bytes) = match &part.values {
+                    Values::F32(values) => (Dtype::F32, values.to_byte_slice()),
+                    // Bits of counters, which are read as signed numbers.
+                    Values::U64(values) => (Dtype::I64, values.to_byte_slice()),
+                    Values::U8(values) => (Dtype::U8, values.to_byte_slice()),
+                };
+                Ok((
+                    part.name,
+                    TensorView::new(dtype, part.dims.to_vec(), bytes)?,
+                ))
+            });
+            let tensors: Result<Vec<_>, SafeTensorError> = tensors.collect();
+            let written = tensors.and_then(|tensors| serialize_to_file(tensors, None, &path));
+            written.map_err(|e| file_error("write", &path, e))?;
+            Ok(progress.clone())
+        })
     }
 
     /// The last checkpoint, if there is one.
     pub(super) fn find(&self) -> Result<Option<TrainingState>> {
-        match self.of.text()? {
-            Some(text) => Ok(Some(self.parse(&text)?.0)),
-            None => Ok(None),
-        }
+        self.of.find()
     }
 
     /// Removes what a training has left that was committed and killed before it could clean up.
@@ -122,22 +100,20 @@ impl Checkpoints {
 
     /// Removes every checkpoint, readable or not.
     pub(super) fn remove(&self) -> Result<()> {
-        self.of.remove().map(|_| ())
+        self.of.remove()
     }
 
     /// Gives a new trainer of the same options the state of the last checkpoint.
     pub(super) fn restore(&self, trainer: &mut Trainer) -> Result<()> {
-        let Some((_, _, generation)) = self.of.open(|text| self.parse(text))? else {
-            return exec_err!("a checkpoint is required, got none");
-        };
+        let (_, generation) = self.of.open()?;
         let path = generation.path().join(STATE);
-        disk::open(&path).map_err(|e| self.unreadable(&path, e))?;
-        let arrays = arrays::safetensors(&path).map_err(|e| self.unreadable(&path, e))?;
+        disk::open(&path).map_err(|e| unreadable(&path, e))?;
+        let arrays = arrays::safetensors(&path).map_err(|e| unreadable(&path, e))?;
         let (mut floats, mut counters, mut flags) =
             (HashMap::new(), HashMap::new(), HashMap::new());
         for mut array in arrays {
             let name = array.name().to_string();
-            let invalid = |e: DataFusionError| self.unreadable(&path, e);
+            let invalid = |e: DataFusionError| unreadable(&path, e);
             match array.kind() {
                 Some(ElementType::F32) => {
                     floats.insert(name, array.all_floats().map_err(invalid)?);
@@ -167,7 +143,7 @@ impl Checkpoints {
             let flags = || flags.get(name).map(|v| Values::U8(v));
             floats.or_else(counters).or_else(flags)
         };
-        trainer.restore(find).map_err(|e| self.unreadable(&path, e))
+        trainer.restore(find).map_err(|e| unreadable(&path, e))
     }
 }
 

@@ -17,6 +17,7 @@ use super::metric::{Effect, Metric, finish};
 use crate::corpus::{CorpusReader, Pair, ReadBatch, VectorSource};
 use crate::jobs::JobContext;
 use crate::models::{HookPoint, Hooks, Input};
+use crate::runs::require_width;
 
 /// Numbers of the codes that are in memory at once: 32 MiB. Chosen, not tuned.
 const BLOCK_NUMBERS: usize = 1 << 23;
@@ -38,13 +39,7 @@ pub fn evaluate_rows(
     // As many rows at once as codes may be in memory.
     let most = (BLOCK_NUMBERS / sae.d_sae).max(1);
     source.read(&mut |batch| {
-        if batch.d != sae.d_in {
-            return exec_err!(
-                "vectors of the autoencoder's width, {}, are required, got {}",
-                sae.d_in,
-                batch.d
-            );
-        }
+        require_width(sae.d_in, batch.d)?;
         for x in batch.values.chunks(most * sae.d_in) {
             context.tick()?;
             reserve(&mut memory, sae, &evaluation, x.len() / sae.d_in)?;
@@ -223,11 +218,7 @@ impl Reconstructed {
             (targets, sae.d_out(), &mut self.targets),
         ] {
             let d = values.len() / (batch.documents.len() * batch.seq);
-            if d != width {
-                return exec_err!(
-                    "vectors of the autoencoder's width, {width}, are required, got {d}"
-                );
-            }
+            require_width(width, d)?;
             rows.clear();
             for (place, (_, n_tokens)) in batch.documents.iter().enumerate() {
                 let first = place * batch.seq;

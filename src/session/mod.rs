@@ -259,10 +259,20 @@ impl Session {
         &self.doing
     }
 
-    /// The run that the last statement has made if its rows came to their end, once.
-    pub fn made_run(&self) -> Option<String> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        made.take()
+    /// Selects the run that the last statement has made if its rows came to their end, once: the next question is about it.
+    /// Its name, if another was selected before.
+    pub async fn select_made_run(&self) -> Result<Option<String>> {
+        let made = {
+            let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+            made.take()
+        };
+        let Some(run) = made else { return Ok(None) };
+        if self.selected_run()?.as_ref() == Some(&run) {
+            return Ok(None);
+        }
+        let set = format!("SET polysema.run = '{}'", run.replace('\'', "''"));
+        self.query(&set).await?;
+        Ok(Some(run))
     }
 
     /// The table that the last statement has made if its rows came to their end, once.

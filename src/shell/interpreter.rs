@@ -17,7 +17,7 @@ use super::pager::{self, Pager};
 use super::run::{Outcome, StatementWait, run};
 use super::screen;
 use super::script::{Located, Step, split};
-use super::variables::{Variables, quoted};
+use super::variables::Variables;
 use crate::session::{CreatedTable, Session};
 
 /// Rows that a terminal shows at most unless `\rows` says otherwise: two screens or so. Chosen, not tuned.
@@ -174,7 +174,10 @@ impl Interpreter {
         let waited = match self.print(query).await {
             Ok((outcome, waited)) => {
                 self.say_created(source, outcome);
-                self.select_made_run().await?;
+                let selected = self.session.select_made_run().await?;
+                if let Some(run) = selected.filter(|_| self.interactive) {
+                    note(&format!("run '{run}' is selected"));
+                }
                 waited
             }
             Err(Failure::Error(message)) => {
@@ -200,21 +203,6 @@ impl Interpreter {
         if self.timing {
             let taken = started.elapsed().saturating_sub(waited);
             note(&format!("time: {:.3} s", taken.as_secs_f64()));
-        }
-        Ok(())
-    }
-
-    /// A run that was just made is the one that the next question is about.
-    async fn select_made_run(&self) -> Result<(), Failure> {
-        let Some(run) = self.session.made_run() else {
-            return Ok(());
-        };
-        if self.session.selected_run()?.as_ref() != Some(&run) {
-            let set = format!("SET polysema.run = {}", quoted(&run, '\''));
-            self.session.query(&set).await?;
-            if self.interactive {
-                note(&format!("run '{run}' is selected"));
-            }
         }
         Ok(())
     }

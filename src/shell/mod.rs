@@ -70,12 +70,7 @@ pub fn run_command(words: impl IntoIterator<Item = OsString>) -> u8 {
         return print_page(page);
     }
     failure::keep_panics();
-    let started = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_name("polysema-worker")
-        .thread_stack_size(STACK_BYTES)
-        .build()
-        .and_then(|runtime| Ok((runtime, Interrupts::install()?)));
+    let started = threads().and_then(|runtime| Ok((runtime, Interrupts::install()?)));
     let (runtime, interrupts) = match started {
         Ok(started) => started,
         Err(error) => {
@@ -98,6 +93,15 @@ pub fn run_command(words: impl IntoIterator<Item = OsString>) -> u8 {
             EXIT_FAILURE
         }
     }
+}
+
+/// The threads that queries are polled by.
+pub fn threads() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("polysema-worker")
+        .thread_stack_size(STACK_BYTES)
+        .build()
 }
 
 /// Prints what needs no store.

@@ -34,6 +34,15 @@ pub const TINY: Sizes = Sizes {
     n_ctx: 16,
 };
 
+/// GPT-2-small's shape.
+pub const GPT2_SMALL: Sizes = Sizes {
+    n_layers: 12,
+    n_heads: 12,
+    d_model: 768,
+    d_vocab: 50_257,
+    n_ctx: 1024,
+};
+
 /// A random GPT-2 with a tied head, the same at every call.
 pub fn gpt2(sizes: &Sizes) -> Folder {
     let Sizes {

@@ -166,6 +166,14 @@ impl Attention {
         }
     }
 
+    /// Scores to weights; the first query is at the place `ahead` of the keys.
+    fn weigh(&self, scores: &mut [f32], n_keys: usize, ahead: usize) {
+        match self.causal {
+            false => softmax(scores, n_keys),
+            true => causal_softmax(scores, n_keys, ahead, self.spec.window),
+        }
+    }
+
     /// One head without a trace of its scores; keys that no query of a group sees are skipped.
     fn mix(&self, head: &Head<'_>, scratch: &mut [f32], z: &mut [f32]) {
         let (window, seq) = (self.spec.window, z.len() / self.heads.d_head);
@@ -180,10 +188,7 @@ impl Attention {
             };
             let scores = &mut scratch[..n * seen];
             self.scores(head.q.rows(start, n), head.k.rows(first, seen), scores);
-            match self.causal {
-                false => softmax(scores, seen),
-                true => causal_softmax(scores, seen, start - first, window),
-            }
+            self.weigh(scores, seen, start - first);
             multiply(
                 Matrix::new(scores, n, seen, seen),
                 head.v.rows(first, seen),
@@ -211,10 +216,7 @@ impl Attention {
         let mut pattern = Arc::unwrap_or_clone(scores);
         pattern
             .par_chunks_mut(seq * seq)
-            .for_each(|pattern| match self.causal {
-                false => softmax(pattern, seq),
-                true => causal_softmax(pattern, seq, 0, self.spec.window),
-            });
+            .for_each(|pattern| self.weigh(pattern, seq, 0));
         pass.offer_shaped(self.layer, Site::AttnPattern, Arc::new(pattern), &dims)
     }
 

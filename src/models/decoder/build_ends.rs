@@ -3,7 +3,7 @@
 use datafusion::error::Result;
 use polysema_kernels::network::matmul::Layout;
 
-use super::super::linear::Linear;
+use super::super::linear::{Linear, Norm};
 use super::embedding::{Embedding, Patches, Reads, TokenTable};
 use super::parts::Builder;
 use super::read_out::{Pooled, ReadOut, Transform};
@@ -39,22 +39,10 @@ impl Builder<'_> {
             source,
             kind: self.kind()?,
             positions: self.positions()?,
-            norm: match encoder.and_then(|encoder| encoder.embedding_norm) {
-                None => None,
-                Some(name) => {
-                    let name = self.inner(name);
-                    Some(self.norm(&name, spec.norm, d)?)
-                }
-            },
+            norm: self.norm_of_stream(encoder.and_then(|encoder| encoder.embedding_norm))?,
         };
         let read_out = ReadOut {
-            final_norm: match spec.names.final_norm {
-                None => None,
-                Some(name) => {
-                    let name = self.inner(name);
-                    Some(self.norm(&name, spec.norm, d)?)
-                }
-            },
+            final_norm: self.norm_of_stream(spec.names.final_norm)?,
             outward,
             head,
             transform,
@@ -62,6 +50,14 @@ impl Builder<'_> {
             logit_cap: spec.logit_cap,
         };
         Ok((embedding, read_out))
+    }
+
+    /// A norm of the residual stream, where the family has it.
+    fn norm_of_stream(&mut self, name: Option<&str>) -> Result<Option<Norm>> {
+        let Some(name) = name else { return Ok(None) };
+        let name = self.inner(name);
+        self.norm(&name, self.spec.norm, self.spec.d_model)
+            .map(Some)
     }
 
     /// The token embedding and what turns vectors into logits, which a model may be stored without; `readable` is whether

@@ -90,16 +90,11 @@ impl Builder<'_> {
     /// A table that may be stored with leading dimensions of one.
     pub(super) fn table(&mut self, name: &str, dims: &[usize]) -> Result<Weight> {
         let stored = self.tensors.dims(name)?;
-        let ones = stored.len().saturating_sub(dims.len());
-        let mut lies = vec![
-            1;
-            if stored[..ones].iter().all(|n| *n == 1) {
-                ones
-            } else {
-                0
-            }
-        ];
-        lies.extend_from_slice(dims);
+        let leading = &stored[..stored.len().saturating_sub(dims.len())];
+        let lies = match leading.iter().all(|n| *n == 1) {
+            true => [leading, dims].concat(),
+            false => dims.to_vec(),
+        };
         self.tensors.weight(name, &lies)
     }
 }

@@ -33,7 +33,6 @@ pub(super) fn activation_scale(path: &Path, cfg: &mut JsonObject, sae: &mut Sae)
     }
     match normalization {
         None => return Ok(false),
-
         Some("expected_average_only_in") if path.join(SCALER).exists() => {}
         Some("expected_average_only_in") => {
             return Err(cfg.invalid(&format!(

@@ -3,12 +3,12 @@
 use std::path::{Component, Path, PathBuf};
 
 use datafusion::error::Result;
-use serde_json::Value;
 
+use super::json::JsonObject;
 use super::{SaeFile, network};
 use super::{dictionary_learning, gemma_scope, invalid, llama_scope, openai, saelens, sparsify};
+use crate::files::disk;
 use crate::files::tensors::{Tensors, is_torch};
-use crate::files::{disk, regular};
 
 /// Folders within each other that are looked at for autoencoders: Gemma Scope has layers of widths of sparsities.
 const DEPTH: usize = 4;
@@ -186,11 +186,7 @@ fn of_file(path: &Path) -> Result<FoundSae> {
     let format = match path.extension().is_some_and(|e| e == "npz") {
         true => SaeFormat::GemmaScope,
         false => {
-            let names = match is_torch(path) {
-                true => openai::names(path)?,
-                false => Tensors::read(path)?,
-            };
-            match &names {
+            match &openai::parts(path)?.0 {
                 names if names.contains("pre_bias") || names.contains("latent_bias") => {
                     SaeFormat::OpenAi
                 }
@@ -240,14 +236,10 @@ fn of_folder(folder: &Path) -> Result<Option<SaeFormat>> {
 
 /// Of a `config.json` without the files that are known.
 fn of_config(path: &Path) -> Result<Option<SaeFormat>> {
-    let refused = |what: String| invalid(format!("{}: {what}", path.display()));
-    let text = regular::read_configuration(path)
-        .map_err(|e| refused(format!("a readable file is required, got {e}")))?;
-    let config: Value =
-        serde_json::from_slice(&text).map_err(|e| refused(format!("JSON is required, got {e}")))?;
-    match (config.get("trainer"), config.get("sae_type")) {
+    let config = JsonObject::read(path)?;
+    match (config.map.get("trainer"), config.map.get("sae_type")) {
         (Some(_), _) => Ok(Some(SaeFormat::DictionaryLearning)),
-        (_, Some(kind)) => Err(refused(format!(
+        (_, Some(kind)) => Err(config.invalid(&format!(
             "Llama Scope's {} beside its weights is required, got its later format of sae_type {kind}: open it with its own \
              program and save it for SAELens",
             llama_scope::CONFIG

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::{SaeConfig, SaeFile, invalid};
 use crate::files::pickle::Pickled;
 use crate::files::tensors::{Tensors, is_torch};
-use crate::files::torch;
+use crate::files::torch::{self, Words};
 
 /// What training counted.
 const COUNTED: [&str; 3] = [
@@ -29,20 +29,17 @@ const PLACES: [(&str, &str); 5] = [
     ("resid_post_mlp", "hook_resid_post"),
 ];
 
-/// The tensors of a file of torch that may say more.
-pub(super) fn names(path: &Path) -> Result<Tensors> {
-    let (arrays, _) = torch::read_with_words(path)?;
-    Ok(Tensors::of_arrays(path, arrays))
+/// The tensors of a file, and what one of torch says beside them.
+pub(super) fn parts(path: &Path) -> Result<(Tensors, Words)> {
+    if !is_torch(path) {
+        return Ok((Tensors::read(path)?, vec![]));
+    }
+    let (arrays, words) = torch::read_with_words(path)?;
+    Ok((Tensors::of_arrays(path, arrays), words))
 }
 
 pub(super) fn read(path: &Path) -> Result<SaeFile> {
-    let (mut tensors, words) = match is_torch(path) {
-        true => {
-            let (arrays, words) = torch::read_with_words(path)?;
-            (Tensors::of_arrays(path, arrays), words)
-        }
-        false => (Tensors::read(path)?, vec![]),
-    };
+    let (mut tensors, words) = parts(path)?;
     let (variant, norm) = activation(path, &words)?;
     COUNTED.iter().for_each(|name| tensors.discard(name));
     let [d_sae, d_in] = tensors.matrix("encoder.weight")?;

@@ -12,7 +12,7 @@ use super::super::spec::{
     Biases, DecoderSpec, EncoderSpec, Heads, MlpNames, MlpSpec, NormNames, NormSpec, Positions,
     QkvNames, TensorNames, TransformNames,
 };
-use super::common::{Sizes, unturned, usual_scale};
+use super::common::{Sizes, plain, same_everywhere, usual_scale};
 
 pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
     if config.flag("is_decoder", false)? {
@@ -25,51 +25,41 @@ pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
         ..NormNames::default()
     };
     let kinds = config.size(&["type_vocab_size"])?.unwrap_or(2);
+    let epsilon = config.positive("layer_norm_eps")?.unwrap_or(1e-12);
+    let positions = Positions::Learned {
+        name: "embeddings.position_embeddings.weight",
+        offset: 0,
+    };
+    let attention = same_everywhere(sizes.n_layers, usual_scale(heads), None);
+    let mlp = MlpSpec {
+        d_mlp: config.required(&["intermediate_size"])?,
+        activation: config.activation(&["hidden_act"], "gelu")?,
+        names: MlpNames::Plain(["intermediate.dense", "output.dense"]),
+    };
+    let names = TensorNames {
+        prefixes: &["bert.", ""],
+        embedding: "embeddings.word_embeddings",
+        projections: ["", ""],
+        blocks: "encoder.layer",
+        final_norm: None,
+        head: "cls.predictions.decoder",
+        qkv: QkvNames::Apart([
+            "attention.self.query",
+            "attention.self.key",
+            "attention.self.value",
+        ]),
+        attn_out: "attention.output.dense",
+        layout: Layout::OutIn,
+        attn_norms: norm("attention.output.LayerNorm"),
+        mlp_norms: norm("output.LayerNorm"),
+    };
+    let norm = NormSpec::layer(epsilon);
     Ok(DecoderSpec {
-        d_model: sizes.d_model,
-        d_embed: sizes.d_model,
-        d_vocab: sizes.d_vocab,
-        n_ctx: sizes.n_ctx,
-        heads,
-        norm: NormSpec::layer(config.positive("layer_norm_eps")?.unwrap_or(1e-12)),
-        positions: Positions::Learned {
-            name: "embeddings.position_embeddings.weight",
-            offset: 0,
-        },
-        attention: unturned(sizes.n_layers, usual_scale(heads)),
-        qk_norm: None,
-        qkv_clip: None,
-        score_cap: None,
-        logit_cap: None,
-        embedding_scale: 1.0,
-        mlp: MlpSpec {
-            d_mlp: config.required(&["intermediate_size"])?,
-            activation: config.activation(&["hidden_act"], "gelu")?,
-            names: MlpNames::Plain(["intermediate.dense", "output.dense"]),
-        },
-        parallel: false,
         bias: Biases {
             head: true,
             ..Biases::BLOCKS
         },
         tied: config.flag("tie_word_embeddings", true)?,
-        names: TensorNames {
-            prefixes: &["bert.", ""],
-            embedding: "embeddings.word_embeddings",
-            projections: ["", ""],
-            blocks: "encoder.layer",
-            final_norm: None,
-            head: "cls.predictions.decoder",
-            qkv: QkvNames::Apart([
-                "attention.self.query",
-                "attention.self.key",
-                "attention.self.value",
-            ]),
-            attn_out: "attention.output.dense",
-            layout: Layout::OutIn,
-            attn_norms: norm("attention.output.LayerNorm"),
-            mlp_norms: norm("output.LayerNorm"),
-        },
         encoder: Some(EncoderSpec {
             patches: None,
             kinds: Some(("embeddings.token_type_embeddings.weight", kinds)),
@@ -81,5 +71,6 @@ pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
             }),
             pooled: Pooled::Never,
         }),
+        ..plain(sizes, heads, norm, positions, attention, mlp, names)
     })
 }

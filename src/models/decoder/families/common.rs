@@ -4,7 +4,9 @@ use datafusion::error::Result;
 
 use super::super::super::config::Config;
 use super::super::rotary::{Rotary, UsualTurns};
-use super::super::spec::{AttentionSpec, DecoderSpec, Heads, Positions};
+use super::super::spec::{
+    AttentionSpec, Biases, DecoderSpec, Heads, MlpSpec, NormSpec, Positions, TensorNames,
+};
 
 /// Layers that are believed. Chosen: some thirty times the deepest that are known.
 const MOST_LAYERS: usize = 4096;
@@ -26,6 +28,39 @@ impl Sizes {
             n_ctx: config.required(&["max_position_embeddings", "n_positions"])?,
             n_layers: n_layers(config)?,
         })
+    }
+}
+
+/// A decoder without what few families have, whose embedding is as wide as its residual stream.
+pub(super) fn plain(
+    sizes: Sizes,
+    heads: Heads,
+    norm: NormSpec,
+    positions: Positions,
+    attention: Vec<AttentionSpec>,
+    mlp: MlpSpec,
+    names: TensorNames,
+) -> DecoderSpec {
+    DecoderSpec {
+        d_model: sizes.d_model,
+        d_embed: sizes.d_model,
+        d_vocab: sizes.d_vocab,
+        n_ctx: sizes.n_ctx,
+        heads,
+        norm,
+        positions,
+        attention,
+        qk_norm: None,
+        qkv_clip: None,
+        score_cap: None,
+        logit_cap: None,
+        embedding_scale: 1.0,
+        mlp,
+        parallel: false,
+        bias: Biases::default(),
+        tied: false,
+        names,
+        encoder: None,
     }
 }
 
@@ -113,22 +148,16 @@ pub(super) fn cap(config: &Config, name: &str, usual: Option<f32>) -> Result<Opt
     }
 }
 
-/// The same attention in every layer, which turns nothing.
-pub(super) fn unturned(n_layers: usize, scale: f32) -> Vec<AttentionSpec> {
+/// The same attention in every layer, turned by one of the rotary positions or by none.
+pub(super) fn same_everywhere(
+    n_layers: usize,
+    scale: f32,
+    rotary: Option<usize>,
+) -> Vec<AttentionSpec> {
     let everywhere = AttentionSpec {
         scale,
         window: None,
-        rotary: None,
-    };
-    vec![everywhere; n_layers]
-}
-
-/// The same attention in every layer, turned by the first of the rotary positions.
-pub(super) fn same_everywhere(n_layers: usize, scale: f32) -> Vec<AttentionSpec> {
-    let everywhere = AttentionSpec {
-        scale,
-        window: None,
-        rotary: Some(0),
+        rotary,
     };
     vec![everywhere; n_layers]
 }

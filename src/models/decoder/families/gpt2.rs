@@ -10,7 +10,7 @@ use super::super::spec::{
     AttentionSpec, Biases, DecoderSpec, Heads, MlpNames, MlpSpec, NormNames, NormSpec, Positions,
     QkvNames, TensorNames,
 };
-use super::common::{Sizes, usual_scale};
+use super::common::{Sizes, plain, usual_scale};
 
 pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
     let sizes = Sizes::read(config)?;
@@ -32,44 +32,33 @@ pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
         true => Layout::InOut,
         false => Layout::OutIn,
     };
+    let norm = NormSpec::layer(config.positive("layer_norm_epsilon")?.unwrap_or(1e-5));
+    let positions = Positions::Learned {
+        name: "wpe.weight",
+        offset: 0,
+    };
+    let mlp = MlpSpec {
+        d_mlp: config.size(&["n_inner"])?.unwrap_or(4 * sizes.d_model),
+        activation: config.activation(&["activation_function"], "gelu_new")?,
+        names: MlpNames::Plain(["mlp.c_fc", "mlp.c_proj"]),
+    };
+    let names = TensorNames {
+        prefixes: &["transformer.", ""],
+        embedding: "wte",
+        projections: ["", ""],
+        blocks: "h",
+        final_norm: Some("ln_f"),
+        head: "lm_head",
+        qkv: QkvNames::Together("attn.c_attn", layout),
+        attn_out: "attn.c_proj",
+        layout,
+        attn_norms: NormNames::before("ln_1"),
+        mlp_norms: NormNames::before("ln_2"),
+    };
+    let attention = attention.collect();
     Ok(DecoderSpec {
-        d_model: sizes.d_model,
-        d_embed: sizes.d_model,
-        d_vocab: sizes.d_vocab,
-        n_ctx: sizes.n_ctx,
-        heads,
-        norm: NormSpec::layer(config.positive("layer_norm_epsilon")?.unwrap_or(1e-5)),
-        positions: Positions::Learned {
-            name: "wpe.weight",
-            offset: 0,
-        },
-        attention: attention.collect(),
-        qk_norm: None,
-        qkv_clip: None,
-        score_cap: None,
-        logit_cap: None,
-        embedding_scale: 1.0,
-        mlp: MlpSpec {
-            d_mlp: config.size(&["n_inner"])?.unwrap_or(4 * sizes.d_model),
-            activation: config.activation(&["activation_function"], "gelu_new")?,
-            names: MlpNames::Plain(["mlp.c_fc", "mlp.c_proj"]),
-        },
-        parallel: false,
         bias: Biases::BLOCKS,
         tied: config.flag("tie_word_embeddings", true)?,
-        names: TensorNames {
-            prefixes: &["transformer.", ""],
-            embedding: "wte",
-            projections: ["", ""],
-            blocks: "h",
-            final_norm: Some("ln_f"),
-            head: "lm_head",
-            qkv: QkvNames::Together("attn.c_attn", layout),
-            attn_out: "attn.c_proj",
-            layout,
-            attn_norms: NormNames::before("ln_1"),
-            mlp_norms: NormNames::before("ln_2"),
-        },
-        encoder: None,
+        ..plain(sizes, heads, norm, positions, attention, mlp, names)
     })
 }

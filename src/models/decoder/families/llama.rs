@@ -9,7 +9,7 @@ use super::super::rotary::{Rotary, UsualTurns};
 use super::super::spec::{
     Biases, DecoderSpec, Heads, MlpNames, MlpSpec, NormSpec, Positions, TensorNames,
 };
-use super::common::{Sizes, same_everywhere, usual_scale};
+use super::common::{Sizes, plain, same_everywhere, usual_scale};
 
 pub(super) fn spec(config: &Config) -> Result<DecoderSpec> {
     let mut spec = base(config, UsualTurns::default(), None)?;
@@ -41,29 +41,19 @@ pub(super) fn base_of(
     let heads = Heads::read(config, sizes.d_model, d_head)?;
     let rotary = Rotary::read(config, kind, heads.d_head, sizes.n_ctx, usual)?;
     let epsilon = config.positive("rms_norm_eps")?.unwrap_or(1e-6);
+    let n_ctx = rotary.most_positions(sizes.n_ctx);
+    let mlp = MlpSpec {
+        d_mlp: config.required(&["intermediate_size"])?,
+        activation: config.activation(&["hidden_act"], "silu")?,
+        names: MlpNames::LLAMA,
+    };
+    let norm = NormSpec::rms(epsilon);
+    let positions = Positions::Rotary(vec![rotary]);
+    let attention = same_everywhere(sizes.n_layers, usual_scale(heads), Some(0));
+    let names = TensorNames::LLAMA;
     Ok(DecoderSpec {
-        d_model: sizes.d_model,
-        d_embed: sizes.d_model,
-        d_vocab: sizes.d_vocab,
-        n_ctx: rotary.most_positions(sizes.n_ctx),
-        heads,
-        norm: NormSpec::rms(epsilon),
-        positions: Positions::Rotary(vec![rotary]),
-        attention: same_everywhere(sizes.n_layers, usual_scale(heads)),
-        qk_norm: None,
-        qkv_clip: None,
-        score_cap: None,
-        logit_cap: None,
-        embedding_scale: 1.0,
-        mlp: MlpSpec {
-            d_mlp: config.required(&["intermediate_size"])?,
-            activation: config.activation(&["hidden_act"], "silu")?,
-            names: MlpNames::LLAMA,
-        },
-        parallel: false,
-        bias: Biases::default(),
+        n_ctx,
         tied: config.flag("tie_word_embeddings", false)?,
-        names: TensorNames::LLAMA,
-        encoder: None,
+        ..plain(sizes, heads, norm, positions, attention, mlp, names)
     })
 }

@@ -13,7 +13,7 @@ use super::super::spec::{
     Biases, DecoderSpec, EncoderSpec, Heads, MlpNames, MlpSpec, NormNames, NormSpec, PatchSpec,
     Positions, QkvNames, TensorNames,
 };
-use super::common::{n_layers, unturned, usual_scale};
+use super::common::{Sizes, n_layers, plain, same_everywhere, usual_scale};
 
 /// Pixels of an image that are believed. Chosen: a thousand times those of today's largest.
 const MOST_PIXELS: usize = 1 << 30;
@@ -46,48 +46,42 @@ pub(super) fn base(config: &Config, epsilon: f32, activation: &str) -> Result<De
         )));
     }
     let heads = Heads::read(config, d_model, None)?;
-    Ok(DecoderSpec {
+    let sizes = Sizes {
         d_model,
-        d_embed: d_model,
         d_vocab: 0,
         n_ctx: grid.positions(),
-        heads,
-        norm: NormSpec::layer(config.positive("layer_norm_eps")?.unwrap_or(epsilon)),
-        positions: Positions::Learned {
-            name: "embeddings.position_embeddings",
-            offset: 0,
-        },
-        attention: unturned(n_layers(config)?, usual_scale(heads)),
-        qk_norm: None,
-        qkv_clip: None,
-        score_cap: None,
-        logit_cap: None,
-        embedding_scale: 1.0,
-        mlp: MlpSpec {
-            d_mlp: config.required(&["intermediate_size"])?,
-            activation: config.activation(&["hidden_act"], activation)?,
-            names: MlpNames::Plain(["intermediate.dense", "output.dense"]),
-        },
-        parallel: false,
+        n_layers: n_layers(config)?,
+    };
+    let norm = NormSpec::layer(config.positive("layer_norm_eps")?.unwrap_or(epsilon));
+    let positions = Positions::Learned {
+        name: "embeddings.position_embeddings",
+        offset: 0,
+    };
+    let attention = same_everywhere(sizes.n_layers, usual_scale(heads), None);
+    let mlp = MlpSpec {
+        d_mlp: config.required(&["intermediate_size"])?,
+        activation: config.activation(&["hidden_act"], activation)?,
+        names: MlpNames::Plain(["intermediate.dense", "output.dense"]),
+    };
+    let names = TensorNames {
+        prefixes: &["vit.", ""],
+        embedding: "",
+        projections: ["", ""],
+        blocks: "encoder.layer",
+        final_norm: Some("layernorm"),
+        head: "classifier",
+        qkv: QkvNames::Apart([
+            "attention.attention.query",
+            "attention.attention.key",
+            "attention.attention.value",
+        ]),
+        attn_out: "attention.output.dense",
+        layout: Layout::OutIn,
+        attn_norms: NormNames::before("layernorm_before"),
+        mlp_norms: NormNames::before("layernorm_after"),
+    };
+    Ok(DecoderSpec {
         bias: Biases::BLOCKS,
-        tied: false,
-        names: TensorNames {
-            prefixes: &["vit.", ""],
-            embedding: "",
-            projections: ["", ""],
-            blocks: "encoder.layer",
-            final_norm: Some("layernorm"),
-            head: "classifier",
-            qkv: QkvNames::Apart([
-                "attention.attention.query",
-                "attention.attention.key",
-                "attention.attention.value",
-            ]),
-            attn_out: "attention.output.dense",
-            layout: Layout::OutIn,
-            attn_norms: NormNames::before("layernorm_before"),
-            mlp_norms: NormNames::before("layernorm_after"),
-        },
         encoder: Some(EncoderSpec {
             patches: Some(PatchSpec {
                 grid,
@@ -100,5 +94,6 @@ pub(super) fn base(config: &Config, epsilon: f32, activation: &str) -> Result<De
             transform: None,
             pooled: Pooled::AfterNorm,
         }),
+        ..plain(sizes, heads, norm, positions, attention, mlp, names)
     })
 }
