@@ -1,13 +1,17 @@
 //! Names of the Hugging Face hub: the cache that `huggingface_hub` lays out, read as it lies, and downloads into it from a
 //! server on this machine. Over 400 lines: one list of cases over one fixture.
 
+#[path = "hub/certificates.rs"]
+mod certificates;
+#[path = "hub/interrupted.rs"]
+mod interrupted;
 #[path = "hub/server.rs"]
 mod server;
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 use server::{COMMIT, Hub, git_hash, sha256};
@@ -26,7 +30,7 @@ impl Place {
     }
 
     /// The program with the words of a command line.
-    fn run(&self, words: &[&str], variables: &[(&str, &str)]) -> Output {
+    fn command(&self, words: &[&str], variables: &[(&str, &str)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_polysema"));
         for name in [
             "HF_HUB_CACHE",
@@ -37,6 +41,8 @@ impl Place {
             "http_proxy",
             "ALL_PROXY",
             "all_proxy",
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
         ] {
             command.env_remove(name);
         }
@@ -47,7 +53,29 @@ impl Place {
             .arg("--store")
             .arg(self.0.path().join("s"))
             .args(words);
-        command.output().unwrap()
+        command
+    }
+
+    fn run(&self, words: &[&str], variables: &[(&str, &str)]) -> Output {
+        self.command(words, variables).output().unwrap()
+    }
+
+    /// Starts it, to be looked at while it runs.
+    fn start(&self, words: &[&str], variables: &[(&str, &str)]) -> Child {
+        let mut command = self.command(words, variables);
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped());
+        command.stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Where a download of some bytes is before it is whole.
+    fn incomplete(&self, bytes: &[u8]) -> PathBuf {
+        let blobs = self.cache().join("models--tiny--demo/blobs");
+        blobs.join(format!("{}.incomplete", sha256(bytes)))
+    }
+
+    fn snapshot(&self) -> PathBuf {
+        let repo = self.cache().join("models--tiny--demo");
+        repo.join("snapshots").join(COMMIT)
     }
 
     fn succeeds(&self, words: &[&str], variables: &[(&str, &str)]) -> String {
@@ -186,7 +214,10 @@ fn what_the_cache_lacks_is_named() {
 
 /// A hub with the demo's model and corpus, and files of theirs that nobody needs.
 fn hub() -> Hub {
-    let hub = Hub::new();
+    hub_of(Hub::new())
+}
+
+fn hub_of(hub: Hub) -> Hub {
     let read = |name: &str| fs::read(demo(name)).unwrap();
     for name in ["config.json", "model.safetensors", "tokenizer.json"] {
         hub.add("models/tiny/demo", name, read(&format!("model/{name}")));
@@ -309,10 +340,7 @@ fn a_download_that_was_cut_goes_on() {
     // Half of it lies there, as after a kill.
     let incomplete = format!("{}.incomplete", sha256(&weights));
     assert!(blobs(&place, "models--tiny--demo").contains(&incomplete));
-    let snapshot = place
-        .cache()
-        .join("models--tiny--demo/snapshots")
-        .join(COMMIT);
+    let snapshot = place.snapshot();
     assert!(
         snapshot
             .join("model.safetensors")
@@ -348,6 +376,45 @@ fn a_download_that_was_cut_goes_on() {
         weights
     );
     assert!(!blobs(&place, "models--tiny--demo").contains(&incomplete));
+}
+
+#[test]
+fn a_gguf_file_is_a_path_of_a_repository() {
+    let (place, hub) = (Place::new(), hub());
+    let online = [("HF_ENDPOINT", hub.endpoint.as_str())];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/gguf/models");
+    for name in ["llama.gguf", "gpt2.gguf"] {
+        let bytes = fs::read(folder.join(name)).unwrap();
+        hub.add("models/tiny/quantized", &format!("f32/{name}"), bytes);
+    }
+    let call = |run: &str, model: &str| {
+        format!(
+            "SELECT phase FROM ingest('{run}', '{model}', (SELECT [1, 5, 9, 2] AS ids), {{column: 'ids', context: 8}})"
+        )
+    };
+    let model = "hf:tiny/quantized/f32/llama.gguf";
+    place.succeeds(&["-c", &call("hub", model)], &online);
+    // Nothing but the file.
+    let asked = hub
+        .seen()
+        .into_iter()
+        .filter(|line| line.contains("/resolve/"));
+    assert!(asked.into_iter().all(|line| line.contains("llama.gguf")));
+    let local = folder.join("llama.gguf");
+    place.succeeds(&["-c", &call("local", local.to_str().unwrap())], &[]);
+    let rows = |run: &str| place.succeeds(&["--run", run, "-c", EXAMPLES], &[]);
+    assert_eq!(rows("hub"), rows("local"));
+    let manifest = place.manifest("hub");
+    let pinned = format!("hf:tiny/quantized@{COMMIT}/f32/llama.gguf");
+    assert_eq!(manifest["model"]["path"], pinned);
+    assert_eq!(manifest["model"]["written"], model);
+    assert_eq!(manifest["weight_types"], serde_json::json!(["F32"]));
+    // Without a path there is no telling which.
+    let error = place.fails(&["-c", &call("r", "hf:tiny/quantized")], &online);
+    assert!(
+        error.contains("config.json or the path of a GGUF file is required, got files f32/gpt2.gguf, f32/llama.gguf"),
+        "{error}"
+    );
 }
 
 #[test]

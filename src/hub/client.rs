@@ -7,6 +7,7 @@ use datafusion::error::Result;
 use serde::Deserialize;
 use ureq::Agent;
 use ureq::http::StatusCode;
+use ureq::tls::TlsConfig;
 use url::Url;
 
 use super::answer::{Answer, AnswerHead, Next, Request};
@@ -73,6 +74,13 @@ impl Client {
             .timeout_connect(Some(CONNECT))
             .timeout_per_read(Some(SILENCE))
             .user_agent(concat!("polysema/", env!("CARGO_PKG_VERSION")));
+        let config = match &environment.certificates {
+            Some(named) => {
+                let roots = named.roots()?;
+                config.tls_config(TlsConfig::builder().root_certs(roots).build())
+            }
+            None => config,
+        };
         Ok(Self {
             agent: config.build().new_agent(),
             endpoint,

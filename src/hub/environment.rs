@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use datafusion::common::exec_err;
 use datafusion::error::Result;
 
+use super::certificates::Certificates;
 use crate::files::regular;
 
 const ENDPOINT: &str = "https://huggingface.co";
@@ -21,6 +22,8 @@ pub(super) struct Environment {
     pub(super) endpoint: String,
     /// Who asks. Never shown.
     pub(super) token: Option<String>,
+    /// Whose word for a server counts, where that is said.
+    pub(super) certificates: Option<Certificates>,
 }
 
 impl fmt::Debug for Environment {
@@ -73,6 +76,8 @@ impl Environment {
             offline: offline.is_some_and(|value| is_true(&value)),
             endpoint: given("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_string()),
             token: token.filter(|_| !unasked),
+            certificates: (given("SSL_CERT_FILE").map(|path| Certificates::File(path.into())))
+                .or_else(|| Some(Certificates::Folder(given("SSL_CERT_DIR")?.into()))),
         })
     }
 }
@@ -151,6 +156,18 @@ mod tests {
         assert_eq!(of(&[("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")]).token, None);
         assert_eq!(of(&[("HF_TOKEN_PATH", "/none")]).token, None);
         assert!(!format!("{:?}", of(&[])).contains("hf_file"));
+    }
+
+    #[test]
+    fn a_file_of_certificates_comes_before_a_folder_of_them() {
+        let of = |variables: &[(&str, &str)]| {
+            environment(&[&[("HOME", "/h")], variables].concat()).certificates
+        };
+        assert_eq!(of(&[("SSL_CERT_FILE", "")]), None);
+        let (file, folder) = (("SSL_CERT_FILE", "/f.pem"), ("SSL_CERT_DIR", "/d"));
+        let expected = Certificates::File("/f.pem".into());
+        assert_eq!(of(&[folder, file]), Some(expected));
+        assert_eq!(of(&[folder]), Some(Certificates::Folder("/d".into())));
     }
 
     #[test]

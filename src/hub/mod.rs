@@ -3,6 +3,7 @@
 
 mod answer;
 mod cache;
+mod certificates;
 mod client;
 mod download;
 mod environment;
@@ -92,8 +93,17 @@ pub fn find(
     choose: &Choose,
     fetch: &mut Fetch<'_>,
 ) -> Result<HubPlace> {
+    find_in(&Environment::read()?, name, kind, choose, fetch)
+}
+
+fn find_in(
+    environment: &Environment,
+    name: &HubName,
+    kind: HubKind,
+    choose: &Choose,
+    fetch: &mut Fetch<'_>,
+) -> Result<HubPlace> {
     name.require(kind)?;
-    let environment = Environment::read()?;
     let repo = Repo::new(&environment.cache, name);
     let commit = repo.commit(name.revision());
     let listed = commit.as_ref().and_then(|commit| repo.listing(commit));
@@ -126,7 +136,7 @@ pub fn find(
     if is_complete {
         return known;
     }
-    let client = Client::new(&environment)?;
+    let client = Client::new(environment)?;
     let (commit, files) = match commit.zip(listed) {
         Some(listed) => listed,
         None => match client.listing(name, name.revision(), fetch) {
@@ -216,3 +226,6 @@ fn needed(name: &HubName, files: &[String], folder: &Path, choose: &Choose) -> R
     }
     choose(&offered)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,16 @@
 //! A hub on this machine: what a commit has, its files, and another host that large files are redirected to.
+#![allow(dead_code, reason = "no test asks for everything")]
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -18,6 +23,8 @@ pub struct State {
     pub token: Option<String>,
     /// Bytes after which each answer of the other host ends.
     pub cut: Option<usize>,
+    /// Bytes after which each answer of the other host waits for as long as this is said.
+    pub stall: Option<usize>,
     /// Whether the other host gives other bytes.
     pub damaged: bool,
     /// Whether it refuses all.
@@ -53,6 +60,11 @@ fn is_large(file: &str) -> bool {
         .any(|ending| file.ends_with(ending))
 }
 
+/// A connection, with TLS or without.
+trait Wire: Read + Write {}
+
+impl<T: Read + Write> Wire for T {}
+
 struct Question {
     method: String,
     path: String,
@@ -61,8 +73,8 @@ struct Question {
 }
 
 impl Question {
-    fn read(stream: &TcpStream) -> Option<Self> {
-        let mut lines = BufReader::new(stream).lines();
+    fn read(wire: &mut dyn Wire) -> Option<Self> {
+        let mut lines = BufReader::new(wire).lines();
         let first = lines.next()?.ok()?;
         let mut words = first.split(' ');
         let (method, path) = (words.next()?.to_string(), words.next()?.to_string());
@@ -93,78 +105,122 @@ impl Question {
     }
 }
 
-fn answer(
-    mut stream: &TcpStream,
-    question: &Question,
-    status: &str,
-    headers: &str,
-    body: &[u8],
+/// What is answered before it is known of which range, or for how long.
+struct Answer {
+    status: &'static str,
+    headers: String,
+    body: Vec<u8>,
     cut: Option<usize>,
-) {
-    let start = question.range.unwrap_or(0).min(body.len());
-    let (status, range) = match question.range {
-        Some(_) if status.starts_with("200") => {
-            let range = format!(
-                "Content-Range: bytes {start}-{}/{}\r\n",
-                body.len() - 1,
-                body.len()
-            );
-            ("206 Partial Content", range)
+    stall: Option<usize>,
+}
+
+impl Answer {
+    fn new(status: &'static str, headers: &str, body: &[u8]) -> Self {
+        Self {
+            status,
+            headers: headers.to_string(),
+            body: body.to_vec(),
+            cut: None,
+            stall: None,
         }
-        _ => (status, String::new()),
-    };
-    let body = &body[start..];
-    let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n{range}{headers}\r\n",
-        body.len()
-    );
-    let sent = match question.method.as_str() {
-        "HEAD" => &body[..0],
-        _ => &body[..cut.unwrap_or(body.len()).min(body.len())],
-    };
-    // The one who asked may be gone.
-    let _ = stream
-        .write_all(head.as_bytes())
-        .and_then(|()| stream.write_all(sent));
+    }
+
+    /// Sends it; the one who asked may be gone.
+    fn send(
+        &self,
+        wire: &mut dyn Wire,
+        question: &Question,
+        state: &Mutex<State>,
+    ) -> std::io::Result<()> {
+        let size = self.body.len();
+        let start = question.range.unwrap_or(0).min(size);
+        let (status, range) = match question.range {
+            Some(_) if self.status.starts_with("200") => {
+                let range = format!("Content-Range: bytes {start}-{}/{size}\r\n", size - 1);
+                ("206 Partial Content", range)
+            }
+            _ => (self.status, String::new()),
+        };
+        let body = &self.body[start..];
+        let (length, headers) = (body.len(), &self.headers);
+        let head = format!(
+            "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{range}{headers}\r\n"
+        );
+        wire.write_all(head.as_bytes())?;
+        if question.method == "HEAD" {
+            return wire.flush();
+        }
+        let mut rest = &body[..self.cut.unwrap_or(body.len()).min(body.len())];
+        if let Some(stall) = self.stall {
+            let (sent, behind) = rest.split_at(stall.min(rest.len()));
+            wire.write_all(sent)?;
+            wire.flush()?;
+            while state.lock().unwrap().stall.is_some() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            rest = behind;
+        }
+        wire.write_all(rest)?;
+        wire.flush()
+    }
 }
 
 /// Serves one host: the hub, or the one with the large files.
-fn serve(state: &Arc<Mutex<State>>, host: &'static str, large: Option<String>) -> String {
+fn serve(
+    state: &Arc<Mutex<State>>,
+    host: &'static str,
+    large: Option<String>,
+    tls: Option<Arc<ServerConfig>>,
+) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let address = format!("{scheme}://{}", listener.local_addr().unwrap());
     let state = Arc::clone(state);
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            let Some(question) = Question::read(&stream) else {
-                continue;
-            };
-            let mut state = state.lock().unwrap();
-            let range = question
-                .range
-                .map_or("-".to_string(), |from| from.to_string());
-            let token = question.token.clone().unwrap_or_else(|| "-".to_string());
-            let line = format!(
-                "{host} {} {} {range} {token}",
-                question.method, question.path
-            );
-            state.seen.push(line);
-            match (&large, state.off) {
-                (_, true) => answer(&stream, &question, "503 Service Unavailable", "", b"", None),
-                (Some(large), _) => of_hub(&stream, &question, &state, large),
-                (None, _) => of_large(&stream, &question, &state),
-            }
+            let (state, large, tls) = (Arc::clone(&state), large.clone(), tls.clone());
+            std::thread::spawn(move || {
+                let mut wire: Box<dyn Wire> = match tls {
+                    None => Box::new(stream),
+                    Some(config) => {
+                        let connection = ServerConnection::new(config).unwrap();
+                        Box::new(StreamOwned::new(connection, stream))
+                    }
+                };
+                let Some(question) = Question::read(&mut wire) else {
+                    return;
+                };
+                let answer = answer(&mut state.lock().unwrap(), &question, host, large);
+                let _ = answer.send(&mut wire, &question, &state);
+            });
         }
     });
     address
 }
 
-fn of_hub(stream: &TcpStream, question: &Question, state: &State, large: &str) {
-    let say = |status: &str, headers: &str, body: &[u8]| {
-        answer(stream, question, status, headers, body, None)
-    };
-    if state.token.is_some() && state.token != question.token {
-        return say("401 Unauthorized", "", b"");
+fn answer(state: &mut State, question: &Question, host: &str, large: Option<String>) -> Answer {
+    let range = question.range;
+    let range = range.map_or("-".to_string(), |from| from.to_string());
+    let token = question.token.clone().unwrap_or_else(|| "-".to_string());
+    let (method, path) = (&question.method, &question.path);
+    state
+        .seen
+        .push(format!("{host} {method} {path} {range} {token}"));
+    match (large, state.off) {
+        (_, true) => Answer::new("503 Service Unavailable", "", b""),
+        (Some(large), _) => of_hub(question, state, &large),
+        (None, _) => of_large(question, state),
     }
+}
+
+fn of_hub(question: &Question, state: &State, large: &str) -> Answer {
+    if state.token.is_some() && state.token != question.token {
+        return Answer::new("401 Unauthorized", "", b"");
+    }
+    let not_found = |code: &str| {
+        let header = format!("X-Error-Code: {code}\r\n");
+        Answer::new("404 Not Found", &header, b"")
+    };
     let path = question.path.as_str();
     let repo = |name: &str| state.repos.get(name);
     if let Some((name, revision)) = path
@@ -172,17 +228,15 @@ fn of_hub(stream: &TcpStream, question: &Question, state: &State, large: &str) {
         .and_then(|path| path.split_once("/revision/"))
     {
         return match repo(name) {
-            None => say("404 Not Found", "X-Error-Code: RepoNotFound\r\n", b""),
-            Some(_) if !["main", "v1", COMMIT].contains(&revision) => {
-                say("404 Not Found", "X-Error-Code: RevisionNotFound\r\n", b"")
-            }
+            None => not_found("RepoNotFound"),
+            Some(_) if !["main", "v1", COMMIT].contains(&revision) => not_found("RevisionNotFound"),
             Some(files) => {
                 let siblings: Vec<_> = files
                     .keys()
                     .map(|file| serde_json::json!({"rfilename": file}))
                     .collect();
                 let text = serde_json::json!({"sha": COMMIT, "siblings": siblings}).to_string();
-                say("200 OK", "", text.as_bytes())
+                Answer::new("200 OK", "", text.as_bytes())
             }
         };
     }
@@ -194,42 +248,63 @@ fn of_hub(stream: &TcpStream, question: &Question, state: &State, large: &str) {
         false => format!("models{name}"),
     };
     match repo(&name).and_then(|files| files.get(file)) {
-        None => say("404 Not Found", "X-Error-Code: EntryNotFound\r\n", b""),
+        None => not_found("EntryNotFound"),
         Some(bytes) if is_large(file) => {
             let hash = sha256(bytes);
             let headers = format!(
                 "Location: {large}/{hash}\r\nX-Linked-Etag: \"{hash}\"\r\nX-Linked-Size: {}\r\nX-Repo-Commit: {COMMIT}\r\n",
                 bytes.len()
             );
-            say("302 Found", &headers, b"")
+            Answer::new("302 Found", &headers, b"")
         }
         Some(bytes) => {
             let headers = format!(
                 "ETag: \"{}\"\r\nX-Repo-Commit: {COMMIT}\r\n",
                 git_hash(bytes)
             );
-            say("200 OK", &headers, bytes)
+            Answer::new("200 OK", &headers, bytes)
         }
     }
 }
 
-fn of_large(stream: &TcpStream, question: &Question, state: &State) {
+fn of_large(question: &Question, state: &State) -> Answer {
     let mut files = state.repos.values().flat_map(BTreeMap::values);
     let Some(bytes) = files.find(|bytes| question.path[1..] == sha256(bytes)) else {
-        return answer(stream, question, "404 Not Found", "", b"", None);
+        return Answer::new("404 Not Found", "", b"");
     };
     let mut bytes = bytes.clone();
     if state.damaged {
         bytes.reverse();
     }
-    answer(stream, question, "200 OK", "", &bytes, state.cut);
+    Answer {
+        cut: state.cut,
+        stall: state.stall,
+        ..Answer::new("200 OK", "", &bytes)
+    }
 }
 
 impl Hub {
     pub fn new() -> Self {
+        Self::serving(None)
+    }
+
+    /// One that speaks TLS, with the certificate in `folder` (tests/reference/tls.py).
+    pub fn secure(folder: &std::path::Path) -> Self {
+        let certificate = CertificateDer::from_pem_file(folder.join("server.pem")).unwrap();
+        let key = PrivateKeyDer::from_pem_file(folder.join("server.key")).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key);
+        Self::serving(Some(Arc::new(config.unwrap())))
+    }
+
+    fn serving(tls: Option<Arc<ServerConfig>>) -> Self {
         let state = Arc::default();
-        let large = serve(&state, "large", None);
-        let endpoint = serve(&state, "hub", Some(large));
+        let large = serve(&state, "large", None, tls.clone());
+        let endpoint = serve(&state, "hub", Some(large), tls);
         Self { state, endpoint }
     }
 
