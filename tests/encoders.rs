@@ -51,6 +51,11 @@ impl Reference {
         }
     }
 
+    /// Where in `rows` a token is, unless it is a window's [CLS] or [SEP].
+    fn row(&self, document: usize, pos: usize) -> Option<usize> {
+        (self.places.iter()).position(|place| *place == [document, pos])
+    }
+
     /// `[rows, width]`
     fn rows(&self, layer: usize, site: &str) -> Vec<Vec<f32>> {
         self.rows[&format!("blocks.{layer}.{site}")]
@@ -188,10 +193,7 @@ async fn runs_hold_what_transformers_gives_every_document_alone() {
         assert!(examples.len() > 40, "{}", examples.len());
         for example in examples {
             let [neuron, document, pos] = [0, 1, 2].map(|i| example[i] as usize);
-            let row = expected
-                .places
-                .iter()
-                .position(|place| *place == [document, pos]);
+            let row = expected.row(document, pos);
             let row = row.expect("a token between [CLS] and [SEP]");
             assert!(
                 off(example[3], post[row][neuron]) < TOLERANCE,
@@ -209,6 +211,50 @@ async fn runs_hold_what_transformers_gives_every_document_alone() {
             OR abs(e.activation - f.activation) > 1e-5",
     )
     .await;
+}
+
+#[tokio::test]
+async fn what_is_around_a_token_is_seen_with_the_tokens_put_there() {
+    let (db, model, corpus) = written().await;
+    let expected = Reference::read();
+    for (run, window) in [("wide", 20), ("narrow", 2)] {
+        let options = format!("context: {}, window: {window}", expected.context);
+        db.query(&call(run, &model, &corpus, &options)).await;
+        let mut closing = 0;
+        for layer in 0..N_LAYERS {
+            let (post, around) = (
+                expected.rows(layer, "mlp.post"),
+                expected.rows(layer, "mlp.post.around"),
+            );
+            let came = db
+                .numbers(&format!(
+                    "SELECT neuron, doc_id, e.pos, window_start, array_length(window_activations),
+                         array_length(window_tokens), w.pos, window_activations[w.pos - window_start + 1]
+                     FROM {run}.examples e JOIN {run}.tokens w USING (doc_id)
+                     WHERE layer = {layer} AND w.pos >= window_start AND w.pos < window_start + array_length(window_activations)"
+                ))
+                .await;
+            assert!(came.len() > 100, "{}", came.len());
+            for row in came {
+                let [neuron, document, key, start, n, tokens, pos] =
+                    [0, 1, 2, 3, 4, 5, 6].map(|i| row[i] as usize);
+                let last = expected.windows[document].len() - 1;
+                assert_eq!(start, key.saturating_sub(window));
+                assert_eq!(n, last.min(key + window) + 1 - start, "{row:?}");
+                assert_eq!(n, tokens);
+                let value = match expected.row(document, pos) {
+                    Some(at) => post[at][neuron],
+                    None => around[2 * document + usize::from(pos == last)][neuron],
+                };
+                assert!((row[7] - f64::from(value)).abs() < 1e-5, "{row:?} {value}");
+                closing += usize::from(pos == last && value.abs() > 0.1);
+            }
+        }
+        assert!(
+            closing > 5,
+            "{run}: neurons that respond to [SEP], got {closing}"
+        );
+    }
 }
 
 #[tokio::test]

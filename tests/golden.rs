@@ -300,3 +300,24 @@ async fn raw() {
         compare(beside).await;
     }
 }
+
+/// SmolLM2-135M-Instruct, a file of 98 MB that is no part of the project, where `POLYSEMA_SMOLLM2` says it is: as GGUF or
+/// as Hugging Face's folder of the same numbers. PyTorch's result lies with the others beside the project.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cross_entropy_of_smollm2() {
+    let corpus = shared("wikitext-2/valid.txt");
+    let Some(model) = std::env::var_os("POLYSEMA_SMOLLM2").filter(|_| corpus.exists()) else {
+        return;
+    };
+    let db = Db::new().await;
+    let rows = db
+        .numbers(&format!(
+            "SELECT count(*), avg(loss) FROM token_losses('{}', '{}', {{context: 128, min_tokens: 128, max_documents: 400}})",
+            PathBuf::from(model).display(),
+            corpus.display()
+        ))
+        .await;
+    assert_eq!(rows[0][0], 400.0 * 127.0);
+    let loss = rows[0][1];
+    assert!((loss - 3.84457).abs() < 1e-5, "{loss}");
+}

@@ -104,10 +104,12 @@ fn kernels_know_only_numbers() {
     );
 }
 
-/// Files of the engine's functions that are no function: the meaning of an argument, the rows of a job, codes.
-const SHARED: [&str; 6] = [
+/// Files of the engine's functions that are no function: the meaning of an argument, a corpus through a model, the rows of a job, codes.
+const SHARED: [&str; 8] = [
     "arguments",
     "codes",
+    "corpora",
+    "corpus_pass",
     "sources",
     "row_vectors",
     "progress",

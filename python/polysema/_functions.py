@@ -858,13 +858,17 @@ class Functions:
 
         Arguments:
             run: text; name of the new run
-            model: text; a Hugging Face folder, a GGUF file, hf:ORG/NAME of the hub (a GGUF file as
-                hf:ORG/NAME/FILE), a classifier's folder or safetensors file, or the name of a
-                stored model
+            model: text; a Hugging Face folder (its model_type one of bert, clip, clip_vision_model,
+                gemma, gemma2, gemma3, gemma3_text, gpt2, gpt_neo, gpt_neox, llama, mistral, olmo,
+                olmo2, olmo3, opt, phi, phi3, qwen2, qwen3, smollm3, stablelm, vit) or a GGUF file
+                (its general.architecture one of llama, qwen2, qwen3, gemma, gemma2, gemma3, phi3,
+                gpt2, gptneox), either also of the hub as hf:ORG/NAME[@REVISION][/PATH]; a
+                classifier's folder or safetensors file; or the name of a stored model
             corpus: text, table or (SELECT ...); texts or token ids: a file of .txt, .jsonl,
                 .ndjson, .json, .csv, .tsv (these also as .gz or .zst), .parquet, .arrow or .bin, a
                 folder of such files, a pattern of them, hf:datasets/ORG/NAME[/PATH] of the hub, or
-                rows; images for a classifier: a folder of idx files or one of them
+                rows; images for a model that reads them: a .npy file, a folder of idx files or one
+                of them
 
         Options:
             context: whole number from 1 to 1048576; tokens a document has at most, at most the
@@ -1017,7 +1021,7 @@ class Functions:
     def activations(
         self,
         model: str,
-        corpus: str,
+        corpus: Any,
         hook: str,
         *,
         context: int | None = None,
@@ -1034,10 +1038,10 @@ class Functions:
         """One row per token of a corpus: the vector at one place of a model that reads it. Nothing is stored.
 
         Arguments:
-            model: text; a model's folder or file, its name of the hub (hf:ORG/NAME), or the name of
-                a stored model
-            corpus: text; texts or token ids as ingest reads them from files, or images: a folder of
-                idx files or one of them
+            model: text; as for ingest: a folder or file, hf:ORG/NAME of the hub, or the name of a
+                stored model
+            corpus: text, table or (SELECT ...); texts, token ids or images as ingest reads them:
+                files, a name of the hub, a table's or a query's rows
             hook: text; the place, blocks.LAYER.SITE as in blocks.2.mlp.out; the sites are
                 resid.pre, ln1.out, attn.qkv, attn.scores, attn.pattern, attn.z, attn.out,
                 resid.mid, ln2.normalized, ln2.out, mlp.in, mlp.pre, mlp.gate, mlp.up, mlp.post,
@@ -1084,6 +1088,73 @@ class Functions:
             "split": split,
         }
         return self._call("activations", [("model", model), ("corpus", corpus), ("hook", hook)], options)
+
+    def token_losses(
+        self,
+        model: str,
+        corpus: Any,
+        *,
+        context: int | None = None,
+        min_tokens: int | None = None,
+        batch_size: int | None = None,
+        max_documents: int | None = None,
+        max_tokens: int | None = None,
+        shuffle: int | None = None,
+        bos: bool | None = None,
+        column: str | None = None,
+        dtype: str | None = None,
+        split: str | None = None,
+    ) -> Result:
+        """One row per predicted token of a corpus: what the model's prediction cost, whose mean is its cross-entropy. Nothing is stored.
+
+        Arguments:
+            model: text; as for ingest: a folder or file, hf:ORG/NAME of the hub, or the name of a
+                stored model
+            corpus: text, table or (SELECT ...); texts, token ids or images as ingest reads them:
+                files, a name of the hub, a table's or a query's rows
+
+        Options:
+            context: whole number from 1 to 1048576; tokens a document has at most, at most the
+                model's positions; longer texts are cut into consecutive documents; default 128
+            min_tokens: whole number from 1 to 1048576; documents of fewer tokens are dropped; at
+                most context; default 1
+            batch_size: whole number from 1 to 65536; documents the model reads at once; changes
+                speed and memory, not results; default 16
+            max_documents: whole number from 1 to 2^31 - 1; documents after which the rest of the
+                corpus is left out
+            max_tokens: whole number from 1 to 2^32 - 1; tokens of all documents at most: the corpus
+                ends before the first document that would make them more
+            shuffle: whole number from 0 to 2^32 - 1; seed of a random order of all documents, for
+                corpora sorted by topic; max_documents and max_tokens then take the first of that
+                order
+            bos: true or false; begin each document with the model's first token, which is never a
+                key token; documents of an encoder have [CLS] before and [SEP] behind them unless
+                this is false
+            column: text; the column of rows that holds the text, or lists of token ids, which are
+                taken as they are; the other columns are kept in documents; default text
+            dtype: 'uint16' or 'uint32'; how wide the token ids of a .bin are; when left out 16 bits
+                where the model's vocabulary has room in them, and what contradicts is refused
+            split: 'train', 'test' or 'all'; which images of a folder are read: the training ones,
+                the test ones, or the one after the other (when left out)
+
+        Returns:
+            doc_id, pos, token_id (the token that is predicted from those before it in its document:
+            every one but the first that is the document's own), loss (-ln p(token), in nats);
+            documents of similar length are read together, so rows need an ORDER BY
+        """
+        options: dict[str, Any] = {
+            "context": context,
+            "min_tokens": min_tokens,
+            "batch_size": batch_size,
+            "max_documents": max_documents,
+            "max_tokens": max_tokens,
+            "shuffle": shuffle,
+            "bos": bos,
+            "column": column,
+            "dtype": dtype,
+            "split": split,
+        }
+        return self._call("token_losses", [("model", model), ("corpus", corpus)], options)
 
     def train_mlp(
         self,
@@ -1551,7 +1622,7 @@ class Functions:
         source: Any | None = None,
         *,
         split: str | None = None,
-        corpus: str | None = None,
+        corpus: Any | None = None,
         model: str | None = None,
         hook: str | None = None,
         max_documents: int | None = None,
@@ -1568,7 +1639,8 @@ class Functions:
         Options:
             split: 'train', 'test' or 'all'; which images of a folder are read: the training ones,
                 the test ones, or the one after the other (when left out); default test
-            corpus: text; a file or folder in place of the run's corpus; empty is left out
+            corpus: text, table or (SELECT ...); files, a name of the hub or rows in place of the
+                run's corpus, read as ingest read that; empty is left out
             model: text; where the model of its run is now; with hook and corpus, the model of a
                 table's vectors
             hook: text; the place in that model, as in blocks.2.mlp.out; only with model; only with

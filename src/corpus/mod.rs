@@ -1,5 +1,6 @@
 //! Corpora: texts, token ids and images, cut into documents and sent through a model batch by batch.
 
+mod activations;
 mod arrow_rows;
 mod binary_ids;
 mod cells;
@@ -11,6 +12,7 @@ mod images;
 mod ipc;
 mod json;
 mod kind;
+mod losses;
 mod objects;
 mod of_hub;
 mod options;
@@ -25,8 +27,11 @@ mod text_cuts;
 mod tokenize;
 mod vectors;
 
+pub use activations::ActivationBatch;
 pub(crate) use documents::{Documents, Target};
 pub(crate) use images::Images;
+pub use losses::LossBatch;
+pub(crate) use losses::hold_logits;
 pub use of_hub::{FoundCorpus, find_corpus};
 pub(crate) use options::has_special;
 pub use options::{
@@ -34,7 +39,7 @@ pub use options::{
     MOST_TOKENS, SHUFFLE, SPLIT, Split, check_lengths,
 };
 pub(crate) use reader::ReadFrom;
-pub use reader::{ActivationBatch, CorpusReader, ReadBatch};
+pub use reader::{CorpusReader, ReadBatch};
 pub(crate) use rows::CorpusPlace;
 pub use shards::is_there;
 pub(crate) use tables::{document_schema, no_origins};

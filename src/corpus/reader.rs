@@ -7,10 +7,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::MemoryReservation;
-use polysema_kernels::vector::first_non_finite;
 use polysema_udfs::arrow::memory::{at_least, hold};
 use serde::{Deserialize, Serialize};
 
@@ -23,9 +21,9 @@ use super::tokenize::tokenize;
 use crate::files::loaded::{Loaded, Resident};
 use crate::files::scratch::Scratch;
 use crate::files::spool::Spool;
-use crate::jobs::JobContext;
-use crate::models::{HookPoint, Hooks, Input, LoadedModel, Model, loaded};
-use crate::options::{Options, Word};
+use crate::jobs::{JobContext, Rows};
+use crate::models::{Input, LoadedModel, Model, loaded};
+use crate::options::Options;
 use crate::store::Run;
 
 /// Tokens of a block of texts. Chosen: 512 documents of 128 tokens.
@@ -36,8 +34,10 @@ const BLOCK_IMAGES: usize = 1 << 10;
 /// A batch of documents as the model reads it: each padded at its end to `seq` tokens, of an encoder none.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReadBatch {
-    /// Document and number of its tokens: rows from there to `seq` are padding, or tokens that close it.
+    /// Document and number of its tokens but those that close it; padding is behind both.
     pub documents: Vec<(u32, usize)>,
+    /// Tokens that close each: the model reads them, and nothing is told of them but by what is around a token.
+    pub closing: usize,
     /// Positions of every document, padding included.
     pub seq: usize,
     /// Whether all documents up to the last of this block have been read after this batch.
@@ -71,19 +71,6 @@ impl ReadFrom {
     }
 }
 
-/// The vectors at one place for the tokens of some documents, without padding.
-#[derive(Debug, Clone, Copy)]
-pub struct ActivationBatch<'a> {
-    /// Document of each row. `[n]`
-    pub doc_ids: &'a [u32],
-    /// Position of each row in its document. `[n]`
-    pub pos: &'a [u32],
-    /// `[n, d]`, row-major
-    pub values: &'a [f32],
-    /// Width of a vector.
-    pub d: usize,
-}
-
 /// A model and the documents of a corpus it reads.
 pub struct CorpusReader {
     loaded: Arc<Resident<LoadedModel>>,
@@ -95,7 +82,7 @@ pub struct CorpusReader {
     /// Of the documents' lengths.
     _memory: MemoryReservation,
     /// Of a block and a pass over a batch of it.
-    pass: MemoryReservation,
+    pub(super) pass: MemoryReservation,
     /// Goes after the files in it are closed.
     _scratch: Option<Scratch>,
 }
@@ -127,11 +114,31 @@ impl CorpusReader {
         options: &Options,
         context: &JobContext,
     ) -> Result<Self> {
+        Self::over_rows(model, None, corpus, options, context)
+    }
+
+    /// The same, of the rows of a relation where these are given, which was written as `corpus`.
+    pub(crate) fn over_rows(
+        model: Arc<Resident<LoadedModel>>,
+        rows: Option<&Rows>,
+        corpus: &Path,
+        options: &Options,
+        context: &JobContext,
+    ) -> Result<Self> {
         let scratch = Scratch::new()?;
         let target = Target::Scratch(scratch.path());
         let tick = &mut |_, _| context.tick();
-        let corpus = find_corpus(corpus, &mut context.fetch())?.place;
-        let corpus = CorpusPlace::Files(&corpus);
+        let (files, written);
+        let corpus = match rows {
+            Some(rows) => {
+                written = corpus.to_string_lossy();
+                CorpusPlace::Relation(rows, &written)
+            }
+            None => {
+                files = find_corpus(corpus, &mut context.fetch())?.place;
+                CorpusPlace::Files(&files)
+            }
+        };
         let mut reader = Self::read(model, corpus, options, target, context, tick)?;
         reader._scratch = Some(scratch);
         Ok(reader)
@@ -280,6 +287,11 @@ impl CorpusReader {
         &self.loaded.hash
     }
 
+    /// Types of the model's numbers in its files, that of most weights first.
+    pub fn weight_types(&self) -> &[String] {
+        &self.loaded.weight_types
+    }
+
     /// blake3 of the corpus, in hexadecimal digits.
     pub fn corpus_hash(&self) -> &str {
         &self.corpus_hash
@@ -348,6 +360,7 @@ impl CorpusReader {
                 let batch = ReadBatch {
                     seq: lengths.max().unwrap_or(0),
                     documents: members.iter().map(|d| *d as u32).zip(own).collect(),
+                    closing,
                     ends_block: rest.is_empty(),
                     at_once: most,
                 };
@@ -436,110 +449,6 @@ impl CorpusReader {
             Content::Images(_) => self.documents.len().min(first + BLOCK_IMAGES),
             Content::Tokens(_) => block_end(&self.documents.starts, first),
         }
-    }
-
-    /// Calls `f` with the vectors at a place, for every token of every document but the first ones of `bos`. Passes
-    /// end after the block of the place.
-    pub fn activations(
-        &mut self,
-        hook: HookPoint,
-        f: &mut dyn FnMut(&ActivationBatch<'_>) -> Result<()>,
-    ) -> Result<()> {
-        self.check_hook(hook)?;
-        let skip = usize::from(self.bos);
-        let (mut doc_ids, mut pos, mut gathered) = (vec![], vec![], vec![]);
-        let memory = self.pass.new_empty();
-        self.for_each_batch(&mut |model, batch, input| {
-            let mut capture = Capture { hook, seen: None };
-            model.forward(input, &mut capture)?;
-            let Some(seen) = capture.seen else {
-                return exec_err!("a pass that reaches {hook} is required, got none");
-            };
-            let values = seen.as_slice();
-            let rows = batch.documents.len() * batch.seq;
-            let d = values.len() / rows;
-            let copy = rows * (d + 2) * size_of::<f32>();
-            at_least(
-                &memory,
-                copy,
-                "the vectors of a batch (a smaller batch_size needs fewer)",
-            )?;
-            doc_ids.clear();
-            pos.clear();
-            gathered.clear();
-            let whole = skip == 0 && batch.documents.iter().all(|(_, n)| *n == batch.seq);
-            for (place, (doc_id, n_tokens)) in batch.documents.iter().enumerate() {
-                let rows = skip..*n_tokens;
-                doc_ids.extend(rows.clone().map(|_| *doc_id));
-                pos.extend(rows.clone().map(|pos| pos as u32));
-                if !whole {
-                    let first = place * batch.seq;
-                    let rows = (first + rows.start) * d..(first + rows.end) * d;
-                    gathered.extend_from_slice(&values[rows]);
-                }
-            }
-            let values = if whole { values } else { &gathered };
-            if let Some(at) = first_non_finite(values) {
-                return exec_err!(
-                    "finite activations are required, got {} at {hook} in document {} position {}",
-                    values[at],
-                    doc_ids[at / d],
-                    pos[at / d]
-                );
-            }
-            f(&ActivationBatch {
-                doc_ids: &doc_ids,
-                pos: &pos,
-                values,
-                d,
-            })
-        })
-    }
-
-    /// Refuses a place the model does not have, or where a position has no vector.
-    pub fn check_hook(&self, hook: HookPoint) -> Result<()> {
-        let model = self.model();
-        let n_layers = model.layers().len();
-        if hook.layer >= n_layers {
-            return plan_err!(
-                "a hook in one of the model's {n_layers} blocks is required, got {hook}"
-            );
-        }
-        if !model.sites().contains(&hook.site) {
-            let known: Vec<_> = model.sites().iter().map(|site| site.name()).collect();
-            return plan_err!(
-                "a hook at {} is required of architecture {}, got {hook}",
-                known.join(", "),
-                model.architecture()
-            );
-        }
-        Ok(())
-    }
-}
-
-/// Keeps the value at one place and ends the pass behind it.
-pub(crate) struct Capture {
-    pub(crate) hook: HookPoint,
-    pub(crate) seen: Option<Arc<Vec<f32>>>,
-}
-
-impl Hooks for Capture {
-    fn wants(&self, hook: HookPoint) -> bool {
-        hook == self.hook
-    }
-
-    fn visit(
-        &mut self,
-        _: HookPoint,
-        values: &Arc<Vec<f32>>,
-        _: &[usize],
-    ) -> Result<Option<Vec<f32>>> {
-        self.seen = Some(Arc::clone(values));
-        Ok(None)
-    }
-
-    fn done(&self) -> bool {
-        self.seen.is_some()
     }
 }
 

@@ -1,7 +1,8 @@
 //! Named tensors of one file or several: each taken out once, of the shape and type it must have; and written so that
 //! none changes. A tensor that nobody takes is never read. Above 400 lines, since taking and writing share types and messages.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -105,6 +106,30 @@ impl Tensors {
             n.saturating_add(array.bytes_in_memory())
         });
         held.fold(0, usize::saturating_add)
+    }
+
+    /// The types of its matrices of floats, as files name them, that of most numbers first.
+    pub fn matrix_types(&self) -> Vec<String> {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for array in self
+            .tensors
+            .values()
+            .filter(|array| array.dims().len() == 2)
+        {
+            let Some(kind) = array.kind().filter(|kind| kind.is_float()) else {
+                continue;
+            };
+            let mut named = ElementType::SAFETENSORS.iter();
+            let named = named.find(|(_, known)| *known == kind);
+            let name = named.map_or(array.stored_as(), |(name, _)| name);
+            *counts.entry(name).or_default() += array.n_elements();
+        }
+        let mut types: Vec<_> = counts.into_iter().collect();
+        types.sort_by_key(|(_, n)| Reverse(*n));
+        types
+            .into_iter()
+            .map(|(name, _)| name.to_string())
+            .collect()
     }
 
     /// Leaves out a tensor that says nothing of what is computed, if there is one.

@@ -3,6 +3,8 @@
 
 mod arguments;
 mod codes;
+mod corpora;
+mod corpus_pass;
 mod model;
 mod progress;
 mod removal;

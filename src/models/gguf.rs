@@ -124,6 +124,11 @@ const ARCHITECTURES: [Architecture; 9] = [
     },
 ];
 
+/// What the `general.architecture` of a file may be.
+pub fn gguf_architectures() -> impl Iterator<Item = &'static str> {
+    ARCHITECTURES.iter().map(|known| known.name)
+}
+
 const fn of_llamas(
     name: &'static str,
     model_type: &'static str,
@@ -155,7 +160,7 @@ impl GgufModel {
         let key = "general.architecture";
         let name = file.required(key, file.text(key))?;
         let Some(architecture) = ARCHITECTURES.iter().find(|known| known.name == name) else {
-            let known = ARCHITECTURES.map(|known| known.name).join(", ");
+            let known = gguf_architectures().collect::<Vec<_>>().join(", ");
             return Err(file.invalid(format!("{key} {known} is required, got {name}")));
         };
         let said = Said {

@@ -27,6 +27,8 @@ pub struct LoadedModel {
     instead: String,
     /// blake3 of configuration, weights and tokenizer, in hexadecimal digits.
     pub hash: String,
+    /// Types of the weights' numbers in their files, that of most of them first: `F32`, `BF16`, `Q4_1`.
+    pub weight_types: Vec<String>,
     /// Where it was read.
     pub folder: PathBuf,
     /// Bytes of its weights and its tokenizer in memory.
@@ -103,6 +105,7 @@ fn expected(files: &[PathBuf]) -> usize {
 fn load_gguf(path: &Path) -> Result<LoadedModel> {
     let (found, config, weights) = GgufModel::read(path)?;
     let mut bytes = weights.bytes();
+    let weight_types = weights.matrix_types();
     let model = build(&config, weights)?;
     let mut hasher = blake3::Hasher::new();
     weights::hash(&[path.to_path_buf()], &mut hasher)?;
@@ -120,6 +123,7 @@ fn load_gguf(path: &Path) -> Result<LoadedModel> {
         tokenizer,
         instead,
         hash: hasher.finalize().to_hex().to_string(),
+        weight_types,
         folder: path.to_path_buf(),
         bytes,
         pixels: None,
@@ -145,6 +149,7 @@ pub fn load(folder: &Path) -> Result<LoadedModel> {
         (config, weights::of_folder(folder, &mut hasher)?)
     };
     let mut bytes = weights.bytes();
+    let weight_types = weights.matrix_types();
     let model = build(&config, weights)?;
     weights::hash(&files, &mut hasher)?;
     let (tokenizer, instead) = match bare {
@@ -168,6 +173,7 @@ pub fn load(folder: &Path) -> Result<LoadedModel> {
         tokenizer,
         instead,
         hash,
+        weight_types,
         folder: folder.to_path_buf(),
         bytes,
         pixels,

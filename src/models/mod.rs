@@ -24,6 +24,7 @@ mod tokenizer;
 mod weights;
 
 pub use classifier::ClassifierTrainer;
+pub use gguf::gguf_architectures;
 pub use grid::PatchGrid;
 pub use hooks::{HookPoint, Hooks, Site, TRANSFORMER_LENS};
 pub use load::{LoadedModel, load, loaded};
@@ -33,6 +34,11 @@ pub use pixels::Pixels;
 pub use tokenizer::Tokenizer;
 
 use datafusion::error::Result;
+
+/// What the `model_type` of a configuration may be.
+pub fn model_types() -> impl Iterator<Item = &'static str> {
+    decoder::names()
+}
 
 /// Where the layer norm's scale and bias are counted, `docs/definitions.md` section 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

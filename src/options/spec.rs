@@ -5,7 +5,7 @@ use std::fmt;
 
 use datafusion::common::plan_err;
 use datafusion::error::Result;
-use polysema_udfs::calls::{Parameter, RELATION};
+use polysema_udfs::calls::{Parameter, RELATION, TEXT_OR_RELATION};
 
 use super::candidate::{Unchecked, number};
 
@@ -50,6 +50,8 @@ pub enum Kind {
     Words(fn() -> Vec<&'static str>, fn(&str) -> OtherWord),
     /// A table or a query.
     Table,
+    /// Any text, a table or a query.
+    TextOrTable,
 }
 
 /// The word that another one stands for, or why it stands for none.
@@ -117,6 +119,7 @@ impl fmt::Display for Kind {
             Self::Text => f.write_str("text"),
             Self::Words(words, _) => f.write_str(&one_of(words().iter())),
             Self::Table => f.write_str(RELATION),
+            Self::TextOrTable => f.write_str(TEXT_OR_RELATION),
         }
     }
 }
@@ -315,7 +318,7 @@ impl Spec {
 
     fn required(&self) -> String {
         match self.kind {
-            Kind::Flag | Kind::Text | Kind::Words(..) => self.kind.to_string(),
+            Kind::Flag | Kind::Text | Kind::Words(..) | Kind::TextOrTable => self.kind.to_string(),
             Kind::Whole { .. } | Kind::Wholes { .. } | Kind::Number { .. } | Kind::Table => {
                 format!("a {}", self.kind)
             }
@@ -386,7 +389,9 @@ impl Kind {
                 (low && high && kept).then_some(Value::Number(x))
             }
             (Self::Flag, Unchecked::Flag(flag)) => Some(Value::Flag(*flag)),
-            (Self::Text | Self::Table, Unchecked::Text(text)) => Some(Value::Text(text.clone())),
+            (Self::Text | Self::Table | Self::TextOrTable, Unchecked::Text(text)) => {
+                Some(Value::Text(text.clone()))
+            }
             (Self::Words(words, other), Unchecked::Text(text)) => {
                 let mut known = words().into_iter();
                 let word = known.find(|word| word == text);

@@ -249,7 +249,7 @@ fn word_of(table: &[Spec], name: &str, word: &str) -> Unchecked {
     let spec = table.iter().find(|spec| spec.name == name);
     match (unquoted, spec.map(|spec| spec.kind)) {
         (Some(text), _) => Unchecked::Text(text.to_string()),
-        (None, Some(Kind::Text | Kind::Words(..) | Kind::Table)) => {
+        (None, Some(Kind::Text | Kind::Words(..) | Kind::Table | Kind::TextOrTable)) => {
             Unchecked::Text(word.to_string())
         }
         _ => Unchecked::of_word(word),

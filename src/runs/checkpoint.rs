@@ -252,6 +252,7 @@ mod tests {
     fn observe(layer: &mut Layer, document: u32) {
         let batch = ReadBatch {
             documents: vec![(document, 2)],
+            closing: 0,
             seq: 2,
             ends_block: true,
             at_once: 1,

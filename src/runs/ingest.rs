@@ -237,6 +237,7 @@ impl<'a> Sources<'a> {
                 ..self.model
             },
             architecture: reader.model().architecture().to_string(),
+            weight_types: reader.weight_types().to_vec(),
             corpus: Source {
                 hash: reader.corpus_hash().to_string(),
                 ..self.corpus

@@ -281,6 +281,7 @@ fn observe_reader(
         for (i, documents) in batch.documents.chunks(most).enumerate() {
             let part = ReadBatch {
                 documents: documents.to_vec(),
+                closing: batch.closing,
                 seq: batch.seq,
                 ends_block: false,
                 at_once: 1,
@@ -369,6 +370,7 @@ pub fn make_run(
             let documents = (first..end).map(|row| ((n_rows + row) as u32, 1)).collect();
             let read = ReadBatch {
                 documents,
+                closing: 0,
                 seq: 1,
                 ends_block: true,
                 at_once: 1,
@@ -422,6 +424,7 @@ fn row_run(
             ..Source::default()
         },
         architecture: KIND.to_string(),
+        weight_types: vec![],
         corpus: Source {
             path: source,
             hash: hasher.finalize().to_hex().to_string(),

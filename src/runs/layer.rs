@@ -191,7 +191,7 @@ impl Layer {
     fn not_finite(&self, batch: &ReadBatch, place: usize, values: &BatchValues<'_>) -> Result<()> {
         let (doc_id, n_tokens) = batch.documents[place];
         let start = place * batch.seq * values.width;
-        let document = &values.values[start..][..n_tokens * values.width];
+        let document = &values.values[start..][..(n_tokens + batch.closing) * values.width];
         let at = document.iter().position(|v| !v.is_finite()).unwrap_or(0);
         exec_err!(
             "finite activations are required, got {} in layer {} document {doc_id} position {} (neuron {})",
@@ -340,6 +340,7 @@ mod tests {
     fn batch() -> (ReadBatch, Vec<f32>, Vec<f32>) {
         let batch = ReadBatch {
             documents: vec![(7, 3), (8, 2)],
+            closing: 0,
             seq: 3,
             ends_block: true,
             at_once: 1,

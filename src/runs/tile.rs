@@ -84,7 +84,17 @@ impl Tile {
             let positions = skip..*n_tokens;
             let peaks = &mut self.peaks;
             let activity = &mut self.activity;
-            if !activity.observe(document, width, self.first, positions.clone(), peaks) {
+            let whole = n_tokens + batch.closing;
+            let neurons = self.first..self.first + peaks.len();
+            // Windows show the tokens around a document's own, too.
+            let mut around = (0..skip.min(*n_tokens)).chain(*n_tokens..whole);
+            let is_finite = |pos| {
+                let row = &document[pos * width..][neurons.clone()];
+                row.iter().all(|value| value.is_finite())
+            };
+            if !around.all(is_finite)
+                || !activity.observe(document, width, self.first, positions.clone(), peaks)
+            {
                 self.not_finite = Some(place);
                 return;
             }
@@ -109,7 +119,7 @@ impl Tile {
                     });
                     let record = self.windows.len() + 2 * window + 1;
                     let start = (peak.pos as usize).saturating_sub(window);
-                    let end = (*n_tokens).min(peak.pos as usize + window + 1);
+                    let end = whole.min(peak.pos as usize + window + 1);
                     let column = self.first + neuron;
                     let around = (start..end).map(|pos| document[pos * width + column]);
                     self.windows.extend(around);

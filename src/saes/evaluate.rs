@@ -11,10 +11,9 @@ use datafusion::execution::memory_pool::MemoryReservation;
 use polysema_kernels::sae::Sae;
 use polysema_kernels::sae::evaluation::Evaluation;
 use polysema_udfs::arrow::memory::refused;
-use rayon::prelude::*;
 
 use super::metric::{Effect, Metric, finish};
-use crate::corpus::{CorpusReader, Pair, ReadBatch, VectorSource};
+use crate::corpus::{CorpusReader, LossBatch, Pair, ReadBatch, VectorSource, hold_logits};
 use crate::jobs::JobContext;
 use crate::models::{HookPoint, Hooks, Input};
 use crate::runs::require_width;
@@ -95,6 +94,7 @@ pub fn evaluate_model(
     let mut evaluation = Evaluation::new(sae, BATCH, MOST);
     let mut effect = Effect::default();
     let mut memory = context.memory("sae_metrics");
+    let of_logits = context.memory("logits");
     let skip = usize::from(reader.has_bos());
     let (mut rows, mut scaled) = (Reconstructed::default(), vec![]);
     let (mut done, of) = (0, reader.n_documents());
@@ -102,7 +102,10 @@ pub fn evaluate_model(
         context.tick()?;
         let mut given = Pair::new(hook, target, !runs);
         let own = match runs {
-            true => Some(model.logits(input, &mut given)?),
+            true => {
+                hold_logits(&of_logits, model, batch)?;
+                Some(model.logits(input, &mut given)?)
+            }
             false => {
                 model.forward(input, &mut given)?;
                 None
@@ -170,7 +173,9 @@ impl Seen<'_> {
     fn score(&self, effect: &mut Effect, place: usize, logits: &[f32]) {
         match (self.input, self.labels) {
             (Input::Tokens { ids, .. }, _) => {
-                effect.loss[place] += cross_entropy(logits, self.batch, ids, self.skip);
+                let found = LossBatch::of(logits, self.batch, ids, self.skip);
+                // In order, so that the sum does not depend on threads.
+                effect.loss[place] += found.losses.into_iter().sum::<f64>();
             }
             (Input::Vectors { .. }, Some(labels)) => {
                 effect.right[place] += right(logits, self.batch, labels);
@@ -252,30 +257,6 @@ fn replaced(x: &[f32], rows: Option<&[f32]>, batch: &ReadBatch, skip: usize) -> 
 fn predictions(batch: &ReadBatch, skip: usize) -> u64 {
     let counts = batch.documents.iter();
     counts.map(|(_, n)| n.saturating_sub(1 + skip) as u64).sum()
-}
-
-/// Summed cross-entropy in nats of each token given those before it; the first prediction is from the first token
-/// that is a document's own.
-fn cross_entropy(logits: &[f32], batch: &ReadBatch, ids: &[u32], skip: usize) -> f64 {
-    let d_vocab = logits.len() / ids.len();
-    let places = batch
-        .documents
-        .iter()
-        .enumerate()
-        .flat_map(|(place, (_, n))| {
-            let first = place * batch.seq;
-            first + skip..first + n.saturating_sub(1).max(skip)
-        });
-    let places: Vec<usize> = places.collect();
-    let loss = |place: &usize| {
-        let row = &logits[place * d_vocab..(place + 1) * d_vocab];
-        let max = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-        let sum: f64 = row.iter().map(|x| (f64::from(*x) - max).exp()).sum();
-        max + sum.ln() - f64::from(row[ids[place + 1] as usize])
-    };
-    let losses: Vec<f64> = places.par_iter().map(loss).collect();
-    // In order, so that the sum does not depend on threads.
-    losses.into_iter().sum()
 }
 
 /// Images whose largest logit is that of their label, the first on ties.

@@ -11,7 +11,7 @@ use crate::corpus::{
     BOS, CONTEXT, CORPUS, CorpusReader, MAX_DOCUMENTS, ModelVectors, SPLIT, Split, find_corpus,
     is_there,
 };
-use crate::jobs::JobContext;
+use crate::jobs::{JobContext, Rows};
 use crate::models::{HookPoint, Site, find_model, loaded, model_of};
 use crate::options::Options;
 use crate::store::{LayerRow, RunManifest, SaeManifest, Store};
@@ -24,8 +24,10 @@ pub struct OtherCorpus {
     pub model: Option<String>,
     /// The place in it, `blocks.2.mlp.out`.
     pub hook: Option<HookPoint>,
-    /// Another file or folder.
+    /// Another file or folder; of the rows of a relation, how they were written.
     pub corpus: Option<PathBuf>,
+    /// Whether it is rows, which are those of the work's relation.
+    pub of_rows: bool,
     /// Other images of the folder.
     pub split: Option<Split>,
     /// Most documents.
@@ -66,6 +68,7 @@ fn open(
     store: &Store,
     facts: &RunManifest,
     places: &Places,
+    rows: Option<&Rows>,
     options: &Options,
     context: &JobContext,
 ) -> Result<CorpusReader> {
@@ -75,11 +78,12 @@ fn open(
         None => model_of(store, &facts.model, fetch)?,
     };
     let of_rows = facts.corpus.is_relation() && places.corpus.is_none();
-    let corpus = match of_rows {
-        true => places.corpus(facts),
-        false => find_corpus(&places.corpus(facts), fetch)?.place,
+    let is_files = !of_rows && rows.is_none();
+    let corpus = match is_files {
+        true => find_corpus(&places.corpus(facts), fetch)?.place,
+        false => places.corpus(facts),
     };
-    for (what, path, is) in [("model", &*model, true), ("corpus", &corpus, !of_rows)] {
+    for (what, path, is) in [("model", &*model, true), ("corpus", &corpus, is_files)] {
         if is && !is_there(path) {
             return exec_err!(
                 "the {what} of run '{}' is required, got nothing at {}: the option {what} says where it is \
@@ -93,7 +97,7 @@ fn open(
     // Rows may have gone or changed since: the run has their tokens.
     let reader = match of_rows {
         true => CorpusReader::of_run(loaded, store.run(&facts.run)?.as_ref(), options, context)?,
-        false => CorpusReader::over(loaded, &corpus, options, context)?,
+        false => CorpusReader::over_rows(loaded, rows, &corpus, options, context)?,
     };
     if reader.model_hash() != facts.model.hash {
         return exec_err!(
@@ -126,7 +130,7 @@ pub fn layer_vectors(
         );
     }
     let options = Options::recorded(&CORPUS, &facts.options)?;
-    let reader = open(store, facts, places, &options, context)?;
+    let reader = open(store, facts, places, None, &options, context)?;
     if reader.corpus_hash() != facts.corpus.hash {
         return exec_err!(
             "the corpus that run '{}' was made of is required in {}, got another one",
@@ -178,6 +182,7 @@ pub fn sae_reader(
     other: &OtherCorpus,
     context: &JobContext,
 ) -> Result<(CorpusReader, [HookPoint; 2])> {
+    let rows = context.rows().filter(|_| other.of_rows);
     if let (Some(model), Some(hook), Some(corpus)) = (&other.model, other.hook, &other.corpus) {
         if sae.transcodes {
             return plan_err!(
@@ -189,7 +194,7 @@ pub fn sae_reader(
         let options = other.over(as_trained(sae));
         let model = find_model(store, model.as_ref(), &mut context.fetch())?;
         let loaded = loaded(store.loaded(), &model)?;
-        let reader = CorpusReader::over(loaded, corpus, &options, context);
+        let reader = CorpusReader::over_rows(loaded, rows, corpus, &options, context);
         return Ok((reader?, [hook, hook]));
     }
     let (Some(run), Some(hook), None) = (&sae.run, &sae.hook, other.hook) else {
@@ -211,7 +216,7 @@ pub fn sae_reader(
         model: other.model.clone(),
         corpus: other.corpus.clone(),
     };
-    let reader = open(store, &facts, &places, &options, context)?;
+    let reader = open(store, &facts, &places, rows, &options, context)?;
     let target = sae.hook_out.as_ref().unwrap_or(hook);
     Ok((reader, [HookPoint::parse(hook)?, HookPoint::parse(target)?]))
 }

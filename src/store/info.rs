@@ -186,6 +186,7 @@ fn run_columns(runs: &Opened) -> Vec<ArrayRef> {
         text(|m| m.model.path.clone()),
         text(|m| m.model.hash.clone()),
         text(|m| m.architecture.clone()),
+        weight_types(runs.iter().map(|(_, run)| facts(run))),
         text(|m| m.corpus.path.clone()),
         text(|m| m.corpus.hash.clone()),
         text(|m| m.layer_norm.clone()),
@@ -202,6 +203,13 @@ fn run_columns(runs: &Opened) -> Vec<ArrayRef> {
         text(|m| m.versions.datafusion.clone()),
         Arc::new(StringArray::from_iter(problems)),
     ]
+}
+
+/// The types of the models' numbers in their files, NULL where that is not known.
+fn weight_types<'a>(runs: impl Iterator<Item = Option<&'a RunManifest>>) -> ArrayRef {
+    let types =
+        runs.map(|run| Some(run?.weight_types.join(", ")).filter(|types| !types.is_empty()));
+    Arc::new(StringArray::from_iter(types))
 }
 
 /// One row per model that some run was made from.
@@ -225,6 +233,7 @@ fn models(runs: &Opened) -> Vec<ArrayRef> {
         text(|m| &m.model.hash),
         text(|m| &m.model.path),
         text(|m| &m.architecture),
+        weight_types(models.values().map(|(m, _)| Some(*m))),
         int(|(m, _)| m.counts.layers as i64),
         int(|(m, _)| m.counts.neurons as i64),
         int(|(_, runs)| *runs),
@@ -242,7 +251,8 @@ impl TableProvider for InfoTable {
             Listing::Models => vec![
                 ("model_hash", text.clone()),
                 ("model", text.clone()),
-                ("architecture", text),
+                ("architecture", text.clone()),
+                ("weight_types", text),
                 ("layers", int.clone()),
                 ("neurons", int.clone()),
                 ("runs", int),
@@ -252,6 +262,7 @@ impl TableProvider for InfoTable {
                 ("model", text.clone()),
                 ("model_hash", text.clone()),
                 ("architecture", text.clone()),
+                ("weight_types", text.clone()),
                 ("corpus", text.clone()),
                 ("corpus_hash", text.clone()),
                 ("layer_norm", text.clone()),

@@ -70,20 +70,28 @@ const JOBS: [(&str, &str); 9] = [
     ("message", "what it told last, or the error that ended it"),
 ];
 
-const MODELS: [(&str, &str); 6] = [
+const MODELS: [(&str, &str); 7] = [
     ("model_hash", "hash of its weights"),
     ("model", "where it was read from"),
-    ("architecture", "gpt2, mlp or another family"),
+    ("architecture", "its family: gpt2, llama, mlp or another"),
+    (
+        "weight_types",
+        "types of its weights' numbers in the file, that of most first, as Q4_1, F32; NULL where unknown",
+    ),
     ("layers", "number of its layers"),
     ("neurons", "number of its neurons"),
     ("runs", "the runs that were made with it"),
 ];
 
-const RUNS: [(&str, &str); 19] = [
+const RUNS: [(&str, &str); 20] = [
     ("run", "the run's name, which is its schema"),
     ("model", "where its model was read from"),
     ("model_hash", "hash of the model's weights"),
-    ("architecture", "gpt2, mlp or another family"),
+    ("architecture", "its family: gpt2, llama, mlp or another"),
+    (
+        "weight_types",
+        "types of its weights' numbers in the file, that of most first, as Q4_1, F32; NULL where unknown",
+    ),
     ("corpus", "where its corpus was read from"),
     ("corpus_hash", "hash of the corpus"),
     (

@@ -40,6 +40,9 @@ pub struct RunManifest {
     pub model: Source,
     /// `gpt2`, `mlp`, ...
     pub architecture: String,
+    /// Types of the model's numbers in its files, that of most weights first; empty where that is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub weight_types: Vec<String>,
     /// The corpus's file.
     pub corpus: Source,
     /// `folded`, `raw` or `tl_folded`.

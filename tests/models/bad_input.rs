@@ -316,12 +316,14 @@ fn the_same_model_written_otherwise() {
         );
     });
     assert_eq!(logits(&untied), logits(&whole));
+    assert_eq!(whole.weight_types, ["F32"]);
     for (dtype, tolerance) in [(DType::F16, 2e-3), (DType::BF16, 2e-2), (DType::F64, 1e-7)] {
         let rounded = loaded(|folder| {
             for tensor in folder.tensors.values_mut() {
                 *tensor = tensor.to_dtype(dtype).unwrap();
             }
         });
+        assert_eq!(rounded.weight_types, [format!("{dtype:?}")]);
         assert_close(
             &format!("{dtype:?}"),
             &logits(&rounded),

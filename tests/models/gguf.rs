@@ -1,5 +1,10 @@
 //! Models in GGUF files against `transformers` (`tests/reference/gguf_models.py`).
 
+use std::fs::File;
+
+use candle_core::Device;
+use candle_core::quantized::gguf_file::{self, Content};
+use candle_core::quantized::{GgmlDType, QTensor};
 use polysema::models::{Input, load};
 use serde_json::Value;
 
@@ -35,6 +40,41 @@ fn logits_of_every_architecture_are_those_of_transformers() {
         // Relative to the largest, as of every family.
         assert_close(name, last, &expected, 1e-5);
     }
+}
+
+#[test]
+fn the_types_of_matrices_are_told() {
+    let source = root().join("tests/data/gguf/models/llama.gguf");
+    assert_eq!(load(&source).expect("a model").weight_types, ["F32"]);
+    let mut reader = File::open(&source).expect("a file");
+    let content = Content::read(&mut reader).expect("a header");
+    let mut tensors = vec![];
+    for name in content.tensor_infos.keys() {
+        let tensor = content.tensor(&mut reader, name, &Device::Cpu);
+        let tensor = tensor.and_then(|tensor| tensor.dequantize(&Device::Cpu));
+        let tensor = tensor.expect(name);
+        // Norms stay as they are, as in files of quantized weights.
+        let kind = match (tensor.rank(), name.as_str()) {
+            (2, "token_embd.weight") => GgmlDType::BF16,
+            (2, _) => GgmlDType::F16,
+            _ => GgmlDType::F32,
+        };
+        tensors.push((name.as_str(), QTensor::quantize(&tensor, kind).expect(name)));
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("mixed.gguf");
+    let metadata: Vec<_> = content
+        .metadata
+        .iter()
+        .map(|(k, v)| (k.as_str(), v))
+        .collect();
+    let tensors: Vec<_> = tensors
+        .iter()
+        .map(|(name, tensor)| (*name, tensor))
+        .collect();
+    let mut file = File::create(&path).expect("a file");
+    gguf_file::write(&mut file, &metadata, &tensors).expect("written");
+    assert_eq!(load(&path).expect("a model").weight_types, ["F16", "BF16"]);
 }
 
 #[test]

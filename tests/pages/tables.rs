@@ -4,6 +4,8 @@
 pub const FILES: &[(&str, &str)] = &[
     ("tests/data", "tests/data"),
     ("path/to/gpt2", "tests/data/demo/model"),
+    ("path/to/smollm2", "tests/data/demo/model"),
+    ("valid.txt", "README.md"),
     ("texts.jsonl", "tests/data/demo/corpus.jsonl"),
     ("texts.txt", "README.md"),
     ("mnist", "tests/data/mnist-tiny"),

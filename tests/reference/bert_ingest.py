@@ -8,7 +8,7 @@ The model is ../data/architectures/bert with a vocabulary of its 41 words. Texts
 float64, and all of them once more padded under an attention mask, which must give the same.
 
 bert_ingest.safetensors: `blocks.L.mlp.in` and `blocks.L.mlp.post`, the rows of all windows one after the other, without
-those of [CLS] and [SEP].
+those of [CLS] and [SEP], and these two of each window as `blocks.L.mlp.post.around`.
 """
 
 import json
@@ -75,6 +75,8 @@ rows = {}
 for window in windows:
     for name, values in blocks(model, torch.tensor([window])).items():
         rows.setdefault(name, []).append(values[0, 1:-1])
+        if name.endswith("mlp.post"):
+            rows.setdefault(f"{name}.around", []).append(values[0, [0, -1]])
 longest = max(map(len, windows))
 padded = torch.tensor([window + [0] * (longest - len(window)) for window in windows])
 mask = torch.tensor([[1] * len(window) + [0] * (longest - len(window)) for window in windows])

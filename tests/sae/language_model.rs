@@ -49,6 +49,10 @@ async fn what_reconstructions_do_to_a_language_model() {
     assert_eq!(db.number(&same("mse")).await, 0.0);
     assert_eq!(db.number(&same("explained_variance")).await, 1.0);
     let own = db.number(&same("ce_loss")).await;
+    let reference = include_str!("../reference/cross_entropy.json");
+    let reference: serde_json::Value = serde_json::from_str(reference).expect("JSON");
+    let expected = reference["nats"].as_f64().expect("a number");
+    assert!((own - expected).abs() < 1e-5, "{own} {expected}");
     assert!((own - db.number(&same("ce_loss_with_sae")).await).abs() < 1e-9);
     assert!((db.number(&same("ce_loss_score")).await - 1.0).abs() < 1e-9);
     let zero = db.number(&same("ce_loss_zero_ablation")).await;
@@ -152,6 +156,46 @@ async fn what_reconstructions_do_to_a_language_model() {
     );
     let rows = db.number(&sql).await;
     assert!(rows > 5.0 && rows < 60.0, "{rows}");
+    // The same text in a table's or a query's row.
+    let loss = |corpus: &str| {
+        format!("SELECT value FROM sae_metrics('same', {corpus}) WHERE metric = 'ce_loss'")
+    };
+    let of_file = db
+        .number(&loss(&format!("{{corpus: '{}'}}", corpus.display())))
+        .await;
+    db.query(
+        "CREATE TABLE other AS SELECT 'The river bank was steep. She sat there all day.' AS text",
+    )
+    .await;
+    for corpus in [
+        "{corpus: 'other'}",
+        "corpus => other",
+        "corpus => polysema.public.other",
+        "corpus => (SELECT text, 1 AS n FROM other), max_documents => 3",
+    ] {
+        let of_rows = db.number(&loss(corpus)).await;
+        assert!(
+            (of_rows - of_file).abs() < 1e-9,
+            "{corpus}: {of_rows} {of_file}"
+        );
+    }
+    for (corpus, part) in [
+        (
+            "corpus => (SELECT text AS body FROM other)",
+            "requires the text column 'text', got the columns body",
+        ),
+        (
+            "{corpus: 3}",
+            "corpus must be text, table or (SELECT ...), got 3",
+        ),
+        (
+            "{corpus: 'other', split: 'test'}",
+            "split must come with images",
+        ),
+    ] {
+        let message = db.refused(&loss(corpus)).await;
+        assert!(message.contains(part), "{corpus}: {message}");
+    }
     let message = db
         .refused("SELECT * FROM sae_metrics('same', {corpus: 'nowhere.txt'})")
         .await;

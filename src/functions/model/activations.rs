@@ -1,6 +1,5 @@
 //! `activations(model, corpus, hook)`: the vectors at one place of a model, streamed while the model reads a corpus.
 
-use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::array::{ArrayRef, Float32Array, Int32Array, ListArray, RecordBatch};
@@ -13,27 +12,19 @@ use polysema_udfs::calls::{
     Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
 
-use crate::corpus::{ActivationBatch, CORPUS, CorpusReader, check_lengths};
+use crate::corpus::{ActivationBatch, CORPUS};
 use crate::functions::arguments::required;
-use crate::jobs::{Course, Job, JobContext, WAITING, named};
-use crate::models::{HookPoint, Site, find_model, loaded};
-use crate::options::{Options, Word, parameters};
-use crate::policy::Access;
+use crate::functions::corpus_pass::{CORPUS_ARGUMENT, CorpusPass, MODEL};
+use crate::jobs::{WAITING, named};
+use crate::models::{HookPoint, Site};
+use crate::options::{Word, parameters};
 use crate::store::Store;
 
 static ARGUMENTS: LazyLock<[Parameter; 3]> = LazyLock::new(|| {
     let sites: Vec<_> = Site::words().into_iter().map(|(name, _)| name).collect();
     [
-        Parameter {
-            name: "model",
-            kind: "text",
-            summary: "a model's folder or file, its name of the hub (hf:ORG/NAME), or the name of a stored model",
-        },
-        Parameter {
-            name: "corpus",
-            kind: "text",
-            summary: "texts or token ids as ingest reads them from files, or images: a folder of idx files or one of them",
-        },
+        MODEL,
+        CORPUS_ARGUMENT,
         Parameter {
             name: "hook",
             kind: "text",
@@ -112,38 +103,24 @@ impl TableFunction for Activations {
     }
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
-        let (model, corpus) = (
-            required(&arguments, "model")?,
-            PathBuf::from(required(&arguments, "corpus")?),
-        );
         let hook = HookPoint::parse(&required(&arguments, "hook")?).map_err(named(DOC.name))?;
-        let options = Options::of_call(&CORPUS, &arguments)?;
-        check_lengths(&options).map_err(named(DOC.name))?;
-        let detail = format!("model={model}, corpus={}, hook={hook}", corpus.display());
-        let store = Arc::clone(&self.store);
-        let work = move |context: &JobContext| {
-            let model = find_model(&store, model.as_ref(), &mut context.fetch())?;
-            let model = loaded(store.loaded(), &model)?;
-            let mut reader = CorpusReader::over(model, &corpus, &options, context)?;
-            let memory = context.memory("activations");
-            reader.activations(hook, &mut |batch| {
-                let bytes = (size_of_val(batch.values) + 8 * batch.doc_ids.len()) * (WAITING + 2);
-                let of = "batches that wait to be read (a smaller batch_size needs fewer)";
-                at_least(&memory, bytes, of)?;
-                context.send(rows(batch));
-                context.tick()
-            })
-        };
-        Ok(Arc::new(Job {
-            function: DOC.name,
-            operator: "ActivationsExec",
-            detail,
-            schema: schema(),
-            course: Course::Answer,
-            needs: &[Access::ReadFiles],
-            input: None,
-            makes: None,
-            work: Arc::new(work),
-        }))
+        let pass = CorpusPass::new(
+            &self.store,
+            &arguments,
+            "ActivationsExec",
+            schema(),
+            format!(", hook={hook}"),
+            move |reader, context| {
+                let memory = context.memory("activations");
+                reader.activations(hook, &mut |batch| {
+                    let bytes = size_of_val(batch.values) + 8 * batch.doc_ids.len();
+                    let of = "batches that wait to be read (a smaller batch_size needs fewer)";
+                    at_least(&memory, bytes * (WAITING + 2), of)?;
+                    context.send(rows(batch));
+                    context.tick()
+                })
+            },
+        );
+        Ok(Arc::new(pass?))
     }
 }

@@ -1,35 +1,32 @@
 //! `ingest(run, model, corpus)`: a corpus through a model, as a job whose rows are its progress.
 
-use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{Result, TableReference};
-use datafusion::datasource::provider_as_source;
-use datafusion::logical_expr::{Expr, LogicalPlanBuilder, TableType};
+use datafusion::common::Result;
+use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
-use polysema_udfs::arrow::tables::table_by_reference;
 use polysema_udfs::calls::{
-    Arguments, Function, FunctionDoc, Implementation, Parameter, Relation, TableFunction,
+    Arguments, Function, FunctionDoc, Implementation, Parameter, Relation, TEXT_OR_RELATION,
+    TableFunction,
 };
 use polysema_udfs::scan_by_plan;
 
-use crate::corpus::{check_lengths, is_there};
+use crate::corpus::check_lengths;
 use crate::functions::arguments::{course, job_options, job_parameters, required};
+use crate::functions::corpora::GivenCorpus;
 use crate::functions::progress::{PROGRESS_COLUMNS, progress_row, progress_schema};
-use crate::hub::is_hub_name;
 use crate::jobs::{Course, Job, JobContext, named, plan};
+use crate::models::{gguf_architectures, model_types};
 use crate::options::Options;
 use crate::policy::{self, Access};
 use crate::runs::{INGEST, IngestRequest, MaxActivations, Progress, ingest_rows};
 use crate::store::Store;
 
-static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
-    name: "ingest",
-    chapter: "model",
-    summary: "Sends a corpus through a model and keeps what every neuron responds to as a run; its rows are its progress.",
-    arguments: &[
+static ARGUMENTS: LazyLock<[Parameter; 3]> = LazyLock::new(|| {
+    let list = |names: Vec<&str>| names.join(", ");
+    [
         Parameter {
             name: "run",
             kind: "text",
@@ -38,17 +35,30 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
         Parameter {
             name: "model",
             kind: "text",
-            summary: "a Hugging Face folder, a GGUF file, hf:ORG/NAME of the hub (a GGUF file as hf:ORG/NAME/FILE), a classifier's \
-                      folder or safetensors file, or the name of a stored model",
+            summary: format!(
+                "a Hugging Face folder (its model_type one of {}) or a GGUF file (its general.architecture one of {}), either \
+                 also of the hub as hf:ORG/NAME[@REVISION][/PATH]; a classifier's folder or safetensors file; or the name of a \
+                 stored model",
+                list(model_types().collect()),
+                list(gguf_architectures().collect()),
+            )
+            .leak(),
         },
         Parameter {
             name: "corpus",
-            kind: "text, table or (SELECT ...)",
+            kind: TEXT_OR_RELATION,
             summary: "texts or token ids: a file of .txt, .jsonl, .ndjson, .json, .csv, .tsv (these also as .gz or .zst), .parquet, \
                       .arrow or .bin, a folder of such files, a pattern of them, hf:datasets/ORG/NAME[/PATH] of the hub, or rows; \
-                      images for a classifier: a folder of idx files or one of them",
+                      images for a model that reads them: a .npy file, a folder of idx files or one of them",
         },
-    ],
+    ]
+});
+
+static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
+    name: "ingest",
+    chapter: "model",
+    summary: "Sends a corpus through a model and keeps what every neuron responds to as a run; its rows are its progress.",
+    arguments: &*ARGUMENTS,
     required: 3,
     options: job_parameters(&INGEST),
     returns: PROGRESS_COLUMNS,
@@ -78,49 +88,14 @@ impl TableFunction for Ingest {
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
         let options = job_options(&INGEST, &arguments)?;
         check_lengths(&options).map_err(named(DOC.name))?;
-        let corpus = match arguments.relation("corpus") {
-            Some(relation) => GivenCorpus::Relation(relation.clone()),
-            None => GivenCorpus::Name(required(&arguments, "corpus")?),
-        };
         Ok(Arc::new(Ingesting {
             store: Arc::clone(&self.store),
             run: required(&arguments, "run")?,
             model: required(&arguments, "model")?,
-            corpus,
+            corpus: GivenCorpus::required(&arguments, "corpus")?,
             options,
             maxima: arguments.relation("max_activations").cloned(),
             course: course(&arguments)?,
-        }))
-    }
-}
-
-/// A corpus as it was written.
-#[derive(Debug)]
-enum GivenCorpus {
-    /// A query or a table of the statement.
-    Relation(Relation),
-    /// What is a table's name where there is nothing of this name on the disk.
-    Name(String),
-}
-
-impl GivenCorpus {
-    async fn resolve(&self, state: &dyn Session) -> Result<Option<Relation>> {
-        let name = match self {
-            Self::Relation(relation) => return Ok(Some(relation.clone())),
-            Self::Name(name) => name,
-        };
-        if is_there(Path::new(name)) || is_hub_name(Path::new(name)) {
-            return Ok(None);
-        }
-        let Ok(table) = table_by_reference(state, DOC.name, name).await else {
-            return Ok(None);
-        };
-        let name = TableReference::from(name.as_str());
-        let written = name.to_quoted_string();
-        let plan = LogicalPlanBuilder::scan(name, provider_as_source(table), None)?.build()?;
-        Ok(Some(Relation {
-            plan: Arc::new(plan),
-            written,
         }))
     }
 }
@@ -148,12 +123,7 @@ impl Ingesting {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         policy::require(state, DOC.name, NEEDS)?;
-        let relation = self.corpus.resolve(state).await?;
-        let corpus = match (&relation, &self.corpus) {
-            (Some(relation), _) => relation.written.clone(),
-            (None, GivenCorpus::Name(name)) => name.clone(),
-            (None, GivenCorpus::Relation(relation)) => relation.written.clone(),
-        };
+        let corpus = self.corpus.resolve(DOC.name, state).await?;
         let maxima = match &self.maxima {
             Some(relation) => Some(plan(state, &relation.plan).await?),
             None => None,
@@ -161,7 +131,7 @@ impl Ingesting {
         let request = IngestRequest {
             run: self.run.clone(),
             model: self.model.clone().into(),
-            corpus: corpus.clone().into(),
+            corpus: corpus.path(),
             options: self.options.clone(),
             max_activations: None,
         };
@@ -178,11 +148,14 @@ impl Ingesting {
         let job = Job {
             function: DOC.name,
             operator: "IngestExec",
-            detail: format!("run={}, model={}, corpus={corpus}", self.run, self.model),
+            detail: format!(
+                "run={}, model={}, corpus={}",
+                self.run, self.model, corpus.written
+            ),
             schema: progress_schema(),
             course: self.course,
             needs: NEEDS,
-            input: relation.map(|relation| relation.plan),
+            input: corpus.rows,
             makes: Some(self.run.clone()),
             work: Arc::new(work),
         };

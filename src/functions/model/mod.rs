@@ -6,6 +6,7 @@ mod drop_model;
 mod drop_run;
 mod import_run;
 mod ingest;
+mod token_losses;
 mod train_mlp;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub(super) fn functions(store: &Arc<Store>) -> Vec<Function> {
         ingest::function(Arc::clone(store)),
         import_run::function(Arc::clone(store)),
         activations::function(Arc::clone(store)),
+        token_losses::function(Arc::clone(store)),
         train_mlp::function(Arc::clone(store)),
         cancel_job::function(store),
         drop_run::function(store),

@@ -18,11 +18,12 @@ use polysema_udfs::scan_by_plan;
 
 use crate::corpus::{MAX_DOCUMENTS, ModelVectors, SPLIT, Split};
 use crate::functions::arguments::required;
+use crate::functions::corpora::GivenCorpus;
 use crate::functions::row_vectors::RowVectors;
 use crate::jobs::{Course, Job, JobContext, named};
 use crate::models::HookPoint;
 use crate::options::{Key, Kind, Options, Rule, Spec, Usual, parameters};
-use crate::policy::Access;
+use crate::policy::{self, Access};
 use crate::saes::{
     Metric, OF_MODEL, OtherCorpus, SaeLibrary, VECTORS, dead, evaluate_model, evaluate_rows,
     sae_reader,
@@ -30,9 +31,9 @@ use crate::saes::{
 
 const CORPUS: Key<Option<String>> = Key::new(
     "corpus",
-    Kind::Text,
+    Kind::TextOrTable,
     Usual::Nothing,
-    "a file or folder in place of the run's corpus; empty is left out",
+    "files, a name of the hub or rows in place of the run's corpus, read as ingest read that; empty is left out",
 );
 const MODEL: Key<Option<String>> = Key::new(
     "model",
@@ -150,6 +151,7 @@ impl TableFunction for SaeMetrics {
                     None => None,
                 },
                 corpus: (options.get(CORPUS).filter(|path| !path.is_empty())).map(PathBuf::from),
+                of_rows: false,
                 split: options.get(SPLIT),
                 max_documents: options.get(MAX_DOCUMENTS),
             },
@@ -169,24 +171,35 @@ impl TableFunction for SaeMetrics {
                 "sae_metrics: a source, or the options split, corpus, model, hook, max_documents, is required, got both"
             );
         }
-        let call = Arc::new(call);
-        let [whole, of_rows] = [true, false].map(|effect| {
-            let relation = relation.map(|relation| Arc::clone(&relation.plan));
-            self.job(&call, relation, effect)
-        });
-        Ok(Arc::new(MetricsTable { whole, of_rows }))
+        let corpus = GivenCorpus::of(&arguments, CORPUS.spec.name)?;
+        Ok(Arc::new(MetricsTable {
+            saes: Arc::clone(&self.saes),
+            corpus: corpus.filter(|_| call.other.corpus.is_some()),
+            call,
+            source: relation.map(|relation| Arc::clone(&relation.plan)),
+        }))
     }
 }
 
-impl SaeMetrics {
+/// The metrics, those of the model only where they are asked for.
+#[derive(Debug)]
+struct MetricsTable {
+    saes: Arc<SaeLibrary>,
+    call: Call,
+    /// The corpus of `call`, which may be rows.
+    corpus: Option<GivenCorpus>,
+    /// The rows with vectors.
+    source: Option<Arc<LogicalPlan>>,
+}
+
+impl MetricsTable {
     /// The work of a call; `effect` is whether the model is run with reconstructions, too.
-    fn job(&self, call: &Arc<Call>, input: Option<Arc<LogicalPlan>>, effect: bool) -> Job {
-        let (saes, call) = (Arc::clone(&self.saes), Arc::clone(call));
+    fn job(&self, call: Call, input: Option<Arc<LogicalPlan>>, effect: bool) -> Job {
+        let saes = Arc::clone(&self.saes);
         let detail = match effect {
             true => format!("name={}", call.name),
             false => format!("name={}, of rows", call.name),
         };
-        let given = input.is_some();
         let work = move |context: &JobContext| {
             context.send(call.measure(&saes, effect, context));
             Ok(())
@@ -197,26 +210,21 @@ impl SaeMetrics {
             detail,
             schema: schema(),
             course: Course::Answer,
-            needs: match given {
-                true => &[],
-                // The corpus and the model of its run.
-                false => &[Access::ReadFiles],
-            },
+            needs: self.needs(),
             input,
             makes: None,
             work: Arc::new(work),
         }
     }
-}
 
-/// The metrics, those of the model only where they are asked for.
-#[derive(Debug)]
-struct MetricsTable {
-    whole: Job,
-    of_rows: Job,
-}
+    fn needs(&self) -> &'static [Access] {
+        match self.source {
+            Some(_) => &[],
+            // The corpus and the model of its run.
+            None => &[Access::ReadFiles],
+        }
+    }
 
-impl MetricsTable {
     async fn plan(
         &self,
         state: &dyn Session,
@@ -224,10 +232,15 @@ impl MetricsTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let job = match asks_for_model(state, filters)? {
-            true => &self.whole,
-            false => &self.of_rows,
-        };
+        policy::require(state, DOC.name, self.needs())?;
+        let (mut call, mut input) = (self.call.clone(), self.source.clone());
+        if let Some(corpus) = &self.corpus {
+            let corpus = corpus.resolve(DOC.name, state).await?;
+            call.other.corpus = Some(corpus.path());
+            call.other.of_rows = corpus.rows.is_some();
+            input = corpus.rows;
+        }
+        let job = self.job(call, input, asks_for_model(state, filters)?);
         job.scan(state, projection, &[], limit).await
     }
 }
@@ -259,11 +272,11 @@ fn asks_for_model(state: &dyn Session, filters: &[Expr]) -> Result<bool> {
 
 impl TableProvider for MetricsTable {
     fn schema(&self) -> SchemaRef {
-        TableProvider::schema(&self.whole)
+        schema()
     }
 
     fn table_type(&self) -> TableType {
-        self.whole.table_type()
+        TableType::Temporary
     }
 
     fn supports_filters_pushdown(
@@ -288,6 +301,7 @@ impl TableProvider for MetricsTable {
     scan_by_plan!(MetricsTable);
 }
 
+#[derive(Debug, Clone)]
 struct Call {
     name: String,
     other: OtherCorpus,
@@ -306,7 +320,7 @@ impl Call {
     ) -> Result<RecordBatch> {
         let loaded = saes.get(&self.name)?;
         let (sae, facts) = (&loaded.sae, &loaded.stored.manifest);
-        let mut metrics = match context.rows() {
+        let mut metrics = match context.rows().filter(|_| !self.other.of_rows) {
             Some(rows) => {
                 let column = self.column.as_deref();
                 let written = self.written.clone();
@@ -319,12 +333,8 @@ impl Call {
                     .corpus
                     .as_ref()
                     .map(|corpus| PathBuf::from(&corpus.path));
-                if other
-                    .corpus
-                    .clone()
-                    .or(own)
-                    .is_some_and(|path| path.is_dir())
-                {
+                let corpus = other.corpus.clone().or(own);
+                if !other.of_rows && corpus.is_some_and(|path| path.is_dir()) {
                     other.split = other.split.or(Some(Split::Test));
                 }
                 let (mut reader, hooks) = sae_reader(saes.store(), facts, &other, context)?;

@@ -151,6 +151,7 @@ fn manifest(
         run: request.run.clone(),
         model: model?,
         architecture: "imported".to_string(),
+        weight_types: vec![],
         corpus: corpus?,
         layer_norm: "given".to_string(),
         options,
@@ -292,6 +293,7 @@ fn observe(
             let to = from + same.count();
             let batch = ReadBatch {
                 documents: (from..to).map(|d| (d as u32, seq)).collect(),
+                closing: 0,
                 seq,
                 ends_block: to == end,
                 at_once: 1,

@@ -8,6 +8,9 @@ use datafusion::logical_expr::{DocSection, Documentation};
 /// that may also be a query has a kind that ends in `or (SELECT ...)`. Either comes as a relation among the arguments.
 pub const RELATION: &str = "table or (SELECT ...)";
 
+/// Kind of an argument that is one or a text.
+pub const TEXT_OR_RELATION: &str = "text, table or (SELECT ...)";
+
 /// One argument or option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parameter {

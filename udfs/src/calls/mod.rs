@@ -28,7 +28,7 @@ pub use arguments::{Arguments, Relation, Values, shown};
 pub use binding::{did_you_mean, unknown_option};
 pub use call::called;
 pub use callable::Callable;
-pub use document::{FunctionDoc, Parameter, RELATION, RUN};
+pub use document::{FunctionDoc, Parameter, RELATION, RUN, TEXT_OR_RELATION};
 pub use function::{Function, Implementation, TableFunction};
 pub use in_schema::InSchema;
 
