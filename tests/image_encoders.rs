@@ -44,17 +44,22 @@ fn write(folder: &Path, model: &str, preprocessor: &Value) -> PathBuf {
 
 /// A `.npy` file of bytes.
 fn write_images(path: &Path, images: &Tensor) {
-    let shape = images.dims().iter().map(usize::to_string);
-    let shape = shape.collect::<Vec<_>>().join(", ");
+    let bytes = images.flatten_all().and_then(|t| t.to_vec1::<u8>());
+    write_array(path, "|u1", images.dims(), &bytes.expect("bytes"));
+}
+
+/// A `.npy` file.
+fn write_array(path: &Path, kind: &str, dims: &[usize], bytes: &[u8]) {
+    let shape = dims.iter().map(|dim| format!("{dim},"));
+    let shape = shape.collect::<String>();
     let mut header =
-        format!("{{'descr': '|u1', 'fortran_order': False, 'shape': ({shape}), }}").into_bytes();
+        format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({shape}), }}").into_bytes();
     header.resize((header.len() + 10).next_multiple_of(64) - 11, b' ');
     header.push(b'\n');
     let mut file = b"\x93NUMPY\x01\x00".to_vec();
     file.extend((header.len() as u16).to_le_bytes());
     file.extend(header);
-    let bytes = images.flatten_all().and_then(|t| t.to_vec1::<u8>());
-    file.extend(bytes.expect("bytes"));
+    file.extend(bytes);
     std::fs::write(path, file).expect("a file");
 }
 
@@ -171,6 +176,46 @@ async fn runs_have_a_document_an_image_and_a_token_a_patch() {
         .number("SELECT value FROM sae_metrics('s') WHERE metric = 'rows'")
         .await;
     assert_eq!(rows, 45.0);
+    let accuracy =
+        "SELECT count(*) FROM sae_metrics('s') WHERE metric LIKE 'accuracy%' AND value IS NULL";
+    assert_eq!(db.integer(accuracy).await, 3);
+    // A file of classes beside the images: those that transformers finds, but for one.
+    let classes = expected["classes"].to_vec1::<i32>().expect("classes");
+    let mut labels = classes.clone();
+    labels[3] += 1;
+    let beside = db.folder().join("images.labels.npy");
+    let written = |labels: Vec<i32>| {
+        let bytes = labels.iter().flat_map(|label| label.to_le_bytes());
+        write_array(&beside, "<i4", &[labels.len()], &bytes.collect::<Vec<_>>());
+    };
+    written(labels.clone());
+    db.query(&call("window: 2, activation_threshold: 0.5, replace: true"))
+        .await;
+    let of_run = db
+        .numbers("SELECT label FROM r.documents ORDER BY doc_id")
+        .await;
+    let expected: Vec<_> = labels.iter().map(|label| vec![f64::from(*label)]).collect();
+    assert_eq!(of_run, expected);
+    db.query("CALL train_sae('t', 'blocks.1.mlp', {run: 'r', d_sae: 8, batch_size: 9, epochs: 2, seed: 1})").await;
+    let metric = |name: &str| format!("SELECT value FROM sae_metrics('t') WHERE metric = '{name}'");
+    assert_eq!(db.number(&metric("accuracy_percent")).await, 80.0);
+    let with_sae = db.number(&metric("accuracy_with_sae_percent")).await;
+    let lost = db.number(&metric("accuracy_loss_percent")).await;
+    assert_eq!(lost, 80.0 - with_sae);
+    for (labels, part) in [
+        (vec![0; 4], "a label for each of the 5 images of"),
+        (
+            vec![0, 1, -1, 0, 0],
+            "classes from 0 on are required, got -1",
+        ),
+    ] {
+        written(labels);
+        let refused = db.refused(&call("replace: true")).await;
+        assert!(
+            refused.contains("images.labels.npy") && refused.contains(part),
+            "{refused}"
+        );
+    }
 }
 
 #[tokio::test]

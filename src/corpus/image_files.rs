@@ -55,6 +55,38 @@ fn bytes_of_npy(
     Ok(Idx { dims, values })
 }
 
+/// A list of classes.
+fn labels_of_npy(
+    path: &Path,
+    hasher: &mut blake3::Hasher,
+    memory: &MemoryReservation,
+) -> Result<Vec<u32>> {
+    let mut array = arrays::npy(path)?;
+    let (n, rank) = (array.n_elements(), array.dims().len());
+    if rank != 1 || array.kind().is_none_or(ElementType::is_float) {
+        return exec_err!(
+            "{}: whole numbers of shape (n) are required, got type {} of shape {:?}",
+            path.display(),
+            array.stored_as(),
+            array.dims()
+        );
+    }
+    let bytes = n.saturating_mul(size_of::<i64>() + size_of::<u32>());
+    let of = format_args!("the labels of {}", path.display());
+    hold(memory, memory.size().saturating_add(bytes), of)?;
+    let labels = array.integers(0..n)?.into_iter().map(|label| {
+        hasher.update(&label.to_le_bytes());
+        let fits = u32::try_from(label);
+        fits.or_else(|_| {
+            exec_err!(
+                "{}: classes from 0 on are required, got {label}",
+                path.display()
+            )
+        })
+    });
+    labels.collect()
+}
+
 /// One array of images, with its labels if there are some.
 pub(super) struct ImageArray {
     pub(super) path: PathBuf,
@@ -63,7 +95,7 @@ pub(super) struct ImageArray {
     /// Of one image.
     pub(super) dims: Vec<usize>,
     pub(super) pixels: Vec<u8>,
-    pub(super) labels: Option<Vec<u8>>,
+    pub(super) labels: Option<Vec<u32>>,
 }
 
 impl ImageArray {
@@ -82,16 +114,22 @@ impl ImageArray {
         let labels = match labels {
             None => None,
             Some(file) => {
-                let labels = Idx::read(&file, 1, hasher, memory, tick)?;
-                if labels.dims[0] != n {
+                let labels = match is_npy(&file) {
+                    true => labels_of_npy(&file, hasher, memory)?,
+                    false => {
+                        let idx = Idx::read(&file, 1, hasher, memory, tick)?;
+                        idx.values.into_iter().map(u32::from).collect()
+                    }
+                };
+                if labels.len() != n {
                     return exec_err!(
                         "{}: a label for each of the {n} images of {} is required, got {}",
                         file.display(),
                         path.display(),
-                        labels.dims[0]
+                        labels.len()
                     );
                 }
-                Some(labels.values)
+                Some(labels)
             }
         };
         Ok(Self {
@@ -125,9 +163,9 @@ pub(super) fn one_file(
             corpus.display()
         );
     }
-    let beside = match is_npy(corpus) {
-        true => name.to_string(),
-        false => name.replace("images", "labels").replace("idx3", "idx1"),
+    let beside = match (is_npy(corpus), name.strip_suffix(".npy")) {
+        (true, Some(stem)) => format!("{stem}.labels.npy"),
+        _ => name.replace("images", "labels").replace("idx3", "idx1"),
     };
     let labels = corpus.with_file_name(&beside);
     let labels = (beside != name && labels.exists()).then_some(labels);

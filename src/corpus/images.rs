@@ -144,7 +144,7 @@ impl Images {
         }
         self.labels = match (self.labels.take(), part.labels) {
             (Some(mut labels), Some(more)) => {
-                labels.extend(more[..n].iter().map(|label| u32::from(*label)));
+                labels.extend_from_slice(&more[..n]);
                 Some(labels)
             }
             _ => None,

@@ -51,7 +51,9 @@ for name, (auto, tower, processor) in PROCESSORS.items():
     assert pixels.shape == (N, 3, height, width)
     seen = watch(model)
     with torch.no_grad(), nowhere_narrower():
-        model(pixel_values=pixels.double())
+        result = model(pixel_values=pixels.double())
+    if "logits" in result:
+        values[f"{name}.classes"] = result.logits.argmax(-1).to(torch.int32)
     sites = all_sites(model, seen, tower)
     last = model.config.num_hidden_layers - 1
     values[f"{name}.images"] = torch.from_numpy(images)

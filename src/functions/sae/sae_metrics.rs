@@ -16,7 +16,7 @@ use polysema_udfs::calls::{
 };
 use polysema_udfs::scan_by_plan;
 
-use crate::corpus::{MAX_DOCUMENTS, ModelVectors, SPLIT, Split};
+use crate::corpus::{CorpusReader, MAX_DOCUMENTS, ModelVectors, SPLIT, Split};
 use crate::functions::arguments::required;
 use crate::functions::corpora::GivenCorpus;
 use crate::functions::row_vectors::RowVectors;
@@ -311,6 +311,16 @@ struct Call {
     written: String,
 }
 
+/// Whether there is something that the model predicts and that is known: an encoder of texts predicts no next token, one of
+/// images the class that a label says, if it has a head.
+fn predicts(reader: &CorpusReader) -> bool {
+    let model = reader.model();
+    match model.image() {
+        Some(_) => reader.labels().is_some() && model.logits_bytes(1, model.n_ctx()) > 0,
+        None => model.causal(),
+    }
+}
+
 impl Call {
     fn measure(
         &self,
@@ -339,8 +349,7 @@ impl Call {
                 }
                 let (mut reader, hooks) = sae_reader(saes.store(), facts, &other, context)?;
                 let [hook, target] = hooks;
-                // An encoder predicts no next token.
-                let effect = effect && reader.model().causal();
+                let effect = effect && predicts(&reader);
                 match effect || target != hook {
                     true => evaluate_model(sae, &mut reader, hooks, effect, context)?,
                     false => {
