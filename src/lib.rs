@@ -1,7 +1,7 @@
 //! polysema: SQL for polysemantic neurons. The engine over `polysema-udfs`:
 //!
 //! ```text
-//! files < hub | settings < policy | options < store | models | jobs < corpus < classifiers | runs < saes < functions < session < shell      imports go down only
+//! files < hub | settings < policy | options < store | models | jobs < corpus < classifiers | runs < saes < functions < session < serve < shell      imports go down only
 //! ```
 //!
 //! An [`Engine`](session::Engine) is an open store; its sessions share the memory limit and what was read, and each has
@@ -51,6 +51,8 @@ pub mod options;
 pub mod policy;
 pub mod runs;
 pub mod saes;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod session;
 pub mod settings;
 #[cfg(feature = "shell")]

@@ -15,6 +15,8 @@ mod itself;
 mod places;
 #[path = "shell/prompt.rs"]
 mod prompt;
+#[path = "shell/users.rs"]
+mod users;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};

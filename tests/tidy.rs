@@ -65,6 +65,7 @@ fn imports_go_down_only() {
         "saes",
         "functions",
         "session",
+        "serve",
         "shell",
     ];
     refuse(&upward_imports("src", &engine), why);

@@ -61,6 +61,15 @@ pub fn create_new(path: &Path) -> io::Result<DiskFile> {
     step(|| options.open(path)).map(DiskFile)
 }
 
+/// A new file that nobody else may read, where the system knows who may.
+pub fn create_new_private(path: &Path) -> io::Result<DiskFile> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    step(|| options.open(path)).map(DiskFile)
+}
+
 /// A file anew, of which nothing is kept if there is one.
 pub fn create_or_clear(path: &Path) -> io::Result<DiskFile> {
     let mut options = OpenOptions::new();

@@ -98,6 +98,22 @@ pub fn read_configuration(path: &Path) -> io::Result<Vec<u8>> {
     read_within(open(path)?, MOST_CONFIGURATION)
 }
 
+/// All bytes of a regular file, or of one that a link leads to, that nobody but its owner may read or write.
+pub fn read_private(path: &Path) -> io::Result<Vec<u8>> {
+    let file = open(path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = file.metadata()?.permissions().mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(io::Error::other(format!(
+                "a file that only its owner may read is required, got mode {mode:04o} (chmod 600 makes it one)"
+            )));
+        }
+    }
+    read_within(file, MOST_CONFIGURATION)
+}
+
 /// All bytes of a file of at most `most`.
 pub(super) fn read_within(file: File, most: u64) -> io::Result<Vec<u8>> {
     let size = file.metadata()?.len();

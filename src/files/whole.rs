@@ -89,11 +89,15 @@ pub struct NewFile {
 impl NewFile {
     /// Begins a file beside its place.
     pub fn create(place: &Path) -> Result<Self> {
+        Self::create_by(disk::create_new, place)
+    }
+
+    fn create_by(create: impl Fn(&Path) -> io::Result<DiskFile>, place: &Path) -> Result<Self> {
         // What cannot be removed now is in nobody's way.
         let _ = sweep_beside(place);
         loop {
             let next = beside(place, "next");
-            let file = disk::create_new(&next).map_err(|e| file_error("create", &next, e))?;
+            let file = create(&next).map_err(|e| file_error("create", &next, e))?;
             // Locked, so that nobody takes it for what a killed process left; if someone just did, once more.
             if file.lock() && next.symlink_metadata().is_ok() {
                 return Ok(Self {
@@ -138,7 +142,19 @@ impl Drop for NewFile {
 
 /// Writes a small file, or puts it in place of one.
 pub fn write_file(place: &Path, text: &[u8]) -> Result<()> {
-    let mut file = NewFile::create(place)?;
+    write_to(NewFile::create(place)?, place, text)
+}
+
+/// Writes a small file that nobody else may read, or puts it in place of one.
+pub fn write_private_file(place: &Path, text: &[u8]) -> Result<()> {
+    write_to(
+        NewFile::create_by(disk::create_new_private, place)?,
+        place,
+        text,
+    )
+}
+
+fn write_to(mut file: NewFile, place: &Path, text: &[u8]) -> Result<()> {
     let written = file.write_all(text);
     written.map_err(|e| file_error("write", place, e))?;
     file.commit().map(|_| ())

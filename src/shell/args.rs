@@ -83,6 +83,9 @@ pub enum Action {
         #[arg(value_name = "KEY=VALUE")]
         options: Vec<String>,
     },
+    /// Say who may log in to a server, and with which password
+    #[cfg(feature = "serve")]
+    User(super::users::UserCommand),
     #[command(flatten)]
     Page(Page),
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// Exit code after Ctrl-C, as shells report it (128 + SIGINT).
-const EXIT_INTERRUPTED: u8 = 130;
+pub const EXIT_INTERRUPTED: u8 = 130;
 /// The same after SIGTERM.
 const EXIT_TERMINATED: u8 = 143;
 /// Time that SIGTERM leaves the shell to end by itself, which it cannot while it waits at its prompt.

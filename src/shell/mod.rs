@@ -24,6 +24,8 @@ mod report;
 mod run;
 mod screen;
 mod script;
+#[cfg(feature = "serve")]
+mod users;
 mod variables;
 
 use std::ffi::OsString;
@@ -69,6 +71,12 @@ pub fn run_command(words: impl IntoIterator<Item = OsString>) -> u8 {
     if let Some(Action::Page(page)) = &arguments.action {
         return print_page(page);
     }
+    #[cfg(feature = "serve")]
+    if let Some(Action::User(command)) = &arguments.action {
+        // It opens no store, and Ctrl-C ends it at once.
+        let done = users::run(command, &arguments.store, arguments.format);
+        return exit_code(done, || interrupt::EXIT_INTERRUPTED);
+    }
     failure::keep_panics();
     let started = threads().and_then(|runtime| Ok((runtime, Interrupts::install()?)));
     let (runtime, interrupts) = match started {
@@ -82,11 +90,16 @@ pub fn run_command(words: impl IntoIterator<Item = OsString>) -> u8 {
     };
     let outcome = start(&runtime, arguments, &inputs, interrupts.clone());
     runtime.shutdown_timeout(SHUTDOWN);
+    exit_code(outcome, || interrupts.exit_code())
+}
+
+/// The exit code of what was done, and on stderr why it failed.
+fn exit_code(outcome: Result<(), Failure>, interrupted: impl FnOnce() -> u8) -> u8 {
     match outcome {
         Ok(()) | Err(Failure::Closed) => EXIT_SUCCESS,
         Err(Failure::Interrupted(message)) => {
             note(&message);
-            interrupts.exit_code()
+            interrupted()
         }
         Err(Failure::Error(message)) => {
             note(&message);
@@ -280,7 +293,9 @@ async fn run_action(
                 .run_script(&statement, &ScriptSource::Generated)
                 .await?;
         }
-        // Printed before the store is opened.
+        // Done before the store is opened.
+        #[cfg(feature = "serve")]
+        Action::User(_) => {}
         Action::Page(_) => {}
     }
     Ok(())

@@ -12,6 +12,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("folder", "tests/data/import"),
     ("made.parquet", "tests/data/mnist-authors/examples.parquet"),
     ("file", "README.md"),
+    ("password.txt", "LICENSE"),
 ];
 
 /// Parts of commands that are written in another way here: what the page has, what is run, why.

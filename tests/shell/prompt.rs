@@ -184,3 +184,32 @@ fn what_does_not_fit_goes_on_below_or_is_said_to_be_cut() {
     );
     assert!(text.contains("(1 row to out.csv)"), "{text}");
 }
+
+#[test]
+fn a_password_is_asked_for_twice_and_not_shown() {
+    let shell = Shell::new();
+    let add = |shell: &Shell| Terminal::new(shell, 80, &["user", "add", "ana"]);
+    let mut terminal = add(&shell);
+    terminal.shows("password of ana: ");
+    terminal.press("s3cret\r");
+    terminal.shows("once more: ");
+    terminal.press("s3cre\x7fet\r");
+    let text = terminal.ends();
+    assert!(text.contains("reader 'ana' may log in"), "{text}");
+    assert!(!text.contains("s3cre"), "{text}");
+    let mut terminal = add(&shell);
+    terminal.shows("password of ana: ");
+    terminal.press("one\r");
+    terminal.shows("once more: ");
+    terminal.press("two\r");
+    let text = terminal.ends();
+    assert!(
+        text.contains("the same password twice is required"),
+        "{text}"
+    );
+    let mut terminal = add(&shell);
+    terminal.shows("password of ana: ");
+    terminal.press("one\x03");
+    let text = terminal.ends();
+    assert!(text.contains("cancelled"), "{text}");
+}
