@@ -1,7 +1,7 @@
 //! polysema: SQL for polysemantic neurons. The engine over `polysema-udfs`:
 //!
 //! ```text
-//! files < hub | settings < policy | options < store | models | jobs < corpus < classifiers | runs < saes < functions < session < serve < shell      imports go down only
+//! files | text < hub | settings < policy | options < store | models | jobs < corpus < classifiers | runs < saes < functions < session < serve < shell      imports go down only
 //! ```
 //!
 //! An [`Engine`](session::Engine) is an open store; its sessions share the memory limit and what was read, and each has
@@ -58,3 +58,4 @@ pub mod settings;
 #[cfg(feature = "shell")]
 pub mod shell;
 pub mod store;
+pub mod text;

@@ -52,6 +52,7 @@ fn imports_go_down_only() {
     refuse(&upward_imports("udfs/src", &plugin), why);
     let engine = [
         "files",
+        "text",
         "hub",
         "settings",
         "policy",

@@ -1,7 +1,7 @@
 //! The engine's errors as `polysema.Error`, with its message alone.
 
 use datafusion::error::DataFusionError;
-use polysema::shell::describe;
+use polysema::text::describe;
 use pyo3::PyErr;
 use pyo3::create_exception;
 use pyo3::exceptions::PyException;

@@ -163,7 +163,7 @@ impl Iterator for Streamed {
         match Python::attach(|py| wait(py, self.stream.next())) {
             Ok(Some(Err(DataFusionError::ArrowError(error, _)))) => Some(Err(*error)),
             Ok(Some(Err(error))) => Some(Err(ArrowError::ExternalError(Box::new(
-                DataFusionError::Execution(polysema::shell::describe(&error)),
+                DataFusionError::Execution(polysema::text::describe(&error)),
             )))),
             Ok(Some(Ok(batch))) => Some(Ok(batch)),
             Ok(None) => None,

@@ -1,4 +1,5 @@
-//! Who may ask a server, in which role, and the file that says so: a line a user, secrets as PostgreSQL keeps them.
+//! Who may ask a server, in which role, and the file that says so: a line a user, secrets as PostgreSQL keeps them. Above
+//! 400 lines, since it is one file's form.
 //!
 //! ```text
 //! # a comment

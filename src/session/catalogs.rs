@@ -11,7 +11,7 @@ use datafusion::logical_expr::LogicalPlan;
 use crate::store::{Run, RunTable, StoreCatalog};
 
 /// The one catalog.
-pub(super) const CATALOG: &str = "polysema";
+pub const CATALOG: &str = "polysema";
 
 /// A session's catalogs, with the store's as one statement sees it.
 #[derive(Debug)]

@@ -127,6 +127,11 @@ impl Engine {
         self.functions.iter().map(FunctionEntry::from).collect()
     }
 
+    /// Bytes that the operators of all sessions and what was loaded have reserved.
+    pub fn reserved(&self) -> usize {
+        self.runtime.memory_pool.reserved()
+    }
+
     pub(super) fn implementations(&self) -> &[Function] {
         &self.functions
     }

@@ -1,9 +1,11 @@
-//! The one memory pool of an engine: all its sessions' operators share a limit, and what is loaded from files gives way
-//! to them.
+//! The one memory pool of an engine: all its sessions' operators share a limit, what is loaded from files gives way to
+//! them, and a user may have a limit of their own within it.
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use datafusion::common::{human_readable_size, resources_datafusion_err};
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{
     MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
@@ -68,5 +70,83 @@ impl MemoryPool for SharedPool {
 
     fn memory_limit(&self) -> MemoryLimit {
         self.inner.memory_limit()
+    }
+}
+
+/// What several sessions of one user may hold together of the engine's memory.
+#[derive(Debug)]
+pub struct Account {
+    pool: Arc<dyn MemoryPool>,
+    limit: usize,
+    used: AtomicUsize,
+}
+
+impl Account {
+    pub(super) fn new(pool: Arc<dyn MemoryPool>, limit: usize) -> Self {
+        Self {
+            pool,
+            limit,
+            used: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.pool.fmt(f)
+    }
+}
+
+impl MemoryPool for Account {
+    fn name(&self) -> &str {
+        self.pool.name()
+    }
+
+    fn register(&self, consumer: &MemoryConsumer) {
+        self.pool.register(consumer);
+    }
+
+    fn unregister(&self, consumer: &MemoryConsumer) {
+        self.pool.unregister(consumer);
+    }
+
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        self.used.fetch_add(additional, Ordering::Relaxed);
+        self.pool.grow(reservation, additional);
+    }
+
+    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        self.used.fetch_sub(shrink, Ordering::Relaxed);
+        self.pool.shrink(reservation, shrink);
+    }
+
+    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
+        let within = |used: usize| {
+            used.checked_add(additional)
+                .filter(|used| *used <= self.limit)
+        };
+        let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+        self.used.fetch_update(set, fetch, within).map_err(|used| {
+            resources_datafusion_err!(
+                "memory: at most {} for the statements of a user is required, got {} more for {} beside {}",
+                human_readable_size(self.limit),
+                human_readable_size(additional),
+                reservation.consumer().name(),
+                human_readable_size(used)
+            )
+        })?;
+        let grown = self.pool.try_grow(reservation, additional);
+        if grown.is_err() {
+            self.used.fetch_sub(additional, Ordering::Relaxed);
+        }
+        grown
+    }
+
+    fn reserved(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    fn memory_limit(&self) -> MemoryLimit {
+        MemoryLimit::Finite(self.limit)
     }
 }

@@ -36,7 +36,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::catalog::CatalogProvider;
+use datafusion::catalog::{CatalogProvider, SchemaProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{ParamValues, ScalarValue, TableReference};
 use datafusion::error::Result;
@@ -50,15 +50,17 @@ use polysema_udfs::arrow::cache::SessionCache;
 use polysema_udfs::arrow::layers::SessionLayers;
 use polysema_udfs::arrow::tables::SessionAdvice;
 
+pub use catalogs::CATALOG;
 pub use engine::{Engine, EngineOptions, FunctionEntry};
 pub use keeping::CreatedTable;
+pub use memory::Account;
 
 use crate::jobs::{Doing, Effects, Jobs, JobsTable, Left, LeftJob, not_progress, to_the_end};
 use crate::policy::{self, Access, Policy};
 use crate::settings;
 use crate::store::{PUBLIC, Run, RunCache, RunLayers, RunTable, Store, StoreCatalog};
 use blocking::blocking;
-use catalogs::{CATALOG, StatementCatalogs, runs_of};
+use catalogs::{StatementCatalogs, runs_of};
 use first_rows::FirstRows;
 use guard::GuardedRegistry;
 use keeping::{is_rewritten, with_kept_tables, without_rows};
@@ -128,7 +130,18 @@ pub struct Session {
 impl Engine {
     /// A session that may do what `policy` says, with settings, a run and tables of its own.
     pub fn session(self: &Arc<Self>, policy: Policy) -> Result<Session> {
-        Session::new(Arc::clone(self), policy)
+        Session::new(Arc::clone(self), policy, None)
+    }
+
+    /// Memory for the sessions of one user: at most `limit` bytes of the engine's.
+    pub fn account(&self, limit: usize) -> Arc<Account> {
+        let pool = Arc::clone(&self.runtime().memory_pool);
+        Arc::new(Account::new(pool, limit))
+    }
+
+    /// As [`Engine::session`], with its statements' memory counted on an account.
+    pub fn session_on(self: &Arc<Self>, policy: Policy, account: Arc<Account>) -> Result<Session> {
+        Session::new(Arc::clone(self), policy, Some(account))
     }
 }
 
@@ -145,7 +158,7 @@ impl Session {
         engine.session(Policy::everything())
     }
 
-    fn new(engine: Arc<Engine>, policy: Policy) -> Result<Self> {
+    fn new(engine: Arc<Engine>, policy: Policy, account: Option<Arc<Account>>) -> Result<Self> {
         let (policy, doing) = (Arc::new(policy), Arc::<Doing>::default());
         let config = SessionConfig::new()
             .with_information_schema(true)
@@ -171,6 +184,10 @@ impl Session {
         let files = Arc::clone(&shared.object_store_registry);
         let runtime = RuntimeEnv {
             object_store_registry: Arc::new(GuardedRegistry::new(files, Arc::clone(&policy))),
+            memory_pool: match account {
+                Some(account) => account,
+                None => Arc::clone(&shared.memory_pool),
+            },
             ..shared.clone()
         };
         let mut state = SessionStateBuilder::new()
@@ -242,6 +259,11 @@ impl Session {
     /// Errors: the store cannot be read.
     pub fn selected_run(&self) -> Result<Option<String>> {
         Ok(Some(self.selection.schema()?).filter(|schema| schema != PUBLIC))
+    }
+
+    /// Adds a schema that its statements only read.
+    pub fn add_schema(&self, name: &str, schema: Arc<dyn SchemaProvider>) {
+        self.catalog.add_schema(name, schema);
     }
 
     /// The jobs of the store.

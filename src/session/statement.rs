@@ -96,6 +96,13 @@ fn with_whole_settings(
         return Ok(statement);
     };
     match inner.as_mut() {
+        // A table without a schema is the session's, and goes with it.
+        ast::Statement::CreateTable(table) if table.temporary && table.name.0.len() == 1 => {
+            table.temporary = false;
+        }
+        ast::Statement::CreateView(view) if view.temporary && view.name.0.len() == 1 => {
+            view.temporary = false;
+        }
         ast::Statement::ShowVariable { variable } => {
             if let [first, ..] = variable.as_slice() {
                 let whole = whole_name(first.value.to_lowercase());

@@ -4,7 +4,8 @@ use clap::ValueEnum;
 use polysema_udfs::calls::did_you_mean;
 
 use super::format::{Expanded, Format};
-use super::variables::{is_name, quoted};
+use super::variables::quoted;
+use crate::text::is_name;
 
 /// Usage and purpose of every command.
 pub const COMMANDS: [(&str, &str); 14] = [

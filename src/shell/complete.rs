@@ -4,7 +4,7 @@ use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::{Context, Helper, Hinter, Validator};
 
 use super::commands;
-use super::lex::{PieceKind, lex};
+use crate::text::{PieceKind, lex};
 
 /// The words of SQL that Tab offers and the prompt colours: those that DataFusion's queries are made of. The
 /// tokenizer's own list is no use here, half of our column names are in it.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use rustyline::highlight::{CmdKind, Highlighter};
 
 use super::complete::{ShellHelper, is_keyword};
-use super::lex::{PieceKind, lex};
+use crate::text::{PieceKind, lex};
 
 const KEYWORD: &str = "\x1b[1;34m";
 const TEXT: &str = "\x1b[32m";

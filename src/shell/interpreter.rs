@@ -9,7 +9,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use super::commands::{self, Command};
 use super::dendrogram;
 use super::describe;
-use super::failure::{Failure, describe as describe_error, relocate};
+use super::failure::{Failure, relocate};
 use super::format::{Expanded, Format, Layout};
 use super::interrupt::Interrupts;
 use super::output::OutputFile;
@@ -19,6 +19,7 @@ use super::screen;
 use super::script::{Located, Step, split};
 use super::variables::Variables;
 use crate::session::{CreatedTable, Session};
+use crate::text::describe as describe_error;
 
 /// Rows that a terminal shows at most unless `\rows` says otherwise: two screens or so. Chosen, not tuned.
 pub const MAX_ROWS: usize = 40;

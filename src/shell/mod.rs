@@ -15,7 +15,6 @@ mod highlight;
 mod ingest;
 mod interpreter;
 mod interrupt;
-mod lex;
 mod output;
 mod pager;
 mod progress;
@@ -24,6 +23,9 @@ mod report;
 mod run;
 mod screen;
 mod script;
+#[cfg(feature = "serve")]
+mod serve;
+mod size;
 #[cfg(feature = "serve")]
 mod users;
 mod variables;
@@ -39,8 +41,8 @@ use tokio::runtime::Runtime;
 
 use crate::jobs::State;
 use crate::session::{Session, SessionOptions};
+use crate::text::describe;
 use args::{Action, Arguments, Page, ScriptInput};
-pub use failure::describe;
 
 use failure::Failure;
 use format::Layout;
@@ -88,7 +90,14 @@ pub fn run_command(words: impl IntoIterator<Item = OsString>) -> u8 {
             return EXIT_FAILURE;
         }
     };
-    let outcome = start(&runtime, arguments, &inputs, interrupts.clone());
+    let outcome = match &arguments.action {
+        #[cfg(feature = "serve")]
+        Some(Action::Serve(command)) => {
+            let (store, memory) = (&arguments.store, arguments.memory_limit);
+            serve::run(&runtime, command, store, memory, &interrupts)
+        }
+        _ => start(&runtime, arguments, &inputs, interrupts.clone()),
+    };
     runtime.shutdown_timeout(SHUTDOWN);
     exit_code(outcome, || interrupts.exit_code())
 }
@@ -295,7 +304,7 @@ async fn run_action(
         }
         // Done before the store is opened.
         #[cfg(feature = "serve")]
-        Action::User(_) => {}
+        Action::User(_) | Action::Serve(_) => {}
         Action::Page(_) => {}
     }
     Ok(())

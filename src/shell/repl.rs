@@ -14,9 +14,9 @@ use super::complete::{ShellHelper, Vocabulary};
 use super::failure::Failure;
 use super::format::value::width;
 use super::interpreter::{Flow, Interpreter, ScriptSource, note};
-use super::lex::lex;
 use super::script::{Located, Step, split};
 use crate::session::Session;
+use crate::text::lex;
 
 /// Statements kept in the history file.
 const MAX_HISTORY: usize = 10_000;

@@ -1,6 +1,6 @@
 //! A script as statements and shell commands, each with the line it begins on.
 
-use super::lex::{PieceKind, lex, line_of};
+use crate::text::{PieceKind, lex, line_of};
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,11 +13,12 @@ use rustyline::highlight::{CmdKind, Highlighter};
 use rustyline::history::DefaultHistory;
 use rustyline::{Completer, Config, Editor, Helper, Hinter, Validator};
 
-use super::failure::{Failure, describe};
+use super::failure::Failure;
 use super::format::value::width;
 use super::format::{Format, Layout};
 use super::interpreter::note;
 use crate::serve::users::{self, Role, Users};
+use crate::text::describe;
 
 /// Which file of users.
 #[derive(Debug, Clone, clap::Args)]
@@ -38,6 +39,14 @@ impl UsersFile {
         match &self.path {
             Some(path) => Ok(path.clone()),
             None => users::beside(store),
+        }
+    }
+
+    /// The file that a server asks: the one that was named, or the one beside the store where it is.
+    pub fn of_server(&self, store: &Path) -> datafusion::error::Result<Option<PathBuf>> {
+        match &self.path {
+            Some(path) => Ok(Some(path.clone())),
+            None => users::beside(store).map(|path| path.exists().then_some(path)),
         }
     }
 }

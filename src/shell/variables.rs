@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::lex::{PieceKind, lex, line_of};
+use crate::text::{Lexeme, PieceKind, is_name, lex, line_of};
 
 /// Names and their values, as written.
 #[derive(Debug, Clone, Default)]
@@ -98,16 +98,7 @@ pub fn quoted(value: &str, mark: char) -> String {
     format!("{mark}{doubled}{mark}")
 }
 
-/// Whether the text is a word: letters, digits and underscores, not beginning with a digit.
-pub fn is_name(text: &str) -> bool {
-    let mut characters = text.chars();
-    characters
-        .next()
-        .is_some_and(|first| first.is_alphabetic() || first == '_')
-        && characters.all(|character| character.is_alphanumeric() || character == '_')
-}
-
-fn ends_value(lexeme: &super::lex::Lexeme, statement: &str) -> bool {
+fn ends_value(lexeme: &Lexeme, statement: &str) -> bool {
     match lexeme.kind {
         PieceKind::Word
         | PieceKind::Keyword

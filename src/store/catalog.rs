@@ -70,6 +70,8 @@ pub trait Selected: Debug + Send + Sync {
 struct Shared {
     user: Tables,
     info: Tables,
+    /// Schemas that a front end shows beside the store's, which no statement changes.
+    added: RwLock<BTreeMap<String, Arc<dyn SchemaProvider>>>,
     views: Option<Arc<dyn Views>>,
     policy: Arc<Policy>,
 }
@@ -104,6 +106,7 @@ impl StoreCatalog {
             shared: Arc::new(Shared {
                 user: Tables::default(),
                 info: Tables::default(),
+                added: RwLock::default(),
                 views,
                 policy,
             }),
@@ -163,7 +166,7 @@ impl StoreCatalog {
         let Some(tables) = self.schema(schema) else {
             return false;
         };
-        if schema == INFO {
+        if schema == INFO || self.added(schema).is_some() {
             return tables.table_exist(table);
         }
         let views = self.shared.views.as_ref();
@@ -190,6 +193,17 @@ impl StoreCatalog {
         insert(&self.files, path.to_string(), table);
     }
 
+    /// Adds a schema to the session, which statements only read.
+    pub fn add_schema(&self, name: &str, schema: Arc<dyn SchemaProvider>) {
+        let mut added = self.shared.added.write().unwrap_or_else(|e| e.into_inner());
+        added.insert(name.to_string(), schema);
+    }
+
+    fn added(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        let added = self.shared.added.read().unwrap_or_else(|e| e.into_inner());
+        added.get(name).cloned()
+    }
+
     /// Adds a table to the schema `info`, or replaces one added before.
     pub fn add_info_table(&self, name: &str, table: Arc<dyn TableProvider>) -> Result<()> {
         if INFO_TABLES.contains(&name) {
@@ -206,6 +220,8 @@ impl CatalogProvider for StoreCatalog {
         let mut names = self.runs.names().unwrap_or_default();
         names.extend(self.runs.store().schemas().unwrap_or_default());
         names.extend([INFO.to_string(), PUBLIC.to_string()]);
+        let added = self.shared.added.read().unwrap_or_else(|e| e.into_inner());
+        names.extend(added.keys().cloned());
         names
     }
 
@@ -213,6 +229,7 @@ impl CatalogProvider for StoreCatalog {
         let catalog = self.clone();
         match name {
             INFO => Some(Arc::new(InfoSchema { catalog })),
+            _ if self.added(name).is_some() => self.added(name),
             PUBLIC => Some(Arc::new(UserSchema { run: None, catalog })),
             _ if self.runs.has(name) => {
                 let run = Some(name.to_string());

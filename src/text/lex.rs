@@ -149,6 +149,15 @@ fn kind(token: &Token) -> PieceKind {
     }
 }
 
+/// Whether the text is a word: letters, digits and underscores, not beginning with a digit.
+pub fn is_name(text: &str) -> bool {
+    let mut characters = text.chars();
+    characters
+        .next()
+        .is_some_and(|first| first.is_alphabetic() || first == '_')
+        && characters.all(|character| character.is_alphanumeric() || character == '_')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,515 @@
+//! The statements of a connection, by either protocol: what they mean, and their rows. Above 400 lines, since they share
+//! the connection.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::{DdlStatement, LogicalPlan};
+use futures::{Sink, SinkExt, StreamExt, TryStreamExt, stream};
+use pgwire::api::portal::{Format, Portal};
+use pgwire::api::results::{DataRowEncoder, FieldInfo, QueryResponse, Response, Tag};
+use pgwire::api::stmt::StoredStatement;
+use pgwire::api::store::{MemPortalStore, PortalStore};
+use pgwire::api::{ClientInfo, ClientPortalStore, Type};
+use pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
+use pgwire::messages::PgWireBackendMessage;
+use pgwire::messages::data::DataRow;
+use pgwire::messages::response::{NoticeResponse, TransactionStatus};
+use pgwire::messages::startup::ParameterStatus;
+
+use super::asked::{Given, Planned, Statement};
+use super::connection::{Connection, OpenCursor};
+use super::errors::{of_engine, refused, state};
+use super::rewritten::rewritten;
+use super::settings::{is_told, schemas};
+use super::statements::{ClientCommand, asks_the_catalogue, command};
+use super::values::Columns;
+
+/// What a client is told who would take something back.
+const STAYS: &str = "what the transaction has changed stays: each statement stands for itself here";
+
+impl Connection {
+    /// What a text means. One that asks PostgreSQL's catalogue is rewritten as DataFusion reads it; others are only where
+    /// they mean nothing as they stand.
+    pub(super) async fn understand(&self, text: &str) -> PgWireResult<Statement> {
+        match command(text)? {
+            Some(command) => Ok(Statement::Command(command)),
+            None => self.planned(text).await.map(Statement::Planned),
+        }
+    }
+
+    pub(super) async fn planned(&self, text: &str) -> PgWireResult<Arc<Planned>> {
+        let session = &self.opened()?.session;
+        let asks = asks_the_catalogue(text);
+        let mut refusal = None;
+        for rewrites in [asks, !asks] {
+            let (text, types) = match rewrites {
+                false => (text.to_string(), None),
+                true => match rewritten(text) {
+                    Some(rewritten) => (rewritten.text, rewritten.types),
+                    None => continue,
+                },
+            };
+            match session.plan(&text).await {
+                Ok(plan) => return Ok(Arc::new(Planned { text, plan, types })),
+                Err(error) => {
+                    refusal.get_or_insert_with(|| of_engine(&error, &text));
+                }
+            }
+        }
+        Err(refusal.unwrap_or_else(|| refused(state::SYNTAX_ERROR, "a statement is required")))
+    }
+
+    /// The rows of a question, and what stands for it when it has ended; no rows of a statement that changes something.
+    pub(super) async fn answer(
+        &self,
+        planned: &Planned,
+        parameters: ParamValues,
+    ) -> PgWireResult<Given> {
+        let Planned { text, plan, .. } = planned;
+        let session = &self.opened()?.session;
+        let changes = matches!(
+            plan,
+            LogicalPlan::Ddl(_) | LogicalPlan::Dml(_) | LogicalPlan::Copy(_)
+        );
+        if changes && self.settings().is_read_only() {
+            return Err(refused(
+                state::READ_ONLY_TRANSACTION,
+                "cannot execute a statement that changes something in a read-only transaction",
+            ));
+        }
+        let reply = session.answer(plan.clone(), parameters).await;
+        let reply = reply.map_err(|error| of_engine(&error, text))?;
+        if reply.changes {
+            self.changed.store(true, Ordering::Relaxed);
+        }
+        let tag = match plan {
+            LogicalPlan::Ddl(ddl) => tag_of(ddl),
+            LogicalPlan::Dml(_) => "INSERT 0",
+            LogicalPlan::Copy(_) => "COPY",
+            LogicalPlan::Statement(_) => "SET",
+            _ => return Ok(Given::Rows(reply.rows)),
+        };
+        let batches: Vec<_> = reply
+            .rows
+            .try_collect()
+            .await
+            .map_err(|error| of_engine(&error, text))?;
+        let counts = batches
+            .iter()
+            .filter_map(|batch| batch.column_by_name("count"));
+        let counted = counts.filter_map(|column| ScalarValue::try_from_array(column, 0).ok());
+        let counted = counted.filter_map(|value| value.to_string().parse::<usize>().ok());
+        let tag = Tag::new(tag);
+        Ok(Given::Done(match plan {
+            LogicalPlan::Dml(_) | LogicalPlan::Copy(_) => tag.with_rows(counted.sum()),
+            _ => tag,
+        }))
+    }
+
+    /// The rows of a stream as they are sent, at most as many as the server lets a statement have.
+    fn sent(
+        &self,
+        columns: Columns,
+        rows: SendableRecordBatchStream,
+    ) -> impl futures::Stream<Item = PgWireResult<DataRow>> + Send + 'static {
+        let server = Arc::clone(&self.server);
+        let limit = server.limits.max_rows.unwrap_or(usize::MAX);
+        let mut sent = 0;
+        let encoded = rows.map(move |batch| {
+            let batch = batch.map_err(|error| of_engine(&error, ""))?;
+            sent += batch.num_rows();
+            if sent > limit {
+                return Err(refused(
+                    state::PROGRAM_LIMIT,
+                    format!("at most {limit} rows of a statement are required, got more: LIMIT takes a part of them"),
+                ));
+            }
+            server.metrics.rows(batch.num_rows());
+            let rows = columns.rows(batch);
+            rows.map_err(|error| of_engine(&error, "")).map(stream::iter)
+        });
+        encoded.try_flatten()
+    }
+
+    fn response(&self, rows: SendableRecordBatchStream, format: &Format) -> PgWireResult<Response> {
+        let columns = Columns::new(&rows.schema(), format)?;
+        let fields = Arc::clone(&columns.fields);
+        Ok(Response::Query(QueryResponse::new(
+            fields,
+            self.sent(columns, rows),
+        )))
+    }
+
+    /// Runs a statement by either protocol.
+    pub(super) async fn run<C>(
+        &self,
+        client: &mut C,
+        statement: &Statement,
+        parameters: ParamValues,
+        format: &Format,
+    ) -> PgWireResult<Response>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+        C::PortalStore: PortalStore,
+    {
+        let ends = matches!(
+            statement,
+            Statement::Command(
+                ClientCommand::Commit | ClientCommand::Rollback | ClientCommand::RollbackTo
+            )
+        );
+        if client.transaction_status() == TransactionStatus::Error && !ends {
+            return Err(refused(
+                state::IN_FAILED_TRANSACTION,
+                "current transaction is aborted, commands ignored until end of transaction block",
+            ));
+        }
+        match statement {
+            Statement::Command(command) => self.command(client, command, format).await,
+            Statement::Planned(planned) => match self.answer(planned, parameters).await? {
+                Given::Rows(rows) => self.response(rows, format),
+                Given::Done(tag) => Ok(Response::Execution(tag)),
+            },
+        }
+    }
+
+    async fn command<C>(
+        &self,
+        client: &mut C,
+        command: &ClientCommand,
+        format: &Format,
+    ) -> PgWireResult<Response>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+        C::PortalStore: PortalStore,
+    {
+        let done = |tag: &str| Ok(Response::Execution(Tag::new(tag)));
+        match command {
+            ClientCommand::Set { name, value } => {
+                self.set(client, name, value.as_deref()).await?;
+                done(if value.is_some() { "SET" } else { "RESET" })
+            }
+            ClientCommand::ResetAll => {
+                self.settings().reset();
+                done("RESET")
+            }
+            ClientCommand::Show(name) => {
+                let value = self.settings().get(name).unwrap_or_default().to_string();
+                texts(&[name.to_lowercase()], vec![vec![value]], format)
+            }
+            ClientCommand::ShowAll => {
+                let all = self.settings();
+                let rows = all
+                    .all()
+                    .map(|(name, value)| vec![name.to_string(), value.to_string()]);
+                texts(
+                    &["name", "setting"].map(str::to_string),
+                    rows.collect(),
+                    format,
+                )
+            }
+            ClientCommand::Begin if client.transaction_status() == TransactionStatus::Idle => {
+                self.changed.store(false, Ordering::Relaxed);
+                Ok(Response::TransactionStart(Tag::new("BEGIN")))
+            }
+            ClientCommand::Begin => {
+                notice(
+                    client,
+                    "25001",
+                    "there is already a transaction in progress",
+                )
+                .await?;
+                done("BEGIN")
+            }
+            ClientCommand::Commit | ClientCommand::Rollback => {
+                let failed = client.transaction_status() == TransactionStatus::Error;
+                let back = failed || *command == ClientCommand::Rollback;
+                if back && self.changed.swap(false, Ordering::Relaxed) {
+                    notice(client, "0A000", STAYS).await?;
+                }
+                self.settings().set("transaction_read_only", None)?;
+                self.cursors.lock().await.retain(|_, cursor| cursor.hold);
+                let tag = if back { "ROLLBACK" } else { "COMMIT" };
+                Ok(Response::TransactionEnd(Tag::new(tag)))
+            }
+            ClientCommand::RollbackTo => match client.transaction_status() {
+                TransactionStatus::Idle => Err(refused(
+                    state::NO_ACTIVE_TRANSACTION,
+                    "ROLLBACK TO SAVEPOINT: a transaction is required, got none",
+                )),
+                _ => {
+                    if self.changed.load(Ordering::Relaxed) {
+                        notice(client, "0A000", STAYS).await?;
+                    }
+                    Ok(Response::TransactionStart(Tag::new("ROLLBACK")))
+                }
+            },
+            ClientCommand::DiscardAll => {
+                self.settings().reset();
+                self.cursors.lock().await.clear();
+                client.portal_store().clear_portals();
+                done("DISCARD ALL")
+            }
+            ClientCommand::Deallocate(name) => {
+                if let Some(name) = name {
+                    client.portal_store().rm_statement(name);
+                }
+                done("DEALLOCATE")
+            }
+            ClientCommand::Nothing(tag) => done(tag),
+            ClientCommand::Declare {
+                cursor,
+                query,
+                hold,
+            } => {
+                self.declare(cursor, query, *hold).await?;
+                if let Some(store) = portals(client) {
+                    // Clients ask what the columns of a cursor are as of any portal.
+                    let count = Some(1);
+                    let next = ClientCommand::Fetch {
+                        cursor: cursor.clone(),
+                        count,
+                    };
+                    let next =
+                        StoredStatement::new(cursor.clone(), Statement::Command(next), vec![]);
+                    store.put_portal(Arc::new(Portal::new_cursor(cursor.clone(), Arc::new(next))));
+                }
+                done("DECLARE CURSOR")
+            }
+            ClientCommand::Fetch { cursor, count } => self.fetch(cursor, *count, format).await,
+            ClientCommand::Move { cursor, count } => {
+                let mut rows = 0;
+                if let Response::Query(mut passed) = self.fetch(cursor, *count, format).await? {
+                    while let Some(row) = passed.data_rows().next().await {
+                        row?;
+                        rows += 1;
+                    }
+                }
+                Ok(Response::Execution(Tag::new("MOVE").with_rows(rows)))
+            }
+            ClientCommand::Close(cursor) => {
+                let mut cursors = self.cursors.lock().await;
+                match cursor {
+                    None => cursors.clear(),
+                    Some(cursor) => {
+                        cursors.remove(cursor).ok_or_else(|| no_cursor(cursor))?;
+                        client.portal_store().rm_portal(cursor);
+                    }
+                }
+                done("CLOSE CURSOR")
+            }
+            ClientCommand::CopyOut { .. } => Err(refused(
+                state::FEATURE_NOT_SUPPORTED,
+                "COPY: a statement of its own is required, got one among others",
+            )),
+        }
+    }
+
+    /// Changes a setting, and what follows from it.
+    async fn set<C>(&self, client: &mut C, name: &str, value: Option<&str>) -> PgWireResult<()>
+    where
+        C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        if name.eq_ignore_ascii_case("search_path") {
+            self.select_run(value.unwrap_or_default()).await?;
+        }
+        let name = self.settings().set(name, value)?;
+        if is_told(name) {
+            let now = self.settings().get(name).unwrap_or_default().to_string();
+            let status = ParameterStatus::new(name.to_string(), now);
+            client
+                .feed(PgWireBackendMessage::ParameterStatus(status))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// What a search path means: the first schema that it names is the run of unqualified names.
+    pub(super) async fn select_run(&self, path: &str) -> PgWireResult<()> {
+        let named = schemas(path);
+        let set = match named.first() {
+            Some(run) => format!("SET polysema.run = '{}'", run.replace('\'', "''")),
+            None => "RESET polysema.run".to_string(),
+        };
+        let planned = self.planned(&set).await?;
+        self.answer(&planned, ParamValues::List(vec![])).await?;
+        Ok(())
+    }
+
+    async fn declare(&self, name: &str, query: &str, hold: bool) -> PgWireResult<()> {
+        let planned = self.planned(query).await?;
+        let mut cursors = self.cursors.lock().await;
+        if cursors.contains_key(name) {
+            return Err(refused(
+                state::DUPLICATE_CURSOR,
+                format!("DECLARE: the name of a new cursor is required, got '{name}'"),
+            ));
+        }
+        match self.answer(&planned, ParamValues::List(vec![])).await? {
+            Given::Rows(rows) => {
+                let cursor = OpenCursor {
+                    rows,
+                    left: None,
+                    hold,
+                };
+                cursors.insert(name.to_string(), cursor);
+                Ok(())
+            }
+            Given::Done(_) => Err(refused(
+                state::RULE_VIOLATION,
+                "DECLARE: a query is required, got a statement without rows",
+            )),
+        }
+    }
+
+    /// The next rows of a cursor.
+    async fn fetch(
+        &self,
+        name: &str,
+        count: Option<usize>,
+        format: &Format,
+    ) -> PgWireResult<Response> {
+        let mut cursors = self.cursors.lock().await;
+        let cursor = cursors.get_mut(name).ok_or_else(|| no_cursor(name))?;
+        let columns = Columns::new(&cursor.rows.schema(), format)?;
+        let mut wanted = count.unwrap_or(usize::MAX);
+        let mut rows = vec![];
+        while wanted > 0 {
+            let next = match cursor.left.take() {
+                Some(left) => Some(left),
+                None => {
+                    let next = cursor.rows.try_next().await;
+                    next.map_err(|error| of_engine(&error, ""))?
+                }
+            };
+            let Some(batch) = next else { break };
+            let taken = wanted.min(batch.num_rows());
+            if taken < batch.num_rows() {
+                cursor.left = Some(batch.slice(taken, batch.num_rows() - taken));
+            }
+            wanted -= taken;
+            let encoded = columns.rows(batch.slice(0, taken));
+            rows.extend(encoded.map_err(|error| of_engine(&error, ""))?);
+        }
+        let fields = Arc::clone(&columns.fields);
+        let mut response = QueryResponse::new(fields, stream::iter(rows));
+        response.set_command_tag("FETCH");
+        Ok(Response::Query(response))
+    }
+
+    /// The columns of a statement's rows; none where it has none.
+    pub(super) fn columns(
+        &self,
+        statement: &Statement,
+        format: &Format,
+    ) -> PgWireResult<Vec<FieldInfo>> {
+        match statement {
+            Statement::Planned(planned) => match &planned.plan {
+                LogicalPlan::Ddl(_)
+                | LogicalPlan::Dml(_)
+                | LogicalPlan::Copy(_)
+                | LogicalPlan::Statement(_) => Ok(vec![]),
+                plan => {
+                    let columns = Columns::new(plan.schema().as_arrow(), format)?;
+                    Ok(columns.fields.as_ref().clone())
+                }
+            },
+            Statement::Command(ClientCommand::Show(name)) => {
+                Ok(text_fields(&[name.to_lowercase()], format))
+            }
+            Statement::Command(ClientCommand::ShowAll) => Ok(text_fields(
+                &["name", "setting"].map(str::to_string),
+                format,
+            )),
+            Statement::Command(ClientCommand::Fetch { cursor, .. }) => {
+                // A connection is at one statement at a time.
+                let cursors = self.cursors.try_lock();
+                let cursors = cursors.map_err(|_| no_cursor(cursor))?;
+                let cursor = cursors.get(cursor).ok_or_else(|| no_cursor(cursor))?;
+                let columns = Columns::new(&cursor.rows.schema(), format)?;
+                Ok(columns.fields.as_ref().clone())
+            }
+            Statement::Command(_) => Ok(vec![]),
+        }
+    }
+}
+
+/// The portals of a client, which this server's have statements of this kind.
+fn portals<C>(client: &C) -> Option<&MemPortalStore<Statement>>
+where
+    C: ClientPortalStore,
+    C::PortalStore: PortalStore,
+{
+    client.portal_store().as_any().downcast_ref()
+}
+
+fn no_cursor(name: &str) -> PgWireError {
+    refused(
+        state::UNDEFINED_CURSOR,
+        format!("a cursor that was declared is required, got '{name}'"),
+    )
+}
+
+/// What PostgreSQL calls a statement of definition.
+fn tag_of(ddl: &DdlStatement) -> &'static str {
+    match ddl {
+        DdlStatement::CreateMemoryTable(_) | DdlStatement::CreateExternalTable(_) => "CREATE TABLE",
+        DdlStatement::CreateView(_) => "CREATE VIEW",
+        DdlStatement::CreateCatalogSchema(_) => "CREATE SCHEMA",
+        DdlStatement::DropTable(_) => "DROP TABLE",
+        DdlStatement::DropView(_) => "DROP VIEW",
+        DdlStatement::DropCatalogSchema(_) => "DROP SCHEMA",
+        DdlStatement::CreateFunction(_) => "CREATE FUNCTION",
+        DdlStatement::DropFunction(_) => "DROP FUNCTION",
+        _ => "CREATE",
+    }
+}
+
+fn text_fields(names: &[String], format: &Format) -> Vec<FieldInfo> {
+    let field = |(at, name): (usize, &String)| {
+        FieldInfo::new(name.clone(), None, None, Type::TEXT, format.format_for(at))
+    };
+    names.iter().enumerate().map(field).collect()
+}
+
+/// Rows of text.
+fn texts(names: &[String], rows: Vec<Vec<String>>, format: &Format) -> PgWireResult<Response> {
+    let fields = Arc::new(text_fields(names, format));
+    let mut encoder = DataRowEncoder::new(Arc::clone(&fields));
+    let rows = rows.into_iter().map(|row| {
+        for value in row {
+            encoder.encode_field(&Some(value))?;
+        }
+        Ok(encoder.take_row())
+    });
+    let rows: Vec<PgWireResult<DataRow>> = rows.collect();
+    let mut response = QueryResponse::new(fields, stream::iter(rows));
+    response.set_command_tag("SHOW");
+    Ok(Response::Query(response))
+}
+
+/// Tells a client something that is no error.
+async fn notice<C>(client: &mut C, state: &str, message: &str) -> PgWireResult<()>
+where
+    C: Sink<PgWireBackendMessage> + Unpin + Send,
+    PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+{
+    let info = ErrorInfo::new(
+        "WARNING".to_string(),
+        state.to_string(),
+        message.to_string(),
+    );
+    let notice = PgWireBackendMessage::NoticeResponse(NoticeResponse::from(info));
+    client.feed(notice).await?;
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! The forms in which HTTP gives rows: as the shell prints them, or as Arrow's stream.
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::ipc::writer::StreamWriter;
+use datafusion::error::Result;
+
+use crate::files::csv::CsvDialect;
+use crate::files::json;
+
+/// The forms of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Arrow,
+    Json,
+    Lines,
+    Csv,
+}
+
+impl Form {
+    pub(super) const ALL: [Self; 4] = [Self::Json, Self::Arrow, Self::Csv, Self::Lines];
+
+    pub(super) fn kind(self) -> &'static str {
+        match self {
+            Self::Arrow => "application/vnd.apache.arrow.stream",
+            Self::Json => "application/json",
+            Self::Lines => "application/x-ndjson",
+            Self::Csv => "text/csv",
+        }
+    }
+
+    /// The first of those that an `Accept` names which is known.
+    pub(super) fn accepted(accept: &str) -> Option<Self> {
+        let kinds = accept
+            .split(',')
+            .map(|kind| kind.split(';').next().unwrap_or_default().trim());
+        kinds.into_iter().find_map(|kind| match kind {
+            "*/*" | "application/*" => Some(Self::Json),
+            kind => Self::ALL.into_iter().find(|form| form.kind() == kind),
+        })
+    }
+
+    pub(super) fn writer(self, schema: &SchemaRef) -> Result<Writer> {
+        Ok(match self {
+            Self::Arrow => Writer::Arrow(StreamWriter::try_new(vec![], schema)?),
+            Self::Json => Writer::Json { began: false },
+            Self::Lines => Writer::Lines,
+            Self::Csv => Writer::Csv {
+                dialect: CsvDialect::default(),
+                head: Some(CsvDialect::default().head(schema)),
+            },
+        })
+    }
+}
+
+/// What makes bytes of batches.
+pub(super) enum Writer {
+    Arrow(StreamWriter<Vec<u8>>),
+    Json {
+        began: bool,
+    },
+    Lines,
+    Csv {
+        dialect: CsvDialect,
+        head: Option<String>,
+    },
+}
+
+impl Writer {
+    pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<Vec<u8>> {
+        Ok(match self {
+            Self::Arrow(writer) => {
+                writer.write(batch)?;
+                std::mem::take(writer.get_mut())
+            }
+            Self::Lines => json::lines(batch)?,
+            Self::Json { began } => {
+                let mut bytes = vec![];
+                let lines = json::lines(batch)?;
+                for object in lines
+                    .split(|byte| *byte == b'\n')
+                    .filter(|line| !line.is_empty())
+                {
+                    bytes.extend_from_slice(if *began { b",\n" } else { b"[\n" });
+                    bytes.extend_from_slice(object);
+                    *began = true;
+                }
+                bytes
+            }
+            Self::Csv { dialect, head } => {
+                let mut text = head.take().unwrap_or_default();
+                text.push_str(&dialect.rows(batch)?);
+                text.into_bytes()
+            }
+        })
+    }
+
+    pub(super) fn finish(&mut self) -> Result<Vec<u8>> {
+        Ok(match self {
+            Self::Arrow(writer) => {
+                writer.finish()?;
+                std::mem::take(writer.get_mut())
+            }
+            Self::Lines => vec![],
+            Self::Json { began } => match began {
+                true => b"\n]\n".to_vec(),
+                false => b"[]\n".to_vec(),
+            },
+            Self::Csv { head, .. } => head.take().unwrap_or_default().into_bytes(),
+        })
+    }
+}

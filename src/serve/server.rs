@@ -1,0 +1,220 @@
+//! What the connections of a server share: the engine, who is connected, what they may take, and how far its end is.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicI32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use datafusion::common::plan_err;
+use datafusion::error::Result;
+use pgwire::messages::startup::SecretKey;
+use pgwire::tokio::tokio_rustls::TlsAcceptor;
+use tokio::sync::watch;
+
+use super::catalogue::Catalogue;
+use super::interrupt::Interrupt;
+use super::metrics::ServerMetrics;
+use super::users::{Role, Users};
+use crate::session::{Account, Engine, Session};
+
+/// What clients may take.
+#[derive(Debug, Clone)]
+pub struct ServeLimits {
+    /// Connections that are open at once.
+    pub connections: usize,
+    /// Of them, those of one user; no limit of its own when absent.
+    pub user_connections: Option<usize>,
+    /// Rows of a statement; unlimited when absent. COPY has no such limit.
+    pub max_rows: Option<usize>,
+    /// The most time a statement may take; a client may set less.
+    pub statement_timeout: Option<Duration>,
+    /// Bytes that the statements of one user may hold together; the engine's limit when absent.
+    pub user_memory: Option<usize>,
+}
+
+impl Default for ServeLimits {
+    fn default() -> Self {
+        Self {
+            connections: 100,
+            user_connections: None,
+            max_rows: None,
+            statement_timeout: None,
+            user_memory: None,
+        }
+    }
+}
+
+/// How far the end of a server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    Serving,
+    /// Nothing new begins.
+    Closing,
+    /// What has begun is cancelled.
+    Ending,
+}
+
+/// What the sessions of one user share.
+#[derive(Debug)]
+pub(super) struct UserState {
+    account: Option<Arc<Account>>,
+    open: Mutex<usize>,
+}
+
+/// A user while they are connected.
+#[derive(Debug)]
+pub(super) struct Member {
+    name: String,
+    pub(super) role: Role,
+    state: Arc<UserState>,
+}
+
+impl Member {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let mut open = self
+            .state
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *open = open.saturating_sub(1);
+    }
+}
+
+/// What all connections of a server share.
+pub(super) struct Server {
+    pub(super) engine: Arc<Engine>,
+    pub(super) catalogue: Catalogue,
+    pub(super) users: Option<PathBuf>,
+    /// The role of everybody; none where users say who they are.
+    pub(super) role_of_all: Option<Role>,
+    pub(super) tls: Option<[TlsAcceptor; 2]>,
+    pub(super) limits: ServeLimits,
+    pub(super) metrics: ServerMetrics,
+    members: Mutex<HashMap<String, Arc<UserState>>>,
+    statements: Mutex<HashMap<i32, (SecretKey, Arc<Interrupt>)>>,
+    pub(super) next: AtomicI32,
+    pub(super) phase: watch::Sender<Phase>,
+}
+
+impl Server {
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        users: Option<PathBuf>,
+        role: Role,
+        tls: Option<[TlsAcceptor; 2]>,
+        limits: ServeLimits,
+    ) -> Result<Self> {
+        Ok(Self {
+            engine,
+            catalogue: Catalogue::new()?,
+            role_of_all: users.is_none().then_some(role),
+            users,
+            tls,
+            limits,
+            metrics: ServerMetrics::default(),
+            members: Mutex::default(),
+            statements: Mutex::default(),
+            next: AtomicI32::new(1),
+            phase: watch::Sender::new(Phase::Serving),
+        })
+    }
+
+    /// The users as the file says now: who is added may connect at once.
+    pub(super) fn users(&self) -> Result<Users> {
+        match &self.users {
+            Some(path) => Users::read(path),
+            None => plan_err!("serve: a file of users is required, got none"),
+        }
+    }
+
+    /// One more connection of a user.
+    pub(super) fn member(&self, name: &str, role: Role) -> std::result::Result<Member, String> {
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = members.entry(name.to_string()).or_insert_with(|| {
+            let account = self
+                .limits
+                .user_memory
+                .map(|limit| self.engine.account(limit));
+            Arc::new(UserState {
+                account,
+                open: Mutex::default(),
+            })
+        });
+        let mut open = state.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if self
+            .limits
+            .user_connections
+            .is_some_and(|limit| *open >= limit)
+        {
+            return Err(format!(
+                "at most {open} connections of user \"{name}\" are required, got one more"
+            ));
+        }
+        *open += 1;
+        drop(open);
+        Ok(Member {
+            name: name.to_string(),
+            role,
+            state: Arc::clone(state),
+        })
+    }
+
+    pub(super) fn open_session(&self, member: &Member) -> Result<Session> {
+        let policy = member.role.policy();
+        match &member.state.account {
+            Some(account) => self.engine.session_on(policy, Arc::clone(account)),
+            None => self.engine.session(policy),
+        }
+    }
+
+    pub(super) fn remember(&self, id: i32, secret: SecretKey, interrupt: &Arc<Interrupt>) {
+        let mut statements = self
+            .statements
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        statements.insert(id, (secret, Arc::clone(interrupt)));
+    }
+
+    pub(super) fn forget(&self, id: i32) {
+        let mut statements = self
+            .statements
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        statements.remove(&id);
+    }
+
+    /// Ends the statement of a connection whose secret is known.
+    pub(super) fn cancel(&self, id: i32, secret: &SecretKey) {
+        let statements = self
+            .statements
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match statements.get(&id) {
+            Some((own, interrupt)) if own.eq_value(secret) => interrupt.cancel(),
+            _ => tracing::warn!(connection = id, "a request to cancel without the secret"),
+        }
+    }
+
+    async fn phase(&self, phase: Phase) {
+        let mut now = self.phase.subscribe();
+        // The sender lives as long as the server.
+        let _ = now.wait_for(|now| *now >= phase).await;
+    }
+
+    /// Waits until nothing new may begin.
+    pub(super) async fn closing(&self) {
+        self.phase(Phase::Closing).await;
+    }
+
+    /// Waits until what has begun is cancelled.
+    pub(super) async fn ending(&self) {
+        self.phase(Phase::Ending).await;
+    }
+}

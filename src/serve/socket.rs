@@ -1,0 +1,240 @@
+//! One connection of PostgreSQL's protocol, from its first byte to its last: a session of its own, and statements that end
+//! when the client asks, leaves, or has waited long enough, whatever they are at.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use futures::StreamExt;
+use pgwire::api::{ClientInfo, PgWireConnectionState};
+use pgwire::error::{ErrorInfo, PgWireError};
+use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
+use pgwire::tokio::server::{
+    MaybeTls, PgWireMessageServerCodec, negotiate_tls, process_error, process_message,
+};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::{Instant as Clock, sleep_until, timeout};
+use tokio_util::codec::{Framed, FramedParts};
+
+use super::asked::Statement;
+use super::connection::Connection;
+use super::errors::{fatal, refused, state};
+use super::interrupt::{ClientWatch, Reason};
+use super::metered::{Budget, Metered};
+use super::metrics::Ending;
+use super::queries::Queries;
+use super::server::Server;
+
+/// The most that a client who has not said who they are may send in one message.
+const FIRST_MESSAGES: usize = 32 << 10;
+/// The most that any message may have: a statement with its parameters.
+const MESSAGE: usize = 64 << 20;
+/// Time to say who one is.
+const STARTUP: Duration = Duration::from_secs(20);
+/// Time for a client to take the error that ends its statement.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+type Socket = Framed<Metered<MaybeTls>, PgWireMessageServerCodec<Statement>>;
+
+/// Serves a client until it leaves.
+pub(super) async fn serve(server: Arc<Server>, stream: TcpStream, id: i32) -> std::io::Result<()> {
+    let peer = stream.peer_addr()?;
+    let watch = ClientWatch::new(&stream)?;
+    let until = Clock::now() + STARTUP;
+    let tls = server.tls.as_ref().map(|[postgres, _]| postgres.clone());
+    let Ok(negotiated) = timeout(STARTUP, negotiate_tls::<Statement>(stream, tls)).await else {
+        return Ok(());
+    };
+    let Some(socket) = negotiated? else {
+        return Ok(());
+    };
+    let budget = Budget::new(FIRST_MESSAGES);
+    let mut socket = metered(socket, budget.clone());
+    let connection = Arc::new(Connection {
+        interrupt: Arc::default(),
+        settings: Arc::default(),
+        proof: Mutex::default(),
+        opened: OnceLock::new(),
+        cursors: tokio::sync::Mutex::default(),
+        changed: AtomicBool::new(false),
+        is_local: peer.ip().is_loopback(),
+        server: Arc::clone(&server),
+        id,
+    });
+    let served = messages(&connection, &mut socket, &watch, &budget, until).await;
+    server.forget(id);
+    served
+}
+
+/// Tells a client that there are too many.
+pub(super) async fn refuse(mut stream: TcpStream, limit: usize) {
+    let message = format!("at most {limit} connections are required, got one more");
+    let info = ErrorInfo::new(
+        "FATAL".to_string(),
+        state::CONNECTION_LIMIT.to_string(),
+        message,
+    );
+    let mut bytes = BytesMut::new();
+    let error = PgWireBackendMessage::ErrorResponse(info.into());
+    if error.encode(&mut bytes).is_ok() {
+        // It reads the refusal whatever it has asked, as PostgreSQL's clients do.
+        let _ = timeout(LAST_WORDS, stream.write_all(&bytes)).await;
+    }
+}
+
+fn metered(
+    socket: Framed<MaybeTls, PgWireMessageServerCodec<Statement>>,
+    budget: Budget,
+) -> Socket {
+    let old = socket.into_parts();
+    let mut parts =
+        FramedParts::new::<PgWireBackendMessage>(Metered::new(old.io, budget), old.codec);
+    parts.read_buf = old.read_buf;
+    parts.write_buf = old.write_buf;
+    Framed::from_parts(parts)
+}
+
+async fn messages(
+    connection: &Arc<Connection>,
+    socket: &mut Socket,
+    watch: &ClientWatch,
+    budget: &Budget,
+    startup: Clock,
+) -> std::io::Result<()> {
+    let server = &connection.server;
+    loop {
+        let is_known = connection.opened.get().is_some();
+        let allowed = if is_known { MESSAGE } else { FIRST_MESSAGES };
+        budget.allow(allowed.saturating_sub(socket.read_buffer().len()));
+        let message = tokio::select! {
+            message = socket.next() => message,
+            () = sleep_until(startup), if !is_known => None,
+            () = server.closing() => {
+                let error = fatal(state::ADMIN_SHUTDOWN, "a running server is required, got one that ends");
+                return say(socket, error, false).await;
+            }
+        };
+        let message = match message {
+            None | Some(Ok(PgWireFrontendMessage::Terminate(_))) => return Ok(()),
+            Some(Ok(message)) => message,
+            Some(Err(error)) => return say(socket, broken(error), false).await,
+        };
+        let extended = match socket.state() {
+            PgWireConnectionState::CopyInProgress(extended) => extended,
+            _ => message.is_extended_query(),
+        };
+        let is_work = matches!(
+            message,
+            PgWireFrontendMessage::Query(_) | PgWireFrontendMessage::Execute(_)
+        );
+        let began = Instant::now();
+        let ended = process(connection, socket, watch, message).await;
+        let (outcome, error) = match ended {
+            Ok(Ok(())) => (Ending::Done, None),
+            Ok(Err(error)) => (Ending::Failed, Some(error)),
+            Err(Reason::Gone) => {
+                connection.log(Ending::Cancelled, "the client left", began);
+                return Ok(());
+            }
+            Err(reason) => {
+                let outcome = match reason {
+                    Reason::TimedOut => Ending::TimedOut,
+                    _ => Ending::Cancelled,
+                };
+                (outcome, Some(interrupted(reason)))
+            }
+        };
+        if is_work {
+            server.metrics.statement(outcome, began.elapsed());
+        }
+        if let Some(error) = error {
+            let info = ErrorInfo::from(error);
+            connection.log(outcome, &info.code, began);
+            if !is_known || info.is_fatal() {
+                server.metrics.refused();
+            }
+            say(socket, PgWireError::UserError(Box::new(info)), extended).await?;
+            if !is_known {
+                return Ok(());
+            }
+        } else if is_work {
+            connection.log(outcome, "00000", began);
+        }
+    }
+}
+
+/// Works on one message until it is done or something ends it.
+async fn process(
+    connection: &Arc<Connection>,
+    socket: &mut Socket,
+    watch: &ClientWatch,
+    message: PgWireFrontendMessage,
+) -> Result<Result<(), PgWireError>, Reason> {
+    let asked = connection.interrupt.begin();
+    let limit = match connection.opened.get().is_some() {
+        true => {
+            let own = connection.settings().statement_timeout();
+            let limits = [own, connection.server.limits.statement_timeout];
+            limits.into_iter().flatten().min()
+        }
+        false => Some(STARTUP),
+    };
+    let until = Clock::now() + limit.unwrap_or_default();
+    let handler = || Arc::new(Queries(Arc::clone(connection)));
+    let work = process_message(
+        message,
+        socket,
+        handler(),
+        handler(),
+        handler(),
+        handler(),
+        handler(),
+    );
+    // Work that always has another row uses up what a task may do at a time, and what ends it must be looked at even so.
+    let reason = tokio::task::unconstrained(async {
+        tokio::select! {
+            Ok(()) = asked => Reason::Cancelled,
+            () = sleep_until(until), if limit.is_some() => Reason::TimedOut,
+            () = watch.gone() => Reason::Gone,
+            () = connection.server.ending() => Reason::ShutDown,
+        }
+    });
+    let ended = tokio::select! {
+        biased;
+        reason = reason => Err(reason),
+        ended = work => Ok(ended),
+    };
+    connection.interrupt.end();
+    ended
+}
+
+/// Tells a client of an error, who may not be listening.
+async fn say(socket: &mut Socket, error: PgWireError, extended: bool) -> std::io::Result<()> {
+    let told = timeout(LAST_WORDS, process_error(socket, error, extended)).await;
+    told.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+}
+
+fn interrupted(reason: Reason) -> PgWireError {
+    match reason {
+        Reason::TimedOut => refused(
+            state::QUERY_CANCELED,
+            "canceling statement due to statement timeout",
+        ),
+        Reason::ShutDown => fatal(
+            state::CRASH_SHUTDOWN,
+            "a running server is required, got one that ends: the statement is cancelled",
+        ),
+        Reason::Cancelled | Reason::Gone => refused(
+            state::QUERY_CANCELED,
+            "canceling statement due to user request",
+        ),
+    }
+}
+
+/// A message that could not be read: nothing after it could be, either.
+fn broken(error: PgWireError) -> PgWireError {
+    let message = format!("a message of PostgreSQL's protocol is required, got {error}");
+    fatal(state::PROTOCOL_VIOLATION, message)
+}
