@@ -26,14 +26,17 @@ def connect(
     run: str | None = None,
     memory_limit: int | None = None,
     read_only: bool = False,
+    threads: int | None = None,
 ) -> Connection:
     """Opens a store, which is made where there is none; without one, a store that is gone with the connection.
 
     run: the run that table names mean, as `Connection.use` selects it.
     memory_limit: most bytes that queries and loaded models may hold together.
     read_only: whether ingest, training, imports, drops and COPY are refused.
+    threads: how many compute, as many as there are cores where it is not given. The first connection that computes fixes
+        their number for all of the process; another number is refused from then on.
     """
-    return Connection(store, run=run, memory_limit=memory_limit, read_only=read_only)
+    return Connection(store, run=run, memory_limit=memory_limit, read_only=read_only, threads=threads)
 
 
 class Connection(Functions):
@@ -46,10 +49,11 @@ class Connection(Functions):
         run: str | None = None,
         memory_limit: int | None = None,
         read_only: bool = False,
+        threads: int | None = None,
     ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="polysema-") if store is None else None
         place = os.path.join(self._folder.name, "polysema.store") if self._folder else os.fspath(store or "")
-        self._inner = _lib.Connection(place, memory_limit, read_only)
+        self._inner = _lib.Connection(place, memory_limit, read_only, threads)
         self.store = place
         if run is not None:
             self.use(run)

@@ -67,10 +67,11 @@ class PolysemaDialect(default.DefaultDialect):
         return pool.QueuePool if url.database else pool.SingletonThreadPool
 
     def create_connect_args(self, url: Any) -> Any:
-        """`run`, `memory_limit` and `read_only` are taken from the address."""
+        """`run`, `memory_limit`, `read_only` and `threads` are taken from the address."""
         options: dict[str, Any] = dict(url.query)
-        if "memory_limit" in options:
-            options["memory_limit"] = int(options["memory_limit"])
+        for number in ("memory_limit", "threads"):
+            if number in options:
+                options[number] = int(options[number])
         if "read_only" in options:
             options["read_only"] = options["read_only"].lower() in ("1", "true", "yes")
         return [url.database or None], options

@@ -16,7 +16,7 @@ use pyo3::types::PyDict;
 
 use crate::error::{Error, raised};
 use crate::result::Result;
-use crate::runtime::wait;
+use crate::runtime::{require_threads, wait};
 use crate::values::{cell, parameter};
 use crate::{arrays, capsules};
 
@@ -28,7 +28,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    fn session(&self) -> PyResult<Arc<Session>> {
+    pub(crate) fn session(&self) -> PyResult<Arc<Session>> {
         let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         session
             .clone()
@@ -55,8 +55,17 @@ impl Connection {
 #[pymethods]
 impl Connection {
     #[new]
-    #[pyo3(signature = (store, memory_limit, read_only))]
-    fn new(store: PathBuf, memory_limit: Option<usize>, read_only: bool) -> PyResult<Self> {
+    #[pyo3(signature = (store, memory_limit, read_only, threads))]
+    fn new(
+        py: Python<'_>,
+        store: PathBuf,
+        memory_limit: Option<usize>,
+        read_only: bool,
+        threads: Option<usize>,
+    ) -> PyResult<Self> {
+        if let Some(threads) = threads {
+            require_threads(threads)?;
+        }
         let engine = Engine::open(&EngineOptions {
             store,
             memory_limit,
@@ -72,6 +81,10 @@ impl Connection {
             },
         };
         let session = engine.map_err(raised)?.session(policy).map_err(raised)?;
+        if let Some(threads) = threads {
+            let set = format!("SET datafusion.execution.target_partitions = {threads}");
+            wait(py, session.query(&set))?.map_err(raised)?;
+        }
         Ok(Self {
             session: Mutex::new(Some(Arc::new(session))),
         })

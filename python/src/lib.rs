@@ -19,12 +19,20 @@ fn run_command(py: Python<'_>, words: Vec<OsString>) -> u8 {
     py.detach(|| polysema::shell::run_command(words))
 }
 
+/// Threads that poll queries, and threads that multiply matrices; both are started if they were not.
+#[pyfunction]
+fn number_of_threads() -> PyResult<(usize, usize)> {
+    runtime::number_of_threads()
+}
+
 #[pymodule]
 mod _lib {
     #[pymodule_export]
     use super::connection::Connection;
     #[pymodule_export]
     use super::error::Error;
+    #[pymodule_export]
+    use super::number_of_threads;
     #[pymodule_export]
     use super::result::Result;
     #[pymodule_export]

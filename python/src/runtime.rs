@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::process;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use polysema::shell::threads;
@@ -15,17 +15,56 @@ use crate::error::Error;
 const LOOK: Duration = Duration::from_millis(100);
 
 static RUNTIME: OnceLock<(u32, Runtime)> = OnceLock::new();
+/// Held while the threads are started.
+static STARTING: Mutex<()> = Mutex::new(());
 
-fn runtime() -> PyResult<&'static Runtime> {
-    let (owner, runtime) = match RUNTIME.get() {
-        Some(started) => started,
-        None => {
-            let started = threads().map_err(|error| {
-                Error::new_err(format!("threads for the queries are required, got {error}"))
-            })?;
-            RUNTIME.get_or_init(|| (process::id(), started))
-        }
+/// The threads, started with `number` of them if nothing has been computed yet.
+fn started(number: Option<usize>) -> PyResult<&'static (u32, Runtime)> {
+    // A fork while others wait for the lock leaves it locked in the child.
+    if let Some(started) = RUNTIME.get() {
+        return Ok(started);
+    }
+    let _one = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(started) = RUNTIME.get() {
+        return Ok(started);
+    }
+    let required = |error: &dyn std::fmt::Display| {
+        Error::new_err(format!("threads for the queries are required, got {error}"))
     };
+    if let Some(number) = number {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(number);
+        pool.build_global().map_err(|error| required(&error))?;
+    }
+    let runtime = threads(number).map_err(|error| required(&error))?;
+    Ok(RUNTIME.get_or_init(|| (process::id(), runtime)))
+}
+
+/// Sees to it that so many threads compute; their number is fixed for all connections when the first of them computes.
+pub fn require_threads(number: usize) -> PyResult<()> {
+    if number == 0 {
+        return Err(Error::new_err("threads: 1 or more are required, got 0"));
+    }
+    let (_, runtime) = started(Some(number))?;
+    match runtime.metrics().num_workers() {
+        fixed if fixed == number => Ok(()),
+        fixed => Err(Error::new_err(format!(
+            "threads: {fixed} are required, with which this process has begun to compute, got {number}"
+        ))),
+    }
+}
+
+/// Threads that poll queries, and threads that multiply matrices.
+pub fn number_of_threads() -> PyResult<(usize, usize)> {
+    let (_, runtime) = started(None)?;
+    Ok((
+        runtime.metrics().num_workers(),
+        rayon::current_num_threads(),
+    ))
+}
+
+/// The threads.
+pub fn runtime() -> PyResult<&'static Runtime> {
+    let (owner, runtime) = started(None)?;
     // Threads do not come along into a forked process: whoever waited for them would wait for ever.
     match *owner == process::id() {
         true => Ok(runtime),

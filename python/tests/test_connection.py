@@ -104,6 +104,27 @@ def test_threads_share_a_connection(db):
     assert all(rows == expected for rows in found)
 
 
+def test_the_number_of_threads_is_fixed_when_the_first_connection_computes(store):
+    program = """
+import sys, polysema
+from polysema import _lib
+for wrong in [0, -1]:
+    try:
+        polysema.connect(threads=wrong)
+    except (polysema.Error, OverflowError) as error:
+        print(type(error).__name__)
+db = polysema.connect(sys.argv[1], threads=3, run="demo")
+print(_lib.number_of_threads(), db.sql("SHOW datafusion.execution.target_partitions").rows()[0][1])
+print(len(db.neuron_polysemanticity(0).rows()))
+polysema.connect(threads=3).close()
+polysema.connect(threads=4)
+"""
+    done = subprocess.run([sys.executable, "-c", program, str(store)], capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["Error", "OverflowError", "(3, 3) 3", "512"]
+    message = "threads: 3 are required, with which this process has begun to compute, got 4"
+    assert done.stderr.splitlines()[-1].endswith(message)
+
+
 def test_a_fork_is_refused(db):
     db.sql("SELECT 1").rows()
     child = os.fork()

@@ -1,5 +1,8 @@
 """What other libraries make of results."""
 
+import subprocess
+import sys
+
 import duckdb
 import numpy
 import pandas
@@ -27,6 +30,33 @@ def test_rows_come_batch_by_batch(db):
     reader = db.sql("SELECT value FROM generate_series(1, 1000000000)").to_reader()
     assert reader.read_next_batch().num_rows < 100_000
     reader.close()
+
+
+def test_rows_come_in_the_order_of_neurons(db):
+    db.sql("SET datafusion.execution.target_partitions = 5")
+    keys = {
+        "feature_clusters()": "layer, neuron",
+        "neuron_polysemanticity()": "layer, neuron",
+        "examples": "layer, neuron, example",
+        "tokens": "doc_id, pos",
+    }
+    for table, key in keys.items():
+        rows = db.sql(f"SELECT {key} FROM {table}").rows()
+        assert len(rows) > 2000 and rows == sorted(rows), table
+    whole = db.feature_clusters().rows()
+    assert whole == [row for layer in range(4) for row in db.feature_clusters(layer)]
+    db.sql("CREATE TABLE public.written AS SELECT layer, neuron, example FROM examples")
+    written = db.sql("SELECT * FROM public.written").rows()
+    assert written == sorted(written)
+    db.sql("DROP TABLE public.written")
+
+
+def test_the_shell_gives_the_same_rows_in_the_same_order(db, store):
+    call = [sys.executable, "-c", "import polysema._cli; polysema._cli.main()", "--store", str(store), "--run", "demo"]
+    statement = "SELECT layer, neuron, example, \"cluster\" FROM feature_clusters()"
+    done = subprocess.run([*call, "-c", statement, "--format", "csv"], capture_output=True, text=True, check=True)
+    lines = [tuple(map(int, line.split(","))) for line in done.stdout.splitlines()[1:]]
+    assert lines == db.sql(statement).rows()
 
 
 def test_vectors_are_an_array(db):

@@ -1,32 +1,38 @@
-//! LIMIT without ORDER BY gives the first rows of stored tables by their keys, the same at every run of the query: scans read
-//! ranges of neurons side by side, and without this rule the rows would be those of the range that answers first.
+//! Without ORDER BY, rows of tables and of functions over them come as they lie there, the same at every run of the
+//! query, and LIMIT gives the first of them: scans read ranges of neurons side by side, and without this the rows would come
+//! as the ranges answer.
 
 use std::any::Any;
-use std::fmt;
 use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::internal_err;
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::datasource::sink::DataSinkExec;
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::Result;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::limit::GlobalLimitExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
-use datafusion::physical_plan::stream::{RecordBatchReceiverStream, RecordBatchStreamAdapter};
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{
-    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties,
-    Partitioning, PlanProperties, ReplaceChildrenOptions,
+    ChildrenPropertiesMode, ExecutionPlan, ExecutionPlanProperties, ReplaceChildrenOptions,
 };
-use futures::{StreamExt, stream};
 use polysema_udfs::per_neuron::PerNeuronExec;
 
+use super::in_order::InOrderExec;
 use crate::store::RunScan;
 
-/// Puts [`InOrderExec`] under every limit whose input has its rows in the order of stored tables.
+/// The plan with its rows in order, if they have one.
+pub(super) fn in_order(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    match ordered(&plan, Dealt::StaysDealt)? {
+        Some(plan) => Ok(in_one_partition(plan)),
+        None => Ok(plan),
+    }
+}
+
+/// Puts [`InOrderExec`] under every limit, and all that writes, whose input has its rows in the order of stored tables.
 #[derive(Debug)]
 pub(super) struct FirstRows;
 
@@ -38,15 +44,18 @@ impl PhysicalOptimizerRule for FirstRows {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|node| {
             let is_limit = is::<CoalescePartitionsExec>(&node) && node.fetch().is_some();
-            let child = match node.children().as_slice() {
+            let (child, dealt) = match node.children().as_slice() {
                 // OFFSET alone.
                 [all] if is::<GlobalLimitExec>(&node) && is::<CoalescePartitionsExec>(all) => {
-                    Arc::clone(all.children()[0])
+                    (Arc::clone(all.children()[0]), Dealt::IsCollected)
                 }
-                [child] if is_limit => Arc::clone(child),
+                [child] if is_limit => (Arc::clone(child), Dealt::IsCollected),
+                [all] if is::<DataSinkExec>(&node) && is::<CoalescePartitionsExec>(all) => {
+                    (Arc::clone(all.children()[0]), Dealt::StaysDealt)
+                }
                 _ => return Ok(Transformed::no(node)),
             };
-            match ordered(&child)? {
+            match ordered(&child, dealt)? {
                 Some(child) => Ok(Transformed::yes(over(
                     &node,
                     vec![in_one_partition(child)],
@@ -70,6 +79,12 @@ fn is<T: ExecutionPlan>(plan: &Arc<dyn ExecutionPlan>) -> bool {
     (plan.as_ref() as &dyn Any).is::<T>()
 }
 
+/// Whether it reads a table of the session, whose partitions are in the order that they were made in.
+fn is_in_memory(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let read = (plan.as_ref() as &dyn Any).downcast_ref::<DataSourceExec>();
+    read.is_some_and(|read| (read.data_source().as_ref() as &dyn Any).is::<MemorySourceConfig>())
+}
+
 fn over(
     plan: &Arc<dyn ExecutionPlan>,
     children: Vec<Arc<dyn ExecutionPlan>>,
@@ -85,9 +100,18 @@ fn in_one_partition(input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
     }
 }
 
+/// What becomes of the rows of one partition that are dealt out to all cores.
+#[derive(Clone, Copy, PartialEq)]
+enum Dealt {
+    /// They stay in their one partition: few of them are asked for.
+    IsCollected,
+    /// They have no order.
+    StaysDealt,
+}
+
 /// The plan where its partitions, one after the other, are in the order of stored tables; else none.
-fn ordered(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-    if is::<RunScan>(plan) || is::<InOrderExec>(plan) {
+fn ordered(plan: &Arc<dyn ExecutionPlan>, dealt: Dealt) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    if is::<RunScan>(plan) || is::<InOrderExec>(plan) || is_in_memory(plan) {
         return Ok(Some(Arc::clone(plan)));
     }
     let children = plan.children();
@@ -95,14 +119,16 @@ fn ordered(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan
     if is::<RepartitionExec>(plan) {
         // What is dealt out again would be collected in another order.
         return match children.as_slice() {
-            [child] if partitions(child) == 1 => ordered(child),
+            [child] if partitions(child) == 1 && dealt == Dealt::IsCollected => {
+                ordered(child, dealt)
+            }
             _ => Ok(None),
         };
     }
     let mut replaced: Vec<_> = children.iter().map(|child| Arc::clone(child)).collect();
     if is::<UnionExec>(plan) {
         for child in &mut replaced {
-            match ordered(child)? {
+            match ordered(child, dealt)? {
                 Some(same) => *child = same,
                 None => return Ok(None),
             }
@@ -117,7 +143,7 @@ fn ordered(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan
     for (i, keeps) in keeps.into_iter().enumerate() {
         if keeps
             && partitions(plan) == partitions(&replaced[i])
-            && let Some(same) = ordered(&replaced[i])?
+            && let Some(same) = ordered(&replaced[i], dealt)?
         {
             if partitions(&same) != partitions(plan) && replaced.len() > 1 {
                 return Ok(None);
@@ -127,90 +153,4 @@ fn ordered(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan
         }
     }
     Ok(None)
-}
-
-/// The partitions of its input one after the other. All of them work at once, each until one batch waits: who looks for
-/// rare rows has every core.
-#[derive(Debug)]
-struct InOrderExec {
-    input: Arc<dyn ExecutionPlan>,
-    properties: Arc<PlanProperties>,
-}
-
-impl InOrderExec {
-    fn new(input: Arc<dyn ExecutionPlan>) -> Self {
-        let properties = input.properties().as_ref().clone();
-        let properties = properties.with_partitioning(Partitioning::UnknownPartitioning(1));
-        Self {
-            input,
-            properties: Arc::new(properties),
-        }
-    }
-}
-
-impl DisplayAs for InOrderExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("InOrderExec")
-    }
-}
-
-impl ExecutionPlan for InOrderExec {
-    fn name(&self) -> &str {
-        "InOrderExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        match (children.pop(), children.pop()) {
-            (Some(input), None) => Ok(Arc::new(Self::new(input))),
-            _ => internal_err!("InOrderExec has one child"),
-        }
-    }
-
-    fn execute(
-        &self,
-        partition: usize,
-        context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream> {
-        if partition != 0 {
-            return internal_err!("InOrderExec has one partition, got {partition}");
-        }
-        let partitions = self.input.output_partitioning().partition_count();
-        let streams = (0..partitions).map(|i| {
-            let mut rows = self.input.execute(i, Arc::clone(&context))?;
-            let mut waiting = RecordBatchReceiverStream::builder(self.schema(), 1);
-            let sender = waiting.tx();
-            waiting.spawn(async move {
-                while let Some(batch) = rows.next().await {
-                    // Nobody reads any more.
-                    let failed = batch.is_err();
-                    if sender.send(batch).await.is_err() || failed {
-                        break;
-                    }
-                }
-                Ok(())
-            });
-            Ok(waiting.build())
-        });
-        let streams = streams.collect::<Result<Vec<_>>>()?;
-        let rows = stream::iter(streams).flatten();
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
-    }
 }

@@ -10,6 +10,7 @@ mod depth;
 mod engine;
 mod first_rows;
 mod guard;
+mod in_order;
 mod keeping;
 mod large_stack;
 mod memory;
@@ -447,6 +448,7 @@ impl Session {
             false => operators(&context, plan, of_statement).await?,
         };
         let effects = Effects::of(&plan)?;
+        let plan = first_rows::in_order(plan)?;
         if effects.changes_the_store {
             self.selection.look_again();
         }

@@ -80,7 +80,7 @@ pub fn run_command(words: impl IntoIterator<Item = OsString>) -> u8 {
         return exit_code(done, || interrupt::EXIT_INTERRUPTED);
     }
     failure::keep_panics();
-    let started = threads().and_then(|runtime| Ok((runtime, Interrupts::install()?)));
+    let started = threads(None).and_then(|runtime| Ok((runtime, Interrupts::install()?)));
     let (runtime, interrupts) = match started {
         Ok(started) => started,
         Err(error) => {
@@ -117,9 +117,13 @@ fn exit_code(outcome: Result<(), Failure>, interrupted: impl FnOnce() -> u8) -> 
     }
 }
 
-/// The threads that queries are polled by.
-pub fn threads() -> std::io::Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
+/// The threads that queries are polled by, as many as there are cores where no number is given.
+pub fn threads(number: Option<usize>) -> std::io::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(number) = number {
+        builder.worker_threads(number);
+    }
+    builder
         .enable_all()
         .thread_name("polysema-worker")
         .thread_stack_size(STACK_BYTES)

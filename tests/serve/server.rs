@@ -21,7 +21,7 @@ use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 /// A statement that would take hours.
 pub const ENDLESS: &str = "SELECT count(*) FROM demo.tokens a, demo.tokens b, demo.tokens c WHERE a.token < b.token OR c.token > a.token";
 
-pub static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| polysema::shell::threads().unwrap());
+pub static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| polysema::shell::threads(None).unwrap());
 
 /// A store with the run `demo`, made once.
 pub static STORE: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
@@ -30,7 +30,7 @@ pub static STORE: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
     let ingest = "CALL ingest('demo', 'tests/data/demo/model', 'tests/data/demo/corpus.jsonl', {max_documents: 32})";
     std::thread::scope(|scope| {
         let made = scope.spawn(|| {
-            polysema::shell::threads().unwrap().block_on(async {
+            polysema::shell::threads(None).unwrap().block_on(async {
                 let engine = Engine::open(&engine_of(&store)).unwrap();
                 let owner = engine.session(Policy::everything()).unwrap();
                 let rows = owner.query(ingest).await.unwrap();
