@@ -42,7 +42,7 @@ impl Form {
 
     pub(super) fn writer(self, schema: &SchemaRef) -> Result<Writer> {
         Ok(match self {
-            Self::Arrow => Writer::Arrow(StreamWriter::try_new(vec![], schema)?),
+            Self::Arrow => Writer::Arrow(Box::new(StreamWriter::try_new(vec![], schema)?)),
             Self::Json => Writer::Json { began: false },
             Self::Lines => Writer::Lines,
             Self::Csv => Writer::Csv {
@@ -55,7 +55,7 @@ impl Form {
 
 /// What makes bytes of batches.
 pub(super) enum Writer {
-    Arrow(StreamWriter<Vec<u8>>),
+    Arrow(Box<StreamWriter<Vec<u8>>>),
     Json {
         began: bool,
     },
