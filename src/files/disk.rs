@@ -62,6 +62,7 @@ pub fn create_new(path: &Path) -> io::Result<DiskFile> {
 }
 
 /// A new file that nobody else may read, where the system knows who may.
+#[cfg(feature = "serve")]
 pub fn create_new_private(path: &Path) -> io::Result<DiskFile> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);

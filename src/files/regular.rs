@@ -99,6 +99,7 @@ pub fn read_configuration(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// All bytes of a regular file, or of one that a link leads to, that nobody but its owner may read or write.
+#[cfg(feature = "serve")]
 pub fn read_private(path: &Path) -> io::Result<Vec<u8>> {
     let file = open(path)?;
     #[cfg(unix)]

@@ -146,6 +146,7 @@ pub fn write_file(place: &Path, text: &[u8]) -> Result<()> {
 }
 
 /// Writes a small file that nobody else may read, or puts it in place of one.
+#[cfg(feature = "serve")]
 pub fn write_private_file(place: &Path, text: &[u8]) -> Result<()> {
     write_to(
         NewFile::create_by(disk::create_new_private, place)?,
