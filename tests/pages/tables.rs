@@ -130,6 +130,12 @@ pub const NOT_RUN: &[(&str, &str)] = &[
         "a signature; tests/jobs.rs ends jobs",
     ),
     ("FROM 'clusters.parquet'", "a statement of DuckDB"),
+    (
+        "polysema serve",
+        "waits for clients; tests/serve.rs and .ci/clients are some",
+    ),
+    ("psql ", "a client; .ci/clients runs it"),
+    ("curl ", "a client; tests/serve.rs sends the same"),
     ("CALL f(..)", "any function"),
     ("SELECT * FROM f(..)", "any function"),
 ];
