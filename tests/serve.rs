@@ -102,12 +102,6 @@ fn a_cancelled_statement_ends_and_its_connection_goes_on() {
             texts(client.simple_query("SELECT 7").await.unwrap()),
             [["7"]]
         );
-        // One that comes when nothing runs ends nothing.
-        token.cancel_query(NoTls).await.unwrap();
-        assert_eq!(
-            texts(client.simple_query("SELECT 8").await.unwrap()),
-            [["8"]]
-        );
     });
 }
 

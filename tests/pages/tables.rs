@@ -145,6 +145,11 @@ pub const NOT_COMMANDS: &[(&str, &str, &str)] = &[
     ("ARCHITECTURE.md", "kernels ", "the floors"),
     ("ARCHITECTURE.md", "polysema.store/", "a folder"),
     (
+        "docs/serve.md",
+        "curl ",
+        "requests; tests/serve.rs sends the same",
+    ),
+    (
         "CONTRIBUTING.md",
         "scripts/archive",
         "a release build, and of a tree without changes",
