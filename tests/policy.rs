@@ -238,6 +238,51 @@ async fn the_context_underneath_obeys() {
     }
 }
 
+/// Those of DataFusion open their file by themselves, to read it and to write it.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_has_tables_without_an_end() {
+    let (folder, engine) = workplace();
+    let analyst = Policy {
+        create_tables: true,
+        settings: vec!["polysema.".to_string()],
+        ..Policy::nothing()
+    };
+    let before = files(folder.path());
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let (csv, new) = (at("t.csv"), at("new.json"));
+    let unbounded = [
+        format!("CREATE UNBOUNDED EXTERNAL TABLE t (x VARCHAR) STORED AS CSV LOCATION '{csv}'"),
+        format!("CREATE UNBOUNDED EXTERNAL TABLE t (x VARCHAR) STORED AS JSON LOCATION '{new}'"),
+        format!(
+            "CREATE EXTERNAL TABLE t (x VARCHAR) STORED AS CSV LOCATION '{csv}' OPTIONS ('unbounded' 'true')"
+        ),
+    ];
+    let bounded = format!("CREATE EXTERNAL TABLE t (x VARCHAR) STORED AS CSV LOCATION '{csv}'");
+    for policy in [analyst, Policy::everything()] {
+        let may_read = policy.read_files;
+        let session = engine.session(policy).expect("a session");
+        for sql in unbounded.iter().chain((!may_read).then_some(&bounded)) {
+            let below = match session.context().sql(sql).await {
+                Ok(rows) => rows.collect().await.map(|_| 0),
+                Err(error) => Err(error),
+            };
+            for outcome in [run(&session, sql).await, below] {
+                let error = outcome.expect_err(sql).strip_backtrace();
+                let expected = match may_read {
+                    false => "a session that may read files is required",
+                    true if sql.contains("OPTIONS") => "unbounded",
+                    true => "files that end are required, got an UNBOUNDED table",
+                };
+                assert!(error.contains(expected), "{sql}: {error}");
+            }
+            assert!(run(&session, "SELECT * FROM public.t").await.is_err());
+            let insert = "INSERT INTO public.t VALUES ('x')";
+            assert!(run(&session, insert).await.is_err());
+        }
+    }
+    assert_eq!(files(folder.path()), before);
+}
+
 /// A table made by who may is written by nobody who may not.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_permission_stands_alone() {

@@ -8,6 +8,7 @@ mod catalogs;
 mod copy_target;
 mod depth;
 mod engine;
+mod external_tables;
 mod first_rows;
 mod guard;
 mod in_order;
@@ -201,6 +202,7 @@ impl Session {
             .with_physical_optimizer_rule(Arc::new(WholeFiles))
             .with_physical_optimizer_rule(Arc::new(FirstRows))
             .build();
+        external_tables::register(&mut state);
         for format in ["csv", "json"] {
             if let Some(usual) = state.get_file_format_factory(format) {
                 state.register_file_format(Arc::new(TextFiles(usual)), true)?;
