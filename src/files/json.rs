@@ -47,6 +47,31 @@ pub fn lines(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
     Ok(writer.into_inner())
 }
 
+/// Rows of any number of batches as one array, an object a line.
+#[derive(Debug, Default)]
+pub struct JsonArray {
+    began: bool,
+}
+
+impl JsonArray {
+    /// The next rows.
+    pub fn rows(&mut self, batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
+        let (mut bytes, lines) = (vec![], lines(batch)?);
+        let objects = lines.split(|byte| *byte == b'\n');
+        for object in objects.filter(|line| !line.is_empty()) {
+            bytes.extend_from_slice(if self.began { b",\n" } else { b"[\n" });
+            bytes.extend_from_slice(object);
+            self.began = true;
+        }
+        Ok(bytes)
+    }
+
+    /// What stands behind the last row.
+    pub fn end(&self) -> &'static [u8] {
+        if self.began { b"\n]\n" } else { b"[]\n" }
+    }
+}
+
 /// The batch with every column's name its own.
 fn with_own_names(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let schema = batch.schema();

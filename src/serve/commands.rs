@@ -117,20 +117,17 @@ impl Connection {
         rows: SendableRecordBatchStream,
     ) -> impl futures::Stream<Item = PgWireResult<DataRow>> + Send + 'static {
         let server = Arc::clone(&self.server);
-        let limit = server.limits.max_rows.unwrap_or(usize::MAX);
         let mut sent = 0;
         let encoded = rows.map(move |batch| {
             let batch = batch.map_err(|error| of_engine(&error, ""))?;
             sent += batch.num_rows();
-            if sent > limit {
-                return Err(refused(
-                    state::PROGRAM_LIMIT,
-                    format!("at most {limit} rows of a statement are required, got more: LIMIT takes a part of them"),
-                ));
+            if let Some(message) = server.limits.too_many_rows(sent) {
+                return Err(refused(state::PROGRAM_LIMIT, message));
             }
             server.metrics.rows(batch.num_rows());
             let rows = columns.rows(batch);
-            rows.map_err(|error| of_engine(&error, "")).map(stream::iter)
+            rows.map_err(|error| of_engine(&error, ""))
+                .map(stream::iter)
         });
         encoded.try_flatten()
     }
@@ -336,13 +333,13 @@ impl Connection {
 
     /// What a search path means: the first schema that it names is the run of unqualified names.
     pub(super) async fn select_run(&self, path: &str) -> PgWireResult<()> {
-        let named = schemas(path);
-        let set = match named.first() {
-            Some(run) => format!("SET polysema.run = '{}'", run.replace('\'', "''")),
-            None => "RESET polysema.run".to_string(),
+        let session = &self.opened()?.session;
+        let selected = match schemas(path).first() {
+            Some(run) => session.select_run(run).await,
+            None => session.query("RESET polysema.run").await.map(drop),
         };
-        let planned = self.planned(&set).await?;
-        self.answer(&planned, ParamValues::List(vec![])).await?;
+        selected.map_err(|error| of_engine(&error, ""))?;
+        self.changed.store(true, Ordering::Relaxed);
         Ok(())
     }
 

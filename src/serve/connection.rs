@@ -73,9 +73,7 @@ impl Connection {
     pub(super) fn settings(&self) -> std::sync::MutexGuard<'_, PostgresSettings> {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl Connection {
     /// Writes down that a statement has ended: its state, never its text.
     pub(super) fn log(&self, outcome: Ending, state: &str, began: Instant) {
         let user = self.opened.get().map(|opened| opened.member.name());

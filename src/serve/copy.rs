@@ -1,6 +1,7 @@
 //! `COPY query TO STDOUT`: the rows of a query as a file that the client writes.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use datafusion::common::ParamValues;
@@ -15,7 +16,6 @@ use pgwire::messages::copy::{CopyData, CopyDone, CopyOutResponse};
 use super::asked::{Given, Planned};
 use super::connection::Connection;
 use super::errors::{of_engine, refused, state};
-
 use super::statements::CopyForm;
 use super::values::Columns;
 
@@ -93,7 +93,7 @@ where
 }
 
 fn encoder(form: &CopyForm, columns: &Columns) -> CopyEncoder {
-    let fields = std::sync::Arc::clone(&columns.fields);
+    let fields = Arc::clone(&columns.fields);
     match form {
         CopyForm::Binary => CopyEncoder::new_binary(fields),
         CopyForm::Text { options, .. } => CopyEncoder::new_text(fields, options.clone()),

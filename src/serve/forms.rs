@@ -6,7 +6,7 @@ use datafusion::arrow::ipc::writer::StreamWriter;
 use datafusion::error::Result;
 
 use crate::files::csv::CsvDialect;
-use crate::files::json;
+use crate::files::json::{self, JsonArray};
 
 /// The forms of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Form {
     pub(super) fn writer(self, schema: &SchemaRef) -> Result<Writer> {
         Ok(match self {
             Self::Arrow => Writer::Arrow(Box::new(StreamWriter::try_new(vec![], schema)?)),
-            Self::Json => Writer::Json { began: false },
+            Self::Json => Writer::Json(JsonArray::default()),
             Self::Lines => Writer::Lines,
             Self::Csv => Writer::Csv {
                 dialect: CsvDialect::default(),
@@ -56,9 +56,7 @@ impl Form {
 /// What makes bytes of batches.
 pub(super) enum Writer {
     Arrow(Box<StreamWriter<Vec<u8>>>),
-    Json {
-        began: bool,
-    },
+    Json(JsonArray),
     Lines,
     Csv {
         dialect: CsvDialect,
@@ -74,19 +72,7 @@ impl Writer {
                 std::mem::take(writer.get_mut())
             }
             Self::Lines => json::lines(batch)?,
-            Self::Json { began } => {
-                let mut bytes = vec![];
-                let lines = json::lines(batch)?;
-                for object in lines
-                    .split(|byte| *byte == b'\n')
-                    .filter(|line| !line.is_empty())
-                {
-                    bytes.extend_from_slice(if *began { b",\n" } else { b"[\n" });
-                    bytes.extend_from_slice(object);
-                    *began = true;
-                }
-                bytes
-            }
+            Self::Json(array) => array.rows(batch)?,
             Self::Csv { dialect, head } => {
                 let mut text = head.take().unwrap_or_default();
                 text.push_str(&dialect.rows(batch)?);
@@ -102,10 +88,7 @@ impl Writer {
                 std::mem::take(writer.get_mut())
             }
             Self::Lines => vec![],
-            Self::Json { began } => match began {
-                true => b"\n]\n".to_vec(),
-                false => b"[]\n".to_vec(),
-            },
+            Self::Json(array) => array.end().to_vec(),
             Self::Csv { head, .. } => head.take().unwrap_or_default().into_bytes(),
         })
     }

@@ -29,7 +29,7 @@ use tokio::time::{Instant as Clock, timeout, timeout_at};
 use super::errors::{sql_state, state};
 use super::forms::{Form, Writer};
 use super::metrics::Ending;
-use super::server::{Member, Server};
+use super::server::{MESSAGE, Member, Server};
 use super::statements::split;
 use super::users::Role;
 use crate::session::Session;
@@ -39,8 +39,6 @@ use crate::text::describe;
 const HEAD: Duration = Duration::from_secs(30);
 /// Time to agree on encryption.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// The most that a request may have.
-const BODY: usize = 64 << 20;
 
 /// Answers until the server closes.
 pub(super) async fn serve(server: Arc<Server>, listener: TcpListener) {
@@ -114,9 +112,11 @@ async fn speak(server: &Server, router: Router, stream: Box<dyn Wire>) {
 
 async fn metrics(State(server): State<Arc<Server>>) -> Response {
     let engine = &server.engine;
-    let text = server
-        .metrics
-        .text(engine.reserved(), engine.jobs().detached().len());
+    let text = server.metrics.text(
+        server.connections(),
+        engine.reserved(),
+        engine.jobs().detached().len(),
+    );
     answer(
         StatusCode::OK,
         "text/plain; version=0.0.4",
@@ -164,6 +164,13 @@ impl Refusal {
         }
     }
 
+    fn ending(&self) -> Ending {
+        match self.state {
+            state::QUERY_CANCELED => Ending::TimedOut,
+            _ => Ending::Failed,
+        }
+    }
+
     fn into_response(self) -> Response {
         let body = serde_json::json!({"error": self.message, "state": self.state});
         let mut response = answer(
@@ -208,11 +215,7 @@ async fn sql(State(server): State<Arc<Server>>, request: Request) -> Response {
     let began = Instant::now();
     let asked = ask(&server, request, began).await;
     asked.unwrap_or_else(|refusal| {
-        let outcome = match refusal.state {
-            state::QUERY_CANCELED => Ending::TimedOut,
-            _ => Ending::Failed,
-        };
-        ended(&server, outcome, refusal.state, began);
+        ended(&server, refusal.ending(), refusal.state, began);
         refusal.into_response()
     })
 }
@@ -240,8 +243,8 @@ async fn ask(
         )
     })?;
     let member = member(server, &head.headers)?;
-    let body = to_bytes(body, BODY).await.map_err(|error| {
-        let message = format!("a whole body of at most {BODY} bytes is required, got {error}");
+    let body = to_bytes(body, MESSAGE).await.map_err(|error| {
+        let message = format!("a whole body of at most {MESSAGE} bytes is required, got {error}");
         Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, state::PROGRAM_LIMIT, message)
     })?;
     let asked = read(&head.headers, &body)?;
@@ -332,9 +335,7 @@ fn known(server: &Server, headers: &HeaderMap) -> std::result::Result<(String, R
             "a user and their password are required (HTTP Basic), got none that are known",
         )
     };
-    let given = headers
-        .get(AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
+    let given = text(headers, &AUTHORIZATION);
     let given = given.and_then(|value| value.strip_prefix("Basic "));
     let decoded = given.and_then(|text| STANDARD.decode(text.trim()).ok());
     let text = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
@@ -353,9 +354,7 @@ fn known(server: &Server, headers: &HeaderMap) -> std::result::Result<(String, R
 
 fn read(headers: &HeaderMap, body: &[u8]) -> std::result::Result<Asked, Refusal> {
     let bad = |message: String| Refusal::new(StatusCode::BAD_REQUEST, state::SYNTAX_ERROR, message);
-    let kind = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
+    let kind = text(headers, &CONTENT_TYPE);
     if kind.is_some_and(|kind| kind.starts_with("application/json")) {
         return serde_json::from_slice(body).map_err(|error| {
             bad(format!(
@@ -383,8 +382,7 @@ async fn rows(
 ) -> std::result::Result<(Session, SendableRecordBatchStream), Refusal> {
     let session = server.open_session(member)?;
     if let Some(run) = &asked.run {
-        let set = format!("SET polysema.run = '{}'", run.replace('\'', "''"));
-        exhaust(session.query(&set).await?).await?;
+        session.select_run(run).await?;
     }
     let mut statements = split(&asked.sql);
     let Some(last) = statements.pop() else {
@@ -471,11 +469,7 @@ impl SentRows {
                     Some((Ok(bytes), None))
                 }
                 Err(refusal) => {
-                    let outcome = match refusal.state {
-                        state::QUERY_CANCELED => Ending::TimedOut,
-                        _ => Ending::Failed,
-                    };
-                    ended(&rows.server, outcome, refusal.state, rows.began);
+                    ended(&rows.server, refusal.ending(), refusal.state, rows.began);
                     Some((Err(refusal.message), None))
                 }
             }
@@ -492,16 +486,11 @@ impl SentRows {
             return Ok((self.writer.finish()?.into(), false));
         };
         self.sent += batch.num_rows();
-        if let Some(limit) = self
-            .server
-            .limits
-            .max_rows
-            .filter(|limit| self.sent > *limit)
-        {
+        if let Some(message) = self.server.limits.too_many_rows(self.sent) {
             return Err(Refusal::new(
                 StatusCode::BAD_REQUEST,
                 state::PROGRAM_LIMIT,
-                format!("at most {limit} rows of a statement are required, got more"),
+                message,
             ));
         }
         self.server.metrics.rows(batch.num_rows());

@@ -1,7 +1,7 @@
 //! What the server counts, as Prometheus reads it.
 
 use std::fmt::Write;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How a statement ended.
@@ -30,7 +30,6 @@ impl Ending {
 #[derive(Debug)]
 pub(super) struct ServerMetrics {
     started: Instant,
-    pub(super) connections: AtomicI64,
     pub(super) connections_total: AtomicU64,
     refused_total: AtomicU64,
     rows_total: AtomicU64,
@@ -42,7 +41,6 @@ impl Default for ServerMetrics {
     fn default() -> Self {
         Self {
             started: Instant::now(),
-            connections: AtomicI64::default(),
             connections_total: AtomicU64::default(),
             refused_total: AtomicU64::default(),
             rows_total: AtomicU64::default(),
@@ -70,8 +68,8 @@ impl ServerMetrics {
         self.rows_total.fetch_add(rows as u64, Ordering::Relaxed);
     }
 
-    /// All of it, with the bytes that operators have reserved.
-    pub(super) fn text(&self, reserved: usize, detached: usize) -> String {
+    /// All of it, with the connections that are open, the bytes that operators have reserved, and the detached jobs.
+    pub(super) fn text(&self, connections: usize, reserved: usize, detached: usize) -> String {
         let mut text = String::new();
         let mut metric = |name: &str, kind: &str, help: &str, values: &[(String, f64)]| {
             // Writing to a string cannot fail.
@@ -95,7 +93,7 @@ impl ServerMetrics {
             "connections",
             "gauge",
             "Connections that are open.",
-            &one(self.connections.load(Ordering::Relaxed) as f64),
+            &one(connections as f64),
         );
         metric(
             "connections_total",
@@ -155,7 +153,7 @@ mod tests {
     fn every_line_is_one_that_prometheus_reads() {
         let metrics = ServerMetrics::default();
         metrics.statement(Ending::TimedOut, Duration::from_millis(1500));
-        let text = metrics.text(4096, 2);
+        let text = metrics.text(0, 4096, 2);
         for line in text.lines() {
             let ok = line.starts_with("# HELP polysema_")
                 || line.starts_with("# TYPE polysema_")

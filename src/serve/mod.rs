@@ -37,7 +37,6 @@ use std::time::Duration;
 use datafusion::common::plan_err;
 use datafusion::error::Result;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
 use crate::files;
 use crate::session::{Engine, EngineOptions};
@@ -140,14 +139,14 @@ impl Listening {
             postgres,
             http,
         } = self;
-        let slots = Arc::new(Semaphore::new(server.limits.connections));
+        let slots = Arc::clone(&server.slots);
         let web = http.map(|http| tokio::spawn(http::serve(Arc::clone(&server), http)));
         let mut end = std::pin::pin!(end);
         loop {
             tokio::select! {
                 () = &mut end => break,
                 accepted = postgres.accept() => match accepted {
-                    Ok((stream, peer)) => accept(&server, &slots, stream, peer),
+                    Ok((stream, peer)) => accept(&server, stream, peer),
                     Err(error) => {
                         // Out of file descriptors, say: connections that end give some back.
                         tracing::error!(%error, "accept");
@@ -184,29 +183,22 @@ impl Listening {
 }
 
 /// One more connection, or a refusal where there are as many as may be.
-fn accept(
-    server: &Arc<Server>,
-    slots: &Arc<Semaphore>,
-    stream: tokio::net::TcpStream,
-    peer: SocketAddr,
-) {
+fn accept(server: &Arc<Server>, stream: tokio::net::TcpStream, peer: SocketAddr) {
     let id = server.next.fetch_add(1, Ordering::Relaxed);
     let metrics = &server.metrics;
-    let Ok(slot) = Arc::clone(slots).try_acquire_owned() else {
+    let Ok(slot) = Arc::clone(&server.slots).try_acquire_owned() else {
         metrics.refused();
         tracing::warn!(connection = id, %peer, "refused: too many connections");
         tokio::spawn(socket::refuse(stream, server.limits.connections));
         return;
     };
     metrics.connections_total.fetch_add(1, Ordering::Relaxed);
-    metrics.connections.fetch_add(1, Ordering::Relaxed);
     let server = Arc::clone(server);
     tokio::spawn(async move {
         let keep = socket2::TcpKeepalive::new().with_time(Duration::from_secs(60));
         // A client whose machine has gone is noticed by the system.
         let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keep);
-        let ended = socket::serve(Arc::clone(&server), stream, id).await;
-        server.metrics.connections.fetch_sub(1, Ordering::Relaxed);
+        let ended = socket::serve(server, stream, id).await;
         match ended {
             Ok(()) => tracing::info!(connection = id, %peer, "left"),
             Err(error) => tracing::info!(connection = id, %peer, %error, "lost"),

@@ -2,12 +2,17 @@
 //! could make readable, then the rewrites of `datafusion-pg-catalog`.
 
 use std::ops::ControlFlow;
+use std::sync::LazyLock;
 
 use datafusion::sql::sqlparser::ast::{
     Expr, Query, SetExpr, Statement, TableFactor, Value, visit_expressions_mut,
 };
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use pgwire::api::Type;
+
+/// Made once: it reads all that it knows of clients' statements.
+static PARSER: LazyLock<PostgresCompatibilityParser> =
+    LazyLock::new(PostgresCompatibilityParser::new);
 
 /// A statement in place of a client's.
 pub(super) struct Rewritten {
@@ -29,7 +34,7 @@ pub(super) fn rewritten(text: &str) -> Option<Rewritten> {
     }
     let text = text.replace(OPTIONS_OF_PSQL, "''");
     let text = text.replace(TYPES_OF_ADBC[0], TYPES_OF_ADBC[1]);
-    let mut statements = PostgresCompatibilityParser::new().parse(&text).ok()?;
+    let mut statements = PARSER.parse(&text).ok()?;
     match statements.as_mut_slice() {
         [statement] => {
             without_empty_tables(statement);

@@ -10,13 +10,16 @@ use datafusion::common::plan_err;
 use datafusion::error::Result;
 use pgwire::messages::startup::SecretKey;
 use pgwire::tokio::tokio_rustls::TlsAcceptor;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::catalogue::Catalogue;
 use super::interrupt::Interrupt;
 use super::metrics::ServerMetrics;
 use super::users::{Role, Users};
 use crate::session::{Account, Engine, Session};
+
+/// The most that a message or a request may have: statements with their parameters.
+pub(super) const MESSAGE: usize = 64 << 20;
 
 /// What clients may take.
 #[derive(Debug, Clone)]
@@ -42,6 +45,16 @@ impl Default for ServeLimits {
             statement_timeout: None,
             user_memory: None,
         }
+    }
+}
+
+impl ServeLimits {
+    /// Why a statement that has so many rows is refused, if it is.
+    pub(super) fn too_many_rows(&self, sent: usize) -> Option<String> {
+        let limit = self.max_rows.filter(|limit| sent > *limit)?;
+        Some(format!(
+            "at most {limit} rows of a statement are required, got more: LIMIT takes a part of them"
+        ))
     }
 }
 
@@ -97,6 +110,8 @@ pub(super) struct Server {
     pub(super) tls: Option<[TlsAcceptor; 2]>,
     pub(super) limits: ServeLimits,
     pub(super) metrics: ServerMetrics,
+    /// A permit a connection of PostgreSQL's protocol.
+    pub(super) slots: Arc<Semaphore>,
     members: Mutex<HashMap<String, Arc<UserState>>>,
     statements: Mutex<HashMap<i32, (SecretKey, Arc<Interrupt>)>>,
     pub(super) next: AtomicI32,
@@ -117,6 +132,7 @@ impl Server {
             role_of_all: users.is_none().then_some(role),
             users,
             tls,
+            slots: Arc::new(Semaphore::new(limits.connections)),
             limits,
             metrics: ServerMetrics::default(),
             members: Mutex::default(),
@@ -200,6 +216,11 @@ impl Server {
             Some((own, interrupt)) if own.eq_value(secret) => interrupt.cancel(),
             _ => tracing::warn!(connection = id, "a request to cancel without the secret"),
         }
+    }
+
+    /// Connections of PostgreSQL's protocol that are open.
+    pub(super) fn connections(&self) -> usize {
+        self.limits.connections - self.slots.available_permits()
     }
 
     async fn phase(&self, phase: Phase) {

@@ -25,12 +25,10 @@ use super::interrupt::{ClientWatch, Reason};
 use super::metered::{Budget, Metered};
 use super::metrics::Ending;
 use super::queries::Queries;
-use super::server::Server;
+use super::server::{MESSAGE, Server};
 
 /// The most that a client who has not said who they are may send in one message.
 const FIRST_MESSAGES: usize = 32 << 10;
-/// The most that any message may have: a statement with its parameters.
-const MESSAGE: usize = 64 << 20;
 /// Time to say who one is.
 const STARTUP: Duration = Duration::from_secs(20);
 /// Time for a client to take the error that ends its statement.
@@ -52,7 +50,7 @@ pub(super) async fn serve(server: Arc<Server>, stream: TcpStream, id: i32) -> st
     };
     let budget = Budget::new(FIRST_MESSAGES);
     let mut socket = metered(socket, budget.clone());
-    let connection = Arc::new(Connection {
+    let handler = Arc::new(Queries(Arc::new(Connection {
         interrupt: Arc::default(),
         settings: Arc::default(),
         proof: Mutex::default(),
@@ -62,8 +60,8 @@ pub(super) async fn serve(server: Arc<Server>, stream: TcpStream, id: i32) -> st
         is_local: peer.ip().is_loopback(),
         server: Arc::clone(&server),
         id,
-    });
-    let served = messages(&connection, &mut socket, &watch, &budget, until).await;
+    })));
+    let served = messages(&handler, &mut socket, &watch, &budget, until).await;
     server.forget(id);
     served
 }
@@ -71,11 +69,7 @@ pub(super) async fn serve(server: Arc<Server>, stream: TcpStream, id: i32) -> st
 /// Tells a client that there are too many.
 pub(super) async fn refuse(mut stream: TcpStream, limit: usize) {
     let message = format!("at most {limit} connections are required, got one more");
-    let info = ErrorInfo::new(
-        "FATAL".to_string(),
-        state::CONNECTION_LIMIT.to_string(),
-        message,
-    );
+    let info = ErrorInfo::from(fatal(state::CONNECTION_LIMIT, message));
     let mut bytes = BytesMut::new();
     let error = PgWireBackendMessage::ErrorResponse(info.into());
     if error.encode(&mut bytes).is_ok() {
@@ -97,12 +91,13 @@ fn metered(
 }
 
 async fn messages(
-    connection: &Arc<Connection>,
+    handler: &Arc<Queries>,
     socket: &mut Socket,
     watch: &ClientWatch,
     budget: &Budget,
     startup: Clock,
 ) -> std::io::Result<()> {
+    let connection = &handler.0;
     let server = &connection.server;
     loop {
         let is_known = connection.opened.get().is_some();
@@ -130,7 +125,7 @@ async fn messages(
             PgWireFrontendMessage::Query(_) | PgWireFrontendMessage::Execute(_)
         );
         let began = Instant::now();
-        let ended = process(connection, socket, watch, message).await;
+        let ended = process(handler, socket, watch, message).await;
         let (outcome, error) = match ended {
             Ok(Ok(())) => (Ending::Done, None),
             Ok(Err(error)) => (Ending::Failed, Some(error)),
@@ -167,11 +162,12 @@ async fn messages(
 
 /// Works on one message until it is done or something ends it.
 async fn process(
-    connection: &Arc<Connection>,
+    handler: &Arc<Queries>,
     socket: &mut Socket,
     watch: &ClientWatch,
     message: PgWireFrontendMessage,
 ) -> Result<Result<(), PgWireError>, Reason> {
+    let connection = &handler.0;
     let asked = connection.interrupt.begin();
     let limit = match connection.opened.get().is_some() {
         true => {
@@ -182,7 +178,7 @@ async fn process(
         false => Some(STARTUP),
     };
     let until = Clock::now() + limit.unwrap_or_default();
-    let handler = || Arc::new(Queries(Arc::clone(connection)));
+    let handler = || Arc::clone(handler);
     let work = process_message(
         message,
         socket,

@@ -63,10 +63,11 @@ impl Columns {
         encoder: &mut CopyEncoder,
     ) -> Result<PgWireResult<Vec<CopyData>>> {
         let batch = self.sendable(batch)?;
+        let schema = batch.schema();
         let row = |row: usize| {
-            for (column, field) in batch.columns().iter().zip(self.fields.iter()).enumerate() {
-                let (column, (array, field)) = (column, (field.0, field.1));
-                encode_value(encoder, array, row, batch.schema_ref().field(column), field)?;
+            let columns = batch.columns().iter().zip(schema.fields());
+            for ((array, field), sent) in columns.zip(self.fields.iter()) {
+                encode_value(encoder, array, row, field, sent)?;
             }
             Ok(Encoder::take_row(encoder))
         };

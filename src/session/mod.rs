@@ -295,9 +295,16 @@ impl Session {
         if self.selected_run()?.as_ref() == Some(&run) {
             return Ok(None);
         }
-        let set = format!("SET polysema.run = '{}'", run.replace('\'', "''"));
-        self.query(&set).await?;
+        self.select_run(&run).await?;
         Ok(Some(run))
+    }
+
+    /// Makes unqualified names mean the tables of a run.
+    ///
+    /// Errors: there is no such run; the policy forbids the setting.
+    pub async fn select_run(&self, run: &str) -> Result<()> {
+        let set = format!("SET polysema.run = '{}'", run.replace('\'', "''"));
+        self.query(&set).await.map(drop)
     }
 
     /// The table that the last statement has made if its rows came to their end, once.

@@ -5,29 +5,20 @@ use std::io::Write;
 use datafusion::arrow::array::RecordBatch;
 
 use super::writer::{ResultWriter, WriteError};
-use crate::files::json::lines;
+use crate::files::json::{JsonArray, lines};
 
 /// One array, one object per line of it.
 #[derive(Debug, Default)]
-pub struct ArrayWriter {
-    started: bool,
-}
+pub struct ArrayWriter(JsonArray);
 
 impl ResultWriter for ArrayWriter {
     fn write(&mut self, batch: &RecordBatch, out: &mut dyn Write) -> Result<(), WriteError> {
-        for object in lines(batch)?
-            .split(|byte| *byte == b'\n')
-            .filter(|line| !line.is_empty())
-        {
-            out.write_all(if self.started { b",\n" } else { b"[\n" })?;
-            out.write_all(object)?;
-            self.started = true;
-        }
+        out.write_all(&self.0.rows(batch)?)?;
         Ok(())
     }
 
     fn finish(&mut self, out: &mut dyn Write) -> Result<(), WriteError> {
-        out.write_all(if self.started { b"\n]\n" } else { b"[]\n" })?;
+        out.write_all(self.0.end())?;
         Ok(())
     }
 }
