@@ -341,14 +341,8 @@ fn known(server: &Server, headers: &HeaderMap) -> std::result::Result<(String, R
     let text = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
     let text = text.ok_or_else(wrong)?;
     let (user, password) = text.split_once(':').ok_or_else(wrong)?;
-    let users = server.users().map_err(|error| {
-        tracing::error!(error = %describe(&error), "users");
-        wrong()
-    })?;
-    let role = users
-        .login(user)
-        .with_password(password)
-        .ok_or_else(wrong)?;
+    let login = server.login(user).ok_or_else(wrong)?;
+    let role = login.with_password(password).ok_or_else(wrong)?;
     Ok((user.to_string(), role))
 }
 

@@ -6,7 +6,6 @@ use std::sync::atomic::AtomicI32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use datafusion::common::plan_err;
 use datafusion::error::Result;
 use pgwire::messages::startup::SecretKey;
 use pgwire::tokio::tokio_rustls::TlsAcceptor;
@@ -15,8 +14,9 @@ use tokio::sync::{Semaphore, watch};
 use super::catalogue::Catalogue;
 use super::interrupt::Interrupt;
 use super::metrics::ServerMetrics;
-use super::users::{Role, Users};
+use super::users::{Login, Role, Users};
 use crate::session::{Account, Engine, Session};
+use crate::text::describe;
 
 /// The most that a message or a request may have: statements with their parameters.
 pub(super) const MESSAGE: usize = 64 << 20;
@@ -142,11 +142,15 @@ impl Server {
         })
     }
 
-    /// The users as the file says now: who is added may connect at once.
-    pub(super) fn users(&self) -> Result<Users> {
-        match &self.users {
-            Some(path) => Users::read(path),
-            None => plan_err!("serve: a file of users is required, got none"),
+    /// What is asked of somebody who says this name, as the file of users has it now: who is added may connect at once.
+    /// None where the file cannot be read, which is the log's matter.
+    pub(super) fn login(&self, name: &str) -> Option<Login> {
+        match Users::read(self.users.as_ref()?) {
+            Ok(users) => Some(users.login(name)),
+            Err(error) => {
+                tracing::error!(error = %describe(&error), "users");
+                None
+            }
         }
     }
 

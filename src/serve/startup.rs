@@ -112,12 +112,8 @@ impl Connection {
                         format!("{MECHANISM} is required, got {}", first.auth_method),
                     ));
                 }
-                let users = self.server.users().map_err(|error| {
-                    tracing::error!(error = %crate::text::describe(&error), "users");
-                    wrong(&user)
-                })?;
-                let data = first.data.unwrap_or_default();
-                let exchange = users.login(&user).begin(&data);
+                let login = self.server.login(&user).ok_or_else(|| wrong(&user))?;
+                let exchange = login.begin(&first.data.unwrap_or_default());
                 let exchange = exchange.map_err(|_| wrong(&user))?;
                 let answer = exchange.server_first().to_string().into_bytes();
                 let answer = Authentication::SASLContinue(answer.into());

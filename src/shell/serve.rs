@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -12,7 +11,7 @@ use super::failure::Failure;
 use super::interpreter::note;
 use super::interrupt::Interrupts;
 use super::size::parse_size;
-use super::users::UsersFile;
+use super::users::{UsersFile, role, with_article};
 use crate::serve::users::Role;
 use crate::serve::{Listening, ServeLimits, ServeOptions};
 use crate::session::EngineOptions;
@@ -29,11 +28,7 @@ pub struct ServeCommand {
     #[command(flatten)]
     users: UsersFile,
     /// What everybody may do while there is no file of users
-    #[arg(
-        long,
-        default_value = "analyst",
-        value_parser = PossibleValuesParser::new(Role::ALL.map(Role::name)).map(role)
-    )]
+    #[arg(long, default_value = "analyst", value_parser = role())]
     role: Role,
     /// Chain of certificates, as PEM
     #[arg(long, value_name = "FILE", requires = "tls_key")]
@@ -75,11 +70,6 @@ enum Log {
     Json,
     /// None
     Off,
-}
-
-fn role(name: String) -> Role {
-    // The parser before it lets nothing else pass.
-    Role::named(&name).unwrap_or(Role::Reader)
 }
 
 fn parse_http(text: &str) -> Result<Http, String> {
@@ -180,9 +170,8 @@ fn announce(listening: &Listening, store: &Path) -> Result<(), Failure> {
     }
     if let Some(role) = listening.role_of_all() {
         note(&format!(
-            "nobody has to say who they are: everyone on this machine is {} {} (polysema user add NAME)",
-            if role == Role::Reader { "a" } else { "an" },
-            role.name()
+            "nobody has to say who they are: everyone on this machine is {} (polysema user add NAME)",
+            with_article(role)
         ));
     }
     Ok(())

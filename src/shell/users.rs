@@ -92,7 +92,8 @@ enum UserAct {
     },
 }
 
-fn role() -> impl TypedValueParser<Value = Role> {
+/// The parser of a role's name.
+pub fn role() -> impl TypedValueParser<Value = Role> {
     let names = PossibleValuesParser::new(Role::ALL.map(Role::name));
     names.try_map(|name| Role::named(&name).ok_or("a role is required"))
 }
@@ -129,7 +130,8 @@ pub fn run(command: &UserCommand, store: &Path, format: Format) -> Result<(), Fa
     Ok(())
 }
 
-fn with_article(role: Role) -> &'static str {
+/// A role as a sentence has it.
+pub fn with_article(role: Role) -> &'static str {
     match role {
         Role::Reader => "a reader",
         Role::Analyst => "an analyst",
