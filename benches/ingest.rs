@@ -6,32 +6,18 @@
 mod support;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
 
 use datafusion::error::Result;
 use polysema::corpus::{CorpusReader, MAX_DOCUMENTS};
 use polysema::jobs::JobContext;
-use polysema::models::{HookPoint, Hooks};
+use polysema::models::Unwatched;
 use polysema::options::Options;
 use polysema::runs::{IngestRequest, ingest};
 use polysema::store::Store;
 
 /// Repetitions; odd, so that the median is one of them.
 const RUNS: usize = 7;
-
-/// Wants nothing: the pass itself.
-struct Bare;
-
-impl Hooks for Bare {
-    fn wants(&self, _: HookPoint) -> bool {
-        false
-    }
-
-    fn visit(&mut self, _: HookPoint, _: &Arc<Vec<f32>>, _: &[usize]) -> Result<Option<Vec<f32>>> {
-        Ok(None)
-    }
-}
 
 fn median(mut seconds: Vec<f64>) -> f64 {
     seconds.sort_by(f64::total_cmp);
@@ -48,7 +34,7 @@ fn measure(title: &str, model: &Path, corpus: &Path, documents: Option<usize>) -
         let mut reader = CorpusReader::open(model, corpus, &options, &JobContext::default())?;
         n_tokens = reader.n_tokens();
         let started = Instant::now();
-        reader.for_each_batch(&mut |model, _, input| model.forward(input, &mut Bare))?;
+        reader.for_each_batch(&mut |model, _, input| model.forward(input, &mut Unwatched))?;
         bare.push(started.elapsed().as_secs_f64());
         let folder = std::env::temp_dir().join(format!("polysema-bench-{}", std::process::id()));
         let store = Store::open(&folder)?;

@@ -7,7 +7,7 @@ use polysema_udfs::arrow::memory::at_least;
 use rayon::prelude::*;
 
 use super::reader::{CorpusReader, ReadBatch};
-use crate::models::{HookPoint, Hooks, Input, Model};
+use crate::models::{Input, Model, Unwatched};
 
 /// The predictions of a batch of documents.
 #[derive(Debug, Clone, Default)]
@@ -60,24 +60,6 @@ pub(crate) fn hold_logits(
         bytes,
         "the logits of a batch (a smaller batch_size needs fewer)",
     )
-}
-
-/// Looks at nothing.
-struct Unwatched;
-
-impl Hooks for Unwatched {
-    fn wants(&self, _: HookPoint) -> bool {
-        false
-    }
-
-    fn visit(
-        &mut self,
-        _: HookPoint,
-        _: &std::sync::Arc<Vec<f32>>,
-        _: &[usize],
-    ) -> Result<Option<Vec<f32>>> {
-        Ok(None)
-    }
 }
 
 impl CorpusReader {

@@ -200,6 +200,20 @@ pub trait Hooks {
     }
 }
 
+/// Looks at nothing: the pass itself.
+#[derive(Debug)]
+pub struct Unwatched;
+
+impl Hooks for Unwatched {
+    fn wants(&self, _: HookPoint) -> bool {
+        false
+    }
+
+    fn visit(&mut self, _: HookPoint, _: &Arc<Vec<f32>>, _: &[usize]) -> Result<Option<Vec<f32>>> {
+        Ok(None)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,7 +26,7 @@ mod weights;
 pub use classifier::ClassifierTrainer;
 pub use gguf::gguf_architectures;
 pub use grid::PatchGrid;
-pub use hooks::{HookPoint, Hooks, Site, TRANSFORMER_LENS};
+pub use hooks::{HookPoint, Hooks, Site, TRANSFORMER_LENS, Unwatched};
 pub use load::{LoadedModel, load, loaded};
 pub use mlp::neuron_activations;
 pub use of_hub::{find_model, model_of};
