@@ -355,7 +355,11 @@ fn a_killed_ingest_ends_in_the_same_bytes() {
         child.kill().expect("a child");
         child.wait().expect("a child");
         kills += 1;
-        assert!(!Store::open(&store).expect("a store").has("r"));
+        if Store::open(&store).expect("a store").has("r") {
+            // It came between the commit and the end of the process, which removes the checkpoints.
+            assert!(bytes(&store) == expected, "other bytes after {kills} kills");
+            return;
+        }
     }
     assert!(resumed > 1, "gone on {resumed} times of {kills}");
     assert!(bytes(&store) == expected, "other bytes after {kills} kills");
