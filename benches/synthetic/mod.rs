@@ -1,6 +1,7 @@
 //! A store of any size that looks like an ingested model: every layer's vectors are a few topics plus noise, and a
 //! neuron's examples are positions drawn from all of the layer's, so that neurons share vectors as they do in life.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use datafusion::arrow::array::{
     UInt32Array, new_null_array,
 };
 use datafusion::arrow::buffer::OffsetBuffer;
-use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::error::Result;
 use polysema::store::{RunManifest, RunWriter, Store, Table, schema};
 use polysema_kernels::random::Random;
@@ -47,6 +48,20 @@ pub fn write(root: &Path, run: &str, shape: Shape) -> Result<()> {
         architecture: "synthetic".to_string(),
         ..Default::default()
     })
+}
+
+/// Rows of a table: these columns, NULL in all others.
+fn batch_of(schema: &SchemaRef, n: usize, columns: Vec<(&str, ArrayRef)>) -> Result<RecordBatch> {
+    for (name, _) in &columns {
+        schema.index_of(name)?;
+    }
+    let columns: BTreeMap<_, _> = columns.into_iter().collect();
+    let column = |field: &Arc<Field>| {
+        let given = columns.get(field.name().as_str()).map(Arc::clone);
+        given.unwrap_or_else(|| new_null_array(field.data_type(), n))
+    };
+    let columns = schema.fields().iter().map(column).collect();
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }
 
 fn ints(values: impl IntoIterator<Item = usize>) -> ArrayRef {
@@ -153,18 +168,21 @@ fn write_layer(writer: &mut RunWriter, layer: usize, shape: Shape) -> Result<()>
                 d,
             )
         };
-        let columns = vec![
-            ints(vec![layer; n]),
-            ints(start..start + n),
-            weights(),
-            constant(0.0, n),
-            weights(),
-            constant(1.0, n),
-            constant(0.1, n),
-            constant(0.5, n),
-            ints(vec![examples; n]),
-        ];
-        table.write(&RecordBatch::try_new(Arc::clone(&schema), columns)?)?;
+        table.write(&batch_of(
+            &schema,
+            n,
+            vec![
+                ("layer", ints(vec![layer; n])),
+                ("neuron", ints(start..start + n)),
+                ("w_in", weights()),
+                ("b_in", constant(0.0, n)),
+                ("w_out", weights()),
+                ("max_activation", constant(1.0, n)),
+                ("mean_activation", constant(0.1, n)),
+                ("frac_active", constant(0.5, n)),
+                ("n_examples", ints(vec![examples; n])),
+            ],
+        )?)?;
     }
     table.finish()?;
 
@@ -181,20 +199,23 @@ fn write_layer(writer: &mut RunWriter, layer: usize, shape: Shape) -> Result<()>
             place.extend(drawn);
         }
         let total = n * examples;
-        let columns = vec![
-            ints(vec![layer; total]),
-            ints((start..start + n).flat_map(|neuron| std::iter::repeat_n(neuron, examples))),
-            ints((0..n).flat_map(|_| 0..examples)),
-            ints(place.iter().copied()),
-            ints(vec![0; total]),
-            constant(1.0, total),
-            ints(vec![0; total]),
-            lists(vec![1.0; total], 1),
-            rows(place.iter().copied()),
-            rows(place.iter().copied()),
-            new_null_array(schema.field_with_name("window_vectors")?.data_type(), total),
-        ];
-        table.write(&RecordBatch::try_new(Arc::clone(&schema), columns)?)?;
+        let of_neuron = |neuron| std::iter::repeat_n(neuron, examples);
+        table.write(&batch_of(
+            &schema,
+            total,
+            vec![
+                ("layer", ints(vec![layer; total])),
+                ("neuron", ints((start..start + n).flat_map(of_neuron))),
+                ("example", ints((0..n).flat_map(|_| 0..examples))),
+                ("doc_id", ints(place.iter().copied())),
+                ("pos", ints(vec![0; total])),
+                ("activation", constant(1.0, total)),
+                ("window_start", ints(vec![0; total])),
+                ("window_activations", lists(vec![1.0; total], 1)),
+                ("token_row", rows(place.iter().copied())),
+                ("vector", rows(place.iter().copied())),
+            ],
+        )?)?;
     }
     table.finish()
 }
