@@ -15,7 +15,10 @@ from ._functions import Functions
 from ._neuron import Neuron
 from ._progress import Bar
 from ._result import Result
+from ._sql import literal
 
+#: Arrays that a run has a layer each of.
+_OF_LAYERS = ("h", "w_in", "activations", "b_in", "w_out")
 #: Names of tables that were given as an argument.
 _NAMES = (f"python_{i}" for i in itertools.count(1))
 
@@ -82,31 +85,68 @@ class Connection(Functions):
         """Selects the run that table names mean."""
         self.sql(f"SET polysema.run = {literal(run)}")
 
-    def sql(self, statement: str, parameters: Iterable[Any] = (), /, **named: Any) -> Result:
-        """A statement, with values for `$1`, `$2`, ... or for `$name`, ....
+    def sql(self, statement: str, parameters: Iterable[Any] | Mapping[str, Any] = (), /, **named: Any) -> Result:
+        """A statement, with values for `$1`, `$2`, ... in a list, or for `$name`, ... by name or in a mapping.
 
         A question is computed when its rows are asked for; a statement that changes something runs now.
+
+        >>> connect().sql("SELECT $1 || $2 AS text", ["neu", "ron"]).rows()
+        [('neuron',)]
         """
-        given: list[tuple[str | None, Any]] = [(None, value) for value in parameters]
+        given: list[tuple[str | None, Any]] = []
+        if isinstance(parameters, Mapping):
+            given += parameters.items()
+        elif isinstance(parameters, Iterable) and not isinstance(parameters, (str, bytes)):
+            given += [(None, value) for value in parameters]
+        else:
+            raise TypeError(f"sql: a list or a mapping of values is required, got {type(parameters).__name__}")
         given += named.items()
         return Result(self._inner.sql(statement, given))
+
+    @property
+    def runs(self) -> list[str]:
+        """Names of the store's runs."""
+        return [run for (run,) in self.sql("SELECT run FROM polysema.info.runs ORDER BY run")]
+
+    @property
+    def tables(self) -> list[str]:
+        """Names of the tables and views that need no schema before them: the selected run's, and those of `register`."""
+        schemas = [schema for schema in (self.run, "public") if schema is not None]
+        found = self.sql("SELECT table_schema, table_name FROM information_schema.tables").rows()
+        return [table for schema in schemas for of, table in found if of == schema]
 
     def register(self, name: str, table: Any) -> None:
         """Makes a table of this session.
 
         table: whatever gives an Arrow stream (frames of pandas and polars, pyarrow tables and readers, DuckDB relations,
-        another connection's results), a mapping of column names to arrays of NumPy or torch of shape (n,), or (n, d) for
-        vectors, whose memory is shared, or an iterable of texts, which becomes the column `text`.
+        another connection's results); a mapping of column names to arrays of NumPy or torch of shape (n,), or (n, d) for
+        vectors, or to lists of texts; one array of shape (n, d), whose column is `vector`, or (n,), `value`; or an iterable of texts, whose
+        column is `text`. The memory of arrays is shared where they lie row by row, else they are copied.
+
+        >>> db = connect()
+        >>> db.register("acts", {"vector": [[1.0, 0.0], [0.6, 0.8]], "token": ["a", "b"]})
+        >>> db.nearest("acts", "vector", [0.0, 1.0], 1).rows()
+        [([0.6, 0.8], 'b', 0.8)]
         """
+        if hasattr(table, "__array_interface__") or hasattr(table, "detach"):
+            table = {"value" if getattr(table, "ndim", 2) == 1 else "vector": table}
         if hasattr(table, "__arrow_c_stream__") or hasattr(table, "__arrow_c_array__"):
             self._inner.register(name, table)
         elif isinstance(table, Mapping):
-            self._inner.register_arrays(name, [(str(column), array_of(values)) for column, values in table.items()])
+            columns = [(str(column), array_of(values)) for column, values in table.items()]
+            lengths = {column: len(values) for column, values in columns}
+            if len(set(lengths.values())) > 1:
+                raise ValueError(f"{name}: columns of one length are required, got {lengths}")
+            self._inner.register_arrays(name, columns)
         elif not isinstance(table, (str, bytes)) and isinstance(table, Iterable):
-            self._inner.register_texts(name, list(table))
+            texts = list(table)
+            other = next((text for text in texts if not isinstance(text, (str, type(None)))), None)
+            if other is not None:
+                raise TypeError(f"{name}: texts are required in an iterable, got {type(other).__name__}")
+            self._inner.register_texts(name, texts)
         else:
             raise TypeError(
-                f"{name}: an Arrow stream, a mapping of arrays or an iterable of texts is required, "
+                f"{name}: an Arrow stream, a mapping of arrays, an array or an iterable of texts is required, "
                 f"got {type(table).__name__}"
             )
 
@@ -115,7 +155,7 @@ class Connection(Functions):
         if not self._inner.unregister(name):
             raise _lib.Error(f"a registered table is required, got {name!r}")
 
-    def neuron(self, layer: int, neuron: int, **options: Any) -> Neuron:
+    def neuron(self, layer: int | str, neuron: int, **options: Any) -> Neuron:
         """A neuron with its metrics and clusters, which a notebook shows as a card.
 
         options: those of feature_clusters and neuron_polysemanticity.
@@ -134,12 +174,16 @@ class Connection(Functions):
         import numpy
 
         options = {}
+        for name in _OF_LAYERS:
+            if name in arrays and not isinstance(arrays[name], Mapping):
+                came = type(arrays[name]).__name__
+                raise TypeError(f"{name}: a mapping of a layer's number to its array is required, got {came}")
         with tempfile.TemporaryDirectory(prefix="polysema-") as folder:
             for name, value in arrays.items():
                 if name == "tokens":
                     lines = "".join(json.dumps(str(token)) + "\n" for token in value)
                     Path(folder, "tokens.jsonl").write_text(lines, encoding="utf-8")
-                elif isinstance(value, Mapping):
+                elif name in _OF_LAYERS:
                     for layer, array in value.items():
                         numpy.save(Path(folder, f"{int(layer)}.{name}.npy"), array_of(array))
                 elif name in ("doc_id", "pos", "token_id"):
@@ -199,28 +243,12 @@ def _holds_texts(value: Any) -> bool:
 
 
 def array_of(values: Any) -> Any:
-    """An array of NumPy: of torch's without a copy where it lies in this machine's memory, else as NumPy makes one."""
-    if hasattr(values, "detach"):
-        values = values.detach().cpu()
-    if hasattr(values, "__array_interface__"):
-        return values
+    """An array of NumPy that lies row by row: without a copy where it already does and is in this machine's memory."""
     import numpy
 
-    return numpy.asarray(values)
-
-
-def literal(value: Any) -> str:
-    """A value as it is written in SQL."""
-    if value is None:
-        return "NULL"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, (str, os.PathLike)):
-        return "'" + os.fspath(value).replace("'", "''") + "'"
-    if hasattr(value, "tolist"):
-        return literal(value.tolist())
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(literal(item) for item in value) + "]"
-    raise TypeError(f"a number, a text, a path, a list of numbers or a table is required, got {type(value).__name__}")
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        if str(values.dtype) == "torch.bfloat16":  # NumPy has no such numbers
+            values = values.float()
+    array = numpy.asarray(values)
+    return array if array.ndim == 0 else numpy.ascontiguousarray(array)

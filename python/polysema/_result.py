@@ -28,6 +28,13 @@ class Result:
 
     The rows of a question are computed whenever they are asked for, batch by batch, so a result costs nothing before and
     holds nothing after. Those of a statement that changes something (a job, a table that is made) are kept: it ran once.
+
+    >>> import polysema
+    >>> polysema.connect().sql("SELECT column1 AS n, column2 AS token FROM (VALUES (1, 'a'), (2, NULL))")
+    n | token
+    --+------
+    1 | a
+    2 |
     """
 
     def __init__(self, inner: _lib.Result) -> None:
@@ -47,8 +54,21 @@ class Result:
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         return self._inner.__arrow_c_stream__(requested_schema)
 
+    def __datafusion_table_provider__(self, session: object) -> object:
+        """The rows as a table of a session of datafusion-python: ``ctx.register_table("clusters", result)``. Those of a
+        question are computed by this connection when the session scans them, and only what it asks for."""
+        from .datafusion import require_version
+
+        require_version()
+        return self._inner.__datafusion_table_provider__(session)
+
     def rows(self, most: int | None = None) -> list[tuple[Any, ...]]:
-        """All rows, or the first ones, as tuples; NULL is None, a list a list, a struct a dict."""
+        """All rows, or the first ones, as tuples; NULL is None, a list a list, a struct a dict.
+
+        >>> import polysema
+        >>> polysema.connect().sql("SELECT 1 AS n, [0.5, 2.0] AS v, {x: NULL} AS s").rows()
+        [(1, [0.5, 2.0], {'x': None})]
+        """
         return self._inner.rows(_ALL if most is None else most)[0]
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
@@ -77,9 +97,17 @@ class Result:
         return polars.DataFrame(self)
 
     def to_numpy(self, column: str) -> numpy.ndarray[Any, Any]:
-        """A column of numbers as an array of shape (n,), one of vectors of the same width as one of shape (n, d)."""
+        """A column of numbers as an array of shape (n,), one of vectors of the same width as one of shape (n, d); pyarrow is
+        required.
+
+        >>> import polysema
+        >>> polysema.connect().sql("SELECT [1.0, 2.0] AS v UNION ALL SELECT [3.0, 4.0]").to_numpy("v").shape
+        (2, 2)
+        """
         import numpy
 
+        if column not in self.columns:
+            raise KeyError(f"a column of {', '.join(self.columns)} is required, got {column!r}")
         values = self.to_arrow().column(column).combine_chunks()
         if not hasattr(values, "flatten") or not hasattr(values, "value_lengths"):
             numbers: numpy.ndarray[Any, Any] = values.to_numpy(zero_copy_only=False)

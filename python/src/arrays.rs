@@ -4,7 +4,9 @@ use std::panic::AssertUnwindSafe;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayData, ArrayRef, BooleanArray, FixedSizeListArray, make_array};
+use datafusion::arrow::array::{
+    ArrayData, ArrayRef, BooleanArray, FixedSizeListArray, StringArray, make_array,
+};
 use datafusion::arrow::buffer::Buffer;
 use datafusion::arrow::datatypes::{DataType, Field};
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -36,9 +38,10 @@ pub fn column(name: &str, array: &Bound<'_, PyAny>) -> PyResult<ArrayRef> {
         "<i8" => DataType::Int64,
         "<u4" => DataType::UInt32,
         "|b1" => DataType::Boolean,
+        text if text.starts_with("<U") || text == "|O" => return texts(name, array),
         other => {
             return Err(PyTypeError::new_err(format!(
-                "{name}: numbers of type f2, f4, f8, i4, i8, u4 or bool are required, got {other}"
+                "{name}: numbers of type f2, f4, f8, i4, i8, u4 or bool, or texts, are required, got {other}"
             )));
         }
     };
@@ -96,4 +99,15 @@ pub fn column(name: &str, array: &Bound<'_, PyAny>) -> PyResult<ArrayRef> {
     let item = Arc::new(Field::new_list_field(data_type, false));
     let vectors = FixedSizeListArray::try_new_with_length(item, width, values, None, n);
     Ok(Arc::new(vectors.map_err(|error| raised(error.into()))?))
+}
+
+/// Texts, copied; None is NULL.
+fn texts(name: &str, array: &Bound<'_, PyAny>) -> PyResult<ArrayRef> {
+    let values = array.call_method0("tolist")?;
+    let values: Vec<Option<String>> = values.extract().map_err(|_| {
+        PyTypeError::new_err(format!(
+            "{name}: numbers or texts are required, got objects"
+        ))
+    })?;
+    Ok(Arc::new(StringArray::from(values)))
 }

@@ -33,11 +33,10 @@ pub fn read(table: &Bound<'_, PyAny>) -> PyResult<(SchemaRef, Vec<RecordBatch>)>
         let pointer = capsule.pointer_checked(Some(STREAM))?.cast();
         // SAFETY: the name says what it points to, the capsule lives, and the struct is moved out of it, once.
         let stream = unsafe { FFI_ArrowArrayStream::from_raw(pointer.as_ptr()) };
-        let reader =
-            ArrowArrayStreamReader::try_new(stream).map_err(|error| raised(error.into()))?;
+        let reader = ArrowArrayStreamReader::try_new(stream).map_err(|_| not_a_table(table))?;
         let schema = reader.schema();
-        // What fills it may be Python.
-        let batches = reader.collect::<Result<Vec<_>, _>>();
+        // What fills it may need Python, also in threads of its own.
+        let batches = table.py().detach(|| reader.collect::<Result<Vec<_>, _>>());
         return Ok((schema, batches.map_err(|error| raised(error.into()))?));
     }
     if table.hasattr("__arrow_c_array__")? {
@@ -55,9 +54,7 @@ pub fn read(table: &Bound<'_, PyAny>) -> PyResult<(SchemaRef, Vec<RecordBatch>)>
         };
         let data_type = DataType::try_from(schema).map_err(|error| raised(error.into()))?;
         let DataType::Struct(_) = data_type else {
-            return Err(PyTypeError::new_err(format!(
-                "a table is required, got an array of {data_type}"
-            )));
+            return Err(not_a_table(table));
         };
         // SAFETY: the array is of the type that came with it.
         let data = unsafe { from_ffi_and_data_type(array, data_type) };
@@ -75,6 +72,16 @@ pub fn read(table: &Bound<'_, PyAny>) -> PyResult<(SchemaRef, Vec<RecordBatch>)>
         "an object with __arrow_c_stream__ or __arrow_c_array__ is required, got {}",
         table.get_type().name()?
     )))
+}
+
+/// One column alone has no name.
+fn not_a_table(table: &Bound<'_, PyAny>) -> PyErr {
+    let kind = table.get_type();
+    let kind = kind.name();
+    let kind = kind.map_or_else(|_| "an object".to_string(), |name| name.to_string());
+    PyTypeError::new_err(format!(
+        "a table is required, got one column, a {kind} (a Series has to_frame, an array goes into a dict with its name)"
+    ))
 }
 
 /// A table of named arrays.

@@ -1,5 +1,6 @@
 //! A session over a store.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,6 +9,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::MemTable;
 use datafusion::common::{ParamValues, TableReference};
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::LogicalPlan;
 use futures::StreamExt;
 use polysema::policy::{Access, Policy};
 use polysema::session::{Engine, EngineOptions, Session};
@@ -102,15 +104,10 @@ impl Connection {
     ) -> PyResult<Result> {
         let session = self.session()?;
         let parameters = param_values(parameters)?;
-        let (plan, answer) = {
-            let (session, parameters) = (Arc::clone(&session), parameters.clone());
-            let planned = wait(py, async move {
-                let plan = session.plan(statement).await?;
-                let answer = session.answer(plan.clone(), parameters).await?;
-                Ok((plan, answer))
-            });
-            planned?.map_err(raised)?
-        };
+        let plan = wait(py, session.plan(statement))?.map_err(raised)?;
+        require_values(&plan, &parameters)?;
+        let answer = session.answer(plan.clone(), parameters.clone());
+        let answer = wait(py, answer)?.map_err(raised)?;
         if !answer.changes {
             return Ok(Result::asked(session, plan, parameters, answer.rows));
         }
@@ -186,6 +183,32 @@ fn param_values(parameters: Vec<(Option<String>, Bound<'_, PyAny>)>) -> PyResult
             named.len()
         ))),
     }
+}
+
+/// Refuses a parameter without a value, and a value without a parameter.
+fn require_values(plan: &LogicalPlan, given: &ParamValues) -> PyResult<()> {
+    let required = plan.get_parameter_names().map_err(raised)?;
+    let required: BTreeSet<String> = required.into_iter().collect();
+    let given: BTreeSet<String> = match given {
+        ParamValues::List(values) => (1..=values.len()).map(|i| format!("${i}")).collect(),
+        ParamValues::Map(values) => values.keys().map(|name| format!("${name}")).collect(),
+    };
+    if required == given {
+        return Ok(());
+    }
+    let listed = |names: BTreeSet<String>| match names.is_empty() {
+        true => "none".to_string(),
+        false => Vec::from_iter(names).join(", "),
+    };
+    let hint = match required.contains("?") {
+        true => " (a place is written $1, $2, ... or $name)",
+        false => "",
+    };
+    Err(Error::new_err(format!(
+        "values for the parameters {} are required, got {}{hint}",
+        listed(required),
+        listed(given)
+    )))
 }
 
 /// All rows, with their progress told.

@@ -5,6 +5,8 @@ mod arrays;
 mod capsules;
 mod connection;
 mod error;
+#[cfg(feature = "ffi")]
+mod foreign;
 mod result;
 mod runtime;
 mod values;
@@ -31,6 +33,11 @@ mod _lib {
     use super::connection::Connection;
     #[pymodule_export]
     use super::error::Error;
+    #[cfg(feature = "ffi")]
+    #[pymodule_export]
+    use super::foreign::{
+        ForeignFunction, foreign_functions, foreign_functions_of, foreign_settings,
+    };
     #[pymodule_export]
     use super::number_of_threads;
     #[pymodule_export]

@@ -16,26 +16,26 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyList, PyTuple};
 
 use crate::capsules;
-use crate::error::raised;
-use crate::runtime::wait;
+use crate::error::{raised, streamed};
+use crate::runtime::{attached, wait};
 use crate::values::cell;
 
 /// The rows of one statement.
 #[pyclass(frozen, module = "polysema._lib")]
 pub struct Result {
-    schema: SchemaRef,
-    rows: Rows,
+    pub(crate) schema: SchemaRef,
+    pub(crate) rows: Rows,
 }
 
-enum Rows {
+pub(crate) enum Rows {
     Kept(Vec<RecordBatch>),
     Asked(Box<Asked>),
 }
 
-struct Asked {
-    session: Arc<Session>,
-    plan: LogicalPlan,
-    parameters: ParamValues,
+pub(crate) struct Asked {
+    pub(crate) session: Arc<Session>,
+    pub(crate) plan: LogicalPlan,
+    pub(crate) parameters: ParamValues,
     /// The stream that was made to see what the statement does; the first reader takes it.
     first: Mutex<Option<SendableRecordBatchStream>>,
 }
@@ -135,6 +135,15 @@ impl Result {
         capsules::stream(py, self.batches(py)?)
     }
 
+    /// The rows as a table of a session of datafusion-python.
+    #[cfg(feature = "ffi")]
+    fn __datafusion_table_provider__<'py>(
+        &self,
+        session: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        crate::foreign::table(self, session)
+    }
+
     /// At most `most` rows, each a tuple, and whether there are more.
     fn rows<'py>(&self, py: Python<'py>, most: usize) -> PyResult<(Bound<'py, PyList>, bool)> {
         let (batches, more) = self.head(py, most)?;
@@ -160,11 +169,8 @@ impl Iterator for Streamed {
     type Item = std::result::Result<RecordBatch, ArrowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match Python::attach(|py| wait(py, self.stream.next())) {
-            Ok(Some(Err(DataFusionError::ArrowError(error, _)))) => Some(Err(*error)),
-            Ok(Some(Err(error))) => Some(Err(ArrowError::ExternalError(Box::new(
-                DataFusionError::Execution(polysema::text::describe(&error)),
-            )))),
+        match attached(|py| wait(py, self.stream.next())) {
+            Ok(Some(Err(error))) => Some(Err(streamed(error))),
             Ok(Some(Ok(batch))) => Some(Ok(batch)),
             Ok(None) => None,
             Err(python) => Some(Err(ArrowError::ExternalError(Box::new(

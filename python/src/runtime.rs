@@ -98,3 +98,19 @@ where
         })
     })
 }
+
+/// What is done in a call of another library, which may hold Python's lock or not.
+pub fn attached<T>(work: impl FnOnce(Python<'_>) -> T) -> T {
+    // `Python::attach` remembers that a method further up in this thread has the lock, also where the library between has let
+    // go of it: DuckDB runs so what a connection asks it for.
+    struct Held(pyo3::ffi::PyGILState_STATE);
+    impl Drop for Held {
+        fn drop(&mut self) {
+            // SAFETY: it ends what was begun below, in the same thread.
+            unsafe { pyo3::ffi::PyGILState_Release(self.0) };
+        }
+    }
+    // SAFETY: the interpreter lives, since what is read belongs to it.
+    let _held = Held(unsafe { pyo3::ffi::PyGILState_Ensure() });
+    Python::attach(work)
+}

@@ -4,6 +4,9 @@ from pathlib import Path
 
 import numpy
 import pandas
+import pytest
+
+import polysema
 
 DEMO = Path(__file__).parents[2] / "tests" / "data" / "demo"
 
@@ -34,6 +37,17 @@ def test_arrays_of_a_model_make_its_run(db):
     assert len(ours) > 1000
     pandas.testing.assert_frame_equal(ours, theirs)
     db.drop_run("recorded")
+
+
+def test_wrong_arrays_are_refused(db):
+    h, w_in = numpy.ones((4, 3), numpy.float32), numpy.ones((2, 3), numpy.float32)
+    with pytest.raises(TypeError, match="h: a mapping of a layer's number to its array is required, got ndarray"):
+        db.import_activations("wrong", h=h, w_in={0: w_in}, activation_function="relu")
+    with pytest.raises(TypeError, match="W_in"):
+        db.import_activations("wrong", h={0: h}, w_in={0: w_in}, W_in={0: w_in}, activation_function="relu")
+    with pytest.raises(polysema.Error, match="0.w_in is required"):
+        db.import_activations("wrong", h={0: h}, activation_function="relu")
+    assert "wrong" not in db.runs
 
 
 def test_texts_and_frames_are_corpora(db):

@@ -1,5 +1,6 @@
 """Statements, methods, errors, interruption."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -17,6 +18,12 @@ import polysema
 DEMO = Path(__file__).parents[2] / "tests" / "data" / "demo"
 #: Hours of work.
 ENDLESS = "SELECT count(*) FROM generate_series(1, 10000000) a, generate_series(1, 10000000) b WHERE a.value + b.value = 7"
+
+
+def test_the_package_alone_imports_no_other():
+    program = "import sys, polysema; print(*{'numpy', 'pandas', 'polars', 'pyarrow', 'tqdm', 'torch', 'datafusion'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
 
 
 def test_a_method_says_what_the_statement_says(db):
@@ -61,6 +68,28 @@ def test_errors_have_the_engines_message(db):
         db.sql("SELECT $1", [object()])
     with pytest.raises(polysema.Error, match="by position or by name"):
         db.sql("SELECT $1, $x", [1], x=2)
+    for statement, values, message in [
+        ("SELECT $a, $b", {"a": 1}, r"values for the parameters \$a, \$b are required, got \$a"),
+        ("SELECT 1", {"a": 1}, r"values for the parameters none are required, got \$a"),
+        ("SELECT $1 + 1", [1, 2], r"the parameters \$1 are required, got \$1, \$2"),
+        ("SELECT ? + 1", [1], r"written \$1, \$2, \.\.\. or \$name"),
+        ("SELECT * FROM feature_clusters($layer, 1)", [3], r"the parameters \$layer are required, got \$1"),
+    ]:
+        with pytest.raises(polysema.Error, match=message):
+            db.sql(statement, values)
+    with pytest.raises(TypeError, match="a list or a mapping of values is required, got int"):
+        db.sql("SELECT $1", 7)
+    with pytest.raises(polysema.Error, match="^feature_clusters: neuron of layer 3 must be between 0 and 511, got 9999$"):
+        db.feature_clusters(3, 9999).rows()
+
+
+def test_what_a_store_has_is_listed(db):
+    assert "demo" in db.runs
+    db.register("mine", {"n": [1]})
+    assert {"examples", "dead_neurons", "mine"} <= set(db.tables)
+    for table in db.tables:
+        db.sql(f'SELECT * FROM "{table}"')
+    db.unregister("mine")
 
 
 def test_an_error_in_a_stream_reaches_its_reader(db):
@@ -71,6 +100,32 @@ def test_an_error_in_a_stream_reaches_its_reader(db):
         failing.rows()
     with pytest.raises(Exception, match="(?i)divide by zero"):
         pyarrow.table(failing)
+
+
+def test_ten_thousand_questions_leave_nothing(db):
+    """Memory and open files stay as they are once a tenth of the questions were asked."""
+    pages = os.sysconf("SC_PAGE_SIZE")
+
+    def held():
+        gc.collect()
+        resident = int(Path("/proc/self/statm").read_text().split()[1]) * pages
+        return resident, len(os.listdir("/proc/self/fd"))
+
+    def ask(times):
+        for i in range(times):
+            db.sql("SELECT $n + 1 AS n, repeat('x', 1000) AS s", n=i).rows()
+            if i % 10 == 0:
+                db.register("given", {"v": numpy.ones((200, 16), numpy.float32)})
+                db.sql("SELECT sum(vector_norm(v)) FROM public.given").rows()
+            if i % 50 == 0:
+                db.linkage(3, 417).to_arrow()
+
+    ask(1000)
+    before, files = held()
+    ask(9000)
+    after, files_after = held()
+    assert files_after == files
+    assert after - before < 30 << 20, f"{(after - before) >> 20} MiB more"
 
 
 def test_ctrl_c_ends_a_question(db):

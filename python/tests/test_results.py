@@ -1,5 +1,6 @@
 """What other libraries make of results."""
 
+import re
 import subprocess
 import sys
 
@@ -109,15 +110,27 @@ def test_arrays_share_their_memory(db):
     assert numpy.allclose([row[-1] for row in found], cosines[expected], atol=1e-6)
     vectors[0, 0] = 42.0
     assert db.sql("SELECT vector[1] FROM public.acts WHERE id = 0").rows() == [(42.0,)]
+    # What does not lie row by row is copied.
+    for other in [vectors[:, ::2], numpy.asfortranarray(vectors), vectors.T, vectors[::-1]]:
+        db.register("other", {"v": other})
+        assert db.sql("SELECT v FROM public.other").to_numpy("v").tolist() == other.tolist()
+    db.register("other", vectors)
+    db.register("numbers", vectors[:, 0].copy())
+    assert db.sql("SELECT vector FROM other").columns == ["vector"] and db.sql("SELECT * FROM numbers").columns == ["value"]
+    db.register("mixed", {"v": vectors[:2], "s": ["a", None], "t": numpy.array(["b", "c"])})
+    assert [row[1:] for row in db.sql("SELECT * FROM mixed")] == [("a", "b"), (None, "c")]
     for wrong, message in [
-        (vectors[:, ::2], "C order"),
-        (vectors.reshape(5, 10, 12), "shape"),
-        (vectors.astype(numpy.complex64), "got <c8"),
+        ({"v": vectors.reshape(5, 10, 12)}, "shape"),
+        ({"v": vectors.astype(numpy.complex64)}, "got <c8"),
+        ({"v": [1, None]}, "v: numbers or texts are required"),
+        ({"v": vectors, "w": vectors[1:]}, "wrong: columns of one length are required, got {'v': 50, 'w': 49}"),
+        ([1, 2], "wrong: texts are required in an iterable, got int"),
+        (pandas.Series([1, 2]), "a table is required, got one column, a Series"),
+        (polars.Series("s", [1, 2]), "a table is required, got one column, a Series"),
+        (pyarrow.array([1, 2]), "a table is required, got one column, a Int64Array"),
     ]:
-        with pytest.raises((TypeError, ValueError), match=message):
-            db.register("wrong", {"v": wrong})
-    with pytest.raises(TypeError, match="got an array of Int64"):
-        db.register("wrong", pyarrow.array([1, 2]))
+        with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+            db.register("wrong", wrong)
 
 
 def test_what_is_printed_names_columns_and_marks_the_key_token(db):
@@ -130,6 +143,37 @@ def test_what_is_printed_names_columns_and_marks_the_key_token(db):
     db.register("hostile", pandas.DataFrame({"<b>": ["<script>"], "context": ["a «<i>» b"]}))
     page = db.sql("SELECT * FROM public.hostile")._repr_html_()
     assert "<script>" not in page and "<b>" not in page and "<mark>&lt;i&gt;</mark>" in page
-    card = db.neuron(3, 417)
+    card = db.neuron("blocks.3.mlp", 417)
+    assert repr(card) == repr(db.neuron(3, 417))
     assert card._repr_html_().count("<h5>") == card.metrics["n_clusters"]
     assert "cluster 0" in repr(card)
+
+
+def test_a_card_of_rows_without_texts_names_the_rows(db):
+    vectors = numpy.random.default_rng(3).standard_normal((4000, 8)).astype(numpy.float32)
+    db.register("vectors", vectors)
+    db.train_sae("of_rows", "public.vectors", d_sae=16, max_tokens=4096)
+    card = db.neuron(0, 3)
+    assert "position 0: " in repr(card) and "document " in card._repr_html_()
+    found = db.sql("SELECT doc_id, pre_mlp FROM of_rows.examples")
+    assert (found.to_numpy("pre_mlp") == vectors[found.to_numpy("doc_id")]).all()
+    db.drop_run("of_rows")
+    db.use("demo")
+
+
+def test_duckdb_and_back(db):
+    clusters = db.feature_clusters(3)
+    counted = duckdb.sql("SELECT neuron, count(DISTINCT cluster) AS n FROM clusters GROUP BY neuron HAVING n > 3 ORDER BY n DESC, neuron")
+    db.register("counted", counted)
+    back = db.sql(
+        "SELECT c.neuron, c.n, p.n_clusters FROM public.counted c "
+        "JOIN neuron_polysemanticity(3) p ON p.neuron = c.neuron ORDER BY c.n DESC, c.neuron"
+    ).rows()
+    assert len(back) > 10 and [row[:2] for row in back] == counted.fetchall()
+    assert all(n == n_clusters for _, n, n_clusters in back)
+    # The rows are computed when DuckDB asks, each time.
+    with duckdb.connect() as connection:
+        connection.register("clusters", clusters)
+        connection.sql("CREATE TABLE kept AS SELECT * FROM clusters")
+        same = connection.sql("SELECT count(*) FROM kept SEMI JOIN clusters USING (neuron, example)").fetchall()
+        assert same == [(len(clusters.rows()),)]
