@@ -8,8 +8,22 @@ from typing import Any
 
 #: What stands around the key token in the column `context`.
 _OPEN, _CLOSE = "«", "»"
+#: Items of a list that are shown.
+_ITEMS = 4
 #: Characters of a value that are shown.
 _MOST = 200
+
+
+def brief(value: Any) -> str:
+    """A value in few characters: of a long list the first ones, and how many they are."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        items = [repr(item) if isinstance(item, str) else brief(item) for item in value[:_ITEMS]]
+        return "[" + ", ".join(items) + (f", ... {len(value)}]" if len(value) > _ITEMS else "]")
+    return str(value)
 
 
 def cell(column: str, value: Any) -> str:
@@ -18,7 +32,7 @@ def cell(column: str, value: Any) -> str:
         return "<i>NULL</i>"
     if column == "context" and isinstance(value, str):
         return context(value)
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    text = brief(value)
     return html.escape(text if len(text) <= _MOST else text[:_MOST] + "...")
 
 

@@ -147,6 +147,6 @@ class Result:
 
 
 def _text(value: Any, most: int = 60) -> str:
-    text = "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    text = "" if value is None else _html.brief(value)
     text = text.replace("\n", "\\n")
     return text if len(text) <= most else text[: most - 3] + "..."

@@ -1,9 +1,12 @@
 //! The threads behind all connections of a process, and how Python waits for them.
 
 use std::future::Future;
+use std::pin::pin;
 use std::process;
-use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use polysema::shell::threads;
 use pyo3::prelude::*;
@@ -83,20 +86,36 @@ where
 {
     let runtime = runtime()?;
     py.detach(|| {
-        runtime.block_on(async {
-            let mut work = std::pin::pin!(work);
-            loop {
-                match tokio::time::timeout(LOOK, &mut work).await {
-                    Ok(done) => return Ok(done),
-                    Err(_) => Python::attach(|py| {
-                        // A signal is taken notice of where a line of Python runs.
-                        py.run(c"pass", None, None)?;
-                        py.check_signals()
-                    })?,
-                }
+        let _within = runtime.enter();
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let mut context = Context::from_waker(&waker);
+        let mut work = pin!(work);
+        let mut looked = Instant::now();
+        loop {
+            if let Poll::Ready(done) = work.as_mut().poll(&mut context) {
+                return Ok(done);
             }
-        })
+            // Not by a timer of the runtime: it would wait until one of its threads has nothing else to do.
+            thread::park_timeout(LOOK.saturating_sub(looked.elapsed()));
+            if looked.elapsed() >= LOOK {
+                Python::attach(|py| {
+                    // A signal is taken notice of where a line of Python runs.
+                    py.run(c"pass", None, None)?;
+                    py.check_signals()
+                })?;
+                looked = Instant::now();
+            }
+        }
     })
+}
+
+/// Wakes a thread that waits.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
 }
 
 /// What is done in a call of another library, which may hold Python's lock or not.

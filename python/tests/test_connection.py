@@ -128,11 +128,18 @@ def test_ten_thousand_questions_leave_nothing(db):
     assert after - before < 30 << 20, f"{(after - before) >> 20} MiB more"
 
 
-def test_ctrl_c_ends_a_question(db):
-    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
-        db.sql(ENDLESS).rows()
-    assert db.sql("SELECT 1").rows() == [(1,)]
+@pytest.mark.parametrize("partitions", [1, 64])
+def test_ctrl_c_ends_a_question(db, partitions):
+    """Also one that leaves none of the threads anything else to do."""
+    db.sql(f"SET datafusion.execution.target_partitions = {partitions}")
+    for show in [lambda result: result.rows(), repr]:
+        pressed = []
+        timer = threading.Timer(1.0, lambda: (pressed.append(time.monotonic()), os.kill(os.getpid(), signal.SIGINT)))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            show(db.sql(ENDLESS))
+        assert time.monotonic() - pressed[0] < 30
+        assert db.sql("SELECT 1").rows() == [(1,)]
 
 
 def test_ctrl_c_leaves_nothing_of_an_ingest(tmp_path):

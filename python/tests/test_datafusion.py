@@ -27,6 +27,8 @@ QUESTIONS = [
     "SELECT layer, count(*) AS n, max(n_clusters) AS most FROM neuron_polysemanticity() GROUP BY layer ORDER BY layer",
     "SELECT n.neuron, e.example FROM neurons n JOIN feature_clusters(1) e ON n.neuron = e.neuron "
     'WHERE n.layer = 1 AND n.max_activation > 3 AND e."cluster" = 1 ORDER BY n.neuron, e.example',
+    "SELECT neuron, n_clusters FROM neuron_polysemanticity(2) WHERE neuron > (SELECT max(neuron) - 9 FROM neurons) "
+    "AND n_clusters IN (SELECT layer + 1 FROM layers) ORDER BY neuron",
     "SELECT layer, round(vector_norm(vector_mean(pre_mlp)), 4) AS norm, polysemanticity(pre_mlp, 0.5)['n_clusters'] AS n "
     "FROM examples WHERE neuron = 417 GROUP BY layer ORDER BY layer",
     "SELECT neuron, round(cosine_similarity(pre_mlp, neuron_embedding(pre_mlp, w_in)), 5) AS s "
@@ -112,6 +114,14 @@ def test_views_and_files_are_tables_too(tables, db, tmp_path):
     expected = db.sql('SELECT example, "cluster" FROM part.feature_clusters(3, 417) ORDER BY example').rows()
     db.sql("DROP SCHEMA part CASCADE")
     assert rows(found) == expected and len(expected) == 10
+    # Of a plan that needs the session's threads.
+    ctx.sql(
+        "CREATE OR REPLACE VIEW examples AS SELECT k.* FROM kept k JOIN "
+        "(SELECT layer, neuron FROM kept GROUP BY layer, neuron HAVING count(*) > 20) USING (layer, neuron)"
+    ).collect()
+    found = ctx.sql("SELECT neuron, n_clusters FROM neuron_polysemanticity(1) ORDER BY neuron").collect()
+    expected = db.sql("SELECT neuron, n_clusters FROM neuron_polysemanticity(1) WHERE n_examples > 20 ORDER BY neuron").rows()
+    assert rows(found) == expected and len(expected) > 100
 
 
 def test_settings_belong_to_the_session(tables, db):

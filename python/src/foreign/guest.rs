@@ -16,7 +16,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use polysema_udfs::calls::settings::PolysemaOptions;
 
-use super::Crossing;
+use super::crossing::Crossing;
 use super::host::{Lent, Of};
 use super::leaf::{all_exact, asked, leaf, of_call};
 
@@ -161,6 +161,6 @@ impl TableProvider for Call {
             Some(projection) => Arc::new(self.schema.project(projection)?),
             None => Arc::clone(&self.schema),
         };
-        leaf(&plan, &state.task_ctx(), schema)
+        leaf(plan, state.task_ctx(), lent.chores(), schema)
     }
 }

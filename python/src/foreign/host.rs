@@ -14,8 +14,13 @@ use datafusion::common::{Result, internal_err};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
+use super::drive::{Chores, driven};
+
 /// A session for as long as it waits for an answer.
-pub struct Lent(&'static dyn Session);
+pub struct Lent {
+    session: &'static dyn Session,
+    chores: Arc<Chores>,
+}
 
 impl Lent {
     /// Lends the session to what holds the other end of this: the guard must be dropped before the session is.
@@ -25,15 +30,20 @@ impl Lent {
     /// The caller drops the guard before it returns, in the future that borrows the session or in the call.
     pub unsafe fn new(session: &dyn Session) -> Arc<Self> {
         // SAFETY: nothing else holds the guard for longer than one poll of the future that owns it.
-        Arc::new(Self(unsafe {
-            transmute::<&dyn Session, &'static dyn Session>(session)
-        }))
+        let session = unsafe { transmute::<&dyn Session, &'static dyn Session>(session) };
+        let chores = Arc::default();
+        Arc::new(Self { session, chores })
+    }
+
+    /// What the reader of the answer is to do.
+    pub fn chores(&self) -> &Arc<Chores> {
+        &self.chores
     }
 }
 
 impl fmt::Debug for Lent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.session_id())
+        f.write_str(self.session.session_id())
     }
 }
 
@@ -127,6 +137,8 @@ impl TableProvider for Of<dyn TableProvider> {
         let Some(session) = self.session.upgrade() else {
             return internal_err!("a table is scanned while its session waits for the plan");
         };
-        self.host.scan(session.0, projection, filters, limit).await
+        let lent = session.session;
+        let plan = self.host.scan(lent, projection, filters, limit).await?;
+        driven(&plan, &session.chores)
     }
 }

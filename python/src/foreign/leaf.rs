@@ -11,11 +11,15 @@ use datafusion::logical_expr::expr_rewriter::unnormalize_col;
 use datafusion::logical_expr::{
     Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown,
 };
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::Column;
 use futures::{Stream, StreamExt, stream};
+
+use super::drive::{Chores, Driver, of_parts};
 
 /// What tells the rows of two calls apart. DataFusion takes scans of one name, schema and filters for equal, and names a call
 /// after its function alone: two subqueries with other arguments would be answered as one.
@@ -56,33 +60,27 @@ pub fn all_exact(filters: &[&Expr]) -> Vec<TableProviderFilterPushDown> {
     vec![TableProviderFilterPushDown::Exact; filters.len()]
 }
 
-/// The rows of a plan, a partition each of its.
+/// The rows of a plan as one stream, whose reader does the chores.
 pub fn leaf(
-    plan: &Arc<dyn ExecutionPlan>,
-    context: &Arc<TaskContext>,
+    plan: Arc<dyn ExecutionPlan>,
+    context: Arc<TaskContext>,
+    chores: &Arc<Chores>,
     schema: SchemaRef,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let part = |partition| -> Arc<dyn PartitionStream> {
-        Arc::new(Part {
-            plan: Arc::clone(plan),
-            partition,
-            context: Arc::clone(context),
-            schema: Arc::clone(&schema),
-        })
-    };
-    let parts = (0..plan.output_partitioning().partition_count()).map(part);
     let order = plan.output_ordering().cloned();
-    of_parts(Arc::clone(&schema), parts.collect(), order)
-}
-
-/// The rows of streams.
-pub fn of_parts(
-    schema: SchemaRef,
-    parts: Vec<Arc<dyn PartitionStream>>,
-    order: Option<datafusion::physical_expr::LexOrdering>,
-) -> Result<Arc<dyn ExecutionPlan>> {
-    let rows = StreamingTableExec::try_new(schema, parts, None, order, false, None)?;
-    Ok(Arc::new(rows))
+    let plan: Arc<dyn ExecutionPlan> = match (plan.output_partitioning().partition_count(), &order)
+    {
+        (1, _) => plan,
+        (_, None) => Arc::new(CoalescePartitionsExec::new(plan)),
+        (_, Some(order)) => Arc::new(SortPreservingMergeExec::new(order.clone(), plan)),
+    };
+    let rows = Whole {
+        plan,
+        context,
+        chores: Arc::clone(chores),
+        schema: Arc::clone(&schema),
+    };
+    of_parts(schema, vec![Arc::new(rows)], order)
 }
 
 /// The rows under a schema of the same columns.
@@ -105,22 +103,22 @@ pub fn under(
 }
 
 #[derive(Debug)]
-struct Part {
+struct Whole {
     plan: Arc<dyn ExecutionPlan>,
-    partition: usize,
     context: Arc<TaskContext>,
+    chores: Arc<Chores>,
     schema: SchemaRef,
 }
 
-impl PartitionStream for Part {
+impl PartitionStream for Whole {
     fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
         let schema = Arc::clone(&self.schema);
-        match self.plan.execute(self.partition, Arc::clone(&self.context)) {
-            Ok(rows) => under(schema, rows),
+        match self.plan.execute(0, Arc::clone(&self.context)) {
+            Ok(rows) => under(schema, Driver::new(rows, Arc::clone(&self.chores))),
             Err(error) => under(schema, stream::iter([Err(error)])),
         }
     }

@@ -4,20 +4,19 @@
 //! What is planned here is planned whole, by a session of this library, and crosses as one operator: orders and
 //! partitions that an operator requires of its inputs are unknown on the other side, which would change them.
 
+mod crossing;
+mod drive;
 mod function;
 mod guest;
 mod host;
 mod leaf;
 mod question;
 
-use std::ffi::CStr;
 use std::sync::Arc;
 
 use datafusion::catalog::{MemTable, TableFunctionImpl, TableProvider};
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion_ffi::config::extension_options::FFI_ExtensionOptions;
-use datafusion_ffi::proto::logical_extension_codec::FFI_LogicalExtensionCodec;
-use datafusion_ffi::table_provider::{FFI_TableProvider, ForeignTableProvider};
 use datafusion_ffi::udaf::FFI_AggregateUDF;
 use datafusion_ffi::udf::FFI_ScalarUDF;
 use datafusion_ffi::udtf::FFI_TableFunction;
@@ -25,16 +24,13 @@ use polysema_udfs::calls::Implementation;
 use polysema_udfs::calls::settings::PolysemaOptions;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
-use tokio::runtime::Handle;
 
 use crate::connection::Connection;
 use crate::error::{Error, raised};
 use crate::result::{Result, Rows};
-use crate::runtime::runtime;
+use crossing::Crossing;
 use guest::{Guest, GuestFunction};
 use question::{Question, SessionFunction};
-
-const CODEC: &CStr = c"datafusion_logical_extension_codec";
 
 /// A function that a session of datafusion-python takes.
 #[pyclass(frozen, module = "polysema._lib")]
@@ -104,52 +100,10 @@ impl ForeignFunction {
             return Err(self.refused());
         };
         let crossing = Crossing::to(session)?;
-        let (codec, handle) = (crossing.codec.clone(), crossing.handle.clone());
-        let function =
-            FFI_TableFunction::new_with_ffi_codec(function(crossing), Some(handle), codec);
+        let codec = crossing.codec().clone();
+        // The host reads the runtime out of this struct as if it were its own: there is none to be read. Tables have it.
+        let function = FFI_TableFunction::new_with_ffi_codec(function(crossing), None, codec);
         PyCapsule::new_with_value(py, function, c"datafusion_table_function")
-    }
-}
-
-/// What a table needs to cross to a session.
-#[derive(Debug, Clone)]
-pub struct Crossing {
-    codec: FFI_LogicalExtensionCodec,
-    handle: Handle,
-}
-
-impl Crossing {
-    /// The session, or its codec.
-    fn to(session: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let getter = "__datafusion_logical_extension_codec__";
-        let codec = match session.hasattr(getter)? {
-            true => session.call_method0(getter)?,
-            false => session.clone(),
-        };
-        let codec = codec.cast::<PyCapsule>()?.pointer_checked(Some(CODEC))?;
-        // SAFETY: the name says what it points to, and the capsule lives.
-        let codec = unsafe { codec.cast::<FFI_LogicalExtensionCodec>().as_ref() };
-        // SAFETY: it is what the struct has for everyone to call first.
-        let (came, required) = (unsafe { (codec.version)() }, datafusion_ffi::version());
-        if came != required {
-            return Err(Error::new_err(format!(
-                "a session of DataFusion {required} is required, got one of DataFusion {came}"
-            )));
-        }
-        Ok(Self {
-            codec: codec.clone(),
-            handle: runtime()?.handle().clone(),
-        })
-    }
-
-    fn table(&self, table: Arc<dyn TableProvider>) -> FFI_TableProvider {
-        let (codec, handle) = (self.codec.clone(), self.handle.clone());
-        FFI_TableProvider::new_with_ffi_codec(table, true, Some(handle), codec)
-    }
-
-    /// The table as a function gives it: one that is foreign already crosses as it is, so with its filters.
-    fn given(&self, table: Arc<dyn TableProvider>) -> Arc<dyn TableProvider> {
-        Arc::new(ForeignTableProvider(self.table(table)))
     }
 }
 

@@ -15,9 +15,10 @@ use datafusion::physical_plan::streaming::PartitionStream;
 use futures::{TryStreamExt, stream};
 use polysema::session::Session;
 
-use super::Crossing;
+use super::crossing::Crossing;
+use super::drive::of_parts;
 use super::function::written;
-use super::leaf::{all_exact, asked, of_call, of_parts, under};
+use super::leaf::{all_exact, asked, of_call, under};
 
 /// A question whose rows are a table.
 pub struct Question {
@@ -152,7 +153,7 @@ impl TableFunctionImpl for SessionFunction {
             Question::new(Arc::clone(&self.session), plan, ParamValues::List(vec![]))
         };
         // Planning cannot wait, and the session that plans is of another library with threads of its own.
-        let mut question = self.crossing.handle.block_on(question)?;
+        let mut question = self.crossing.handle().block_on(question)?;
         question.schema = of_call(&question.schema, &call);
         Ok(self.crossing.given(Arc::new(question)))
     }
