@@ -9,7 +9,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::MemTable;
 use datafusion::common::{ParamValues, TableReference};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use futures::StreamExt;
 use polysema::policy::{Access, Policy};
 use polysema::session::{Engine, EngineOptions, Session};
@@ -187,6 +187,10 @@ fn param_values(parameters: Vec<(Option<String>, Bound<'_, PyAny>)>) -> PyResult
 
 /// Refuses a parameter without a value, and a value without a parameter.
 fn require_values(plan: &LogicalPlan, given: &ParamValues) -> PyResult<()> {
+    // Those of a prepared statement and of a function's body get their values later.
+    if let LogicalPlan::Statement(_) | LogicalPlan::Ddl(DdlStatement::CreateFunction(_)) = plan {
+        return Ok(());
+    }
     let required = plan.get_parameter_names().map_err(raised)?;
     let required: BTreeSet<String> = required.into_iter().collect();
     let given: BTreeSet<String> = match given {

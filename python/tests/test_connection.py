@@ -77,6 +77,9 @@ def test_errors_have_the_engines_message(db):
     ]:
         with pytest.raises(polysema.Error, match=message):
             db.sql(statement, values)
+    db.sql("PREPARE later(INT) AS SELECT $1 + 1")
+    assert db.sql("EXECUTE later(41)").rows() == [(42,)]
+    db.sql("DEALLOCATE later")
     with pytest.raises(TypeError, match="a list or a mapping of values is required, got int"):
         db.sql("SELECT $1", 7)
     with pytest.raises(polysema.Error, match="^feature_clusters: neuron of layer 3 must be between 0 and 511, got 9999$"):

@@ -23,7 +23,7 @@ QUESTIONS = [
     'SELECT * FROM cluster_summary(0, 7) ORDER BY "cluster"',
     "SELECT layer, neuron, token, similarity FROM nearest('examples', 'pre_mlp', "
     "[{query}], 20, {min_similarity: 0.1}) ORDER BY similarity DESC, layer, neuron, example",
-    "SELECT * FROM similar_features(3, 417, 0) ORDER BY similarity DESC, layer2, neuron2 LIMIT 9",
+    "SELECT * FROM similar_features(3, 417, 0) ORDER BY similarity DESC, layer, neuron, \"cluster\" LIMIT 9",
     "SELECT layer, count(*) AS n, max(n_clusters) AS most FROM neuron_polysemanticity() GROUP BY layer ORDER BY layer",
     "SELECT n.neuron, e.example FROM neurons n JOIN feature_clusters(1) e ON n.neuron = e.neuron "
     'WHERE n.layer = 1 AND n.max_activation > 3 AND e."cluster" = 1 ORDER BY n.neuron, e.example',
@@ -31,8 +31,8 @@ QUESTIONS = [
     "AND n_clusters IN (SELECT layer + 1 FROM layers) ORDER BY neuron",
     "SELECT layer, round(vector_norm(vector_mean(pre_mlp)), 4) AS norm, polysemanticity(pre_mlp, 0.5)['n_clusters'] AS n "
     "FROM examples WHERE neuron = 417 GROUP BY layer ORDER BY layer",
-    "SELECT neuron, round(cosine_similarity(pre_mlp, neuron_embedding(pre_mlp, w_in)), 5) AS s "
-    "FROM examples JOIN neurons USING (layer, neuron) WHERE layer = 0 AND neuron < 20 ORDER BY neuron, example",
+    "SELECT e.neuron, round(cosine_similarity(e.pre_mlp, neuron_embedding(e.pre_mlp, n.w_in)), 5) AS s FROM examples e "
+    "JOIN neurons n ON n.layer = e.layer AND n.neuron = e.neuron WHERE e.layer = 0 AND e.neuron < 20 ORDER BY e.neuron, e.example",
 ]
 
 

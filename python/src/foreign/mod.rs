@@ -100,9 +100,11 @@ impl ForeignFunction {
             return Err(self.refused());
         };
         let crossing = Crossing::to(session)?;
-        let codec = crossing.codec().clone();
-        // The host reads the runtime out of this struct as if it were its own: there is none to be read. Tables have it.
-        let function = FFI_TableFunction::new_with_ffi_codec(function(crossing), None, codec);
+        let (codec, handle) = (crossing.codec().clone(), crossing.handle().clone());
+        // The host reads the runtime out of this struct as if it were its own, and compilers agree on how there is one, not on
+        // how there is none. It is used for streams of what is found in the session of the call, of which none is read.
+        let function =
+            FFI_TableFunction::new_with_ffi_codec(function(crossing), Some(handle), codec);
         PyCapsule::new_with_value(py, function, c"datafusion_table_function")
     }
 }

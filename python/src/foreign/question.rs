@@ -12,7 +12,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::streaming::PartitionStream;
-use futures::{TryStreamExt, stream};
+use futures::{TryFutureExt, TryStreamExt, stream};
 use polysema::session::Session;
 
 use super::crossing::Crossing;
@@ -105,7 +105,8 @@ impl PartitionStream for Rows {
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
         let (session, plan) = (Arc::clone(&self.session), self.plan.clone());
-        let rows = async move { Ok(session.answer(plan, ParamValues::List(vec![])).await?.rows) };
+        let answer = async move { session.answer(plan, ParamValues::List(vec![])).await };
+        let rows = answer.map_ok(|answer| answer.rows);
         under(Arc::clone(&self.schema), stream::once(rows).try_flatten())
     }
 }

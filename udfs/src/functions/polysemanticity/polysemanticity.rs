@@ -6,15 +6,14 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, Float32Array, StructArray, UInt64Array};
-use datafusion::arrow::array::{Float64Array, Int64Array};
+use datafusion::arrow::array::{Float64Array, Int64Array, RecordBatch};
 use datafusion::arrow::datatypes::{
-    DataType, Field, FieldRef, Fields, Float32Type, Float64Type, UInt64Type,
+    DataType, Field, FieldRef, Fields, Float32Type, Float64Type, Schema, UInt64Type,
 };
 use datafusion::common::utils::SingleRowListArrayBuilder;
 use datafusion::common::{Result, ScalarValue, exec_datafusion_err, exec_err, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, ColumnarValue};
-use datafusion::physical_expr::expressions::Literal;
 
 use crate::arrow::vectors::VectorColumn;
 use crate::calls::aggregate::{VectorAggregate, aggregate_function};
@@ -92,9 +91,11 @@ fn state_fields(args: &StateFieldsArgs) -> Vec<FieldRef> {
 fn accumulator(args: &AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
     let mut threshold = 0.5;
     if let Some(expr) = args.exprs.get(1) {
-        let value = match expr.downcast_ref::<Literal>() {
-            Some(literal) => literal.value().clone(),
-            None => return plan_err!("{}: threshold must be a literal, got {expr}", DOC.name),
+        // A literal of another library is no `Literal`, and gives its value without a column.
+        let nothing = RecordBatch::new_empty(Arc::new(Schema::empty()));
+        let value = match expr.evaluate(&nothing) {
+            Ok(ColumnarValue::Scalar(value)) => value,
+            _ => return plan_err!("{}: threshold must be a literal, got {expr}", DOC.name),
         };
         let array = ColumnarValue::Scalar(value).to_array(1)?;
         let array = datafusion::arrow::compute::cast(&array, &DataType::Float64)?;
