@@ -19,7 +19,6 @@ class Neuron:
     """The metrics of a neuron and its feature clusters with their examples."""
 
     def __init__(self, connection: Connection, layer: int | str, neuron: int, **options: Any) -> None:
-        self.layer, self.neuron = layer, neuron
         profile = connection.neuron_polysemanticity(layer, neuron, **options)
         found = profile.rows()
         if not found:
@@ -28,6 +27,8 @@ class Neuron:
             raise Error(f"a neuron that has examples is required, got layer {layer}, neuron {neuron}")
         #: The row of neuron_polysemanticity.
         self.metrics: dict[str, Any] = dict(zip(profile.columns, found[0]))
+        self.layer: int = self.metrics["layer"]
+        self.neuron = neuron
         #: The rows of feature_clusters.
         self.clusters = connection.feature_clusters(layer, neuron, **options)
         run = options.get("run")
@@ -35,7 +36,7 @@ class Neuron:
         windows = connection.sql(
             f"SELECT example, window_start, window_tokens, window_activations FROM {examples} "
             "WHERE layer = $layer AND neuron = $neuron",
-            layer=self.metrics["layer"],
+            layer=self.layer,
             neuron=neuron,
         )
         self._windows = {row[0]: row[1:] for row in windows.rows()}

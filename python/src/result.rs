@@ -7,6 +7,7 @@ use datafusion::arrow::array::{RecordBatch, RecordBatchIterator, RecordBatchRead
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::ParamValues;
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
@@ -85,6 +86,7 @@ impl Result {
                     }
                 };
                 let schema = Arc::clone(&self.schema);
+                let stream = Some(stream);
                 Ok(Box::new(Streamed { schema, stream }))
             }
         }
@@ -162,17 +164,30 @@ impl Result {
 /// A stream as who pulls it reads it, from whatever thread.
 struct Streamed {
     schema: SchemaRef,
-    stream: SendableRecordBatchStream,
+    /// None once it has ended.
+    stream: Option<SendableRecordBatchStream>,
 }
 
 impl Iterator for Streamed {
     type Item = std::result::Result<RecordBatch, ArrowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match attached(|py| wait(py, self.stream.next())) {
-            Ok(Some(Err(error))) => Some(Err(streamed(error))),
-            Ok(Some(Ok(batch))) => Some(Ok(batch)),
-            Ok(None) => None,
+        let mut stream = self.stream.take()?;
+        // Not in this thread, which looks for Ctrl-C also where a batch is computed in one go.
+        let next = async move {
+            let task = SpawnedTask::spawn(async move { (stream.next().await, stream) });
+            task.await
+        };
+        match attached(|py| wait(py, next)) {
+            Ok(Ok((Some(Ok(batch)), stream))) => {
+                self.stream = Some(stream);
+                Some(Ok(batch))
+            }
+            Ok(Ok((Some(Err(error)), _))) => Some(Err(streamed(error))),
+            Ok(Ok((None, _))) => None,
+            Ok(Err(panic)) => Some(Err(streamed(DataFusionError::ExecutionJoin(Box::new(
+                panic,
+            ))))),
             Err(python) => Some(Err(ArrowError::ExternalError(Box::new(
                 DataFusionError::External(Box::new(python)),
             )))),

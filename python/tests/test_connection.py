@@ -133,7 +133,7 @@ def test_ten_thousand_questions_leave_nothing(db):
 
 @pytest.mark.parametrize("partitions", [1, 64])
 def test_ctrl_c_ends_a_question(db, partitions):
-    """Also one that leaves none of the threads anything else to do."""
+    """Also one that is computed in one go, and one that leaves none of the threads anything else to do."""
     db.sql(f"SET datafusion.execution.target_partitions = {partitions}")
     for show in [lambda result: result.rows(), repr]:
         pressed = []

@@ -157,7 +157,7 @@ def test_a_card_of_rows_without_texts_names_the_rows(db):
     assert "position 0: " in repr(card) and "document " in card._repr_html_()
     found = db.sql("SELECT doc_id, pre_mlp FROM of_rows.examples")
     assert (found.to_numpy("pre_mlp") == vectors[found.to_numpy("doc_id")]).all()
-    db.drop_run("of_rows")
+    db.drop_run("of_rows", cascade=True)
     db.use("demo")
 
 
