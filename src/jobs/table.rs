@@ -15,6 +15,8 @@ use polysema_udfs::scan_by_plan;
 
 use super::record::Record;
 use super::records::Jobs;
+use crate::policy::{Access, Policy};
+use crate::text::without_folders;
 
 /// The table of a store's jobs.
 #[derive(Debug)]
@@ -30,12 +32,19 @@ impl JobsTable {
 
     async fn plan(
         &self,
-        _: &dyn Session,
+        state: &dyn Session,
         projection: Option<&Vec<usize>>,
         _: &[Expr],
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let rows = rows(&self.jobs.list()?)?;
+        let mut records = self.jobs.list()?;
+        if !Policy::of(state).allows(Access::ReadFiles) {
+            for record in &mut records {
+                record.detail = without_folders(&record.detail);
+                record.message = without_folders(&record.message);
+            }
+        }
+        let rows = rows(&records)?;
         let plan = MemorySourceConfig::try_new_exec(&[vec![rows]], schema(), projection.cloned())?;
         Ok(plan)
     }

@@ -18,6 +18,8 @@ use super::kept::{KeptName, KeptTable};
 use super::manifest::{Counts, RunManifest};
 use super::snapshot::Snapshot;
 use super::{Run, SaeManifest};
+use crate::policy::{Access, Policy};
+use crate::text::{name_alone, without_folders};
 
 /// Names of these tables.
 pub(super) const INFO_TABLES: [&str; 4] = ["models", "runs", "saes", "tables"];
@@ -53,10 +55,10 @@ impl InfoTable {
         })
     }
 
-    fn batch(&self) -> Result<RecordBatch> {
+    fn batch(&self, shown: Shown) -> Result<RecordBatch> {
         let runs = match self.kind {
-            Listing::Saes => return self.saes(),
-            Listing::Tables => return self.tables(),
+            Listing::Saes => return self.saes(shown),
+            Listing::Tables => return self.tables(shown),
             Listing::Models | Listing::Runs => self.runs.names()?,
         };
         let runs: Vec<_> = runs
@@ -67,14 +69,14 @@ impl InfoTable {
             })
             .collect();
         let columns = match self.kind {
-            Listing::Models => models(&runs),
-            _ => run_columns(&runs),
+            Listing::Models => models(&runs, shown),
+            _ => run_columns(&runs, shown),
         };
         Ok(RecordBatch::try_new(self.schema(), columns)?)
     }
 
     /// One row per sparse autoencoder.
-    fn saes(&self) -> Result<RecordBatch> {
+    fn saes(&self, shown: Shown) -> Result<RecordBatch> {
         let saes: Vec<_> = (self.runs.store().stored_saes()?.into_values())
             .map(|sae| sae.manifest)
             .collect();
@@ -100,9 +102,11 @@ impl InfoTable {
             text(|sae| sae.format.as_deref()),
             text(|sae| sae.hook.as_deref()),
             text(|sae| sae.hook_out.as_deref()),
-            text(|sae| Some(&sae.source)),
             Arc::new(StringArray::from_iter_values(
-                options.map(|o| o.to_string()),
+                saes.iter().map(|sae| shown.path(&sae.source)),
+            )),
+            Arc::new(StringArray::from_iter_values(
+                options.map(|o| shown.text(o.to_string())),
             )),
             int(|sae| Some(sae.steps as i64)),
             int(|sae| Some(sae.rows as i64)),
@@ -118,7 +122,7 @@ impl InfoTable {
 
 impl InfoTable {
     /// One row per table that lasts; one that cannot be read says why in `problem`.
-    fn tables(&self) -> Result<RecordBatch> {
+    fn tables(&self, shown: Shown) -> Result<RecordBatch> {
         let store = self.runs.store();
         let mut names = vec![];
         for schema in store.schemas()? {
@@ -139,7 +143,7 @@ impl InfoTable {
         let written = tables().map(|table| table.map(|table| table.written_at()));
         let problems = opened
             .iter()
-            .map(|(_, table)| table.as_ref().err().map(String::as_str));
+            .map(|(_, table)| Some(shown.text(table.as_ref().err()?.clone())));
         let columns: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from_iter_values(
                 opened.iter().map(|(name, _)| &name.schema),
@@ -158,16 +162,38 @@ impl InfoTable {
 
 type Opened = [(String, Result<Arc<Run>>)];
 
+/// How much of a path a session is shown: who may not read the machine's files is not told where they lie.
+#[derive(Debug, Clone, Copy)]
+struct Shown {
+    whole: bool,
+}
+
+impl Shown {
+    fn path(self, path: &str) -> String {
+        match self.whole {
+            true => path.to_string(),
+            false => name_alone(path).to_string(),
+        }
+    }
+
+    fn text(self, text: String) -> String {
+        match self.whole {
+            true => text,
+            false => without_folders(&text),
+        }
+    }
+}
+
 /// One row per run; one that cannot be read says why in `problem`.
-fn run_columns(runs: &Opened) -> Vec<ArrayRef> {
+fn run_columns(runs: &Opened, shown: Shown) -> Vec<ArrayRef> {
     fn facts(run: &Result<Arc<Run>>) -> Option<&RunManifest> {
         run.as_ref().ok().map(|run| run.manifest())
     }
-    let text = |of: fn(&RunManifest) -> String| -> ArrayRef {
-        Arc::new(StringArray::from_iter(
-            runs.iter().map(|(_, run)| facts(run).map(of)),
-        ))
-    };
+    fn column(runs: &Opened, of: impl Fn(&RunManifest) -> String) -> ArrayRef {
+        let values = runs.iter().map(|(_, run)| facts(run).map(&of));
+        Arc::new(StringArray::from_iter(values))
+    }
+    let text = |of: fn(&RunManifest) -> String| column(runs, of);
     let count = |of: fn(&Counts) -> u64| -> ArrayRef {
         Arc::new(Int64Array::from_iter(
             runs.iter()
@@ -178,19 +204,21 @@ fn run_columns(runs: &Opened) -> Vec<ArrayRef> {
     let created = runs.iter().map(|(_, run)| facts(run).map(|m| m.created_at));
     let problems = runs
         .iter()
-        .map(|(_, run)| run.as_ref().err().map(|e| e.strip_backtrace()));
+        .map(|(_, run)| Some(shown.text(run.as_ref().err()?.strip_backtrace())));
     vec![
         Arc::new(StringArray::from_iter_values(
             runs.iter().map(|(name, _)| name),
         )),
-        text(|m| m.model.path.clone()),
+        column(runs, |m| shown.path(&m.model.path)),
         text(|m| m.model.hash.clone()),
         text(|m| m.architecture.clone()),
         weight_types(runs.iter().map(|(_, run)| facts(run))),
-        text(|m| m.corpus.path.clone()),
+        column(runs, |m| shown.path(&m.corpus.path)),
         text(|m| m.corpus.hash.clone()),
         text(|m| m.layer_norm.clone()),
-        text(|m| serde_json::Value::Object(m.options.clone()).to_string()),
+        column(runs, |m| {
+            shown.text(serde_json::Value::Object(m.options.clone()).to_string())
+        }),
         count(|c| c.documents),
         count(|c| c.tokens),
         count(|c| c.layers),
@@ -213,7 +241,7 @@ fn weight_types<'a>(runs: impl Iterator<Item = Option<&'a RunManifest>>) -> Arra
 }
 
 /// One row per model that some run was made from.
-fn models(runs: &Opened) -> Vec<ArrayRef> {
+fn models(runs: &Opened, shown: Shown) -> Vec<ArrayRef> {
     let mut models: BTreeMap<&str, (&RunManifest, i64)> = BTreeMap::new();
     for (_, run) in runs {
         if let Ok(run) = run {
@@ -231,7 +259,9 @@ fn models(runs: &Opened) -> Vec<ArrayRef> {
     };
     vec![
         text(|m| &m.model.hash),
-        text(|m| &m.model.path),
+        Arc::new(StringArray::from_iter_values(
+            models.values().map(|(m, _)| shown.path(&m.model.path)),
+        )),
         text(|m| &m.architecture),
         weight_types(models.values().map(|(m, _)| Some(*m))),
         int(|(m, _)| m.counts.layers as i64),
@@ -319,12 +349,13 @@ impl TableProvider for InfoTable {
 
     async fn scan(
         &self,
-        _: &dyn Session,
+        state: &dyn Session,
         projection: Option<&Vec<usize>>,
         _: &[Expr],
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let batch = self.batch()?;
+        let whole = Policy::of(state).allows(Access::ReadFiles);
+        let batch = self.batch(Shown { whole })?;
         let plan =
             MemorySourceConfig::try_new_exec(&[vec![batch]], self.schema(), projection.cloned())?;
         Ok(plan)

@@ -1,7 +1,9 @@
-//! What is read: the pieces of SQL text, and the words of an error. Knows no session.
+//! What is read: the pieces of SQL text, the words of an error, and where files lie in them. Knows no session.
 
+mod folders;
 mod lex;
 mod message;
 
+pub use folders::{name_alone, without_folders};
 pub use lex::{LexError, Lexeme, PieceKind, is_name, lex, line_of};
 pub use message::describe;
