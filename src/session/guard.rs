@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::common::exec_err;
+use datafusion::common::{exec_err, plan_datafusion_err};
 use datafusion::error::Result;
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::object_store::path::Path;
@@ -50,7 +50,14 @@ impl ObjectStoreRegistry for GuardedRegistry {
     }
 
     fn get_store(&self, url: &Url) -> Result<Arc<dyn ObjectStore>> {
-        let inner = self.inner.get_store(url)?;
+        let inner = self.inner.get_store(url);
+        let inner = inner.map_err(|_| {
+            let scheme = url.scheme();
+            plan_datafusion_err!(
+                "files: a file of this machine, by its path, is required, got '{url}': nothing here reads or writes \
+                 {scheme}: addresses"
+            )
+        })?;
         Ok(Arc::new(Guarded {
             inner,
             policy: Arc::clone(&self.policy),

@@ -104,6 +104,11 @@ pub(super) async fn open(
     name: &str,
 ) -> Result<Arc<dyn TableProvider>> {
     policy::require(state, &format!("FROM '{name}'"), &[Access::ReadFiles])?;
+    if let Some((scheme, _)) = name.split_once("://") {
+        return plan_err!(
+            "FROM: a file of this machine, by its path, is required, got '{name}': nothing here reads {scheme}: addresses"
+        );
+    }
     let path = absolute(name).map_err(|e| plan_datafusion_err!("FROM '{name}': {e}"))?;
     let of_disk = path.clone();
     let found = blocking(move || look(&of_disk)).await??;
