@@ -26,6 +26,7 @@ mod redirected;
 mod selection;
 mod setting;
 mod shared_vectors;
+mod sized_values;
 mod statement;
 mod text_files;
 mod unknown_functions;
@@ -203,6 +204,7 @@ impl Session {
             .with_physical_optimizer_rule(Arc::new(FirstRows))
             .build();
         external_tables::register(&mut state);
+        sized_values::register(&mut state)?;
         for format in ["csv", "json"] {
             if let Some(usual) = state.get_file_format_factory(format) {
                 state.register_file_format(Arc::new(TextFiles(usual)), true)?;
@@ -318,6 +320,16 @@ impl Session {
         &self.policy
     }
 
+    /// The statement that an EXECUTE runs; none where the plan is another's.
+    pub fn executed(&self, plan: &LogicalPlan) -> Option<Arc<LogicalPlan>> {
+        self.prepared.executed(plan)
+    }
+
+    /// The names of the statements that are prepared.
+    pub fn prepared(&self) -> Vec<String> {
+        self.prepared.names()
+    }
+
     /// One statement as a plan, which has the columns of its rows and the types of its parameters.
     ///
     /// The tables it names are those of the run selected now, also when it is executed later. Nothing is run.
@@ -408,15 +420,17 @@ impl Session {
             }
             plan => plan,
         };
-        self.check(&plan)?;
+        let executed = self.executed(&plan);
+        let does = executed.as_deref().unwrap_or(&plan);
+        self.check(does)?;
         let is_command = matches!(
-            plan,
+            does,
             LogicalPlan::Statement(_)
                 | LogicalPlan::Ddl(_)
                 | LogicalPlan::Dml(_)
                 | LogicalPlan::Copy(_)
         );
-        read_only::refuse(&plan, &context.state())?;
+        read_only::refuse(does, &context.state())?;
         let prepared = self.prepared.follow(&plan, context)?;
         let prepared = prepared.map(|meaning| self.statement_of(meaning));
         let context = prepared.as_ref().unwrap_or(context);

@@ -13,7 +13,7 @@ use crate::store::Run;
 
 /// Statements by their names.
 #[derive(Debug, Default)]
-pub(super) struct Prepared(Mutex<HashMap<String, Meaning>>);
+pub(super) struct Prepared(Mutex<HashMap<String, Stored>>);
 
 /// What the names of a statement mean.
 #[derive(Debug, Clone)]
@@ -22,6 +22,13 @@ pub(super) struct Meaning {
     pub schema: String,
     /// The runs whose tables it names.
     pub runs: Vec<Arc<Run>>,
+}
+
+/// A statement that was prepared.
+#[derive(Debug)]
+struct Stored {
+    plan: Arc<LogicalPlan>,
+    meaning: Meaning,
 }
 
 impl Prepared {
@@ -40,18 +47,36 @@ impl Prepared {
                     schema: state.read().config_options().catalog.default_schema.clone(),
                     runs: runs_of(&prepare.input)?,
                 };
+                let plan = Arc::clone(&prepare.input);
                 // A name that is taken is refused.
-                known.entry(prepare.name.clone()).or_insert(meaning);
+                let name = prepare.name.clone();
+                known.entry(name).or_insert(Stored { plan, meaning });
                 Ok(None)
             }
             LogicalPlan::Statement(Statement::Deallocate(deallocate)) => {
                 known.remove(&deallocate.name);
                 Ok(None)
             }
-            LogicalPlan::Statement(Statement::Execute(execute)) => {
-                Ok(known.get(&execute.name).cloned())
-            }
+            LogicalPlan::Statement(Statement::Execute(execute)) => Ok(known
+                .get(&execute.name)
+                .map(|stored| stored.meaning.clone())),
             _ => Ok(None),
         }
+    }
+
+    /// The plan that EXECUTE runs; none of another statement, and none where nothing is prepared under its name.
+    pub(super) fn executed(&self, plan: &LogicalPlan) -> Option<Arc<LogicalPlan>> {
+        let LogicalPlan::Statement(Statement::Execute(execute)) = plan else {
+            return None;
+        };
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let stored = known.get(&execute.name)?;
+        Some(Arc::clone(&stored.plan))
+    }
+
+    /// The names that are taken.
+    pub(super) fn names(&self) -> Vec<String> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.keys().cloned().collect()
     }
 }
