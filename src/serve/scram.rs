@@ -45,9 +45,7 @@ impl ScramSecret {
 
     fn of(password: &str, salt: Vec<u8>, iterations: NonZeroU32) -> Self {
         let mut salted = Hash::default();
-        let method = pbkdf2::PBKDF2_HMAC_SHA256;
-        pbkdf2::derive(
-            method,
+        derive(
             iterations,
             &salt,
             prepared(password).as_bytes(),
@@ -66,14 +64,7 @@ impl ScramSecret {
     pub fn stand_in(like: Option<&Self>, key: &[u8], name: &str) -> Self {
         let iterations = like.map_or(ITERATIONS, |like| like.iterations);
         let mut salt = vec![0; like.map_or(SALT_BYTES, |like| like.salt.len())];
-        let once = NonZeroU32::MIN;
-        pbkdf2::derive(
-            pbkdf2::PBKDF2_HMAC_SHA256,
-            once,
-            name.as_bytes(),
-            key,
-            &mut salt,
-        );
+        derive(NonZeroU32::MIN, name.as_bytes(), key, &mut salt);
         let key_of = |purpose: &[u8]| mac(&mac(key, purpose), name.as_bytes());
         Self {
             iterations,
@@ -256,6 +247,13 @@ pub(super) fn random(count: usize) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// The one place where rounds of the hash are made, so that a test can count them.
+fn derive(iterations: NonZeroU32, salt: &[u8], secret: &[u8], out: &mut [u8]) {
+    #[cfg(test)]
+    tests::ROUNDS.with(|rounds| rounds.set(rounds.get() + u64::from(iterations.get())));
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, salt, secret, out);
+}
+
 fn hash_of(bytes: &[u8]) -> Hash {
     let mut hash = Hash::default();
     hash.copy_from_slice(bytes);
@@ -278,4 +276,4 @@ fn equal(a: &Hash, b: &Hash) -> bool {
 
 #[cfg(test)]
 #[path = "scram_tests.rs"]
-mod tests;
+pub(super) mod tests;

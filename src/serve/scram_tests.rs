@@ -1,6 +1,13 @@
 //! Exchanges of RFC 7677 and of PostgreSQL's secrets (tests/reference/scram.py), and everything that is none.
 
+use std::cell::Cell;
+
 use super::*;
+
+thread_local! {
+    /// Rounds of the hash that this thread has made.
+    pub(in crate::serve) static ROUNDS: Cell<u64> = const { Cell::new(0) };
+}
 
 const PENCIL: &str = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
 const CLIENT_FIRST: &str = "n,,n=user,r=rOprNGfwEbeRWgbNEkqO";

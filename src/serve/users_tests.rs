@@ -247,6 +247,54 @@ fn nobody_learns_whether_a_name_is_a_users() {
     assert!(of("eve").2.ends_with(",i=4096"));
 }
 
+/// Not the time is compared, which a busy machine makes as it likes, but what it is made of: the rounds of the hash.
+#[test]
+fn a_wrong_password_and_an_unknown_name_cost_the_same_work() {
+    use crate::serve::scram::tests::ROUNDS;
+
+    let (_folder, path) = empty();
+    for name in ["ana", "bo", "cy"] {
+        add(&path, name, Role::Reader, "a").unwrap();
+    }
+    let rounds = |name: &str, password: &str| {
+        let users = Users::read(&path).unwrap();
+        ROUNDS.set(0);
+        let role = users.login(name).with_password(password);
+        (ROUNDS.get(), role)
+    };
+    // Those of the password, and one for the salt of a name that nobody has, which is made for every name.
+    assert_eq!(rounds("ana", "b"), (4097, None));
+    let long = "x".repeat(10_000);
+    for (name, password) in [
+        ("eve", "a"),
+        ("", "a"),
+        ("ana", ""),
+        ("cy", "b"),
+        ("*", "b"),
+        (long.as_str(), "a"),
+        ("bo", long.as_str()),
+    ] {
+        assert_eq!(rounds(name, password), (4097, None), "{name}");
+    }
+    assert_eq!(rounds("ana", "a"), (4097, Some(Role::Reader)));
+    // By SCRAM the client makes the rounds, and the server those of the salt.
+    for name in ["ana", "eve"] {
+        let users = Users::read(&path).unwrap();
+        ROUNDS.set(0);
+        let exchange = users.login(name).begin(b"n,,n=,r=abc").unwrap();
+        let nonce = exchange
+            .server_first()
+            .split(',')
+            .next()
+            .unwrap()
+            .to_string();
+        let proof = STANDARD.encode([7; 32]);
+        let last = format!("c=biws,{nonce},p={proof}");
+        assert!(exchange.finish(last.as_bytes()).is_err());
+        assert_eq!(ROUNDS.get(), 1, "{name}");
+    }
+}
+
 #[test]
 fn users_lie_beside_their_store() {
     let of = |store: &str| beside(Path::new(store)).map(|path| path.display().to_string());
