@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::logical_expr::{DdlStatement, LogicalPlan};
+use datafusion::logical_expr::{DdlStatement, LogicalPlan, Statement as PlanStatement};
 use futures::{Sink, SinkExt, StreamExt, TryStreamExt, stream};
 use pgwire::api::portal::{Format, Portal};
 use pgwire::api::results::{DataRowEncoder, FieldInfo, QueryResponse, Response, Tag};
@@ -26,7 +26,7 @@ use super::errors::{of_engine, refused, state};
 use super::rewritten::rewritten;
 use super::settings::{is_told, schemas};
 use super::statements::{ClientCommand, asks_the_catalogue, command};
-use super::values::Columns;
+use super::values::{Columns, require_formats};
 
 /// What a client is told who would take something back.
 const STAYS: &str = "what the transaction has changed stays: each statement stands for itself here";
@@ -71,8 +71,10 @@ impl Connection {
     ) -> PgWireResult<Given> {
         let Planned { text, plan, .. } = planned;
         let session = &self.opened()?.session;
+        let executed = session.executed(plan);
+        let does = executed.as_deref().unwrap_or(plan);
         let changes = matches!(
-            plan,
+            does,
             LogicalPlan::Ddl(_) | LogicalPlan::Dml(_) | LogicalPlan::Copy(_)
         );
         if changes && self.settings().is_read_only() {
@@ -86,10 +88,11 @@ impl Connection {
         if reply.changes {
             self.changed.store(true, Ordering::Relaxed);
         }
-        let tag = match plan {
+        let tag = match does {
             LogicalPlan::Ddl(ddl) => tag_of(ddl),
             LogicalPlan::Dml(_) => "INSERT 0",
             LogicalPlan::Copy(_) => "COPY",
+            LogicalPlan::Statement(PlanStatement::Prepare(_)) => "PREPARE",
             LogicalPlan::Statement(_) => "SET",
             _ => return Ok(Given::Rows(reply.rows)),
         };
@@ -104,7 +107,7 @@ impl Connection {
         let counted = counts.filter_map(|column| ScalarValue::try_from_array(column, 0).ok());
         let counted = counted.filter_map(|value| value.to_string().parse::<usize>().ok());
         let tag = Tag::new(tag);
-        Ok(Given::Done(match plan {
+        Ok(Given::Done(match does {
             LogicalPlan::Dml(_) | LogicalPlan::Copy(_) => tag.with_rows(counted.sum()),
             _ => tag,
         }))
@@ -253,11 +256,27 @@ impl Connection {
                 self.settings().reset();
                 self.cursors.lock().await.clear();
                 client.portal_store().clear_portals();
+                self.forget_prepared(client.portal_store()).await?;
                 done("DISCARD ALL")
             }
-            ClientCommand::Deallocate(name) => {
-                if let Some(name) = name {
-                    client.portal_store().rm_statement(name);
+            ClientCommand::Deallocate(None) => {
+                self.forget_prepared(client.portal_store()).await?;
+                done("DEALLOCATE ALL")
+            }
+            ClientCommand::Deallocate(Some(name)) => {
+                let of_protocol = self.prepared().remove(name);
+                client.portal_store().rm_statement(name);
+                if !self
+                    .deallocate(|known| known.eq_ignore_ascii_case(name))
+                    .await?
+                    && !of_protocol
+                {
+                    return Err(refused(
+                        state::UNDEFINED_STATEMENT,
+                        format!(
+                            "DEALLOCATE: a statement that was prepared is required, got '{name}'"
+                        ),
+                    ));
                 }
                 done("DEALLOCATE")
             }
@@ -308,6 +327,27 @@ impl Connection {
                 "COPY: a statement of its own is required, got one among others",
             )),
         }
+    }
+
+    /// Forgets all that was prepared, as statements and by the extended protocol.
+    async fn forget_prepared(&self, portals: &impl PortalStore) -> PgWireResult<()> {
+        for name in std::mem::take(&mut *self.prepared()) {
+            portals.rm_statement(&name);
+        }
+        self.deallocate(|_| true).await.map(drop)
+    }
+
+    /// Forgets what PREPARE has prepared of these names; whether there was any.
+    async fn deallocate(&self, of: impl Fn(&str) -> bool) -> PgWireResult<bool> {
+        let session = &self.opened()?.session;
+        let mut names = session.prepared();
+        names.retain(|name| of(name));
+        for name in &names {
+            let statement = format!("DEALLOCATE \"{}\"", name.replace('"', "\"\""));
+            let done = session.query(&statement).await;
+            done.map_err(|error| of_engine(&error, &statement))?;
+        }
+        Ok(!names.is_empty())
     }
 
     /// Changes a setting, and what follows from it.
@@ -411,23 +451,25 @@ impl Connection {
         format: &Format,
     ) -> PgWireResult<Vec<FieldInfo>> {
         match statement {
-            Statement::Planned(planned) => match &planned.plan {
-                LogicalPlan::Ddl(_)
-                | LogicalPlan::Dml(_)
-                | LogicalPlan::Copy(_)
-                | LogicalPlan::Statement(_) => Ok(vec![]),
-                plan => {
-                    let columns = Columns::new(plan.schema().as_arrow(), format)?;
-                    Ok(columns.fields.as_ref().clone())
+            Statement::Planned(planned) => {
+                let executed = self.opened()?.session.executed(&planned.plan);
+                match executed.as_deref().unwrap_or(&planned.plan) {
+                    LogicalPlan::Ddl(_)
+                    | LogicalPlan::Dml(_)
+                    | LogicalPlan::Copy(_)
+                    | LogicalPlan::Statement(_) => Ok(vec![]),
+                    plan => {
+                        let columns = Columns::new(plan.schema().as_arrow(), format)?;
+                        Ok(columns.fields.as_ref().clone())
+                    }
                 }
-            },
-            Statement::Command(ClientCommand::Show(name)) => {
-                Ok(text_fields(&[name.to_lowercase()], format))
             }
-            Statement::Command(ClientCommand::ShowAll) => Ok(text_fields(
-                &["name", "setting"].map(str::to_string),
-                format,
-            )),
+            Statement::Command(ClientCommand::Show(name)) => {
+                text_fields(&[name.to_lowercase()], format)
+            }
+            Statement::Command(ClientCommand::ShowAll) => {
+                text_fields(&["name", "setting"].map(str::to_string), format)
+            }
             Statement::Command(ClientCommand::Fetch { cursor, .. }) => {
                 // A connection is at one statement at a time.
                 let cursors = self.cursors.try_lock();
@@ -472,16 +514,17 @@ fn tag_of(ddl: &DdlStatement) -> &'static str {
     }
 }
 
-fn text_fields(names: &[String], format: &Format) -> Vec<FieldInfo> {
+fn text_fields(names: &[String], format: &Format) -> PgWireResult<Vec<FieldInfo>> {
+    require_formats(format, names.len(), "columns")?;
     let field = |(at, name): (usize, &String)| {
         FieldInfo::new(name.clone(), None, None, Type::TEXT, format.format_for(at))
     };
-    names.iter().enumerate().map(field).collect()
+    Ok(names.iter().enumerate().map(field).collect())
 }
 
 /// Rows of text.
 fn texts(names: &[String], rows: Vec<Vec<String>>, format: &Format) -> PgWireResult<Response> {
-    let fields = Arc::new(text_fields(names, format));
+    let fields = Arc::new(text_fields(names, format)?);
     let mut encoder = DataRowEncoder::new(Arc::clone(&fields));
     let rows = rows.into_iter().map(|row| {
         for value in row {

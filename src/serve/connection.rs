@@ -1,6 +1,7 @@
 //! What the handlers of one connection share: its session, its settings, and how far its client is.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
@@ -56,10 +57,29 @@ pub(super) struct Connection {
     pub(super) cursors: tokio::sync::Mutex<HashMap<String, OpenCursor>>,
     /// Whether the transaction has changed something.
     pub(super) changed: AtomicBool,
-    pub(super) is_local: bool,
+    /// The names of what the client has prepared by the extended protocol.
+    pub(super) prepared: Mutex<BTreeSet<String>>,
+    /// Where the client is.
+    pub(super) peer: IpAddr,
 }
 
 impl Connection {
+    /// One whose client has said nothing yet.
+    pub(super) fn new(server: Arc<Server>, id: i32, peer: IpAddr) -> Self {
+        Self {
+            server,
+            id,
+            interrupt: Arc::default(),
+            settings: Arc::default(),
+            proof: Mutex::default(),
+            opened: OnceLock::new(),
+            cursors: tokio::sync::Mutex::default(),
+            changed: AtomicBool::new(false),
+            prepared: Mutex::default(),
+            peer,
+        }
+    }
+
     /// The session, once the client is known.
     pub(super) fn opened(&self) -> Result<&OpenedSession, PgWireError> {
         self.opened.get().ok_or_else(|| {
@@ -68,6 +88,10 @@ impl Connection {
                 "a user is required first, got a statement",
             )
         })
+    }
+
+    pub(super) fn prepared(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn settings(&self) -> std::sync::MutexGuard<'_, PostgresSettings> {

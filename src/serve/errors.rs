@@ -26,6 +26,7 @@ pub(super) mod state {
     pub const UNDEFINED_FUNCTION: &str = "42883";
     pub const UNDEFINED_OBJECT: &str = "42704";
     pub const UNDEFINED_CURSOR: &str = "34000";
+    pub const UNDEFINED_STATEMENT: &str = "26000";
     pub const DUPLICATE_CURSOR: &str = "42P03";
     pub const INSUFFICIENT_PRIVILEGE: &str = "42501";
     pub const RULE_VIOLATION: &str = "42000";

@@ -1,44 +1,51 @@
-//! HTTP beside PostgreSQL's protocol: `POST /sql` with the same users and limits, `/healthz` and `/metrics`. Above 400 lines,
-//! since it is one conversation.
+//! HTTP beside PostgreSQL's protocol: `POST /sql` with the same users and limits, `/healthz` and `/metrics`.
 
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::StatusCode;
+use axum::http::header::ACCEPT;
 use axum::response::Response;
 use axum::routing::{get, post};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use axum::{Extension, Router};
 use bytes::Bytes;
-use datafusion::common::{DataFusionError, ParamValues, ScalarValue};
 use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::{Instant as Clock, timeout, timeout_at};
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant as Clock, sleep_until, timeout, timeout_at};
 
-use super::errors::{sql_state, state};
+use super::errors::state;
 use super::forms::{Form, Writer};
 use super::metrics::Ending;
-use super::server::{MESSAGE, Member, Server};
+use super::requests::{Posted, Refusal, answer, member, read, text, whole};
+use super::server::{Member, PANICKED, Server};
 use super::statements::split;
-use super::users::Role;
 use crate::session::Session;
-use crate::text::describe;
 
 /// Time to send the head of a request, and to be idle between two.
 const HEAD: Duration = Duration::from_secs(30);
 /// Time to agree on encryption.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Time for a client who is slow to read to take what there is of an answer whose time is over.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// The client at the other end of a connection.
+#[derive(Debug, Clone)]
+struct Caller {
+    address: IpAddr,
+    /// Ends the connection: the client does not read an answer whose time is over.
+    overdue: Arc<Notify>,
+}
 
 /// Answers until the server closes.
 pub(super) async fn serve(server: Arc<Server>, listener: TcpListener) {
@@ -66,8 +73,12 @@ pub(super) async fn serve(server: Arc<Server>, listener: TcpListener) {
         };
         let (server, router) = (Arc::clone(&server), router.clone());
         tokio::spawn(async move {
+            let caller = Caller {
+                address: peer.ip(),
+                overdue: Arc::default(),
+            };
             match encrypted(&server, stream).await {
-                Ok(stream) => speak(&server, router, stream).await,
+                Ok(stream) => speak(&server, router, stream, caller).await,
                 Err(error) => tracing::info!(%peer, %error, "lost"),
             }
             drop(slot);
@@ -93,7 +104,9 @@ async fn encrypted(server: &Server, stream: TcpStream) -> std::io::Result<Box<dy
 }
 
 /// Speaks HTTP with one client; what it has asked is answered when the server closes, until it ends.
-async fn speak(server: &Server, router: Router, stream: Box<dyn Wire>) {
+async fn speak(server: &Server, router: Router, stream: Box<dyn Wire>, caller: Caller) {
+    let overdue = Arc::clone(&caller.overdue);
+    let router = router.layer(Extension(caller));
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
@@ -102,10 +115,12 @@ async fn speak(server: &Server, router: Router, stream: Box<dyn Wire>) {
     tokio::select! {
         // That a client has gone is no error of the server.
         _ = &mut connection => return,
+        () = overdue.notified() => return,
         () = server.closing() => connection.as_mut().graceful_shutdown(),
     }
     tokio::select! {
         _ = connection => {}
+        () = overdue.notified() => {}
         () = server.ending() => {}
     }
 }
@@ -124,100 +139,27 @@ async fn metrics(State(server): State<Arc<Server>>) -> Response {
     )
 }
 
-/// What is asked as JSON.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Asked {
-    sql: String,
-    #[serde(default)]
-    parameters: Parameters,
-    run: Option<String>,
-}
-
-/// Values by position, or by name.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Parameters {
-    Positions(Vec<serde_json::Value>),
-    Names(std::collections::HashMap<String, serde_json::Value>),
-}
-
-impl Default for Parameters {
-    fn default() -> Self {
-        Self::Positions(vec![])
-    }
-}
-
-/// A request that is refused.
-struct Refusal {
-    status: StatusCode,
-    state: &'static str,
-    message: String,
-}
-
-impl Refusal {
-    fn new(status: StatusCode, state: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            state,
-            message: message.into(),
-        }
-    }
-
-    fn ending(&self) -> Ending {
-        match self.state {
-            state::QUERY_CANCELED => Ending::TimedOut,
-            _ => Ending::Failed,
-        }
-    }
-
-    fn into_response(self) -> Response {
-        let body = serde_json::json!({"error": self.message, "state": self.state});
-        let mut response = answer(
-            self.status,
-            "application/json",
-            Body::from(format!("{body}\n")),
-        );
-        if self.status == StatusCode::UNAUTHORIZED {
-            let asked = HeaderValue::from_static("Basic realm=\"polysema\", charset=\"UTF-8\"");
-            response.headers_mut().insert(WWW_AUTHENTICATE, asked);
-        }
-        response
-    }
-}
-
-impl From<DataFusionError> for Refusal {
-    fn from(error: DataFusionError) -> Self {
-        let state = sql_state(&error);
-        let status = match state {
-            state::INSUFFICIENT_PRIVILEGE => StatusCode::FORBIDDEN,
-            state::OUT_OF_MEMORY => StatusCode::SERVICE_UNAVAILABLE,
-            state::INTERNAL => StatusCode::INTERNAL_SERVER_ERROR,
-            _ => StatusCode::BAD_REQUEST,
-        };
-        Self::new(status, state, describe(&error))
-    }
-}
-
-fn answer(status: StatusCode, kind: &'static str, body: Body) -> Response {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(
-        "x-content-type-options",
-        HeaderValue::from_static("nosniff"),
-    );
-    response
-}
-
-async fn sql(State(server): State<Arc<Server>>, request: Request) -> Response {
+async fn sql(
+    State(server): State<Arc<Server>>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Response {
     let began = Instant::now();
-    let asked = ask(&server, request, began).await;
-    asked.unwrap_or_else(|refusal| {
+    let asked = AssertUnwindSafe(ask(&server, &caller, request, began));
+    let asked = asked.catch_unwind().await;
+    let asked = asked.unwrap_or_else(|_| Err(panicked(&server)));
+    asked.unwrap_or_else(|mut refusal| {
         ended(&server, refusal.ending(), refusal.state, began);
+        refusal.message = server.without_place(refusal.message);
         refusal.into_response()
     })
+}
+
+/// The answer to a request whose work has panicked.
+fn panicked(server: &Server) -> Refusal {
+    // HTTP's connections have no number.
+    let _ = server.panicked(0);
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, state::INTERNAL, PANICKED)
 }
 
 fn ended(server: &Server, outcome: Ending, state: &str, began: Instant) {
@@ -228,6 +170,7 @@ fn ended(server: &Server, outcome: Ending, state: &str, began: Instant) {
 
 async fn ask(
     server: &Arc<Server>,
+    caller: &Caller,
     request: Request,
     began: Instant,
 ) -> std::result::Result<Response, Refusal> {
@@ -242,11 +185,8 @@ async fn ask(
             message,
         )
     })?;
-    let member = member(server, &head.headers)?;
-    let body = to_bytes(body, MESSAGE).await.map_err(|error| {
-        let message = format!("a whole body of at most {MESSAGE} bytes is required, got {error}");
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, state::PROGRAM_LIMIT, message)
-    })?;
+    let member = member(server, &head.headers, caller.address).await?;
+    let body = whole(body).await?;
     let asked = read(&head.headers, &body)?;
     let until = server
         .limits
@@ -254,8 +194,17 @@ async fn ask(
         .map(|limit| Clock::now() + limit);
     let rows = within(until, rows(server, &member, asked)).await;
     let rows = rows.unwrap_or_else(|| Err(timed_out()))?;
-    let stream = SentRows {
+    let overdue = until.map(|until| {
+        let overdue = Arc::clone(&caller.overdue);
+        let watch = async move {
+            sleep_until(until + LAST_WORDS).await;
+            overdue.notify_one();
+        };
+        Deadline(tokio::spawn(watch).abort_handle())
+    });
+    let mut stream = SentRows {
         server: Arc::clone(server),
+        _overdue: overdue,
         writer: form.writer(&rows.1.schema())?,
         rows: rows.1,
         _session: rows.0,
@@ -264,11 +213,10 @@ async fn ask(
         began,
         sent: 0,
     };
-    Ok(answer(
-        StatusCode::OK,
-        form.kind(),
-        Body::from_stream(stream.bytes()),
-    ))
+    // What fails before a row has come is told with its status.
+    let first = stream.next_caught().await?;
+    let body = Body::from_stream(stream.bytes(first));
+    Ok(answer(StatusCode::OK, form.kind(), body))
 }
 
 fn timed_out() -> Refusal {
@@ -286,93 +234,11 @@ async fn within<T>(until: Option<Clock>, work: impl Future<Output = T>) -> Optio
     }
 }
 
-/// Who asks. Where nobody says who they are, no page of a browser may: it can reach this machine, too.
-fn member(server: &Server, headers: &HeaderMap) -> std::result::Result<Member, Refusal> {
-    let (user, role) = match server.role_of_all {
-        Some(role) => {
-            require_no_page(headers)?;
-            ("http".to_string(), role)
-        }
-        None => known(server, headers)?,
-    };
-    server.member(&user, role).map_err(|message| {
-        Refusal::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            state::CONNECTION_LIMIT,
-            message,
-        )
-    })
-}
-
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
-}
-
-fn require_no_page(headers: &HeaderMap) -> std::result::Result<(), Refusal> {
-    let host = text(headers, &HOST).unwrap_or_default();
-    let without_port = host
-        .rsplit_once(':')
-        .filter(|(_, port)| port.parse::<u16>().is_ok());
-    let name = without_port.map_or(host, |(name, _)| name);
-    let is_here = matches!(name, "localhost" | "127.0.0.1" | "[::1]");
-    match headers.contains_key(ORIGIN) || !is_here {
-        true => Err(Refusal::new(
-            StatusCode::FORBIDDEN,
-            state::INVALID_AUTHORIZATION,
-            "a program of this machine is required, got a page of a browser or another name of the host: a file of \
-             users lets others ask",
-        )),
-        false => Ok(()),
-    }
-}
-
-fn known(server: &Server, headers: &HeaderMap) -> std::result::Result<(String, Role), Refusal> {
-    let wrong = || {
-        server.metrics.refused();
-        Refusal::new(
-            StatusCode::UNAUTHORIZED,
-            state::INVALID_PASSWORD,
-            "a user and their password are required (HTTP Basic), got none that are known",
-        )
-    };
-    let given = text(headers, &AUTHORIZATION);
-    let given = given.and_then(|value| value.strip_prefix("Basic "));
-    let decoded = given.and_then(|text| STANDARD.decode(text.trim()).ok());
-    let text = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
-    let text = text.ok_or_else(wrong)?;
-    let (user, password) = text.split_once(':').ok_or_else(wrong)?;
-    let login = server.login(user).ok_or_else(wrong)?;
-    let role = login.with_password(password).ok_or_else(wrong)?;
-    Ok((user.to_string(), role))
-}
-
-fn read(headers: &HeaderMap, body: &[u8]) -> std::result::Result<Asked, Refusal> {
-    let bad = |message: String| Refusal::new(StatusCode::BAD_REQUEST, state::SYNTAX_ERROR, message);
-    let kind = text(headers, &CONTENT_TYPE);
-    if kind.is_some_and(|kind| kind.starts_with("application/json")) {
-        return serde_json::from_slice(body).map_err(|error| {
-            bad(format!(
-                "{{\"sql\": ..., \"parameters\": ..., \"run\": ...}} is required, got {error}"
-            ))
-        });
-    }
-    match std::str::from_utf8(body) {
-        Ok(text) => Ok(Asked {
-            sql: text.to_string(),
-            parameters: Parameters::default(),
-            run: None,
-        }),
-        Err(error) => Err(bad(format!(
-            "statements as UTF-8 are required, got {error}"
-        ))),
-    }
-}
-
 /// Runs the statements in a session of their own; the rows are those of the last one.
 async fn rows(
     server: &Server,
     member: &Member,
-    asked: Asked,
+    asked: Posted,
 ) -> std::result::Result<(Session, SendableRecordBatchStream), Refusal> {
     let session = server.open_session(member)?;
     if let Some(run) = &asked.run {
@@ -401,48 +267,11 @@ async fn exhaust(mut rows: SendableRecordBatchStream) -> Result<()> {
     Ok(())
 }
 
-impl Parameters {
-    fn values(self) -> std::result::Result<ParamValues, Refusal> {
-        Ok(match self {
-            Self::Positions(values) => {
-                let values = values.into_iter().map(scalar);
-                ParamValues::from(values.collect::<std::result::Result<Vec<_>, _>>()?)
-            }
-            Self::Names(values) => {
-                let values = values
-                    .into_iter()
-                    .map(|(name, value)| Ok((name, scalar(value)?)));
-                ParamValues::from(values.collect::<std::result::Result<Vec<_>, Refusal>>()?)
-            }
-        })
-    }
-}
-
-fn scalar(value: serde_json::Value) -> std::result::Result<ScalarValue, Refusal> {
-    use serde_json::Value;
-    Ok(match value {
-        Value::Null => ScalarValue::Null,
-        Value::Bool(value) => value.into(),
-        Value::String(text) => text.as_str().into(),
-        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
-            (Some(integer), _) => integer.into(),
-            (None, number) => ScalarValue::Float64(number),
-        },
-        other => {
-            return Err(Refusal::new(
-                StatusCode::BAD_REQUEST,
-                state::INVALID_PARAMETER,
-                format!(
-                    "a number, text, true, false or null is required as a parameter, got {other}"
-                ),
-            ));
-        }
-    })
-}
-
 /// An answer while it is sent. An error in the midst of it breaks the connection off: what has come is not all.
 struct SentRows {
     server: Arc<Server>,
+    /// Whoever does not read is not asked for what comes next, so that nothing here would notice.
+    _overdue: Option<Deadline>,
     writer: Writer,
     rows: SendableRecordBatchStream,
     _session: Session,
@@ -452,12 +281,29 @@ struct SentRows {
     sent: usize,
 }
 
+/// A task that ends with what it watches.
+struct Deadline(AbortHandle);
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 impl SentRows {
-    fn bytes(self) -> impl Stream<Item = std::result::Result<Bytes, String>> + Send {
-        futures::stream::unfold(Some(self), |rows| async {
-            let mut rows = rows?;
-            match rows.next().await {
-                Ok((bytes, true)) => Some((Ok(bytes), Some(rows))),
+    /// What follows the first bytes, and those.
+    fn bytes(
+        self,
+        first: (Bytes, bool),
+    ) -> impl Stream<Item = std::result::Result<Bytes, String>> + Send {
+        futures::stream::unfold(Some((self, Some(first))), |state| async {
+            let (mut rows, first) = state?;
+            let next = match first {
+                Some(first) => Ok(first),
+                None => rows.next_caught().await,
+            };
+            match next {
+                Ok((bytes, true)) => Some((Ok(bytes), Some((rows, None)))),
                 Ok((bytes, false)) => {
                     ended(&rows.server, Ending::Done, "00000", rows.began);
                     Some((Ok(bytes), None))
@@ -468,6 +314,11 @@ impl SentRows {
                 }
             }
         })
+    }
+
+    async fn next_caught(&mut self) -> std::result::Result<(Bytes, bool), Refusal> {
+        let next = AssertUnwindSafe(self.next()).catch_unwind().await;
+        next.unwrap_or_else(|_| Err(panicked(&self.server)))
     }
 
     /// The next bytes, and whether more come.

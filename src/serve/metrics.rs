@@ -32,6 +32,7 @@ pub(super) struct ServerMetrics {
     started: Instant,
     pub(super) connections_total: AtomicU64,
     refused_total: AtomicU64,
+    panics_total: AtomicU64,
     rows_total: AtomicU64,
     statements: [AtomicU64; 4],
     microseconds: AtomicU64,
@@ -43,6 +44,7 @@ impl Default for ServerMetrics {
             started: Instant::now(),
             connections_total: AtomicU64::default(),
             refused_total: AtomicU64::default(),
+            panics_total: AtomicU64::default(),
             rows_total: AtomicU64::default(),
             statements: Default::default(),
             microseconds: AtomicU64::default(),
@@ -61,6 +63,11 @@ impl ServerMetrics {
     /// Counts a client who was refused.
     pub(super) fn refused(&self) {
         self.refused_total.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts work for a client that has panicked.
+    pub(super) fn panicked(&self) {
+        self.panics_total.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts rows that are sent.
@@ -106,6 +113,12 @@ impl ServerMetrics {
             "counter",
             "Connections that were refused: too many, or a user who did not prove who they are.",
             &one(count(&self.refused_total)),
+        );
+        metric(
+            "panics_total",
+            "counter",
+            "Statements and connections that ended by a fault of the server.",
+            &one(count(&self.panics_total)),
         );
         let outcomes = Ending::ALL.map(|outcome| {
             let label = format!("{{outcome=\"{}\"}}", outcome.name());

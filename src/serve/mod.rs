@@ -11,12 +11,15 @@ mod connection;
 mod copy;
 mod errors;
 mod forms;
+mod frames;
+mod guesses;
 mod http;
 mod interrupt;
-mod metered;
 mod metrics;
+mod pace;
 mod parameters;
 mod queries;
+mod requests;
 mod rewritten;
 pub mod scram;
 mod server;
@@ -29,6 +32,7 @@ pub mod users;
 mod values;
 
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,6 +40,7 @@ use std::time::Duration;
 
 use datafusion::common::plan_err;
 use datafusion::error::Result;
+use futures::FutureExt;
 use tokio::net::TcpListener;
 
 use crate::files;
@@ -198,11 +203,13 @@ fn accept(server: &Arc<Server>, stream: tokio::net::TcpStream, peer: SocketAddr)
         let keep = socket2::TcpKeepalive::new().with_time(Duration::from_secs(60));
         // A client whose machine has gone is noticed by the system.
         let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keep);
-        let ended = socket::serve(server, stream, id).await;
-        match ended {
-            Ok(()) => tracing::info!(connection = id, %peer, "left"),
-            Err(error) => tracing::info!(connection = id, %peer, %error, "lost"),
+        let serve = socket::serve(Arc::clone(&server), stream, id);
+        match AssertUnwindSafe(serve).catch_unwind().await {
+            Ok(Ok(())) => tracing::info!(connection = id, %peer, "left"),
+            Ok(Err(error)) => tracing::info!(connection = id, %peer, %error, "lost"),
+            Err(_) => drop(server.panicked(id)),
         }
+        server.forget(id);
         drop(slot);
     });
 }

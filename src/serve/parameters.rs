@@ -14,6 +14,7 @@ use pgwire::api::portal::Portal;
 use pgwire::error::{PgWireError, PgWireResult};
 
 use super::errors::of_engine;
+use super::values::require_formats;
 
 /// The most parameters that a message may have.
 const MOST: usize = u16::MAX as usize;
@@ -101,6 +102,11 @@ pub(super) fn values<S: Clone>(
     portal: &Portal<S>,
     plan: &LogicalPlan,
 ) -> PgWireResult<ParamValues> {
+    require_formats(
+        &portal.parameter_format,
+        portal.parameter_len(),
+        "parameters",
+    )?;
     if portal.parameter_len() == 0 {
         return Ok(ParamValues::List(vec![]));
     }

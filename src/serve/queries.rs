@@ -12,12 +12,12 @@ use pgwire::api::query::{
     send_ready_for_query,
 };
 use pgwire::api::results::{FieldInfo, Response, Tag};
-use pgwire::api::stmt::QueryParser;
+use pgwire::api::stmt::{QueryParser, StoredStatement};
 use pgwire::api::store::{Entry, PortalStore};
 use pgwire::api::{ClientInfo, ClientPortalStore, DEFAULT_NAME, PgWireConnectionState, Type};
 use pgwire::error::{PgWireError, PgWireResult};
 use pgwire::messages::PgWireBackendMessage;
-use pgwire::messages::extendedquery::{Execute, PortalSuspended};
+use pgwire::messages::extendedquery::{Execute, Parse, ParseComplete, PortalSuspended};
 use pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
 use pgwire::messages::simplequery::Query;
 
@@ -145,6 +145,24 @@ impl ExtendedQueryHandler for Queries {
 
     fn query_parser(&self) -> Arc<Self> {
         Arc::new(Self(Arc::clone(&self.0)))
+    }
+
+    /// As pgwire's own, which does not say what is prepared: who asks for its end ends what stands here.
+    async fn on_parse<C>(&self, client: &mut C, message: Parse) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Self::Statement>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
+        match StoredStatement::parse(client, &message, self.query_parser()).await? {
+            Some(statement) => client.portal_store().put_statement(Arc::new(statement)),
+            None => client.portal_store().put_empty_statement(name),
+        }
+        self.0.prepared().insert(name.to_string());
+        let complete = PgWireBackendMessage::ParseComplete(ParseComplete::new());
+        Ok(client.send(complete).await?)
     }
 
     /// Begins a statement or goes on with it. Its rows are sent as they come: pgwire's own would first collect them all, and

@@ -7,11 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use datafusion::error::Result;
+use pgwire::error::PgWireError;
 use pgwire::messages::startup::SecretKey;
 use pgwire::tokio::tokio_rustls::TlsAcceptor;
 use tokio::sync::{Semaphore, watch};
 
 use super::catalogue::Catalogue;
+use super::errors::{fatal, state};
+use super::guesses::Guesses;
 use super::interrupt::Interrupt;
 use super::metrics::ServerMetrics;
 use super::users::{Login, Role, Users};
@@ -20,6 +23,10 @@ use crate::text::describe;
 
 /// The most that a message or a request may have: statements with their parameters.
 pub(super) const MESSAGE: usize = 64 << 20;
+
+/// What a client is told whose statement has panicked.
+pub(super) const PANICKED: &str = "a statement that this server can answer is required, got one that it fails at: the \
+                                   connection ends, and the server's log says where it failed";
 
 /// What clients may take.
 #[derive(Debug, Clone)]
@@ -75,6 +82,15 @@ pub(super) struct UserState {
     open: Mutex<usize>,
 }
 
+impl UserState {
+    /// Whether nobody of the name is connected, and nothing that they began holds memory on their account.
+    fn is_over(&self) -> bool {
+        let open = *self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let account = self.account.as_ref();
+        open == 0 && account.is_none_or(|account| Arc::strong_count(account) == 1)
+    }
+}
+
 /// A user while they are connected.
 #[derive(Debug)]
 pub(super) struct Member {
@@ -112,7 +128,9 @@ pub(super) struct Server {
     pub(super) metrics: ServerMetrics,
     /// A permit a connection of PostgreSQL's protocol.
     pub(super) slots: Arc<Semaphore>,
+    /// Those who are connected by their names.
     members: Mutex<HashMap<String, Arc<UserState>>>,
+    pub(super) guesses: Guesses,
     statements: Mutex<HashMap<i32, (SecretKey, Arc<Interrupt>)>>,
     pub(super) next: AtomicI32,
     pub(super) phase: watch::Sender<Phase>,
@@ -136,6 +154,7 @@ impl Server {
             limits,
             metrics: ServerMetrics::default(),
             members: Mutex::default(),
+            guesses: Guesses::default(),
             statements: Mutex::default(),
             next: AtomicI32::new(1),
             phase: watch::Sender::new(Phase::Serving),
@@ -157,6 +176,8 @@ impl Server {
     /// One more connection of a user.
     pub(super) fn member(&self, name: &str, role: Role) -> std::result::Result<Member, String> {
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        // Where nobody proves who they are, a name may be any.
+        members.retain(|_, state| !state.is_over());
         let state = members.entry(name.to_string()).or_insert_with(|| {
             let account = self
                 .limits
@@ -222,6 +243,24 @@ impl Server {
         }
     }
 
+    /// A message in which the store has its name, and not its place on the server's disk.
+    pub(super) fn without_place(&self, message: String) -> String {
+        let root = self.engine.store().root();
+        let name = root.file_name().and_then(|name| name.to_str());
+        match (root.to_str(), name) {
+            (Some(root), Some(name)) if root.len() > name.len() => message.replace(root, name),
+            _ => message,
+        }
+    }
+
+    /// Writes down and counts that the work for a connection has panicked, and what its client is told. Where it was, the
+    /// program's own log says; what it was about, nobody.
+    pub(super) fn panicked(&self, id: i32) -> PgWireError {
+        self.metrics.panicked();
+        tracing::error!(connection = id, "the work for a client has panicked");
+        fatal(state::INTERNAL, PANICKED)
+    }
+
     /// Connections of PostgreSQL's protocol that are open.
     pub(super) fn connections(&self) -> usize {
         self.limits.connections - self.slots.available_permits()
@@ -241,5 +280,65 @@ impl Server {
     /// Waits until what has begun is cancelled.
     pub(super) async fn ending(&self) {
         self.phase(Phase::Ending).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::EngineOptions;
+
+    fn server(folder: &tempfile::TempDir, limits: ServeLimits) -> Server {
+        let options = EngineOptions {
+            store: folder.path().join("s"),
+            memory_limit: Some(1 << 30),
+            loaded_limit: None,
+        };
+        let engine = Engine::open(&options).unwrap();
+        Server::new(engine, None, Role::Reader, None, limits).unwrap()
+    }
+
+    #[tokio::test]
+    async fn names_that_come_and_go_are_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = ServeLimits {
+            user_memory: Some(1 << 20),
+            ..ServeLimits::default()
+        };
+        let server = server(&folder, limits);
+        let kept = || server.members.lock().unwrap().len();
+        let stays = server.member("stays", Role::Reader).unwrap();
+        for n in 0..1000 {
+            drop(server.member(&format!("user{n}"), Role::Reader).unwrap());
+        }
+        assert!(kept() <= 2, "{}", kept());
+        // Whose session still holds the account, as a job without a reader does, keeps the same one.
+        let session = server.open_session(&stays).unwrap();
+        drop(stays);
+        drop(server.member("another", Role::Reader).unwrap());
+        assert!(server.members.lock().unwrap().contains_key("stays"));
+        drop(session);
+        drop(server.member("another", Role::Reader).unwrap());
+        assert!(!server.members.lock().unwrap().contains_key("stays"));
+    }
+
+    #[test]
+    fn a_panic_is_counted_and_told_without_its_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = server(&folder, ServeLimits::default());
+        let PgWireError::UserError(told) = server.panicked(7) else {
+            panic!("an error that is told is required");
+        };
+        assert_eq!(
+            (told.severity.as_str(), told.code.as_str()),
+            ("FATAL", "XX000")
+        );
+        assert!(
+            told.message.contains("the connection ends"),
+            "{}",
+            told.message
+        );
+        let metrics = server.metrics.text(0, 0, 0);
+        assert!(metrics.contains("polysema_panics_total 1\n"), "{metrics}");
     }
 }

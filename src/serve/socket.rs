@@ -1,12 +1,12 @@
 //! One connection of PostgreSQL's protocol, from its first byte to its last: a session of its own, and statements that end
 //! when the client asks, leaves, or has waited long enough, whatever they are at.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use futures::StreamExt;
+use futures::FutureExt;
 use pgwire::api::{ClientInfo, PgWireConnectionState};
 use pgwire::error::{ErrorInfo, PgWireError};
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
@@ -16,13 +16,13 @@ use pgwire::tokio::server::{
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant as Clock, sleep_until, timeout};
-use tokio_util::codec::{Framed, FramedParts};
+use tokio_util::codec::Framed;
 
 use super::asked::Statement;
 use super::connection::Connection;
 use super::errors::{fatal, refused, state};
+use super::frames::{Expected, Frames};
 use super::interrupt::{ClientWatch, Reason};
-use super::metered::{Budget, Metered};
 use super::metrics::Ending;
 use super::queries::Queries;
 use super::server::{MESSAGE, Server};
@@ -34,7 +34,7 @@ const STARTUP: Duration = Duration::from_secs(20);
 /// Time for a client to take the error that ends its statement.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-type Socket = Framed<Metered<MaybeTls>, PgWireMessageServerCodec<Statement>>;
+type Socket = Framed<MaybeTls, PgWireMessageServerCodec<Statement>>;
 
 /// Serves a client until it leaves.
 pub(super) async fn serve(server: Arc<Server>, stream: TcpStream, id: i32) -> std::io::Result<()> {
@@ -45,25 +45,21 @@ pub(super) async fn serve(server: Arc<Server>, stream: TcpStream, id: i32) -> st
     let Ok(negotiated) = timeout(STARTUP, negotiate_tls::<Statement>(stream, tls)).await else {
         return Ok(());
     };
-    let Some(socket) = negotiated? else {
+    let Some(mut socket) = negotiated? else {
         return Ok(());
     };
-    let budget = Budget::new(FIRST_MESSAGES);
-    let mut socket = metered(socket, budget.clone());
-    let handler = Arc::new(Queries(Arc::new(Connection {
-        interrupt: Arc::default(),
-        settings: Arc::default(),
-        proof: Mutex::default(),
-        opened: OnceLock::new(),
-        cursors: tokio::sync::Mutex::default(),
-        changed: AtomicBool::new(false),
-        is_local: peer.ip().is_loopback(),
-        server: Arc::clone(&server),
-        id,
-    })));
-    let served = messages(&handler, &mut socket, &watch, &budget, until).await;
-    server.forget(id);
-    served
+    let first = std::mem::take(socket.read_buffer_mut());
+    if socket.is_secure() && !first.is_empty() {
+        // Whoever sits between may have sent it, and it would be taken for the client's.
+        let error = fatal(
+            state::PROTOCOL_VIOLATION,
+            "an encrypted message is required after the request to encrypt, got one in the clear",
+        );
+        return say(&mut socket, error, false).await;
+    }
+    let mut frames = Frames::after(first);
+    let handler = Arc::new(Queries(Arc::new(Connection::new(server, id, peer.ip()))));
+    messages(&handler, &mut socket, &mut frames, &watch, until).await
 }
 
 /// Tells a client that there are too many.
@@ -78,44 +74,43 @@ pub(super) async fn refuse(mut stream: TcpStream, limit: usize) {
     }
 }
 
-fn metered(
-    socket: Framed<MaybeTls, PgWireMessageServerCodec<Statement>>,
-    budget: Budget,
-) -> Socket {
-    let old = socket.into_parts();
-    let mut parts =
-        FramedParts::new::<PgWireBackendMessage>(Metered::new(old.io, budget), old.codec);
-    parts.read_buf = old.read_buf;
-    parts.write_buf = old.write_buf;
-    Framed::from_parts(parts)
-}
-
 async fn messages(
     handler: &Arc<Queries>,
     socket: &mut Socket,
+    frames: &mut Frames,
     watch: &ClientWatch,
-    budget: &Budget,
     startup: Clock,
 ) -> std::io::Result<()> {
     let connection = &handler.0;
     let server = &connection.server;
     loop {
         let is_known = connection.opened.get().is_some();
-        let allowed = if is_known { MESSAGE } else { FIRST_MESSAGES };
-        budget.allow(allowed.saturating_sub(socket.read_buffer().len()));
+        let most = if is_known { MESSAGE } else { FIRST_MESSAGES };
+        let expected = match socket.state() {
+            PgWireConnectionState::AwaitingStartup => Expected::Startup,
+            _ => Expected::Message(socket.protocol_version()),
+        };
         let message = tokio::select! {
-            message = socket.next() => message,
-            () = sleep_until(startup), if !is_known => None,
+            message = frames.next(socket.get_mut(), expected, most) => message,
+            () = sleep_until(startup), if !is_known => return Ok(()),
             () = server.closing() => {
                 let error = fatal(state::ADMIN_SHUTDOWN, "a running server is required, got one that ends");
                 return say(socket, error, false).await;
             }
         };
         let message = match message {
-            None | Some(Ok(PgWireFrontendMessage::Terminate(_))) => return Ok(()),
-            Some(Ok(message)) => message,
-            Some(Err(error)) => return say(socket, broken(error), false).await,
+            Ok(None | Some(PgWireFrontendMessage::Terminate(_))) => return Ok(()),
+            Ok(Some(message)) => message,
+            Err(PgWireError::IoError(error)) => return Err(error),
+            Err(error) => {
+                server.metrics.refused();
+                return say(socket, error, false).await;
+            }
         };
+        if let PgWireFrontendMessage::CancelRequest(request) = &message {
+            server.cancel(request.pid, &request.secret_key);
+            return Ok(());
+        }
         let extended = match socket.state() {
             PgWireConnectionState::CopyInProgress(extended) => extended,
             _ => message.is_extended_query(),
@@ -145,13 +140,15 @@ async fn messages(
             server.metrics.statement(outcome, began.elapsed());
         }
         if let Some(error) = error {
-            let info = ErrorInfo::from(error);
+            let mut info = ErrorInfo::from(error);
+            info.message = server.without_place(info.message);
             connection.log(outcome, &info.code, began);
-            if !is_known || info.is_fatal() {
+            let is_last = !is_known || info.is_fatal();
+            if is_last {
                 server.metrics.refused();
             }
             say(socket, PgWireError::UserError(Box::new(info)), extended).await?;
-            if !is_known {
+            if is_last {
                 return Ok(());
             }
         } else if is_work {
@@ -197,10 +194,12 @@ async fn process(
             () = connection.server.ending() => Reason::ShutDown,
         }
     });
+    // What the work holds is dropped with it, and the connection ends after its last words.
+    let work = AssertUnwindSafe(work).catch_unwind();
     let ended = tokio::select! {
         biased;
         reason = reason => Err(reason),
-        ended = work => Ok(ended),
+        ended = work => Ok(ended.unwrap_or_else(|_| Err(connection.server.panicked(connection.id)))),
     };
     connection.interrupt.end();
     ended
@@ -227,10 +226,4 @@ fn interrupted(reason: Reason) -> PgWireError {
             "canceling statement due to user request",
         ),
     }
-}
-
-/// A message that could not be read: nothing after it could be, either.
-fn broken(error: PgWireError) -> PgWireError {
-    let message = format!("a message of PostgreSQL's protocol is required, got {error}");
-    fatal(state::PROTOCOL_VIOLATION, message)
 }

@@ -6,6 +6,7 @@ use std::mem;
 use std::sync::PoisonError;
 
 use async_trait::async_trait;
+use bytes::BytesMut;
 use futures::{Sink, SinkExt};
 use pgwire::api::auth::{
     ServerParameterProvider, StartupHandler, finish_authentication, protocol_negotiation,
@@ -25,6 +26,8 @@ use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 
 use super::connection::{Connection, OpenedSession, Proof};
 use super::errors::{fatal, of_engine, refused, state};
+use super::frames::first_proof;
+use super::guesses::too_many;
 use super::queries::Queries;
 use super::settings::PostgresSettings;
 use super::users::Role;
@@ -87,7 +90,7 @@ impl Connection {
 
     /// Where the server encrypts, only who sits at its machine may do without.
     fn require_encryption(&self, client: &impl ClientInfo) -> PgWireResult<()> {
-        match self.server.tls.is_some() && !client.is_secure() && !self.is_local {
+        match self.server.tls.is_some() && !client.is_secure() && !self.peer.is_loopback() {
             true => Err(fatal(
                 state::INVALID_AUTHORIZATION,
                 "an encrypted connection is required, got one in the clear (sslmode=require)",
@@ -105,15 +108,15 @@ impl Connection {
     {
         match self.go_on(Proof::Over) {
             Proof::Named(user) => {
-                let first = message.into_sasl_initial_response()?;
-                if first.auth_method != MECHANISM {
+                let (method, first) = first_proof(&body(message)?)?;
+                if method != MECHANISM {
                     return Err(fatal(
                         state::PROTOCOL_VIOLATION,
-                        format!("{MECHANISM} is required, got {}", first.auth_method),
+                        format!("{MECHANISM} is required, got {method}"),
                     ));
                 }
                 let login = self.server.login(&user).ok_or_else(|| wrong(&user))?;
-                let exchange = login.begin(&first.data.unwrap_or_default());
+                let exchange = login.begin(&first);
                 let exchange = exchange.map_err(|_| wrong(&user))?;
                 let answer = exchange.server_first().to_string().into_bytes();
                 let answer = Authentication::SASLContinue(answer.into());
@@ -124,8 +127,15 @@ impl Connection {
                 Ok(())
             }
             Proof::Proving(user, exchange) => {
-                let last = message.into_sasl_response()?;
-                let proven = exchange.finish(&last.data);
+                let last = body(message)?;
+                let guesses = &self.server.guesses;
+                let turn = guesses.turn(self.peer, &user).await;
+                turn.map_err(|wait| {
+                    tracing::warn!(connection = self.id, "refused: too many failed log-ins");
+                    fatal(state::INVALID_AUTHORIZATION, too_many(wait))
+                })?;
+                let proven = exchange.finish(&last);
+                guesses.ended(self.peer, &user, proven.is_ok());
                 let (answer, role) = proven.map_err(|_| wrong(&user))?;
                 let answer = Authentication::SASLFinal(answer.into_bytes().into());
                 client
@@ -206,6 +216,14 @@ impl Connection {
                 format!("a database is required, {CATALOG} or the name of a run, got '{database}'"),
             )),
         }
+    }
+}
+
+/// What a message of a proof says.
+fn body(message: PasswordMessageFamily) -> PgWireResult<BytesMut> {
+    match message {
+        PasswordMessageFamily::Raw(body) => Ok(body),
+        _ => Err(PgWireError::FailedToCoercePasswordMessage),
     }
 }
 

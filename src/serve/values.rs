@@ -15,6 +15,8 @@ use pgwire::messages::copy::CopyData;
 use pgwire::messages::data::DataRow;
 use pgwire::types::format::FormatOptions;
 
+use super::errors::{refused, state};
+
 /// The columns of an answer as a client is told of them. One of a type that PostgreSQL has none for (a list of lists, a
 /// map) is sent as text.
 #[derive(Debug, Clone)]
@@ -24,8 +26,23 @@ pub(super) struct Columns {
     pub(super) fields: Arc<Vec<FieldInfo>>,
 }
 
+/// Refuses formats of another number than what they are for: one for each would be looked for, and panic where there is none.
+pub(super) fn require_formats(format: &Format, count: usize, of: &str) -> PgWireResult<()> {
+    match format {
+        Format::Individual(formats) if formats.len() != count => Err(refused(
+            state::PROTOCOL_VIOLATION,
+            format!(
+                "a format for each of {count} {of}, or one for all, is required, got {}",
+                formats.len()
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
 impl Columns {
     pub(super) fn new(schema: &Schema, format: &Format) -> PgWireResult<Self> {
+        require_formats(format, schema.fields().len(), "columns")?;
         let shown = schema.fields().iter();
         let shown: Vec<bool> = shown
             .map(|field| into_pg_type(field.data_type()).is_err())

@@ -118,6 +118,7 @@ pub fn run(
             .init(),
         Log::Off => {}
     }
+    log_panics();
     let users = command.users.of_server(store)?;
     let tls = command.tls_cert.clone().zip(command.tls_key.clone());
     let options = ServeOptions {
@@ -154,6 +155,17 @@ pub fn run(
         interrupts.clear();
         Ok(())
     })
+}
+
+/// Writes down where a thread has panicked, and not what it says of itself, which may be a value of somebody's.
+fn log_panics() {
+    let kept = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if let Some(place) = panic.location() {
+            tracing::error!(%place, "a panic");
+        }
+        kept(panic);
+    }));
 }
 
 /// Says where it listens, and who may come in.
