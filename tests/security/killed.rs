@@ -140,7 +140,7 @@ fn what_was_committed_outlives_a_server_that_is_killed() {
         assert_eq!(running, [["0"]], "a job of a process that is gone is not said to run");
         // The names that the killed jobs held are free again.
         let again = "CALL ingest('new', 'tests/data/demo/model', 'tests/data/demo/corpus.jsonl', {max_documents: 4, replace: true}); \
-                     CALL train_sae('new', 0, {d_sae: 8, epochs: 1, replace: true})";
+                     CALL train_sae('new', 0, {d_sae: 8, epochs: 1, replace: true, resume: false})";
         client.batch_execute(again).await.expect("both jobs");
         assert_eq!(committed(&client).await, before);
     });
