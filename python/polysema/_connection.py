@@ -90,8 +90,11 @@ class Connection(Functions):
 
         A question is computed when its rows are asked for; a statement that changes something runs now.
 
-        >>> connect().sql("SELECT $1 || $2 AS text", ["neu", "ron"]).rows()
-        [('neuron',)]
+        >>> db = connect()
+        >>> db.sql("SELECT upper($word) AS word, $n + 1 AS n", word="neuron", n=41).rows()
+        [('NEURON', 42)]
+        >>> db.sql("SELECT upper($1) AS word", ["neuron"]).rows()
+        [('NEURON',)]
         """
         given: list[tuple[str | None, Any]] = []
         if isinstance(parameters, Mapping):
@@ -120,13 +123,13 @@ class Connection(Functions):
 
         table: whatever gives an Arrow stream (frames of pandas and polars, pyarrow tables and readers, DuckDB relations,
         another connection's results); a mapping of column names to arrays of NumPy or torch of shape (n,), or (n, d) for
-        vectors, or to lists of texts; one array of shape (n, d), whose column is `vector`, or (n,), `value`; or an iterable of texts, whose
-        column is `text`. The memory of arrays is shared where they lie row by row, else they are copied.
+        vectors, or to lists of texts; one array of shape (n, d), whose column is `vector`, or (n,), `value`; or an iterable of
+        texts, whose column is `text`. The memory of arrays is shared where they lie row by row, else they are copied.
 
         >>> db = connect()
         >>> db.register("acts", {"vector": [[1.0, 0.0], [0.6, 0.8]], "token": ["a", "b"]})
-        >>> db.nearest("acts", "vector", [0.0, 1.0], 1).rows()
-        [([0.6, 0.8], 'b', 0.8)]
+        >>> [row[1] for row in db.nearest("acts", "vector", [0.0, 1.0], 1)]
+        ['b']
         """
         if hasattr(table, "__array_interface__") or hasattr(table, "detach"):
             table = {"value" if getattr(table, "ndim", 2) == 1 else "vector": table}

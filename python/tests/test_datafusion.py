@@ -91,7 +91,8 @@ def test_calls_with_other_arguments_are_other_calls(guest, db):
         "(SELECT max(n_clusters) FROM neuron_polysemanticity(3, 417, {threshold: 1.9})) AS e"
     )
     expected = db.sql(question).rows()
-    assert len(set(expected[0])) > 3
+    a, b, c, d, e = expected[0]
+    assert a == b and a != c and d != e
     assert rows(guest.sql(question).collect()) == expected
     ctx = SessionContext()
     polysema.datafusion.connect(ctx, db)
@@ -119,7 +120,7 @@ def test_views_and_files_are_tables_too(tables, db, tmp_path):
         "CREATE OR REPLACE VIEW examples AS SELECT k.* FROM kept k JOIN "
         "(SELECT layer, neuron FROM kept GROUP BY layer, neuron HAVING count(*) > 20) USING (layer, neuron)"
     ).collect()
-    found = ctx.sql("SELECT neuron, n_clusters FROM neuron_polysemanticity(1) ORDER BY neuron").collect()
+    found = ctx.sql("SELECT neuron, n_clusters FROM neuron_polysemanticity(1) WHERE n_examples > 0 ORDER BY neuron").collect()
     expected = db.sql("SELECT neuron, n_clusters FROM neuron_polysemanticity(1) WHERE n_examples > 20 ORDER BY neuron").rows()
     assert rows(found) == expected and len(expected) > 100
 
