@@ -1,6 +1,8 @@
 //! `polysema serve` as its clients meet it: a PostgreSQL client and bytes on a socket, against a server of the demo's model.
 //! Above 400 lines, since each test is a conversation.
 
+#[path = "serve/catalogue.rs"]
+mod catalogue;
 #[path = "serve/server.rs"]
 mod server;
 

@@ -23,9 +23,9 @@ use pgwire::messages::startup::ParameterStatus;
 use super::asked::{Given, Planned, Statement};
 use super::connection::{Connection, OpenCursor};
 use super::errors::{of_engine, refused, state};
-use super::rewritten::rewritten;
-use super::settings::{is_told, schemas};
-use super::statements::{ClientCommand, asks_the_catalogue, command};
+use super::rewritten::{asks_the_catalogue, rewritten};
+use super::settings::{is_told, schemas, written};
+use super::statements::{ClientCommand, command};
 use super::values::{Columns, require_formats};
 
 /// What a client is told who would take something back.
@@ -198,12 +198,12 @@ impl Connection {
                 done(if value.is_some() { "SET" } else { "RESET" })
             }
             ClientCommand::ResetAll => {
-                self.settings().reset();
+                self.reset().await?;
                 done("RESET")
             }
             ClientCommand::Show(name) => {
                 let value = self.settings().get(name).unwrap_or_default().to_string();
-                texts(&[name.to_lowercase()], vec![vec![value]], format)
+                texts(&[written(name)], vec![vec![value]], format)
             }
             ClientCommand::ShowAll => {
                 let all = self.settings();
@@ -216,11 +216,17 @@ impl Connection {
                     format,
                 )
             }
-            ClientCommand::Begin if client.transaction_status() == TransactionStatus::Idle => {
+            ClientCommand::Begin { read_only }
+                if client.transaction_status() == TransactionStatus::Idle =>
+            {
+                if let Some(only) = read_only {
+                    let value = if *only { "on" } else { "off" };
+                    self.settings().set("transaction_read_only", Some(value))?;
+                }
                 self.changed.store(false, Ordering::Relaxed);
                 Ok(Response::TransactionStart(Tag::new("BEGIN")))
             }
-            ClientCommand::Begin => {
+            ClientCommand::Begin { .. } => {
                 notice(
                     client,
                     "25001",
@@ -253,7 +259,7 @@ impl Connection {
                 }
             },
             ClientCommand::DiscardAll => {
-                self.settings().reset();
+                self.reset().await?;
                 self.cursors.lock().await.clear();
                 client.portal_store().clear_portals();
                 self.forget_prepared(client.portal_store()).await?;
@@ -358,7 +364,10 @@ impl Connection {
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
         if name.eq_ignore_ascii_case("search_path") {
-            self.select_run(value.unwrap_or_default()).await?;
+            match value {
+                Some(path) => self.select_run(path).await?,
+                None => self.select_first_run().await?,
+            }
         }
         let name = self.settings().set(name, value)?;
         if is_told(name) {
@@ -369,6 +378,25 @@ impl Connection {
                 .await?;
         }
         Ok(())
+    }
+
+    /// All settings of PostgreSQL's as the connection began with, and the run of its search path with them.
+    async fn reset(&self) -> PgWireResult<()> {
+        let moved = {
+            let mut settings = self.settings();
+            let now = settings.get("search_path").map(str::to_string);
+            settings.reset();
+            now.as_deref() != settings.get("search_path")
+        };
+        match moved {
+            true => self.select_first_run().await,
+            false => Ok(()),
+        }
+    }
+
+    async fn select_first_run(&self) -> PgWireResult<()> {
+        let first = self.settings().at_first("search_path").map(str::to_string);
+        self.select_run(&first.unwrap_or_default()).await
     }
 
     /// What a search path means: the first schema that it names is the run of unqualified names.
@@ -464,9 +492,7 @@ impl Connection {
                     }
                 }
             }
-            Statement::Command(ClientCommand::Show(name)) => {
-                text_fields(&[name.to_lowercase()], format)
-            }
+            Statement::Command(ClientCommand::Show(name)) => text_fields(&[written(name)], format),
             Statement::Command(ClientCommand::ShowAll) => {
                 text_fields(&["name", "setting"].map(str::to_string), format)
             }

@@ -5,6 +5,7 @@
 //! anything listens: a certificate that cannot be read, an open door to a network.
 
 mod asked;
+mod call;
 mod catalogue;
 mod commands;
 mod connection;
@@ -12,13 +13,20 @@ mod copy;
 mod errors;
 mod forms;
 mod frames;
+mod functions;
 mod guesses;
 mod http;
+mod information_schema;
 mod interrupt;
+mod live;
 mod metrics;
+mod object_names;
+mod objects;
 mod pace;
 mod parameters;
+mod pg_tables;
 mod queries;
+mod readable;
 mod requests;
 mod rewritten;
 pub mod scram;

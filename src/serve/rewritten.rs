@@ -5,10 +5,14 @@ use std::ops::ControlFlow;
 use std::sync::LazyLock;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Query, SetExpr, Statement, TableFactor, Value, visit_expressions_mut,
+    Array, ArrayElemTypeDef, CastKind, DataType, Expr, FunctionArguments, ObjectName, Query,
+    SetExpr, Statement, TableFactor, Value, visit_expressions_mut,
 };
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use pgwire::api::Type;
+
+use super::readable::{readable, with_functions};
+use super::statements::words;
 
 /// Made once: it reads all that it knows of clients' statements.
 static PARSER: LazyLock<PostgresCompatibilityParser> =
@@ -21,6 +25,36 @@ pub(super) struct Rewritten {
     pub(super) types: Option<Vec<Type>>,
 }
 
+/// Whether a text asks of PostgreSQL's catalogue, or has a form that the engine reads but cannot run: such statements are
+/// rewritten first, all others are read as they are.
+pub(super) fn asks_the_catalogue(text: &str) -> bool {
+    is_show_tables(text)
+        || words(text).any(|(_, word)| {
+            let word = word.trim_matches('"').to_ascii_lowercase();
+            word.starts_with("pg_")
+                || matches!(
+                    word.as_str(),
+                    "regclass"
+                        | "regtype"
+                        | "regproc"
+                        | "regprocedure"
+                        | "regnamespace"
+                        | "regrole"
+                        | "information_schema"
+                        | "session_user"
+                        | "current_user"
+                        | "current_role"
+                        | "escape"
+                )
+        })
+}
+
+/// Whether it is `SHOW TABLES`.
+fn is_show_tables(text: &str) -> bool {
+    let words = words(text).map(|(_, word)| word.to_ascii_uppercase());
+    words.eq(["SHOW", "TABLES"])
+}
+
 /// The statement that a text stands for; none where it cannot be read so either.
 pub(super) fn rewritten(text: &str) -> Option<Rewritten> {
     if text.contains("typeinfo_tree") {
@@ -29,15 +63,20 @@ pub(super) fn rewritten(text: &str) -> Option<Rewritten> {
             types: Some(vec![Type::OID_ARRAY]),
         });
     }
+    if is_show_tables(text) {
+        let text = "SELECT table_catalog, table_schema, table_name, table_type FROM information_schema.tables";
+        return Some(plain(text.to_string()));
+    }
     if text.contains("pg_get_function_arguments") && text.contains("pg_function_is_visible") {
         return Some(plain(functions_of_psql(text)));
     }
     let text = text.replace(OPTIONS_OF_PSQL, "''");
     let text = text.replace(TYPES_OF_ADBC[0], TYPES_OF_ADBC[1]);
-    let mut statements = PARSER.parse(&text).ok()?;
+    let mut statements = PARSER.parse(&with_functions(&text)).ok()?;
     match statements.as_mut_slice() {
         [statement] => {
             without_empty_tables(statement);
+            readable(statement);
             Some(plain(statement.to_string()))
         }
         _ => None,
@@ -86,6 +125,7 @@ fn functions_of_psql(text: &str) -> String {
 /// Tables of PostgreSQL's that have no row about a relation here; nor does a column have a collation.
 const EMPTY: &[&str] = &[
     "pg_attrdef",
+    "pg_auth_members",
     "pg_collation",
     "pg_constraint",
     "pg_description",
@@ -107,6 +147,14 @@ fn without_empty_tables(statement: &mut Statement) {
     let _ = visit_expressions_mut(statement, |expr| {
         let value = match expr {
             Expr::Subquery(query) if has_no_rows(query) => Some(null()),
+            Expr::Function(function) => match &function.args {
+                FunctionArguments::Subquery(query)
+                    if is_array(&function.name) && has_no_rows(query) =>
+                {
+                    Some(no_texts())
+                }
+                _ => None,
+            },
             Expr::Exists { subquery, negated } if has_no_rows(subquery) => {
                 Some(Expr::value(Value::Boolean(*negated)))
             }
@@ -126,6 +174,25 @@ fn without_empty_tables(statement: &mut Statement) {
         }
         ControlFlow::<()>::Continue(())
     });
+}
+
+fn is_array(name: &ObjectName) -> bool {
+    name.to_string().eq_ignore_ascii_case("array")
+}
+
+/// `ARRAY[]` of text.
+fn no_texts() -> Expr {
+    let text = DataType::Text;
+    Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(Expr::Array(Array {
+            elem: vec![],
+            named: true,
+        })),
+        data_type: DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(text), None)),
+        array: false,
+        format: None,
+    }
 }
 
 fn has_no_rows(query: &Query) -> bool {

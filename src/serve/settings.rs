@@ -77,6 +77,7 @@ const SETTINGS: &[Setting] = &[
     ),
     setting("client_min_messages", "notice", Allowed::Any),
     told("DateStyle", "ISO, MDY", Allowed::Begins("iso")),
+    setting("default_table_access_method", "heap", Allowed::Fixed),
     setting("default_transaction_isolation", "read committed", ISOLATION),
     told("default_transaction_read_only", "off", SWITCH),
     setting("extra_float_digits", "1", Allowed::Integer(1, 3)),
@@ -88,6 +89,7 @@ const SETTINGS: &[Setting] = &[
     setting("jit", "off", OFF),
     setting("lock_timeout", "0", Allowed::Span),
     setting("max_identifier_length", "63", Allowed::Fixed),
+    setting("max_index_keys", "32", Allowed::Fixed),
     setting("row_security", "on", SWITCH),
     told("scram_iterations", "4096", Allowed::Fixed),
     told("search_path", "\"$user\", public", Allowed::Names),
@@ -116,6 +118,13 @@ impl PostgresSettings {
         let setting = find(name)?;
         let own = self.changed.get(setting.name);
         let own = own.or_else(|| self.first.get(setting.name));
+        Some(own.map_or(setting.default, String::as_str))
+    }
+
+    /// What a setting was when the connection began.
+    pub(super) fn at_first(&self, name: &str) -> Option<&str> {
+        let setting = find(name)?;
+        let own = self.first.get(setting.name);
         Some(own.map_or(setting.default, String::as_str))
     }
 
@@ -173,20 +182,25 @@ impl PostgresSettings {
         (!span.is_zero()).then_some(span)
     }
 
-    /// Whether statements may only read.
+    /// Whether statements may only read: what the transaction says, else what all of them do.
     pub(super) fn is_read_only(&self) -> bool {
-        let names = ["transaction_read_only", "default_transaction_read_only"];
-        let on = |value: &str| !matches!(value, "off" | "false" | "no" | "0");
-        names.iter().any(|name| {
-            self.get(name)
-                .is_some_and(|value| on(&value.to_lowercase()))
-        })
+        let own = "transaction_read_only";
+        let said = self.changed.get(own).or_else(|| self.first.get(own));
+        let value = said.map(String::as_str);
+        let value = value.or_else(|| self.get("default_transaction_read_only"));
+        let off = |value: &str| matches!(value, "off" | "false" | "no" | "0");
+        value.is_some_and(|value| !off(&value.to_lowercase()))
     }
 }
 
 /// Whether clients are told when it changes.
 pub(super) fn is_told(name: &str) -> bool {
     find(name).is_some_and(|setting| setting.told)
+}
+
+/// Its name as PostgreSQL writes it.
+pub(super) fn written(name: &str) -> String {
+    find(name).map_or(name, |setting| setting.name).to_string()
 }
 
 /// Whether it is one of PostgreSQL's.

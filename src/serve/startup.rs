@@ -24,14 +24,17 @@ use pgwire::messages::copy::{CopyData, CopyDone};
 use pgwire::messages::startup::{Authentication, PasswordMessageFamily};
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 
+use super::catalogue::SessionClient;
 use super::connection::{Connection, OpenedSession, Proof};
 use super::errors::{fatal, of_engine, refused, state};
 use super::frames::first_proof;
 use super::guesses::too_many;
+use super::object_names::name;
 use super::queries::Queries;
 use super::settings::PostgresSettings;
 use super::users::Role;
 use crate::session::CATALOG;
+use crate::store::PUBLIC;
 
 /// The one way to prove who one is.
 const MECHANISM: &str = "SCRAM-SHA-256";
@@ -163,7 +166,14 @@ impl Connection {
             .map_err(|message| fatal(state::CONNECTION_LIMIT, message))?;
         let session = server.open_session(&member);
         let session = session.map_err(|error| of_engine(&error, ""))?;
-        let catalogue = server.catalogue.add_to(&session, &self.settings);
+        let database = client.metadata().get(METADATA_DATABASE);
+        let asks = SessionClient {
+            user,
+            role,
+            database: database.map_or(user, String::as_str),
+            connection: self.id,
+        };
+        let catalogue = server.catalogue.add_to(&session, &self.settings, asks);
         catalogue.map_err(|error| of_engine(&error, ""))?;
         let _ = self.opened.set(OpenedSession { session, member });
         self.begin_with(client.metadata(), user)
@@ -209,7 +219,11 @@ impl Connection {
             Some(path) if !super::settings::schemas(&path).is_empty() => {
                 self.select_run(&path).await
             }
-            _ if is_run => self.select_run(database).await,
+            _ if is_run => {
+                let path = format!("{}, {PUBLIC}", name(database));
+                self.settings().begin_with("search_path", &path)?;
+                self.select_run(database).await
+            }
             _ if matches!(database, CATALOG | "postgres") || database == user => Ok(()),
             _ => Err(fatal(
                 state::UNDEFINED_DATABASE,

@@ -25,7 +25,10 @@ pub(super) enum ClientCommand {
     Show(String),
     /// Shows all.
     ShowAll,
-    Begin,
+    /// Begins a transaction, which may only read or may write where that is said.
+    Begin {
+        read_only: Option<bool>,
+    },
     Commit,
     Rollback,
     /// Goes on after an error of the transaction.
@@ -92,27 +95,6 @@ pub(super) fn split(text: &str) -> Vec<&str> {
     statements
 }
 
-/// Whether a text asks of PostgreSQL's catalogue: such statements are rewritten first, all others are read as they are.
-pub(super) fn asks_the_catalogue(text: &str) -> bool {
-    words(text).any(|(_, word)| {
-        let word = word.trim_matches('"').to_ascii_lowercase();
-        word.starts_with("pg_")
-            || matches!(
-                word.as_str(),
-                "regclass"
-                    | "regtype"
-                    | "regproc"
-                    | "regprocedure"
-                    | "regnamespace"
-                    | "regrole"
-                    | "information_schema"
-                    | "session_user"
-                    | "current_user"
-                    | "current_role"
-            )
-    })
-}
-
 /// The command that a statement is; none where it is a question for the session.
 pub(super) fn command(text: &str) -> PgWireResult<Option<ClientCommand>> {
     let pieces: Vec<(Lexeme, &str)> = words(text).collect();
@@ -143,7 +125,9 @@ pub(super) fn command(text: &str) -> PgWireResult<Option<ClientCommand>> {
         }
         ["SHOW", "TIME", "ZONE"] => ClientCommand::Show("TimeZone".to_string()),
         ["SHOW", setting] if is_known(setting) => ClientCommand::Show(setting.to_string()),
-        ["BEGIN", ..] | ["START", "TRANSACTION", ..] => ClientCommand::Begin,
+        ["BEGIN", modes @ ..] | ["START", "TRANSACTION", modes @ ..] => ClientCommand::Begin {
+            read_only: only_reads(modes),
+        },
         ["COMMIT", ..] | ["END", ..] => ClientCommand::Commit,
         ["ROLLBACK", "TO", ..] | ["ROLLBACK", "WORK" | "TRANSACTION", "TO", ..] => {
             ClientCommand::RollbackTo
@@ -194,7 +178,7 @@ pub(super) fn command(text: &str) -> PgWireResult<Option<ClientCommand>> {
 }
 
 /// The pieces of a text that are neither blank nor comments.
-fn words(text: &str) -> impl Iterator<Item = (Lexeme, &str)> {
+pub(super) fn words(text: &str) -> impl Iterator<Item = (Lexeme, &str)> {
     let (pieces, _) = lex(text);
     let blank = |piece: &Lexeme| matches!(piece.kind, PieceKind::Space | PieceKind::Comment);
     let pieces = pieces.into_iter().filter(move |piece| !blank(piece));
@@ -278,16 +262,23 @@ fn set(
 
 /// `READ ONLY`, `READ WRITE` and levels of isolation, of which all are the same here.
 fn transaction_modes(setting: &str, modes: &[&str]) -> PgWireResult<ClientCommand> {
-    let has = |two: [&str; 2]| modes.windows(2).any(|modes| modes == two);
-    let value = match (has(["READ", "ONLY"]), has(["READ", "WRITE"])) {
-        (true, _) => "on",
-        (_, true) => "off",
-        _ => return Ok(ClientCommand::Nothing("SET")),
-    };
-    Ok(ClientCommand::Set {
-        name: setting.to_string(),
-        value: Some(value.to_string()),
+    Ok(match only_reads(modes) {
+        Some(only) => ClientCommand::Set {
+            name: setting.to_string(),
+            value: Some(if only { "on" } else { "off" }.to_string()),
+        },
+        None => ClientCommand::Nothing("SET"),
     })
+}
+
+/// Whether a transaction may only read, where its modes say so.
+fn only_reads(modes: &[&str]) -> Option<bool> {
+    let has = |two: [&str; 2]| modes.windows(2).any(|modes| modes == two);
+    match (has(["READ", "ONLY"]), has(["READ", "WRITE"])) {
+        (true, _) => Some(true),
+        (_, true) => Some(false),
+        _ => None,
+    }
 }
 
 fn fetch(pieces: &[(Lexeme, &str)], upper: &[&str]) -> PgWireResult<(String, Option<usize>)> {
@@ -529,6 +520,12 @@ mod tests {
         assert_eq!(
             read("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"),
             set("default_transaction_read_only", Some("on"))
+        );
+        assert_eq!(
+            read("BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY"),
+            Some(ClientCommand::Begin {
+                read_only: Some(true)
+            })
         );
         for own in [
             "SET polysema.threshold = 0.4",
