@@ -6,6 +6,7 @@
 \df feature_clusters
 \dn
 \l
+\du
 \conninfo
 SELECT layer, neuron, cluster, token FROM feature_clusters(3, 417) ORDER BY example LIMIT 2;
 \copy (SELECT layer, neuron FROM demo.neurons ORDER BY 1, 2 LIMIT 2) to pstdout csv header

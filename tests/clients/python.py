@@ -1,6 +1,7 @@
 """Python's clients of PostgreSQL against `polysema serve` with the demo's run: PGHOST, PGPORT and PGUSER say where it is."""
 
 import asyncio
+import importlib.metadata
 import os
 import threading
 import time
@@ -80,6 +81,20 @@ def with_sqlalchemy(driver):
     assert "neurons" in inspector.get_table_names(schema="demo")
     columns = {column["name"]: column["type"] for column in inspector.get_columns("neurons", schema="demo")}
     assert isinstance(columns["layer"], sqlalchemy.INTEGER), columns
+    assert isinstance(columns["w_in"], sqlalchemy.ARRAY) and isinstance(columns["w_in"].item_type, sqlalchemy.REAL), columns["w_in"]
+    comments = {column["name"]: column["comment"] for column in inspector.get_columns("neurons", schema="demo")}
+    assert comments["max_activation"] == "largest activation of all tokens", comments
+    assert "cluster_sizes" in inspector.get_view_names(schema="demo") and "demo" in inspector.get_schema_names()
+    assert inspector.has_table("neurons", schema="demo") and not inspector.has_table("nothing", schema="demo")
+    assert inspector.get_pk_constraint("neurons", schema="demo")["constrained_columns"] == []
+    for none in (inspector.get_foreign_keys, inspector.get_indexes, inspector.get_unique_constraints, inspector.get_check_constraints):
+        assert none("neurons", schema="demo") == [], none
+    neurons = sqlalchemy.Table("neurons", sqlalchemy.MetaData(), schema="demo", autoload_with=engine)
+    with engine.connect() as connection:
+        most = sqlalchemy.select(sqlalchemy.func.count()).where(neurons.c.layer == 0)
+        assert connection.execute(most).scalar() > 0
+    assert "SELECT" in inspector.get_view_definition("cluster_sizes", schema="demo")
+    assert inspector.default_schema_name == "demo"
 
 
 def with_psycopg2():
@@ -103,12 +118,31 @@ def with_adbc():
     assert table.num_rows == 7 and str(table.schema.field("w_in").type).startswith("list"), table.schema
 
 
+def duckdb_extension():
+    """Where PyPI's package of DuckDB's extension has it; None where the package is not installed or of another version."""
+    try:
+        files = importlib.metadata.files("duckdb-ext-postgres") or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    ends = [f"v{duckdb.__version__}/", ".duckdb_extension"]
+    found = [file for file in files if all(end in str(file) for end in ends)]
+    return found[0].locate() if found else None
+
+
 def with_duckdb():
     connection = duckdb.connect()
-    connection.execute("INSTALL postgres; LOAD postgres")
+    connection.execute(f"LOAD '{duckdb_extension()}'")
     connection.execute(f"ATTACH 'host={HOST} port={PORT} user={USER} dbname=demo' AS p (TYPE postgres, READ_ONLY)")
-    rows = connection.execute("SELECT count(*) FROM p.demo.layers").fetchone()
-    assert rows[0] > 0
+    ask = lambda text: connection.execute(text).fetchall()
+    assert ask("SELECT count(*) FROM p.demo.layers")[0][0] > 0
+    tables = {row[0] for row in ask("SELECT table_name FROM information_schema.tables WHERE table_catalog = 'p' AND table_schema = 'demo'")}
+    assert {"neurons", "cluster_sizes"} <= tables, tables
+    one = ask("SELECT layer, len(w_in), typeof(w_in) FROM p.demo.neurons WHERE layer = 3 AND neuron = 417")
+    assert one == [(3, 128, "FLOAT[]")], one
+    most = "SELECT layer, max(max_activation) FROM p.demo.neurons JOIN (VALUES (0), (1)) wanted (layer) USING (layer) GROUP BY 1 ORDER BY 1"
+    assert [row[0] for row in ask(most)] == [0, 1]
+    clusters = ask("SELECT neuron FROM postgres_query('p', 'SELECT neuron, token FROM feature_clusters(3, 417)')")
+    assert clusters and clusters[0] == (417,), clusters[:1]
 
 
 for name, client in [
@@ -118,7 +152,7 @@ for name, client in [
     ("sqlalchemy, pandas by psycopg", lambda: with_sqlalchemy("psycopg")),
     ("sqlalchemy, pandas by psycopg2", lambda: with_sqlalchemy("psycopg2")),
     ("adbc", with_adbc),
-] + ([("duckdb attach", with_duckdb)] if os.environ.get("DUCKDB_EXTENSIONS") else []):
+] + ([("duckdb attach", with_duckdb)] if duckdb_extension() else []):
     if os.environ.get("CLIENT", name) in name:
         client()
         print(f"ok {name}")
