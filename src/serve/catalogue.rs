@@ -170,3 +170,31 @@ fn of_types(
         pairs.filter_map(|(name, number)| Some((name?.to_string(), number?)))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::{CATALOG, Engine, EngineOptions};
+
+    #[test]
+    fn a_session_that_ends_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Engine::open(&EngineOptions {
+            store: folder.path().join("s"),
+            memory_limit: None,
+            loaded_limit: None,
+        });
+        let session = engine.unwrap().session(Role::Reader.policy()).unwrap();
+        let client = SessionClient {
+            user: "ana",
+            role: Role::Reader,
+            database: CATALOG,
+            connection: 1,
+        };
+        let catalogue = Catalogue::new().unwrap();
+        catalogue.add_to(&session, &Arc::default(), client).unwrap();
+        let left = Arc::downgrade(session.context().state().catalog_list());
+        drop(session);
+        assert!(left.upgrade().is_none());
+    }
+}
