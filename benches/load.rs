@@ -172,7 +172,7 @@ async fn ask_short(address: String, sql: &str, i: usize, until: Instant) -> Fall
         tokio::time::sleep_until(due).await;
         let layer = random.index(GPT2_SMALL.layers) as i32;
         let neuron = random.index(GPT2_SMALL.neurons) as i32;
-        let n = if i % 2 == 0 {
+        let n = if i.is_multiple_of(2) {
             client.query(&prepared, &[&layer, &neuron]).await?.len()
         } else {
             let sql = sql
