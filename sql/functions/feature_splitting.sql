@@ -1,7 +1,7 @@
 -- The query of feature_splitting: which latents of a small autoencoder fall into latents of a larger one?
 -- Inputs in braces: the layer of the small one's latents, options of its clusters, the large one's name, and the
 -- least size and coverage. The word cluster is quoted: after a comma it would begin a clause. Outputs: see the function.
--- Limits: examples are the first of the corpus, not all.
+-- Means are of decimals, whose sum is the same in any order. Limits: examples are the first of the corpus, not all.
 WITH members AS (
     SELECT c.neuron AS latent, c."cluster", c.example, e.pre_mlp
     FROM feature_clusters({layer}{threshold}) c
@@ -18,7 +18,8 @@ codes AS (
     FROM members
 ),
 active AS (
-    SELECT latent, "cluster", code['latent'] AS large_latent, count(*) AS n, avg(code['activation']) AS mean_activation
+    SELECT latent, "cluster", code['latent'] AS large_latent, count(*) AS n,
+           CAST(avg(CAST(code['activation'] AS DECIMAL(38, 18))) AS DOUBLE) AS mean_activation
     FROM codes
     GROUP BY latent, "cluster", code['latent']
 ),

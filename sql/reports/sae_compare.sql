@@ -5,7 +5,9 @@
 -- the training rows, how many latents are active at once and how many are dead. Limits: all of it on the examples and
 -- rows of the training; table2 and table3 measure on others.
 WITH latents AS (
-    SELECT s.name, s.d_sae, s.variant, s.mse, n.layer, n.neuron, n.frac_active, n.max_activation
+    -- Decimals have the same sum in any order.
+    SELECT s.name, s.d_sae, s.variant, s.mse, n.layer, n.neuron, n.max_activation,
+           CAST(n.frac_active AS DECIMAL(38, 18)) AS frac_active
     FROM polysema.info.saes s
     JOIN neurons n ON n.layer = s.layer
     JOIN layers l ON l.layer = s.layer AND l.name = s.name
@@ -21,8 +23,8 @@ SELECT name, variant, d_sae,
        median(max_distance) FILTER (WHERE n_examples >= 2) AS max_distance,
        median(CAST(n_clusters AS DOUBLE)) FILTER (WHERE n_examples >= 2) AS n_clusters,
        mse,
-       sum(CAST(frac_active AS DOUBLE)) AS l0,
-       100.0 * sum(CAST(frac_active AS DOUBLE)) / d_sae AS l0_percent,
+       CAST(sum(frac_active) AS DOUBLE) AS l0,
+       100.0 * CAST(sum(frac_active) AS DOUBLE) / d_sae AS l0_percent,
        100.0 * count(*) FILTER (WHERE max_activation < 0.005) / d_sae AS dead_percent
 FROM measured
 GROUP BY name, variant, d_sae, mse

@@ -1,7 +1,8 @@
 -- How near do sub-cluster components come to average linkage?
 -- Input: the current run. Output: one row: neurons of at least two examples, their adjusted Rand index between the two
 -- methods' clusters (1 is the same partition, 0 is chance), mean number of clusters of each, share of equal numbers.
--- Limits: one threshold, polysema.threshold; zero vectors are left out.
+-- Means are of decimals, whose sum is the same in any order. Limits: one threshold, polysema.threshold; zero vectors are
+-- left out.
 WITH cells AS (
   SELECT h.layer, h.neuron, h.cluster AS hac, s.cluster AS scc, count(*) AS n
   FROM feature_clusters({method: 'hac'}) h
@@ -40,7 +41,7 @@ agreement AS (
   FROM neurons
 )
 SELECT count(*) AS n_neurons,
-       avg(rand_index) AS mean_rand_index,
+       CAST(avg(CAST(rand_index AS DECIMAL(38, 18))) AS DOUBLE) AS mean_rand_index,
        median(rand_index) AS median_rand_index,
        avg(CASE WHEN rand_index > 1 - 1e-9 THEN 1.0 ELSE 0.0 END) AS share_equal,
        avg(n_hac) AS mean_clusters_hac,

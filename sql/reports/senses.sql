@@ -4,7 +4,8 @@
 -- per layer and over all layers, how well clusters agree with senses on those examples: adjusted Rand index (1 is
 -- agreement, 0 is chance), purity in (0, 1] (grows with the number of clusters), for clusters of the neuron embedding,
 -- of the pre-MLP vector, and for the former dealt out at random; cut at polysema.threshold, and into :n_clusters
--- clusters a neuron, which looks below the threshold. Limits: few neurons of a small model know whole words.
+-- clusters a neuron, which looks below the threshold. Means are of decimals, whose sum is the same in any order. Limits:
+-- few neurons of a small model know whole words.
 -- needs word, sense
 -- var min_examples=4
 -- var n_clusters=20
@@ -86,16 +87,22 @@ totals AS (
     FROM by_cluster
     GROUP BY cut, labels, layer, neuron, word
 ),
-agreement AS (
-    SELECT t.cut, t.labels, t.layer, t.n, t.n_clusters, t.purity,
-           (pairs - cluster_pairs * sense_pairs / (t.n * (t.n - 1) / 2))
-           / ((cluster_pairs + sense_pairs) / 2 - cluster_pairs * sense_pairs / (t.n * (t.n - 1) / 2)) AS ari
+paired AS (
+    SELECT t.cut, t.labels, t.layer, t.n, t.n_clusters, t.purity, t.pairs AS found,
+           t.cluster_pairs * s.sense_pairs / (t.n * (t.n - 1) / 2) AS expected,
+           (t.cluster_pairs + s.sense_pairs) / 2 AS most
     FROM totals t
     JOIN by_sense s
       ON s.cut = t.cut AND s.labels = t.labels AND s.layer = t.layer AND s.neuron = t.neuron AND s.word = t.word
+),
+agreement AS (
+    SELECT cut, labels, layer, n, n_clusters, purity,
+           CASE WHEN most = expected THEN 1.0 ELSE (found - expected) / (most - expected) END AS ari
+    FROM paired
 )
 SELECT cut, layer, labels, count(*) AS n_neurons, sum(n) AS n_examples, avg(n_clusters) AS n_clusters,
-       avg(ari) AS adjusted_rand_index, avg(purity) AS purity
+       CAST(avg(CAST(ari AS DECIMAL(38, 18))) AS DOUBLE) AS adjusted_rand_index,
+       CAST(avg(CAST(purity AS DECIMAL(38, 18))) AS DOUBLE) AS purity
 FROM (
     SELECT cut, CAST(layer AS VARCHAR) AS layer, labels, n, n_clusters, ari, purity FROM agreement
     UNION ALL

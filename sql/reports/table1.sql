@@ -1,8 +1,9 @@
 -- Are neuron embeddings clustered more densely than the vectors the neurons receive? (Table 1 of Foote 2024)
 -- Inputs: the current run, polysema.threshold, and :n_clusters, the number of clusters both are cut into for a
 -- comparison that does not depend on their counts. Output: per cut and metric, the median and mean over neurons for the
--- neuron embedding and for the pre-MLP vector; distances are cosine distances in [0, 2]. Limits: at a threshold, the
--- embedding that is cut into more clusters has denser ones for that reason alone.
+-- neuron embedding and for the pre-MLP vector; distances are cosine distances in [0, 2], means those of decimals, whose sum
+-- is the same in any order. Limits: at a threshold, the embedding that is cut into more clusters has denser ones for that
+-- reason alone.
 -- var n_clusters=5
 WITH measured AS (
     SELECT 'threshold' AS cut, 'neuron' AS embedding, *
@@ -26,8 +27,8 @@ metrics AS (
 SELECT cut, metric,
        median(value) FILTER (WHERE embedding = 'neuron') AS neuron_median,
        median(value) FILTER (WHERE embedding = 'pre_mlp') AS pre_mlp_median,
-       avg(value) FILTER (WHERE embedding = 'neuron') AS neuron_mean,
-       avg(value) FILTER (WHERE embedding = 'pre_mlp') AS pre_mlp_mean
-FROM metrics
+       CAST(avg(decimal) FILTER (WHERE embedding = 'neuron') AS DOUBLE) AS neuron_mean,
+       CAST(avg(decimal) FILTER (WHERE embedding = 'pre_mlp') AS DOUBLE) AS pre_mlp_mean
+FROM (SELECT *, CAST(value AS DECIMAL(38, 18)) AS decimal FROM metrics)
 GROUP BY cut, place, metric
 ORDER BY cut DESC, place
