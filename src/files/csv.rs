@@ -30,6 +30,14 @@ impl Default for CsvDialect {
 }
 
 impl CsvDialect {
+    /// Cells that tabs part.
+    pub fn tabs() -> Self {
+        Self {
+            delimiter: '\t',
+            ..Self::default()
+        }
+    }
+
     /// The line with the names of the columns.
     pub fn head(&self, schema: &Schema) -> String {
         let fields = schema.fields().iter();
@@ -74,7 +82,9 @@ impl CsvDialect {
 }
 
 /// A column as texts in full precision, `None` for NULL.
-fn texts((field, column): (&FieldRef, &ArrayRef)) -> Result<Vec<Option<String>>, ArrowError> {
+pub(super) fn texts(
+    (field, column): (&FieldRef, &ArrayRef),
+) -> Result<Vec<Option<String>>, ArrowError> {
     if field.data_type().is_nested() {
         return json::texts(field, column);
     }

@@ -3,6 +3,7 @@
 pub mod arrays;
 pub mod checkpoint_files;
 pub mod clock;
+pub mod columnar;
 pub mod csv;
 pub mod disk;
 mod elements;
@@ -25,5 +26,7 @@ pub mod torch;
 pub mod unpacked;
 pub mod weight;
 pub mod whole;
+pub mod xlsx;
+mod zipped;
 
 pub use error::{file_error, invalid, words};
