@@ -118,7 +118,7 @@ pub(super) fn is_rewritten(plan: &LogicalPlan) -> bool {
 }
 
 fn rewrites(op: &WriteOp) -> bool {
-    matches!(op, WriteOp::Update | WriteOp::Delete)
+    matches!(op, WriteOp::Update | WriteOp::Delete | WriteOp::Truncate)
 }
 
 /// The same work without the number of rows that it tells.
@@ -199,10 +199,15 @@ fn columns(input: &LogicalPlan) -> SchemaRef {
     }
 }
 
-/// An UPDATE or DELETE of a table that lasts, as the rows with a mark at those that it means.
+/// An UPDATE, DELETE or TRUNCATE of a table that lasts, as the rows with a mark at those that it means.
 fn changed(dml: DmlStatement, store: &Arc<Store>) -> Result<LogicalPlan> {
     let is_update = dml.op == WriteOp::Update;
-    let statement = if is_update { "UPDATE" } else { "DELETE" };
+    let (statement, dml) = match dml.op {
+        WriteOp::Update => ("UPDATE", dml),
+        WriteOp::Truncate if !is_kept(&dml)? => return Ok(LogicalPlan::Dml(dml)),
+        WriteOp::Truncate => ("TRUNCATE", of_all_rows(dml)?),
+        _ => ("DELETE", dml),
+    };
     let (values, rest) = match dml.input.as_ref() {
         LogicalPlan::Projection(values) if is_update => (values.expr.clone(), &values.input),
         _ => (vec![], &dml.input),
@@ -264,6 +269,20 @@ fn changed(dml: DmlStatement, store: &Arc<Store>) -> Result<LogicalPlan> {
         statement,
     };
     Ok(insert(target, dml.table_name, marked.build()?))
+}
+
+fn is_kept(dml: &DmlStatement) -> Result<bool> {
+    Ok(source_as_provider(&dml.target)?.is::<KeptProvider>())
+}
+
+/// A statement that has no rows of its own, with all of its table's.
+fn of_all_rows(dml: DmlStatement) -> Result<DmlStatement> {
+    let target = Arc::clone(&dml.target);
+    let rows = LogicalPlanBuilder::scan(dml.table_name.clone(), target, None)?.build()?;
+    Ok(DmlStatement {
+        input: Arc::new(rows),
+        ..dml
+    })
 }
 
 fn mark_column() -> Column {

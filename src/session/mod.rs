@@ -46,7 +46,7 @@ use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::logical_expr::{DdlStatement, LogicalPlan, Statement, TableType};
+use datafusion::logical_expr::{DdlStatement, LogicalPlan, Statement, TableType, WriteOp};
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use polysema_udfs::arrow::cache::SessionCache;
@@ -110,6 +110,8 @@ pub struct Reply {
     pub is_job: bool,
     /// Whether reading them changes the session, the store or a file, so that they are not to be read twice.
     pub changes: bool,
+    /// The statement whose row is no result but the number of rows that it wrote, as COPY.
+    pub counts: Option<&'static str>,
 }
 
 /// SQL over one store, for one user.
@@ -363,9 +365,14 @@ impl Session {
 
     /// Plans one statement and runs it, all of it on one state of each run.
     pub async fn query(&self, statement: &str) -> Result<SendableRecordBatchStream> {
+        Ok(self.reply(statement).await?.rows)
+    }
+
+    /// As [`Session::query`], with what reading the rows does.
+    pub async fn reply(&self, statement: &str) -> Result<Reply> {
         let (context, plan) = self.planned(statement).await?;
-        let answer = self.run(&context, plan, statement::is_deep(statement));
-        Ok(answer.await?.rows)
+        self.run(&context, plan, statement::is_deep(statement))
+            .await
     }
 
     /// What a statement means, and the context it means it in.
@@ -430,6 +437,7 @@ impl Session {
                 | LogicalPlan::Dml(_)
                 | LogicalPlan::Copy(_)
         );
+        let counts = counted(does);
         read_only::refuse(does, &context.state())?;
         let prepared = self.prepared.follow(&plan, context)?;
         let prepared = prepared.map(|meaning| self.statement_of(meaning));
@@ -488,6 +496,7 @@ impl Session {
             rows: to_the_end(rows, left, Arc::clone(&self.unsaid)),
             is_job: effects.is_job,
             changes: is_command || effects.changes_the_store,
+            counts,
         })
     }
 
@@ -569,5 +578,20 @@ impl Session {
             (None, None) => vec![None; schema.fields().len()],
         };
         Ok((schema, meanings))
+    }
+}
+
+/// What a statement is called whose row counts the rows that it wrote.
+fn counted(plan: &LogicalPlan) -> Option<&'static str> {
+    match plan {
+        LogicalPlan::Copy(_) => Some("COPY"),
+        LogicalPlan::Dml(dml) => match dml.op {
+            WriteOp::Insert(_) => Some("INSERT"),
+            WriteOp::Update => Some("UPDATE"),
+            WriteOp::Delete => Some("DELETE"),
+            WriteOp::Truncate => Some("TRUNCATE"),
+            _ => None,
+        },
+        _ => None,
     }
 }
