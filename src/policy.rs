@@ -109,6 +109,19 @@ impl Policy {
         }
     }
 
+    /// Refuses a program of the system, which does what it likes, unless a session may do all of it.
+    pub fn require_everything(&self, asked: &str) -> Result<()> {
+        let all = [
+            Access::ReadFiles,
+            Access::WriteFiles,
+            Access::Download,
+            Access::RunJobs,
+            Access::CreateTables,
+        ];
+        all.into_iter()
+            .try_for_each(|access| self.require(asked, access))
+    }
+
     /// Refuses a setting that a session may not change.
     pub fn require_setting(&self, name: &str) -> Result<()> {
         match self

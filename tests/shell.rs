@@ -7,14 +7,20 @@ mod cancelled;
 mod describe;
 #[path = "shell/errors.rs"]
 mod errors;
+#[path = "shell/examples.rs"]
+mod examples;
 #[path = "shell/files.rs"]
 mod files;
 #[path = "shell/itself.rs"]
 mod itself;
+#[path = "shell/pipeline.rs"]
+mod pipeline;
 #[path = "shell/places.rs"]
 mod places;
 #[path = "shell/prompt.rs"]
 mod prompt;
+#[path = "shell/reports.rs"]
+mod reports;
 #[path = "shell/users.rs"]
 mod users;
 
@@ -218,9 +224,10 @@ fn a_wrong_command_line_is_2() {
     let shell = Shell::new();
     let required = "a name of letters, digits and underscores is required, got \"1a\"";
     shell.run(&["--bogus"]).fails(2, "'--bogus'");
-    shell
-        .run(&["--format", "xml"])
-        .fails(2, "[possible values: table, csv, json, ndjson, markdown]");
+    shell.run(&["--format", "xml"]).fails(
+        2,
+        "[possible values: table, csv, tsv, json, ndjson, markdown, parquet, arrow, arrows, xlsx]",
+    );
     shell.run(&["--var", "1a=2"]).fails(2, required);
     shell.run(&["ingest", "r"]).fails(2, "<MODEL>");
     let help = shell.run(&["--help"]);
@@ -286,16 +293,19 @@ fn statements_end_at_semicolons_outside_text() {
 fn a_reader_that_leaves_is_no_error() {
     let shell = Shell::new();
     let endless = "SELECT value FROM generate_series(1, 100000000)";
-    let mut child = shell.spawn(&["--format", "csv", "-c", endless, "-c", "SELECT nope"]);
-    let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
-    let mut line = String::new();
-    out.read_line(&mut line).expect("a first line");
-    drop(out);
-    let said = ended(child);
-    assert_eq!(
-        (line.as_str(), said.code, said.err.as_str()),
-        ("value\n", Some(0), "")
-    );
+    // Statements that did not run are told of as by SIGPIPE.
+    for (more, code) in [(&[][..], 0), (&["-c", "COPY (SELECT 1) TO 'a.csv'"], 141)] {
+        let mut child = shell.spawn(&[&["--format", "csv", "-c", endless], more].concat());
+        let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut line = String::new();
+        out.read_line(&mut line).expect("a first line");
+        drop(out);
+        let said = ended(child);
+        assert_eq!(
+            (line.as_str(), said.code, said.err.as_str()),
+            ("value\n", Some(code), "")
+        );
+    }
 }
 
 #[test]

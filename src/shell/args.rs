@@ -1,13 +1,15 @@
 //! The command line.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::format::Format;
+use super::interpreter::STDIN;
 use super::size::parse_size;
 use crate::runs::INGEST;
 use crate::text::is_name;
@@ -16,9 +18,13 @@ const AFTER_HELP: &str = "\
 -c and -f run in the order given and stop at the first error. Without them, statements are read from the terminal, or \
 from standard input when it is no terminal.
 
+Results go to standard output, or where -o and \\o say; messages go to standard error. A file of -o or \\o is there when the \
+script has come to its end; where it fails, what was there stays.
+
 The prompt keeps its statements in ~/.polysema_history, or in the file that POLYSEMA_HISTORY names.
 
-Exit codes: 0 done, 1 a statement or file failed, 2 the command line is wrong, 130 interrupted by Ctrl-C.";
+Exit codes: 0 done, 1 a statement, a file or a command of \\o failed, 2 the command line is wrong, 130 interrupted by \
+Ctrl-C, 141 the reader of standard output left before the last statement, 143 ended by SIGTERM.";
 
 /// SQL for polysemantic neurons.
 #[derive(Debug, Parser)]
@@ -42,14 +48,20 @@ pub struct Arguments {
     /// Statements to run
     #[arg(short = 'c', long = "command", value_name = "SQL")]
     pub commands: Vec<String>,
-    /// File of statements to run
+    /// File of statements to run; - is standard input
     #[arg(short = 'f', long = "file", value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Text form of results
+    /// Form of results
     #[arg(long, value_enum, default_value = "table", global = true)]
     pub format: Format,
+    /// File that results go to, in the form its ending names, or '| COMMAND'; as \o in a script
+    #[arg(short = 'o', long, value_name = "FILE", global = true)]
+    pub output: Option<String>,
+    /// Say nothing but results and errors: no notices, progress or times
+    #[arg(short = 'q', long, global = true)]
+    pub quiet: bool,
     /// Variable for :name, :'name' and :"name" in statements
-    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = parse_variable)]
+    #[arg(short = 'v', long = "var", value_name = "NAME=VALUE", value_parser = parse_variable)]
     pub variables: Vec<(String, String)>,
     /// Most memory the operators of a query may hold, as 512MiB or 2GiB
     #[arg(long, value_name = "SIZE", value_parser = parse_size, global = true)]
@@ -69,7 +81,7 @@ pub enum Action {
         /// Name of the report
         name: Option<String>,
         /// Variable of the report; run is the run it is about
-        #[arg(long = "var", value_name = "NAME=VALUE", value_parser = parse_variable)]
+        #[arg(short = 'v', long = "var", value_name = "NAME=VALUE", value_parser = parse_variable)]
         variables: Vec<(String, String)>,
     },
     /// Send a corpus through a model and keep its activations as a run: sugar for SELECT * FROM ingest(...)
@@ -165,13 +177,53 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> (Arguments, Vec<Scrip
         .unwrap_or_else(|error| explained(error).exit());
     let parsed = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let inputs = inputs(&matches, &parsed);
-    if parsed.action.is_some() && !(inputs.is_empty() && parsed.variables.is_empty()) {
-        let message = "-c, -f and --var run statements and cannot be given with a sub-command";
+    if let Err(message) = consistent(&matches, &parsed, &inputs) {
         Arguments::command()
             .error(ErrorKind::ArgumentConflict, message)
             .exit();
     }
     (parsed, inputs)
+}
+
+/// Refuses words that contradict each other, or that do nothing beside the others.
+fn consistent(
+    matches: &ArgMatches,
+    parsed: &Arguments,
+    inputs: &[ScriptInput],
+) -> Result<(), String> {
+    if parsed.action.is_some() && !(inputs.is_empty() && parsed.variables.is_empty()) {
+        return Err(
+            "-c, -f and --var run statements and cannot be given with a sub-command".to_string(),
+        );
+    }
+    let stdin = ScriptInput::File(STDIN.into());
+    if inputs.iter().filter(|input| **input == stdin).count() > 1 {
+        return Err("-f - reads standard input to its end and can be given once".to_string());
+    }
+    // The demo prints more than results.
+    let (gives_results, is_quiet) = match &parsed.action {
+        None | Some(Action::Report { .. } | Action::Ingest { .. }) => (true, true),
+        Some(Action::Demo) => (false, true),
+        Some(_) => (false, false),
+    };
+    let without_effect = [
+        ("-o", parsed.output.is_some() && !gives_results),
+        ("--quiet", parsed.quiet && !is_quiet),
+    ];
+    if let Some((word, _)) = without_effect.iter().find(|(_, given)| *given) {
+        return Err(format!(
+            "{word} is for statements, report and ingest and cannot be given with this sub-command"
+        ));
+    }
+    let is_given = matches.value_source("format") == Some(ValueSource::CommandLine);
+    let output = parsed.output.as_deref().filter(|_| is_given);
+    match output.map(|output| (output, Format::of_file(Path::new(output)))) {
+        Some((output, Ok(Some(format)))) if format != parsed.format => Err(format!(
+            "one form is required, got --format {} and -o {output}",
+            parsed.format.name()
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// An option of a function is written without dashes, which the error says of one that was written with them.

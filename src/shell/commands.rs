@@ -8,7 +8,7 @@ use super::variables::quoted;
 use crate::text::is_name;
 
 /// Usage and purpose of every command.
-pub const COMMANDS: [(&str, &str); 14] = [
+pub const COMMANDS: [(&str, &str); 15] = [
     (
         "\\d [NAME]",
         "tables, or the columns of a table, or the documentation of a function",
@@ -23,13 +23,14 @@ pub const COMMANDS: [(&str, &str); 14] = [
     ),
     (
         "\\format [FORMAT]",
-        "text form of results: table, csv, json, ndjson, markdown",
+        "form of results: table, csv, tsv, json, ndjson, markdown, parquet, arrow, arrows, xlsx",
     ),
     ("\\i FILE", "run the statements of a file"),
     (
         "\\o [FILE]",
-        "write results to a file, in the form its ending names (.csv, .json, .ndjson, .md); without FILE to the terminal again",
+        "write results to a file, in the form its ending names (.csv, .tsv, .json, .ndjson, .md, .parquet, .arrow, .arrows, .xlsx); without FILE to the terminal again",
     ),
+    ("\\o | COMMAND", "write results to a command's input"),
     (
         "\\pager [on|off]",
         "show what is longer than the screen with $PAGER",
@@ -65,7 +66,7 @@ pub enum Command {
     Format(Option<Format>),
     /// `\i`
     Include(String),
-    /// `\o`
+    /// `\o`: a file, or a command behind `|`.
     Output(Option<String>),
     /// `\pager`
     Pager(Option<bool>),
@@ -104,6 +105,8 @@ pub fn parse(line: &str) -> Result<Command, String> {
             .map(Command::Include)
             .ok_or_else(|| "\\i: a file is required, got none".to_string()),
         "\\set" => parse_set(argument).map(Command::Set),
+        // A command of the system keeps its semicolon.
+        "\\o" if argument.starts_with('|') => Ok(Command::Output(Some(argument.to_string()))),
         "\\o" => Ok(Command::Output(optional)),
         "\\pager" => parse_switch(name, optional.as_deref()).map(Command::Pager),
         "\\rows" => optional
@@ -176,11 +179,12 @@ pub fn meant(line: &str) -> Option<String> {
 
 /// The commands' names.
 pub fn names() -> Vec<&'static str> {
-    COMMANDS
+    let first = COMMANDS
         .iter()
-        .filter_map(|(usage, _)| usage.split(' ').next())
-        .filter(|name| name.starts_with('\\'))
-        .collect()
+        .filter_map(|(usage, _)| usage.split(' ').next());
+    let mut names: Vec<_> = first.filter(|name| name.starts_with('\\')).collect();
+    names.dedup();
+    names
 }
 
 /// The list that `\?` prints.
@@ -193,14 +197,8 @@ pub fn help() -> String {
 
 fn parse_format(text: &str) -> Result<Format, String> {
     Format::from_str(text, true).map_err(|_| {
-        let known: Vec<&str> = Format::value_variants()
-            .iter()
-            .map(|format| format.name())
-            .collect();
-        format!(
-            "\\format: one of {} is required, got {text}",
-            known.join(", ")
-        )
+        let known = Format::names().join(", ");
+        format!("\\format: one of {known} is required, got {text}")
     })
 }
 
@@ -328,7 +326,7 @@ mod tests {
         assert!(
             parse("\\format xml")
                 .expect_err("unknown")
-                .contains("table, csv, json, ndjson, markdown")
+                .contains("table, csv, tsv, json, ndjson, markdown, parquet")
         );
         assert!(parse("\\i").is_err());
         assert!(parse("\\timing maybe").is_err());

@@ -4,6 +4,7 @@ use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::{Context, Helper, Hinter, Validator};
 
 use super::commands;
+use super::format::Format;
 use crate::text::{PieceKind, lex};
 
 /// The words of SQL that Tab offers and the prompt colours: those that DataFusion's queries are made of. The
@@ -215,8 +216,8 @@ fn command_candidates(vocabulary: &Vocabulary, text: &str) -> (usize, Vec<Pair>)
             &mut found,
         ),
         "\\format" => {
-            let formats = ["table", "csv", "json", "ndjson", "markdown"];
-            offer(formats.into_iter().map(str::to_string), prefix, &mut found);
+            let formats = Format::names().into_iter();
+            offer(formats.map(str::to_string), prefix, &mut found);
         }
         _ => {}
     }

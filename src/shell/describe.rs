@@ -1,6 +1,5 @@
 //! What `\d` and `\df` show, as results like any other.
 
-use std::io::{Write, stdout};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -84,8 +83,8 @@ pub fn functions(session: &Session, pattern: Option<&str>) -> Result<RowStream> 
     ])
 }
 
-/// Prints the documentation of a function.
-pub async fn documentation(session: &Session, name: &str) -> Result<(), Failure> {
+/// The documentation of a function.
+pub async fn documentation(session: &Session, name: &str) -> Result<String, Failure> {
     let functions = session.functions();
     let Some(function) = functions
         .iter()
@@ -107,8 +106,7 @@ pub async fn documentation(session: &Session, name: &str) -> Result<(), Failure>
     let columns = screen::size().map(|(columns, _)| columns);
     let prose = screen::prose(&text[..end], columns);
     let example = with_own_paths(&text[end..], session.store().root());
-    stdout().write_all((prose + &example).as_bytes())?;
-    Ok(())
+    Ok(prose + &example)
 }
 
 /// An example with the files of the demo's store in place of the project's, where there are some.

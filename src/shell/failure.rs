@@ -23,6 +23,8 @@ pub enum Failure {
     Interrupted(String),
     /// Nobody reads the output any more, as after `| head`: no error, but no reason to go on.
     Closed,
+    /// The same before the last statement, so that others did not run.
+    ClosedEarly,
 }
 
 impl Failure {
@@ -48,6 +50,7 @@ impl From<WriteError> for Failure {
         match error {
             WriteError::Io(error) => error.into(),
             WriteError::Value(error) => Failure::Error(describe(&error.into())),
+            WriteError::Columns(error) => Failure::Error(describe(&error)),
         }
     }
 }

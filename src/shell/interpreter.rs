@@ -1,10 +1,9 @@
-//! Runs scripts: statements and backslash commands, one after the other, up to the first failure.
+//! Runs scripts: statements and backslash commands, one after the other, up to the first failure. Above 400 lines, since
+//! it is one type.
 
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use datafusion::execution::SendableRecordBatchStream;
 
 use super::commands::{self, Command};
 use super::dendrogram;
@@ -12,12 +11,13 @@ use super::describe;
 use super::failure::{Failure, relocate};
 use super::format::{Expanded, Format, Layout};
 use super::interrupt::Interrupts;
-use super::output::OutputFile;
+use super::output::{Output, ResultSink, StandardOutput};
 use super::pager::{self, Pager};
-use super::run::{Outcome, StatementWait, run};
+use super::run::{Answer, Outcome, StatementWait, run};
 use super::screen;
 use super::script::{Located, Step, split};
 use super::variables::Variables;
+use crate::policy::Access;
 use crate::session::{CreatedTable, Session};
 use crate::text::describe as describe_error;
 
@@ -25,6 +25,8 @@ use crate::text::describe as describe_error;
 pub const MAX_ROWS: usize = 40;
 /// Files may run files, but not themselves without end.
 const MAX_DEPTH: usize = 16;
+/// The file that is standard input.
+pub const STDIN: &str = "-";
 
 /// Where a script comes from, for its error messages.
 #[derive(Debug, Clone)]
@@ -58,14 +60,18 @@ pub struct Interpreter {
     pub variables: Variables,
     /// How results are written.
     pub layout: Layout,
-    /// The file they are written to, if not to stdout.
-    pub output: Option<OutputFile>,
+    /// Where they are written to, if not to stdout.
+    pub output: Option<Output>,
+    /// Stdout, and what was written to it.
+    pub stdout: StandardOutput,
     /// The program that shows those that are longer than the screen.
     pub pager: Option<String>,
     /// Whether the time of each statement is printed.
     pub timing: bool,
     /// Whether row counts and acknowledgements are printed.
     pub interactive: bool,
+    /// Whether nothing is said but errors.
+    pub quiet: bool,
     /// How many files are being run, one inside the other.
     pub depth: usize,
 }
@@ -79,10 +85,13 @@ impl Interpreter {
                 source.locate(line, &format!("syntax: {message}")),
             ));
         }
-        for located in split.steps.into_iter().chain(split.rest) {
-            if self.run_step(&located, source).await? == Flow::Quit {
-                return Ok(Flow::Quit);
-            }
+        let mut steps = split.steps.into_iter().chain(split.rest).peekable();
+        while let Some(located) = steps.next() {
+            match self.run_step(&located, source).await {
+                Err(Failure::Closed) if steps.peek().is_some() => return Err(Failure::ClosedEarly),
+                Ok(Flow::Quit) => return Ok(Flow::Quit),
+                other => other?,
+            };
         }
         Ok(Flow::Continue)
     }
@@ -106,29 +115,49 @@ impl Interpreter {
         }
     }
 
-    /// Runs the statements of a file.
+    /// Runs the statements of a file, or of standard input.
     pub async fn run_file(&mut self, path: &str) -> Result<Flow, Failure> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            Failure::Error(format!(
-                "error: a readable file is required, got {path} ({error})"
-            ))
-        })?;
-        let source = ScriptSource::File(path.to_string());
+        let (text, name) = match path {
+            STDIN => (self.read_stdin().await?, "stdin"),
+            path => {
+                let text = std::fs::read_to_string(path).map_err(|error| {
+                    Failure::Error(format!(
+                        "error: a readable file is required, got {path} ({error})"
+                    ))
+                })?;
+                (text, path)
+            }
+        };
+        let source = ScriptSource::File(name.to_string());
         self.depth += 1;
         let flow = Box::pin(self.run_script(&text, &source)).await;
         self.depth -= 1;
         flow
     }
 
+    /// All of standard input, unless Ctrl-C comes first.
+    async fn read_stdin(&self) -> Result<String, Failure> {
+        let reading = tokio::task::spawn_blocking(|| io::read_to_string(io::stdin()));
+        let text = tokio::select! {
+            () = self.interrupts.pressed() => return Err(Failure::interrupted()),
+            text = reading => text.map_err(io::Error::other).flatten(),
+        };
+        text.map_err(|error| {
+            Failure::Error(format!("stdin: error: UTF-8 text is required, got {error}"))
+        })
+    }
+
     /// Writes the rows of a query to where they go; gives the time that a reader of a pager took, too.
-    async fn print<Q>(&mut self, query: Q) -> Result<(Outcome, Duration), Failure>
+    async fn print<Q, A>(&mut self, query: Q) -> Result<(Outcome, Duration), Failure>
     where
-        Q: Future<Output = datafusion::error::Result<SendableRecordBatchStream>> + Send + 'static,
+        Q: Future<Output = datafusion::error::Result<A>> + Send + 'static,
+        A: Into<Answer>,
     {
         let session = Arc::clone(&self.session);
         let waiting = StatementWait {
             interrupts: &self.interrupts,
             doing: session.doing(),
+            quiet: self.quiet,
         };
         if let Some(output) = &mut self.output {
             let format = output.format.unwrap_or(self.layout.format);
@@ -136,8 +165,16 @@ impl Interpreter {
                 expanded: self.layout.expanded,
                 ..Layout::plain(format)
             };
-            let outcome = run(query, layout, waiting, output).await?;
-            return Ok((outcome, Duration::ZERO));
+            let outcome = match run(query, layout, waiting, output).await {
+                // A command that has read enough, as head.
+                Err(Failure::Closed) if output.is_command() => match session.unsaid() {
+                    Some(job) => Err(Failure::Error(describe_error(&job.refused().await))),
+                    None => Ok(Outcome::Progress),
+                },
+                outcome => outcome,
+            };
+            output.ended(outcome.is_ok(), self.interactive)?;
+            return Ok((outcome?, Duration::ZERO));
         }
         let screen = screen::size();
         let mut layout = Layout {
@@ -146,7 +183,7 @@ impl Interpreter {
         };
         let pager = self.pager.as_ref().filter(|_| self.interactive);
         let Some((program, (_, lines))) = pager.zip(screen) else {
-            let outcome = run(query, layout, waiting, &mut io::stdout()).await?;
+            let outcome = run(query, layout, waiting, &mut self.stdout).await?;
             return Ok((outcome, Duration::ZERO));
         };
         layout.max_rows = None;
@@ -171,13 +208,13 @@ impl Interpreter {
         })?;
         let started = Instant::now();
         let (session, text) = (Arc::clone(&self.session), substituted.clone());
-        let query = async move { session.query(&substituted).await };
+        let query = async move { session.reply(&substituted).await };
         let waited = match self.print(query).await {
             Ok((outcome, waited)) => {
                 self.say_created(source, outcome);
                 let selected = self.session.select_made_run().await?;
                 if let Some(run) = selected.filter(|_| self.interactive) {
-                    note(&format!("run '{run}' is selected"));
+                    self.notice(&format!("run '{run}' is selected"));
                 }
                 waited
             }
@@ -194,6 +231,7 @@ impl Interpreter {
                     None => Failure::Closed,
                 });
             }
+            Err(Failure::ClosedEarly) => return Err(Failure::ClosedEarly),
             Err(Failure::Interrupted(message)) => {
                 return Err(Failure::Interrupted(match self.session.unsaid() {
                     Some(job) => job.ended().await,
@@ -201,7 +239,7 @@ impl Interpreter {
                 }));
             }
         };
-        if self.timing {
+        if self.timing && !self.quiet {
             let taken = started.elapsed().saturating_sub(waited);
             note(&format!("time: {:.3} s", taken.as_secs_f64()));
         }
@@ -223,7 +261,7 @@ impl Interpreter {
         if !self.interactive && !is_lost {
             return;
         }
-        note(&match (lasts, kind) {
+        self.notice(&match (lasts, kind) {
             (true, _) => format!("{kind} {name} is kept in the store"),
             (false, "table") => format!(
                 "{kind} {name} lives in this session only; one of a schema lasts: CREATE TABLE notes.{table} ..."
@@ -233,30 +271,45 @@ impl Interpreter {
     }
 
     fn acknowledge(&self, outcome: Outcome) {
-        if !self.interactive {
-            return;
-        }
         match (outcome, &self.output) {
-            (Outcome::Rows(rows), Some(output)) => {
-                let rows = if rows == 1 {
-                    "1 row"
-                } else {
-                    &format!("{rows} rows")
-                };
-                note(&format!("({rows} to {})", output.path().display()));
+            // Also of a script, since it is all that the statement gives.
+            (Outcome::Wrote(statement, rows), _) => {
+                self.notice(&format!("{statement}: {}", counted(rows)));
             }
-            _ => self.acknowledge_on_screen(outcome),
+            _ if !self.interactive => {}
+            (Outcome::Rows(rows), Some(output)) => {
+                self.notice(&format!("({} to {})", counted(rows as u64), output.name()));
+            }
+            (Outcome::Rows(rows), None) if self.layout.format == Format::Table => {
+                self.notice(&format!("({})", counted(rows as u64)));
+            }
+            (Outcome::NoRows, _) => self.notice("done"),
+            (Outcome::Rows(_) | Outcome::Progress, _) => {}
         }
     }
 
-    fn acknowledge_on_screen(&self, outcome: Outcome) {
-        match outcome {
-            Outcome::Rows(_) if self.layout.format != Format::Table => {}
-            Outcome::Rows(1) => note("(1 row)"),
-            Outcome::Rows(rows) => note(&format!("({rows} rows)")),
-            Outcome::NoRows => note("done"),
-            Outcome::Progress => {}
+    /// Says something that is neither a result nor an error.
+    pub fn notice(&self, text: &str) {
+        if !self.quiet {
+            note(text);
         }
+    }
+
+    /// Ends what `\o` began.
+    pub fn close_output(&mut self) -> Result<(), Failure> {
+        self.output.take().map_or(Ok(()), Output::close)
+    }
+
+    /// Writes a text that is a result.
+    fn write_text(&mut self, text: &str) -> Result<(), Failure> {
+        let Some(output) = &mut self.output else {
+            self.stdout.begin(Format::Table)?;
+            return Ok(self.stdout.write_all(text.as_bytes())?);
+        };
+        output.begin(Format::Table)?;
+        let written = output.write_all(text.as_bytes());
+        output.ended(written.is_ok(), self.interactive)?;
+        Ok(written?)
     }
 
     async fn run_command(
@@ -277,7 +330,13 @@ impl Interpreter {
                 );
                 return Err(Failure::Error(source.locate(line, &message)));
             }
-            Command::Include(path) => return self.run_file(&path).await,
+            Command::Include(path) => {
+                let failed = |message: String| Failure::Error(source.locate(line, &message));
+                let path = self.variables.word(&path).map_err(failed)?;
+                let allowed = self.session.policy().require("\\i", Access::ReadFiles);
+                allowed.map_err(|error| failed(describe_error(&error)))?;
+                return self.run_file(&path).await;
+            }
             Command::Help => note(commands::help().trim_end()),
             Command::Describe(None) => self
                 .show(describe::tables(&self.session).await)
@@ -287,14 +346,14 @@ impl Interpreter {
                 Some(columns) => self.show(columns).await.map_err(located)?,
                 None => {
                     let shown = describe::documentation(&self.session, &name).await;
-                    shown.map_err(located)?;
+                    self.write_text(&shown.map_err(located)?).map_err(located)?;
                 }
             },
             Command::Dendrogram(layer, neuron) => {
                 let lines = dendrogram::of_neuron(&self.session, &layer, neuron).await;
-                for line in lines.map_err(located)? {
-                    writeln!(io::stdout(), "{line}")?;
-                }
+                let lines = lines.map_err(located)?.into_iter();
+                let text: String = lines.map(|line| line + "\n").collect();
+                self.write_text(&text).map_err(located)?;
             }
             Command::Functions(pattern) => {
                 let functions = describe::functions(&self.session, pattern.as_deref());
@@ -308,7 +367,7 @@ impl Interpreter {
                     (None, Expanded::Off) => Expanded::On,
                     (None, _) => Expanded::Off,
                 };
-                note(&format!("expanded: {}", self.layout.expanded.name()));
+                self.notice(&format!("expanded: {}", self.layout.expanded.name()));
             }
             Command::Rows(most) => {
                 if let Some(most) = most {
@@ -316,24 +375,27 @@ impl Interpreter {
                 }
                 let most = self.layout.max_rows.map(|most| most.to_string());
                 let most = most.unwrap_or("all".to_string());
-                note(&format!("rows on a terminal: {most}"));
+                self.notice(&format!("rows on a terminal: {most}"));
             }
             Command::Pager(switch) => {
                 let usual = || pager::program().unwrap_or("less".to_string());
                 let on = switch.unwrap_or(self.pager.is_none());
                 self.pager = on.then(usual);
-                note(&format!(
+                self.notice(&format!(
                     "pager: {}",
                     self.pager.as_deref().unwrap_or("off")
                 ));
             }
-            Command::Output(path) => {
-                let opened = path.map(|path| OutputFile::create(&path)).transpose();
-                self.output = opened.map_err(located)?;
+            Command::Output(argument) => {
+                self.close_output().map_err(located)?;
+                self.output = match argument {
+                    Some(argument) => Some(self.open_output(&argument).map_err(located)?),
+                    None => None,
+                };
             }
             Command::Timing(switch) => {
                 self.timing = switch.unwrap_or(!self.timing);
-                note(if self.timing {
+                self.notice(if self.timing {
                     "timing: on"
                 } else {
                     "timing: off"
@@ -352,6 +414,15 @@ impl Interpreter {
         Ok(Flow::Continue)
     }
 
+    /// What results go to, by the argument of `\o`: variables stand in the name of a file, and a command is the shell's.
+    pub fn open_output(&self, argument: &str) -> Result<Output, Failure> {
+        let argument = match argument.starts_with('|') {
+            true => argument.to_string(),
+            false => self.variables.word(argument).map_err(Failure::Error)?,
+        };
+        Output::open(&argument, self.session.policy())
+    }
+
     /// Prints what the shell says as a table, whose texts are whole.
     pub async fn show(
         &mut self,
@@ -364,6 +435,14 @@ impl Interpreter {
         let (outcome, _) = printed?;
         self.acknowledge(outcome);
         Ok(())
+    }
+}
+
+/// A number of rows in words.
+fn counted(rows: u64) -> String {
+    match rows {
+        1 => "1 row".to_string(),
+        rows => format!("{rows} rows"),
     }
 }
 

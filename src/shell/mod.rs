@@ -31,7 +31,7 @@ mod users;
 mod variables;
 
 use std::ffi::OsString;
-use std::io::{ErrorKind, IsTerminal, Read, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -46,8 +46,9 @@ use args::{Action, Arguments, Page, ScriptInput};
 
 use failure::Failure;
 use format::Layout;
-use interpreter::{Flow, Interpreter, ScriptSource, note};
+use interpreter::{Flow, Interpreter, STDIN, ScriptSource, note};
 use interrupt::Interrupts;
+use output::StandardOutput;
 use variables::{Variables, quoted};
 
 /// Unoptimised plans are walked by recursion, and a wide or deep one needs more than the usual 2 MiB.
@@ -57,6 +58,8 @@ const SHUTDOWN: Duration = Duration::from_secs(2);
 
 const EXIT_SUCCESS: u8 = 0;
 const EXIT_FAILURE: u8 = 1;
+/// Exit code where the reader of stdout left before the last statement, as shells report it (128 + SIGPIPE).
+const EXIT_CLOSED: u8 = 141;
 
 /// Between two looks at whether detached jobs have ended.
 const WAIT: Duration = Duration::from_millis(50);
@@ -106,6 +109,7 @@ pub fn run_command(words: impl IntoIterator<Item = OsString>) -> u8 {
 fn exit_code(outcome: Result<(), Failure>, interrupted: impl FnOnce() -> u8) -> u8 {
     match outcome {
         Ok(()) | Err(Failure::Closed) => EXIT_SUCCESS,
+        Err(Failure::ClosedEarly) => EXIT_CLOSED,
         Err(Failure::Interrupted(message)) => {
             note(&message);
             interrupted()
@@ -154,7 +158,8 @@ fn start(
 ) -> Result<(), Failure> {
     let mut variables = Variables::default();
     for (name, value) in &arguments.variables {
-        variables.set(name, value).map_err(Failure::Error)?;
+        let set = variables.set(name, value);
+        set.map_err(|message| Failure::Error(format!("error: {message}")))?;
     }
     let mut interpreter = Interpreter {
         session: Arc::new(open(runtime, &arguments, &interrupts)?),
@@ -165,14 +170,19 @@ fn start(
             ..Layout::plain(arguments.format)
         },
         output: None,
+        stdout: StandardOutput::default(),
         pager: pager::program(),
         timing: false,
         interactive: false,
+        quiet: arguments.quiet,
         depth: 0,
     };
     let at_prompt =
         arguments.action.is_none() && inputs.is_empty() && std::io::stdin().is_terminal();
     runtime.block_on(prepare(&mut interpreter, &arguments, at_prompt))?;
+    if let Some(output) = &arguments.output {
+        interpreter.output = Some(interpreter.open_output(output).map_err(located)?);
+    }
     interpreter.interactive = at_prompt;
     let outcome = if let Some(action) = arguments.action {
         runtime.block_on(run_action(&mut interpreter, action, &arguments.store))
@@ -181,10 +191,26 @@ fn start(
     } else {
         runtime.block_on(run_inputs(&mut interpreter, inputs))
     };
+    let outcome = match outcome {
+        Ok(()) => interpreter.close_output().map_err(located),
+        failed => {
+            // What is not whole is gone before anything is waited for.
+            interpreter.output = None;
+            failed
+        }
+    };
     if !matches!(outcome, Err(Failure::Interrupted(_))) {
         interpreter.interrupts.clear();
     }
     runtime.block_on(wait_for_jobs(&interpreter)).and(outcome)
+}
+
+/// A failure of what belongs to no line of a script.
+fn located(failure: Failure) -> Failure {
+    match failure {
+        Failure::Error(message) => Failure::Error(format!("error: {message}")),
+        other => other,
+    }
 }
 
 /// Selects the run and runs the statements that the command line or the user's folder say.
@@ -220,7 +246,7 @@ async fn wait_for_jobs(interpreter: &Interpreter) -> Result<(), Failure> {
     if ids.is_empty() {
         return Ok(());
     }
-    note(&format!(
+    interpreter.notice(&format!(
         "waiting for detached jobs: {} (Ctrl-C cancels them)",
         ids.join(", ")
     ));
@@ -246,9 +272,15 @@ async fn wait_for_jobs(interpreter: &Interpreter) -> Result<(), Failure> {
     let mut failed = false;
     for id in ids {
         let Ok(record) = jobs.find(&id) else { continue };
-        failed |= record.state != State::Done;
         let (function, state) = (&record.function, record.state.name());
-        note(&format!("job {id}: {function} {state}: {}", record.message));
+        let message = format!("job {id}: {function} {state}: {}", record.message);
+        match record.state {
+            State::Done => interpreter.notice(&message),
+            _ => {
+                failed = true;
+                note(&message);
+            }
+        }
     }
     match (interrupted, failed) {
         (true, _) => Err(Failure::interrupted()),
@@ -316,27 +348,21 @@ async fn run_action(
 
 async fn run_inputs(interpreter: &mut Interpreter, inputs: &[ScriptInput]) -> Result<(), Failure> {
     if inputs.is_empty() {
-        let mut text = String::new();
-        std::io::stdin()
-            .read_to_string(&mut text)
-            .map_err(|error| {
-                Failure::Error(format!("stdin: error: UTF-8 text is required, got {error}"))
-            })?;
-        interpreter
-            .run_script(&text, &ScriptSource::File("stdin".into()))
-            .await?;
+        interpreter.run_file(STDIN).await?;
     }
-    for input in inputs {
+    let mut inputs = inputs.iter().peekable();
+    while let Some(input) = inputs.next() {
         let flow = match input {
             ScriptInput::Command(text) => {
-                interpreter
-                    .run_script(text, &ScriptSource::Argument)
-                    .await?
+                interpreter.run_script(text, &ScriptSource::Argument).await
             }
-            ScriptInput::File(path) => interpreter.run_file(&path.to_string_lossy()).await?,
+            ScriptInput::File(path) => interpreter.run_file(&path.to_string_lossy()).await,
         };
-        if flow == Flow::Quit {
-            break;
+        match flow {
+            Ok(Flow::Continue) => {}
+            Ok(Flow::Quit) => break,
+            Err(Failure::Closed) if inputs.peek().is_some() => return Err(Failure::ClosedEarly),
+            Err(failure) => return Err(failure),
         }
     }
     Ok(())

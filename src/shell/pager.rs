@@ -5,6 +5,10 @@ use std::io::{self, Write, stdout};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::failure::Failure;
+use super::format::Format;
+use super::output::{ResultSink, require_text};
+
 /// The program the user pages with, if the environment names one.
 pub fn program() -> Option<String> {
     env::var("PAGER")
@@ -55,6 +59,12 @@ impl Pager {
         drop(child.stdin.take());
         child.wait()?;
         Ok(self.waited + began.elapsed())
+    }
+}
+
+impl ResultSink for Pager {
+    fn begin(&mut self, format: Format) -> Result<(), Failure> {
+        require_text(format)
     }
 }
 

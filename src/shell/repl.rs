@@ -30,13 +30,13 @@ pub fn run(runtime: &Runtime, interpreter: &mut Interpreter) -> Result<(), Failu
         // There is no file the first time.
         let _ = editor.load_history(path);
     }
-    note(&format!(
+    interpreter.notice(&format!(
         "polysema {}: \\? for help, \\q to leave",
         env!("CARGO_PKG_VERSION")
     ));
     if let Ok([]) = interpreter.session.store().runs().as_deref() {
         let root = interpreter.session.store().root().display();
-        note(&format!(
+        interpreter.notice(&format!(
             "the store {root} has no run yet: CALL ingest(...) makes one (\\d ingest), --store names another store"
         ));
     }
@@ -92,7 +92,7 @@ pub fn run(runtime: &Runtime, interpreter: &mut Interpreter) -> Result<(), Failu
             match runtime.block_on(interpreter.run_step(located, &ScriptSource::Prompt)) {
                 Ok(Flow::Continue) => continue,
                 Ok(Flow::Quit) => return Ok(()),
-                Err(Failure::Closed) => return Err(Failure::Closed),
+                Err(Failure::Closed | Failure::ClosedEarly) => return Err(Failure::Closed),
                 Err(Failure::Interrupted(message)) => match interpreter.interrupts.terminated() {
                     true => return Err(Failure::Interrupted(message)),
                     false => note(&message),

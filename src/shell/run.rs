@@ -1,12 +1,13 @@
 //! One statement from text to printed rows. The work runs on a task of its own, so that the shell can give it up
-//! within a moment even when it is inside a kernel, and so that its panic is an error of the statement.
+//! within a moment even when it is inside a kernel, and so that its panic is an error of the statement. Above 400 lines,
+//! with its tests.
 
 use std::future::Future;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::time::Duration;
 
-use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::datatypes::{SchemaRef, UInt64Type};
 use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
@@ -16,8 +17,10 @@ use tokio::task::JoinHandle;
 use super::failure::{Failure, internal_error};
 use super::format::{Format, Layout};
 use super::interrupt::Interrupts;
+use super::output::ResultSink;
 use super::progress::{JobProgress, ProgressLine};
 use crate::jobs::{Doing, is_progress};
+use crate::session::Reply;
 
 /// How often the shell looks at the clock while it waits.
 const TICK: Duration = Duration::from_millis(100);
@@ -32,6 +35,8 @@ pub enum Outcome {
     Rows(usize),
     /// The statement has no result columns.
     NoRows,
+    /// The statement of that name has written so many rows, of which it gives the number.
+    Wrote(&'static str, u64),
     /// The rows were shown as progress, whose last line says that the work is done.
     Progress,
 }
@@ -43,17 +48,42 @@ pub struct StatementWait<'a> {
     pub interrupts: &'a Interrupts,
     /// What its work is at.
     pub doing: &'a Doing,
+    /// Whether nothing is drawn meanwhile.
+    pub quiet: bool,
+}
+
+/// Rows to write.
+pub struct Answer {
+    rows: SendableRecordBatchStream,
+    /// The statement that counts the rows it wrote.
+    counts: Option<&'static str>,
+}
+
+impl From<SendableRecordBatchStream> for Answer {
+    fn from(rows: SendableRecordBatchStream) -> Self {
+        Self { rows, counts: None }
+    }
+}
+
+impl From<Reply> for Answer {
+    fn from(reply: Reply) -> Self {
+        Self {
+            rows: reply.rows,
+            counts: reply.counts,
+        }
+    }
 }
 
 /// Runs a query and writes its rows to `out`; ends early when Ctrl-C is pressed.
-pub async fn run<Q>(
+pub async fn run<Q, A>(
     query: Q,
     layout: Layout,
     waiting: StatementWait<'_>,
-    out: &mut dyn Write,
+    out: &mut dyn ResultSink,
 ) -> Result<Outcome, Failure>
 where
-    Q: Future<Output = Result<SendableRecordBatchStream>> + Send + 'static,
+    Q: Future<Output = Result<A>> + Send + 'static,
+    A: Into<Answer>,
 {
     let mut running = Running::start(query);
     let outcome = print_all(&mut running, layout, waiting, out).await;
@@ -72,9 +102,9 @@ async fn print_all(
     running: &mut Running,
     layout: Layout,
     waiting: StatementWait<'_>,
-    out: &mut dyn Write,
+    out: &mut dyn ResultSink,
 ) -> Result<Outcome, Failure> {
-    let mut printer = Printer::new(layout, out);
+    let mut printer = Printer::new(layout, waiting.quiet, out);
     let mut ticks = tokio::time::interval(TICK);
     loop {
         tokio::select! {
@@ -90,7 +120,7 @@ async fn print_all(
 }
 
 enum Event {
-    Schema(SchemaRef),
+    Schema(SchemaRef, Option<&'static str>),
     Rows(RecordBatch),
 }
 
@@ -100,9 +130,10 @@ struct Running {
 }
 
 impl Running {
-    fn start<Q>(query: Q) -> Running
+    fn start<Q, A>(query: Q) -> Running
     where
-        Q: Future<Output = Result<SendableRecordBatchStream>> + Send + 'static,
+        Q: Future<Output = Result<A>> + Send + 'static,
+        A: Into<Answer>,
     {
         // One batch waits while another is printed; a slow reader slows the query down, memory stays bounded.
         let (sender, events) = mpsc::channel(1);
@@ -149,15 +180,17 @@ impl Drop for Running {
     }
 }
 
-async fn send_all<Q>(query: Q, sender: &mpsc::Sender<Result<Event>>) -> Result<()>
+async fn send_all<Q, A>(query: Q, sender: &mpsc::Sender<Result<Event>>) -> Result<()>
 where
-    Q: Future<Output = Result<SendableRecordBatchStream>>,
+    Q: Future<Output = Result<A>>,
+    A: Into<Answer>,
 {
-    let mut stream = query.await?;
-    let mut open = sender
-        .send(Ok(Event::Schema(stream.schema())))
-        .await
-        .is_ok();
+    let Answer {
+        rows: mut stream,
+        counts,
+    } = query.await?.into();
+    let schema = Event::Schema(stream.schema(), counts);
+    let mut open = sender.send(Ok(schema)).await.is_ok();
     while open {
         let Some(batch) = stream.next().await else {
             break;
@@ -169,10 +202,12 @@ where
 
 struct Printer<'a> {
     layout: Layout,
-    out: BufWriter<&'a mut dyn Write>,
+    out: BufWriter<&'a mut dyn ResultSink>,
     writer: Option<Box<dyn super::format::ResultWriter>>,
     progress: ProgressLine,
     rows: usize,
+    /// The statement that counts the rows it wrote, and how many.
+    wrote: Option<(&'static str, u64)>,
     /// The result is the progress of long work and is shown as a bar.
     job: Option<JobProgress>,
     /// The rows that are written of a result that is progress.
@@ -191,14 +226,15 @@ enum JobRows {
 }
 
 impl<'a> Printer<'a> {
-    fn new(layout: Layout, out: &'a mut dyn Write) -> Self {
-        let bar_is_seen = std::io::stderr().is_terminal();
+    fn new(layout: Layout, quiet: bool, out: &'a mut dyn ResultSink) -> Self {
+        let bar_is_seen = std::io::stderr().is_terminal() && !quiet;
         Printer {
             layout,
             out: BufWriter::new(out),
             writer: None,
             progress: ProgressLine::new(bar_is_seen),
             rows: 0,
+            wrote: None,
             job: None,
             job_rows: match layout.format {
                 Format::Table if layout.width.is_some() && bar_is_seen => JobRows::None,
@@ -210,9 +246,11 @@ impl<'a> Printer<'a> {
 
     fn print(&mut self, event: Event) -> Result<(), Failure> {
         match event {
-            Event::Schema(schema) if schema.fields().is_empty() => {}
-            Event::Schema(schema) => {
-                self.writer = Some(self.layout.writer(&schema));
+            Event::Schema(schema, _) if schema.fields().is_empty() => {}
+            Event::Schema(_, Some(statement)) => self.wrote = Some((statement, 0)),
+            Event::Schema(schema, None) => {
+                self.out.get_mut().begin(self.layout.format)?;
+                self.writer = Some(self.layout.writer(&schema)?);
                 if is_progress(&schema) {
                     self.job = Some(JobProgress::default());
                 }
@@ -241,6 +279,11 @@ impl<'a> Printer<'a> {
 
     fn write_rows(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
         self.rows += batch.num_rows();
+        if let Some((_, rows)) = &mut self.wrote {
+            let counts = batch.column(0).as_primitive_opt::<UInt64Type>();
+            *rows += counts.map_or(0, |counts| counts.values().iter().sum());
+            return Ok(());
+        }
         let Some(writer) = &mut self.writer else {
             return Ok(());
         };
@@ -262,6 +305,9 @@ impl<'a> Printer<'a> {
                 JobRows::Last(None) | JobRows::All => {}
             }
         }
+        if let Some((statement, rows)) = self.wrote {
+            return Ok(Outcome::Wrote(statement, rows));
+        }
         let Some(mut writer) = self.writer else {
             return Ok(Outcome::NoRows);
         };
@@ -279,12 +325,19 @@ mod tests {
     use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
     use std::sync::{Arc, LazyLock};
 
+    impl ResultSink for Vec<u8> {
+        fn begin(&mut self, _: Format) -> Result<(), Failure> {
+            Ok(())
+        }
+    }
+
     static NOTHING: LazyLock<Doing> = LazyLock::new(Doing::default);
 
     fn waiting(interrupts: &Interrupts) -> StatementWait<'_> {
         StatementWait {
             interrupts,
             doing: &NOTHING,
+            quiet: true,
         }
     }
 
@@ -362,7 +415,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_interrupt_ends_a_query_that_never_ends() {
-        let query = std::future::pending();
+        let query = std::future::pending::<Result<SendableRecordBatchStream>>();
         let outcome = run(
             query,
             Layout::plain(Format::Csv),
@@ -381,6 +434,11 @@ mod tests {
                 Err(std::io::ErrorKind::BrokenPipe.into())
             }
             fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        impl ResultSink for Closed {
+            fn begin(&mut self, _: Format) -> Result<(), Failure> {
                 Ok(())
             }
         }

@@ -17,6 +17,7 @@ use super::failure::Failure;
 use super::format::value::width;
 use super::format::{Format, Layout};
 use super::interpreter::note;
+use super::output::{ResultSink, StandardOutput};
 use crate::serve::users::{self, Role, Users};
 use crate::text::describe;
 
@@ -147,8 +148,9 @@ fn list(users: &Users, format: Format) -> Result<(), Failure> {
         ("role", Arc::new(roles) as _),
     ]);
     let rows = rows.map_err(|error| Failure::Error(format!("error: {error}")))?;
-    let mut out = io::stdout().lock();
-    let mut writer = Layout::plain(format).writer(&rows.schema());
+    let mut out = StandardOutput::default();
+    out.begin(format)?;
+    let mut writer = Layout::plain(format).writer(&rows.schema())?;
     writer.write(&rows, &mut out)?;
     writer.finish(&mut out)?;
     Ok(out.flush()?)

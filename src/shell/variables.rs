@@ -20,8 +20,15 @@ pub struct Undefined {
 }
 
 impl Variables {
-    /// Sets a variable; a name is letters, digits and underscores, not beginning with a digit.
+    /// Sets a variable; a name is letters, digits and underscores, not beginning with a digit. psql's ON_ERROR_STOP can only
+    /// be on.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let is_off = ["off", "0", "false", "no"].contains(&value.to_lowercase().as_str());
+        if name == "ON_ERROR_STOP" && is_off {
+            return Err(format!(
+                "ON_ERROR_STOP: on is required, got {value}: a script stops at its first error"
+            ));
+        }
         if !is_name(name) {
             return Err(format!(
                 "variable: a name of letters, digits and underscores is required, got {name:?}"
@@ -79,6 +86,41 @@ impl Variables {
         Ok(output)
     }
 
+    /// The argument of a command: quotes are taken away, and references outside of them replaced.
+    pub fn word(&self, argument: &str) -> Result<String, String> {
+        let mut word = String::new();
+        let mut rest = argument;
+        while let Some(at) = rest.find([':', '\'']) {
+            word.push_str(&rest[..at]);
+            let (mark, after) = rest[at..].split_at(1);
+            if mark == "'" {
+                let (text, after) = text_in_quotes(after)
+                    .ok_or_else(|| format!("a quote that ends is required, got {argument}"))?;
+                word.push_str(&text);
+                rest = after;
+                continue;
+            }
+            let quote = after.chars().next().filter(|c| ['\'', '"'].contains(c));
+            let name = &after[quote.map_or(0, char::len_utf8)..];
+            let end = name.find(|c: char| !(c.is_alphanumeric() || c == '_'));
+            let (name, behind) = name.split_at(end.unwrap_or(name.len()));
+            let behind = match quote {
+                Some(quote) => behind.strip_prefix(quote),
+                None => Some(behind),
+            };
+            rest = after;
+            match (is_name(name), behind) {
+                (true, Some(behind)) => {
+                    let value = self.0.get(name).ok_or_else(|| self.undefined(name))?;
+                    word.push_str(value);
+                    rest = behind;
+                }
+                _ => word.push(':'),
+            }
+        }
+        Ok(word + rest)
+    }
+
     fn undefined(&self, name: &str) -> String {
         let known: Vec<&str> = self.0.keys().map(String::as_str).collect();
         let known = if known.is_empty() {
@@ -96,6 +138,22 @@ impl Variables {
 pub fn quoted(value: &str, mark: char) -> String {
     let doubled = value.replace(mark, &format!("{mark}{mark}"));
     format!("{mark}{doubled}{mark}")
+}
+
+/// A text up to the quote that ends it, and what is behind that; two quotes are one.
+fn text_in_quotes(mut rest: &str) -> Option<(String, &str)> {
+    let mut text = String::new();
+    loop {
+        let (before, after) = rest.split_once('\'')?;
+        text.push_str(before);
+        match after.strip_prefix('\'') {
+            Some(more) => {
+                text.push('\'');
+                rest = more;
+            }
+            None => return Some((text, after)),
+        }
+    }
 }
 
 fn ends_value(lexeme: &Lexeme, statement: &str) -> bool {
@@ -158,6 +216,26 @@ mod tests {
             "{}",
             error.message
         );
+    }
+
+    #[test]
+    fn arguments_of_commands() {
+        let word = |argument| variables().word(argument);
+        for (argument, expected) in [
+            ("out.csv", "out.csv"),
+            ("out_:n.csv", "out_3.csv"),
+            (":'who'.csv", "O'Brien.csv"),
+            (":\"t\"", "a \"b\""),
+            ("'two words.csv'", "two words.csv"),
+            ("'it''s :n'", "it's :n"),
+            ("C:\\a 10:30", "C:\\a 10:30"),
+            ("a::layer", "a:7"),
+            ("a:", "a:"),
+        ] {
+            assert_eq!(word(argument).as_deref(), Ok(expected), "{argument}");
+        }
+        assert!(word(":m").is_err_and(|message| message.contains("got :m (set: ")));
+        assert!(word("'open").is_err());
     }
 
     #[test]

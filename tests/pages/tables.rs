@@ -13,6 +13,8 @@ pub const FILES: &[(&str, &str)] = &[
     ("made.parquet", "tests/data/mnist-authors/examples.parquet"),
     ("file", "README.md"),
     ("password.txt", "LICENSE"),
+    ("neurons.sql", "docs/examples/neurons.sql"),
+    ("layers.sql", "docs/examples/layers.sql"),
 ];
 
 /// Parts of commands that are written in another way here: what the page has, what is run, why.
@@ -50,6 +52,7 @@ pub const INSTEAD: &[(&str, &str, &str)] = &[
     ),
     ("\\d NAME", "\\d feature_clusters", "a function's name"),
     ("\\o FILE", "\\o results.txt", "a file of one's own"),
+    ("\\o | COMMAND", "\\o | cat", "a command of one's own"),
     (
         "ingest(..., ",
         "ingest('vectors', 'path/to/gpt2', 'texts.jsonl', ",
@@ -136,6 +139,14 @@ pub const NOT_RUN: &[(&str, &str)] = &[
     ),
     ("psql ", "a client; .ci/clients runs it"),
     ("curl ", "a client; tests/serve.rs sends the same"),
+    (
+        "polysema --run demo --format arrows",
+        "its reader is pyarrow; python/tests/test_files.py reads the same",
+    ),
+    (
+        "\\i",
+        "a file of one's own; tests/shell/pipeline.rs runs some",
+    ),
     ("CALL f(..)", "any function"),
     ("SELECT * FROM f(..)", "any function"),
 ];
@@ -148,6 +159,11 @@ pub const NOT_COMMANDS: &[(&str, &str, &str)] = &[
         "docs/serve.md",
         "curl ",
         "requests; tests/serve.rs sends the same",
+    ),
+    (
+        "docs/reports.md",
+        "cd docs/examples && make ",
+        "tests/shell/examples.rs runs it",
     ),
     (
         "CONTRIBUTING.md",

@@ -19,8 +19,7 @@ pub struct CsvWriter {
 
 impl CsvWriter {
     /// A writer for a result of these columns.
-    pub fn new(schema: &Schema) -> Self {
-        let dialect = CsvDialect::default();
+    pub fn new(schema: &Schema, dialect: CsvDialect) -> Self {
         CsvWriter {
             head: Some(dialect.head(schema)),
             dialect,

@@ -1,9 +1,10 @@
-//! What every text form of a result is written through.
+//! What every form of a result is written through.
 
 use std::io::{self, Write};
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::error::ArrowError;
+use datafusion::error::DataFusionError;
 
 /// Writes one result: any number of batches, then `finish`, which is called exactly once after a success.
 pub trait ResultWriter {
@@ -20,6 +21,8 @@ pub enum WriteError {
     Io(io::Error),
     /// A value has no text form.
     Value(ArrowError),
+    /// The form has no such columns.
+    Columns(DataFusionError),
 }
 
 impl From<io::Error> for WriteError {
@@ -31,5 +34,11 @@ impl From<io::Error> for WriteError {
 impl From<ArrowError> for WriteError {
     fn from(error: ArrowError) -> Self {
         WriteError::Value(error)
+    }
+}
+
+impl From<DataFusionError> for WriteError {
+    fn from(error: DataFusionError) -> Self {
+        WriteError::Columns(error)
     }
 }
