@@ -13,7 +13,7 @@ use super::format::{Expanded, Format, Layout};
 use super::interrupt::Interrupts;
 use super::output::{Output, ResultSink, StandardOutput};
 use super::pager::{self, Pager};
-use super::run::{Answer, Outcome, StatementWait, run};
+use super::run::{Outcome, ResultRows, StatementWait, run};
 use super::screen;
 use super::script::{Located, Step, split};
 use super::variables::Variables;
@@ -151,7 +151,7 @@ impl Interpreter {
     async fn print<Q, A>(&mut self, query: Q) -> Result<(Outcome, Duration), Failure>
     where
         Q: Future<Output = datafusion::error::Result<A>> + Send + 'static,
-        A: Into<Answer>,
+        A: Into<ResultRows>,
     {
         let session = Arc::clone(&self.session);
         let waiting = StatementWait {

@@ -53,19 +53,19 @@ pub struct StatementWait<'a> {
 }
 
 /// Rows to write.
-pub struct Answer {
+pub struct ResultRows {
     rows: SendableRecordBatchStream,
     /// The statement that counts the rows it wrote.
     counts: Option<&'static str>,
 }
 
-impl From<SendableRecordBatchStream> for Answer {
+impl From<SendableRecordBatchStream> for ResultRows {
     fn from(rows: SendableRecordBatchStream) -> Self {
         Self { rows, counts: None }
     }
 }
 
-impl From<Reply> for Answer {
+impl From<Reply> for ResultRows {
     fn from(reply: Reply) -> Self {
         Self {
             rows: reply.rows,
@@ -83,7 +83,7 @@ pub async fn run<Q, A>(
 ) -> Result<Outcome, Failure>
 where
     Q: Future<Output = Result<A>> + Send + 'static,
-    A: Into<Answer>,
+    A: Into<ResultRows>,
 {
     let mut running = Running::start(query);
     let outcome = print_all(&mut running, layout, waiting, out).await;
@@ -133,7 +133,7 @@ impl Running {
     fn start<Q, A>(query: Q) -> Running
     where
         Q: Future<Output = Result<A>> + Send + 'static,
-        A: Into<Answer>,
+        A: Into<ResultRows>,
     {
         // One batch waits while another is printed; a slow reader slows the query down, memory stays bounded.
         let (sender, events) = mpsc::channel(1);
@@ -183,9 +183,9 @@ impl Drop for Running {
 async fn send_all<Q, A>(query: Q, sender: &mpsc::Sender<Result<Event>>) -> Result<()>
 where
     Q: Future<Output = Result<A>>,
-    A: Into<Answer>,
+    A: Into<ResultRows>,
 {
-    let Answer {
+    let ResultRows {
         rows: mut stream,
         counts,
     } = query.await?.into();
