@@ -1,5 +1,6 @@
 //! A worksheet of Office Open XML (ECMA-376), in bytes that are written on as rows come: what Excel, LibreOffice and pandas
-//! open without asking for an encoding, a separator or a decimal point, and without taking a text for a formula.
+//! open without asking for an encoding, a separator or a decimal point, and without taking a text for a formula. Above 400
+//! lines, with the parts of the format that are always the same.
 //!
 //! ```text
 //!     NULL                          no cell
@@ -75,7 +76,7 @@ pub struct XlsxWriter {
 }
 
 /// What a value is in a cell.
-enum Cell {
+enum SheetCell {
     Number(String, usize),
     Flag(bool),
     Text(String),
@@ -109,7 +110,7 @@ impl XlsxWriter {
             rows: 0,
         };
         let names: Vec<_> = names.cloned().collect();
-        let head = names.iter().map(|name| Some(Cell::Text(name.clone())));
+        let head = names.iter().map(|name| Some(SheetCell::Text(name.clone())));
         writer.row(head.collect(), &names, HEAD)?;
         Ok(writer)
     }
@@ -140,7 +141,7 @@ impl XlsxWriter {
         Ok(self.zip.finish()?)
     }
 
-    fn row(&mut self, cells: Vec<Option<Cell>>, names: &[String], style: usize) -> Result<()> {
+    fn row(&mut self, cells: Vec<Option<SheetCell>>, names: &[String], style: usize) -> Result<()> {
         if self.rows == MOST_ROWS {
             return exec_err!(
                 "xlsx: at most {} rows are required, got more: write .parquet or .csv",
@@ -154,20 +155,20 @@ impl XlsxWriter {
             // Writing to a text does not fail.
             let _ = match cell {
                 None => Ok(()),
-                Some(Cell::Number(number, 0)) => {
+                Some(SheetCell::Number(number, 0)) => {
                     write!(xml, "<c r=\"{letters}{row}\"><v>{number}</v></c>")
                 }
-                Some(Cell::Number(number, style)) => {
+                Some(SheetCell::Number(number, style)) => {
                     write!(
                         xml,
                         "<c r=\"{letters}{row}\" s=\"{style}\"><v>{number}</v></c>"
                     )
                 }
-                Some(Cell::Flag(flag)) => {
+                Some(SheetCell::Flag(flag)) => {
                     let flag = u8::from(flag);
                     write!(xml, "<c r=\"{letters}{row}\" t=\"b\"><v>{flag}</v></c>")
                 }
-                Some(Cell::Text(text)) => {
+                Some(SheetCell::Text(text)) => {
                     let length = text.encode_utf16().count();
                     if length > MOST_CHARACTERS {
                         return exec_err!(
@@ -193,17 +194,17 @@ impl XlsxWriter {
 }
 
 /// A column's cells, none where it is NULL.
-fn cells(field: &FieldRef, column: &ArrayRef) -> Result<Vec<Option<Cell>>> {
+fn cells(field: &FieldRef, column: &ArrayRef) -> Result<Vec<Option<SheetCell>>> {
     let (values, style) = match column.data_type() {
         DataType::Dictionary(_, values) => (values.as_ref().clone(), DATE),
         DataType::Date32 => (DataType::Date32, DATE),
         other => (other.clone(), TIME),
     };
     let cell = |text: String, serial: Option<f64>| match (&values, serial) {
-        (_, Some(serial)) if serial >= FIRST_DAY => Cell::Number(serial.to_string(), style),
-        (DataType::Boolean, _) => Cell::Flag(text == "true"),
-        (kind, _) if kind.is_numeric() && is_kept(kind, &text) => Cell::Number(text, 0),
-        _ => Cell::Text(text),
+        (_, Some(serial)) if serial >= FIRST_DAY => SheetCell::Number(serial.to_string(), style),
+        (DataType::Boolean, _) => SheetCell::Flag(text == "true"),
+        (kind, _) if kind.is_numeric() && is_kept(kind, &text) => SheetCell::Number(text, 0),
+        _ => SheetCell::Text(text),
     };
     let serials = serials(column)?;
     let texts = texts((field, column))?.into_iter().enumerate();

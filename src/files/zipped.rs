@@ -20,12 +20,12 @@ pub(super) struct ZipWriter {
     out: Vec<u8>,
     /// Bytes that were taken.
     taken: u64,
-    part: Option<Part>,
+    part: Option<ZipPart>,
     directory: Vec<u8>,
     n_parts: u16,
 }
 
-struct Part {
+struct ZipPart {
     name: String,
     at: u64,
     content: DeflateEncoder<Vec<u8>>,
@@ -44,7 +44,7 @@ impl ZipWriter {
         self.out.extend([0; 12]);
         self.fields16(&[name.len() as u16, 0]);
         self.out.extend(name.as_bytes());
-        self.part = Some(Part {
+        self.part = Some(ZipPart {
             name: name.to_string(),
             at,
             content: DeflateEncoder::new(vec![], Compression::default()),
