@@ -1,6 +1,6 @@
 //! A worksheet of Office Open XML (ECMA-376), in bytes that are written on as rows come: what Excel, LibreOffice and pandas
-//! open without asking for an encoding, a separator or a decimal point, and without taking a text for a formula. Above 400
-//! lines, with the parts of the format that are always the same.
+//! open without asking for an encoding, a separator or a decimal point, and without taking a text for a formula.
+//! Above 400 lines, with the parts of the format that are always the same.
 //!
 //! ```text
 //!     NULL                          no cell
