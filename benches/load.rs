@@ -216,6 +216,8 @@ async fn phase(
     n_whole: usize,
     seconds: f64,
 ) -> (Latencies, Latencies, Vec<String>) {
+    // The server has seen the end of connections before.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let until = Instant::now() + Duration::from_secs_f64(seconds);
     let short: Vec<_> = (0..N_SHORT)
         .map(|i| tokio::spawn(ask_short(address.to_string(), questions.short, i, until)))

@@ -1,6 +1,9 @@
 //! What no setting may change: every per-neuron function gives the same rows for any number of partitions and any
 //! batch size, over a run and over plain tables; and memory limits are kept.
 
+#[path = "../benches/synthetic/mod.rs"]
+mod synthetic;
+
 use std::path::Path;
 
 use datafusion::arrow::array::RecordBatch;
@@ -16,6 +19,8 @@ const CALLS: &[&str] = &[
     "neuron_polysemanticity(2, {embedding: 'pre_mlp', linkage: 'single'})",
     "feature_clusters(1)",
     "cluster_summary(3)",
+    "cluster_centroids(2)",
+    "token_search('the')",
     "linkage(2, 17)",
     "pairwise_distances(0, 5)",
     "neuron_embeddings(1, 100)",
@@ -200,5 +205,24 @@ async fn neurons_that_fit_alone_wait_for_each_other() -> Result<()> {
     let small = session(folder.path(), Some(limit - 1)).await?;
     let error = query(&small, call).await.expect_err("too large alone");
     assert_eq!(bytes_needed(&error.find_root().to_string()), limit);
+    Ok(())
+}
+
+/// Benchmarks are only compiled by the tests: what they write must still be a run.
+#[tokio::test]
+async fn a_synthetic_run_reads_as_an_ingested_one() -> Result<()> {
+    let store = tempfile::tempdir()?;
+    let shape = synthetic::Shape {
+        layers: 2,
+        neurons: 5,
+        examples: 7,
+        d: 4,
+        positions: 30,
+    };
+    synthetic::write(store.path(), "made", shape)?;
+    let session = session(store.path(), None).await?;
+    let counts = "SELECT count(*), count(token), count(pre_mlp), sum(n_clusters) >= 10 FROM made.examples \
+        JOIN made.neuron_polysemanticity() USING (layer, neuron)";
+    assert_eq!(rows(&query(&session, counts).await?)?, ["70|70|70|true"]);
     Ok(())
 }

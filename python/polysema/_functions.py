@@ -223,6 +223,70 @@ class Functions:
         }
         return self._call("cluster_summary", [("layer", layer), ("neuron", neuron)], options)
 
+    def cluster_centroids(
+        self,
+        layer: int | str | None = None,
+        neuron: int | None = None,
+        *,
+        threshold: float | None = None,
+        n_clusters: int | None = None,
+        method: str | None = None,
+        linkage: str | None = None,
+        embedding: str | None = None,
+        strict: bool | None = None,
+        kind: str | None = None,
+        run: str | None = None,
+    ) -> Result:
+        """One row per feature cluster: its centre, the mean of its examples' embeddings, each scaled to length 1.
+
+        Arguments:
+            layer: whole number or text; the layer's number or name; left out, the layers of the
+                option kind; NULL gives no rows
+            neuron: whole number; index in the layer; left out, the whole layer; NULL gives no rows
+
+        Options:
+            threshold: number in [0, 2]; largest merge height inside a cluster; default
+                polysema.threshold
+            n_clusters: whole number, at least 1; in place of a threshold: the cut with at most this
+                many clusters, fewer where merges tie
+            method: text; 'hac' (hierarchical, n^2 memory) or 'scc' (sub-cluster components, near
+                average linkage's clusters in n * d memory, for neurons of very many examples);
+                default polysema.method
+            linkage: text; average, single, complete, weighted, ward, centroid or median; default
+                polysema.linkage. The last three take cosine distances for Euclidean ones, as SciPy
+                does with any matrix: their heights are no mean cosine distances, ward's may exceed
+                2 (cut it by n_clusters), centroid's and median's may fall from merge to merge
+            embedding: text; 'neuron' (the neuron embedding h * w), 'pre_mlp' (the received vector
+                h), 'weighted' (h * w with the mean of h over the key token and the tokens before it
+                in the window, weighted by the neuron's activations of the example's sign there:
+                column weighted_pre_mlp, which ingest fills with window_vectors: true) or, of gated
+                neurons, 'up' (h * w_up) and 'gate_up' (h * w_in, then h * w_up); default
+                polysema.embedding
+            strict: boolean; join only below the threshold, not at it; default polysema.strict
+            kind: 'mlp', 'sae' or 'all'; which layers are meant where none is named, in the call or
+                by a filter such as layer = 7; default mlp, the model's own (all, where a run has
+                none of that kind or no table layers)
+            run: text; the run whose tables are read (any schema that has them), which may also
+                stand before the function's name, as in mine.feature_clusters(); default the current
+                run
+
+        Returns:
+            layer, neuron, cluster (0 is the largest), size (its examples), centroid (List<Float32>
+            [d_in], [2 d_in] of embedding 'gate_up'; 1 - centroid . u is the mean cosine distance of
+            its examples to a vector u of length 1), sign (as neuron_polysemanticity gives it)
+        """
+        options: dict[str, Any] = {
+            "threshold": threshold,
+            "n_clusters": n_clusters,
+            "method": method,
+            "linkage": linkage,
+            "embedding": embedding,
+            "strict": strict,
+            "kind": kind,
+            "run": run,
+        }
+        return self._call("cluster_centroids", [("layer", layer), ("neuron", neuron)], options)
+
     def feature_splits(
         self,
         layer: int | str | None = None,
@@ -358,6 +422,79 @@ class Functions:
             "n_tokens": n_tokens,
         }
         return self._call("rare_features", [("layer", layer), ("neuron", neuron)], options)
+
+    def token_search(
+        self,
+        word: str,
+        layer: int | str | None = None,
+        neuron: int | None = None,
+        *,
+        threshold: float | None = None,
+        n_clusters: int | None = None,
+        method: str | None = None,
+        linkage: str | None = None,
+        embedding: str | None = None,
+        strict: bool | None = None,
+        kind: str | None = None,
+        run: str | None = None,
+        part: bool | None = None,
+        n_tokens: int | None = None,
+    ) -> Result:
+        """One row per feature cluster that has a word among its key tokens: in how many of its examples.
+
+        Arguments:
+            word: text; what the key token is, without regard to case and to spaces around it
+            layer: whole number or text; the layer's number or name; left out, the layers of the
+                option kind; NULL gives no rows
+            neuron: whole number; index in the layer; left out, the whole layer; NULL gives no rows
+
+        Options:
+            threshold: number in [0, 2]; largest merge height inside a cluster; default
+                polysema.threshold
+            n_clusters: whole number, at least 1; in place of a threshold: the cut with at most this
+                many clusters, fewer where merges tie
+            method: text; 'hac' (hierarchical, n^2 memory) or 'scc' (sub-cluster components, near
+                average linkage's clusters in n * d memory, for neurons of very many examples);
+                default polysema.method
+            linkage: text; average, single, complete, weighted, ward, centroid or median; default
+                polysema.linkage. The last three take cosine distances for Euclidean ones, as SciPy
+                does with any matrix: their heights are no mean cosine distances, ward's may exceed
+                2 (cut it by n_clusters), centroid's and median's may fall from merge to merge
+            embedding: text; 'neuron' (the neuron embedding h * w), 'pre_mlp' (the received vector
+                h), 'weighted' (h * w with the mean of h over the key token and the tokens before it
+                in the window, weighted by the neuron's activations of the example's sign there:
+                column weighted_pre_mlp, which ingest fills with window_vectors: true) or, of gated
+                neurons, 'up' (h * w_up) and 'gate_up' (h * w_in, then h * w_up); default
+                polysema.embedding
+            strict: boolean; join only below the threshold, not at it; default polysema.strict
+            kind: 'mlp', 'sae' or 'all'; which layers are meant where none is named, in the call or
+                by a filter such as layer = 7; default mlp, the model's own (all, where a run has
+                none of that kind or no table layers)
+            run: text; the run whose tables are read (any schema that has them), which may also
+                stand before the function's name, as in mine.feature_clusters(); default the current
+                run
+            part: true or false; whether a key token that has the word within it counts too; default
+                false
+            n_tokens: whole number, at least 1; most tokens in top_tokens; default 5
+
+        Returns:
+            layer, neuron, cluster (0 is the largest), size (its examples), n_matches (those whose
+            key token is the word), share (n_matches / size), top_tokens (of the matches, by count),
+            mean_activation (of the matches), sign (as neuron_polysemanticity gives it)
+        """
+        options: dict[str, Any] = {
+            "threshold": threshold,
+            "n_clusters": n_clusters,
+            "method": method,
+            "linkage": linkage,
+            "embedding": embedding,
+            "strict": strict,
+            "kind": kind,
+            "run": run,
+            "part": part,
+            "n_tokens": n_tokens,
+        }
+        return self._call("token_search", [("word", word), ("layer", layer), ("neuron", neuron)], options)
 
     def linkage(
         self,

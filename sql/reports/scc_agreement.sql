@@ -3,42 +3,16 @@
 -- methods' clusters (1 is the same partition, 0 is chance), mean number of clusters of each, share of equal numbers.
 -- Means are of decimals, whose sum is the same in any order. Limits: one threshold, polysema.threshold; zero vectors are
 -- left out.
-WITH cells AS (
-  SELECT h.layer, h.neuron, h.cluster AS hac, s.cluster AS scc, count(*) AS n
+WITH agreement AS (
+  SELECT h.layer, h.neuron,
+         adjusted_rand_index(h.cluster, s.cluster) AS rand_index,
+         count(DISTINCT h.cluster) AS n_hac,
+         count(DISTINCT s.cluster) AS n_scc
   FROM feature_clusters({method: 'hac'}) h
   JOIN feature_clusters({method: 'scc'}) s ON s.layer = h.layer AND s.neuron = h.neuron AND s.example = h.example
   WHERE h.cluster IS NOT NULL
-  GROUP BY h.layer, h.neuron, h.cluster, s.cluster
-),
-both AS (
-  SELECT layer, neuron, sum(n) AS n, sum(n * (n - 1) / 2) AS pairs
-  FROM cells
-  GROUP BY layer, neuron
-),
-hac AS (
-  SELECT layer, neuron, count(*) AS n_clusters, sum(n * (n - 1) / 2) AS pairs
-  FROM (SELECT layer, neuron, hac, sum(n) AS n FROM cells GROUP BY layer, neuron, hac)
-  GROUP BY layer, neuron
-),
-scc AS (
-  SELECT layer, neuron, count(*) AS n_clusters, sum(n * (n - 1) / 2) AS pairs
-  FROM (SELECT layer, neuron, scc, sum(n) AS n FROM cells GROUP BY layer, neuron, scc)
-  GROUP BY layer, neuron
-),
-neurons AS (
-  SELECT both.pairs AS found,
-         2.0 * hac.pairs * scc.pairs / (both.n * (both.n - 1)) AS expected,
-         (hac.pairs + scc.pairs) / 2.0 AS most,
-         hac.n_clusters AS n_hac,
-         scc.n_clusters AS n_scc
-  FROM both
-  JOIN hac ON hac.layer = both.layer AND hac.neuron = both.neuron
-  JOIN scc ON scc.layer = both.layer AND scc.neuron = both.neuron
-  WHERE both.n >= 2
-),
-agreement AS (
-  SELECT n_hac, n_scc, CASE WHEN most = expected THEN 1.0 ELSE (found - expected) / (most - expected) END AS rand_index
-  FROM neurons
+  GROUP BY h.layer, h.neuron
+  HAVING count(*) >= 2
 )
 SELECT count(*) AS n_neurons,
        CAST(avg(CAST(rand_index AS DECIMAL(38, 18))) AS DOUBLE) AS mean_rand_index,

@@ -5,7 +5,7 @@
 import numpy as np
 from scipy.cluster.hierarchy import cophenet, fcluster, linkage
 from scipy.spatial.distance import pdist, squareform
-from sklearn.metrics import silhouette_score
+from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 h = np.array([[1.0, 0.0], [4.0, 3.0], [0.0, 1.0], [12.0, 5.0], [0.0, 2.0]])
 d = pdist(h, "cosine")
@@ -30,3 +30,10 @@ for k, members in enumerate(groups[1:], 1):
     print("rare", k, len(members), f"{8 / len(members):.1f}", f"{d[np.ix_(groups[0], members)].mean():.6f}")
 labels = fcluster(linkage(squareform(d, checks=False), "average"), 0.3, "distance")
 print("labels at 0.3", labels)
+
+# Partitions for adjusted_rand_index.
+for a, b in [([0, 0, 1, 2, 2, 2, 1, 0], [1, 1, 0, 0, 2, 2, 2, 1]), ([0, 0, 1, 1], [0, 1, 0, 1]), ([0, 0, 1, 2], [0, 0, 1, 1]), ([0] * 4, [1, 2, 3, 4]), ([0] * 4, [1] * 4), ([1, 2, 3, 4], [1, 2, 3, 4])]:
+    print("adjusted rand", a, b, f"{adjusted_rand_score(a, b):.6f}")
+x = np.arange(20000)
+for g in [0, 1]:
+    print("adjusted rand of a group", g, f"{adjusted_rand_score(x % 3, (x + g) % 5 % 3):.6f}")

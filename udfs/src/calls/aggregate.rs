@@ -1,4 +1,4 @@
-//! Aggregates over vectors: a function file gives its document and accumulator, this file does the rest.
+//! Aggregates: a function file gives its document, the types it takes and its accumulator, this file does the rest.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -14,11 +14,13 @@ use super::document::FunctionDoc;
 use super::function::{Function, Implementation};
 use crate::arrow::vectors::require_vectors;
 
-/// What an aggregate over one vector column is made of; further arguments are numbers.
+/// What an aggregate is made of.
 #[derive(Debug, Clone, Copy)]
-pub struct VectorAggregate {
+pub struct Aggregate {
     /// What users read.
     pub doc: &'static FunctionDoc,
+    /// The types its arguments are brought to, as many as came. Errors: a type it does not take.
+    pub takes: fn(&FunctionDoc, &[DataType]) -> Result<Vec<DataType>>,
     /// Type of the result.
     pub returns: fn() -> DataType,
     /// A fresh accumulator.
@@ -27,8 +29,25 @@ pub struct VectorAggregate {
     pub state: fn(&StateFieldsArgs) -> Vec<FieldRef>,
 }
 
+/// A vector, which stays as it is, then numbers.
+pub fn a_vector_then_numbers(doc: &FunctionDoc, types: &[DataType]) -> Result<Vec<DataType>> {
+    require_vectors(doc.name, &[doc.arguments[0].name], &types[..1])?;
+    let mut coerced = vec![types[0].clone()];
+    for (argument, came) in doc.arguments.iter().zip(types).skip(1) {
+        if !came.is_numeric() {
+            return plan_err!(
+                "{}: {} must be a number, got {came}",
+                doc.name,
+                argument.name
+            );
+        }
+        coerced.push(DataType::Float64);
+    }
+    Ok(coerced)
+}
+
 /// The catalogue entry of an aggregate.
-pub fn aggregate_function(aggregate: VectorAggregate) -> Function {
+pub fn aggregate_function(aggregate: Aggregate) -> Function {
     let udaf = Udaf {
         aggregate,
         signature: Signature::user_defined(Volatility::Immutable),
@@ -43,7 +62,7 @@ pub fn aggregate_function(aggregate: VectorAggregate) -> Function {
 
 #[derive(Debug)]
 struct Udaf {
-    aggregate: VectorAggregate,
+    aggregate: Aggregate,
     signature: Signature,
     documentation: Documentation,
 }
@@ -85,19 +104,7 @@ impl AggregateUDFImpl for Udaf {
                 types.len()
             );
         }
-        require_vectors(doc.name, &[doc.arguments[0].name], &types[..1])?;
-        let mut coerced = vec![types[0].clone()];
-        for (argument, came) in doc.arguments.iter().zip(types).skip(1) {
-            if !came.is_numeric() {
-                return plan_err!(
-                    "{}: {} must be a number, got {came}",
-                    doc.name,
-                    argument.name
-                );
-            }
-            coerced.push(DataType::Float64);
-        }
-        Ok(coerced)
+        (self.aggregate.takes)(doc, types)
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {

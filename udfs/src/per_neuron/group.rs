@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Int32Array, StringArray, UInt32Array,
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int32Array, StringArray, UInt32Array,
 };
 use datafusion::arrow::compute::{cast, filter, filter_record_batch, take};
 use datafusion::arrow::datatypes::{DataType, Float32Type, Int32Type};
@@ -14,6 +14,7 @@ use datafusion::common::{Result, exec_err, internal_datafusion_err};
 use super::columns::{SIGN, WEIGHTED_PRE_MLP};
 use crate::arrow::context::contexts;
 use crate::arrow::vectors::VectorColumn;
+use polysema_kernels::vector::product;
 
 /// One neuron with its examples, ordered by example id.
 #[derive(Debug)]
@@ -169,6 +170,17 @@ impl Group {
             .collect())
     }
 
+    /// The mean activation over each of several sets of rows; NULL where none is known.
+    pub fn mean_activations(&self, sets: &[Vec<usize>]) -> Result<ArrayRef> {
+        let activations = self.numbers("activation")?;
+        let means = sets.iter().map(|rows| {
+            let known: Vec<_> = rows.iter().filter_map(|&row| activations[row]).collect();
+            let sum: f64 = known.iter().copied().map(f64::from).sum();
+            (!known.is_empty()).then(|| sum / known.len() as f64)
+        });
+        Ok(Arc::new(Float64Array::from_iter(means)))
+    }
+
     /// The vectors of the examples, checked to be of one width, that of the weights.
     pub fn vectors(&self) -> Result<GroupVectors> {
         let mut width = self.weights.first().map(Vec::len);
@@ -237,6 +249,17 @@ impl Group {
                 Some(Cow::Owned(scale.collect()))
             }
         }
+    }
+
+    /// The embedding of a received vector: its products with the weights, one after the other. `[d_in]`, or `[2 d_in]`
+    pub fn embedding<'a>(&self, h: &'a [f32]) -> Cow<'a, [f32]> {
+        if self.weights.is_empty() {
+            return Cow::Borrowed(h);
+        }
+        let mut embedding = vec![0.0; h.len() * self.weights.len()];
+        let parts = embedding.chunks_exact_mut(h.len().max(1));
+        (parts.zip(&*self.weights)).for_each(|(part, w)| product(h, w, part));
+        Cow::Owned(embedding)
     }
 
     /// `layer 3, neuron 17`, for messages.

@@ -85,17 +85,11 @@ impl NeuronFunction for ClusterSummary {
         scratch: &mut Scratch,
     ) -> Result<Vec<ArrayRef>> {
         let ids = group.ids()?;
-        let activations = group.numbers("activation")?;
         let clustering = scratch.cluster(group, &self.options)?;
         let clusters = &clustering.clusters;
         let n_clusters = clusters.sizes.len();
         let members = clustering.members();
         let central = clustering.medoids().into_iter().map(|row| ids[row]);
-        let mean_activation = members.iter().map(|rows| {
-            let known: Vec<_> = rows.iter().filter_map(|&row| activations[row]).collect();
-            let sum: f64 = known.iter().copied().map(f64::from).sum();
-            (!known.is_empty()).then(|| sum / known.len() as f64)
-        });
         let [layer, neuron] = group.key_columns(n_clusters);
         Ok(vec![
             layer,
@@ -106,7 +100,7 @@ impl NeuronFunction for ClusterSummary {
             )),
             Arc::new(Int32Array::from_iter_values(central)),
             top_tokens(group.column("token")?, &members, self.n_tokens),
-            Arc::new(Float64Array::from_iter(mean_activation)),
+            group.mean_activations(&members)?,
             Arc::new(Float64Array::from(clustering.mean_distances())),
             group.sign_column(n_clusters),
         ])

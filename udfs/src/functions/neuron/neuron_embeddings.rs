@@ -12,7 +12,6 @@ use crate::per_neuron::{
     ClusterOptions, EMBEDDING, Embedding, Group, InputColumns, KIND, LAYER_NEURON, NeuronFunction,
     OutputColumns, PerNeuron, Scratch, fields, table_function,
 };
-use polysema_kernels::vector::product;
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "neuron_embeddings",
@@ -67,13 +66,7 @@ impl NeuronFunction for NeuronEmbeddings {
         let vectors = group.vectors()?;
         let mut embeddings = VectorBuilder::new();
         for h in vectors.rows() {
-            match &*group.weights {
-                [] => embeddings.append(h),
-                all => embeddings.append_with(h.len() * all.len(), |e| {
-                    let parts = e.chunks_exact_mut(h.len().max(1));
-                    parts.zip(all).for_each(|(e, w)| product(h, w, e));
-                }),
-            }
+            embeddings.append(&group.embedding(h));
         }
         let [layer, neuron] = group.key_columns(group.len());
         let example = Arc::new(Int32Array::from(group.ids()?.to_vec()));

@@ -16,7 +16,7 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, ColumnarValue};
 
 use crate::arrow::vectors::VectorColumn;
-use crate::calls::aggregate::{VectorAggregate, aggregate_function};
+use crate::calls::aggregate::{Aggregate, a_vector_then_numbers, aggregate_function};
 use crate::calls::{Function, FunctionDoc, Parameter};
 use crate::per_neuron::{Cut, require_threshold};
 use polysema_kernels::clustering::distance::CosineDistances;
@@ -50,8 +50,9 @@ static DOC: FunctionDoc = FunctionDoc {
 
 /// The catalogue entry.
 pub fn function() -> Function {
-    aggregate_function(VectorAggregate {
+    aggregate_function(Aggregate {
         doc: &DOC,
+        takes: a_vector_then_numbers,
         returns,
         accumulator,
         state: state_fields,

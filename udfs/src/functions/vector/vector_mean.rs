@@ -9,7 +9,7 @@ use datafusion::logical_expr::Accumulator;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 
 use crate::arrow::vectors::{VectorBuilder, VectorColumn, vector_type};
-use crate::calls::aggregate::{VectorAggregate, aggregate_function};
+use crate::calls::aggregate::{Aggregate, a_vector_then_numbers, aggregate_function};
 use crate::calls::{Function, FunctionDoc, Parameter};
 
 static DOC: FunctionDoc = FunctionDoc {
@@ -30,8 +30,9 @@ static DOC: FunctionDoc = FunctionDoc {
 
 /// The catalogue entry.
 pub fn function() -> Function {
-    aggregate_function(VectorAggregate {
+    aggregate_function(Aggregate {
         doc: &DOC,
+        takes: a_vector_then_numbers,
         returns: vector_type,
         accumulator: |_: &AccumulatorArgs| Ok(Box::new(Mean::default())),
         state: state_fields,
