@@ -5,8 +5,8 @@
 //!     cargo bench --bench load -- 60 tables         60 seconds, the questions of plain tables alone
 //!
 //! `POLYSEMA_BENCH_STORE` keeps the store between runs. `POLYSEMA_BENCH_ADDRESS=HOST:PORT` asks a server that runs already, as
-//! a peer of the same tables does (with
-//! `POLYSEMA_BENCH_PID` its memory is read too); `POLYSEMA_BENCH_MEMORY` is our server's memory limit, `1GB` without.
+//! a peer of the same tables does (with `POLYSEMA_BENCH_PID` its memory is read too). `POLYSEMA_BENCH_MEMORY` is our server's
+//! memory limit, `1GB` without.
 
 mod synthetic;
 
