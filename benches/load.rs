@@ -55,7 +55,7 @@ const QUESTIONS: [Questions; 2] = [
     },
     Questions {
         name: "tables",
-        short: "SELECT doc_id, position, activation FROM examples WHERE layer = $1 AND neuron = $2 ORDER BY activation DESC",
+        short: "SELECT doc_id, pos, activation FROM examples WHERE layer = $1 AND neuron = $2 ORDER BY activation DESC",
         whole: "SELECT layer, avg(n) AS examples, avg(spread) AS spread FROM (SELECT layer, neuron, count(*) AS n, \
             stddev(activation) AS spread FROM examples GROUP BY layer, neuron) GROUP BY layer ORDER BY layer",
     },

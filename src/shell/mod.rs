@@ -129,6 +129,8 @@ pub fn threads(number: Option<usize>) -> std::io::Result<Runtime> {
     }
     builder
         .enable_all()
+        // Sockets and timers are looked at between any two pieces of computing: each may take a millisecond.
+        .event_interval(1)
         .thread_name("polysema-worker")
         .thread_stack_size(STACK_BYTES)
         .build()

@@ -40,6 +40,7 @@ mod selection;
 mod snapshot;
 mod source;
 mod table;
+mod turns;
 mod writer;
 
 use crate::files::generations::Generations;

@@ -45,6 +45,7 @@ use super::run::Run;
 use super::scan_columns::{OutputColumn, outputs, signs};
 use super::selection::Selection;
 use super::table::Table;
+use super::turns::InTurns;
 
 /// Bytes of vectors gathered for one output batch: chosen, not tuned.
 const GATHERED_BYTES: usize = 4 << 20;
@@ -379,7 +380,7 @@ impl ExecutionPlan for RunScan {
             batch_size: context.session_config().batch_size(),
             metrics,
         };
-        let batches = stream::iter(reader);
+        let batches = InTurns::new(stream::iter(reader));
         let schema = Arc::clone(&self.read.schema);
         let batches = RecordBatchStreamAdapter::new(schema, batches);
         Ok(Box::pin(cooperative(batches)))

@@ -25,6 +25,7 @@ use datafusion::physical_plan::{
 use futures::stream;
 
 use super::table::KeptTable;
+use crate::store::turns::InTurns;
 
 /// Some columns of one state of a table.
 #[derive(Debug, Clone)]
@@ -140,8 +141,8 @@ impl ExecutionPlan for KeptScan {
             Some(read)
         };
         let batches = self.table.batches().into_iter().map_while(read);
-        let batches =
-            RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream::iter(batches));
+        let batches = InTurns::new(stream::iter(batches));
+        let batches = RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches);
         Ok(Box::pin(cooperative(batches)))
     }
 
