@@ -223,6 +223,9 @@ async fn a_synthetic_run_reads_as_an_ingested_one() -> Result<()> {
     let session = session(store.path(), None).await?;
     let counts = "SELECT count(*), count(token), count(pre_mlp), sum(n_clusters) >= 10 FROM made.examples \
         JOIN made.neuron_polysemanticity() USING (layer, neuron)";
-    assert_eq!(rows(&query(&session, counts).await?)?, ["70|70|70|true"]);
+    assert_eq!(
+        rows(&query(&session, counts).await?)?,
+        ["70 | 70 | 70 | true"]
+    );
     Ok(())
 }

@@ -93,6 +93,9 @@ fn commands_are_completed() {
     assert_eq!(offered("\\df vec"), ["vector_norm"]);
     assert_eq!(
         offered("\\format "),
-        ["csv", "json", "markdown", "ndjson", "table"]
+        [
+            "arrow", "arrows", "csv", "json", "markdown", "ndjson", "parquet", "table", "tsv",
+            "xlsx"
+        ]
     );
 }

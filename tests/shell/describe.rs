@@ -19,7 +19,7 @@ fn tables_and_functions_describe_themselves() {
         functions.out
     );
     let clusters = csv("\\df *cluster*");
-    assert_eq!(clusters.out.lines().count(), 3, "{}", clusters.out);
+    assert_eq!(clusters.out.lines().count(), 4, "{}", clusters.out);
     let columns = csv("\\d info.functions");
     assert!(
         columns

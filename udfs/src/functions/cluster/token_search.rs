@@ -35,8 +35,8 @@ static DOC: FunctionDoc = FunctionDoc {
     returns: "layer, neuron, cluster (0 is the largest), size (its examples), n_matches (those whose key token is the \
               word), share (n_matches / size), top_tokens (of the matches, by count), mean_activation (of \
               the matches), sign (as neuron_polysemanticity gives it)",
-    example: "SELECT layer, neuron, cluster, n_matches, share FROM token_search('the') \
-              ORDER BY n_matches * share DESC, layer, neuron, cluster LIMIT 3",
+    example: "SELECT layer, neuron, n_matches, share FROM token_search('the') \
+              ORDER BY n_matches * share DESC, layer, neuron LIMIT 3",
     replaces: None,
 };
 
