@@ -1,10 +1,14 @@
 """A store with the demo's run."""
 
+import signal
 from pathlib import Path
 
 import pytest
 
 import polysema
+
+# Whoever starts the tests in the background has Ctrl-C ignored, and Python leaves that as it is.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DEMO = Path(__file__).parents[2] / "tests" / "data" / "demo"
 
