@@ -13,6 +13,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, T
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::streaming::PartitionStream;
 use futures::{TryFutureExt, TryStreamExt, stream};
+use polysema::jobs::Effects;
 use polysema::session::Session;
 
 use super::crossing::Crossing;
@@ -140,12 +141,10 @@ impl TableFunctionImpl for SessionFunction {
         let statement = format!("SELECT * FROM {call}");
         let question = async {
             let plan = self.session.plan(&statement).await?;
-            if self
-                .session
-                .answer(plan.clone(), ParamValues::List(vec![]))
-                .await?
-                .changes
-            {
+            // Its operators alone: whoever asks for rows may have begun the work.
+            let state = self.session.context().state();
+            let operators = state.create_physical_plan(&plan).await?;
+            if Effects::of(&operators)?.changes_the_store {
                 return plan_err!(
                     "{}: a call by the connection is required, since it changes the store, got one in a query",
                     self.name
