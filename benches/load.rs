@@ -8,31 +8,25 @@
 //! a peer of the same tables does (with `POLYSEMA_BENCH_PID` its memory is read too). `POLYSEMA_BENCH_MEMORY` is our server's
 //! memory limit, `1GB` without.
 
+#[path = "synthetic/gpt2_small.rs"]
+mod gpt2_small;
+#[path = "../tests/serve/process.rs"]
+mod process;
 mod synthetic;
 
 use std::error::Error;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use gpt2_small::GPT2_SMALL;
 use polysema_kernels::random::Random;
-use synthetic::Shape;
+use process::Process;
 use tokio::time::Instant;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Config, NoTls};
 
 type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
-
-const GPT2_SMALL: Shape = Shape {
-    layers: 12,
-    neurons: 3072,
-    examples: 100,
-    d: 768,
-    positions: 40_000,
-};
 
 /// Connections with short questions, each one every `EVERY`; and those that ask for the whole model without a pause.
 const N_SHORT: usize = 98;
@@ -60,52 +54,6 @@ const QUESTIONS: [Questions; 2] = [
             stddev(activation) AS spread FROM examples GROUP BY layer, neuron) GROUP BY layer ORDER BY layer",
     },
 ];
-
-/// A server process of this benchmark's own.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// The program over a store, and where it listens.
-fn serve(store: &Path) -> Fallible<(Server, String)> {
-    let memory = std::env::var("POLYSEMA_BENCH_MEMORY").unwrap_or_else(|_| "1GB".to_string());
-    let mut child = Command::new(env!("CARGO_BIN_EXE_polysema"))
-        .args([
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--http",
-            "off",
-            "--log",
-            "off",
-        ])
-        .args(["--memory-limit", &memory, "--store"])
-        .arg(store)
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let stderr = child.stderr.take().ok_or("the server has no stderr")?;
-    let server = Server(child);
-    let mut said = String::new();
-    let mut lines = BufReader::new(stderr).lines();
-    for line in &mut lines {
-        let line = line?;
-        if let Some(port) = line
-            .split_once("psql -h 127.0.0.1 -p ")
-            .and_then(|(_, rest)| rest.split_whitespace().next())
-        {
-            let address = format!("127.0.0.1:{port}");
-            std::thread::spawn(move || lines.for_each(drop));
-            return Ok((server, address));
-        }
-        said.push_str(&line);
-    }
-    Err(format!("the server does not say where it listens: {said}").into())
-}
 
 /// Memory of a process that is not of mapped files, in MiB, and its open files.
 fn resources(pid: Option<u32>) -> (f64, usize) {
@@ -317,7 +265,7 @@ async fn main() -> Fallible<()> {
         .find_map(|x| x.parse::<f64>().ok())
         .unwrap_or(300.0);
     let chosen = |q: &&Questions| args.iter().all(|x| x.parse::<f64>().is_ok() || x == q.name);
-    let temporary;
+    let _temporary;
     let (server, address, pid) = match std::env::var("POLYSEMA_BENCH_ADDRESS") {
         Ok(address) => {
             let pid = std::env::var("POLYSEMA_BENCH_PID")
@@ -326,14 +274,16 @@ async fn main() -> Fallible<()> {
             (None, address, pid)
         }
         Err(_) => {
-            let kept = std::env::var_os("POLYSEMA_BENCH_STORE").map(std::path::PathBuf::from);
-            temporary = tempfile::tempdir()?;
-            let folder = kept.as_deref().unwrap_or(temporary.path());
-            if !folder.join("runs/gpt2_small").exists() {
-                synthetic::write(folder, "gpt2_small", GPT2_SMALL)?;
-            }
-            let (server, address) = serve(folder)?;
-            let pid = Some(server.0.id());
+            let folder;
+            (folder, _temporary) = gpt2_small::folder()?;
+            gpt2_small::write(&folder)?;
+            let memory =
+                std::env::var("POLYSEMA_BENCH_MEMORY").unwrap_or_else(|_| "1GB".to_string());
+            let server = Process::start(&folder, &["--memory-limit", &memory]);
+            let (address, pid) = (
+                format!("127.0.0.1:{}", server.port),
+                Some(server.child.id()),
+            );
             (Some(server), address, pid)
         }
     };

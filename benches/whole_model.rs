@@ -4,6 +4,8 @@
 //!     cargo bench --workspace --bench whole_model                 GPT-2-small's shape, one and two partitions, with a memory limit
 //!     cargo bench --workspace --bench whole_model -- growth       cost by examples, width and neurons
 
+#[path = "synthetic/gpt2_small.rs"]
+mod gpt2_small;
 mod synthetic;
 
 use std::path::Path;
@@ -14,19 +16,12 @@ use std::time::{Duration, Instant};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::error::Result;
 use futures::TryStreamExt;
+use gpt2_small::GPT2_SMALL;
 use polysema::session::{Session, SessionOptions};
 use synthetic::Shape;
 
 const QUERY: &str = "SELECT layer, count(*) AS neurons, avg(n_clusters) AS n_clusters, \
      median(mean_distance) AS mean_distance FROM neuron_polysemanticity() GROUP BY layer ORDER BY layer";
-
-const GPT2_SMALL: Shape = Shape {
-    layers: 12,
-    neurons: 3072,
-    examples: 100,
-    d: 768,
-    positions: 40_000,
-};
 
 /// Repetitions; odd, so that the median is one of them.
 const RUNS: usize = 5;
@@ -131,9 +126,7 @@ fn report(title: &str, neurons: usize, cost: &Cost) {
 async fn whole(folder: &Path) -> Result<()> {
     let shape = GPT2_SMALL;
     let neurons = shape.layers * shape.neurons;
-    if !folder.join("runs/gpt2_small").exists() {
-        synthetic::write(folder, "gpt2_small", shape)?;
-    }
+    gpt2_small::write(folder)?;
     println!("{shape:?}\n{QUERY}");
     // The first run brings the files into memory.
     measure(folder, 2, None, QUERY).await?;
@@ -205,12 +198,9 @@ async fn growth(folder: &Path) -> Result<()> {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    // A store that stays between runs, where one is named: writing the large one takes longer than reading it.
-    let kept = std::env::var_os("POLYSEMA_BENCH_STORE").map(std::path::PathBuf::from);
-    let temporary = tempfile::tempdir()?;
-    let folder = kept.as_deref().unwrap_or(temporary.path());
+    let (folder, _temporary) = gpt2_small::folder()?;
     match std::env::args().any(|argument| argument == "growth") {
-        true => growth(folder).await,
-        false => whole(folder).await,
+        true => growth(&folder).await,
+        false => whole(&folder).await,
     }
 }

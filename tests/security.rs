@@ -15,6 +15,8 @@ mod logins;
 mod page;
 #[path = "security/place.rs"]
 mod place;
+#[path = "serve/process.rs"]
+mod process;
 #[path = "security/protocol.rs"]
 mod protocol;
 #[path = "security/rights.rs"]

@@ -88,6 +88,17 @@ impl Shell {
         output.expect("the program starts").into()
     }
 
+    /// Runs the program with this on standard input.
+    fn given(&self, arguments: &[&str], input: &[u8]) -> Said {
+        let mut command = self.command(arguments);
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("a child");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        stdin.write_all(input).expect("a reading child");
+        drop(stdin);
+        ended(child)
+    }
+
     fn spawn(&self, arguments: &[&str]) -> Child {
         let mut command = self.command(arguments);
         let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -118,8 +129,12 @@ fn ended(mut child: Child) -> Said {
 }
 
 fn interrupt(child: &Child) {
+    signal(child, "-INT");
+}
+
+fn signal(child: &Child, name: &str) {
     let status = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
+        .args([name, &child.id().to_string()])
         .status();
     assert!(status.expect("kill").success());
 }
@@ -238,15 +253,7 @@ fn a_wrong_command_line_is_2() {
 #[test]
 fn a_script_from_stdin() {
     let shell = Shell::new();
-    let said = |script: &[u8]| -> Said {
-        let mut command = shell.command(&["--format", "csv"]);
-        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.stderr(Stdio::piped()).spawn().expect("a child");
-        let mut stdin = child.stdin.take().expect("a pipe");
-        stdin.write_all(script).expect("a reading child");
-        drop(stdin);
-        ended(child)
-    };
+    let said = |script: &[u8]| shell.given(&["--format", "csv"], script);
     said(b"SELECT 1 AS a;\n\\format json\nSELECT 2 AS b").prints("a\n1\n[\n{\"b\":2}\n]\n");
     said(b"").prints("");
     said(b"SELECT 1 AS a;\n  oops;").fails(1, "stdin:2: error: syntax: ");

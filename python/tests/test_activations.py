@@ -1,14 +1,11 @@
 """A run of arrays is the run of the model that they are of."""
 
-from pathlib import Path
-
 import numpy
 import pandas
 import pytest
 
 import polysema
-
-DEMO = Path(__file__).parents[2] / "tests" / "data" / "demo"
+from conftest import DEMO
 
 
 def test_arrays_of_a_model_make_its_run(db):

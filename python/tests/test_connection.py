@@ -14,8 +14,8 @@ import numpy
 import pytest
 
 import polysema
+from conftest import DEMO
 
-DEMO = Path(__file__).parents[2] / "tests" / "data" / "demo"
 #: Hours of work.
 ENDLESS = "SELECT sum(a.value * b.value) FROM generate_series(1, 10000000) a, generate_series(1, 10000000) b"
 

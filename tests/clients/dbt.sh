@@ -7,15 +7,10 @@ work="$(mktemp -d)"
 trap 'kill "$server" 2>/dev/null || true; rm -rf "$work"' EXIT
 cp -r "$store" "$work/store"
 cp -r "$project" "$work/dbt"
-"$program" serve --store "$work/store" --role owner --listen 127.0.0.1:0 --http off --log off 2>"$work/serve.txt" &
-server=$!
-for _ in $(seq 600); do
-    grep -q 'psql -h' "$work/serve.txt" && break
-    kill -0 "$server" 2>/dev/null || break
-    sleep 0.1
-done
-PGPORT="$(sed -n 's/.*psql -h .* -p \([0-9]*\) .*/\1/p' "$work/serve.txt")"
-export PGPORT PGHOST=127.0.0.1 PGUSER=dbt DBT_PROFILES_DIR=. DBT_SEND_ANONYMOUS_USAGE_STATS=false
+# shellcheck source=tests/clients/serve.sh
+. "$(dirname "$0")/serve.sh"
+serve "$program" "$work/store" "$work/serve.txt" --role owner
+export PGHOST=127.0.0.1 PGUSER=dbt DBT_PROFILES_DIR=. DBT_SEND_ANONYMOUS_USAGE_STATS=false
 
 cd "$work/dbt"
 # Twice: what is there is replaced, emptied, added to.

@@ -1,62 +1,23 @@
 //! The server as a process that is killed in the midst of a job: what was committed is there when it comes back, and what was
 //! not is not half there.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use polysema::serve::users::Role;
 use tokio_postgres::{Client, Config};
 
 use crate::place::Place;
+use crate::process::Process;
 use crate::server::{RUNTIME, connect, texts};
 
 const ROUNDS: u32 = 5;
 
 /// A process that serves the store of a place to owners of this machine.
-struct Process {
-    child: Child,
-    port: u16,
+fn serving(place: &Place) -> Process {
+    Process::start(&place.path("store"), &["--role", Role::Owner.name()])
 }
 
 impl Process {
-    fn start(place: &Place) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_polysema"))
-            .arg("--store")
-            .arg(place.path("store"))
-            .args([
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--http",
-                "off",
-                "--log",
-                "off",
-            ])
-            .args(["--role", Role::Owner.name()])
-            .env_remove("POLYSEMA_USERS")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let err = child.stderr.take().expect("a pipe");
-        let mut lines = BufReader::new(err).lines();
-        let port = loop {
-            let line = lines
-                .next()
-                .expect("a line that says where it listens")
-                .expect("text");
-            if let Some((_, port)) = line.split_once(" -p ") {
-                let port = port.split(' ').next().unwrap_or_default();
-                break port.parse().expect("a port");
-            }
-        };
-        // Who does not read a pipe stops its writer.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, port }
-    }
-
     async fn connect(&self) -> Client {
         let mut config = Config::new();
         config
@@ -70,13 +31,6 @@ impl Process {
     fn kill(&mut self) {
         self.child.kill().expect("a child");
         self.child.wait().expect("a child");
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -104,7 +58,7 @@ async fn committed(client: &Client) -> Vec<Vec<Vec<String>>> {
 fn what_was_committed_outlives_a_server_that_is_killed() {
     let place = Place::new();
     RUNTIME.block_on(async {
-        let mut server = Process::start(&place);
+        let mut server = serving(&place);
         let client = server.connect().await;
         let made = "CREATE TABLE notes.kept AS SELECT v FROM generate_series(1, 100000) t(v); \
                     CALL train_sae('old', 0, {d_sae: 8, epochs: 1})";
@@ -113,7 +67,7 @@ fn what_was_committed_outlives_a_server_that_is_killed() {
         // It is killed with this session open.
         server.kill();
         for round in 0..ROUNDS {
-            let mut server = Process::start(&place);
+            let mut server = serving(&place);
             let client = server.connect().await;
             assert_eq!(committed(&client).await, before, "round {round}");
             let jobs = [
@@ -132,7 +86,7 @@ fn what_was_committed_outlives_a_server_that_is_killed() {
             server.kill();
             writes.await.expect("a task");
         }
-        let server = Process::start(&place);
+        let server = serving(&place);
         let client = server.connect().await;
         assert_eq!(committed(&client).await, before);
         let lost = "SELECT count(*) FROM info.jobs WHERE state = 'running'";

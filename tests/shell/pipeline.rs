@@ -18,17 +18,6 @@ fn read(shell: &Shell, name: &str) -> String {
     fs::read_to_string(shell.0.path().join(name)).expect(name)
 }
 
-/// Runs the program with this on standard input.
-fn given(shell: &Shell, arguments: &[&str], input: &str) -> Said {
-    let mut command = shell.command(arguments);
-    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.stderr(Stdio::piped()).spawn().expect("a child");
-    let mut stdin = child.stdin.take().expect("a pipe");
-    stdin.write_all(input.as_bytes()).expect("a reading child");
-    drop(stdin);
-    ended(child)
-}
-
 const ROWS: &str = "SELECT * FROM (VALUES (0.1, 'a,\"b\"', [1.5, NULL]), (-0.0, '', NULL), (1e-300, NULL, []), \
                     ('NaN'::double, 'two\nlines', [0.1, 'inf'::double])) AS v(x, word, list)";
 /// Their differences, of which there are none, by text: lists and NaN have no order.
@@ -43,7 +32,9 @@ fn every_form_that_keeps_all_is_read_back() {
             "CREATE TABLE a AS {ROWS};\n\\o {name}\nSELECT * FROM a;\n\\o\n{};\nSELECT count(*) AS n FROM '{name}';",
             SAME.replace("FILE", name)
         );
-        given(&shell, &["--format", "csv"], &script).prints("n\n0\nn\n4\n");
+        shell
+            .given(&["--format", "csv"], script.as_bytes())
+            .prints("n\n0\nn\n4\n");
     }
     // As files, so through a pipe.
     for (format, start) in [
@@ -89,11 +80,15 @@ fn csv_is_read_back() {
         "CREATE TABLE f AS {floats};\n\\o f.csv\nSELECT * FROM f;\n\\o\n\
          SELECT count(*) AS n FROM f JOIN 'f.csv' g ON f.value = g.value WHERE f.x = g.x AND f.y = g.y::real;"
     );
-    given(&shell, &["--format", "csv"], &script).prints("n\n2000\n");
+    shell
+        .given(&["--format", "csv"], script.as_bytes())
+        .prints("n\n2000\n");
     // A list of numbers is one again.
     let list = "SELECT arrow_cast(string_to_array(btrim(list, '[]'), ','), 'List(Float64)')[2] AS second FROM 'b.csv'";
     let script = format!("\\o b.csv\nSELECT [0.5, 0.1] AS list;\n\\o\n{list};");
-    given(&shell, &["--format", "csv"], &script).prints("second\n0.1\n");
+    shell
+        .given(&["--format", "csv"], script.as_bytes())
+        .prints("second\n0.1\n");
     shell
         .run(&["-c", "SELECT 1 AS a, 'x' AS b", "-o", "c.tsv"])
         .prints("");
@@ -135,18 +130,16 @@ fn what_ends_the_program_leaves_no_part_of_a_file() {
     let shell = Shell::new();
     let numbers = "generate_series(1, 1000000)";
     let long = format!("SELECT a.value FROM {numbers} a, {numbers} b, {numbers} c");
-    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+    for (name, code) in [("-INT", 130), ("-TERM", 143)] {
         let child = shell.spawn(&["-c", &long, "-o", "a.parquet"]);
         let deadline = Instant::now() + Duration::from_secs(60);
         while left(&shell).is_empty() {
             assert!(Instant::now() < deadline, "it begins a file");
             std::thread::sleep(Duration::from_millis(20));
         }
-        let id = child.id().to_string();
-        let sent = Command::new("kill").args([signal, &id]).status();
-        assert!(sent.expect("kill").success());
+        signal(&child, name);
         assert_eq!(ended(child).code, Some(code));
-        assert_eq!(left(&shell), Vec::<String>::new(), "{signal}");
+        assert_eq!(left(&shell), Vec::<String>::new(), "{name}");
     }
 }
 
@@ -256,7 +249,9 @@ fn a_script_names_its_files_by_variables() {
 #[test]
 fn a_script_is_standard_input() {
     let shell = Shell::new();
-    let csv = |more: &[&str], input| given(&shell, &[&["--format", "csv"], more].concat(), input);
+    let csv = |more: &[&str], input: &str| {
+        shell.given(&[&["--format", "csv"], more].concat(), input.as_bytes())
+    };
     csv(&["-f", "-"], "SELECT 1 AS a").prints("a\n1\n");
     csv(
         &["-c", "SELECT 1 AS a", "-f", "-", "-c", "SELECT 3 AS c"],

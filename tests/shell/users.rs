@@ -1,41 +1,20 @@
 //! The file of users, from a terminal and without one.
 
 use std::os::unix::fs::PermissionsExt;
-use std::process::Stdio;
 
 use super::*;
-
-/// Runs the program with this on standard input.
-fn given(shell: &Shell, arguments: &[&str], input: &str) -> Said {
-    let mut command = shell.command(arguments);
-    let child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = child.spawn().expect("the program starts");
-    let stdin = child.stdin.take();
-    stdin
-        .expect("a pipe")
-        .write_all(input.as_bytes())
-        .expect("it reads");
-    child.wait_with_output().expect("it ends").into()
-}
 
 #[test]
 fn users_without_a_terminal() {
     let shell = Shell::new();
-    let added = given(&shell, &["user", "add", "ana"], "s3cret\nmore\n");
+    let added = shell.given(&["user", "add", "ana"], b"s3cret\nmore\n");
     assert_eq!((added.code, added.out.as_str()), (Some(0), ""), "{added:?}");
     assert!(
         added.err.starts_with("reader 'ana' may log in ("),
         "{added:?}"
     );
     assert!(added.err.trim_end().ends_with("s.users)"), "{added:?}");
-    let added = given(
-        &shell,
-        &["user", "add", "bo", "--role", "owner"],
-        "s3cret\r\n",
-    );
+    let added = shell.given(&["user", "add", "bo", "--role", "owner"], b"s3cret\r\n");
     assert_eq!(added.code, Some(0), "{added:?}");
     let file = shell.0.path().join("s.users");
     let mode = fs::metadata(&file).expect("the file").permissions().mode();
@@ -86,14 +65,16 @@ fn users_without_a_terminal() {
             "error: users: a file of users is required, got none at none",
         ),
     ] {
-        given(&shell, arguments, input).fails(code, message);
+        shell
+            .given(arguments, input.as_bytes())
+            .fails(code, message);
     }
     for arguments in [
         &["user", "role", "ana", "analyst"][..],
         &["user", "password", "ana"],
         &["user", "remove", "bo"],
     ] {
-        let done = given(&shell, arguments, "another\n");
+        let done = shell.given(arguments, b"another\n");
         assert_eq!(done.code, Some(0), "{done:?}");
     }
     shell

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::config::ExtensionOptions;
-use datafusion::common::{Result, internal_datafusion_err};
+use datafusion::common::{Result, internal_datafusion_err, project_schema};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionState;
@@ -157,10 +157,7 @@ impl TableProvider for Call {
         let rows = LogicalPlanBuilder::scan(self.name, table, None)?.build()?;
         let rows = asked(rows, projection, filters, limit)?;
         let plan = state.create_physical_plan(&rows).await?;
-        let schema = match projection {
-            Some(projection) => Arc::new(self.schema.project(projection)?),
-            None => Arc::clone(&self.schema),
-        };
+        let schema = project_schema(&self.schema, projection)?;
         leaf(plan, state.task_ctx(), lent.chores(), schema)
     }
 }

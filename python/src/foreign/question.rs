@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{Session as Host, TableFunctionArgs, TableFunctionImpl, TableProvider};
-use datafusion::common::{ParamValues, Result, plan_err};
+use datafusion::common::{ParamValues, Result, plan_err, project_schema};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
@@ -74,10 +74,7 @@ impl TableProvider for Question {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let schema = match projection {
-            Some(projection) => Arc::new(self.schema.project(projection)?),
-            None => Arc::clone(&self.schema),
-        };
+        let schema = project_schema(&self.schema, projection)?;
         let rows = Rows {
             session: Arc::clone(&self.session),
             plan: asked(self.plan.clone(), projection, filters, limit)?,
