@@ -7,6 +7,7 @@ use datafusion::common::plan_err;
 use datafusion::error::Result;
 
 use crate::settings;
+use crate::text::{name_alone, without_folders};
 
 /// What a statement does beside reading the store and the session's tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +95,22 @@ impl Policy {
             Access::Download => self.download,
             Access::RunJobs => self.run_jobs,
             Access::CreateTables => self.create_tables,
+        }
+    }
+
+    /// A text in which there may be paths: who may not read files is told the names of files, not where they lie.
+    pub fn shown(&self, text: String) -> String {
+        match self.allows(Access::ReadFiles) {
+            true => text,
+            false => without_folders(&text),
+        }
+    }
+
+    /// As [`Policy::shown`], of a path.
+    pub fn shown_path(&self, path: &str) -> String {
+        match self.allows(Access::ReadFiles) {
+            true => path.to_string(),
+            false => name_alone(path).to_string(),
         }
     }
 

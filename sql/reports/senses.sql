@@ -67,38 +67,26 @@ cells AS (
     GROUP BY cut, labels, layer, neuron, word, cluster, sense
 ),
 by_cluster AS (
-    SELECT cut, labels, layer, neuron, word, cluster,
-           sum(n) AS n, max(n) AS most, sum(n * (n - 1) / 2) AS pairs
+    SELECT cut, labels, layer, neuron, word, cluster, sum(n) AS n, max(n) AS most
     FROM cells
     GROUP BY cut, labels, layer, neuron, word, cluster
 ),
-by_sense AS (
-    SELECT cut, labels, layer, neuron, word, sum(n * (n - 1) / 2) AS sense_pairs
-    FROM (
-        SELECT cut, labels, layer, neuron, word, sense, sum(n) AS n
-        FROM cells
-        GROUP BY cut, labels, layer, neuron, word, sense
-    )
-    GROUP BY cut, labels, layer, neuron, word
-),
 totals AS (
-    SELECT cut, labels, layer, neuron, word, sum(n) AS n, count(*) AS n_clusters, sum(most) / sum(n) AS purity,
-           sum(pairs) AS pairs, sum(n * (n - 1) / 2) AS cluster_pairs
+    SELECT cut, labels, layer, neuron, word, sum(n) AS n, count(*) AS n_clusters, sum(most) / sum(n) AS purity
     FROM by_cluster
     GROUP BY cut, labels, layer, neuron, word
 ),
-paired AS (
-    SELECT t.cut, t.labels, t.layer, t.n, t.n_clusters, t.purity, t.pairs AS found,
-           t.cluster_pairs * s.sense_pairs / (t.n * (t.n - 1) / 2) AS expected,
-           (t.cluster_pairs + s.sense_pairs) / 2 AS most
-    FROM totals t
-    JOIN by_sense s
-      ON s.cut = t.cut AND s.labels = t.labels AND s.layer = t.layer AND s.neuron = t.neuron AND s.word = t.word
+-- In lists, since a list of NULL is not NULL: what is in no cluster counts as one of its own.
+indices AS (
+    SELECT cut, labels, layer, neuron, word, adjusted_rand_index([cluster], [sense]) AS ari
+    FROM labelled
+    GROUP BY cut, labels, layer, neuron, word
 ),
 agreement AS (
-    SELECT cut, labels, layer, n, n_clusters, purity,
-           CASE WHEN most = expected THEN 1.0 ELSE (found - expected) / (most - expected) END AS ari
-    FROM paired
+    SELECT t.cut, t.labels, t.layer, t.n, t.n_clusters, t.purity, i.ari
+    FROM totals t
+    JOIN indices i
+      ON i.cut = t.cut AND i.labels = t.labels AND i.layer = t.layer AND i.neuron = t.neuron AND i.word = t.word
 )
 SELECT cut, layer, labels, count(*) AS n_neurons, sum(n) AS n_examples, avg(n_clusters) AS n_clusters,
        CAST(avg(CAST(ari AS DECIMAL(38, 18))) AS DOUBLE) AS adjusted_rand_index,

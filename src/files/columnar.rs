@@ -48,12 +48,8 @@ impl ColumnarWriter {
     ///
     /// Errors: two columns of one name, which no reader tells apart; a type that the form has not.
     pub fn new(form: Columnar, schema: &Schema) -> Result<Self> {
-        let mut names = HashSet::new();
-        if let Some(field) = schema.fields().iter().find(|f| !names.insert(f.name())) {
-            return exec_err!(
-                "columns of different names are required, got '{0}' twice: give one another name with {0} AS ...",
-                field.name()
-            );
+        if let Some(said) = named_twice(schema) {
+            return exec_err!("{said}");
         }
         let schema = Arc::new(without_dictionaries(schema));
         let encoder = match form {
@@ -120,6 +116,16 @@ impl ColumnarWriter {
             }
         })
     }
+}
+
+/// What is said of two columns of one name, which no reader of Parquet, CSV or Arrow tells apart.
+pub fn named_twice(schema: &Schema) -> Option<String> {
+    let mut names = HashSet::new();
+    let field = schema.fields().iter().find(|f| !names.insert(f.name()))?;
+    Some(format!(
+        "columns of different names are required, got '{0}' twice: give one another name with {0} AS ...",
+        field.name()
+    ))
 }
 
 /// Columns as their values: batches of a result have dictionaries of their own, and Arrow's file has one a column.

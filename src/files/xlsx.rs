@@ -70,8 +70,8 @@ const SHEET: &str = r#"<worksheet xmlns="http://schemas.openxmlformats.org/sprea
 /// Makes a workbook of one sheet of batches.
 pub struct XlsxWriter {
     zip: ZipWriter,
-    /// Of the columns, as `AB`.
-    letters: Vec<String>,
+    /// Of the columns: the letters, as `AB`, and the name.
+    columns: Vec<(String, String)>,
     rows: usize,
 }
 
@@ -104,14 +104,19 @@ impl XlsxWriter {
         zip.begin("xl/worksheets/sheet1.xml");
         zip.write_all(XML.as_bytes())?;
         zip.write_all(SHEET.as_bytes())?;
+        let head = names
+            .clone()
+            .cloned()
+            .map(|name| Some(SheetCell::Text(name)));
+        let columns = names
+            .enumerate()
+            .map(|(i, name)| (letters(i), name.clone()));
         let mut writer = Self {
             zip,
-            letters: (0..names.len()).map(letters).collect(),
+            columns: columns.collect(),
             rows: 0,
         };
-        let names: Vec<_> = names.cloned().collect();
-        let head = names.iter().map(|name| Some(SheetCell::Text(name.clone())));
-        writer.row(head.collect(), &names, HEAD)?;
+        writer.row(head.collect(), HEAD)?;
         Ok(writer)
     }
 
@@ -121,7 +126,6 @@ impl XlsxWriter {
     pub fn rows(&mut self, batch: &RecordBatch) -> Result<Vec<u8>> {
         let schema = batch.schema();
         let fields = schema.fields().iter();
-        let names: Vec<_> = fields.clone().map(|field| field.name().clone()).collect();
         let columns = fields.zip(batch.columns()).map(|(f, c)| cells(f, c));
         let mut columns = columns
             .map(|cells| Ok(cells?.into_iter()))
@@ -129,7 +133,7 @@ impl XlsxWriter {
         for _ in 0..batch.num_rows() {
             let row = columns.iter_mut().map(|column| column.next().flatten());
             let row = row.collect();
-            self.row(row, &names, 0)?;
+            self.row(row, 0)?;
         }
         Ok(self.zip.take())
     }
@@ -141,7 +145,7 @@ impl XlsxWriter {
         Ok(self.zip.finish()?)
     }
 
-    fn row(&mut self, cells: Vec<Option<SheetCell>>, names: &[String], style: usize) -> Result<()> {
+    fn row(&mut self, cells: Vec<Option<SheetCell>>, style: usize) -> Result<()> {
         if self.rows == MOST_ROWS {
             return exec_err!(
                 "xlsx: at most {} rows are required, got more: write .parquet or .csv",
@@ -151,18 +155,17 @@ impl XlsxWriter {
         self.rows += 1;
         let row = self.rows;
         let mut xml = format!("<row r=\"{row}\">");
-        for ((cell, letters), name) in cells.into_iter().zip(&self.letters).zip(names) {
+        let styled = |style: usize| match style {
+            0 => String::new(),
+            style => format!(" s=\"{style}\""),
+        };
+        for (cell, (letters, name)) in cells.into_iter().zip(&self.columns) {
             // Writing to a text does not fail.
             let _ = match cell {
                 None => Ok(()),
-                Some(SheetCell::Number(number, 0)) => {
-                    write!(xml, "<c r=\"{letters}{row}\"><v>{number}</v></c>")
-                }
                 Some(SheetCell::Number(number, style)) => {
-                    write!(
-                        xml,
-                        "<c r=\"{letters}{row}\" s=\"{style}\"><v>{number}</v></c>"
-                    )
+                    let style = styled(style);
+                    write!(xml, "<c r=\"{letters}{row}\"{style}><v>{number}</v></c>")
                 }
                 Some(SheetCell::Flag(flag)) => {
                     let flag = u8::from(flag);
@@ -176,11 +179,7 @@ impl XlsxWriter {
                              column '{name}', row {row}: write .parquet or .csv"
                         );
                     }
-                    let style = match style {
-                        0 => String::new(),
-                        style => format!(" s=\"{style}\""),
-                    };
-                    let text = escaped(&text);
+                    let (style, text) = (styled(style), escaped(&text));
                     write!(
                         xml,
                         "<c r=\"{letters}{row}\"{style} t=\"inlineStr\"><is><t xml:space=\"preserve\">{text}</t></is></c>"

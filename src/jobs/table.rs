@@ -1,5 +1,6 @@
 //! `polysema.info.jobs`: what is written down of a store's jobs when it is scanned.
 
+use std::mem::take;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
@@ -15,8 +16,7 @@ use polysema_udfs::scan_by_plan;
 
 use super::record::Record;
 use super::records::Jobs;
-use crate::policy::{Access, Policy};
-use crate::text::without_folders;
+use crate::policy::Policy;
 
 /// The table of a store's jobs.
 #[derive(Debug)]
@@ -37,12 +37,10 @@ impl JobsTable {
         _: &[Expr],
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let mut records = self.jobs.list()?;
-        if !Policy::of(state).allows(Access::ReadFiles) {
-            for record in &mut records {
-                record.detail = without_folders(&record.detail);
-                record.message = without_folders(&record.message);
-            }
+        let (mut records, policy) = (self.jobs.list()?, Policy::of(state));
+        for record in &mut records {
+            record.detail = policy.shown(take(&mut record.detail));
+            record.message = policy.shown(take(&mut record.message));
         }
         let rows = rows(&records)?;
         let plan = MemorySourceConfig::try_new_exec(&[vec![rows]], schema(), projection.cloned())?;

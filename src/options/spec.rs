@@ -8,6 +8,7 @@ use datafusion::error::Result;
 use polysema_udfs::calls::{Parameter, RELATION, TEXT_OR_RELATION};
 
 use super::candidate::{Unchecked, number};
+use crate::text::quoted;
 
 /// No number of an option is larger: 32 bits hold all of them.
 pub const MOST: f64 = 3e38;
@@ -274,7 +275,7 @@ impl fmt::Display for Value {
             Self::Wholes(items) => write!(f, "{items:?}"),
             Self::Number(number) => write!(f, "{number:?}"),
             Self::Flag(flag) => write!(f, "{flag}"),
-            Self::Text(text) => write!(f, "'{}'", text.replace('\'', "''")),
+            Self::Text(text) => f.write_str(&quoted(text, '\'')),
         }
     }
 }

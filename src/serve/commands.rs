@@ -27,6 +27,8 @@ use super::rewritten::{asks_the_catalogue, rewritten};
 use super::settings::{is_told, schemas, written};
 use super::statements::{ClientCommand, command};
 use super::values::{Columns, require_formats};
+use crate::session::is_command;
+use crate::text::quoted;
 
 /// What a client is told who would take something back.
 const STAYS: &str = "what the transaction has changed stays: each statement stands for itself here";
@@ -349,7 +351,7 @@ impl Connection {
         let mut names = session.prepared();
         names.retain(|name| of(name));
         for name in &names {
-            let statement = format!("DEALLOCATE \"{}\"", name.replace('"', "\"\""));
+            let statement = format!("DEALLOCATE {}", quoted(name, '"'));
             let done = session.query(&statement).await;
             done.map_err(|error| of_engine(&error, &statement))?;
         }
@@ -481,16 +483,12 @@ impl Connection {
         match statement {
             Statement::Planned(planned) => {
                 let executed = self.opened()?.session.executed(&planned.plan);
-                match executed.as_deref().unwrap_or(&planned.plan) {
-                    LogicalPlan::Ddl(_)
-                    | LogicalPlan::Dml(_)
-                    | LogicalPlan::Copy(_)
-                    | LogicalPlan::Statement(_) => Ok(vec![]),
-                    plan => {
-                        let columns = Columns::new(plan.schema().as_arrow(), format)?;
-                        Ok(columns.fields.as_ref().clone())
-                    }
+                let plan = executed.as_deref().unwrap_or(&planned.plan);
+                if is_command(plan) {
+                    return Ok(vec![]);
                 }
+                let columns = Columns::new(plan.schema().as_arrow(), format)?;
+                Ok(columns.fields.as_ref().clone())
             }
             Statement::Command(ClientCommand::Show(name)) => text_fields(&[written(name)], format),
             Statement::Command(ClientCommand::ShowAll) => {

@@ -92,9 +92,9 @@ fn length(bytes: &[u8], expected: Expected, most: usize) -> Result<Option<usize>
         Expected::Message(_) => 1,
     };
     if let (Expected::Message(_), Some(&kind)) = (expected, bytes.first())
-        && !KINDS.contains(&kind)
+        && parts(kind).is_none()
     {
-        return Err(broken(format!("one that begins with byte {kind}")));
+        return Err(unknown(kind));
     }
     let Some(mut said) = bytes.get(before..before + LENGTH) else {
         return Ok(None);
@@ -132,9 +132,6 @@ fn message(mut frame: BytesMut, expected: Expected) -> Result<PgWireFrontendMess
     }
 }
 
-/// The letters that clients begin their messages with.
-const KINDS: &[u8] = b"BCDEHPQSXcdfp";
-
 /// A part of a message.
 enum MessagePart {
     /// A byte of these.
@@ -151,10 +148,10 @@ enum MessagePart {
     Rest,
 }
 
-/// Whether the body of a message has the parts that its letter says, and nothing after them.
-fn whole(kind: u8, body: &[u8]) -> Result<(), PgWireError> {
+/// The parts of a message, and its name, by the letter that it begins with; none where no message of a client does.
+fn parts(kind: u8) -> Option<(&'static [MessagePart], &'static str)> {
     use MessagePart::{Counted, One, Rest, Text, Values, Word};
-    let (parts, name): (&[MessagePart], _) = match kind {
+    Some(match kind {
         b'Q' => (&[Text], "Query"),
         b'P' => (&[Text, Text, Counted(4)], "Parse"),
         b'B' => (&[Text, Text, Counted(2), Values, Counted(2)], "Bind"),
@@ -168,7 +165,15 @@ fn whole(kind: u8, body: &[u8]) -> Result<(), PgWireError> {
         b'H' => (&[], "Flush"),
         b'S' => (&[], "Sync"),
         b'X' => (&[], "Terminate"),
-        _ => (&[], "CopyDone"),
+        b'c' => (&[], "CopyDone"),
+        _ => return None,
+    })
+}
+
+/// Whether the body of a message has the parts that its letter says, and nothing after them.
+fn whole(kind: u8, body: &[u8]) -> Result<(), PgWireError> {
+    let Some((parts, name)) = parts(kind) else {
+        return Err(unknown(kind));
     };
     let left = require(body, parts, name)?;
     match left {
@@ -248,6 +253,10 @@ pub(super) fn first_proof(body: &[u8]) -> Result<(String, Vec<u8>), PgWireError>
 }
 
 /// A message that cannot be read: nothing after it can be, either.
+fn unknown(kind: u8) -> PgWireError {
+    broken(format!("one that begins with byte {kind}"))
+}
+
 fn broken(got: String) -> PgWireError {
     let message = format!("a message of PostgreSQL's protocol is required, got {got}");
     fatal(state::PROTOCOL_VIOLATION, message)
@@ -349,8 +358,8 @@ mod tests {
                     let _ = read(&framed(kind, &other), MESSAGE);
                 }
             }
-            for other in KINDS {
-                let _ = read(&framed(*other, body), MESSAGE);
+            for other in 0..=u8::MAX {
+                let _ = read(&framed(other, body), MESSAGE);
             }
         }
         for length in 0..40_usize {

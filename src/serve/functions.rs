@@ -2,7 +2,7 @@
 //! function.
 
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::{ScalarValue, exec_err};
@@ -21,6 +21,7 @@ use super::settings::{POSTGRES_VERSION, schemas};
 use super::users::Role;
 use crate::session::CATALOG;
 use crate::store::PUBLIC;
+use crate::text::quoted;
 
 /// A function of a session.
 #[derive(Debug)]
@@ -178,7 +179,7 @@ fn format(call: &FunctionCall<'_>) -> Result<ScalarValue> {
             Some('s') => written.push_str(&value(&mut next).unwrap_or_default()),
             Some('I') => written.push_str(&name(&value(&mut next).unwrap_or_default())),
             Some('L') => match value(&mut next) {
-                Some(value) => written.push_str(&format!("'{}'", value.replace('\'', "''"))),
+                Some(value) => written.push_str(&quoted(&value, '\'')),
                 None => written.push_str("NULL"),
             },
             other => {
@@ -196,9 +197,9 @@ fn format(call: &FunctionCall<'_>) -> Result<ScalarValue> {
     text(&written)
 }
 
-fn quoted(call: &FunctionCall<'_>) -> Result<ScalarValue> {
+fn quote(call: &FunctionCall<'_>) -> Result<ScalarValue> {
     match call.text(0) {
-        Some(value) => text(&format!("'{}'", value.replace('\'', "''"))),
+        Some(value) => text(&quoted(&value, '\'')),
         None if call.name == "quote_nullable" => text("NULL"),
         None => Ok(ScalarValue::Utf8(None)),
     }
@@ -208,8 +209,7 @@ fn setting(call: &FunctionCall<'_>) -> Result<ScalarValue> {
     let Some(name) = call.text(0) else {
         return exec_err!("current_setting: the name of a setting is required, got none");
     };
-    let settings = call.seen.settings.lock();
-    let settings = settings.unwrap_or_else(PoisonError::into_inner);
+    let settings = call.seen.settings();
     let may_miss = matches!(call.values.get(1), Some(ScalarValue::Boolean(Some(true))));
     match settings.get(&name) {
         Some(value) => text(value),
@@ -228,8 +228,7 @@ fn change(call: &FunctionCall<'_>) -> Result<ScalarValue> {
     if name.eq_ignore_ascii_case("search_path") && !schemas(&value).is_empty() {
         return exec_err!("set_config: SET search_path TO {value} selects a run, got set_config");
     }
-    let settings = call.seen.settings.lock();
-    let mut settings = settings.unwrap_or_else(PoisonError::into_inner);
+    let mut settings = call.seen.settings();
     match settings.set(&name, Some(&value)) {
         Ok(_) => text(&value),
         Err(error) => exec_err!("{error}"),
@@ -315,8 +314,8 @@ const FUNCTIONS: &[(&str, DataType, CallAnswer)] = &[
     ("has_database_privilege", DataType::Boolean, has_privilege),
     ("has_function_privilege", DataType::Boolean, has_privilege),
     ("format", DataType::Utf8, format),
-    ("quote_literal", DataType::Utf8, quoted),
-    ("quote_nullable", DataType::Utf8, quoted),
+    ("quote_literal", DataType::Utf8, quote),
+    ("quote_nullable", DataType::Utf8, quote),
     ("current_setting", DataType::Utf8, setting),
     ("pg_encoding_to_char", DataType::Utf8, encoding),
     ("pg_is_in_recovery", DataType::Boolean, never),

@@ -13,6 +13,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use bytes::Bytes;
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::{FutureExt, Stream, StreamExt};
@@ -21,7 +22,6 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
-use tokio::task::AbortHandle;
 use tokio::time::{Instant as Clock, sleep_until, timeout, timeout_at};
 
 use super::errors::state;
@@ -200,7 +200,7 @@ async fn ask(
             sleep_until(until + LAST_WORDS).await;
             overdue.notify_one();
         };
-        Deadline(tokio::spawn(watch).abort_handle())
+        SpawnedTask::spawn(watch)
     });
     let mut stream = SentRows {
         server: Arc::clone(server),
@@ -271,7 +271,7 @@ async fn exhaust(mut rows: SendableRecordBatchStream) -> Result<()> {
 struct SentRows {
     server: Arc<Server>,
     /// Whoever does not read is not asked for what comes next, so that nothing here would notice.
-    _overdue: Option<Deadline>,
+    _overdue: Option<SpawnedTask<()>>,
     writer: Writer,
     rows: SendableRecordBatchStream,
     _session: Session,
@@ -279,15 +279,6 @@ struct SentRows {
     until: Option<Clock>,
     began: Instant,
     sent: usize,
-}
-
-/// A task that ends with what it watches.
-struct Deadline(AbortHandle);
-
-impl Drop for Deadline {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl SentRows {

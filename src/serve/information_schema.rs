@@ -9,16 +9,13 @@ use async_trait::async_trait;
 use datafusion::catalog::information_schema::InformationSchemaProvider;
 use datafusion::catalog::{SchemaProvider, TableFunction, TableProvider};
 use datafusion::error::Result;
-use futures::FutureExt;
 use pgwire::api::Type;
 
 use super::live::LiveValue::{Int, Null, Text};
-use super::live::{LiveColumn, empty_table, table_of};
-use super::objects::{ColumnRow, RelationRow, SchemaRow, SessionView};
+use super::live::{LiveColumn, empty_table};
+use super::objects::{ColumnRow, Relation, SchemaRow, SessionView};
 use super::pg_tables::is_array;
 use crate::session::CATALOG;
-
-type Relation = Arc<RelationRow>;
 
 const SCHEMATA: &[LiveColumn<SchemaRow>] = &[
     ("catalog_name", Text(|_| Some(CATALOG))),
@@ -251,19 +248,42 @@ const EMPTY: &[(&str, &str)] = &[
     ),
 ];
 
+/// How a table is made for a session.
+type Make = fn(&Arc<SessionView>) -> Result<Arc<dyn TableProvider>>;
+
 /// Those with rows of the session.
-const OWN: [&str; 10] = [
-    "applicable_roles",
-    "character_sets",
-    "columns",
-    "enabled_roles",
-    "information_schema_catalog_name",
-    "role_table_grants",
-    "schemata",
-    "table_privileges",
-    "tables",
-    "views",
+const OWN: [(&str, Make); 10] = [
+    ("applicable_roles", |seen| {
+        seen.table_as(ENABLED_ROLES, role)
+    }),
+    ("character_sets", |seen| {
+        seen.table_as(CHARACTER_SETS, catalog)
+    }),
+    ("columns", |seen| seen.columns_as(COLUMNS)),
+    ("enabled_roles", |seen| seen.table_as(ENABLED_ROLES, role)),
+    ("information_schema_catalog_name", |seen| {
+        seen.table_as(CATALOG_NAME, catalog)
+    }),
+    ("role_table_grants", |seen| {
+        seen.relations_as(PRIVILEGES, |_| true)
+    }),
+    ("schemata", |seen| {
+        seen.table_as(SCHEMATA, SessionView::schemas)
+    }),
+    ("table_privileges", |seen| {
+        seen.relations_as(PRIVILEGES, |_| true)
+    }),
+    ("tables", |seen| seen.relations_as(TABLES, |_| true)),
+    ("views", |seen| seen.relations_as(VIEWS, |row| row.is_view)),
 ];
+
+fn role(seen: &SessionView) -> Result<Vec<NameRow>> {
+    Ok(vec![NameRow(seen.user.clone())])
+}
+
+fn catalog(_: &SessionView) -> Result<Vec<NameRow>> {
+    Ok(vec![NameRow(CATALOG.to_string())])
+}
 
 /// Those of DataFusion's own.
 const ENGINE: [&str; 3] = ["df_settings", "parameters", "routines"];
@@ -285,50 +305,23 @@ impl Debug for InformationSchema {
     }
 }
 
-impl InformationSchema {
-    fn own(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        let seen = Arc::clone(&self.seen);
-        let one = |name: &str| {
-            let name = name.to_string();
-            move || futures::future::ready(Ok(vec![NameRow(name.clone())])).boxed()
-        };
-        let table = match name {
-            "schemata" => table_of(SCHEMATA, move || {
-                futures::future::ready(seen.schemas()).boxed()
-            }),
-            "tables" => table_of(TABLES, move || Arc::clone(&seen).those(|_| true).boxed()),
-            "views" => table_of(VIEWS, move || {
-                Arc::clone(&seen).those(|row| row.is_view).boxed()
-            }),
-            "table_privileges" | "role_table_grants" => table_of(PRIVILEGES, move || {
-                Arc::clone(&seen).those(|_| true).boxed()
-            }),
-            "columns" => table_of(COLUMNS, move || Arc::clone(&seen).all_columns().boxed()),
-            "information_schema_catalog_name" => table_of(CATALOG_NAME, one(CATALOG)),
-            "enabled_roles" | "applicable_roles" => table_of(ENABLED_ROLES, one(&seen.user)),
-            "character_sets" => table_of(CHARACTER_SETS, one(CATALOG)),
-            _ => return Ok(None),
-        };
-        table.map(Some)
-    }
-}
-
 #[async_trait]
 impl SchemaProvider for InformationSchema {
     fn table_names(&self) -> Vec<String> {
         let empty = EMPTY.iter().map(|(name, _)| *name);
-        let mut names: Vec<String> = empty.chain(OWN).map(str::to_string).collect();
+        let own = OWN.iter().map(|(name, _)| *name);
+        let mut names: Vec<String> = empty.chain(own).map(str::to_string).collect();
         names.extend(ENGINE.map(str::to_string));
         names.sort();
         names
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        if let Some(own) = self.own(name)? {
-            return Ok(Some(own));
+        if let Some((_, make)) = OWN.iter().find(|(own, _)| *own == name) {
+            return make(&self.seen).map(Some);
         }
-        if let Some((_, columns)) = EMPTY.iter().find(|(empty, _)| *empty == name) {
-            return empty_table(columns).map(Some);
+        if let Some(empty) = empty_table(EMPTY, name)? {
+            return Ok(Some(empty));
         }
         match ENGINE.contains(&name) {
             true => {
@@ -342,7 +335,8 @@ impl SchemaProvider for InformationSchema {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        let known = OWN.iter().chain(&ENGINE);
-        known.copied().any(|known| known == name) || EMPTY.iter().any(|(empty, _)| *empty == name)
+        OWN.iter().any(|(own, _)| *own == name)
+            || ENGINE.contains(&name)
+            || EMPTY.iter().any(|(empty, _)| *empty == name)
     }
 }

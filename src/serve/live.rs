@@ -129,8 +129,16 @@ pub(super) fn table_of<R: Send + 'static>(
     })
 }
 
-/// A table without rows, from its columns as `name type, ...`.
-pub(super) fn empty_table(columns: &str) -> Result<Arc<dyn TableProvider>> {
+/// The one of these tables without rows that has this name; their columns are written as `name type, ...`.
+pub(super) fn empty_table(
+    tables: &[(&str, &str)],
+    name: &str,
+) -> Result<Option<Arc<dyn TableProvider>>> {
+    let found = tables.iter().find(|(empty, _)| *empty == name);
+    found.map(|(_, columns)| of_columns(columns)).transpose()
+}
+
+fn of_columns(columns: &str) -> Result<Arc<dyn TableProvider>> {
     let field = |column: &str| {
         let (name, kind) = column
             .trim()

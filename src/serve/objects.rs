@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt::{Debug, Formatter};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arrow_pg::datatypes::field_into_pg_type;
 use datafusion::arrow::datatypes::{DataType, FieldRef};
@@ -12,12 +12,14 @@ use datafusion::common::exec_datafusion_err;
 use datafusion::error::Result;
 use datafusion::logical_expr::TableType;
 use futures::FutureExt;
+use futures::future::ready;
 use pgwire::api::Type;
 
+use super::live::{LiveColumn, table_of};
 use super::settings::PostgresSettings;
 use super::users::Role;
 use crate::session::CATALOG;
-use crate::store::{PUBLIC, RunTable, Store, StoreCatalog};
+use crate::store::{PUBLIC, Store, StoreCatalog};
 
 /// The number of the one user that a client sees: itself.
 pub(super) const USER: i32 = 10;
@@ -137,9 +139,12 @@ pub(super) struct RelationRow {
     pub(super) owner: String,
 }
 
+/// As its columns and the catalogue's rows share it.
+pub(super) type Relation = Arc<RelationRow>;
+
 /// A column of one.
 pub(super) struct ColumnRow {
-    pub(super) relation: Arc<RelationRow>,
+    pub(super) relation: Relation,
     pub(super) number: i16,
     pub(super) name: String,
     pub(super) may_be_null: bool,
@@ -179,6 +184,10 @@ impl Debug for SessionView {
 }
 
 impl SessionView {
+    pub(super) fn settings(&self) -> MutexGuard<'_, PostgresSettings> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn catalogs(&self) -> Result<Arc<dyn CatalogProviderList>> {
         let catalogs = self.catalogs.upgrade();
         catalogs.ok_or_else(|| {
@@ -230,7 +239,7 @@ impl SessionView {
 
     /// The tables and views of all schemas, with what they are read from. One that cannot be read is left out: asking it
     /// says why.
-    async fn relations(&self) -> Result<Vec<(Arc<RelationRow>, Arc<dyn TableProvider>)>> {
+    async fn relations(&self) -> Result<Vec<(Relation, Arc<dyn TableProvider>)>> {
         let catalog = self.catalog()?;
         let store = catalog.downcast_ref::<StoreCatalog>();
         let mut relations = vec![];
@@ -263,17 +272,44 @@ impl SessionView {
         Ok(relations)
     }
 
+    /// A table of the catalogue with rows that are known at once.
+    pub(super) fn table_as<R: Send + 'static>(
+        self: &Arc<Self>,
+        columns: &'static [LiveColumn<R>],
+        rows: fn(&Self) -> Result<Vec<R>>,
+    ) -> Result<Arc<dyn TableProvider>> {
+        let seen = Arc::clone(self);
+        table_of(columns, move || ready(rows(&seen)).boxed())
+    }
+
+    /// A table of the catalogue with a row for each table and view of which something holds.
+    pub(super) fn relations_as(
+        self: &Arc<Self>,
+        columns: &'static [LiveColumn<Relation>],
+        holds: fn(&RelationRow) -> bool,
+    ) -> Result<Arc<dyn TableProvider>> {
+        let seen = Arc::clone(self);
+        table_of(columns, move || Arc::clone(&seen).those(holds).boxed())
+    }
+
+    /// A table of the catalogue with a row for each of their columns.
+    pub(super) fn columns_as(
+        self: &Arc<Self>,
+        columns: &'static [LiveColumn<ColumnRow>],
+    ) -> Result<Arc<dyn TableProvider>> {
+        let seen = Arc::clone(self);
+        table_of(columns, move || Arc::clone(&seen).columns().boxed())
+    }
+
     /// The columns of all tables and views.
-    async fn columns(&self) -> Result<Vec<ColumnRow>> {
+    pub(super) async fn columns(self: Arc<Self>) -> Result<Vec<ColumnRow>> {
         let catalog = self.catalog()?;
+        let store = catalog.downcast_ref::<StoreCatalog>();
         let mut columns = vec![];
         for (relation, table) in self.relations().await? {
-            let meanings = meanings(
-                catalog.as_ref(),
-                &relation.schema,
-                &relation.name,
-                table.as_ref(),
-            );
+            let meanings = store.map_or(vec![], |store| {
+                store.meanings(&relation.schema, &relation.name, table.as_ref())
+            });
             for (at, field) in table.schema().fields().iter().enumerate() {
                 columns.push(ColumnRow {
                     relation: Arc::clone(&relation),
@@ -290,17 +326,9 @@ impl SessionView {
     }
 
     /// The tables and views of which something holds.
-    pub(super) async fn those(
-        self: Arc<Self>,
-        holds: fn(&RelationRow) -> bool,
-    ) -> Result<Vec<Arc<RelationRow>>> {
+    async fn those(self: Arc<Self>, holds: fn(&RelationRow) -> bool) -> Result<Vec<Relation>> {
         let relations = self.relations().await?.into_iter().map(|(row, _)| row);
         Ok(relations.filter(|row| holds(row)).collect())
-    }
-
-    /// As [`SessionView::columns`], for who outlives the session's own hold of this.
-    pub(super) async fn all_columns(self: Arc<Self>) -> Result<Vec<ColumnRow>> {
-        self.columns().await
     }
 
     /// The query of a view by its number; none where it cannot be said at once.
@@ -325,10 +353,8 @@ impl SessionView {
             let [schema, name] = named.as_ref();
             let catalog = self.catalog().ok()?;
             let table = self.table(oid)?;
-            *last = Some((
-                oid,
-                meanings(catalog.as_ref(), schema, name, table.as_ref()),
-            ));
+            let store = catalog.downcast_ref::<StoreCatalog>()?;
+            *last = Some((oid, store.meanings(schema, name, table.as_ref())));
         }
         let (_, meanings) = last.as_ref()?;
         meanings.get(at).copied().flatten()
@@ -339,26 +365,6 @@ impl SessionView {
 fn query_of(definition: &str) -> Option<String> {
     let (_, query) = definition.split_once(" AS ")?;
     Some(query.to_string())
-}
-
-/// What the columns of a table mean.
-fn meanings(
-    catalog: &dyn CatalogProvider,
-    schema: &str,
-    name: &str,
-    table: &dyn TableProvider,
-) -> Meanings {
-    if let Some(table) = table.downcast_ref::<RunTable>() {
-        return table.meanings();
-    }
-    let store = catalog.downcast_ref::<StoreCatalog>();
-    let of = |column: &str| store.and_then(|store| store.meaning(schema, name, column));
-    let columns = table.schema();
-    columns
-        .fields()
-        .iter()
-        .map(|field| of(field.name()))
-        .collect()
 }
 
 /// The type that a column is sent as; text where PostgreSQL has none for it.

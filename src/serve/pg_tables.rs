@@ -1,7 +1,7 @@
 //! The schema `pg_catalog`: what is so in every PostgreSQL, and what this session sees and who asks. Above 400 lines, with
 //! a line a column.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
@@ -17,8 +17,8 @@ use futures::FutureExt;
 use pgwire::api::Type;
 
 use super::live::LiveValue::{Flag, Int, Null, Oid, Real, Short, Text};
-use super::live::{LiveColumn, batch, empty_table, live_table, table_of};
-use super::objects::{ColumnRow, DatabaseRow, RelationRow, SchemaRow, SessionView, USER};
+use super::live::{LiveColumn, batch, empty_table, live_table};
+use super::objects::{ColumnRow, DatabaseRow, Relation, SchemaRow, SessionView, USER};
 
 /// The tables that are the same in every session.
 pub(super) type Fixed = PgCatalogSchemaProvider<Arc<dyn CatalogProviderList>, EmptyContextProvider>;
@@ -51,8 +51,6 @@ const DATABASE: &[LiveColumn<DatabaseRow>] = &[
     ("datcollversion", Null("text")),
     ("datacl", Null("text[]")),
 ];
-
-type Relation = Arc<RelationRow>;
 
 const CLASS: &[LiveColumn<Relation>] = &[
     ("oid", Oid(|r| Some(r.oid))),
@@ -334,24 +332,37 @@ const EMPTY: &[(&str, &str)] = &[
     ("pg_timezone_names", "name, abbrev, utc_offset, is_dst bool"),
 ];
 
+/// How a table is made for a session.
+type Make = fn(&PgCatalog) -> Result<Arc<dyn TableProvider>>;
+
 /// Those that are made for the session.
-const OWN: [&str; 11] = [
-    "pg_attribute",
-    "pg_class",
-    "pg_database",
-    "pg_description",
-    "pg_namespace",
-    "pg_roles",
-    "pg_settings",
-    "pg_stat_activity",
-    "pg_tables",
-    "pg_user",
-    "pg_views",
+const OWN: [(&str, Make); 11] = [
+    ("pg_attribute", |own| own.seen.columns_as(ATTRIBUTE)),
+    ("pg_class", |own| own.seen.relations_as(CLASS, |_| true)),
+    ("pg_database", |own| {
+        own.seen.table_as(DATABASE, SessionView::databases)
+    }),
+    ("pg_description", PgCatalog::descriptions),
+    ("pg_namespace", |own| {
+        own.seen.table_as(NAMESPACE, SessionView::schemas)
+    }),
+    ("pg_roles", |own| own.seen.table_as(ROLES, user)),
+    ("pg_settings", |own| own.seen.table_as(SETTINGS, settings)),
+    ("pg_stat_activity", |own| {
+        own.seen.table_as(ACTIVITY, activity)
+    }),
+    ("pg_tables", |own| {
+        own.seen.relations_as(TABLES, |row| !row.is_view)
+    }),
+    ("pg_user", |own| own.seen.table_as(USERS, user)),
+    ("pg_views", |own| {
+        own.seen.relations_as(VIEWS, |row| row.is_view)
+    }),
 ];
 
 /// Whether the schema has such a table.
 pub(super) fn is_table(name: &str) -> bool {
-    OWN.contains(&name)
+    OWN.iter().any(|(own, _)| *own == name)
         || PG_CATALOG_TABLES.contains(&name)
         || EMPTY.iter().any(|(empty, _)| *empty == name)
 }
@@ -377,29 +388,6 @@ impl PgCatalog {
         }
     }
 
-    fn own(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        let seen = Arc::clone(&self.seen);
-        let table = match name {
-            "pg_namespace" => table_of(NAMESPACE, move || ready(seen.schemas())),
-            "pg_database" => table_of(DATABASE, move || ready(seen.databases())),
-            "pg_class" => table_of(CLASS, move || Arc::clone(&seen).those(|_| true).boxed()),
-            "pg_attribute" => table_of(ATTRIBUTE, move || Arc::clone(&seen).all_columns().boxed()),
-            "pg_tables" => table_of(TABLES, move || {
-                Arc::clone(&seen).those(|row| !row.is_view).boxed()
-            }),
-            "pg_views" => table_of(VIEWS, move || {
-                Arc::clone(&seen).those(|row| row.is_view).boxed()
-            }),
-            "pg_roles" => table_of(ROLES, move || ready(Ok(vec![user(&seen)]))),
-            "pg_user" => table_of(USERS, move || ready(Ok(vec![user(&seen)]))),
-            "pg_settings" => table_of(SETTINGS, move || ready(Ok(settings(&seen)))),
-            "pg_stat_activity" => table_of(ACTIVITY, move || ready(Ok(vec![activity(&seen)]))),
-            "pg_description" => self.descriptions(),
-            _ => return Ok(None),
-        };
-        table.map(Some)
-    }
-
     fn descriptions(&self) -> Result<Arc<dyn TableProvider>> {
         let (seen, fixed) = (Arc::clone(&self.seen), self.descriptions.clone());
         let schema = super::live::schema(DESCRIPTION);
@@ -416,7 +404,7 @@ async fn described(
     fixed: Vec<RecordBatch>,
     schema: SchemaRef,
 ) -> Result<RecordBatch> {
-    let columns = seen.all_columns().await?.into_iter();
+    let columns = seen.columns().await?.into_iter();
     let own: Vec<_> = columns.filter(|column| column.meaning.is_some()).collect();
     let mut batches = vec![batch(DESCRIPTION, &own)?];
     for batch in fixed {
@@ -426,34 +414,29 @@ async fn described(
     Ok(concat_batches(&schema, &batches)?)
 }
 
-fn ready<T: Send + 'static>(rows: Result<T>) -> futures::future::BoxFuture<'static, Result<T>> {
-    futures::future::ready(rows).boxed()
+fn user(seen: &SessionView) -> Result<Vec<UserRow>> {
+    let name = seen.user.clone();
+    Ok(vec![UserRow { name }])
 }
 
-fn user(seen: &SessionView) -> UserRow {
-    UserRow {
-        name: seen.user.clone(),
-    }
-}
-
-fn settings(seen: &SessionView) -> Vec<SettingRow> {
-    let settings = seen.settings.lock().unwrap_or_else(PoisonError::into_inner);
+fn settings(seen: &SessionView) -> Result<Vec<SettingRow>> {
+    let settings = seen.settings();
     let row = |(name, value): (&'static str, &str)| SettingRow {
         name,
         value: value.to_string(),
     };
-    settings.all().map(row).collect()
+    Ok(settings.all().map(row).collect())
 }
 
-fn activity(seen: &SessionView) -> ActivityRow {
-    let settings = seen.settings.lock().unwrap_or_else(PoisonError::into_inner);
+fn activity(seen: &SessionView) -> Result<Vec<ActivityRow>> {
+    let settings = seen.settings();
     let application = settings.get("application_name").unwrap_or_default();
-    ActivityRow {
+    Ok(vec![ActivityRow {
         database: seen.database_row(),
         user: seen.user.clone(),
         connection: seen.connection,
         application: application.to_string(),
-    }
+    }])
 }
 
 #[async_trait]
@@ -461,18 +444,19 @@ impl SchemaProvider for PgCatalog {
     fn table_names(&self) -> Vec<String> {
         let fixed = PG_CATALOG_TABLES.iter().copied();
         let empty = EMPTY.iter().map(|(name, _)| *name);
-        let mut names: Vec<String> = fixed.chain(empty).chain(OWN).map(str::to_string).collect();
+        let own = OWN.iter().map(|(name, _)| *name);
+        let mut names: Vec<String> = fixed.chain(empty).chain(own).map(str::to_string).collect();
         names.sort();
         names.dedup();
         names
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        if let Some(own) = self.own(name)? {
-            return Ok(Some(own));
+        if let Some((_, make)) = OWN.iter().find(|(own, _)| *own == name) {
+            return make(self).map(Some);
         }
-        if let Some((_, columns)) = EMPTY.iter().find(|(empty, _)| *empty == name) {
-            return empty_table(columns).map(Some);
+        if let Some(empty) = empty_table(EMPTY, name)? {
+            return Ok(Some(empty));
         }
         let table = self.fixed.build_table_by_name(name)?;
         table

@@ -4,15 +4,16 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, DataType, Expr, FunctionArguments, GroupByExpr, Ident,
-    ObjectNamePart, Query, SelectItem, SetExpr, Statement, TableFactor, Value, Visit, VisitMut,
-    Visitor, VisitorMut, visit_expressions_mut, visit_relations_mut,
+    AccessExpr, BinaryOperator, DataType, Expr, FunctionArguments, GroupByExpr, Ident, ObjectName,
+    ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement, TableFactor, Value, Visit,
+    VisitMut, Visitor, VisitorMut, visit_expressions_mut, visit_relations_mut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use super::pg_tables::is_table;
-use crate::text::{Lexeme, PieceKind, lex};
+use super::statements::words;
+use crate::text::{Lexeme, PieceKind, quoted};
 
 /// Types whose values are numbers of objects and are written as names.
 const KINDS: [&str; 5] = ["regclass", "regnamespace", "regproc", "regrole", "regtype"];
@@ -36,22 +37,15 @@ const FUNCTION_NAMES: [&str; 12] = [
 /// Names that a client writes as `'x'::regclass` become calls, and the schemas that it reads out of the search path are
 /// those that are looked at. By the text, since what comes after reads some statements by theirs.
 pub(super) fn with_functions(text: &str) -> String {
-    let (pieces, _) = lex(text);
-    let pieces: Vec<Lexeme> = pieces
-        .into_iter()
-        .filter(|piece| !matches!(piece.kind, PieceKind::Space | PieceKind::Comment))
-        .collect();
-    let word = |at: usize| {
-        let piece = pieces.get(at);
-        piece.map_or("", |piece| &text[piece.start..piece.end])
-    };
+    let pieces: Vec<(Lexeme, &str)> = words(text).collect();
+    let word = |at: usize| pieces.get(at).map_or("", |(_, word)| *word);
     let is = |at: usize, words: &[&str]| {
         let mut pairs = words.iter().enumerate();
         pairs.all(|(n, expected)| word(at + n).eq_ignore_ascii_case(expected))
     };
     let (mut written, mut from, mut at) = (String::new(), 0, 0);
     while at < pieces.len() {
-        let piece = &pieces[at];
+        let (piece, _) = &pieces[at];
         let (replacement, next) = if is_name(word(at), piece.kind) && word(at + 1) == "::" {
             let qualified = if is(at + 2, &["pg_catalog", "."]) {
                 2
@@ -86,7 +80,7 @@ pub(super) fn with_functions(text: &str) -> String {
         if next > at {
             written.push_str(&text[from..piece.start]);
             written.push_str(&replacement);
-            from = pieces[next - 1].end;
+            from = pieces[next - 1].0.end;
             at = next;
         } else {
             at += 1;
@@ -132,8 +126,10 @@ pub(super) fn readable(statement: &mut Statement) {
     });
     let _ = VisitMut::visit(statement, &mut RowFunctions);
     if let Statement::Query(query) = statement {
-        shown(&mut query.body);
-        named(&mut query.body);
+        each_select(&mut query.body, &mut |select| {
+            shown(select);
+            named(select);
+        });
     }
 }
 
@@ -172,28 +168,36 @@ impl Tables {
     }
 }
 
-/// Gives columns names where two without a name would be the same.
-fn named(body: &mut SetExpr) {
+/// Whether a call's name is `ARRAY`, of what may stand in it.
+pub(super) fn is_array(name: &ObjectName) -> bool {
+    name.to_string().eq_ignore_ascii_case("array")
+}
+
+/// Every SELECT of a query.
+fn each_select(body: &mut SetExpr, of: &mut impl FnMut(&mut Select)) {
     match body {
-        SetExpr::Select(select) => {
-            let texts: Vec<String> = select.projection.iter().map(ToString::to_string).collect();
-            for (at, item) in select.projection.iter_mut().enumerate() {
-                if let SelectItem::UnnamedExpr(expr) = item
-                    && texts[..at].contains(&texts[at])
-                {
-                    *item = SelectItem::ExprWithAlias {
-                        expr: expr.clone(),
-                        alias: Ident::with_quote('"', format!("column{}", at + 1)),
-                    };
-                }
-            }
-        }
+        SetExpr::Select(select) => of(select),
         SetExpr::SetOperation { left, right, .. } => {
-            named(left);
-            named(right);
+            each_select(left, of);
+            each_select(right, of);
         }
-        SetExpr::Query(query) => named(&mut query.body),
+        SetExpr::Query(query) => each_select(&mut query.body, of),
         _ => {}
+    }
+}
+
+/// Gives columns names where two without a name would be the same.
+fn named(select: &mut Select) {
+    let texts: Vec<String> = select.projection.iter().map(ToString::to_string).collect();
+    for (at, item) in select.projection.iter_mut().enumerate() {
+        if let SelectItem::UnnamedExpr(expr) = item
+            && texts[..at].contains(&texts[at])
+        {
+            *item = SelectItem::ExprWithAlias {
+                expr: expr.clone(),
+                alias: Ident::with_quote('"', format!("column{}", at + 1)),
+            };
+        }
     }
 }
 
@@ -278,7 +282,7 @@ fn other(expr: &mut Expr) -> Option<Expr> {
             if let Some(escape) = escape {
                 // The engine knows one mark.
                 let marked = format!("replace({pattern}, '\\', '\\\\')");
-                let escape = format!("'{}'", escape.replace('\'', "''"));
+                let escape = quoted(&escape, '\'');
                 **pattern = call("replace", &[&marked, &escape, "'\\'"]);
                 *escape_char = None;
             }
@@ -289,9 +293,7 @@ fn other(expr: &mut Expr) -> Option<Expr> {
             None
         }
         Expr::Function(function) => match &function.args {
-            FunctionArguments::Subquery(query)
-                if function.name.to_string().eq_ignore_ascii_case("array") =>
-            {
+            FunctionArguments::Subquery(query) if is_array(&function.name) => {
                 parsed(&format!("(SELECT array_agg(x) FROM ({query}) AS one (x))"))
             }
             _ => None,
@@ -368,23 +370,13 @@ fn rows_of(expr: &Expr) -> Option<Expr> {
 }
 
 /// What a client sees of the numbers that it asks for by such a type: names.
-fn shown(body: &mut SetExpr) {
-    match body {
-        SetExpr::Select(select) => {
-            for item in &mut select.projection {
-                if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item
-                    && let Some(name) = as_name(expr)
-                {
-                    *expr = name;
-                }
-            }
+fn shown(select: &mut Select) {
+    for item in &mut select.projection {
+        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item
+            && let Some(name) = as_name(expr)
+        {
+            *expr = name;
         }
-        SetExpr::SetOperation { left, right, .. } => {
-            shown(left);
-            shown(right);
-        }
-        SetExpr::Query(query) => shown(&mut query.body),
-        _ => {}
     }
 }
 

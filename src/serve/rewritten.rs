@@ -5,13 +5,13 @@ use std::ops::ControlFlow;
 use std::sync::LazyLock;
 
 use datafusion::sql::sqlparser::ast::{
-    Array, ArrayElemTypeDef, CastKind, DataType, Expr, FunctionArguments, ObjectName, Query,
-    SetExpr, Statement, TableFactor, Value, visit_expressions_mut,
+    Array, ArrayElemTypeDef, CastKind, DataType, Expr, FunctionArguments, Query, SetExpr,
+    Statement, TableFactor, Value, visit_expressions_mut,
 };
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use pgwire::api::Type;
 
-use super::readable::{readable, with_functions};
+use super::readable::{is_array, readable, with_functions};
 use super::statements::words;
 
 /// Made once: it reads all that it knows of clients' statements.
@@ -28,8 +28,9 @@ pub(super) struct Rewritten {
 /// Whether a text asks of PostgreSQL's catalogue, or has a form that the engine reads but cannot run: such statements are
 /// rewritten first, all others are read as they are.
 pub(super) fn asks_the_catalogue(text: &str) -> bool {
-    is_show_tables(text)
-        || words(text).any(|(_, word)| {
+    let words: Vec<&str> = words(text).map(|(_, word)| word).collect();
+    is_show_tables(&words)
+        || words.iter().any(|word| {
             let word = word.trim_matches('"').to_ascii_lowercase();
             word.starts_with("pg_")
                 || matches!(
@@ -50,9 +51,9 @@ pub(super) fn asks_the_catalogue(text: &str) -> bool {
 }
 
 /// Whether it is `SHOW TABLES`.
-fn is_show_tables(text: &str) -> bool {
-    let words = words(text).map(|(_, word)| word.to_ascii_uppercase());
-    words.eq(["SHOW", "TABLES"])
+fn is_show_tables(words: &[&str]) -> bool {
+    matches!(words, [show, tables]
+        if show.eq_ignore_ascii_case("show") && tables.eq_ignore_ascii_case("tables"))
 }
 
 /// The statement that a text stands for; none where it cannot be read so either.
@@ -63,7 +64,7 @@ pub(super) fn rewritten(text: &str) -> Option<Rewritten> {
             types: Some(vec![Type::OID_ARRAY]),
         });
     }
-    if is_show_tables(text) {
+    if is_show_tables(&words(text).map(|(_, word)| word).collect::<Vec<_>>()) {
         let text = "SELECT table_catalog, table_schema, table_name, table_type FROM information_schema.tables";
         return Some(plain(text.to_string()));
     }
@@ -174,10 +175,6 @@ fn without_empty_tables(statement: &mut Statement) {
         }
         ControlFlow::<()>::Continue(())
     });
-}
-
-fn is_array(name: &ObjectName) -> bool {
-    name.to_string().eq_ignore_ascii_case("array")
 }
 
 /// `ARRAY[]` of text.

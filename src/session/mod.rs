@@ -34,7 +34,6 @@ mod views;
 mod whole_files;
 mod yielding_joins;
 
-use std::any::Any;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -46,7 +45,7 @@ use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::logical_expr::{DdlStatement, LogicalPlan, Statement, TableType, WriteOp};
+use datafusion::logical_expr::{DdlStatement, LogicalPlan, Statement, TableType};
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use polysema_udfs::arrow::cache::SessionCache;
@@ -61,7 +60,8 @@ pub use memory::Account;
 use crate::jobs::{Doing, Effects, Jobs, JobsTable, Left, LeftJob, not_progress, to_the_end};
 use crate::policy::{self, Access, Policy};
 use crate::settings;
-use crate::store::{PUBLIC, Run, RunCache, RunLayers, RunTable, Store, StoreCatalog};
+use crate::store::{PUBLIC, Run, RunCache, RunLayers, Store, StoreCatalog};
+use crate::text::quoted;
 use blocking::blocking;
 use catalogs::{StatementCatalogs, runs_of};
 use first_rows::FirstRows;
@@ -307,7 +307,7 @@ impl Session {
     ///
     /// Errors: there is no such run; the policy forbids the setting.
     pub async fn select_run(&self, run: &str) -> Result<()> {
-        let set = format!("SET polysema.run = '{}'", run.replace('\'', "''"));
+        let set = format!("SET polysema.run = {}", quoted(run, '\''));
         self.query(&set).await.map(drop)
     }
 
@@ -430,13 +430,7 @@ impl Session {
         let executed = self.executed(&plan);
         let does = executed.as_deref().unwrap_or(&plan);
         self.check(does)?;
-        let is_command = matches!(
-            does,
-            LogicalPlan::Statement(_)
-                | LogicalPlan::Ddl(_)
-                | LogicalPlan::Dml(_)
-                | LogicalPlan::Copy(_)
-        );
+        let is_command = is_command(does);
         let counts = counted(does);
         read_only::refuse(does, &context.state())?;
         let prepared = self.prepared.follow(&plan, context)?;
@@ -563,35 +557,36 @@ impl Session {
     pub async fn columns(&self, table: &str) -> Result<(SchemaRef, Vec<Option<&'static str>>)> {
         let context = self.statement(vec![]).await?;
         let provider = context.table_provider(table).await?;
-        let of_run = (provider.as_ref() as &dyn Any).downcast_ref::<RunTable>();
         let schema = provider.schema();
-        let meanings = match (of_run, StoreCatalog::of(&context.state())) {
-            (Some(table), _) => table.meanings(),
-            (None, Some(catalog)) => {
+        let meanings = match StoreCatalog::of(&context.state()) {
+            Some(catalog) => {
                 let default = context.state().config_options().catalog.clone();
                 let full = TableReference::from(table);
                 let full = full.resolve(&default.default_catalog, &default.default_schema);
-                let fields = schema.fields().iter();
-                let meaning = |column: &str| catalog.meaning(&full.schema, &full.table, column);
-                fields.map(|field| meaning(field.name())).collect()
+                catalog.meanings(&full.schema, &full.table, provider.as_ref())
             }
-            (None, None) => vec![None; schema.fields().len()],
+            None => vec![None; schema.fields().len()],
         };
         Ok((schema, meanings))
     }
+}
+
+/// Whether a statement does something, so that its rows are none, or a count.
+pub fn is_command(plan: &LogicalPlan) -> bool {
+    matches!(
+        plan,
+        LogicalPlan::Statement(_)
+            | LogicalPlan::Ddl(_)
+            | LogicalPlan::Dml(_)
+            | LogicalPlan::Copy(_)
+    )
 }
 
 /// What a statement is called whose row counts the rows that it wrote.
 fn counted(plan: &LogicalPlan) -> Option<&'static str> {
     match plan {
         LogicalPlan::Copy(_) => Some("COPY"),
-        LogicalPlan::Dml(dml) => match dml.op {
-            WriteOp::Insert(_) => Some("INSERT"),
-            WriteOp::Update => Some("UPDATE"),
-            WriteOp::Delete => Some("DELETE"),
-            WriteOp::Truncate => Some("TRUNCATE"),
-            _ => None,
-        },
+        LogicalPlan::Dml(dml) => read_only::changes(&dml.op),
         _ => None,
     }
 }

@@ -8,16 +8,24 @@ use datafusion::logical_expr::{DdlStatement, LogicalPlan, WriteOp};
 use super::catalogs::CATALOG;
 use crate::store::StoreCatalog;
 
+/// What a statement that changes rows of a table is called.
+pub(super) fn changes(op: &WriteOp) -> Option<&'static str> {
+    match op {
+        WriteOp::Insert(_) => Some("INSERT"),
+        WriteOp::Update => Some("UPDATE"),
+        WriteOp::Delete => Some("DELETE"),
+        WriteOp::Truncate => Some("TRUNCATE"),
+        _ => None,
+    }
+}
+
 /// Refuses a statement that would change one of them.
 pub(super) fn refuse(plan: &LogicalPlan, state: &SessionState) -> Result<()> {
     let (statement, table) = match plan {
-        LogicalPlan::Dml(dml) => match dml.op {
-            WriteOp::Update => ("UPDATE", &dml.table_name),
-            WriteOp::Delete => ("DELETE", &dml.table_name),
-            WriteOp::Truncate => ("TRUNCATE", &dml.table_name),
-            WriteOp::Insert(_) => ("INSERT", &dml.table_name),
-            _ => ("this statement", &dml.table_name),
-        },
+        LogicalPlan::Dml(dml) => (
+            changes(&dml.op).unwrap_or("this statement"),
+            &dml.table_name,
+        ),
         LogicalPlan::Ddl(DdlStatement::DropTable(dropped)) => ("DROP TABLE", &dropped.name),
         LogicalPlan::Ddl(DdlStatement::DropView(dropped)) => ("DROP VIEW", &dropped.name),
         _ => return Ok(()),

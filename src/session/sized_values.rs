@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, AsArray, Int64Array, StringViewArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, FieldRef, Int64Type};
+use datafusion::arrow::datatypes::{
+    DataType, FieldRef, Int64Type, IntervalMonthDayNanoType, IntervalUnit, TimeUnit,
+};
 use datafusion::common::{ExprSchema, ScalarValue, exec_err};
 use datafusion::error::Result;
 use datafusion::execution::FunctionRegistry;
@@ -179,7 +181,6 @@ fn nanoseconds(argument: &ColumnarValue) -> Result<(PerRow, i128)> {
     let (whole, unit) = match argument.data_type() {
         DataType::Date32 => (DataType::Int32, DAY),
         DataType::Timestamp(unit, _) => {
-            use datafusion::arrow::datatypes::TimeUnit;
             let unit = match unit {
                 TimeUnit::Second => 1_000_000_000,
                 TimeUnit::Millisecond => 1_000_000,
@@ -211,7 +212,6 @@ fn between(
     let DataType::Interval(_) = steps.data_type() else {
         return Ok(0);
     };
-    use datafusion::arrow::datatypes::{IntervalMonthDayNanoType, IntervalUnit};
     let steps = cast(&steps, &DataType::Interval(IntervalUnit::MonthDayNano))?;
     let steps = steps.as_primitive::<IntervalMonthDayNanoType>();
     let values = |row: usize| {
@@ -237,8 +237,19 @@ fn replaced(arguments: &[ColumnarValue], rows: usize) -> Result<i128> {
     let (Some(text), Some(from), Some(to)) = (texts(text)?, texts(from)?, texts(to)?) else {
         return Ok(0);
     };
+    let at = |row: usize| (text_at(&text, row), text_at(&from, row), text_at(&to, row));
+    // Nothing is searched for where the text would be short enough with all of it replaced.
+    let most = |row: usize| {
+        let (text, from, to) = at(row);
+        let (text, from, to) = (text.len() as i128, from.len() as i128, to.len() as i128);
+        text + (text / from.max(1) + 1) * to
+    };
+    let most = (0..rows).map(most).sum();
+    if most <= MOST {
+        return Ok(most);
+    }
     let size = |row: usize| {
-        let (text, from, to) = (text_at(&text, row), text_at(&from, row), text_at(&to, row));
+        let (text, from, to) = at(row);
         // What is no longer than what it stands for makes nothing longer.
         match to.len() <= from.len() {
             true => text.len() as i128,

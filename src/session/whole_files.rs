@@ -3,7 +3,6 @@
 //! folder beside, and the files take their places at the end.
 
 use std::any::Any;
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -26,6 +25,7 @@ use tokio::sync::mpsc;
 use super::blocking::blocking;
 use super::redirected::{Pending, Redirecting, lock};
 use super::text_files::writes_json;
+use crate::files::columnar::named_twice;
 use crate::policy::Policy;
 
 /// Puts [`WholeFilesExec`] over every operator that writes.
@@ -61,16 +61,10 @@ impl PhysicalOptimizerRule for WholeFiles {
     }
 }
 
-/// No reader of Parquet, CSV or Arrow tells two columns of one name apart; JSON numbers them.
+/// JSON numbers them.
 fn require_own_names(writer: &DataSinkExec) -> Result<()> {
-    let schema = writer.input().schema();
-    let mut names = HashSet::new();
-    let twice = schema.fields().iter().find(|f| !names.insert(f.name()));
-    match twice {
-        Some(field) if !writes_json(writer.sink()) => plan_err!(
-            "COPY: columns of different names are required, got '{0}' twice: give one another name with {0} AS ...",
-            field.name()
-        ),
+    match named_twice(&writer.input().schema()) {
+        Some(said) if !writes_json(writer.sink()) => plan_err!("COPY: {said}"),
         _ => Ok(()),
     }
 }

@@ -4,8 +4,7 @@ use clap::ValueEnum;
 use polysema_udfs::calls::did_you_mean;
 
 use super::format::{Expanded, Format};
-use super::variables::quoted;
-use crate::text::is_name;
+use crate::text::{is_name, quoted};
 
 /// Usage and purpose of every command.
 pub const COMMANDS: [(&str, &str); 15] = [

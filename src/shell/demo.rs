@@ -9,9 +9,9 @@ use super::dendrogram;
 use super::failure::Failure;
 use super::interpreter::{Interpreter, ScriptSource};
 use super::screen;
-use super::variables::quoted;
 use crate::files::whole::write_file;
 use crate::files::{disk, file_error};
+use crate::text::quoted;
 
 /// Name of the demo's run.
 const RUN: &str = "demo";

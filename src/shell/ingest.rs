@@ -1,10 +1,9 @@
 //! `polysema ingest RUN MODEL CORPUS [key=value ...]` as the SQL statement it stands for.
 
-use super::variables::quoted;
 use crate::jobs::named;
 use crate::options::Options;
 use crate::runs::INGEST;
-use crate::text::{describe, is_name};
+use crate::text::{describe, is_name, quoted};
 
 /// The statement for the words of the command line.
 pub fn statement(

@@ -148,10 +148,9 @@ impl Interpreter {
     }
 
     /// Writes the rows of a query to where they go; gives the time that a reader of a pager took, too.
-    async fn print<Q, A>(&mut self, query: Q) -> Result<(Outcome, Duration), Failure>
+    async fn print<Q>(&mut self, query: Q) -> Result<(Outcome, Duration), Failure>
     where
-        Q: Future<Output = datafusion::error::Result<A>> + Send + 'static,
-        A: Into<ResultRows>,
+        Q: Future<Output = datafusion::error::Result<ResultRows>> + Send + 'static,
     {
         let session = Arc::clone(&self.session);
         let waiting = StatementWait {
@@ -208,7 +207,7 @@ impl Interpreter {
         })?;
         let started = Instant::now();
         let (session, text) = (Arc::clone(&self.session), substituted.clone());
-        let query = async move { session.reply(&substituted).await };
+        let query = async move { Ok(session.reply(&substituted).await?.into()) };
         let waited = match self.print(query).await {
             Ok((outcome, waited)) => {
                 self.say_created(source, outcome);
@@ -430,7 +429,7 @@ impl Interpreter {
     ) -> Result<(), Failure> {
         let rows = rows.map_err(|error| Failure::Error(describe_error(&error)))?;
         self.layout.wraps = true;
-        let printed = self.print(async { Ok(rows) }).await;
+        let printed = self.print(async { Ok(rows.into()) }).await;
         self.layout.wraps = false;
         let (outcome, _) = printed?;
         self.acknowledge(outcome);

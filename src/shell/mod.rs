@@ -41,7 +41,7 @@ use tokio::runtime::Runtime;
 
 use crate::jobs::State;
 use crate::session::{Session, SessionOptions};
-use crate::text::describe;
+use crate::text::{describe, quoted};
 use args::{Action, Arguments, Page, ScriptInput};
 
 use failure::Failure;
@@ -49,7 +49,7 @@ use format::Layout;
 use interpreter::{Flow, Interpreter, STDIN, ScriptSource, note};
 use interrupt::Interrupts;
 use output::StandardOutput;
-use variables::{Variables, quoted};
+use variables::Variables;
 
 /// Unoptimised plans are walked by recursion, and a wide or deep one needs more than the usual 2 MiB.
 const STACK_BYTES: usize = 16 << 20;

@@ -7,8 +7,8 @@ use polysema_udfs::calls::did_you_mean;
 use super::describe::{RowStream, rows};
 use super::failure::Failure;
 use super::interpreter::{Interpreter, ScriptSource};
-use super::variables::quoted;
 use crate::session::Session;
+use crate::text::quoted;
 
 /// One question with its SQL.
 struct Report {

@@ -75,15 +75,14 @@ impl From<Reply> for ResultRows {
 }
 
 /// Runs a query and writes its rows to `out`; ends early when Ctrl-C is pressed.
-pub async fn run<Q, A>(
+pub async fn run<Q>(
     query: Q,
     layout: Layout,
     waiting: StatementWait<'_>,
     out: &mut dyn ResultSink,
 ) -> Result<Outcome, Failure>
 where
-    Q: Future<Output = Result<A>> + Send + 'static,
-    A: Into<ResultRows>,
+    Q: Future<Output = Result<ResultRows>> + Send + 'static,
 {
     let mut running = Running::start(query);
     let outcome = print_all(&mut running, layout, waiting, out).await;
@@ -130,10 +129,9 @@ struct Running {
 }
 
 impl Running {
-    fn start<Q, A>(query: Q) -> Running
+    fn start<Q>(query: Q) -> Running
     where
-        Q: Future<Output = Result<A>> + Send + 'static,
-        A: Into<ResultRows>,
+        Q: Future<Output = Result<ResultRows>> + Send + 'static,
     {
         // One batch waits while another is printed; a slow reader slows the query down, memory stays bounded.
         let (sender, events) = mpsc::channel(1);
@@ -180,15 +178,14 @@ impl Drop for Running {
     }
 }
 
-async fn send_all<Q, A>(query: Q, sender: &mpsc::Sender<Result<Event>>) -> Result<()>
+async fn send_all<Q>(query: Q, sender: &mpsc::Sender<Result<Event>>) -> Result<()>
 where
-    Q: Future<Output = Result<A>>,
-    A: Into<ResultRows>,
+    Q: Future<Output = Result<ResultRows>>,
 {
     let ResultRows {
         rows: mut stream,
         counts,
-    } = query.await?.into();
+    } = query.await?;
     let schema = Event::Schema(stream.schema(), counts);
     let mut open = sender.send(Ok(schema)).await.is_ok();
     while open {
@@ -308,7 +305,7 @@ impl<'a> Printer<'a> {
         if let Some((statement, rows)) = self.wrote {
             return Ok(Outcome::Wrote(statement, rows));
         }
-        let Some(mut writer) = self.writer else {
+        let Some(writer) = self.writer else {
             return Ok(Outcome::NoRows);
         };
         writer.finish(&mut self.out)?;
@@ -346,12 +343,11 @@ mod tests {
         RecordBatch::try_from_iter([("n", column)]).expect("one column")
     }
 
-    fn stream(batches: Vec<Result<RecordBatch>>) -> SendableRecordBatchStream {
+    fn stream(batches: Vec<Result<RecordBatch>>) -> ResultRows {
         let schema = numbers(1).schema();
-        Box::pin(RecordBatchStreamAdapter::new(
-            schema,
-            futures::stream::iter(batches),
-        ))
+        let rows = futures::stream::iter(batches);
+        let rows: SendableRecordBatchStream = Box::pin(RecordBatchStreamAdapter::new(schema, rows));
+        rows.into()
     }
 
     #[tokio::test]
@@ -375,7 +371,8 @@ mod tests {
             let batches = futures::stream::iter([7]).map(|row| panic!("row {row} is odd"));
             let batches = batches.map(|batch: RecordBatch| Ok(batch));
             let adapter = RecordBatchStreamAdapter::new(numbers(1).schema(), batches);
-            Ok(Box::pin(adapter) as SendableRecordBatchStream)
+            let rows: SendableRecordBatchStream = Box::pin(adapter);
+            Ok(rows.into())
         };
         let outcome = run(
             query,
@@ -415,7 +412,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_interrupt_ends_a_query_that_never_ends() {
-        let query = std::future::pending::<Result<SendableRecordBatchStream>>();
+        let query = std::future::pending();
         let outcome = run(
             query,
             Layout::plain(Format::Csv),

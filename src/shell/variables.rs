@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::text::{Lexeme, PieceKind, is_name, lex, line_of};
+use crate::text::{Lexeme, PieceKind, is_name, lex, line_of, quoted};
 
 /// Names and their values, as written.
 #[derive(Debug, Clone, Default)]
@@ -132,12 +132,6 @@ impl Variables {
             "variable: a variable that is set is required, got :{name} (set: {known}; use --var {name}=... or \\set {name} ...)"
         )
     }
-}
-
-/// A value inside quotes, with the quotes in it doubled: a SQL string for `'`, a SQL name for `"`.
-pub fn quoted(value: &str, mark: char) -> String {
-    let doubled = value.replace(mark, &format!("{mark}{mark}"));
-    format!("{mark}{doubled}{mark}")
 }
 
 /// A text up to the quote that ends it, and what is behind that; two quotes are one.

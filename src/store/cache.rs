@@ -35,6 +35,7 @@ use crate::policy::{self, Access};
 use super::file::TableFile;
 use super::provider::RunTable;
 use super::run::{LayerRow, Run};
+use super::turns::InTurns;
 use crate::files::disk::{self, Held, hold};
 use crate::files::file_error;
 use crate::files::whole::NewFile;
@@ -187,7 +188,8 @@ impl PartitionStream for CachedPart {
             )?)
         });
         let schema = Arc::clone(&self.schema);
-        Box::pin(RecordBatchStreamAdapter::new(schema, stream::iter(batches)))
+        let batches = InTurns::new(stream::iter(batches));
+        Box::pin(RecordBatchStreamAdapter::new(schema, batches))
     }
 }
 

@@ -176,10 +176,24 @@ impl StoreCatalog {
         of_run && (Table::canonical(table).is_some() || (is_view && !is_own))
     }
 
-    /// What a column of a view of a run, or of a table of `info`, means.
-    pub fn meaning(&self, schema: &str, table: &str, column: &str) -> Option<&'static str> {
-        let is_known = self.is_read_only(schema, table);
-        is_known.then(|| meaning(schema != INFO, table, column))?
+    /// What each column of a table means, where it is of a run, one of its views, or of `info`.
+    pub fn meanings(
+        &self,
+        schema: &str,
+        name: &str,
+        table: &dyn TableProvider,
+    ) -> Vec<Option<&'static str>> {
+        if let Some(table) = table.downcast_ref::<RunTable>() {
+            return table.meanings();
+        }
+        let is_known = self.is_read_only(schema, name);
+        let of = |column: &str| is_known.then(|| meaning(schema != INFO, name, column))?;
+        let columns = table.schema();
+        columns
+            .fields()
+            .iter()
+            .map(|field| of(field.name()))
+            .collect()
     }
 
     /// The whole name of a table of `info`.

@@ -18,8 +18,7 @@ use super::kept::{KeptName, KeptTable};
 use super::manifest::{Counts, RunManifest};
 use super::snapshot::Snapshot;
 use super::{Run, SaeManifest};
-use crate::policy::{Access, Policy};
-use crate::text::{name_alone, without_folders};
+use crate::policy::Policy;
 
 /// Names of these tables.
 pub(super) const INFO_TABLES: [&str; 4] = ["models", "runs", "saes", "tables"];
@@ -55,10 +54,10 @@ impl InfoTable {
         })
     }
 
-    fn batch(&self, shown: Shown) -> Result<RecordBatch> {
+    fn batch(&self, policy: &Policy) -> Result<RecordBatch> {
         let runs = match self.kind {
-            Listing::Saes => return self.saes(shown),
-            Listing::Tables => return self.tables(shown),
+            Listing::Saes => return self.saes(policy),
+            Listing::Tables => return self.tables(policy),
             Listing::Models | Listing::Runs => self.runs.names()?,
         };
         let runs: Vec<_> = runs
@@ -69,14 +68,14 @@ impl InfoTable {
             })
             .collect();
         let columns = match self.kind {
-            Listing::Models => models(&runs, shown),
-            _ => run_columns(&runs, shown),
+            Listing::Models => models(&runs, policy),
+            _ => run_columns(&runs, policy),
         };
         Ok(RecordBatch::try_new(self.schema(), columns)?)
     }
 
     /// One row per sparse autoencoder.
-    fn saes(&self, shown: Shown) -> Result<RecordBatch> {
+    fn saes(&self, policy: &Policy) -> Result<RecordBatch> {
         let saes: Vec<_> = (self.runs.store().stored_saes()?.into_values())
             .map(|sae| sae.manifest)
             .collect();
@@ -103,10 +102,10 @@ impl InfoTable {
             text(|sae| sae.hook.as_deref()),
             text(|sae| sae.hook_out.as_deref()),
             Arc::new(StringArray::from_iter_values(
-                saes.iter().map(|sae| shown.path(&sae.source)),
+                saes.iter().map(|sae| policy.shown_path(&sae.source)),
             )),
             Arc::new(StringArray::from_iter_values(
-                options.map(|o| shown.text(o.to_string())),
+                options.map(|o| policy.shown(o.to_string())),
             )),
             int(|sae| Some(sae.steps as i64)),
             int(|sae| Some(sae.rows as i64)),
@@ -122,7 +121,7 @@ impl InfoTable {
 
 impl InfoTable {
     /// One row per table that lasts; one that cannot be read says why in `problem`.
-    fn tables(&self, shown: Shown) -> Result<RecordBatch> {
+    fn tables(&self, policy: &Policy) -> Result<RecordBatch> {
         let store = self.runs.store();
         let mut names = vec![];
         for schema in store.schemas()? {
@@ -143,7 +142,7 @@ impl InfoTable {
         let written = tables().map(|table| table.map(|table| table.written_at()));
         let problems = opened
             .iter()
-            .map(|(_, table)| Some(shown.text(table.as_ref().err()?.clone())));
+            .map(|(_, table)| Some(policy.shown(table.as_ref().err()?.clone())));
         let columns: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from_iter_values(
                 opened.iter().map(|(name, _)| &name.schema),
@@ -162,30 +161,8 @@ impl InfoTable {
 
 type Opened = [(String, Result<Arc<Run>>)];
 
-/// How much of a path a session is shown: who may not read the machine's files is not told where they lie.
-#[derive(Debug, Clone, Copy)]
-struct Shown {
-    whole: bool,
-}
-
-impl Shown {
-    fn path(self, path: &str) -> String {
-        match self.whole {
-            true => path.to_string(),
-            false => name_alone(path).to_string(),
-        }
-    }
-
-    fn text(self, text: String) -> String {
-        match self.whole {
-            true => text,
-            false => without_folders(&text),
-        }
-    }
-}
-
 /// One row per run; one that cannot be read says why in `problem`.
-fn run_columns(runs: &Opened, shown: Shown) -> Vec<ArrayRef> {
+fn run_columns(runs: &Opened, policy: &Policy) -> Vec<ArrayRef> {
     fn facts(run: &Result<Arc<Run>>) -> Option<&RunManifest> {
         run.as_ref().ok().map(|run| run.manifest())
     }
@@ -204,20 +181,20 @@ fn run_columns(runs: &Opened, shown: Shown) -> Vec<ArrayRef> {
     let created = runs.iter().map(|(_, run)| facts(run).map(|m| m.created_at));
     let problems = runs
         .iter()
-        .map(|(_, run)| Some(shown.text(run.as_ref().err()?.strip_backtrace())));
+        .map(|(_, run)| Some(policy.shown(run.as_ref().err()?.strip_backtrace())));
     vec![
         Arc::new(StringArray::from_iter_values(
             runs.iter().map(|(name, _)| name),
         )),
-        column(runs, |m| shown.path(&m.model.path)),
+        column(runs, |m| policy.shown_path(&m.model.path)),
         text(|m| m.model.hash.clone()),
         text(|m| m.architecture.clone()),
         weight_types(runs.iter().map(|(_, run)| facts(run))),
-        column(runs, |m| shown.path(&m.corpus.path)),
+        column(runs, |m| policy.shown_path(&m.corpus.path)),
         text(|m| m.corpus.hash.clone()),
         text(|m| m.layer_norm.clone()),
         column(runs, |m| {
-            shown.text(serde_json::Value::Object(m.options.clone()).to_string())
+            policy.shown(serde_json::Value::Object(m.options.clone()).to_string())
         }),
         count(|c| c.documents),
         count(|c| c.tokens),
@@ -241,7 +218,7 @@ fn weight_types<'a>(runs: impl Iterator<Item = Option<&'a RunManifest>>) -> Arra
 }
 
 /// One row per model that some run was made from.
-fn models(runs: &Opened, shown: Shown) -> Vec<ArrayRef> {
+fn models(runs: &Opened, policy: &Policy) -> Vec<ArrayRef> {
     let mut models: BTreeMap<&str, (&RunManifest, i64)> = BTreeMap::new();
     for (_, run) in runs {
         if let Ok(run) = run {
@@ -260,7 +237,9 @@ fn models(runs: &Opened, shown: Shown) -> Vec<ArrayRef> {
     vec![
         text(|m| &m.model.hash),
         Arc::new(StringArray::from_iter_values(
-            models.values().map(|(m, _)| shown.path(&m.model.path)),
+            models
+                .values()
+                .map(|(m, _)| policy.shown_path(&m.model.path)),
         )),
         text(|m| &m.architecture),
         weight_types(models.values().map(|(m, _)| Some(*m))),
@@ -354,8 +333,7 @@ impl TableProvider for InfoTable {
         _: &[Expr],
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let whole = Policy::of(state).allows(Access::ReadFiles);
-        let batch = self.batch(Shown { whole })?;
+        let batch = self.batch(&Policy::of(state))?;
         let plan =
             MemorySourceConfig::try_new_exec(&[vec![batch]], self.schema(), projection.cloned())?;
         Ok(plan)

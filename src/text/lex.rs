@@ -149,6 +149,12 @@ fn kind(token: &Token) -> PieceKind {
     }
 }
 
+/// A value inside quotes, with the quotes in it doubled: a SQL string for `'`, a SQL name for `"`.
+pub fn quoted(value: &str, mark: char) -> String {
+    let doubled = value.replace(mark, &format!("{mark}{mark}"));
+    format!("{mark}{doubled}{mark}")
+}
+
 /// Whether the text is a word: letters, digits and underscores, not beginning with a digit.
 pub fn is_name(text: &str) -> bool {
     let mut characters = text.chars();

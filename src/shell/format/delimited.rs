@@ -35,8 +35,8 @@ impl ResultWriter for CsvWriter {
         Ok(())
     }
 
-    fn finish(&mut self, out: &mut dyn Write) -> Result<(), WriteError> {
-        let head = self.head.take().unwrap_or_default();
+    fn finish(self: Box<Self>, out: &mut dyn Write) -> Result<(), WriteError> {
+        let head = self.head.unwrap_or_default();
         out.write_all(head.as_bytes())?;
         Ok(())
     }
@@ -85,8 +85,8 @@ impl ResultWriter for MarkdownWriter {
         Ok(())
     }
 
-    fn finish(&mut self, out: &mut dyn Write) -> Result<(), WriteError> {
-        if let Some(head) = self.head.take() {
+    fn finish(self: Box<Self>, out: &mut dyn Write) -> Result<(), WriteError> {
+        if let Some(head) = self.head {
             out.write_all(head.as_bytes())?;
         }
         Ok(())

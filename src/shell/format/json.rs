@@ -17,7 +17,7 @@ impl ResultWriter for ArrayWriter {
         Ok(())
     }
 
-    fn finish(&mut self, out: &mut dyn Write) -> Result<(), WriteError> {
+    fn finish(self: Box<Self>, out: &mut dyn Write) -> Result<(), WriteError> {
         out.write_all(self.0.end())?;
         Ok(())
     }
@@ -33,7 +33,7 @@ impl ResultWriter for LinesWriter {
         Ok(())
     }
 
-    fn finish(&mut self, _out: &mut dyn Write) -> Result<(), WriteError> {
+    fn finish(self: Box<Self>, _out: &mut dyn Write) -> Result<(), WriteError> {
         Ok(())
     }
 }

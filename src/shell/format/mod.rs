@@ -1,13 +1,12 @@
 //! Results in every form: one writer per format, each fed batch by batch so that a result is never held whole.
 
-mod columnar;
+mod binary;
 mod delimited;
 mod json;
 mod layout;
 mod table;
 pub mod value;
 mod writer;
-mod xlsx;
 
 use std::path::Path;
 
@@ -17,8 +16,9 @@ use datafusion::arrow::datatypes::Schema;
 pub use layout::{Expanded, Layout};
 pub use writer::{ResultWriter, WriteError};
 
-use crate::files::columnar::Columnar;
+use crate::files::columnar::{Columnar, ColumnarWriter};
 use crate::files::csv::CsvDialect;
+use crate::files::xlsx::XlsxWriter;
 
 /// The form of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -82,16 +82,10 @@ impl Format {
 
     /// Whether a second result may stand behind a first one, and a terminal shows it.
     pub fn is_text(self) -> bool {
-        self.columnar().is_none() && self != Format::Xlsx
-    }
-
-    fn columnar(self) -> Option<Columnar> {
-        match self {
-            Format::Parquet => Some(Columnar::Parquet),
-            Format::Arrow => Some(Columnar::ArrowFile),
-            Format::Arrows => Some(Columnar::ArrowStream),
-            _ => None,
-        }
+        !matches!(
+            self,
+            Format::Parquet | Format::Arrow | Format::Arrows | Format::Xlsx
+        )
     }
 
     /// The one that a file's ending names; none where it names no form.
@@ -102,33 +96,32 @@ impl Format {
             return Ok(None);
         };
         let ending = ending.to_lowercase();
-        Ok(Some(match ending.as_str() {
-            "csv" => Format::Csv,
-            "tsv" => Format::Tsv,
-            "json" => Format::Json,
-            "ndjson" | "jsonl" => Format::Ndjson,
-            "md" => Format::Markdown,
-            "parquet" => Format::Parquet,
-            "arrow" => Format::Arrow,
-            "arrows" => Format::Arrows,
-            "xlsx" => Format::Xlsx,
-            other => {
-                let mut not_written = NOT_WRITTEN.iter();
-                return match not_written.find(|(endings, _)| endings.contains(&other)) {
-                    Some((_, instead)) => Err(format!(
-                        "a form that is written is required ({}), got .{other} ({instead})",
-                        FILE_ENDINGS.join(", ")
-                    )),
-                    None => Ok(None),
-                };
-            }
-        }))
+        if let Some((_, format)) = ENDINGS.iter().find(|(known, _)| *known == ending) {
+            return Ok(Some(*format));
+        }
+        let mut not_written = NOT_WRITTEN.iter();
+        match not_written.find(|(endings, _)| endings.contains(&ending.as_str())) {
+            Some((_, instead)) => Err(format!(
+                "a form that is written is required ({}), got .{ending} ({instead})",
+                ENDINGS.map(|(known, _)| format!(".{known}")).join(", ")
+            )),
+            None => Ok(None),
+        }
     }
 }
 
 /// The endings that name a form.
-const FILE_ENDINGS: [&str; 10] = [
-    ".csv", ".tsv", ".json", ".ndjson", ".jsonl", ".md", ".parquet", ".arrow", ".arrows", ".xlsx",
+const ENDINGS: [(&str, Format); 10] = [
+    ("csv", Format::Csv),
+    ("tsv", Format::Tsv),
+    ("json", Format::Json),
+    ("ndjson", Format::Ndjson),
+    ("jsonl", Format::Ndjson),
+    ("md", Format::Markdown),
+    ("parquet", Format::Parquet),
+    ("arrow", Format::Arrow),
+    ("arrows", Format::Arrows),
+    ("xlsx", Format::Xlsx),
 ];
 
 impl Layout {
@@ -136,18 +129,19 @@ impl Layout {
     ///
     /// Errors: the form has no such columns.
     pub fn writer(self, schema: &Schema) -> Result<Box<dyn ResultWriter>, WriteError> {
-        if let Some(form) = self.format.columnar() {
-            return Ok(Box::new(columnar::BinaryWriter::new(form, schema)?));
-        }
+        let columnar = |form| ColumnarWriter::new(form, schema).map(Box::new);
         Ok(match self.format {
-            Format::Xlsx => Box::new(xlsx::WorkbookWriter::new(schema)?),
+            Format::Xlsx => Box::new(XlsxWriter::new(schema)?),
             Format::Table if table::is_plan(schema) => Box::new(table::PlanWriter),
             Format::Csv => Box::new(delimited::CsvWriter::new(schema, CsvDialect::default())),
             Format::Tsv => Box::new(delimited::CsvWriter::new(schema, CsvDialect::tabs())),
             Format::Json => Box::new(json::ArrayWriter::default()),
             Format::Ndjson => Box::new(json::LinesWriter),
             Format::Markdown => Box::new(delimited::MarkdownWriter::new(schema)),
-            _ => Box::new(table::AlignedTable::new(schema, self)),
+            Format::Table => Box::new(table::AlignedTable::new(schema, self)),
+            Format::Parquet => columnar(Columnar::Parquet)?,
+            Format::Arrow => columnar(Columnar::ArrowFile)?,
+            Format::Arrows => columnar(Columnar::ArrowStream)?,
         })
     }
 }

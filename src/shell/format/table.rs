@@ -221,7 +221,7 @@ impl ResultWriter for AlignedTable {
         Ok(())
     }
 
-    fn finish(&mut self, out: &mut dyn Write) -> Result<(), WriteError> {
+    fn finish(mut self: Box<Self>, out: &mut dyn Write) -> Result<(), WriteError> {
         self.release(out)?;
         let more = self.rows.saturating_sub(self.most());
         if more > 0 {
@@ -325,7 +325,7 @@ impl ResultWriter for PlanWriter {
         Ok(())
     }
 
-    fn finish(&mut self, _out: &mut dyn Write) -> Result<(), WriteError> {
+    fn finish(self: Box<Self>, _out: &mut dyn Write) -> Result<(), WriteError> {
         Ok(())
     }
 }

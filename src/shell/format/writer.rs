@@ -6,12 +6,12 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 
-/// Writes one result: any number of batches, then `finish`, which is called exactly once after a success.
+/// Writes one result: any number of batches, then its end.
 pub trait ResultWriter {
     /// Writes the rows of a batch, or keeps them where the format has to see more first.
     fn write(&mut self, batch: &RecordBatch, out: &mut dyn Write) -> Result<(), WriteError>;
     /// Writes what is left.
-    fn finish(&mut self, out: &mut dyn Write) -> Result<(), WriteError>;
+    fn finish(self: Box<Self>, out: &mut dyn Write) -> Result<(), WriteError>;
 }
 
 /// Why a result could not be written.

@@ -14,14 +14,6 @@ pub fn fields(columns: &[(&str, DataType, bool)]) -> Fields {
     columns.iter().map(field).collect()
 }
 
-/// The schema of a projection; none is all.
-pub fn projected(schema: &SchemaRef, projection: Option<&Vec<usize>>) -> Result<SchemaRef> {
-    Ok(match projection {
-        Some(projection) => Arc::new(schema.project(projection)?),
-        None => Arc::clone(schema),
-    })
-}
-
 /// Which columns of its result a query reads, so that a function makes no others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputColumns {

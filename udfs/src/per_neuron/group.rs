@@ -251,15 +251,19 @@ impl Group {
         }
     }
 
-    /// The embedding of a received vector: its products with the weights, one after the other. `[d_in]`, or `[2 d_in]`
-    pub fn embedding<'a>(&self, h: &'a [f32]) -> Cow<'a, [f32]> {
+    /// Width of the embeddings of vectors of width `d`.
+    pub fn embedding_width(&self, d: usize) -> usize {
+        d * self.weights.len().max(1)
+    }
+
+    /// The embedding of a received vector `h: [d]`: its products with the weights, one after the other.
+    /// `[embedding_width(d)]`
+    pub fn embed(&self, h: &[f32], embedding: &mut [f32]) {
         if self.weights.is_empty() {
-            return Cow::Borrowed(h);
+            return embedding.copy_from_slice(h);
         }
-        let mut embedding = vec![0.0; h.len() * self.weights.len()];
         let parts = embedding.chunks_exact_mut(h.len().max(1));
-        (parts.zip(&*self.weights)).for_each(|(part, w)| product(h, w, part));
-        Cow::Owned(embedding)
+        (parts.zip(&self.weights)).for_each(|(part, w)| product(h, w, part));
     }
 
     /// `layer 3, neuron 17`, for messages.

@@ -15,7 +15,7 @@ mod turns;
 mod worker;
 
 pub use clustering::{Clustering, Scratch};
-pub use columns::{InputColumns, OutputColumns, fields, projected};
+pub use columns::{InputColumns, OutputColumns, fields};
 pub use function::NeuronFunction;
 pub use group::{Group, GroupVectors};
 pub use keys::{KIND, KeyArguments, KeySelection, LAYER_NEURON, only};

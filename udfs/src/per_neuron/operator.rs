@@ -12,7 +12,7 @@ use datafusion::arrow::compute::BatchCoalescer;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Result, internal_err};
+use datafusion::common::{Result, internal_err, project_schema};
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
@@ -35,7 +35,7 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, stream};
 
 use super::clustering::Scratch;
-use super::columns::{InputColumns, OutputColumns, projected};
+use super::columns::{InputColumns, OutputColumns};
 use super::cursor::GroupCursor;
 use super::function::NeuronFunction;
 use super::neuron_check::NeuronCheck;
@@ -132,7 +132,7 @@ fn properties(
     projection: Option<&Vec<usize>>,
     examples: &Arc<dyn ExecutionPlan>,
 ) -> Result<PlanProperties> {
-    let schema = projected(schema, projection)?;
+    let schema = project_schema(schema, projection)?;
     let mut equivalence = EquivalenceProperties::new(Arc::clone(&schema));
     let ordering = ["layer", "neuron"]
         .iter()

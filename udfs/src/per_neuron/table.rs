@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::{Result, ScalarValue, project_schema};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 
-use super::columns::{OutputColumns, SIGN, projected};
+use super::columns::{OutputColumns, SIGN};
 use super::function::NeuronFunction;
 use super::keys::{KIND, KeyArguments, KeySelection, LAYER_NEURON};
 use super::layer_filter::LayerFilterExec;
@@ -140,7 +140,7 @@ impl PerNeuronTable {
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         if self.keys.is_null() {
-            let schema = projected(&self.schema, projection)?;
+            let schema = project_schema(&self.schema, projection)?;
             return Ok(Arc::new(EmptyExec::new(schema)));
         }
         let name = self.function.doc.name;

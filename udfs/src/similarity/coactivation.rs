@@ -12,7 +12,7 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int32Arra
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{DataFusionError, Result, exec_err, internal_err};
+use datafusion::common::{DataFusionError, Result, exec_err, internal_err, project_schema};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
@@ -27,7 +27,7 @@ use futures::StreamExt;
 
 use crate::arrow::memory::refused;
 use crate::arrow::tables::in_one_partition;
-use crate::per_neuron::{LayerRef, NeuronCheck, projected};
+use crate::per_neuron::{LayerRef, NeuronCheck};
 use polysema_kernels::similarity::coactivation::{Counts, Occurrences, expected};
 
 /// Which pairs are given.
@@ -64,7 +64,7 @@ impl CoactivationExec {
         check: NeuronCheck,
         projection: Option<Vec<usize>>,
     ) -> Result<Self> {
-        let kept = projected(&schema(), projection.as_ref())?;
+        let kept = project_schema(&schema(), projection.as_ref())?;
         let properties = PlanProperties::new(
             EquivalenceProperties::new(kept),
             Partitioning::UnknownPartitioning(1),

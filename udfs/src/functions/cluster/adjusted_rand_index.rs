@@ -47,10 +47,7 @@ pub fn function() -> Function {
         doc: &DOC,
         takes: |_, types| Ok(types.to_vec()),
         returns: || DataType::Float64,
-        accumulator: |args: &AccumulatorArgs| {
-            let types = args.expr_fields.iter().map(|field| field.data_type());
-            Ok(Box::new(Contingency::new(types.cloned().collect())))
-        },
+        accumulator: |_: &AccumulatorArgs| Ok(Box::new(Contingency::default())),
         state: state_fields,
     })
 }
@@ -72,22 +69,13 @@ fn state_fields(args: &StateFieldsArgs) -> Vec<FieldRef> {
 type Label = Box<[u8]>;
 
 /// Rows by their two labels.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Contingency {
-    types: Vec<DataType>,
     cells: HashMap<(Label, Label), u64>,
     bytes: usize,
 }
 
 impl Contingency {
-    fn new(types: Vec<DataType>) -> Self {
-        Self {
-            types,
-            cells: HashMap::new(),
-            bytes: 0,
-        }
-    }
-
     fn add(&mut self, a: &[u8], b: &[u8], n: u64) {
         let cell = self.cells.entry((a.into(), b.into()));
         if matches!(cell, std::collections::hash_map::Entry::Vacant(_)) {
@@ -130,9 +118,10 @@ impl Accumulator for Contingency {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let known = and(&is_not_null(&values[0])?, &is_not_null(&values[1])?)?;
         let mut labels = Vec::with_capacity(2);
-        for (column, of) in values.iter().zip(&self.types) {
+        for column in values {
             let column = filter(column, &known)?;
-            let converter = RowConverter::new(vec![SortField::new(of.clone())])?;
+            let of = SortField::new(column.data_type().clone());
+            let converter = RowConverter::new(vec![of])?;
             labels.push(converter.convert_columns(&[column])?);
         }
         for (a, b) in labels[0].iter().zip(labels[1].iter()) {

@@ -80,17 +80,17 @@ impl NeuronFunction for ClusterCentroids {
         let n_clusters = sizes.len();
         let mut centroids = VectorBuilder::new();
         let vectors = group.vectors()?;
+        let width = group.embedding_width(vectors.width());
         let vectors = vectors.rows();
+        let mut embedding = vec![0.0; width];
         for members in clustering.members() {
-            let mut sum = vec![];
+            let mut sum = vec![0.0; width];
             for &row in &members {
-                let embedding = group.embedding(vectors[row]);
+                group.embed(vectors[row], &mut embedding);
                 let length = norm(&embedding);
-                sum.resize(embedding.len(), 0.0);
-                (sum.iter_mut().zip(embedding.iter()))
-                    .for_each(|(s, &e)| *s += f64::from(e) / length);
+                (sum.iter_mut().zip(&embedding)).for_each(|(s, &e)| *s += f64::from(e) / length);
             }
-            centroids.append_with(sum.len(), |mean| {
+            centroids.append_with(width, |mean| {
                 let n = members.len() as f64;
                 (mean.iter_mut().zip(&sum)).for_each(|(mean, sum)| *mean = (sum / n) as f32);
             });

@@ -66,7 +66,7 @@ impl NeuronFunction for NeuronEmbeddings {
         let vectors = group.vectors()?;
         let mut embeddings = VectorBuilder::new();
         for h in vectors.rows() {
-            embeddings.append(&group.embedding(h));
+            embeddings.append_with(group.embedding_width(h.len()), |e| group.embed(h, e));
         }
         let [layer, neuron] = group.key_columns(group.len());
         let example = Arc::new(Int32Array::from(group.ids()?.to_vec()));
