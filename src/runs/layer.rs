@@ -1,5 +1,6 @@
 //! What ingest keeps of one layer while batches pass by. Above 400 lines with its tests.
 
+use std::ops::Range;
 use std::path::Path;
 
 use datafusion::common::exec_err;
@@ -11,7 +12,7 @@ use rayon::prelude::*;
 
 use super::candidates::Candidate;
 use super::options::{Pick, WINDOW_VECTORS};
-use super::tile::{BatchValues, Fresh, Tile};
+use super::tile::{BatchValues, Fresh, NONE, Tile};
 use crate::corpus::{Documents, ReadBatch};
 use crate::files::numbers::{NumbersReader, NumbersWriter};
 use crate::files::spool::Spool;
@@ -19,9 +20,6 @@ use crate::models::LayerInfo;
 
 /// Neurons that one task observes: four cache lines of a row of activations. Chosen, not tuned.
 const TILE: usize = 64;
-/// No vector is spooled for this position.
-const NONE: u32 = u32::MAX;
-
 /// One layer of neurons.
 pub(super) struct Layer {
     /// Block index.
@@ -105,7 +103,11 @@ impl Layer {
     /// become a candidate of every neuron, with its window.
     fn hold(&self, documents: usize, rows: usize) -> Result<()> {
         let window = (2 * self.window + 1) * size_of::<f32>();
-        let fresh = size_of::<Fresh>() + Self::BYTES_A_CANDIDATE + window;
+        let vectors = match &self.window_vectors {
+            Some(_) => (self.window + 1) * size_of::<u32>(),
+            None => 0,
+        };
+        let fresh = size_of::<Fresh>() + Self::BYTES_A_CANDIDATE + window + vectors;
         let lists = self.tiles.first().map_or(1, |tile| tile.lists.len());
         let fresh = documents
             .saturating_mul(self.n_neurons)
@@ -116,7 +118,7 @@ impl Layer {
             self.tiles.iter().map(Tile::kept_bytes).sum(),
             self.n_candidates * Self::BYTES_A_CANDIDATE,
             fresh,
-            rows * size_of::<u32>(),
+            rows * (size_of::<u32>() + size_of::<Range<usize>>()),
         ];
         let bytes = bytes.into_iter().fold(0, usize::saturating_add);
         let of = format_args!(
@@ -144,47 +146,41 @@ impl Layer {
         if let Some(place) = self.tiles.iter().filter_map(|t| t.not_finite).min() {
             return self.not_finite(batch, place, &values);
         }
-        let mut spooled = vec![NONE; rows];
-        let vectors = &mut self.vectors;
-        let d_in = self.d_in;
-        let mut spool = |row: usize| -> Result<u32> {
-            if spooled[row] == NONE {
-                spooled[row] = vectors.len() as u32;
-                vectors.append(&received[row * d_in..][..d_in])?;
-            }
-            Ok(spooled[row])
-        };
-        let mut before = vec![NONE; window + 1];
-        for tile in &mut self.tiles {
-            let first_window = self.windows.len();
-            self.windows.append(&tile.windows)?;
-            // Their room is kept for the next batch.
-            tile.windows.clear();
-            self.n_candidates += tile.fresh.len();
-            for (i, fresh) in tile.fresh.drain(..).enumerate() {
-                let (place, peak) = (fresh.place, fresh.peak);
-                let list = &mut tile.lists[fresh.list];
-                let row = place * batch.seq + peak.pos as usize;
-                if let Some(window_vectors) = &mut self.window_vectors {
-                    let column = tile.first + fresh.neuron;
-                    for (back, vector) in before.iter_mut().rev().enumerate() {
-                        let inside = back + skip <= peak.pos as usize;
-                        let value = |row: usize| values.values[row * values.width + column];
-                        let active = inside && list.sign * value(row - back) > 0.0;
-                        *vector = if active { spool(row - back)? } else { NONE };
-                    }
-                    window_vectors.append(&before)?;
-                }
-                let candidate = Candidate {
-                    doc_id: batch.documents[place].0,
-                    pos: peak.pos,
-                    activation: peak.activation,
-                    vector: spool(row)?,
-                    window: (first_window + i) as u32,
-                };
-                list.candidates.add(fresh.neuron, candidate);
-            }
+        let back = self.window_vectors.is_some().then_some(window);
+        let mut wanted = vec![false; rows];
+        for tile in &self.tiles {
+            tile.mark(batch, &values, back, skip, &mut wanted);
         }
+        let (records, runs) = numbered(&wanted, self.vectors.len());
+        let mut first_windows = vec![self.windows.len()];
+        for tile in &self.tiles {
+            self.n_candidates += tile.fresh.len();
+            first_windows.push(first_windows[first_windows.len() - 1] + tile.fresh.len());
+        }
+        let tiles = self.tiles.par_iter_mut().zip(first_windows);
+        tiles.for_each(|(tile, first)| tile.keep(batch, &values, back, skip, first, &records));
+        // Side by side: while one waits for the disk, or copies, the other does.
+        let (vectors, windows) = rayon::join(
+            || {
+                let mut runs = runs.into_iter();
+                runs.try_for_each(|run| {
+                    let run = run.start * self.d_in..run.end * self.d_in;
+                    self.vectors.append(&received[run])
+                })
+            },
+            || {
+                let mut tiles = self.tiles.iter();
+                tiles.try_for_each(|tile| {
+                    self.windows.append(&tile.windows)?;
+                    match &mut self.window_vectors {
+                        Some(spool) => spool.append(&tile.window_vectors),
+                        None => Ok(()),
+                    }
+                })
+            },
+        );
+        vectors.and(windows)?;
+        self.tiles.iter_mut().for_each(Tile::clear);
         self.hold(0, 0)
     }
 
@@ -307,6 +303,26 @@ impl Layer {
         });
         tiles.collect()
     }
+}
+
+/// Numbers the wanted rows from `first` on, [`NONE`] for the others; and the wanted rows as ranges.
+fn numbered(wanted: &[bool], first: usize) -> (Vec<u32>, Vec<Range<usize>>) {
+    let mut next = first as u32;
+    let (mut records, mut runs) = (Vec::with_capacity(wanted.len()), vec![]);
+    let mut row = 0;
+    for run in wanted.chunk_by(|a, b| a == b) {
+        let end = row + run.len();
+        match run[0] {
+            true => {
+                records.extend((0..run.len() as u32).map(|i| next.wrapping_add(i)));
+                next = next.wrapping_add(run.len() as u32);
+                runs.push(row..end);
+            }
+            false => records.resize(end, NONE),
+        }
+        row = end;
+    }
+    (records, runs)
 }
 
 #[cfg(test)]

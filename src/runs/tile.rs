@@ -9,6 +9,9 @@ use super::options::Pick;
 use crate::corpus::ReadBatch;
 use crate::files::numbers::{NumbersReader, NumbersWriter};
 
+/// No vector is spooled for this position.
+pub(super) const NONE: u32 = u32::MAX;
+
 /// Activations of a batch. `[batch, seq, width]`
 pub(super) struct BatchValues<'a> {
     pub(super) values: &'a [f32],
@@ -23,6 +26,13 @@ pub(super) struct Fresh {
     /// Place of its document in the batch.
     pub(super) place: usize,
     pub(super) peak: Peak,
+}
+
+impl Fresh {
+    /// The row of its key token in the batch.
+    fn row(&self, batch: &ReadBatch) -> usize {
+        self.place * batch.seq + self.peak.pos as usize
+    }
 }
 
 /// The candidates of one sign.
@@ -44,6 +54,8 @@ pub(super) struct Tile {
     pub(super) fresh: Vec<Fresh>,
     /// The activations around each of them, padded to whole records.
     pub(super) windows: Vec<f32>,
+    /// Which vectors were received before and at each of them, as records, where those are wanted.
+    pub(super) window_vectors: Vec<u32>,
     /// Place in the batch of the first document that is not finite.
     pub(super) not_finite: Option<usize>,
 }
@@ -65,6 +77,7 @@ impl Tile {
             peaks: vec![Peak::NONE; width],
             fresh: vec![],
             windows: vec![],
+            window_vectors: vec![],
             not_finite: None,
         })
     }
@@ -129,6 +142,80 @@ impl Tile {
         }
     }
 
+    /// Marks the rows of a batch whose vectors its fresh candidates need: those of the key tokens, and of as many tokens
+    /// before them as `back` says, where the neuron was active.
+    pub(super) fn mark(
+        &self,
+        batch: &ReadBatch,
+        values: &BatchValues<'_>,
+        back: Option<usize>,
+        skip: usize,
+        wanted: &mut [bool],
+    ) {
+        for fresh in &self.fresh {
+            wanted[fresh.row(batch)] = true;
+            for row in self.active_rows(fresh, batch, values, back, skip) {
+                if let Some(row) = row {
+                    wanted[row] = true;
+                }
+            }
+        }
+    }
+
+    /// Makes the fresh candidates its own: their windows are the records from `first_window` on, and the vector of a row is
+    /// the record that `records` says.
+    pub(super) fn keep(
+        &mut self,
+        batch: &ReadBatch,
+        values: &BatchValues<'_>,
+        back: Option<usize>,
+        skip: usize,
+        first_window: usize,
+        records: &[u32],
+    ) {
+        let mut vectors = std::mem::take(&mut self.window_vectors);
+        for (i, fresh) in self.fresh.iter().enumerate() {
+            let rows = self.active_rows(fresh, batch, values, back, skip);
+            vectors.extend(rows.map(|row| row.map_or(NONE, |row| records[row])));
+            let candidate = Candidate {
+                doc_id: batch.documents[fresh.place].0,
+                pos: fresh.peak.pos,
+                activation: fresh.peak.activation,
+                vector: records[fresh.row(batch)],
+                window: (first_window + i) as u32,
+            };
+            let list = &mut self.lists[fresh.list];
+            list.candidates.add(fresh.neuron, candidate);
+        }
+        self.window_vectors = vectors;
+    }
+
+    /// Ends a batch whose windows were written. Their room is kept for the next one.
+    pub(super) fn clear(&mut self) {
+        self.fresh.clear();
+        self.windows.clear();
+        self.window_vectors.clear();
+    }
+
+    /// The rows of the tokens before a fresh candidate's key token, which stands last; None where the neuron was inactive.
+    fn active_rows<'a>(
+        &self,
+        fresh: &'a Fresh,
+        batch: &ReadBatch,
+        values: &'a BatchValues<'_>,
+        back: Option<usize>,
+        skip: usize,
+    ) -> impl Iterator<Item = Option<usize>> + use<'a> {
+        let (row, column) = (fresh.row(batch), self.first + fresh.neuron);
+        let sign = self.lists[fresh.list].sign;
+        let distances = (0..back.map_or(0, |back| back + 1)).rev();
+        distances.map(move |back| {
+            let inside = back + skip <= fresh.peak.pos as usize;
+            let value = || values.values[(row - back) * values.width + column];
+            (inside && sign * value() > 0.0).then(|| row - back)
+        })
+    }
+
     /// Ends a block of consecutive documents.
     pub(super) fn end_block(&mut self) {
         for list in &mut self.lists {
@@ -145,7 +232,9 @@ impl Tile {
 
     /// Bytes of its buffers, which the next batch uses again.
     pub(super) fn kept_bytes(&self) -> usize {
-        self.fresh.capacity() * size_of::<Fresh>() + self.windows.capacity() * size_of::<f32>()
+        let windows = self.windows.capacity() * size_of::<f32>();
+        let vectors = self.window_vectors.capacity() * size_of::<u32>();
+        self.fresh.capacity() * size_of::<Fresh>() + windows + vectors
     }
 
     /// Number of neurons.

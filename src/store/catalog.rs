@@ -186,7 +186,8 @@ impl StoreCatalog {
         if let Some(table) = table.downcast_ref::<RunTable>() {
             return table.meanings();
         }
-        let is_known = self.is_read_only(schema, name);
+        // What was added is another's, whatever its columns are called.
+        let is_known = self.added(schema).is_none() && self.is_read_only(schema, name);
         let of = |column: &str| is_known.then(|| meaning(schema != INFO, name, column))?;
         let columns = table.schema();
         columns

@@ -47,6 +47,11 @@ fn objects_are_known_by_names_and_numbers() {
                 "SELECT col_description('neurons'::regclass, 8)",
                 "largest activation of all tokens",
             ),
+            // A column of PostgreSQL's is none of a run's, though `layers` has one of its name.
+            (
+                "SELECT col_description('pg_catalog.pg_settings'::regclass, 1) IS NULL",
+                "t",
+            ),
             (
                 "SELECT el.typname FROM pg_type ty JOIN pg_proc pro ON pro.oid = ty.typreceive \
                  JOIN pg_type el ON el.oid = ty.typelem WHERE pro.proname = 'array_recv' AND ty.oid = 1021",
