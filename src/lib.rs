@@ -1,7 +1,7 @@
 //! polysema: SQL for polysemantic neurons. The engine over `polysema-udfs`:
 //!
 //! ```text
-//! files | text < hub | settings < policy | options < store | models | jobs < corpus < classifiers | runs < saes < functions < session < serve < shell      imports go down only
+//! files | text < hub | settings < policy | options < store | models | jobs < corpus < classifiers | runs < saes < functions < session < web < serve | explore < shell      imports go down only
 //! ```
 //!
 //! An [`Engine`](session::Engine) is an open store; its sessions share the memory limit and what was read, and each has
@@ -42,6 +42,8 @@
 
 pub mod classifiers;
 pub mod corpus;
+#[cfg(feature = "explore")]
+pub mod explore;
 pub(crate) mod files;
 pub mod functions;
 pub mod hub;
@@ -59,3 +61,5 @@ pub mod settings;
 pub mod shell;
 pub mod store;
 pub mod text;
+#[cfg(any(feature = "explore", feature = "serve"))]
+mod web;

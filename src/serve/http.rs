@@ -17,23 +17,20 @@ use datafusion::common::runtime::SpawnedTask;
 use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::{FutureExt, Stream, StreamExt};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::{Instant as Clock, sleep_until, timeout, timeout_at};
 
 use super::errors::state;
-use super::forms::{Form, Writer};
 use super::metrics::Ending;
-use super::requests::{Posted, Refusal, answer, member, read, text, whole};
+use super::requests::{Posted, Refusal, answer, member, read, whole};
 use super::server::{Member, PANICKED, Server};
 use super::statements::split;
 use crate::session::Session;
+use crate::web::forms::{Form, Writer};
+use crate::web::hosts::text;
 
-/// Time to send the head of a request, and to be idle between two.
-const HEAD: Duration = Duration::from_secs(30);
 /// Time to agree on encryption.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Time for a client who is slow to read to take what there is of an answer whose time is over.
@@ -54,25 +51,10 @@ pub(super) async fn serve(server: Arc<Server>, listener: TcpListener) {
         .route("/healthz", get(async || "ok\n"))
         .route("/metrics", get(metrics))
         .with_state(Arc::clone(&server));
-    let slots = Arc::new(Semaphore::new(server.limits.connections));
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = server.closing() => break,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::error!(%error, "accept");
-                tokio::time::sleep(super::LOOK).await;
-                continue;
-            }
-        };
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
-            break;
-        };
+    let most = server.limits.connections;
+    crate::web::accept(listener, most, server.closing(), |stream, peer| {
         let (server, router) = (Arc::clone(&server), router.clone());
-        tokio::spawn(async move {
+        async move {
             let caller = Caller {
                 address: peer.ip(),
                 overdue: Arc::default(),
@@ -81,11 +63,9 @@ pub(super) async fn serve(server: Arc<Server>, listener: TcpListener) {
                 Ok(stream) => speak(&server, router, stream, caller).await,
                 Err(error) => tracing::info!(%peer, %error, "lost"),
             }
-            drop(slot);
-        });
-    }
-    let all = u32::try_from(server.limits.connections).unwrap_or(u32::MAX);
-    let _ = slots.acquire_many(all).await;
+        }
+    })
+    .await;
 }
 
 trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -103,26 +83,11 @@ async fn encrypted(server: &Server, stream: TcpStream) -> std::io::Result<Box<dy
     }
 }
 
-/// Speaks HTTP with one client; what it has asked is answered when the server closes, until it ends.
 async fn speak(server: &Server, router: Router, stream: Box<dyn Wire>, caller: Caller) {
     let overdue = Arc::clone(&caller.overdue);
     let router = router.layer(Extension(caller));
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        // That a client has gone is no error of the server.
-        _ = &mut connection => return,
-        () = overdue.notified() => return,
-        () = server.closing() => connection.as_mut().graceful_shutdown(),
-    }
-    tokio::select! {
-        _ = connection => {}
-        () = overdue.notified() => {}
-        () = server.ending() => {}
-    }
+    let (closing, ending) = (server.closing(), server.ending());
+    crate::web::converse(stream, router, overdue.notified(), closing, ending).await;
 }
 
 async fn metrics(State(server): State<Arc<Server>>) -> Response {

@@ -11,7 +11,6 @@ mod commands;
 mod connection;
 mod copy;
 mod errors;
-mod forms;
 mod frames;
 mod functions;
 mod guesses;

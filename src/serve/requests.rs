@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::http::header::{
     AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -24,6 +24,7 @@ use super::pace::Pace;
 use super::server::{MESSAGE, Member, Server};
 use super::users::Role;
 use crate::text::describe;
+use crate::web::hosts::{is_here, is_of, parted, text};
 
 /// What is asked as JSON.
 #[derive(Debug, Deserialize)]
@@ -141,18 +142,10 @@ pub(super) async fn member(
     })
 }
 
-pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
-}
-
 fn require_no_page(headers: &HeaderMap) -> Result<(), Refusal> {
     let host = text(headers, &HOST).unwrap_or_default();
-    let without_port = host
-        .rsplit_once(':')
-        .filter(|(_, port)| port.parse::<u16>().is_ok());
-    let name = without_port.map_or(host, |(name, _)| name);
-    let is_here = matches!(name, "localhost" | "127.0.0.1" | "[::1]");
-    match headers.contains_key(ORIGIN) || !is_here {
+    let (name, _) = parted(host);
+    match headers.contains_key(ORIGIN) || !is_here(name) {
         true => Err(Refusal::new(
             StatusCode::FORBIDDEN,
             state::INVALID_AUTHORIZATION,
@@ -169,8 +162,7 @@ fn require_own_page(headers: &HeaderMap) -> Result<(), Refusal> {
         return Ok(());
     };
     let origin = origin.to_str().unwrap_or_default();
-    let name = origin.split_once("://").map(|(_, name)| name);
-    match name.is_some() && name == text(headers, &HOST) {
+    match is_of(origin, text(headers, &HOST)) {
         true => Ok(()),
         false => Err(Refusal::new(
             StatusCode::FORBIDDEN,

@@ -102,6 +102,9 @@ pub enum Action {
     /// Answer SQL over PostgreSQL's protocol and HTTP
     #[cfg(feature = "serve")]
     Serve(super::serve::ServeCommand),
+    /// Show the runs, layers and neurons of the store in a browser of this machine
+    #[cfg(feature = "explore")]
+    Explore(super::explore::ExploreCommand),
     #[command(flatten)]
     Page(Page),
 }

@@ -9,6 +9,8 @@ mod demo;
 mod demo_data;
 mod dendrogram;
 mod describe;
+#[cfg(feature = "explore")]
+mod explore;
 mod failure;
 mod format;
 mod highlight;
@@ -98,6 +100,16 @@ pub fn run_command(words: impl IntoIterator<Item = OsString>) -> u8 {
         Some(Action::Serve(command)) => {
             let (store, memory) = (&arguments.store, arguments.memory_limit);
             serve::run(&runtime, command, store, memory, &interrupts)
+        }
+        #[cfg(feature = "explore")]
+        Some(Action::Explore(command)) => {
+            let engine = crate::session::EngineOptions {
+                store: arguments.store.clone(),
+                memory_limit: arguments.memory_limit,
+                loaded_limit: None,
+            };
+            let run = arguments.selected_run.as_deref();
+            explore::run(&runtime, command, engine, run, &interrupts)
         }
         _ => start(&runtime, arguments, &inputs, interrupts.clone()),
     };
@@ -343,6 +355,8 @@ async fn run_action(
         // Done before the store is opened.
         #[cfg(feature = "serve")]
         Action::User(_) | Action::Serve(_) => {}
+        #[cfg(feature = "explore")]
+        Action::Explore(_) => {}
         Action::Page(_) => {}
     }
     Ok(())

@@ -137,6 +137,10 @@ pub const NOT_RUN: &[(&str, &str)] = &[
         "polysema serve",
         "waits for clients; tests/serve.rs and .ci/clients are some",
     ),
+    (
+        "polysema explore",
+        "waits for a browser; tests/explore.rs is one",
+    ),
     ("psql ", "a client; .ci/clients runs it"),
     ("curl ", "a client; tests/serve.rs sends the same"),
     (

@@ -10,7 +10,7 @@ use crate::files::json::{self, JsonArray};
 
 /// The forms of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     Arrow,
     Json,
     Lines,
@@ -18,9 +18,9 @@ pub(super) enum Form {
 }
 
 impl Form {
-    pub(super) const ALL: [Self; 4] = [Self::Json, Self::Arrow, Self::Csv, Self::Lines];
+    pub(crate) const ALL: [Self; 4] = [Self::Json, Self::Arrow, Self::Csv, Self::Lines];
 
-    pub(super) fn kind(self) -> &'static str {
+    pub(crate) fn kind(self) -> &'static str {
         match self {
             Self::Arrow => "application/vnd.apache.arrow.stream",
             Self::Json => "application/json",
@@ -30,7 +30,7 @@ impl Form {
     }
 
     /// The first of those that an `Accept` names which is known.
-    pub(super) fn accepted(accept: &str) -> Option<Self> {
+    pub(crate) fn accepted(accept: &str) -> Option<Self> {
         let kinds = accept
             .split(',')
             .map(|kind| kind.split(';').next().unwrap_or_default().trim());
@@ -40,7 +40,7 @@ impl Form {
         })
     }
 
-    pub(super) fn writer(self, schema: &SchemaRef) -> Result<Writer> {
+    pub(crate) fn writer(self, schema: &SchemaRef) -> Result<Writer> {
         Ok(match self {
             Self::Arrow => Writer::Arrow(Box::new(StreamWriter::try_new(vec![], schema)?)),
             Self::Json => Writer::Json(JsonArray::default()),
@@ -54,7 +54,7 @@ impl Form {
 }
 
 /// What makes bytes of batches.
-pub(super) enum Writer {
+pub(crate) enum Writer {
     Arrow(Box<StreamWriter<Vec<u8>>>),
     Json(JsonArray),
     Lines,
@@ -65,7 +65,7 @@ pub(super) enum Writer {
 }
 
 impl Writer {
-    pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<Vec<u8>> {
+    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<Vec<u8>> {
         Ok(match self {
             Self::Arrow(writer) => {
                 writer.write(batch)?;
@@ -81,7 +81,7 @@ impl Writer {
         })
     }
 
-    pub(super) fn finish(&mut self) -> Result<Vec<u8>> {
+    pub(crate) fn finish(&mut self) -> Result<Vec<u8>> {
         Ok(match self {
             Self::Arrow(writer) => {
                 writer.finish()?;

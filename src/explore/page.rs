@@ -1,0 +1,296 @@
+//! A page and the forms it is given in: HTML in the frame of all pages, its panels' rows as JSON or as Arrow's stream; with a
+//! tag of its content, so that what a browser has is not sent again.
+
+use std::io::Write;
+
+use askama::{DynTemplate, Template};
+use axum::body::Body;
+use axum::http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION,
+    RETRY_AFTER, VARY,
+};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::Response;
+use datafusion::common::internal_datafusion_err;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::assets;
+use super::panel::Panel;
+use super::trouble::Trouble;
+use crate::web::forms::Form;
+use crate::web::hosts::text;
+
+/// A smaller answer is not worth the work.
+const WORTH_PACKING: usize = 1024;
+/// What stands around a time in a page, which its tag leaves out: it differs each time.
+const TIME: [&str; 2] = ["<span class=\"ms\">", "</span>"];
+
+/// A page before it has a form.
+pub struct WebPage {
+    /// What the browser's tab says.
+    pub title: String,
+    /// The way to it: names and addresses, from the store down; the last is the page itself.
+    pub crumbs: Vec<(String, String)>,
+    /// What stands in the frame.
+    pub body: Box<dyn DynTemplate + Send>,
+    /// Its data.
+    pub panels: Vec<Panel>,
+    /// Whether it asks to be read again soon, since something of it is still computed.
+    pub is_unfinished: bool,
+}
+
+/// What a request comes to.
+pub enum Reached {
+    /// A page.
+    Page(WebPage),
+    /// Another address.
+    Elsewhere(String),
+}
+
+impl From<WebPage> for Reached {
+    fn from(page: WebPage) -> Self {
+        Self::Page(page)
+    }
+}
+
+/// The frame of all pages.
+#[derive(Template)]
+#[template(path = "frame.html")]
+struct FrameTemplate<'a> {
+    title: &'a str,
+    crumbs: &'a [(String, String)],
+    main: &'a str,
+    run: Option<&'a str>,
+    is_unfinished: bool,
+    style: &'a str,
+    script: &'a str,
+    version: &'a str,
+}
+
+/// What a request says about the form of its answer.
+pub(super) struct WantedForm {
+    pub form: Option<Form>,
+    /// The panel whose rows alone are asked for.
+    pub panel: Option<String>,
+    pub heads: HeaderMap,
+}
+
+impl WantedForm {
+    /// The answer to a request.
+    pub fn answer(&self, reached: Result<Reached, Trouble>) -> Response {
+        let answered = reached.and_then(|reached| match reached {
+            Reached::Elsewhere(address) => elsewhere(&address),
+            Reached::Page(page) => self.page(&page),
+        });
+        answered.unwrap_or_else(|trouble| self.trouble(trouble))
+    }
+
+    fn page(&self, page: &WebPage) -> Result<Response, Trouble> {
+        let (kind, bytes) = match self.form {
+            None if self.panel.is_some() => {
+                return Err(Trouble::asked(
+                    "an address that ends in .json or .arrow is required with panel, got a page's",
+                ));
+            }
+            None => ("text/html; charset=utf-8", html(page)?.into_bytes()),
+            Some(form) => (form.kind(), self.data(form, &page.panels)?),
+        };
+        let tag = tag(&bytes);
+        let known = text(&self.heads, &IF_NONE_MATCH).unwrap_or_default();
+        let mut response = match known.split(',').any(|known| known.trim() == tag) {
+            true => plain(StatusCode::NOT_MODIFIED, None, vec![]),
+            false => self.packed(StatusCode::OK, kind, bytes)?,
+        };
+        if let Ok(tag) = HeaderValue::from_str(&tag) {
+            response.headers_mut().insert(ETAG, tag);
+        }
+        Ok(response)
+    }
+
+    /// The rows of the panels: of all by their names, or of the one that is asked for.
+    fn data(&self, form: Form, panels: &[Panel]) -> Result<Vec<u8>, Trouble> {
+        let panel = match &self.panel {
+            Some(id) => Some(panels.iter().find(|panel| panel.id == id).ok_or_else(|| {
+                let known: Vec<_> = panels.iter().map(|panel| panel.id).collect();
+                Trouble::new(
+                    StatusCode::NOT_FOUND,
+                    format!(
+                        "one of the panels {} is required, got '{id}'",
+                        known.join(", ")
+                    ),
+                )
+            })?),
+            // A stream has rows of one kind.
+            None if form != Form::Json => panels.first(),
+            None => None,
+        };
+        if let Some(panel) = panel {
+            return rows(form, panel);
+        }
+        let mut bytes = b"{".to_vec();
+        for (at, panel) in panels.iter().enumerate() {
+            let head = serde_json::json!({
+                "title": panel.title, "run": panel.answered.run, "sql": panel.answered.sql
+            });
+            let head = head.to_string();
+            let open = head.trim_end_matches('}');
+            let comma = if at == 0 { "" } else { ",\n" };
+            bytes.extend(format!("{comma}\"{}\": {open},\"rows\": ", panel.id).bytes());
+            bytes.extend(rows(form, panel)?);
+            bytes.extend(b"}");
+        }
+        bytes.extend(b"}\n");
+        Ok(bytes)
+    }
+
+    fn trouble(&self, trouble: Trouble) -> Response {
+        let (status, wait) = (
+            trouble.status,
+            trouble.status == StatusCode::SERVICE_UNAVAILABLE,
+        );
+        let (kind, bytes) = match self.form {
+            Some(_) => {
+                let known: Vec<_> = trouble.known.iter().map(|(name, _)| name).collect();
+                let body = serde_json::json!({"error": trouble.message, "known": known});
+                ("application/json", format!("{body}\n").into_bytes())
+            }
+            None => {
+                let page = WebPage {
+                    title: reason(status).to_string(),
+                    crumbs: vec![("store".into(), "/".into())],
+                    body: Box::new(TroubleTemplate(trouble)),
+                    panels: vec![],
+                    is_unfinished: false,
+                };
+                // The frame and the sentence are written without the store.
+                let html = html(&page).unwrap_or_default();
+                ("text/html; charset=utf-8", html.into_bytes())
+            }
+        };
+        let mut response = plain(status, Some(kind), bytes);
+        if wait {
+            let seconds = HeaderValue::from_static("5");
+            response.headers_mut().insert(RETRY_AFTER, seconds);
+        }
+        response
+    }
+
+    fn packed(&self, status: StatusCode, kind: &str, bytes: Vec<u8>) -> Result<Response, Trouble> {
+        let takes = text(&self.heads, &ACCEPT_ENCODING).unwrap_or_default();
+        let takes = takes.split(',').any(|coding| {
+            let mut parts = coding.split(';').map(str::trim);
+            parts.next() == Some("gzip") && parts.next() != Some("q=0")
+        });
+        if !takes || bytes.len() < WORTH_PACKING {
+            return Ok(plain(status, Some(kind), bytes));
+        }
+        let mut packed = GzEncoder::new(vec![], Compression::fast());
+        let packed = packed
+            .write_all(&bytes)
+            .and_then(|()| packed.finish())
+            .map_err(|error| Trouble::from(internal_datafusion_err!("gzip: {error}")))?;
+        let mut response = plain(status, Some(kind), packed);
+        let coding = HeaderValue::from_static("gzip");
+        response.headers_mut().insert(CONTENT_ENCODING, coding);
+        Ok(response)
+    }
+}
+
+/// A trouble as a page.
+#[derive(Template)]
+#[template(path = "trouble.html")]
+struct TroubleTemplate(Trouble);
+
+impl TroubleTemplate {
+    fn reason(&self) -> &'static str {
+        reason(self.0.status)
+    }
+}
+
+fn reason(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::NOT_FOUND => "Not in this store",
+        StatusCode::BAD_REQUEST => "Not a question the explorer knows",
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => "Not now",
+        StatusCode::INTERNAL_SERVER_ERROR => "A fault of the explorer",
+        other => other.canonical_reason().unwrap_or("Refused"),
+    }
+}
+
+fn html(page: &WebPage) -> Result<String, Trouble> {
+    let failed = |error: askama::Error| Trouble::from(internal_datafusion_err!("page: {error}"));
+    let main = page.body.dyn_render().map_err(failed)?;
+    let run = page.crumbs.get(1).map(|(name, _)| name.as_str());
+    let frame = FrameTemplate {
+        title: &page.title,
+        crumbs: &page.crumbs,
+        main: &main,
+        run,
+        is_unfinished: page.is_unfinished,
+        style: assets::STYLE.address(),
+        script: assets::SCRIPT.address(),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    frame.render().map_err(failed)
+}
+
+fn rows(form: Form, panel: &Panel) -> Result<Vec<u8>, Trouble> {
+    let batch = &panel.answered.rows;
+    let mut writer = form.writer(&batch.schema())?;
+    let mut bytes = writer.write(batch)?;
+    bytes.extend(writer.finish()?);
+    Ok(bytes)
+}
+
+/// The tag of a content, which is the same where only times differ.
+fn tag(bytes: &[u8]) -> String {
+    let mut hash = blake3::Hasher::new();
+    match std::str::from_utf8(bytes) {
+        Ok(mut rest) => {
+            while let Some((before, time)) = rest.split_once(TIME[0]) {
+                hash.update(before.as_bytes());
+                rest = time.split_once(TIME[1]).map_or("", |(_, after)| after);
+            }
+            hash.update(rest.as_bytes());
+        }
+        // Arrow's, in which there are no times.
+        Err(_) => {
+            hash.update(bytes);
+        }
+    }
+    format!("W/\"{}\"", &hash.finalize().to_hex()[..32])
+}
+
+fn elsewhere(address: &str) -> Result<Response, Trouble> {
+    let location = HeaderValue::from_str(address)
+        .map_err(|_| Trouble::asked("an address is required, got one with other characters"))?;
+    let mut response = plain(StatusCode::SEE_OTHER, None, vec![]);
+    response.headers_mut().insert(LOCATION, location);
+    Ok(response)
+}
+
+fn plain(status: StatusCode, kind: Option<&str>, bytes: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(bytes));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    if let Some(kind) = kind.and_then(|kind| HeaderValue::from_str(kind).ok()) {
+        headers.insert(CONTENT_TYPE, kind);
+    }
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_of_the_content_and_not_of_the_times() {
+        let page = |ms, row| format!("a{}{ms} ms{}b {row}", TIME[0], TIME[1]);
+        let of = |ms, row| tag(page(ms, row).as_bytes());
+        assert_eq!(of("1.2", "x"), of("33.4", "x"));
+        assert_ne!(of("1.2", "x"), of("1.2", "y"));
+    }
+}

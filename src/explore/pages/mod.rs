@@ -1,0 +1,6 @@
+//! The pages, one a file: its questions, and what its template reads of the answers.
+
+pub(super) mod go;
+pub(super) mod layer;
+pub(super) mod run;
+pub(super) mod store;

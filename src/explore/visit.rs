@@ -1,0 +1,181 @@
+//! A request as a page reads it: the names in its address, checked, and the questions it asks of its run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::explorer::{Explorer, answer};
+use super::panel::{Answered, Panel};
+use super::query_string::QueryString;
+use super::slow::Patience;
+use super::trouble::Trouble;
+use crate::session::Session;
+use crate::store::{LayerRow, Run};
+
+/// A request.
+#[derive(Clone)]
+pub struct Visit {
+    pub(super) explorer: Arc<Explorer>,
+    /// Names and values of the address's variable parts.
+    pub(super) parts: Vec<(String, String)>,
+    /// The address without the ending of a form, and what stands behind the question mark, without what the forms read.
+    pub(super) place: Arc<(String, String)>,
+}
+
+/// A panel of a question that may take long.
+pub enum Late {
+    /// It is there.
+    Ready(Panel),
+    /// It is computed since so many seconds.
+    Working(u64),
+}
+
+impl Late {
+    /// The panel, if it is there.
+    pub fn panel(&self) -> Option<&Panel> {
+        match self {
+            Self::Ready(panel) => Some(panel),
+            Self::Working(_) => None,
+        }
+    }
+
+    /// Since how many seconds it is computed, if it still is.
+    pub fn since(&self) -> Option<u64> {
+        match self {
+            Self::Ready(_) => None,
+            Self::Working(seconds) => Some(*seconds),
+        }
+    }
+}
+
+impl Visit {
+    /// A variable part of the address.
+    pub fn part(&self, name: &str) -> &str {
+        let found = self.parts.iter().find(|(given, _)| given == name);
+        found.map_or("", |(_, value)| value.as_str())
+    }
+
+    /// What stands behind the question mark, of these names.
+    pub fn asked(&self, known: &[&str]) -> Result<QueryString, Trouble> {
+        QueryString::read(
+            Some(&self.place.1)
+                .filter(|query| !query.is_empty())
+                .map(String::as_str),
+            known,
+        )
+    }
+
+    /// A question about the store.
+    pub async fn store_panel(
+        &self,
+        id: &'static str,
+        title: &'static str,
+        sql: String,
+    ) -> Result<Panel, Trouble> {
+        let session = self.explorer.without_run()?;
+        let answered = Explorer::ask(&session, None, &sql).await?;
+        Ok(self.panel(id, title, Arc::new(answered)))
+    }
+
+    /// The run that the address names.
+    pub async fn run(&self) -> Result<VisitedRun, Trouble> {
+        let name = self.part("run");
+        let opened = self.explorer.open(name).await;
+        let (run, session) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return Err(self.no_run(name, error.into())),
+        };
+        Ok(VisitedRun {
+            visit: self.clone(),
+            run,
+            session,
+        })
+    }
+
+    /// Why there is no such run: it is not there, or it is and cannot be read.
+    fn no_run(&self, name: &str, trouble: Trouble) -> Trouble {
+        let store = self.explorer.engine.store();
+        let names = store.runs().unwrap_or_default();
+        if names.iter().any(|known| known == name) {
+            return trouble;
+        }
+        let known = names.into_iter().map(|name| {
+            let address = format!("/runs/{name}");
+            (name, address)
+        });
+        Trouble::missing(
+            format!("a run of the store is required, got '{name}'"),
+            known.collect(),
+        )
+    }
+
+    fn panel(&self, id: &'static str, title: &'static str, answered: Arc<Answered>) -> Panel {
+        Panel {
+            id,
+            title,
+            answered,
+            place: Arc::clone(&self.place),
+        }
+    }
+}
+
+/// The run that a request is about.
+pub struct VisitedRun {
+    visit: Visit,
+    /// Its state, which stays as it is while this lives.
+    pub run: Arc<Run>,
+    session: Arc<Session>,
+}
+
+impl VisitedRun {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.run.name()
+    }
+
+    /// The layer that the address names, by its number or its name.
+    pub fn layer(&self) -> Result<LayerRow, Trouble> {
+        let word = self.visit.part("layer");
+        let layers = self.run.layers()?;
+        let is_it = |row: &&LayerRow| row.layer.to_string() == word || row.name == word;
+        if let Some(layer) = layers.iter().find(is_it) {
+            return Ok(layer.clone());
+        }
+        let known = layers.into_iter().map(|row| {
+            let address = format!("/runs/{}/layers/{}", self.name(), row.layer);
+            (format!("{} ({})", row.layer, row.name), address)
+        });
+        Err(Trouble::missing(
+            format!("a layer of run {} is required, got '{word}'", self.name()),
+            known.collect(),
+        ))
+    }
+
+    /// A question about the run that is answered at once.
+    pub async fn panel(
+        &self,
+        id: &'static str,
+        title: &'static str,
+        sql: String,
+    ) -> Result<Panel, Trouble> {
+        let answered = Explorer::ask(&self.session, Some(self.name()), &sql).await?;
+        Ok(self.visit.panel(id, title, Arc::new(answered)))
+    }
+
+    /// A question about the run that may take minutes, waited for so long.
+    pub async fn late_panel(
+        &self,
+        id: &'static str,
+        title: &'static str,
+        sql: String,
+        wait: Duration,
+    ) -> Result<Late, Trouble> {
+        let (session, name) = (Arc::clone(&self.session), self.name().to_string());
+        let statement = sql.clone();
+        let work = move || async move { answer(&session, Some(&name), &statement).await };
+        let patience = self.visit.explorer.slow.get(&self.run, &sql, wait, work);
+        Ok(match patience.await? {
+            Patience::Ready(answered) => Late::Ready(self.visit.panel(id, title, answered)),
+            Patience::Working(since) => Late::Working(since.as_secs()),
+        })
+    }
+}
