@@ -1,0 +1,199 @@
+// The explorer in a real browser: node walk.mjs ADDRESS PROGRAM STORE [PICTURES]
+//
+// Every kind of page is opened over the store that PROGRAM explores at ADDRESS: without an error in the console, without a
+// request that leaves the host, without a link that leads nowhere, without a serious finding of axe, no wider than a phone, by
+// the keyboard alone, without scripts, in light and dark. The rows behind each page are what PROGRAM answers to the SQL that
+// stands beside them. With PICTURES, a folder, screenshots go there.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { createRequire } from "node:module";
+import { readFileSync } from "node:fs";
+import { chromium } from "playwright-core";
+
+const [address, program, store, pictures] = process.argv.slice(2);
+assert.ok(store, "usage: node walk.mjs ADDRESS PROGRAM STORE [PICTURES]");
+const origin = new URL(address).origin;
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const WIDTHS = [360, 768, 1440];
+const SCHEMES = ["light", "dark"];
+/** Pages of one kind that are looked at closely; links of all pages are followed. */
+const EACH = 2;
+/** Pages that are opened at most: what is behind them is alike. */
+const MOST = 150;
+
+/** An address with what differs from page to page of one kind left out. */
+function kind(url) {
+    const { pathname, search } = new URL(url);
+    const names = [...new URLSearchParams(search).keys()].sort().join(",");
+    return pathname.replace(/^\/runs\/[^/]+/, "/runs/RUN").replace(/\d+/g, "N") + (names && `?${names}`);
+}
+
+/** What SQL answers, a row an object. */
+function sql(run, statement) {
+    const words = ["--store", store, ...(run ? ["--run", run] : []), "--quiet", "--format", "json", "-c", statement];
+    return JSON.parse(execFileSync(program, words, { maxBuffer: 1 << 28, encoding: "utf8" }));
+}
+
+/** Numbers to six digits, since a page and the shell may write the last one otherwise; of places their last name, since a
+ * reader of pages is not told where files are. */
+function rounded(value) {
+    if (typeof value === "string" && value.startsWith("/")) return value.split("/").pop();
+    if (typeof value === "number") return Number(value.toPrecision(6));
+    if (Array.isArray(value)) return value.map(rounded);
+    if (value && typeof value === "object") {
+        return Object.fromEntries(Object.entries(value).filter(([, v]) => v !== null).map(([k, v]) => [k, rounded(v)]));
+    }
+    return value;
+}
+
+const browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"],
+});
+
+/** A page of the browser that fails the test where it complains or asks somebody else. */
+async function open(options = {}) {
+    const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, reducedMotion: "reduce", bypassCSP: false, ...options });
+    const page = await context.newPage();
+    const said = [];
+    page.on("console", (message) => said.push(`console: ${message.text()}`));
+    page.on("pageerror", (error) => said.push(`error: ${error.message}`));
+    page.on("dialog", async (dialog) => {
+        said.push(`dialog: ${dialog.message()}`);
+        await dialog.dismiss();
+    });
+    page.on("request", (request) => {
+        const url = new URL(request.url());
+        if (url.origin !== origin && url.protocol !== "data:" && url.protocol !== "blob:") said.push(`foreign request: ${url}`);
+    });
+    return { page, said, close: () => context.close() };
+}
+
+/** Goes to an address; where a page says that it is still computed, until it is whole. */
+async function visit(page, url) {
+    for (;;) {
+        const answer = await page.goto(url, { waitUntil: "load" });
+        assert.equal(answer.status(), 200, `${url}: ${answer.status()}`);
+        if ((await page.locator("meta[http-equiv=refresh]").count()) === 0) return answer;
+        await page.waitForTimeout(500);
+    }
+}
+
+/** The same-origin pages that a page links to. */
+async function links(page) {
+    const found = await page.$$eval("a[href]", (anchors) => anchors.map((anchor) => anchor.href));
+    return found.map((href) => href.split("#")[0]).filter((href) => new URL(href).origin === origin);
+}
+
+async function accessible(page, where) {
+    // It is not the page's script, so the policy of the page is not asked.
+    const session = await page.context().newCDPSession(page);
+    await session.send("Runtime.evaluate", { expression: AXE });
+    const { result } = await session.send("Runtime.evaluate", {
+        expression: "axe.run(document, {resultTypes: ['violations']}).then(r => JSON.stringify(r.violations))",
+        awaitPromise: true,
+        returnByValue: true,
+    });
+    const serious = JSON.parse(result.value).filter(({ impact }) => impact === "serious" || impact === "critical");
+    const told = serious.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.slice(0, 3).map((n) => n.html).join(" | ")}`);
+    assert.deepEqual(told, [], `${where}: axe`);
+}
+
+/** Whatever answers to a click is reached by Tab, one after the other. */
+async function reached(page, where) {
+    await page.evaluate(() => document.body.focus());
+    const wanted = await page.$$eval(
+        "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex='0']",
+        (all) => all.filter((e) => e.checkVisibility({ visibilityProperty: true }) && !e.disabled && e.tabIndex >= 0).length,
+    );
+    const stops = new Set();
+    for (let i = 0; i < wanted + 20 && stops.size < wanted; i++) {
+        await page.keyboard.press("Tab");
+        const stop = await page.evaluate(() => {
+            const all = [...document.querySelectorAll("*")];
+            return document.activeElement === document.body ? -1 : all.indexOf(document.activeElement);
+        });
+        if (stop >= 0) stops.add(stop);
+    }
+    // Radio buttons of one name are one stop.
+    assert.ok(stops.size >= wanted * 0.95, `${where}: ${wanted} stops of the keyboard are required, got ${stops.size}`);
+}
+
+/** The rows behind the page's panels are those of the SQL beside them. */
+async function sameRows(page, where) {
+    const panels = await page.$$eval("details.sql", (all) =>
+        all.map((panel) => ({
+            run: panel.querySelector(".code p code")?.textContent ?? null,
+            statement: panel.querySelector("pre").textContent,
+            json: [...panel.querySelectorAll("a")].find((a) => a.textContent === "JSON").href,
+        })),
+    );
+    for (const { run, statement, json } of panels) {
+        const answer = await page.request.get(json);
+        assert.equal(answer.status(), 200, json);
+        assert.deepEqual(rounded(await answer.json()), rounded(sql(run, statement)), `${where}: ${statement}`);
+    }
+    return panels.length;
+}
+
+const { page, said, close } = await open();
+const waiting = [address];
+const seen = new Map(waiting.map((url) => [url, url]));
+const kinds = new Map();
+let [opened, panels, followed] = [0, 0, 0];
+while (waiting.length > 0 && opened < MOST) {
+    const url = waiting.shift();
+    const of = kind(url);
+    const before = kinds.get(of) ?? 0;
+    const isData = /\.(json|arrow)$/.test(new URL(url).pathname);
+    if (isData || before >= EACH) {
+        // It leads somewhere; it is not looked at.
+        const answer = await page.request.get(url, { maxRedirects: 5 });
+        assert.ok(answer.ok(), `${url}, linked from ${seen.get(url)}: ${answer.status()}`);
+        followed++;
+        continue;
+    }
+    kinds.set(of, before + 1);
+    opened++;
+    await visit(page, url);
+    assert.deepEqual(said.splice(0), [], url);
+    for (const link of await links(page)) {
+        if (!seen.has(link) && (seen.size < 2000)) {
+            seen.set(link, url);
+            waiting.push(link);
+        }
+    }
+    await accessible(page, url);
+    await reached(page, url);
+    panels += await sameRows(page, url);
+    assert.equal((await page.locator("h1").count()), 1, `${url}: one h1`);
+    const weight = (await (await page.request.get(url)).body()).length;
+    assert.ok(weight < 300_000, `${url}: less than 300 KB are required, got ${weight}`);
+    if (before > 0) continue;
+    // The first of its kind: every width and scheme, and without scripts.
+    for (const width of [320, ...WIDTHS]) {
+        for (const colorScheme of SCHEMES) {
+            const narrow = await open({ viewport: { width, height: 800 }, colorScheme });
+            await visit(narrow.page, url);
+            const wide = await narrow.page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+            assert.ok(wide <= 0, `${url} at ${width} px: no sideways scrolling is required, got ${wide} px`);
+            if (colorScheme === "dark") await accessible(narrow.page, `${url}, dark, ${width} px`);
+            if (pictures && width > 320) {
+                const name = of.replace(/[^A-Za-z]+/g, "-").replace(/^-|-$/g, "") || "start";
+                await narrow.page.screenshot({ path: `${pictures}/${name}-${width}-${colorScheme}.png`, fullPage: true });
+            }
+            assert.deepEqual(narrow.said, [], `${url} at ${width} px`);
+            await narrow.close();
+        }
+    }
+    const still = await open({ javaScriptEnabled: false });
+    await visit(still.page, url);
+    const text = await still.page.locator("main").innerText();
+    assert.ok(text.length > 40, `${url} without scripts: text is required, got '${text}'`);
+    await still.close();
+}
+await close();
+await browser.close();
+console.log(`ok ${kinds.size} kinds of pages, ${opened} opened, ${followed} links followed, ${panels} panels with the rows of their SQL`);
+for (const of of kinds.keys()) console.log(`   ${of}`);
