@@ -6,14 +6,10 @@
 // stands beside them. With PICTURES, a folder, screenshots go there.
 
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
 import { createRequire } from "node:module";
 import { readFileSync } from "node:fs";
-import { chromium } from "playwright-core";
+import { address, browser, open, origin, pictures, sql, visit } from "./support.mjs";
 
-const [address, program, store, pictures] = process.argv.slice(2);
-assert.ok(store, "usage: node walk.mjs ADDRESS PROGRAM STORE [PICTURES]");
-const origin = new URL(address).origin;
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const WIDTHS = [360, 768, 1440];
 const SCHEMES = ["light", "dark"];
@@ -29,12 +25,6 @@ function kind(url) {
     return pathname.replace(/^\/runs\/[^/]+/, "/runs/RUN").replace(/\d+/g, "N") + (names && `?${names}`);
 }
 
-/** What SQL answers, a row an object. */
-function sql(run, statement) {
-    const words = ["--store", store, ...(run ? ["--run", run] : []), "--quiet", "--format", "json", "-c", statement];
-    return JSON.parse(execFileSync(program, words, { maxBuffer: 1 << 28, encoding: "utf8" }));
-}
-
 /** Numbers to six digits, since a page and the shell may write the last one otherwise; of places their last name, since a
  * reader of pages is not told where files are. */
 function rounded(value) {
@@ -45,39 +35,6 @@ function rounded(value) {
         return Object.fromEntries(Object.entries(value).filter(([, v]) => v !== null).map(([k, v]) => [k, rounded(v)]));
     }
     return value;
-}
-
-const browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"],
-});
-
-/** A page of the browser that fails the test where it complains or asks somebody else. */
-async function open(options = {}) {
-    const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, reducedMotion: "reduce", bypassCSP: false, ...options });
-    const page = await context.newPage();
-    const said = [];
-    page.on("console", (message) => said.push(`console: ${message.text()}`));
-    page.on("pageerror", (error) => said.push(`error: ${error.message}`));
-    page.on("dialog", async (dialog) => {
-        said.push(`dialog: ${dialog.message()}`);
-        await dialog.dismiss();
-    });
-    page.on("request", (request) => {
-        const url = new URL(request.url());
-        if (url.origin !== origin && url.protocol !== "data:" && url.protocol !== "blob:") said.push(`foreign request: ${url}`);
-    });
-    return { page, said, close: () => context.close() };
-}
-
-/** Goes to an address; where a page says that it is still computed, until it is whole. */
-async function visit(page, url) {
-    for (;;) {
-        const answer = await page.goto(url, { waitUntil: "load" });
-        assert.equal(answer.status(), 200, `${url}: ${answer.status()}`);
-        if ((await page.locator("meta[http-equiv=refresh]").count()) === 0) return answer;
-        await page.waitForTimeout(500);
-    }
 }
 
 /** The same-origin pages that a page links to. */

@@ -1,0 +1,68 @@
+// The page of a neuron in a real browser: node neuron.mjs ADDRESS PROGRAM STORE
+//
+// The slider cuts the tree where SQL does: clusters and metrics at once, and the examples below it when it rests. What a corpus
+// says stays text: the run `hostile` of STORE has documents that would be scripts, pictures, or turn the page around.
+
+import assert from "node:assert/strict";
+import { address, browser, open, origin, sql, visit } from "./support.mjs";
+
+const NEURONS = 6;
+const THRESHOLDS = [0, 0.05, 0.3, 0.495, 0.5, 0.77, 1.1];
+
+const { page, said, close } = await open();
+let cuts = 0;
+const run = new URL(address).pathname.split("/")[2] ?? "demo";
+const neurons = sql(run, `SELECT layer, neuron FROM neurons WHERE n_examples > 20 ORDER BY (neuron * 7919) % 1009 LIMIT ${NEURONS}`);
+for (const { layer, neuron } of neurons) {
+    const at = `${origin}/runs/${run}/layers/${layer}/neurons/${neuron}`;
+    await visit(page, at);
+    for (const asked of THRESHOLDS) {
+        const slider = page.locator("#threshold");
+        await slider.fill(String(asked));
+        // A slider has its own ends and steps.
+        const threshold = await slider.inputValue();
+        const [expected] = sql(run, `SELECT n_clusters, intra_cluster_distance AS intra, inter_cluster_distance AS inter FROM neuron_polysemanticity(${layer}, ${neuron}, {threshold: ${threshold}})`);
+        const told = async (when) => {
+            const where = `${at} at ${threshold}, ${when}`;
+            assert.equal(await page.locator("[data-say=clusters]").innerText(), `${expected.n_clusters} feature cluster${expected.n_clusters === 1 ? "" : "s"}`, where);
+            for (const metric of ["intra", "inter"]) {
+                const shown = await page.locator(`[data-metric=${metric}]`).innerText();
+                const value = expected[metric];
+                const same = value == null ? shown === "–" : Math.abs(Number(shown) - value) < 0.00101;
+                assert.ok(same, `${where}: ${metric} ${value} is required, got ${shown}`);
+            }
+        };
+        await told("at once");
+        const colours = new Set(await page.$$eval("rect.leaf", (all) => all.map((leaf) => leaf.getAttribute("class"))));
+        assert.ok(colours.size <= Math.min(9, expected.n_clusters + 1), `${at} at ${threshold}: ${colours.size} colours`);
+        await page.waitForFunction(() => !document.body.classList.contains("reading"));
+        await told("from the explorer");
+        const ids = await page.$$eval("section.cluster", (all) => all.map((section) => section.id).filter((id) => /\d$/.test(id)));
+        const clusters = sql(run, `SELECT DISTINCT cluster FROM feature_clusters(${layer}, ${neuron}, {threshold: ${threshold}}) WHERE cluster IS NOT NULL ORDER BY cluster`);
+        assert.deepEqual(ids, clusters.map(({ cluster }) => `cluster-${cluster}`), `${at} at ${threshold}: sections`);
+        assert.equal(new URL(page.url()).searchParams.get("threshold"), String(Number(threshold)), "the address says the threshold");
+        cuts++;
+    }
+    assert.deepEqual(said.splice(0), [], at);
+}
+
+// What documents say.
+const documents = sql("hostile", "SELECT doc_id, text FROM documents ORDER BY doc_id");
+assert.ok(documents.length >= 5);
+for (const { doc_id, text } of documents) {
+    await visit(page, `${origin}/runs/hostile/documents/${doc_id}`);
+    const shown = await page.locator("main").innerText();
+    const plain = text.match(/[ -~]{12,}/)?.[0] ?? "";
+    assert.ok(shown.replace(/\s+/g, "").includes(plain.replace(/\s+/g, "")), `document ${doc_id}: '${plain}' is required as text, got '${shown}'`);
+    assert.doesNotMatch(shown, /[\u200b-\u200f\u202a-\u202e\u2066-\u2069]/, `document ${doc_id}: no invisible characters`);
+    assert.equal(await page.locator("main :is(img, iframe, script, style, object, embed)").count(), 0, `document ${doc_id}: no elements`);
+}
+const active = sql("hostile", "SELECT layer, neuron FROM neurons WHERE n_examples > 0 ORDER BY n_examples DESC, layer, neuron LIMIT 4");
+for (const { layer, neuron } of active) {
+    await visit(page, `${origin}/runs/hostile/layers/${layer}/neurons/${neuron}`);
+    assert.doesNotMatch(await page.locator("main").innerText(), /[\u202a-\u202e\u2066-\u2069]/);
+}
+assert.deepEqual(said, [], "hostile documents");
+await close();
+await browser.close();
+console.log(`ok ${cuts} cuts of ${neurons.length} neurons as SQL cuts them, ${documents.length} hostile documents that stay text`);
