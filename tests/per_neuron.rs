@@ -21,6 +21,7 @@ const CALLS: &[&str] = &[
     "cluster_summary(3)",
     "cluster_centroids(2)",
     "token_search('the')",
+    "dendrogram_svg(1, {max_leaves: 20})",
     "linkage(2, 17)",
     "pairwise_distances(0, 5)",
     "neuron_embeddings(1, 100)",

@@ -42,6 +42,7 @@ fn imports_go_down_only() {
     ];
     refuse(&upward_imports("kernels/src", &kernels), why);
     let plugin = [
+        "svg",
         "arrow",
         "calls",
         "per_neuron",
@@ -115,12 +116,14 @@ fn kernels_know_only_numbers() {
     );
 }
 
-/// Files of the engine's functions that are no function: the meaning of an argument, a corpus through a model, the rows of a job, codes.
-const SHARED: [&str; 8] = [
+/// Files of the engine's functions that are no function: the meaning of an argument, a corpus through a model, layers that see
+/// pixels, the rows of a job, codes.
+const SHARED: [&str; 9] = [
     "arguments",
     "codes",
     "corpora",
     "corpus_pass",
+    "pixel_layers",
     "sources",
     "row_vectors",
     "progress",

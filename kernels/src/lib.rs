@@ -24,7 +24,7 @@ pub mod similarity;
 mod testing;
 pub mod vector;
 
-pub use clustering::dendrogram::Step;
+pub use clustering::dendrogram::{Step, ordered_parts};
 pub use clustering::distance::{CosineDistances, NonFinite};
 pub use clustering::flat_clusters::{
     FlatClusters, flat_clusters, flat_clusters_at_most, mean_distances, mean_distances_from,

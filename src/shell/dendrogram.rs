@@ -4,14 +4,12 @@ use std::collections::HashMap;
 
 use datafusion::arrow::array::{Array, AsArray};
 use datafusion::arrow::datatypes::{Float32Type, Int32Type};
+use polysema_kernels::{Step, ordered_parts};
 
 use super::answers::{integers, read};
 use super::failure::Failure;
 use super::screen;
 use crate::session::Session;
-
-/// One merge: two labels and their distance, in the numbering of `linkage`.
-pub type Merge = (usize, usize, f32);
 
 /// Leaves of the drawn dendrogram at most, to fit a screen. Chosen, not tuned.
 const MAX_LEAVES: usize = 16;
@@ -30,10 +28,10 @@ enum Node {
 /// Lines of a dendrogram over groups of observations, with a scale below.
 ///
 /// `group_of[i]` is the row that observation `i` belongs to, if it is drawn; `labels[row]` stands before the row. A
-/// group is one subtree of `merges`. Rows are put in the order of the tree, so that no branches cross. Lines are no longer
-/// than `columns`, the terminal's.
+/// group is one subtree of `merges`, which are numbered as `linkage` does. Rows are put in the order of the tree, so that no
+/// branches cross: the larger branch first. Lines are no longer than `columns`, the terminal's.
 pub fn draw(
-    merges: &[Merge],
+    merges: &[Step],
     group_of: &[Option<usize>],
     labels: &[String],
     columns: Option<usize>,
@@ -45,7 +43,7 @@ pub fn draw(
     leaves(&root, &mut order);
     let highest = merges
         .iter()
-        .map(|merge| merge.2)
+        .map(|merge| merge.dissimilarity)
         .fold(f32::MIN_POSITIVE, f32::max);
     let beside = 1 + UNIT.len();
     let most = columns.map(|columns| columns.saturating_sub(beside + LEAST_WIDTH).max(1));
@@ -111,7 +109,7 @@ async fn of_sign(
         Some(_) => ("sign = 'positive'", "activation >= 0"),
     };
     let merges = format!(
-        "SELECT cluster1, cluster2, dissimilarity FROM linkage({place}) WHERE {of_sign} ORDER BY step"
+        "SELECT cluster1, cluster2, dissimilarity, size FROM linkage({place}) WHERE {of_sign} ORDER BY step"
     );
     let merges = read(session, &merges).await?;
     let heights = merges.iter().flat_map(|batch| {
@@ -121,11 +119,17 @@ async fn of_sign(
             .values()
             .to_vec()
     });
-    let merges: Vec<Merge> = integers(&merges, 0)
+    let merges: Vec<Step> = integers(&merges, 0)
         .into_iter()
         .zip(integers(&merges, 1))
+        .zip(integers(&merges, 3))
         .zip(heights)
-        .map(|((a, b), height)| (a as usize, b as usize, height))
+        .map(|(((a, b), size), dissimilarity)| Step {
+            cluster1: a as u32,
+            cluster2: b as u32,
+            dissimilarity,
+            size: size as u32,
+        })
         .collect();
     let members = format!(
         "SELECT cluster FROM feature_clusters({place}) WHERE {of_activation} ORDER BY example"
@@ -177,14 +181,16 @@ fn shortened(label: &str, most: Option<usize>) -> String {
     }
 }
 
-fn tree(merges: &[Merge], group_of: &[Option<usize>]) -> Option<Node> {
+fn tree(merges: &[Step], group_of: &[Option<usize>]) -> Option<Node> {
     let mut nodes: HashMap<usize, Node> = group_of
         .iter()
         .enumerate()
         .filter_map(|(i, group)| Some((i, Node::Leaf((*group)?))))
         .collect();
-    for (step, &(a, b, height)) in merges.iter().enumerate() {
-        let joined = match (nodes.remove(&a), nodes.remove(&b)) {
+    let parts = ordered_parts(merges, group_of.len());
+    for (step, (merge, [a, b])) in merges.iter().zip(parts).enumerate() {
+        let height = merge.dissimilarity;
+        let joined = match (nodes.remove(&(a as usize)), nodes.remove(&(b as usize))) {
             (Some(Node::Leaf(x)), Some(Node::Leaf(y))) if x == y => Node::Leaf(x),
             (Some(x), Some(y)) => Node::Join(height, Box::new(x), Box::new(y)),
             (Some(x), None) | (None, Some(x)) => x,
@@ -271,10 +277,19 @@ fn glyph(sides: u8) -> char {
 mod tests {
     use super::*;
 
+    fn merges<const N: usize>(merges: [(u32, u32, f32); N]) -> [Step; N] {
+        merges.map(|(cluster1, cluster2, dissimilarity)| Step {
+            cluster1,
+            cluster2,
+            dissimilarity,
+            size: 0,
+        })
+    }
+
     #[test]
     fn branches_join_at_their_distance() {
         // 0 and 1 are one group; it joins 2 at half the height of the root.
-        let merges = [(0, 1, 0.1), (2, 4, 0.5), (3, 5, 1.0)];
+        let merges = merges([(0, 1, 0.1), (2, 4, 0.5), (3, 5, 1.0)]);
         let labels = ["a", "b", "cc"].map(String::from);
         let lines = draw(
             &merges,
@@ -286,9 +301,9 @@ mod tests {
         assert_eq!(
             lines,
             [
-                format!("cc {}┐", dash(47)),
-                format!("b  {}┬{}┘", dash(24), dash(22)),
-                format!("a  {}┘", dash(24)),
+                format!("a  {}┬{}┐", dash(24), dash(22)),
+                format!("b  {}┘{}│", dash(24), " ".repeat(22)),
+                format!("cc {}┘", dash(47)),
                 format!("   0{}1.00  distance", " ".repeat(43)),
             ]
         );
@@ -296,7 +311,7 @@ mod tests {
 
     #[test]
     fn groups_left_out_do_not_leave_gaps() {
-        let merges = [(0, 1, 0.2), (2, 3, 0.8)];
+        let merges = merges([(0, 1, 0.2), (2, 3, 0.8)]);
         let lines = draw(
             &merges,
             &[Some(0), None, Some(1)],
@@ -309,7 +324,7 @@ mod tests {
 
     #[test]
     fn lines_fit_the_terminal() {
-        let merges = [(0, 1, 0.5), (2, 3, 1.0)];
+        let merges = merges([(0, 1, 0.5), (2, 3, 1.0)]);
         let groups = [Some(0), Some(1), Some(2)];
         let labels = ["short".to_string(), "e".repeat(40), "é".repeat(70)];
         for columns in [30, 60, 80] {

@@ -1,7 +1,7 @@
 //! SQL functions on neuron embeddings for any DataFusion session that has the tables `examples` and `neurons`.
 //!
 //! ```text
-//! arrow < calls < per_neuron < similarity < functions < catalog      imports go down only
+//! svg < arrow < calls < per_neuron < similarity < functions < catalog      imports go down only
 //! ```
 //!
 //! [`register_all`] is the way in. The plugin knows no files, no models and no store.
@@ -15,5 +15,6 @@ pub mod catalog;
 pub mod functions;
 pub mod per_neuron;
 pub mod similarity;
+pub mod svg;
 
 pub use catalog::register_all;

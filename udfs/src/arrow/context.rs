@@ -1,8 +1,8 @@
-//! A dataset example as one line of text: its window of tokens with the key token marked.
+//! A dataset example as text: its window of tokens with the key token told apart.
 
 use std::ops::Range;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Int32Type};
 use datafusion::common::Result;
@@ -13,16 +13,25 @@ pub const MARKS: [char; 2] = ['«', '»'];
 /// Begins a byte, as in `<0xE6>`.
 const BYTE: &str = "<0x";
 
-/// One line an example: tokens joined, line breaks shown as `↵`, the key token between [`MARKS`].
+/// The text of an example around its key token.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Context {
+    /// What comes before the key token, or all where that lies outside of the window.
+    pub before: String,
+    /// The key token without its leading space, and what comes after it.
+    pub key_and_after: Option<(String, String)>,
+}
+
+/// The texts of examples.
 ///
 /// A token that is only a part of a character has its bytes written `<0xE6>`: they are joined before they become
-/// characters. The marks are put around whole characters; bytes that the window holds only in part are U+FFFD.
-/// NULL where the window is. `pos` and `window_start` are positions in the document.
+/// characters. The key token is made of whole characters; bytes that the window holds only in part are U+FFFD.
+/// `None` where the window is NULL. `pos` and `window_start` are positions in the document.
 pub fn contexts(
     window_tokens: &ArrayRef,
     pos: &ArrayRef,
     window_start: &ArrayRef,
-) -> Result<StringArray> {
+) -> Result<Vec<Option<Context>>> {
     let windows = cast(window_tokens, &DataType::new_list(DataType::Utf8, true))?;
     let windows = windows.as_list::<i32>();
     let (pos, start) = (
@@ -40,9 +49,31 @@ pub fn contexts(
             let tokens = tokens.as_string::<i32>().iter();
             bytes.clear();
             let key = join(tokens.map(Option::unwrap_or_default), key, &mut bytes);
-            Some(line(&bytes, key))
+            Some(context(&bytes, key))
         })
         .collect())
+}
+
+impl Context {
+    /// One line: line breaks shown as `↵`, the key token between [`MARKS`].
+    pub fn line(&self) -> String {
+        let mut line = String::with_capacity(self.before.len() + 4);
+        let mut push = |text: &str| {
+            line.extend(text.chars().map(|c| match c {
+                '\n' => '↵',
+                c if c.is_control() => ' ',
+                c => c,
+            }));
+        };
+        push(&self.before);
+        if let Some((key, after)) = &self.key_and_after {
+            let [open, close] = MARKS.map(String::from);
+            [&open, key, &close, after]
+                .into_iter()
+                .for_each(|part| push(part));
+        }
+        line
+    }
 }
 
 /// Appends the bytes of tokens; where those of the key token lie.
@@ -90,45 +121,32 @@ fn part_of_a_character(text: &str) -> Option<(u8, &str)> {
     (byte >= 0x80).then_some((byte, after))
 }
 
-fn line(bytes: &[u8], key: Option<Range<usize>>) -> String {
+fn context(bytes: &[u8], key: Option<Range<usize>>) -> Context {
     let characters = bytes.utf8_chunks().flat_map(|chunk| {
         let whole = chunk.valid().chars().map(|c| (c, c.len_utf8()));
         let part = chunk.invalid().len();
         let part = (part > 0).then_some((char::REPLACEMENT_CHARACTER, part));
         whole.chain(part)
     });
-    let mut line = String::with_capacity(bytes.len() + 4);
-    let (mut opened, mut at) = (false, 0);
-    let mut to_mark = key;
+    let [mut before, mut inside, mut after] = [(); 3].map(|()| String::new());
+    let range = key.clone().unwrap_or(usize::MAX..usize::MAX);
+    let mut at = 0;
     for (c, len) in characters {
-        if let Some(key) = &to_mark {
-            if at >= key.end {
-                close(&mut line, opened);
-                to_mark = None;
-            } else if !opened && at + len > key.start && c != ' ' {
-                // A leading space belongs between the words, not inside the marks.
-                line.push(MARKS[0]);
-                opened = true;
-            }
-        }
-        line.push(match c {
-            '\n' => '↵',
-            c if c.is_control() => ' ',
-            c => c,
-        });
+        let part = if at >= range.end {
+            &mut after
+        } else if !inside.is_empty() || at + len > range.start && c != ' ' {
+            &mut inside
+        } else {
+            // A leading space belongs between the words, not to the key token.
+            &mut before
+        };
+        part.push(c);
         at += len;
     }
-    if to_mark.is_some() {
-        close(&mut line, opened);
+    Context {
+        before,
+        key_and_after: key.map(|_| (inside, after)),
     }
-    line
-}
-
-fn close(line: &mut String, opened: bool) {
-    if !opened {
-        line.push(MARKS[0]);
-    }
-    line.push(MARKS[1]);
 }
 
 #[cfg(test)]
@@ -136,7 +154,7 @@ mod tests {
     fn line<const N: usize>(tokens: [&str; N], key: i64) -> String {
         let mut bytes = vec![];
         let key = super::join(tokens.into_iter(), key, &mut bytes);
-        super::line(&bytes, key)
+        super::context(&bytes, key).line()
     }
 
     #[test]

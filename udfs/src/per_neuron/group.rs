@@ -12,7 +12,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{Result, exec_err, internal_datafusion_err};
 
 use super::columns::{SIGN, WEIGHTED_PRE_MLP};
-use crate::arrow::context::contexts;
+use crate::arrow::context::{Context, contexts};
 use crate::arrow::vectors::VectorColumn;
 use polysema_kernels::vector::product;
 
@@ -116,6 +116,13 @@ impl Group {
     ///
     /// [`OutputColumns::copied`]: super::columns::OutputColumns::copied
     pub fn contexts(&self, rows: Option<&UInt32Array>) -> Result<ArrayRef> {
+        let contexts = self.texts(rows)?;
+        let lines = contexts.iter().map(|text| Some(text.as_ref()?.line()));
+        Ok(Arc::new(lines.collect::<StringArray>()))
+    }
+
+    /// The same around their key tokens.
+    pub fn texts(&self, rows: Option<&UInt32Array>) -> Result<Vec<Option<Context>>> {
         let column = |name| -> Result<ArrayRef> {
             let column = self.column(name)?;
             match rows {
@@ -124,7 +131,7 @@ impl Group {
             }
         };
         let [tokens, pos, start] = ["window_tokens", "pos", "window_start"].map(column);
-        Ok(Arc::new(contexts(&tokens?, &pos?, &start?)?))
+        contexts(&tokens?, &pos?, &start?)
     }
 
     /// Example ids.

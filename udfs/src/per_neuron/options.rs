@@ -153,6 +153,9 @@ pub const STRICT: Parameter = Parameter {
 /// The options of every clustering.
 pub const CLUSTERING: &[Parameter] = &[THRESHOLD, N_CLUSTERS, METHOD, LINKAGE, EMBEDDING, STRICT];
 
+/// The options of a clustering that makes a tree, and its cut.
+pub const TREE: &[Parameter] = &[THRESHOLD, N_CLUSTERS, LINKAGE, EMBEDDING, STRICT];
+
 /// The options of every clustering over layers.
 pub const CLUSTERS_OF_LAYERS: &[Parameter] = &joined::<8>(&[CLUSTERING, &[KIND, RUN]]);
 

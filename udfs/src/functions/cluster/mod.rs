@@ -5,6 +5,7 @@ use crate::calls::Function;
 mod adjusted_rand_index;
 mod cluster_centroids;
 mod cluster_summary;
+mod dendrogram_svg;
 mod feature_clusters;
 mod feature_splits;
 mod linkage;
@@ -22,6 +23,7 @@ pub fn functions() -> Vec<Function> {
         rare_features::function(),
         token_search::function(),
         linkage::function(),
+        dendrogram_svg::function(),
         pairwise_distances::function(),
         adjusted_rand_index::function(),
     ]
