@@ -94,6 +94,34 @@ fn expected(reference: &Value) -> Vec<Vec<f64>> {
 }
 
 #[tokio::test]
+async fn principal_components_are_numpys() -> Result<()> {
+    let text = include_str!("reference/projection.json");
+    let reference: Value = serde_json::from_str(text).expect("the reference is JSON");
+    for case in array(&reference["cases"]) {
+        let vectors = array(&case["rows"]).iter().map(vector_of);
+        let n = vectors.len() as i32;
+        let table = RecordBatch::try_from_iter([("id", ints(0..n)), ("v", lists(vectors))])?;
+        let (k, normalize) = (&case["k"], &case["normalize"]);
+        let columns: Vec<_> = (1..=k.as_u64().unwrap_or(0))
+            .map(|i| format!("pc{i}"))
+            .collect();
+        let sql = format!(
+            "SELECT {} FROM project('t', 'v', {k}, {{normalize: {normalize}}}) ORDER BY id",
+            columns.join(", ")
+        );
+        let mut before = None;
+        for (parts, batch_size) in [(1, 8192), (5, 17)] {
+            let config = SessionConfig::new().with_batch_size(batch_size);
+            let found = rows(&plain(&[("t", table.clone())], config, parts)?, &sql).await?;
+            assert_rows(&found, &expected(&case["expected"]), &sql);
+            // Whatever the order of the rows, bit for bit.
+            assert_eq!(*before.get_or_insert(found.clone()), found);
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn nearest_is_numpys() -> Result<()> {
     let reference = reference("nearest");
     let vectors = array(&reference["rows"]).iter().map(vector_of);

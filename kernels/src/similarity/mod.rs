@@ -1,4 +1,5 @@
-//! What lies near a vector, and which neurons are active together.
+//! What lies near a vector, which neurons are active together, and vectors as points of a plane.
 
 pub mod coactivation;
+pub mod projection;
 pub mod search;

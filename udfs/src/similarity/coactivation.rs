@@ -12,7 +12,7 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int32Arra
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{DataFusionError, Result, exec_err, internal_err, project_schema};
+use datafusion::common::{Result, exec_err, internal_err, project_schema};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
@@ -25,6 +25,7 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 
+use super::rows::on_blocking_pool;
 use crate::arrow::memory::refused;
 use crate::arrow::tables::in_one_partition;
 use crate::per_neuron::{LayerRef, NeuronCheck};
@@ -170,23 +171,16 @@ impl ExecutionPlan for CoactivationExec {
         let (check, projection) = (self.check.clone(), self.projection.clone());
         let tx = builder.tx();
         builder.spawn(async move {
-            let _guard = CancelOnDrop(Arc::clone(&work.cancelled));
             work.collect(members).await?;
             if !check.has_layers(&work.layers) {
                 check.require(context).await?;
             }
             let time = metrics.elapsed_compute().clone();
-            let run = move || {
-                let _timer = time.timer();
+            let found = on_blocking_pool("CoactivationExec", time, |cancelled| {
+                work.cancelled = cancelled;
                 work.run()
-            };
-            let found = match tokio::task::spawn_blocking(run).await {
-                Ok(found) => found?,
-                Err(e) if e.is_panic() => {
-                    return internal_err!("CoactivationExec: the computation panicked");
-                }
-                Err(e) => return Err(DataFusionError::ExecutionJoin(Box::new(e))),
-            };
+            });
+            let found = found.await?;
             for pairs in found.pairs.chunks(batch_size) {
                 let mut batch = found.batch(pairs)?;
                 if let Some(projection) = &projection {
@@ -204,15 +198,6 @@ impl ExecutionPlan for CoactivationExec {
 
     fn metrics(&self) -> Option<MetricsSet> {
         Some(self.metrics.clone_inner())
-    }
-}
-
-/// Tells the blocking pool that the reader is gone.
-struct CancelOnDrop(Arc<AtomicBool>);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

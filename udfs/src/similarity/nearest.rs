@@ -8,11 +8,8 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array};
 use datafusion::arrow::compute::{FilterBuilder, SortOptions};
-use datafusion::arrow::datatypes::{
-    DataType, Field, Float32Type, Float64Type, Int32Type, Schema, SchemaRef,
-};
+use datafusion::arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Int32Type, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{
     DataFusionError, Result, exec_err, internal_datafusion_err, internal_err,
@@ -35,6 +32,7 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::OnceCell;
 
+use super::rows::row_name;
 use crate::arrow::tables::{SmallTable, in_one_partition};
 use crate::arrow::vectors::{VectorColumn, require_vectors};
 use polysema_kernels::similarity::search::Query;
@@ -395,25 +393,6 @@ fn own_rows(
         keys.as_ref()
             .is_some_and(|(own, layers, neurons)| (layers.value(row), neurons.value(row)) == *own)
     })
-}
-
-/// The row by its first columns, for messages.
-fn row_name(batch: &RecordBatch, row: usize) -> String {
-    const MOST: usize = 4;
-    let schema: SchemaRef = batch.schema();
-    let named = |kind: &DataType| kind.is_integer() || kind.is_string();
-    let shown: Vec<_> = (schema.fields().iter().zip(batch.columns()))
-        .filter(|(field, _)| named(field.data_type()))
-        .take(MOST)
-        .filter_map(|(field, column)| {
-            let value = array_value_to_string(column, row).ok()?;
-            Some(format!("{} {value}", field.name()))
-        })
-        .collect();
-    match shown.is_empty() {
-        true => "a row".to_string(),
-        false => shown.join(", "),
-    }
 }
 
 /// The direction in one row of a vector column.

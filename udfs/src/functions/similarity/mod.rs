@@ -1,10 +1,11 @@
-//! Functions that compare across neurons and tables: what is most like a vector.
+//! Functions that compare across neurons and tables: what is most like a vector, and vectors as points.
 //!
 //! A zero vector has no direction: it is like nothing and left out, and cannot be searched for.
 
 mod central_examples;
 mod coactivation;
 mod nearest;
+mod project;
 mod similar_features;
 
 use crate::calls::Function;
@@ -16,5 +17,6 @@ pub fn functions() -> Vec<Function> {
         central_examples::function(),
         similar_features::function(),
         coactivation::function(),
+        project::function(),
     ]
 }
