@@ -10,6 +10,8 @@ mod authors_sae;
 #[path = "mnist/bad_input.rs"]
 mod bad_input;
 mod database;
+#[path = "mnist/maps.rs"]
+mod maps;
 #[path = "mnist/reader.rs"]
 mod reader;
 #[path = "mnist/reports.rs"]

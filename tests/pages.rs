@@ -24,7 +24,7 @@ use polysema::store::Store;
 use polysema_udfs::calls::Function;
 
 use markdown::{Command, Typed};
-use tables::{FILES, INSTEAD, NOT_RUN};
+use tables::{FILES, IMAGES, INSTEAD, NOT_RUN};
 use workplace::{Said, Workplace};
 
 fn root() -> &'static Path {
@@ -235,6 +235,8 @@ fn the_pages_show_the_catalogue() {
 fn every_function_has_a_page() {
     // In reading order in one store: a later example asks what an earlier one made.
     let place = Workplace::with(FILES);
+    let said = place.prompt(IMAGES);
+    assert!(said.succeeded, "{}", said.err);
     let functions = all_functions();
     check(
         &format!("{}/README.md", functions::FOLDER),

@@ -28,6 +28,8 @@ use crate::store::{RunWriter, Table, schema};
 /// Mean and standard deviation of MNIST's training pixels, as its classifiers are commonly given them.
 const MEAN: f32 = 0.1307;
 const DEVIATION: f32 = 0.3081;
+/// What a classifier receives of a pixel of 0, and of one of 255.
+pub const BLACK_AND_WHITE: [f32; 2] = [-MEAN / DEVIATION, (1.0 - MEAN) / DEVIATION];
 /// Rows of a record batch of `documents` or `tokens`.
 const BATCH_ROWS: usize = 4096;
 

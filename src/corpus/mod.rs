@@ -29,6 +29,7 @@ mod vectors;
 
 pub use activations::ActivationBatch;
 pub(crate) use documents::{Documents, Target};
+pub use images::BLACK_AND_WHITE;
 pub(crate) use images::Images;
 pub use losses::LossBatch;
 pub(crate) use losses::hold_logits;

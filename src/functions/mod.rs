@@ -6,11 +6,13 @@ mod codes;
 mod corpora;
 mod corpus_pass;
 mod model;
+mod pixel_layers;
 mod progress;
 mod removal;
 mod row_vectors;
 mod sae;
 mod sources;
+mod vision;
 
 use std::sync::Arc;
 
@@ -22,5 +24,6 @@ use crate::store::Store;
 pub fn functions(store: &Arc<Store>) -> Vec<Function> {
     let mut functions = model::functions(store);
     functions.extend(sae::functions(store));
+    functions.extend(vision::functions(store));
     functions
 }

@@ -17,6 +17,10 @@ pub const FILES: &[(&str, &str)] = &[
     ("layers.sql", "docs/examples/layers.sql"),
 ];
 
+/// Makes the run that examples of functions of images ask.
+pub const IMAGES: &str = "SELECT * FROM ingest('digits', 'tests/data/mnist-tiny/mlp.safetensors', 'tests/data/mnist-tiny', \
+                          {split: 'train', min_activation: 0.5})";
+
 /// Parts of commands that are written in another way here: what the page has, what is run, why.
 pub const INSTEAD: &[(&str, &str, &str)] = &[
     (
@@ -177,6 +181,8 @@ pub const NOT_COMMANDS: &[(&str, &str, &str)] = &[
     ("docs/definitions.md", "e = h", "a formula"),
     ("docs/definitions.md", "d(a, b)", "a formula"),
     ("docs/definitions.md", "a = relu", "a formula"),
+    ("docs/definitions.md", "activation_map ", "formulas"),
+    ("docs/definitions.md", "X [n, d]", "formulas"),
     ("udfs/README.md", "[dependencies]", "a part of Cargo.toml"),
     (
         "udfs/README.md",
