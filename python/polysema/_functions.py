@@ -546,6 +546,68 @@ class Functions:
         }
         return self._call("linkage", [("layer", layer), ("neuron", neuron)], options)
 
+    def dendrogram_svg(
+        self,
+        layer: int | str | None = None,
+        neuron: int | None = None,
+        *,
+        threshold: float | None = None,
+        n_clusters: int | None = None,
+        linkage: str | None = None,
+        embedding: str | None = None,
+        strict: bool | None = None,
+        max_leaves: int | None = None,
+        kind: str | None = None,
+        run: str | None = None,
+    ) -> Result:
+        """One row per neuron: the dendrogram of its examples as an SVG picture, cut and coloured by feature cluster.
+
+        Arguments:
+            layer: whole number or text; the layer's number or name; left out, the layers of the
+                option kind; NULL gives no rows
+            neuron: whole number; index in the layer; left out, the whole layer; NULL gives no rows
+
+        Options:
+            threshold: number in [0, 2]; largest merge height inside a cluster; default
+                polysema.threshold
+            n_clusters: whole number, at least 1; in place of a threshold: the cut with at most this
+                many clusters, fewer where merges tie
+            linkage: text; average, single, complete, weighted, ward, centroid or median; default
+                polysema.linkage. The last three take cosine distances for Euclidean ones, as SciPy
+                does with any matrix: their heights are no mean cosine distances, ward's may exceed
+                2 (cut it by n_clusters), centroid's and median's may fall from merge to merge
+            embedding: text; 'neuron' (the neuron embedding h * w), 'pre_mlp' (the received vector
+                h), 'weighted' (h * w with the mean of h over the key token and the tokens before it
+                in the window, weighted by the neuron's activations of the example's sign there:
+                column weighted_pre_mlp, which ingest fills with window_vectors: true) or, of gated
+                neurons, 'up' (h * w_up) and 'gate_up' (h * w_in, then h * w_up); default
+                polysema.embedding
+            strict: boolean; join only below the threshold, not at it; default polysema.strict
+            max_leaves: whole number, at least 2; most rows of the picture: of more examples a
+                feature cluster is one triangle, of more clusters some share one; default 150
+            kind: 'mlp', 'sae' or 'all'; which layers are meant where none is named, in the call or
+                by a filter such as layer = 7; default mlp, the model's own (all, where a run has
+                none of that kind or no table layers)
+            run: text; the run whose tables are read (any schema that has them), which may also
+                stand before the function's name, as in mine.feature_clusters(); default the current
+                run
+
+        Returns:
+            layer, neuron, svg (a whole SVG document; clusters are those of hierarchical clustering,
+            whatever polysema.method), sign (as neuron_polysemanticity gives it)
+        """
+        options: dict[str, Any] = {
+            "threshold": threshold,
+            "n_clusters": n_clusters,
+            "linkage": linkage,
+            "embedding": embedding,
+            "strict": strict,
+            "max_leaves": max_leaves,
+            "kind": kind,
+            "run": run,
+        }
+        return self._call("dendrogram_svg", [("layer", layer), ("neuron", neuron)], options)
+
     def pairwise_distances(
         self,
         layer: int | str | None = None,
@@ -961,6 +1023,36 @@ class Functions:
             "run": run,
         }
         return self._call("coactivation", [("layer", layer)], options)
+
+    def project(
+        self,
+        table: Any,
+        column: str,
+        n_components: int | None = None,
+        *,
+        normalize: bool | None = None,
+    ) -> Result:
+        """The rows of a table with their vector's principal components (PCA): points of a plane for a plot.
+
+        Arguments:
+            table: table or (SELECT ...); whose rows are given; a part of a table as a query
+            column: text; its column of vectors, all of one width
+            n_components: whole number in [1, 100]; coordinates that are added; default 2
+
+        Options:
+            normalize: boolean; take vectors at length 1, as cosine distances do; default false
+
+        Returns:
+            pc1 (the coordinate in the direction in which the vectors vary most, from their mean; it
+            comes after the table's own columns; NULL where the vector is, and with normalize of a
+            zero vector), pc2 (in the direction at right angles to it, and so on; 0 where the
+            vectors have no further one); every row of the table. A filter outside is applied to the
+            projected rows
+        """
+        options: dict[str, Any] = {
+            "normalize": normalize,
+        }
+        return self._call("project", [("table", table), ("column", column), ("n_components", n_components)], options)
 
     def ingest(
         self,
@@ -1915,3 +2007,79 @@ class Functions:
         options: dict[str, Any] = {
         }
         return self._call("drop_sae", [("name", name)], options)
+
+    def activation_map(
+        self,
+        layer: int | str,
+        neuron: int,
+        *,
+        width: int | None = None,
+        run: str | None = None,
+    ) -> Result:
+        """One row per pixel: the largest activation of a classifier's neuron that this pixel alone can induce.
+
+        Arguments:
+            layer: whole number or text; the layer's number or name: of a classifier of images, or
+                an autoencoder on one
+            neuron: whole number; index in the layer
+
+        Options:
+            width: whole number from 1 to 1048576; pixels of a line of the images; default that of a
+                square
+            run: text; the run whose tables are read (any schema that has them), which may also
+                stand before the function's name, as in mine.feature_clusters(); default the current
+                run
+
+        Returns:
+            y (line of the pixel, from 0 above), x (its place in the line, from 0), weight (the
+            neuron's weight of the pixel; NULL where it sees pixels through other neurons),
+            activation (the largest that the pixel alone can induce, white or black; through other
+            neurons the sum of theirs above 0, weighted)
+        """
+        options: dict[str, Any] = {
+            "width": width,
+            "run": run,
+        }
+        return self._call("activation_map", [("layer", layer), ("neuron", neuron)], options)
+
+    def importance_map(
+        self,
+        layer: int | str,
+        neuron: int,
+        *,
+        cluster: int | None = None,
+        threshold: float | None = None,
+        width: int | None = None,
+        run: str | None = None,
+    ) -> Result:
+        """One row per pixel: how much it matters to a classifier's neuron on its dataset examples.
+
+        Arguments:
+            layer: whole number or text; the layer's number or name: of a classifier of images, or
+                an autoencoder on one
+            neuron: whole number; index in the layer
+
+        Options:
+            cluster: whole number from 0 to 2^31 - 1; the feature cluster whose examples are meant;
+                default all examples
+            threshold: number from 0 to 2; largest merge height inside a cluster; default
+                polysema.threshold
+            width: whole number from 1 to 1048576; pixels of a line of the images; default that of a
+                square
+            run: text; the run whose tables are read (any schema that has them), which may also
+                stand before the function's name, as in mine.feature_clusters(); default the current
+                run
+
+        Returns:
+            y (line of the pixel, from 0 above), x (its place in the line, from 0), activation (as
+            activation_map gives it), mean_pixel (over the examples, as the classifier receives
+            pixels; NULL without examples), importance (in [0, 1]: the activation above that of
+            pixel 0 times mean_pixel, both scaled to [0, 1]; NULL without examples)
+        """
+        options: dict[str, Any] = {
+            "cluster": cluster,
+            "threshold": threshold,
+            "width": width,
+            "run": run,
+        }
+        return self._call("importance_map", [("layer", layer), ("neuron", neuron)], options)

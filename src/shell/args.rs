@@ -83,6 +83,9 @@ pub enum Action {
         /// Variable of the report; run is the run it is about
         #[arg(short = 'v', long = "var", value_name = "NAME=VALUE", value_parser = parse_variable)]
         variables: Vec<(String, String)>,
+        /// Page to write in place of tables: .html with everything in it, or .md with its pictures beside it
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
     /// Send a corpus through a model and keep its activations as a run: sugar for SELECT * FROM ingest(...)
     Ingest {
@@ -153,6 +156,11 @@ impl Page {
     }
 }
 
+/// What the program says of its version.
+pub fn version() -> &'static str {
+    VERSION.as_str()
+}
+
 /// Version of the program, the commit it was built from, and DataFusion's version.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     format!(
@@ -217,6 +225,11 @@ fn consistent(
         return Err(format!(
             "{word} is for statements, report and ingest and cannot be given with this sub-command"
         ));
+    }
+    if let (Some(Action::Report { out: Some(_), .. }), Some(_)) = (&parsed.action, &parsed.output) {
+        return Err(
+            "--out writes a page and -o rows: one of them is required, got both".to_string(),
+        );
     }
     let is_given = matches.value_source("format") == Some(ValueSource::CommandLine);
     let output = parsed.output.as_deref().filter(|_| is_given);

@@ -7,7 +7,7 @@ use super::format::{Expanded, Format};
 use crate::text::{is_name, quoted};
 
 /// Usage and purpose of every command.
-pub const COMMANDS: [(&str, &str); 15] = [
+pub const COMMANDS: [(&str, &str); 16] = [
     (
         "\\d [NAME]",
         "tables, or the columns of a table, or the documentation of a function",
@@ -23,6 +23,10 @@ pub const COMMANDS: [(&str, &str); 15] = [
     (
         "\\format [FORMAT]",
         "form of results: table, csv, tsv, json, ndjson, markdown, parquet, arrow, arrows, xlsx",
+    ),
+    (
+        "\\histogram QUERY",
+        "bars of a query's numbers, or of its rows of a name and a number",
     ),
     ("\\i FILE", "run the statements of a file"),
     (
@@ -63,6 +67,8 @@ pub enum Command {
     Functions(Option<String>),
     /// `\format`
     Format(Option<Format>),
+    /// `\histogram`
+    Histogram(String),
     /// `\i`
     Include(String),
     /// `\o`: a file, or a command behind `|`.
@@ -100,6 +106,10 @@ pub fn parse(line: &str) -> Result<Command, String> {
             .map(|text| parse_format(&text))
             .transpose()
             .map(Command::Format),
+        "\\histogram" => optional.map(Command::Histogram).ok_or_else(|| {
+            "\\histogram: a query is required, as \\histogram SELECT activation FROM examples, got none"
+                .to_string()
+        }),
         "\\i" => optional
             .map(Command::Include)
             .ok_or_else(|| "\\i: a file is required, got none".to_string()),

@@ -5,11 +5,13 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::answers;
 use super::commands::{self, Command};
 use super::dendrogram;
 use super::describe;
 use super::failure::{Failure, relocate};
 use super::format::{Expanded, Format, Layout};
+use super::histogram;
 use super::interrupt::Interrupts;
 use super::output::{Output, ResultSink, StandardOutput};
 use super::pager::{self, Pager};
@@ -352,6 +354,19 @@ impl Interpreter {
                 let lines = dendrogram::of_neuron(&self.session, &layer, neuron).await;
                 let lines = lines.map_err(located)?.into_iter();
                 let text: String = lines.map(|line| line + "\n").collect();
+                self.write_text(&text).map_err(located)?;
+            }
+            Command::Histogram(query) => {
+                let query = self.variables.substitute(&query);
+                let query = query.map_err(|error| {
+                    Failure::Error(source.locate(line + error.line - 1, &error.message))
+                })?;
+                let rows = answers::all(&self.session, &self.interrupts, query)
+                    .await
+                    .map_err(located)?;
+                let to_screen = self.output.is_none();
+                let lines = histogram::of_rows(&rows, to_screen).map_err(located)?;
+                let text: String = lines.into_iter().map(|line| line + "\n").collect();
                 self.write_text(&text).map_err(located)?;
             }
             Command::Functions(pattern) => {

@@ -14,14 +14,18 @@ mod explore;
 mod failure;
 mod format;
 mod highlight;
+mod histogram;
 mod ingest;
 mod interpreter;
 mod interrupt;
 mod output;
+mod page;
 mod pager;
+mod pictures;
 mod progress;
 mod repl;
 mod report;
+mod report_page;
 mod run;
 mod screen;
 mod script;
@@ -337,8 +341,12 @@ async fn run_action(
 ) -> Result<(), Failure> {
     match action {
         Action::Demo => demo::run(interpreter, store).await?,
-        Action::Report { name, variables } => {
-            report::run(interpreter, name.as_deref(), &variables).await?;
+        Action::Report {
+            name,
+            variables,
+            out,
+        } => {
+            report::run(interpreter, name.as_deref(), &variables, out.as_deref()).await?;
         }
         Action::Ingest {
             run,

@@ -1,14 +1,22 @@
-//! `polysema report`: the questions of `sql/reports`, one file each, run over a run of the store.
+//! `polysema report`: the questions of `sql/reports`, one file each, run over a run of the store, as tables or as a page.
+//!
+//! A file has one statement, or several parts: `-- part: HEADING` stands before a statement, `-- page: HEADING` before one
+//! that only a page has, `-- bars LABEL, LABEL VALUE` where its rows are to be drawn as bars.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use polysema_udfs::calls::did_you_mean;
 
 use super::describe::{RowStream, rows};
 use super::failure::Failure;
 use super::interpreter::{Interpreter, ScriptSource};
+use super::pictures::BarColumns;
+use super::report_page::{AskedReport, PageForm, ReportPart, page};
+use super::script::{Step, split};
+use crate::policy::Access;
 use crate::session::Session;
-use crate::text::quoted;
+use crate::text::{describe, quoted};
 
 /// One question with its SQL.
 struct Report {
@@ -16,7 +24,15 @@ struct Report {
     sql: &'static str,
 }
 
-const REPORTS: [Report; 8] = [
+const REPORTS: [Report; 11] = [
+    Report {
+        name: "image_neuron",
+        sql: include_str!("../../sql/reports/image_neuron.sql"),
+    },
+    Report {
+        name: "neuron",
+        sql: include_str!("../../sql/reports/neuron.sql"),
+    },
     Report {
         name: "polysemantic_neurons",
         sql: include_str!("../../sql/reports/polysemantic_neurons.sql"),
@@ -36,6 +52,10 @@ const REPORTS: [Report; 8] = [
     Report {
         name: "senses",
         sql: include_str!("../../sql/reports/senses.sql"),
+    },
+    Report {
+        name: "summary",
+        sql: include_str!("../../sql/reports/summary.sql"),
     },
     Report {
         name: "table1",
@@ -72,11 +92,54 @@ impl Report {
         lists.flat_map(|list| list.split(", "))
     }
 
-    /// Variables with their defaults, from the comments `var NAME=VALUE`.
-    fn variables(&self) -> Vec<(&'static str, &'static str)> {
-        self.comments()
-            .filter_map(|comment| comment.strip_prefix("var ")?.split_once('='))
+    /// Variables with their defaults, from the comments `var NAME=VALUE`; `var NAME` has to be given.
+    fn variables(&self) -> Vec<(&'static str, Option<&'static str>)> {
+        let written = (self.comments()).filter_map(|comment| comment.strip_prefix("var "));
+        written
+            .map(|variable| match variable.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (variable, None),
+            })
             .collect()
+    }
+
+    /// What it says of itself, below the question.
+    fn about(&self) -> String {
+        let is_text = |line: &&str| {
+            !["var ", "needs ", "part: ", "page: ", "bars "]
+                .iter()
+                .any(|word| line.starts_with(word))
+        };
+        let lines: Vec<_> = self.comments().skip(1).filter(is_text).collect();
+        lines.join(" ")
+    }
+
+    /// Its statements, each with what the comments before it say.
+    fn parts(&self) -> Vec<ReportPart> {
+        let steps = split(self.sql);
+        let mut end = 0;
+        let mut parts = vec![];
+        for located in steps.steps.into_iter().chain(steps.rest) {
+            let Step::Statement(sql) = located.step else {
+                continue;
+            };
+            let before = &self.sql[end..located.offset];
+            end = located.offset + sql.len();
+            let comments = || before.lines().filter_map(|line| line.strip_prefix("-- "));
+            let of_page = comments().find_map(|line| line.strip_prefix("page: "));
+            let heading = comments().find_map(|line| line.strip_prefix("part: "));
+            let bars = comments().find_map(|line| line.strip_prefix("bars ")?.rsplit_once(' '));
+            parts.push(ReportPart {
+                heading: heading.or(of_page),
+                of_page: of_page.is_some(),
+                bars: bars.map(|(labels, value)| BarColumns {
+                    labels: labels.split(", ").map(String::from).collect(),
+                    value: value.to_string(),
+                }),
+                sql,
+            });
+        }
+        parts
     }
 }
 
@@ -107,11 +170,19 @@ pub async fn run(
     interpreter: &mut Interpreter,
     name: Option<&str>,
     variables: &[(String, String)],
+    out: Option<&Path>,
 ) -> Result<(), Failure> {
     let failed = |message: String| Failure::Error(format!("error: report: {message}"));
     let Some(name) = name else {
-        return interpreter.show(list()).await;
+        return match out {
+            None => interpreter.show(list()).await,
+            Some(_) => Err(failed(
+                "a report is required with --out, got none".to_string(),
+            )),
+        };
     };
+    let form = out.map(|place| PageForm::of(place).map(|form| (form, place)));
+    let form = form.transpose().map_err(failed)?;
     let names = || REPORTS.map(|report| report.name).join(", ");
     let report = REPORTS
         .iter()
@@ -125,12 +196,20 @@ pub async fn run(
         })?;
     let defaults = report.variables();
     for (variable, value) in &defaults {
-        interpreter.variables.set(variable, value).map_err(failed)?;
+        let given = variables.iter().any(|(name, _)| name == variable);
+        match value {
+            Some(value) => interpreter.variables.set(variable, value).map_err(failed)?,
+            None if given => {}
+            None => {
+                return Err(failed(format!(
+                    "{name} requires the variable {variable}, got none: --var {variable}=..."
+                )));
+            }
+        }
     }
-    let (mut script, mut run) = (String::new(), None);
+    let mut run = None;
     for (variable, value) in variables {
         if variable == RUN {
-            script = format!("SET polysema.run = {};\n", quoted(value, '\''));
             run = Some(value.clone());
         } else if defaults.iter().any(|(known, _)| known == variable) {
             interpreter.variables.set(variable, value).map_err(failed)?;
@@ -158,10 +237,30 @@ pub async fn run(
     };
     let has_columns = require_columns(&interpreter.session, report, &run).await;
     has_columns.map_err(failed)?;
-    script += report.sql;
-    interpreter
-        .run_script(&script, &ScriptSource::Generated)
-        .await?;
+    let select = format!("SET polysema.run = {}", quoted(&run, '\''));
+    let generated = ScriptSource::Generated;
+    interpreter.run_script(&select, &generated).await?;
+    if let Some((form, place)) = form {
+        let allowed = (interpreter.session.policy()).require("report --out", Access::WriteFiles);
+        allowed.map_err(|error| failed(describe(&error)))?;
+        let asked = AskedReport {
+            name: report.name,
+            question: report.question(),
+            about: report.about(),
+            variables: defaults.iter().map(|(name, _)| *name).collect(),
+            parts: report.parts(),
+        };
+        let page = page(interpreter, &asked, &run).await?;
+        form.write(&page, place)?;
+        interpreter.notice(&format!("{} is written", place.display()));
+        return Ok(());
+    }
+    for part in report.parts().into_iter().filter(|part| !part.of_page) {
+        if let Some(heading) = part.heading {
+            interpreter.notice(&format!("{heading}:"));
+        }
+        interpreter.run_script(&part.sql, &generated).await?;
+    }
     Ok(())
 }
 
@@ -170,7 +269,8 @@ fn list() -> datafusion::error::Result<RowStream> {
     let variables = REPORTS.iter().map(|report| {
         let mut variables = RUN.to_string();
         for (name, value) in report.variables() {
-            let _ = write!(variables, ", {name}={value}");
+            let value = value.map_or_else(String::new, |value| format!("={value}"));
+            let _ = write!(variables, ", {name}{value}");
         }
         variables
     });
@@ -198,6 +298,14 @@ mod tests {
                 let is_used = used.iter().any(|text| report.sql.contains(text));
                 assert!(is_used, "{name}");
             }
+            let parts = report.parts();
+            assert!(!parts.is_empty(), "{}", report.name);
+            let named = parts.iter().all(|part| part.heading.is_some());
+            assert!(
+                parts.len() == 1 || named,
+                "{}: parts have headings",
+                report.name
+            );
         }
     }
 }

@@ -31,8 +31,8 @@ const OF_SQL: [&str; 12] = [
     "SELECT ", "SET ", "CREATE ", "COPY ", "DROP ", "CALL ", "EXPLAIN ", "INSERT ", "UPDATE ",
     "DELETE ", "FROM ", "SHOW ",
 ];
-/// Names of a setting and a command, which need more to be run.
-const NAMES: [&str; 2] = ["SET polysema.run", "\\dendrogram"];
+/// Names of a setting and commands, which need more to be run.
+const NAMES: [&str; 3] = ["SET polysema.run", "\\dendrogram", "\\histogram"];
 const PROMPT: &str = "demo> ";
 
 fn begins(text: &str, words: &[&str]) -> bool {
