@@ -1,7 +1,10 @@
 //! `polysema explore` as a browser meets it: bytes on a socket, against pages of the demo's model.
 
+#[path = "explore/neurons.rs"]
+mod neurons;
 #[path = "explore/site.rs"]
 mod site;
+mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

@@ -4,6 +4,7 @@
 //! and shows them beside the answers; the same address ending in `.json` or `.arrow` gives the rows.
 
 mod assets;
+mod clusters;
 mod explorer;
 mod guards;
 mod page;
@@ -13,6 +14,8 @@ mod query_string;
 mod show;
 mod slow;
 mod svg;
+mod tokens;
+mod tree;
 mod trouble;
 mod visit;
 
@@ -86,6 +89,18 @@ fn routes() -> Router<Arc<Explorer>> {
         .route(
             "/runs/{run}/layers/{layer}",
             page(|visit| pages::layer::page(visit).boxed()),
+        )
+        .route(
+            "/runs/{run}/layers/{layer}/neurons/{neuron}",
+            page(|visit| pages::neuron::page(visit).boxed()),
+        )
+        .route(
+            "/runs/{run}/layers/{layer}/neurons/{neuron}/clusters/{cluster}/similar",
+            page(|visit| pages::similar::page(visit).boxed()),
+        )
+        .route(
+            "/runs/{run}/documents/{document}",
+            page(|visit| pages::document::page(visit).boxed()),
         )
         .fallback(nowhere)
 }

@@ -150,6 +150,25 @@ impl VisitedRun {
         ))
     }
 
+    /// The neuron of a layer that the address names.
+    pub fn neuron(&self, layer: &LayerRow) -> Result<i32, Trouble> {
+        let word = self.visit.part("neuron");
+        let number = word.parse().ok();
+        if let Some(neuron) = number.filter(|n| (0..layer.n_neurons).contains(n)) {
+            return Ok(neuron);
+        }
+        let last = layer.n_neurons - 1;
+        let (run, at) = (self.name(), layer.layer);
+        let known = [0, last].map(|neuron| {
+            let address = format!("/runs/{run}/layers/{at}/neurons/{neuron}");
+            (format!("neuron {neuron}"), address)
+        });
+        Err(Trouble::missing(
+            format!("a neuron of layer {at} from 0 to {last} is required, got '{word}'"),
+            known.into(),
+        ))
+    }
+
     /// A question about the run that is answered at once.
     pub async fn panel(
         &self,

@@ -276,6 +276,7 @@ fn draw(neurons: &mut [NeuronOfLayer], buckets: Vec<BucketOfLayer>) {
     for bucket in buckets {
         of.entry(bucket.neuron).or_default().push(Bucket {
             bucket: bucket.bucket,
+            lower: None,
             upper: bucket.upper,
             count: bucket.count,
         });

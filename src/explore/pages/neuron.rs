@@ -1,0 +1,281 @@
+//! A neuron: its activations, the tree of its examples with the cut that makes clusters of them, and every example.
+
+use askama::Template;
+use futures::try_join;
+use serde::Deserialize;
+
+use crate::explore::clusters::{ClusterShown, ExampleList, ExampleShown, example_lists, shown};
+use crate::explore::page::{Reached, WebPage};
+use crate::explore::panel::Panel;
+use crate::explore::show::{self, Visible};
+use crate::explore::svg::{Bucket, histogram};
+use crate::explore::tokens::Shades;
+use crate::explore::trouble::Trouble;
+use crate::explore::visit::{Visit, VisitedRun};
+use crate::store::LayerRow;
+
+/// The most examples on the page; of a neuron of more the first of each cluster are shown, and the central one.
+const SHOWN: usize = 200;
+/// The most examples of a cluster where a neuron has more.
+const OF_EACH: usize = 30;
+/// The most clusters at a glance: what is more is small.
+const CARDS: usize = 40;
+
+#[derive(Template)]
+#[template(path = "neuron.html")]
+struct NeuronTemplate {
+    run: String,
+    layer: LayerRow,
+    neuron: i32,
+    threshold: f64,
+    is_own_scale: bool,
+    other_scale: String,
+    around: [Option<i32>; 2],
+    /// What other neurons' addresses take along.
+    along: String,
+    facts: NeuronFacts,
+    histogram: String,
+    lists: Vec<ExampleList>,
+    clusters: Vec<ClusterShown>,
+    /// Examples in no cluster, whose embedding is zero.
+    without: Vec<ExampleShown>,
+    panels: Vec<Panel>,
+}
+
+/// A row of `neurons`.
+#[derive(Deserialize)]
+struct NeuronFacts {
+    max_activation: Option<f64>,
+    least_activation: Option<f64>,
+    mean_activation: Option<f64>,
+    frac_active: Option<f64>,
+    n_examples: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct BucketLine {
+    bucket: i64,
+    lower: NumberOrWord,
+    upper: f64,
+    count: i64,
+}
+
+/// JSON has no infinity.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NumberOrWord {
+    Number(f64),
+    #[allow(dead_code, reason = "serde reads it")]
+    Word(String),
+}
+
+pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
+    let asked = visit.asked(&["threshold", "scale"])?;
+    let default = crate::settings::defaults().threshold;
+    let threshold = asked.number("threshold", 0.0..=2.0)?.unwrap_or(default);
+    let scale = asked.choice("scale", &["neuron", "example"])?;
+    let run = visit.run().await?;
+    let layer = run.layer()?;
+    let neuron = run.neuron(&layer)?;
+    let at = format!("layer = {} AND neuron = {neuron}", layer.layer);
+    let call = format!("({}, {neuron}, {{threshold: {threshold}}})", layer.layer);
+    let (facts, buckets, profile, summary) = try_join!(
+        run.panel(
+            "neuron",
+            "The neuron",
+            format!(
+                "SELECT max_activation, least_activation, mean_activation, frac_active, n_examples\nFROM neurons\nWHERE {at}"
+            ),
+        ),
+        run.panel(
+            "histogram",
+            "Activations",
+            format!("SELECT bucket, lower, upper, count\nFROM histograms\nWHERE {at}\nORDER BY bucket"),
+        ),
+        run.panel(
+            "profile",
+            "Metrics, members and merges",
+            format!(
+                "SELECT sign, n_examples, n_clusters, max_distance, mean_distance, intra_cluster_distance,\n       \
+                 inter_cluster_distance, members, merges\nFROM neuron_profile{call}\nORDER BY sign DESC"
+            ),
+        ),
+        run.panel(
+            "clusters",
+            "Feature clusters",
+            format!(
+                "SELECT cluster, size, central_example, top_tokens, mean_activation, mean_distance, sign\n\
+                 FROM cluster_summary{call}\nORDER BY cluster"
+            ),
+        ),
+    )?;
+    let lists = example_lists(profile.read()?);
+    let examples = examples(&run, &at, &lists).await?;
+    let facts_line = facts
+        .read()?
+        .into_iter()
+        .next()
+        .ok_or_else(Trouble::failed)?;
+    let shades = shades_of(&facts_line);
+    let (clusters, without) = shown(
+        summary.read()?,
+        examples.read()?,
+        &lists,
+        shades,
+        scale == "example",
+    );
+    let buckets_drawn = drawn(&run, &facts_line, buckets.read()?);
+    let name = run.name().to_string();
+    let panels = vec![profile, summary, examples, buckets, facts];
+    let place = format!("/runs/{name}/layers/{}", layer.layer);
+    let other = if scale == "neuron" {
+        "example"
+    } else {
+        "neuron"
+    };
+    let page = WebPage {
+        title: format!("{name} layer {} neuron {neuron}", layer.layer),
+        crumbs: vec![
+            ("store".into(), "/".into()),
+            (name.clone(), format!("/runs/{name}")),
+            (format!("layer {}", layer.layer), place.clone()),
+            (
+                format!("neuron {neuron}"),
+                format!("{place}/neurons/{neuron}"),
+            ),
+        ],
+        panels: panels.clone(),
+        is_unfinished: false,
+        body: Box::new(NeuronTemplate {
+            run: name,
+            neuron,
+            threshold,
+            is_own_scale: scale == "example",
+            other_scale: asked.with(&[("scale", Some(other.to_string()))]),
+            around: [neuron - 1, neuron + 1]
+                .map(|other| (0..layer.n_neurons).contains(&other).then_some(other)),
+            along: asked.with(&[]),
+            layer,
+            facts: facts_line,
+            histogram: buckets_drawn,
+            lists,
+            clusters,
+            without,
+            panels,
+        }),
+    };
+    Ok(page.into())
+}
+
+/// The examples that are shown: all, or of a neuron of very many the first of each cluster and the central one.
+async fn examples(run: &VisitedRun, at: &str, lists: &[ExampleList]) -> Result<Panel, Trouble> {
+    let members = || {
+        lists
+            .iter()
+            .flat_map(|list| list.line.members.iter().flatten())
+    };
+    let mut only = String::new();
+    if members().count() > SHOWN {
+        let mut of_cluster = std::collections::HashMap::<Option<i64>, usize>::new();
+        let clusters = lists
+            .iter()
+            .filter_map(|list| list.line.n_clusters)
+            .sum::<i64>();
+        let clusters = usize::try_from(clusters).unwrap_or(0).max(1);
+        let of_each = (SHOWN / clusters).clamp(1, OF_EACH);
+        let mut taken = vec![];
+        for member in members() {
+            let seen = of_cluster.entry(member.cluster).or_default();
+            *seen += 1;
+            if (*seen <= of_each || member.is_central == Some(true)) && taken.len() < SHOWN {
+                taken.push(member.example.to_string());
+            }
+        }
+        only = format!(" AND example IN ({})", taken.join(", "));
+    }
+    let sql = format!(
+        "SELECT example, doc_id, pos, token, activation, window_start, window_tokens, window_activations\n\
+         FROM examples\nWHERE {at}{only}\nORDER BY example"
+    );
+    run.panel("examples", "Dataset examples", sql).await
+}
+
+fn shades_of(facts: &NeuronFacts) -> Shades {
+    Shades {
+        most: facts.max_activation.unwrap_or(0.0),
+        least: facts.least_activation,
+    }
+}
+
+/// The histogram, with the activation from which on examples are kept where the run says it.
+fn drawn(run: &VisitedRun, facts: &NeuronFacts, buckets: Vec<BucketLine>) -> String {
+    let buckets: Vec<Bucket> = buckets
+        .into_iter()
+        .map(|line| Bucket {
+            bucket: line.bucket,
+            lower: match line.lower {
+                NumberOrWord::Number(lower) => Some(lower),
+                NumberOrWord::Word(_) => None,
+            },
+            upper: line.upper,
+            count: line.count,
+        })
+        .collect();
+    if buckets.is_empty() {
+        return String::new();
+    }
+    let options = &run.run.manifest().options;
+    let share = options
+        .get("activation_threshold")
+        .and_then(|share| share.as_f64());
+    let mark = share
+        .zip(facts.max_activation)
+        .map(|(share, most)| share * most);
+    let tokens: i64 = buckets.iter().map(|bucket| bucket.count).sum();
+    let title = format!(
+        "How many of {} tokens have which activation",
+        show::count(tokens)
+    );
+    histogram(
+        &title,
+        &buckets,
+        mark.map(|mark| (mark, "examples from here")),
+    )
+}
+
+impl NeuronTemplate {
+    fn panel(&self, id: &str) -> String {
+        let found = self.panels.iter().find(|panel| panel.id == id);
+        found.map(Panel::sql).unwrap_or_default()
+    }
+
+    /// The clusters that are shown at a glance.
+    fn cards(&self) -> &[ClusterShown] {
+        &self.clusters[..self.clusters.len().min(CARDS)]
+    }
+
+    fn n_clusters(&self) -> usize {
+        self.clusters.len()
+    }
+
+    /// The highest distance that the slider reaches.
+    fn top(&self) -> f64 {
+        let tops = self
+            .lists
+            .iter()
+            .filter_map(|list| Some(list.tree.as_ref()?.top()));
+        tops.fold(self.threshold, f64::max)
+    }
+
+    fn least(&self) -> f32 {
+        let least = self
+            .lists
+            .iter()
+            .filter_map(|list| Some(list.tree.as_ref()?.least()));
+        least.fold(0.0, f32::max)
+    }
+
+    fn has_tree(&self) -> bool {
+        self.lists.iter().any(|list| list.tree.is_some())
+    }
+}

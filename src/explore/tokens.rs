@@ -1,0 +1,95 @@
+//! Tokens of a text, each shaded by its activation in as many steps as there are classes for: the policy of the pages forbids
+//! a colour of its own to each.
+
+use std::fmt::Write;
+
+use super::show::Visible;
+use super::svg::escaped;
+
+/// Steps of a shade.
+const STEPS: f64 = 11.0;
+
+/// The values that the darkest shades stand for: the largest activation, and the least of a neuron that has examples of those.
+#[derive(Debug, Clone, Copy)]
+pub struct Shades {
+    /// The largest.
+    pub most: f64,
+    /// The least; none where values below zero are not shaded.
+    pub least: Option<f64>,
+}
+
+impl Shades {
+    /// The class of an activation: `a0` to `a11`, and `n1` to `n11` below zero.
+    pub fn class(&self, activation: f64) -> String {
+        let step = |part: f64| (part.clamp(0.0, 1.0) * STEPS).round() as u8;
+        match self.least {
+            _ if activation > 0.0 && self.most > 0.0 => {
+                format!("a{}", step(activation / self.most))
+            }
+            Some(least) if activation < 0.0 && least < 0.0 => match step(activation / least) {
+                0 => "a0".to_string(),
+                some => format!("n{some}"),
+            },
+            _ => "a0".to_string(),
+        }
+    }
+}
+
+/// A text of tokens as HTML: each token a span of its shade, the key token a mark; values, as far as they are known, in an
+/// attribute for the script.
+pub fn shaded(
+    tokens: &[Option<String>],
+    activations: &[Option<f64>],
+    key: Option<usize>,
+    shades: Shades,
+) -> String {
+    let values: Vec<String> = activations
+        .iter()
+        .map(|value| value.map_or(String::new(), |value| format!("{value:.2}")))
+        .collect();
+    let mut html = format!(
+        "<p class=\"text\" dir=\"auto\" data-values=\"{}\">",
+        values.join(" ")
+    );
+    for (at, token) in tokens.iter().enumerate() {
+        let value = activations.get(at).copied().flatten();
+        let class = value.map_or("a0".to_string(), |value| shades.class(value));
+        let shown = Visible(token.as_deref().unwrap_or("–")).to_string();
+        let (open, close) = match key == Some(at) {
+            true => ("mark", "mark"),
+            false => ("span", "span"),
+        };
+        let _ = write!(
+            html,
+            "<{open} class=\"{class}\">{}</{close}>",
+            escaped(&shown)
+        );
+    }
+    html.push_str("</p>");
+    html
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shades_are_steps_and_tokens_stay_text() {
+        let shades = Shades {
+            most: 2.0,
+            least: None,
+        };
+        let classes = [0.0, 0.05, 1.0, 2.0, 9.0, -1.0].map(|a| shades.class(a));
+        assert_eq!(classes, ["a0", "a0", "a6", "a11", "a11", "a0"]);
+        let signed = Shades {
+            most: 2.0,
+            least: Some(-1.0),
+        };
+        assert_eq!(signed.class(-0.5), "n6");
+        let tokens = ["<script>", "\u{202e}\"><img onerror=x>", "\n"].map(|t| Some(t.to_string()));
+        let html = shaded(&tokens, &[Some(0.0), Some(2.0), None], Some(1), shades);
+        let expected = "<p class=\"text\" dir=\"auto\" data-values=\"0.00 2.00 \"><span class=\"a0\">&lt;script&gt;</span>\
+                        <mark class=\"a11\">\\u{202e}&quot;&gt;&lt;img onerror=x&gt;</mark><span class=\"a0\">↵</span></p>";
+        assert_eq!(html, expected);
+    }
+}
