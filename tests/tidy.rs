@@ -118,12 +118,15 @@ fn kernels_know_only_numbers() {
 
 /// Files of the engine's functions that are no function: the meaning of an argument, a corpus through a model, layers that see
 /// pixels, the rows of a job, codes.
-const SHARED: [&str; 9] = [
+const SHARED: [&str; 12] = [
     "arguments",
     "codes",
     "corpora",
     "corpus_pass",
+    "fired_features",
+    "layer_reader",
     "pixel_layers",
+    "run_model",
     "sources",
     "row_vectors",
     "progress",

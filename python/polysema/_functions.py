@@ -1385,6 +1385,180 @@ class Functions:
         }
         return self._call("token_losses", [("model", model), ("corpus", corpus)], options)
 
+    def logit_effects(
+        self,
+        layer: int | str,
+        neuron: int | None = None,
+        *,
+        k: int | None = None,
+        layer_norm: str | None = None,
+        model: str | None = None,
+        run: str | None = None,
+    ) -> Result:
+        """The tokens that a neuron promotes and suppresses most: the direct effect of its output weights on the logits.
+
+        Arguments:
+            layer: whole number or text; the layer's number or name
+            neuron: whole number; index in the layer; left out, every neuron of the layer
+
+        Options:
+            k: whole number from 1 to 2^31 - 1; tokens given of each side, at most half of all;
+                default 10
+            layer_norm: 'folded' or 'raw'; whether norms between the neuron and the logits count
+                (folded: their scales, a layer norm's centring, and effects less their mean over all
+                tokens, as with TransformerLens' processed weights) or the unembedding alone (raw);
+                default folded where a norm stands before the logits
+            model: text; where the run's model is now; default where it was
+            run: text; the run whose tables are read (any schema that has them), which may also
+                stand before the function's name, as in mine.feature_clusters(); default the current
+                run
+
+        Returns:
+            layer, neuron, side (top: the largest effects, or bottom: the least), rank (from 1, the
+            strongest of its side), token_id (of a classifier the class), token (its text, NULL
+            where the model has no tokenizer), effect (what an activation of 1 adds to the logit
+            directly, through no other layer, where what the last norm reads has a standard
+            deviation or root mean square of 1; before a cap of the logits); latents count with
+            their decoder's row, where it writes to the residual stream or to neurons' activations
+        """
+        options: dict[str, Any] = {
+            "k": k,
+            "layer_norm": layer_norm,
+            "model": model,
+            "run": run,
+        }
+        return self._call("logit_effects", [("layer", layer), ("neuron", neuron)], options)
+
+    def token_activations(
+        self,
+        layer: int | str,
+        neuron: int,
+        doc_id: int,
+        *,
+        model: str | None = None,
+        run: str | None = None,
+    ) -> Result:
+        """One row per token of a document: the activation of a neuron there, by a pass of the run's model.
+
+        Arguments:
+            layer: whole number or text; the layer's number or name
+            neuron: whole number; index in the layer
+            doc_id: whole number; a document of the run
+
+        Options:
+            model: text; where the run's model is now; default where it was
+            run: text; the run whose tables are read (any schema that has them), which may also
+                stand before the function's name, as in mine.feature_clusters(); default the current
+                run
+
+        Returns:
+            layer, neuron, doc_id, pos (in the document), token_id (in the model's vocabulary),
+            token (its text), activation (of the neuron there); by pos, from the first token of the
+            document to its last, those of bos included
+        """
+        options: dict[str, Any] = {
+            "model": model,
+            "run": run,
+        }
+        return self._call("token_activations", [("layer", layer), ("neuron", neuron), ("doc_id", doc_id)], options)
+
+    def token_importance(
+        self,
+        layer: int | str,
+        neuron: int,
+        example: int,
+        *,
+        window: int | None = None,
+        pad: int | None = None,
+        batch_size: int | None = None,
+        model: str | None = None,
+        run: str | None = None,
+    ) -> Result:
+        """One row per token up to the key token of a dataset example: how much of the activation there is lost without it.
+
+        Arguments:
+            layer: whole number or text; the layer's number or name
+            neuron: whole number; index in the layer
+            example: whole number; a dataset example of the neuron, as table examples numbers them
+
+        Options:
+            window: whole number from 0 to 2^31 - 1; tokens before the key token that are replaced,
+                the nearest ones; each costs a pass of the model; default all of the document
+            pad: whole number from 0 to 2^31 - 1; id of the token that takes the place of each;
+                default the tokenizer's padding token, else the one that ends a text
+            batch_size: whole number from 1 to 65536; documents the model reads at once; changes
+                speed and memory, not results; default 16
+            model: text; where the run's model is now; default where it was
+            run: text; the run whose tables are read (any schema that has them), which may also
+                stand before the function's name, as in mine.feature_clusters(); default the current
+                run
+
+        Returns:
+            layer, neuron, example, pos (of the token that is replaced, in its document), token_id
+            (in the model's vocabulary), token (its text), activation (at the key token when this
+            one is replaced by the pad token), drop (how much less that is), importance (drop / drop
+            of the key token itself, in [0, 1]; NULL where that is not above 0); by pos, the key
+            token last, of an encoder also the tokens behind it
+        """
+        options: dict[str, Any] = {
+            "window": window,
+            "pad": pad,
+            "batch_size": batch_size,
+            "model": model,
+            "run": run,
+        }
+        return self._call("token_importance", [("layer", layer), ("neuron", neuron), ("example", example)], options)
+
+    def explain_text(
+        self,
+        text: str,
+        *,
+        layers: Any | None = None,
+        k: int | None = None,
+        activation_threshold: float | None = None,
+        threshold: float | None = None,
+        model: str | None = None,
+        run: str | None = None,
+    ) -> Result:
+        """Which feature clusters a text makes fire: it is sent through the run's model, a row per token and neuron that fires.
+
+        Arguments:
+            text: text; what is read, cut into documents as the run's corpus was
+
+        Options:
+            layers: list of 1 to 1024 whole numbers from 0 to 2^31 - 1; numbers of the layers whose
+                neurons are looked at; default those of the model, without autoencoders'
+            k: whole number from 1 to 2^31 - 1; most neurons given of a token, those nearest to
+                their maximum first; default 5
+            activation_threshold: number in (0, 1]; share of a neuron's maximum at which it fires;
+                default 0.5
+            threshold: number from 0 to 2; largest merge height inside a cluster; default
+                polysema.threshold
+            model: text; where the run's model is now; default where it was
+            run: text; the run whose tables are read (any schema that has them), which may also
+                stand before the function's name, as in mine.feature_clusters(); default the current
+                run
+
+        Returns:
+            pos (of the token in the text), token_id (in the model's vocabulary), token (its text),
+            layer, neuron, cluster (the one whose examples are nearest by the session's embedding;
+            NULL where there is none), activation (of the neuron there), share (activation / the
+            neuron's maximum in the run, or its minimum where both are negative; above 1 it is
+            stronger than anywhere in the corpus), distance (mean cosine distance to the cluster's
+            examples), size (its examples), top_tokens (the most frequent of their key tokens); by
+            pos, then share from the largest. Neurons without examples are left out. The session's
+            settings of clustering hold
+        """
+        options: dict[str, Any] = {
+            "layers": layers,
+            "k": k,
+            "activation_threshold": activation_threshold,
+            "threshold": threshold,
+            "model": model,
+            "run": run,
+        }
+        return self._call("explain_text", [("text", text)], options)
+
     def train_mlp(
         self,
         name: str,

@@ -1,14 +1,12 @@
 //! What a model gives at one of its places for every token of a corpus.
 
-use std::sync::Arc;
-
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
 use polysema_kernels::vector::first_non_finite;
 use polysema_udfs::arrow::memory::at_least;
 
 use super::reader::CorpusReader;
-use crate::models::{HookPoint, Hooks};
+use crate::models::{Capture, HookPoint};
 use crate::options::Word;
 
 /// The vectors at one place for the tokens of some documents, without padding.
@@ -37,12 +35,9 @@ impl CorpusReader {
         let (mut doc_ids, mut pos, mut gathered) = (vec![], vec![], vec![]);
         let memory = self.pass.new_empty();
         self.for_each_batch(&mut |model, batch, input| {
-            let mut capture = Capture { hook, seen: None };
+            let mut capture = Capture::new([hook]);
             model.forward(input, &mut capture)?;
-            let Some(seen) = capture.seen else {
-                return exec_err!("a pass that reaches {hook} is required, got none");
-            };
-            let values = seen.as_slice();
+            let values = capture.at(hook)?.as_slice();
             let rows = batch.documents.len() * batch.seq;
             let d = values.len() / rows;
             let copy = rows * (d + 2) * size_of::<f32>();
@@ -101,31 +96,5 @@ impl CorpusReader {
             );
         }
         Ok(())
-    }
-}
-
-/// Keeps the value at one place and ends the pass behind it.
-struct Capture {
-    hook: HookPoint,
-    seen: Option<Arc<Vec<f32>>>,
-}
-
-impl Hooks for Capture {
-    fn wants(&self, hook: HookPoint) -> bool {
-        hook == self.hook
-    }
-
-    fn visit(
-        &mut self,
-        _: HookPoint,
-        values: &Arc<Vec<f32>>,
-        _: &[usize],
-    ) -> Result<Option<Vec<f32>>> {
-        self.seen = Some(Arc::clone(values));
-        Ok(None)
-    }
-
-    fn done(&self) -> bool {
-        self.seen.is_some()
     }
 }

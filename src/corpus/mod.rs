@@ -44,5 +44,6 @@ pub use reader::{CorpusReader, ReadBatch};
 pub(crate) use rows::CorpusPlace;
 pub use shards::is_there;
 pub(crate) use tables::{document_schema, no_origins};
+pub(crate) use tokenize::around;
 pub(crate) use vectors::Pair;
 pub use vectors::{ModelVectors, VectorBatch, VectorSource};

@@ -117,7 +117,7 @@ pub(super) fn tokenize(
 }
 
 /// The tokens that each document gets before and after its own.
-fn around(
+pub(crate) fn around(
     loaded: &LoadedModel,
     tokenizer: Option<&Tokenizer>,
     options: &Options,

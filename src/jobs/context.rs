@@ -1,6 +1,7 @@
 //! What the work of a job is given, and what it looks at to know whether anyone still wants it.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::array::RecordBatch;
@@ -11,6 +12,7 @@ use datafusion::execution::memory_pool::{
     MemoryConsumer, MemoryPool, MemoryReservation, UnboundedMemoryPool,
 };
 use datafusion::physical_plan::ExecutionPlan;
+use futures::future::{Either, select};
 use tokio::runtime::Handle;
 
 use super::cancel::Cancel;
@@ -84,6 +86,18 @@ impl JobContext {
             runtime: runtime.clone(),
             cancel: self.cancel.clone(),
         })
+    }
+
+    /// Waits for what a statement needs time for, as long as the work is wanted.
+    pub fn wait<T>(&self, done: impl Future<Output = Result<T>>) -> Result<T> {
+        let Some((_, runtime)) = &self.task else {
+            return exec_err!("a statement is required to wait for another, got none");
+        };
+        let (done, cancelled) = (pin!(done), pin!(self.cancel.cancelled()));
+        match runtime.block_on(select(done, cancelled)) {
+            Either::Left((done, _)) => done,
+            Either::Right(_) => self.give_up("cancelled; nothing was kept"),
+        }
     }
 
     /// Sends rows of the job. Waits where they are not read; once nobody reads them the job is cancelled.

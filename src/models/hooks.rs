@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::common::plan_err;
+use datafusion::common::{exec_datafusion_err, plan_err};
 use datafusion::error::Result;
 
 use crate::options::Word;
@@ -211,6 +211,53 @@ impl Hooks for Unwatched {
 
     fn visit(&mut self, _: HookPoint, _: &Arc<Vec<f32>>, _: &[usize]) -> Result<Option<Vec<f32>>> {
         Ok(None)
+    }
+}
+
+/// Keeps the values at some places and ends the pass behind the last of them.
+#[derive(Debug)]
+pub struct Capture {
+    places: Vec<(HookPoint, Option<Arc<Vec<f32>>>)>,
+}
+
+impl Capture {
+    /// Nothing seen yet of these places.
+    pub fn new(places: impl IntoIterator<Item = HookPoint>) -> Self {
+        let places = places.into_iter().map(|hook| (hook, None));
+        Self {
+            places: places.collect(),
+        }
+    }
+
+    /// The values at a place; an error if the pass did not reach it.
+    pub fn at(&self, hook: HookPoint) -> Result<&Arc<Vec<f32>>> {
+        let mut seen = self.places.iter();
+        let seen = seen.find_map(|(place, seen)| seen.as_ref().filter(|_| *place == hook));
+        seen.ok_or_else(|| exec_datafusion_err!("a pass that reaches {hook} is required, got none"))
+    }
+}
+
+impl Hooks for Capture {
+    fn wants(&self, hook: HookPoint) -> bool {
+        self.places.iter().any(|(place, _)| *place == hook)
+    }
+
+    fn visit(
+        &mut self,
+        hook: HookPoint,
+        values: &Arc<Vec<f32>>,
+        _: &[usize],
+    ) -> Result<Option<Vec<f32>>> {
+        for (place, seen) in &mut self.places {
+            if *place == hook {
+                *seen = Some(Arc::clone(values));
+            }
+        }
+        Ok(None)
+    }
+
+    fn done(&self) -> bool {
+        self.places.iter().all(|(_, seen)| seen.is_some())
     }
 }
 

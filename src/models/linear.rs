@@ -86,6 +86,25 @@ impl Norm {
         }
     }
 
+    /// The part of it that is linear, at a standard deviation or root mean square of 1, on every row of `x`: what the rows
+    /// add to what is normalised adds so much to the norm.
+    pub(super) fn linear_part(&self, x: &mut [f32]) {
+        let d = self.gamma.len();
+        for_rows(x, d, |_, rows| {
+            for row in rows.chunks_exact_mut(d) {
+                let mean = match self.kind {
+                    layer_norm::Norm::Layer => {
+                        row.iter().map(|x| f64::from(*x)).sum::<f64>() / d as f64
+                    }
+                    layer_norm::Norm::Rms => 0.0,
+                };
+                for (x, gamma) in row.iter_mut().zip(&self.gamma) {
+                    *x = ((f64::from(*x) - mean) * f64::from(*gamma)) as f32;
+                }
+            }
+        });
+    }
+
     /// The norm of every row of `x` into `out`.
     pub(super) fn rows(&self, x: &[f32], out: &mut [f32]) {
         let d = self.gamma.len();

@@ -13,7 +13,10 @@ use super::config::Config;
 use super::error::invalid;
 use super::linear::Linear;
 use super::pass::{Floats, Pass, for_rows};
-use super::{HookPoint, Hooks, Input, LayerInfo, LayerNorm, Model, NeuronWeights, PatchGrid, Site};
+use super::{
+    HookPoint, Hooks, Input, LayerInfo, LayerNorm, LogitWriter, Model, NeuronWeights, PatchGrid,
+    Site,
+};
 use crate::files::tensors::Tensors;
 
 struct Mlp {
@@ -242,5 +245,25 @@ impl Model for Mlp {
             bias::add_bias(&last.bias, rows)
         });
         Ok(logits)
+    }
+
+    fn norm_before_logits(&self) -> bool {
+        false
+    }
+
+    /// The last hidden layer writes logits.
+    fn logit_effects(&self, of: LogitWriter, written: &[f32], _: bool) -> Result<Vec<f32>> {
+        let last = self.layers.len() - 1;
+        match of {
+            LogitWriter::Neurons(layer) if layer == last => Ok(written.to_vec()),
+            LogitWriter::Neurons(layer) => Err(invalid(format!(
+                "mlp: the last hidden layer, {last}, is required for direct effects on classes, since others reach them \
+                 through it alone, got {layer}"
+            ))),
+            LogitWriter::Stream => Err(invalid(
+                "mlp: neurons are required for direct effects on classes, got a residual stream, which there is none of"
+                    .to_string(),
+            )),
+        }
     }
 }

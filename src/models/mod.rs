@@ -26,7 +26,7 @@ mod weights;
 pub use classifier::ClassifierTrainer;
 pub use gguf::gguf_architectures;
 pub use grid::PatchGrid;
-pub use hooks::{HookPoint, Hooks, Site, TRANSFORMER_LENS, Unwatched};
+pub use hooks::{Capture, HookPoint, Hooks, Site, TRANSFORMER_LENS, Unwatched};
 pub use load::{LoadedModel, load, loaded};
 pub use mlp::neuron_activations;
 pub use of_hub::{find_model, model_of};
@@ -86,6 +86,15 @@ pub struct Up {
     pub w_up: Vec<f32>,
     /// `[n_neurons]`
     pub b_up: Vec<f32>,
+}
+
+/// What adds vectors whose way to the logits is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogitWriter {
+    /// The neurons of a layer: a norm of what the layer gives, if there is one, lies still before them.
+    Neurons(usize),
+    /// The residual stream itself, in any block.
+    Stream,
 }
 
 /// What a network reads: a batch of equally long documents.
@@ -159,4 +168,14 @@ pub trait Model: Send + Sync {
     /// As [`Model::forward`], then the logits, row-major. `[batch, seq, d_vocab]`, or `[batch, n_classes]` of a
     /// classifier
     fn logits(&self, input: Input<'_>, hooks: &mut dyn Hooks) -> Result<Vec<f32>>;
+
+    /// Whether a norm stands before the logits, whose scale may count as the unembedding's.
+    fn norm_before_logits(&self) -> bool;
+
+    /// What vectors add to the logits on the direct way, through no other layer: `[n, d]` to `[n, n_logits]`, row-major,
+    /// before a cap of the logits. `folded` counts the scales of norms on the way (and the centring of layer norms), at
+    /// a standard deviation of 1; without it there is the unembedding alone.
+    ///
+    /// Errors: no head; something between that is neither a norm nor a map.
+    fn logit_effects(&self, of: LogitWriter, written: &[f32], folded: bool) -> Result<Vec<f32>>;
 }

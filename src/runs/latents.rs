@@ -20,6 +20,7 @@ use polysema_udfs::arrow::memory::hold;
 
 use super::context::Context;
 use super::layer::Layer;
+use super::model::GIVEN;
 use super::options::{Pick, Sign};
 use super::progress::{Progress, Reporter};
 use super::write::{self, write_layer};
@@ -430,7 +431,7 @@ fn row_run(
             hash: hasher.finalize().to_hex().to_string(),
             written: None,
         },
-        layer_norm: "given".to_string(),
+        layer_norm: GIVEN.to_string(),
         options: latents.options.to_json(),
         versions: Versions::default(),
         counts,

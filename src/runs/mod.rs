@@ -9,6 +9,7 @@ mod import;
 mod ingest;
 mod latents;
 mod layer;
+mod model;
 mod observer;
 mod options;
 mod progress;
@@ -19,6 +20,7 @@ mod write;
 pub use import::{ImportRequest, import_run};
 pub use ingest::{IngestRequest, ingest, ingest_rows};
 pub use latents::{Attached, Latents, add_to_run, make_run, require_own_run, require_width};
+pub use model::model_of_run;
 pub use options::{
     ACTIVATION_FUNCTION, ACTIVATION_THRESHOLD, CHECKPOINT_EVERY, IMPORT_RUN, INGEST, LAYER_NORM,
     MAX_ACTIVATIONS, MAX_EXAMPLES, MIN_ACTIVATION, MaxActivations, ORDER, Order, REPLACE, RESUME,

@@ -12,8 +12,9 @@ use crate::corpus::{
     is_there,
 };
 use crate::jobs::{JobContext, Rows};
-use crate::models::{HookPoint, Site, find_model, loaded, model_of};
+use crate::models::{HookPoint, Site, find_model, loaded};
 use crate::options::Options;
+use crate::runs::model_of_run;
 use crate::store::{LayerRow, RunManifest, SaeManifest, Store};
 
 /// What is read in place of the run's own model and corpus.
@@ -72,41 +73,25 @@ fn open(
     options: &Options,
     context: &JobContext,
 ) -> Result<CorpusReader> {
-    let fetch = &mut context.fetch();
-    let model = match &places.model {
-        Some(model) => find_model(store, model.as_ref(), fetch)?,
-        None => model_of(store, &facts.model, fetch)?,
-    };
+    let loaded = model_of_run(store, facts, places.model.as_deref(), context)?;
     let of_rows = facts.corpus.is_relation() && places.corpus.is_none();
     let is_files = !of_rows && rows.is_none();
     let corpus = match is_files {
-        true => find_corpus(&places.corpus(facts), fetch)?.place,
+        true => find_corpus(&places.corpus(facts), &mut context.fetch())?.place,
         false => places.corpus(facts),
     };
-    for (what, path, is) in [("model", &*model, true), ("corpus", &corpus, is_files)] {
-        if is && !is_there(path) {
-            return exec_err!(
-                "the {what} of run '{}' is required, got nothing at {}: the option {what} says where it is \
-                 now",
-                facts.run,
-                path.display()
-            );
-        }
-    }
-    let loaded = loaded(store.loaded(), &model)?;
-    // Rows may have gone or changed since: the run has their tokens.
-    let reader = match of_rows {
-        true => CorpusReader::of_run(loaded, store.run(&facts.run)?.as_ref(), options, context)?,
-        false => CorpusReader::over_rows(loaded, rows, &corpus, options, context)?,
-    };
-    if reader.model_hash() != facts.model.hash {
+    if is_files && !is_there(&corpus) {
         return exec_err!(
-            "the model that run '{}' was made with is required in {}, got another one",
+            "the corpus of run '{}' is required, got nothing at {}: the option corpus says where it is now",
             facts.run,
-            model.display()
+            corpus.display()
         );
     }
-    Ok(reader)
+    // Rows may have gone or changed since: the run has their tokens.
+    match of_rows {
+        true => CorpusReader::of_run(loaded, store.run(&facts.run)?.as_ref(), options, context),
+        false => CorpusReader::over_rows(loaded, rows, &corpus, options, context),
+    }
 }
 
 /// The vectors of a layer of a run: what its model gives at `site` of that block for its corpus. A transcoder of them gives

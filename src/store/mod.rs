@@ -58,7 +58,7 @@ pub use manifest::{Counts, RunManifest};
 pub use models::{ModelPath, ModelWriter};
 pub use provider::RunTable;
 pub use row_spool::{RowSpool, SpooledRows};
-pub use run::{LayerRow, LayerWeights, Run};
+pub use run::{LayerRow, LayerWeights, Run, StoredToken};
 pub use sae_manifest::SaeManifest;
 pub use saes::{SaeWriter, StoredSae};
 pub use scan::RunScan;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{Float32Type, Int32Type, SchemaRef};
+use datafusion::common::cast::as_string_array;
 use datafusion::common::exec_datafusion_err;
 use datafusion::error::Result;
 
@@ -43,6 +44,15 @@ pub struct LayerWeights {
     pub w_in: Vec<f32>,
     /// `[n, d_out]`, row-major; empty if they are not known
     pub w_out: Vec<f32>,
+}
+
+/// A token of a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredToken {
+    /// Its id; none of a row that was no token.
+    pub id: Option<u32>,
+    /// What a reader sees.
+    pub text: Option<String>,
 }
 
 /// A run as one generation of files; stays readable when the run is replaced or removed.
@@ -180,6 +190,46 @@ impl Run {
             visit(&values(&documents), &values(&ids))?;
         }
         Ok(())
+    }
+
+    /// The tokens of a document, in order; none where there is no such document.
+    pub fn document(&self, doc_id: i32) -> Result<Vec<StoredToken>> {
+        let file = self.map_one(Table::Tokens, None)?;
+        let n_batches = file.rows().len();
+        let documents = |batch: usize| -> Result<ArrayRef> {
+            let [documents] = file.columns(batch, ["doc_id"])?;
+            Ok(documents)
+        };
+        // Documents come in order: the first batch that ends with this one or a later one.
+        let (mut first, mut end) = (0, n_batches);
+        while first < end {
+            let middle = first + (end - first) / 2;
+            let found = documents(middle)?;
+            let last = found.as_primitive::<Int32Type>().values().last().copied();
+            match last.is_some_and(|last| last < doc_id) {
+                true => first = middle + 1,
+                false => end = middle,
+            }
+        }
+        let mut tokens = vec![];
+        for batch in first..n_batches {
+            let columns = file.columns(batch, ["doc_id", "token_id", "token"])?;
+            let [documents, ids, texts] = &columns;
+            let documents = documents.as_primitive::<Int32Type>().values();
+            let ids = ids.as_primitive::<Int32Type>();
+            let texts = as_string_array(texts)?;
+            let rows = documents.partition_point(|id| *id < doc_id)
+                ..documents.partition_point(|id| *id <= doc_id);
+            let goes_on = rows.end == documents.len();
+            tokens.extend(rows.map(|row| StoredToken {
+                id: ids.is_valid(row).then(|| ids.value(row) as u32),
+                text: texts.is_valid(row).then(|| texts.value(row).to_string()),
+            }));
+            if !goes_on {
+                break;
+            }
+        }
+        Ok(tokens)
     }
 
     /// Columns of a table as SQL sees it.

@@ -81,6 +81,11 @@ impl Block {
         self.mlp.inward.d_out()
     }
 
+    /// Whether a norm changes the whole residual stream, not only what is added to it.
+    pub(super) fn changes_stream(&self) -> bool {
+        self.attn_norms.stream.is_some() || self.mlp_norms.stream.is_some()
+    }
+
     /// The norm of what the neurons receive.
     pub(super) fn neuron_norm(&self) -> Option<&Norm> {
         let shared = self.attn_norms.before.as_ref().filter(|_| self.parallel);

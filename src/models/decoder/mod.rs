@@ -25,8 +25,12 @@ use self::read_out::ReadOut;
 use self::rotary::{Rotary, Turns};
 use super::config::Config;
 use super::error::invalid;
+use super::linear::Linear;
 use super::pass::{Floats, Pass};
-use super::{HookPoint, Hooks, Input, LayerInfo, LayerNorm, Model, NeuronWeights, PatchGrid, Site};
+use super::{
+    HookPoint, Hooks, Input, LayerInfo, LayerNorm, LogitWriter, Model, NeuronWeights, PatchGrid,
+    Site, Unwatched,
+};
 use crate::files::tensors::Tensors;
 use crate::options::Word as _;
 
@@ -142,6 +146,16 @@ impl Decoder {
     fn read_out(&self, resid: Floats, pass: &mut Pass<'_>) -> Result<Floats> {
         let last = self.blocks.len() - 1;
         self.read_out.forward(last, resid, self.d_model, pass)
+    }
+
+    /// The head; an error that names what it is required for.
+    fn head(&self, of: &str) -> Result<&Linear> {
+        let none = || {
+            self.invalid(format!(
+                "a head is required for {of}, got a model stored without"
+            ))
+        };
+        self.read_out.head.as_ref().ok_or_else(none)
     }
 
     fn block(&self, layer: usize) -> Result<&Block> {
@@ -293,16 +307,48 @@ impl Model for Decoder {
 
     fn logits(&self, input: Input<'_>, hooks: &mut dyn Hooks) -> Result<Vec<f32>> {
         let [batch, seq] = self.shape(input)?;
-        let Some(head) = &self.read_out.head else {
-            return Err(
-                self.invalid("a head is required for logits, got a model stored without".into())
-            );
-        };
+        let head = self.head("logits")?;
         let mut pass = Pass::new(hooks, batch, seq);
         let Some(resid) = self.run(input, &mut pass)? else {
             return Err(self.invalid("logits need a whole pass, got one ended by its hooks".into()));
         };
         let x = self.read_out(resid, &mut pass)?;
         Ok(self.read_out.logits(head, &x, &mut pass))
+    }
+
+    fn norm_before_logits(&self) -> bool {
+        self.read_out.final_norm.is_some()
+    }
+
+    fn logit_effects(&self, of: LogitWriter, written: &[f32], folded: bool) -> Result<Vec<f32>> {
+        let head = self.head("effects on logits")?;
+        let d = self.d_model;
+        if written.is_empty() || !written.len().is_multiple_of(d) {
+            return Err(self.invalid(format!(
+                "vectors of width {d} are required for effects on logits, got {} values",
+                written.len()
+            )));
+        }
+        let between = || {
+            self.invalid(
+                "a residual stream that is only added to and then normalised and read is required for direct effects on \
+                 logits, got one with norms or neurons in between"
+                    .to_string(),
+            )
+        };
+        if self.blocks.iter().any(Block::changes_stream) {
+            return Err(between());
+        }
+        let mut x = written.to_vec();
+        if let LogitWriter::Neurons(layer) = of
+            && let Some(norm) = &self.block(layer)?.mlp_norms.after
+            && folded
+        {
+            norm.linear_part(&mut x);
+        }
+        let (mut unwatched, n) = (Unwatched, written.len() / d);
+        let mut pass = Pass::new(&mut unwatched, n, 1);
+        let effects = self.read_out.effects(head, x, folded, &mut pass);
+        effects.ok_or_else(between)
     }
 }

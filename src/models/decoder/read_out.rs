@@ -94,6 +94,29 @@ impl ReadOut {
         }
     }
 
+    /// What vectors of the residual stream add to the logits, `[n, d_model]` to `[n, n_logits]`, the final norm's scale
+    /// counted where `folded` says so; none where more than a norm and maps lies between.
+    pub(super) fn effects(
+        &self,
+        head: &Linear,
+        mut x: Vec<f32>,
+        folded: bool,
+        pass: &mut Pass<'_>,
+    ) -> Option<Vec<f32>> {
+        if self.transform.is_some() {
+            return None;
+        }
+        if let Some(norm) = self.final_norm.as_ref().filter(|_| folded) {
+            norm.linear_part(&mut x);
+        }
+        if let Some(outward) = &self.outward {
+            let mut narrow = pass.buffer(x.len() / outward.d_in * outward.d_out());
+            outward.multiply(&x, Output::Replace, &mut narrow, outward.d_out(), pass);
+            x = narrow;
+        }
+        Some(products(head, &x, pass))
+    }
+
     /// Logits of what the head receives.
     pub(super) fn logits(&self, head: &Linear, x: &Floats, pass: &mut Pass<'_>) -> Vec<f32> {
         let (d, n) = (head.d_in, head.d_out());
@@ -101,18 +124,7 @@ impl ReadOut {
             Pooled::AfterNorm => &firsts(x, d, pass),
             _ => x,
         };
-        let x: &[f32] = x;
-        let mut logits = pass.buffer(x.len() / d * n);
-        let step = match head.weight.scratch_bytes(1) {
-            0 => n,
-            _ => LOGITS,
-        };
-        for first in (0..n).step_by(step) {
-            let rows = first * d..n.min(first + step) * d;
-            let weight = head.weight.floats(rows, &mut pass.widened);
-            let out = &mut logits[first..];
-            product_within(x, weight, head.layout, d, Output::Replace, out, n);
-        }
+        let mut logits = products(head, x, pass);
         for_rows(&mut logits, n, |_, rows| {
             bias::add_bias(&head.bias, rows);
             if let Some(cap) = self.logit_cap {
@@ -133,6 +145,23 @@ impl Transform {
         });
         self.norm.forward(0, [None, None], &Arc::new(out), pass)
     }
+}
+
+/// `x W` of the head without its bias. `[n, d]` to `[n, n_logits]`
+fn products(head: &Linear, x: &[f32], pass: &mut Pass<'_>) -> Vec<f32> {
+    let (d, n) = (head.d_in, head.d_out());
+    let mut out = pass.buffer(x.len() / d * n);
+    let step = match head.weight.scratch_bytes(1) {
+        0 => n,
+        _ => LOGITS,
+    };
+    for first in (0..n).step_by(step) {
+        let rows = first * d..n.min(first + step) * d;
+        let weight = head.weight.floats(rows, &mut pass.widened);
+        let out = &mut out[first..];
+        product_within(x, weight, head.layout, d, Output::Replace, out, n);
+    }
+    out
 }
 
 /// The first position of every document. `[batch, width]`

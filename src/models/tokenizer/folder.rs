@@ -6,7 +6,7 @@ use datafusion::error::Result;
 use serde_json::{Map, Value, json};
 
 use super::special::Settings;
-use super::vocabulary::Tokenizer;
+use super::vocabulary::{SpecialIds, Tokenizer};
 use crate::models::error::invalid;
 use crate::models::weights::read_hashed;
 
@@ -144,13 +144,20 @@ pub(in crate::models) fn of_folder(
         settings.set_ends(&mut inner);
     }
     // What the tokenizer's files say of it is true of the tokenizer; the model's configuration may be of another.
-    let bos = said.unwrap_or_else(|| {
-        let id = model.get("bos_token_id").and_then(Value::as_u64);
-        id.and_then(|id| u32::try_from(id).ok())
-    });
+    let of_model = |key: &str| {
+        let id = model.get(key)?;
+        // Of several tokens that end a text, the first.
+        let id = id.as_array().and_then(|ids| ids.first()).unwrap_or(id);
+        u32::try_from(id.as_u64()?).ok()
+    };
+    let of_model_pad = || of_model("pad_token_id").or_else(|| of_model("eos_token_id"));
+    let special = SpecialIds {
+        bos: said.unwrap_or_else(|| of_model("bos_token_id")),
+        pad: settings.pad(&inner).or_else(of_model_pad),
+    };
     let place = folder.join(name);
     Ok(OfFolder {
-        tokenizer: Ok(Tokenizer::new(place.display(), inner, d_vocab, bos)?),
+        tokenizer: Ok(Tokenizer::new(place.display(), inner, d_vocab, special)?),
         bytes,
     })
 }

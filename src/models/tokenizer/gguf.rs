@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use datafusion::error::Result;
 use serde_json::{Value, json};
 
-use super::vocabulary::Tokenizer;
+use super::vocabulary::{SpecialIds, Tokenizer};
 use crate::files::gguf::Gguf;
 
 const GPT2_WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)";
@@ -157,9 +157,15 @@ pub(in crate::models) fn of_gguf(file: &Gguf, d_vocab: usize) -> Result<Tokenize
         .add_tokens(added)
         .map_err(|e| file.invalid(format!("added tokens are required, got {e}")))?;
     let usual = (kind == "llama").then_some(1);
-    let bos = file.count(&key("bos_token_id"))?.or(usual);
-    let bos = bos.and_then(|id| u32::try_from(id).ok());
-    Tokenizer::new(file.path().display(), inner, d_vocab, bos)
+    let id = |name: &str| -> Result<Option<u32>> {
+        let id = file.count(&key(name))?;
+        Ok(id.and_then(|id| u32::try_from(id).ok()))
+    };
+    let special = SpecialIds {
+        bos: id("bos_token_id")?.or(usual),
+        pad: id("padding_token_id")?.or(id("eos_token_id")?),
+    };
+    Tokenizer::new(file.path().display(), inner, d_vocab, special)
 }
 
 fn byte_level(file: &Gguf, ids: &HashMap<&str, u32>) -> Result<Value> {

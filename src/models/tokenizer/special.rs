@@ -69,6 +69,16 @@ impl Settings {
         Ok(bos.map(id))
     }
 
+    /// The token that pads a text, else the one that ends it, where the files name one.
+    pub(super) fn pad(&self, tokenizer: &Tokenizer) -> Option<u32> {
+        let named = self.named();
+        let id = |name| {
+            let token = added_token(named.get(name)?, true)?;
+            tokenizer.token_to_id(&token.content)
+        };
+        id("pad_token").or_else(|| id("eos_token"))
+    }
+
     fn flag(&self, key: &str) -> Option<bool> {
         self.config.get(key)?.as_bool()
     }

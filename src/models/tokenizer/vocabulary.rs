@@ -10,12 +10,22 @@ use tokenizers::Model;
 use super::spelling::Spellings;
 use crate::models::error::invalid;
 
+/// Tokens that a tokenizer's files give a meaning to.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct SpecialIds {
+    /// Begins a text.
+    pub(super) bos: Option<u32>,
+    /// Pads a text, else ends it.
+    pub(super) pad: Option<u32>,
+}
+
 /// The tokenizer of a model.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     spellings: Spellings,
     known: usize,
     bos: Option<u32>,
+    pad: Option<u32>,
     around: Option<[u32; 2]>,
     /// Whether a text gets a space of its own before it: one that begins with none, one that begins with one.
     adds_space: [bool; 2],
@@ -33,7 +43,7 @@ impl Tokenizer {
         place: impl Display,
         mut inner: tokenizers::Tokenizer,
         d_vocab: usize,
-        bos: Option<u32>,
+        special: SpecialIds,
     ) -> Result<Self> {
         // Both would change what a text is without a word.
         inner.with_padding(None);
@@ -53,13 +63,15 @@ impl Tokenizer {
         // An id may be any number: the bytes of those that follow the model's are kept.
         let spelled = known.min(d_vocab + added.len());
         let spellings = Spellings::of(&inner, spelled);
-        let bos = bos.filter(|id| (*id as usize) < known);
+        let [bos, pad] =
+            [special.bos, special.pad].map(|id| id.filter(|id| (*id as usize) < known));
         let mut tokenizer = Self {
             around: around(&inner),
             inner,
             spellings,
             known,
             bos,
+            pad,
             adds_space: [false; 2],
         };
         // Not every tokenizer knows the letter; of one that does not nothing is known.
@@ -132,6 +144,11 @@ impl Tokenizer {
     /// The token that begins a text, if the tokenizer has one.
     pub fn bos(&self) -> Option<u32> {
         self.bos
+    }
+
+    /// The token that stands for nothing: the one that pads, else the one that ends a text, if the tokenizer has one.
+    pub fn pad(&self) -> Option<u32> {
+        self.pad
     }
 
     /// The tokens that are put before and after a text, where it is one each.

@@ -20,6 +20,7 @@ use polysema_udfs::arrow::memory::hold;
 
 use super::context::Context;
 use super::layer::Layer;
+use super::model::GIVEN;
 use super::options::{
     ACTIVATION_FUNCTION, IMPORT_RUN, MAX_ACTIVATIONS, MaxActivations, Pick, REPLACE, Sign,
 };
@@ -153,7 +154,7 @@ fn manifest(
         architecture: "imported".to_string(),
         weight_types: vec![],
         corpus: corpus?,
-        layer_norm: "given".to_string(),
+        layer_norm: GIVEN.to_string(),
         options,
         versions: Versions::default(),
         counts,

@@ -291,7 +291,7 @@ fn literal(doc: &FunctionDoc, parameter: &Parameter, expr: &Expr) -> Result<Scal
         format!(" (write {assigned})")
     } else if let Some(column) = column.filter(|_| parameter.takes_text()) {
         format!(" (text stands in single quotes: '{}')", column.flat_name())
-    } else if doc.arguments.iter().any(|a| a.name == "neuron") {
+    } else if doc.required == 0 && doc.arguments.iter().any(|a| a.name == "neuron") {
         format!(
             " (for the rows of a table: JOIN {}({}) f USING (layer, neuron))",
             doc.name,
