@@ -30,10 +30,13 @@ WHERE place <= :max_examples
 ORDER BY "cluster" NULLS LAST, place;
 
 -- page: Clusters at every threshold
-SELECT dissimilarity AS threshold, count(*) OVER () - row_number() OVER (ORDER BY dissimilarity, step) + 1 AS n_clusters
-FROM linkage(:layer, :neuron)
-WHERE sign IS DISTINCT FROM 'negative'
-ORDER BY dissimilarity, step;
+SELECT l.dissimilarity AS threshold,
+       count(*) OVER () - row_number() OVER (ORDER BY l.dissimilarity, l.step) + 1 AS n_clusters,
+       CAST(s.value AS DOUBLE) AS cut
+FROM linkage(:layer, :neuron) l
+CROSS JOIN (SELECT value FROM information_schema.df_settings WHERE name = 'polysema.threshold') s
+WHERE l.sign IS DISTINCT FROM 'negative'
+ORDER BY l.dissimilarity, l.step;
 
 -- page: Activations
 SELECT h.lower, h.upper, h."count"

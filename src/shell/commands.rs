@@ -330,7 +330,7 @@ mod tests {
         let error = parse("\\timin").expect_err("there is no such command");
         assert_eq!(
             error,
-            "a command is required, got \\timin (is '\\timing' meant?); commands: \\d \\dendrogram \\df \\format \\i \\o \\pager \\rows \\set \\timing \\x \\? \\q"
+            "a command is required, got \\timin (is '\\timing' meant?); commands: \\d \\dendrogram \\df \\format \\histogram \\i \\o \\pager \\rows \\set \\timing \\x \\? \\q"
         );
         assert!(
             parse("\\format xml")
@@ -338,6 +338,7 @@ mod tests {
                 .contains("table, csv, tsv, json, ndjson, markdown, parquet")
         );
         assert!(parse("\\i").is_err());
+        assert!(parse("\\histogram ;").is_err());
         assert!(parse("\\timing maybe").is_err());
         assert!(parse("\\set 1a 2").is_err());
         assert!(parse("\\q now").is_err());

@@ -1,11 +1,11 @@
 //! The picture that a result's columns suggest: what they are called says what they are.
 //!
 //! ```text
-//! svg                        the picture itself
-//! lower, upper, count        a histogram
-//! threshold, n_clusters      a curve of steps
-//! pc1, pc2 [, cluster]       points
-//! y, x, and one of importance, mean_pixel, weight, activation    a heat map
+//! svg                                         the picture itself
+//! lower, upper, count                         a histogram
+//! threshold, n_clusters [, cut]               a curve of steps, with the cut marked
+//! pc1, pc2 [, cluster]                        points
+//! y, x, and one of importance, mean_pixel, weight, activation                 a heat map
 //! ```
 
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type};
 use datafusion::error::Result;
 use polysema_udfs::svg::{About, Bar, HeatMap, Ink, Point, Shape, bars, curve, heat_map, scatter};
 
-use super::format::value::{Lists, display};
+use super::format::value::{Lists, display, float};
 
 /// A picture of a result.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,14 +89,12 @@ pub fn of(
     }
     if let [Some(x), Some(y)] = [numbers(rows, "threshold")?, numbers(rows, "n_clusters")?] {
         let points: Vec<_> = x.into_iter().zip(y).collect();
+        let cut = numbers(rows, "cut")?.and_then(|cuts| cuts.first().copied());
+        let said = cut.map(|cut| format!("cut at {}", float(cut)));
+        let marked = cut.zip(said.as_deref());
         let about = about("How many clusters there are at each threshold.".to_string());
-        let svg = curve(
-            &about,
-            ["threshold", "clusters"],
-            &points,
-            Shape::Steps,
-            None,
-        );
+        let names = ["threshold", "clusters"];
+        let svg = curve(&about, names, &points, Shape::Steps, marked);
         return Ok(vec![all(about, svg)]);
     }
     if let [Some(x), Some(y)] = [numbers(rows, "pc1")?, numbers(rows, "pc2")?] {
@@ -290,10 +288,9 @@ mod tests {
             ("count", b.clone()),
         ];
         has(histogram, "A histogram of 2 buckets.");
-        has(
-            vec![("threshold", a.clone()), ("n_clusters", b.clone())],
-            "clusters",
-        );
+        let steps = vec![("threshold", a.clone()), ("n_clusters", b.clone())];
+        has(steps.clone(), "clusters");
+        has([steps, vec![("cut", a.clone())]].concat(), "cut at 0.0");
         let cluster: ArrayRef = Arc::new(Int32Array::from(vec![Some(0), None]));
         let points = vec![("pc1", a.clone()), ("pc2", b.clone()), ("cluster", cluster)];
         has(points, "<circle class=\"cluster single\"");
