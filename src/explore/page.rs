@@ -94,6 +94,13 @@ impl WantedForm {
                 ));
             }
             None => ("text/html; charset=utf-8", html(page)?.into_bytes()),
+            // Half of the rows would be taken for all.
+            Some(_) if page.is_unfinished && !self.is_there(&page.panels) => {
+                return Err(Trouble::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "rows that are there are required, got some that are still computed: ask again",
+                ));
+            }
             Some(form) => (form.kind(), self.data(form, &page.panels)?),
         };
         let tag = tag(&bytes);
@@ -106,6 +113,12 @@ impl WantedForm {
             response.headers_mut().insert(ETAG, tag);
         }
         Ok(response)
+    }
+
+    /// Whether a panel is asked for that is among these.
+    fn is_there(&self, panels: &[Panel]) -> bool {
+        let asked = self.panel.as_ref();
+        asked.is_some_and(|id| panels.iter().any(|panel| panel.id == id))
     }
 
     /// The rows of the panels: of all by their names, or of the one that is asked for.

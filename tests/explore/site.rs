@@ -140,7 +140,7 @@ impl Site {
         }
     }
 
-    /// The page, once nothing of it is computed any more.
+    /// The page, once nothing of it is computed any more; until then its data say that they are not there.
     pub fn whole(&self, path: &str) -> String {
         for _ in 0..200 {
             let got = self.get(path);

@@ -169,6 +169,11 @@ pub const NOT_COMMANDS: &[(&str, &str, &str)] = &[
         "requests; tests/serve.rs sends the same",
     ),
     (
+        "docs/explore.md",
+        "curl ",
+        "a request; tests/explore.rs sends the same",
+    ),
+    (
         "docs/reports.md",
         "cd docs/examples && make ",
         "tests/shell/examples.rs runs it",
