@@ -1,7 +1,15 @@
 //! `polysema explore` as a browser meets it: bytes on a socket, against pages of the demo's model.
 
+#[path = "explore/compare.rs"]
+mod compare;
+#[path = "explore/console.rs"]
+mod console;
 #[path = "explore/neurons.rs"]
 mod neurons;
+#[path = "explore/saes.rs"]
+mod saes;
+#[path = "explore/search.rs"]
+mod search;
 #[path = "explore/site.rs"]
 mod site;
 mod support;
@@ -221,9 +229,9 @@ fn what_is_not_there_is_said_with_what_is() {
     said("/runs/demo/layers/0?page=1&page=2", 400, "required once");
     said("/nowhere", 404, "a page of the explorer is required");
     said(
-        &format!("/runs/demo?{}", "a".repeat(5000)),
+        &format!("/runs/demo?{}", "a".repeat(17_000)),
         414,
-        "at most 4096 characters",
+        "at most 16384 characters",
     );
     assert_eq!(site.get("/runs/nope.json").json()["known"][0], "demo");
     let port = site.address.port();

@@ -44,9 +44,15 @@ pub static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
     Asset::new("explore.js", "text/javascript; charset=utf-8", bytes)
 });
 
+/// What completes names while SQL is written.
+pub static CONSOLE: LazyLock<Asset> = LazyLock::new(|| {
+    let bytes = include_bytes!("../../assets/console.js");
+    Asset::new("console.js", "text/javascript; charset=utf-8", bytes)
+});
+
 /// The file at an address, for ever the same.
 pub fn answer(path: &str) -> Response {
-    let asset = [&*STYLE, &*SCRIPT]
+    let asset = [&*STYLE, &*SCRIPT, &*CONSOLE]
         .into_iter()
         .find(|asset| asset.address == path);
     let Some(asset) = asset else {

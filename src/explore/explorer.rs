@@ -12,12 +12,13 @@ use futures::StreamExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
+use super::console;
 use super::guards::Guards;
 use super::panel::Answered;
 use super::slow::Slow;
 use super::trouble::Trouble;
 use crate::policy::Policy;
-use crate::session::{Engine, Session};
+use crate::session::{Account, Engine, Session};
 use crate::store::Run;
 
 /// The most time of a statement that a reader waits for.
@@ -26,17 +27,34 @@ const LONGEST: Duration = Duration::from_secs(30);
 const TURN: Duration = Duration::from_secs(20);
 /// The most rows of a panel.
 const ROWS: usize = 20_000;
+/// The most memory of what readers write, together.
+const WRITTEN: usize = 2 << 30;
 /// Sessions that are kept open.
 const SESSIONS: usize = 16;
 
 /// An open run: its state, and a session in which it is selected.
 type OpenedRun = (Arc<Run>, Arc<Session>);
 
+/// A question that is offered to who writes SQL.
+#[derive(Debug, Clone)]
+pub struct SavedQuestion {
+    /// Its name, a word.
+    pub name: String,
+    /// The question in words.
+    pub question: String,
+    /// And as SQL.
+    pub sql: String,
+}
+
 /// What all requests share.
 pub struct Explorer {
     pub(super) engine: Arc<Engine>,
     pub(super) guards: Guards,
     pub(super) slow: Slow,
+    /// The memory of what readers write.
+    written: Arc<Account>,
+    /// Questions that are offered.
+    pub(super) saved: Vec<SavedQuestion>,
     sessions: Mutex<HashMap<String, OpenedRun>>,
     turns: Semaphore,
 }
@@ -51,11 +69,21 @@ fn policy() -> Policy {
     }
 }
 
+/// What those of the pages' own statements may do that send texts through the run's model.
+fn model_policy() -> Policy {
+    Policy {
+        read_files: true,
+        ..policy()
+    }
+}
+
 impl Explorer {
     /// Over an engine, for requests that the guards let in.
     pub fn new(engine: Arc<Engine>, guards: Guards) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
+            written: engine.account(WRITTEN),
+            saved: vec![],
             engine,
             guards,
             slow: Slow::default(),
@@ -106,6 +134,16 @@ impl Explorer {
     /// A session in which no run is selected.
     pub fn without_run(&self) -> Result<Arc<Session>> {
         Ok(Arc::new(self.engine.session(policy())?))
+    }
+
+    /// A session for statements that need the model of a run.
+    pub fn of_model(&self) -> Result<Session> {
+        self.engine.session(model_policy())
+    }
+
+    /// A session for what a reader writes.
+    pub fn console(&self) -> Result<Session> {
+        (self.engine).session_on(console::policy(), Arc::clone(&self.written))
     }
 
     /// The rows of a statement, few enough for a page, soon enough for a reader.

@@ -9,7 +9,7 @@ use super::trouble::Trouble;
 use crate::web::hosts::{is_here, is_of, parted, text};
 
 /// The most characters of an address.
-const ADDRESS: usize = 4096;
+const ADDRESS: usize = 16_384;
 
 /// What every answer forbids: all but its own scripts, styles and pictures, and no style or script in the page itself.
 const FORBIDDEN: [(&str, &str); 5] = [

@@ -4,13 +4,17 @@
 //! and shows them beside the answers; the same address ending in `.json` or `.arrow` gives the rows.
 
 mod assets;
+mod cells;
+mod charts;
 mod clusters;
+mod console;
 mod explorer;
 mod guards;
 mod page;
 mod pages;
 mod panel;
 mod query_string;
+mod scatter;
 mod show;
 mod slow;
 mod svg;
@@ -44,6 +48,7 @@ use crate::session::{Engine, EngineOptions};
 use crate::web;
 use crate::web::forms::Form;
 use explorer::Explorer;
+pub use explorer::SavedQuestion;
 use guards::Guards;
 use page::{Reached, WantedForm};
 use trouble::Trouble;
@@ -71,7 +76,7 @@ pub struct ExploreOptions {
 
 /// An explorer that listens and does not answer yet.
 pub struct Exploring {
-    explorer: Arc<Explorer>,
+    explorer: Explorer,
     listener: TcpListener,
     address: SocketAddr,
     run: Option<String>,
@@ -101,6 +106,31 @@ fn routes() -> Router<Arc<Explorer>> {
         .route(
             "/runs/{run}/documents/{document}",
             page(|visit| pages::document::page(visit).boxed()),
+        )
+        .route(
+            "/runs/{run}/search",
+            page(|visit| pages::search::page(visit).boxed()),
+        )
+        .route(
+            "/runs/{run}/saes",
+            page(|visit| pages::saes::page(visit).boxed()),
+        )
+        .route(
+            "/runs/{run}/saes/{sae}",
+            page(|visit| pages::sae::page(visit).boxed()),
+        )
+        .route(
+            "/runs/{run}/compare",
+            page(|visit| pages::sae_pair::page(visit).boxed()),
+        )
+        .route(
+            "/compare",
+            page(|visit| pages::compare::page(visit).boxed()),
+        )
+        .route("/sql", page(|visit| pages::sql::page(visit).boxed()))
+        .route(
+            "/runs/{run}/sql",
+            page(|visit| pages::sql::page(visit).boxed()),
         )
         .fallback(nowhere)
 }
@@ -134,11 +164,17 @@ impl Exploring {
             proxy: options.proxy,
         };
         Ok(Self {
-            explorer: Arc::new(Explorer::new(engine, guards)),
+            explorer: Explorer::new(engine, guards),
             listener,
             address,
             run: options.run,
         })
+    }
+
+    /// With questions that its console offers.
+    pub fn with_questions(mut self, saved: Vec<SavedQuestion>) -> Self {
+        self.explorer.saved = saved;
+        self
     }
 
     /// Where it listens.
@@ -156,10 +192,10 @@ impl Exploring {
     /// Answers until `end` is ready.
     pub async fn serve(self, end: impl Future<Output = ()>) {
         let (ended, _) = watch::channel(false);
-        let router = Router::new().fallback(guarded).with_state((
-            Arc::clone(&self.explorer),
-            routes().with_state(self.explorer),
-        ));
+        let explorer = Arc::new(self.explorer);
+        let router = Router::new()
+            .fallback(guarded)
+            .with_state((Arc::clone(&explorer), routes().with_state(explorer)));
         let closing = async {
             end.await;
             ended.send_replace(true);

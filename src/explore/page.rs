@@ -46,6 +46,8 @@ pub enum Reached {
     Page(WebPage),
     /// Another address.
     Elsewhere(String),
+    /// A page that says itself why its data are not to be had, and what those who ask for them are told.
+    Explained(WebPage, StatusCode, Trouble),
 }
 
 impl From<WebPage> for Reached {
@@ -81,12 +83,14 @@ impl WantedForm {
     pub fn answer(&self, reached: Result<Reached, Trouble>) -> Response {
         let answered = reached.and_then(|reached| match reached {
             Reached::Elsewhere(address) => elsewhere(&address),
-            Reached::Page(page) => self.page(&page),
+            Reached::Page(page) => self.page(&page, StatusCode::OK),
+            Reached::Explained(page, status, _) if self.form.is_none() => self.page(&page, status),
+            Reached::Explained(.., trouble) => Err(trouble),
         });
         answered.unwrap_or_else(|trouble| self.trouble(trouble))
     }
 
-    fn page(&self, page: &WebPage) -> Result<Response, Trouble> {
+    fn page(&self, page: &WebPage, status: StatusCode) -> Result<Response, Trouble> {
         let (kind, bytes) = match self.form {
             None if self.panel.is_some() => {
                 return Err(Trouble::asked(
@@ -105,9 +109,10 @@ impl WantedForm {
         };
         let tag = tag(&bytes);
         let known = text(&self.heads, &IF_NONE_MATCH).unwrap_or_default();
-        let mut response = match known.split(',').any(|known| known.trim() == tag) {
+        let is_known = known.split(',').any(|known| known.trim() == tag);
+        let mut response = match is_known && status == StatusCode::OK {
             true => plain(StatusCode::NOT_MODIFIED, None, vec![]),
-            false => self.packed(StatusCode::OK, kind, bytes)?,
+            false => self.packed(status, kind, bytes)?,
         };
         if let Ok(tag) = HeaderValue::from_str(&tag) {
             response.headers_mut().insert(ETAG, tag);
@@ -234,7 +239,8 @@ fn reason(status: StatusCode) -> &'static str {
 fn html(page: &WebPage) -> Result<String, Trouble> {
     let failed = |error: askama::Error| Trouble::from(internal_datafusion_err!("page: {error}"));
     let main = page.body.dyn_render().map_err(failed)?;
-    let run = page.crumbs.get(1).map(|(name, _)| name.as_str());
+    let run = (page.crumbs.get(1)).filter(|(_, address)| address.starts_with("/runs/"));
+    let run = run.map(|(name, _)| name.as_str());
     let frame = FrameTemplate {
         title: &page.title,
         crumbs: &page.crumbs,

@@ -10,6 +10,10 @@ use super::trouble::Trouble;
 
 /// The most characters of a value.
 const LONGEST: usize = 512;
+/// Of one that is a text of its own.
+const LONGEST_TEXT: usize = 10_000;
+/// Which are.
+const TEXTS: [&str; 2] = ["sql", "text"];
 
 /// Names and values; an empty value, as forms send it, is none.
 #[derive(Debug)]
@@ -34,9 +38,13 @@ impl QueryString {
                     "the parameter {name} is required once, got it twice"
                 )));
             }
-            if value.chars().count() > LONGEST {
+            let longest = match TEXTS.contains(&name.as_ref()) {
+                true => LONGEST_TEXT,
+                false => LONGEST,
+            };
+            if value.chars().count() > longest {
                 return Err(Trouble::asked(format!(
-                    "at most {LONGEST} characters are required as {name}, got {}",
+                    "at most {longest} characters are required as {name}, got {}",
                     value.chars().count()
                 )));
             }
@@ -112,13 +120,16 @@ mod tests {
 
     #[test]
     fn absurd_ones_are_refused_and_say_what_is_required() {
-        let known = ["threshold", "sort"];
-        let long = format!("sort={}", "a".repeat(600));
+        let known = ["threshold", "sort", "sql"];
+        let long = |name: &str, n| format!("{name}={}", "a".repeat(n));
+        let [sort, sql, longer] = [long("sort", 600), long("sql", 9000), long("sql", 10_001)];
         let read = |query| QueryString::read(Some(query), &known);
         let message = |query| read(query).unwrap_err().message;
-        assert!(message("x=1").contains("threshold, sort"));
+        assert!(message("x=1").contains("threshold, sort, sql"));
         assert!(message("sort=a&sort=b").contains("once"));
-        assert!(message(&long).contains("512 characters"));
+        assert!(message(&sort).contains("512 characters"));
+        assert!(read(&sql).is_ok());
+        assert!(message(&longer).contains("10000 characters"));
         let given = read("threshold=NaN&sort=").unwrap();
         let number = given.number("threshold", 0.0..=2.0).unwrap_err();
         assert!(number.message.contains("from 0 to 2"), "{}", number.message);

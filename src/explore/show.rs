@@ -78,6 +78,28 @@ pub fn fixed(x: impl Borrow<Option<f64>>, places: usize) -> String {
     }
 }
 
+/// A number to six digits, as short as they allow.
+pub fn number(x: impl Borrow<f64>) -> String {
+    let x = *x.borrow();
+    if x == 0.0 || !x.is_finite() {
+        return if x == 0.0 {
+            "0".to_string()
+        } else {
+            x.to_string()
+        };
+    }
+    let power = x.abs().log10().floor();
+    if !(-5.0..15.0).contains(&power) {
+        return format!("{x:.5e}");
+    }
+    let places = (5.0 - power).max(0.0) as usize;
+    let text = format!("{x:.places$}");
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
+        false => text,
+    }
+}
+
 /// A share as percent.
 pub fn percent(x: impl Borrow<Option<f64>>) -> String {
     match *x.borrow() {
@@ -107,5 +129,9 @@ mod tests {
         assert_eq!(fixed(Some(-0.25), 2), "−0.25");
         assert_eq!(fixed(None, 2), "–");
         assert_eq!(percent(Some(0.0004)), "< 0.1 %");
+        assert_eq!(
+            [0.0, 1.0 / 3.0, 2e-7, -1234567.0, 0.5, f64::NAN].map(number),
+            ["0", "0.333333", "2.00000e-7", "-1234567", "0.5", "NaN"]
+        );
     }
 }

@@ -78,7 +78,11 @@ impl Visit {
 
     /// The run that the address names.
     pub async fn run(&self) -> Result<VisitedRun, Trouble> {
-        let name = self.part("run");
+        self.run_of(self.part("run")).await
+    }
+
+    /// A run by its name.
+    pub async fn run_of(&self, name: &str) -> Result<VisitedRun, Trouble> {
         let opened = self.explorer.open(name).await;
         let (run, session) = match opened {
             Ok(opened) => opened,
@@ -108,7 +112,8 @@ impl Visit {
         )
     }
 
-    fn panel(&self, id: &'static str, title: &'static str, answered: Arc<Answered>) -> Panel {
+    /// An answer as a panel of the page.
+    pub fn panel(&self, id: &'static str, title: &'static str, answered: Arc<Answered>) -> Panel {
         Panel {
             id,
             title,
@@ -188,10 +193,44 @@ impl VisitedRun {
         sql: String,
         wait: Duration,
     ) -> Result<Late, Trouble> {
+        self.late_panel_with(id, title, sql, wait, "").await
+    }
+
+    /// As [`VisitedRun::late_panel`], of a question that sends texts or images through the run's model.
+    pub async fn late_panel_of_model(
+        &self,
+        id: &'static str,
+        title: &'static str,
+        sql: String,
+        wait: Duration,
+    ) -> Result<Late, Trouble> {
+        let (session, name) = (self.visit.explorer.of_model()?, self.name().to_string());
+        let key = sql.clone();
+        let work = move || async move {
+            session.select_run(&name).await?;
+            answer(&session, Some(&name), &sql).await
+        };
+        let patience = self.visit.explorer.slow.get(&self.run, &key, wait, work);
+        Ok(match patience.await? {
+            Patience::Ready(answered) => Late::Ready(self.visit.panel(id, title, answered)),
+            Patience::Working(since) => Late::Working(since.as_secs()),
+        })
+    }
+
+    /// As [`VisitedRun::late_panel`], of a question whose answer also depends on something else, which `with` tells from
+    /// what it was.
+    pub async fn late_panel_with(
+        &self,
+        id: &'static str,
+        title: &'static str,
+        sql: String,
+        wait: Duration,
+        with: &str,
+    ) -> Result<Late, Trouble> {
         let (session, name) = (Arc::clone(&self.session), self.name().to_string());
-        let statement = sql.clone();
-        let work = move || async move { answer(&session, Some(&name), &statement).await };
-        let patience = self.visit.explorer.slow.get(&self.run, &sql, wait, work);
+        let key = format!("{sql}\n{with}");
+        let work = move || async move { answer(&session, Some(&name), &sql).await };
+        let patience = self.visit.explorer.slow.get(&self.run, &key, wait, work);
         Ok(match patience.await? {
             Patience::Ready(answered) => Late::Ready(self.visit.panel(id, title, answered)),
             Patience::Working(since) => Late::Working(since.as_secs()),

@@ -26,8 +26,8 @@ use super::errors::state;
 use super::metrics::Ending;
 use super::requests::{Posted, Refusal, answer, member, read, whole};
 use super::server::{Member, PANICKED, Server};
-use super::statements::split;
 use crate::session::Session;
+use crate::text::statements;
 use crate::web::forms::{Form, Writer};
 use crate::web::hosts::text;
 
@@ -209,7 +209,7 @@ async fn rows(
     if let Some(run) = &asked.run {
         session.select_run(run).await?;
     }
-    let mut statements = split(&asked.sql);
+    let mut statements = statements(&asked.sql);
     let Some(last) = statements.pop() else {
         return Err(Refusal::new(
             StatusCode::BAD_REQUEST,

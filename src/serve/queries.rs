@@ -26,7 +26,8 @@ use super::connection::Connection;
 use super::copy::send_copy;
 use super::errors::{refused, state};
 use super::parameters;
-use super::statements::{ClientCommand, split};
+use super::statements::ClientCommand;
+use crate::text::statements;
 
 /// The handlers of one connection.
 pub(super) struct Queries(pub(super) Arc<Connection>);
@@ -95,7 +96,7 @@ impl SimpleQueryHandler for Queries {
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
         client.set_state(PgWireConnectionState::QueryInProgress);
-        let statements = split(&query.query);
+        let statements = statements(&query.query);
         if statements.is_empty() {
             client
                 .feed(PgWireBackendMessage::EmptyQueryResponse(
@@ -241,7 +242,7 @@ impl QueryParser for Queries {
     where
         C: ClientInfo + Unpin + Send + Sync,
     {
-        match split(sql).as_slice() {
+        match statements(sql).as_slice() {
             [] => Ok(None),
             [statement] => self.0.understand(statement).await.map(Some),
             statements => Err(refused(

@@ -78,23 +78,6 @@ pub(super) enum CopyForm {
     Binary,
 }
 
-/// The statements of a text, without their semicolons.
-pub(super) fn split(text: &str) -> Vec<&str> {
-    let (lexemes, _) = lex(text);
-    let ends = lexemes
-        .iter()
-        .filter(|piece| piece.kind == PieceKind::Semicolon);
-    let mut statements = vec![];
-    let mut from = 0;
-    for end in ends {
-        statements.push(&text[from..end.start]);
-        from = end.end;
-    }
-    statements.push(&text[from..]);
-    statements.retain(|statement| words(statement).next().is_some());
-    statements
-}
-
 /// The command that a statement is; none where it is a question for the session.
 pub(super) fn command(text: &str) -> PgWireResult<Option<ClientCommand>> {
     let pieces: Vec<(Lexeme, &str)> = words(text).collect();
@@ -491,12 +474,6 @@ mod tests {
 
     fn read(text: &str) -> Option<ClientCommand> {
         command(text).unwrap()
-    }
-
-    #[test]
-    fn statements_end_at_semicolons_outside_quotes() {
-        let text = "SELECT ';' ; -- one;\n SET x = 1;; /* ; */ ";
-        assert_eq!(split(text), ["SELECT ';' ", " -- one;\n SET x = 1"]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::failure::Failure;
 use super::interpreter::note;
 use super::interrupt::Interrupts;
-use crate::explore::{ExploreOptions, Exploring};
+use crate::explore::{ExploreOptions, Exploring, SavedQuestion};
 use crate::session::EngineOptions;
 
 /// Shows a store in a browser.
@@ -36,6 +36,7 @@ pub fn run(
     command: &ExploreCommand,
     engine: EngineOptions,
     run: Option<&str>,
+    saved: Vec<SavedQuestion>,
     interrupts: &Interrupts,
 ) -> Result<(), Failure> {
     let store = engine.store.clone();
@@ -48,6 +49,7 @@ pub fn run(
     };
     runtime.block_on(async {
         let exploring = Exploring::open(options).await?;
+        let exploring = exploring.with_questions(saved);
         announce(&exploring, &store);
         if command.open {
             open_browser(&exploring.url());

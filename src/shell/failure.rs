@@ -12,7 +12,7 @@ use datafusion::error::DataFusionError;
 use super::format::WriteError;
 use super::format::value::width;
 use super::screen;
-use crate::text::describe;
+use crate::text::{COLUMN, LINE, describe};
 
 /// Why the shell stops before the end of a script.
 #[derive(Debug)]
@@ -61,9 +61,6 @@ impl From<DataFusionError> for Failure {
     }
 }
 
-/// What stands before the place of an error in its message.
-const MARK: &str = " at Line: ";
-const COLUMN: &str = ", Column: ";
 /// Columns of a line that is shown where no terminal says how many it has.
 const SHOWN: usize = 120;
 /// What stands before a line that is shown.
@@ -74,7 +71,7 @@ fn placed(error: &DataFusionError) -> String {
     let message = describe(error);
     let span = error.diagnostic().and_then(|found| found.span);
     match span {
-        Some(span) if !message.contains(MARK) => {
+        Some(span) if !message.contains(LINE) => {
             let at = span.start;
             let (first, more) = message.split_once('\n').unwrap_or((&message, ""));
             let more = if more.is_empty() {
@@ -82,7 +79,7 @@ fn placed(error: &DataFusionError) -> String {
             } else {
                 format!("\n{more}")
             };
-            format!("{first}{MARK}{}{COLUMN}{}{more}", at.line, at.column)
+            format!("{first}{LINE}{}{COLUMN}{}{more}", at.line, at.column)
         }
         _ => message,
     }
@@ -91,7 +88,7 @@ fn placed(error: &DataFusionError) -> String {
 /// Rewrites the parser's `at Line: 2, Column: 5`, counted from the statement, to the place in the script, and shows the
 /// line with a mark below the place.
 pub fn relocate(message: &str, statement: &str, line: usize, column: usize) -> String {
-    let Some((before, place)) = message.rsplit_once(MARK) else {
+    let Some((before, place)) = message.rsplit_once(LINE) else {
         return message.to_string();
     };
     let (place, more) = match place.split_once('\n') {

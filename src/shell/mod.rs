@@ -113,7 +113,8 @@ pub fn run_command(words: impl IntoIterator<Item = OsString>) -> u8 {
                 loaded_limit: None,
             };
             let run = arguments.selected_run.as_deref();
-            explore::run(&runtime, command, engine, run, &interrupts)
+            let saved = report::saved_questions();
+            explore::run(&runtime, command, engine, run, saved, &interrupts)
         }
         _ => start(&runtime, arguments, &inputs, interrupts.clone()),
     };

@@ -14,6 +14,10 @@ use super::interpreter::{Interpreter, ScriptSource};
 use super::pictures::BarColumns;
 use super::report_page::{AskedReport, PageForm, ReportPart, page};
 use super::script::{Step, split};
+#[cfg(feature = "explore")]
+use super::variables::Variables;
+#[cfg(feature = "explore")]
+use crate::explore::SavedQuestion;
 use crate::policy::Access;
 use crate::session::Session;
 use crate::text::{describe, quoted};
@@ -141,6 +145,27 @@ impl Report {
         }
         parts
     }
+}
+
+/// The reports of one statement whose variables have values by themselves, as questions for the console of the explorer.
+#[cfg(feature = "explore")]
+pub fn saved_questions() -> Vec<SavedQuestion> {
+    let saved = REPORTS.iter().filter_map(|report| {
+        let mut variables = Variables::default();
+        for (name, value) in report.variables() {
+            let value = value.filter(|value| !value.is_empty())?;
+            variables.set(name, value).ok()?;
+        }
+        let lines = report.sql.lines().skip_while(|line| line.starts_with("--"));
+        let sql = lines.collect::<Vec<_>>().join("\n");
+        (report.parts().len() == 1).then_some(())?;
+        Some(SavedQuestion {
+            name: report.name.to_string(),
+            question: report.question().to_string(),
+            sql: variables.substitute(&sql).ok()?,
+        })
+    });
+    saved.collect()
 }
 
 /// Refuses a run whose documents lack columns that the report reads.

@@ -84,6 +84,30 @@ pub fn lex(text: &str) -> (Vec<Lexeme>, Option<LexError>) {
     (lexemes, error)
 }
 
+/// The statements of a text, without their semicolons; what is blank or only comments is none.
+pub fn statements(text: &str) -> Vec<&str> {
+    let (lexemes, error) = lex(text);
+    let mut statements = vec![];
+    let (mut from, mut says_something) = (0, false);
+    for piece in lexemes {
+        match piece.kind {
+            PieceKind::Semicolon => {
+                if says_something {
+                    statements.push(&text[from..piece.start]);
+                }
+                (from, says_something) = (piece.end, false);
+            }
+            PieceKind::Space | PieceKind::Comment => {}
+            _ => says_something = true,
+        }
+    }
+    // A string that does not end is for the parser to complain of.
+    if says_something || error.is_some() {
+        statements.push(&text[from..]);
+    }
+    statements
+}
+
 /// The line of a byte, counted from 1.
 pub fn line_of(text: &str, offset: usize) -> usize {
     1 + text.as_bytes()[..offset]
@@ -192,6 +216,14 @@ mod tests {
                 .count(),
             1
         );
+    }
+
+    #[test]
+    fn statements_end_at_semicolons_outside_quotes() {
+        let text = "SELECT ';' ; -- one;\n SET x = 1;; /* ; */ ";
+        assert_eq!(statements(text), ["SELECT ';' ", " -- one;\n SET x = 1"]);
+        assert_eq!(statements("SELECT 1; 'a"), ["SELECT 1", " 'a"]);
+        assert!(statements(" ; -- nothing").is_empty());
     }
 
     #[test]

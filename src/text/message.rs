@@ -6,6 +6,47 @@ use polysema_udfs::calls::did_you_mean;
 
 use super::lex::is_name;
 
+/// What stands before the line of a place in the parser's messages.
+pub const LINE: &str = " at Line: ";
+/// And before its column.
+pub const COLUMN: &str = ", Column: ";
+
+/// A place in a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatementPlace {
+    /// Its line, from 1.
+    pub line: usize,
+    /// Its character in the line, from 1.
+    pub column: usize,
+}
+
+/// The message of an error, and where in the statement it is if that is known.
+pub fn located(error: &DataFusionError) -> (String, Option<StatementPlace>) {
+    let message = describe(error);
+    if let Some((before, rest)) = message.rsplit_once(LINE) {
+        let (place, more) = rest.split_once('\n').unwrap_or((rest, ""));
+        let numbers = place.split_once(COLUMN);
+        let numbers =
+            numbers.and_then(|(line, column)| Some((line.parse().ok()?, column.parse().ok()?)));
+        if let Some((line, column)) = numbers {
+            let message = [before, more].join("\n").trim_end().to_string();
+            // The parser says 0 where it knows no place.
+            return (
+                message,
+                (line > 0).then_some(StatementPlace { line, column }),
+            );
+        }
+    }
+    let start = error.diagnostic().and_then(|found| found.span);
+    let place = start.and_then(|span| {
+        Some(StatementPlace {
+            line: usize::try_from(span.start.line).ok()?,
+            column: usize::try_from(span.start.column).ok()?,
+        })
+    });
+    (message, place.filter(|place| place.line > 0))
+}
+
 /// The message of an error without the wrappers' prefixes, which say where in the engine it arose and not what
 /// to do about it.
 pub fn describe(error: &DataFusionError) -> String {
@@ -78,6 +119,19 @@ fn missing_column(column: &Column, known: &[Column]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_is_taken_out_of_the_message() {
+        let of = |words: &str| located(&DataFusionError::Plan(words.into()));
+        let place = Some(StatementPlace { line: 2, column: 5 });
+        assert_eq!(of("a at Line: 2, Column: 5"), ("a".to_string(), place));
+        assert_eq!(
+            of("a at Line: 2, Column: 5\nb"),
+            ("a\nb".to_string(), place)
+        );
+        assert_eq!(of("a at Line: 0, Column: 0"), ("a".to_string(), None));
+        assert_eq!(of("a at Line: x"), ("a at Line: x".to_string(), None));
+    }
 
     #[test]
     fn wrappers_are_taken_off() {

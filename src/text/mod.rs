@@ -5,5 +5,5 @@ mod lex;
 mod message;
 
 pub use folders::{name_alone, without_folders};
-pub use lex::{LexError, Lexeme, PieceKind, is_name, lex, line_of, quoted};
-pub use message::describe;
+pub use lex::{LexError, Lexeme, PieceKind, is_name, lex, line_of, quoted, statements};
+pub use message::{COLUMN, LINE, StatementPlace, describe, located};

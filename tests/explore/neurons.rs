@@ -89,10 +89,16 @@ fn every_link_of_a_page_leads_somewhere() {
     let (mut seen, mut kinds) = (HashSet::new(), HashMap::<String, usize>::new());
     while let Some(path) = open.pop() {
         // Ten of each kind: pages of neurons are alike.
-        let kind: String = path
-            .chars()
+        let (at, query) = path.split_once('?').unwrap_or((path.as_str(), ""));
+        let at = at.chars();
+        let mut kind: String = at
             .map(|c| if c.is_ascii_digit() { '#' } else { c })
             .collect();
+        // Whatever is asked for, the page is of the same kind.
+        for pair in query.split('&') {
+            kind.push('?');
+            kind.push_str(pair.split('=').next().unwrap());
+        }
         let number = kinds.entry(kind).or_default();
         *number += 1;
         if *number > 4 || !seen.insert(path.clone()) {

@@ -25,6 +25,29 @@ pub static STORE: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
     (folder, store)
 });
 
+/// A store with the run `demo`, which has two autoencoders, and the run `half` of fewer documents, made once.
+pub static PAIR: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("s");
+    for (name, n) in [("demo", 64), ("half", 32)] {
+        run(
+            &store,
+            &format!(
+                "CALL ingest('{name}', 'tests/data/demo/model', 'tests/data/demo/corpus.jsonl', {{max_documents: {n}}})"
+            ),
+        );
+    }
+    for (name, loss) in [("first", "0"), ("second", "0.01")] {
+        run(
+            &store,
+            &format!(
+                "CALL train_sae('{name}', 2, {{d_sae: 48, epochs: 2, warmup: 10, ne_loss: {loss}}})"
+            ),
+        );
+    }
+    (folder, store)
+});
+
 pub fn engine_of(store: &Path) -> EngineOptions {
     EngineOptions {
         store: store.to_path_buf(),

@@ -1,9 +1,16 @@
 //! The pages, one a file: its questions, and what its template reads of the answers.
 
+pub(super) mod compare;
 pub(super) mod document;
 pub(super) mod go;
 pub(super) mod layer;
 pub(super) mod neuron;
 pub(super) mod run;
+mod run_facts;
+pub(super) mod sae;
+pub(super) mod sae_pair;
+pub(super) mod saes;
+pub(super) mod search;
 pub(super) mod similar;
+pub(super) mod sql;
 pub(super) mod store;
