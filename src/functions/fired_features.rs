@@ -50,6 +50,9 @@ pub struct Firing {
     pub received: Vec<f32>,
 }
 
+/// Takes a row of an answer: its neuron, the columns after it, and its place in them.
+type OfRow<'a, T> = dyn FnMut(&mut T, i32, &[ArrayRef], usize) -> Result<()> + 'a;
+
 /// A cluster of a neuron.
 #[derive(Debug, Clone)]
 struct Cluster {
@@ -110,9 +113,7 @@ impl LayerFeatures {
         let list = neurons.iter().map(i32::to_string).collect::<Vec<_>>();
         let list = list.join(", ");
         let mut found = Self::default();
-        let mut read = |sql: &str,
-                        f: &mut dyn FnMut(&mut Self, i32, &[ArrayRef], usize) -> Result<()>|
-         -> Result<()> {
+        let mut read = |sql: &str, f: &mut OfRow<'_, Self>| -> Result<()> {
             for batch in asked.rows(sql, context)?.read()? {
                 let batch = batch?;
                 let keys = batch.column(0).as_primitive::<Int32Type>().clone();

@@ -154,10 +154,8 @@ impl Tile {
     ) {
         for fresh in &self.fresh {
             wanted[fresh.row(batch)] = true;
-            for row in self.active_rows(fresh, batch, values, back, skip) {
-                if let Some(row) = row {
-                    wanted[row] = true;
-                }
+            for row in (self.active_rows(fresh, batch, values, back, skip)).flatten() {
+                wanted[row] = true;
             }
         }
     }

@@ -177,7 +177,7 @@ mod tests {
         let name: ArrayRef = Arc::new(StringArray::from(vec!["a", "bb"]));
         let x: ArrayRef = Arc::new(Float64Array::from(vec![1.0, -4.0]));
         assert_eq!(
-            lines(vec![("name", name.clone()), ("x", x.clone())]),
+            lines(vec![("name", Arc::clone(&name)), ("x", Arc::clone(&x))]),
             [
                 " a │███████▌ 1.0".to_string(),
                 format!("bb │{} -4.0", "█".repeat(30))
@@ -185,8 +185,8 @@ mod tests {
         );
         let count: ArrayRef = Arc::new(Int64Array::from(vec![3, 3]));
         let buckets = lines(vec![
-            ("lower", x.clone()),
-            ("upper", x.clone()),
+            ("lower", Arc::clone(&x)),
+            ("upper", Arc::clone(&x)),
             ("count", count),
         ]);
         assert!(buckets[0].starts_with("-4.0 to -4.0 │"), "{buckets:?}");

@@ -283,21 +283,31 @@ mod tests {
             assert!(drawn[0].svg.contains(text), "{text}: {}", drawn[0].svg);
         };
         let histogram = vec![
-            ("lower", a.clone()),
-            ("upper", b.clone()),
-            ("count", b.clone()),
+            ("lower", Arc::clone(&a)),
+            ("upper", Arc::clone(&b)),
+            ("count", Arc::clone(&b)),
         ];
         has(histogram, "A histogram of 2 buckets.");
-        let steps = vec![("threshold", a.clone()), ("n_clusters", b.clone())];
+        let steps = vec![
+            ("threshold", Arc::clone(&a)),
+            ("n_clusters", Arc::clone(&b)),
+        ];
         has(steps.clone(), "clusters");
-        has([steps, vec![("cut", a.clone())]].concat(), "cut at 0.0");
+        has(
+            [steps, vec![("cut", Arc::clone(&a))]].concat(),
+            "cut at 0.0",
+        );
         let cluster: ArrayRef = Arc::new(Int32Array::from(vec![Some(0), None]));
-        let points = vec![("pc1", a.clone()), ("pc2", b.clone()), ("cluster", cluster)];
+        let points = vec![
+            ("pc1", Arc::clone(&a)),
+            ("pc2", Arc::clone(&b)),
+            ("cluster", cluster),
+        ];
         has(points, "<circle class=\"cluster single\"");
         let pixels = vec![
             ("y", column(&[0.0; 2])),
-            ("x", a.clone()),
-            ("weight", b.clone()),
+            ("x", Arc::clone(&a)),
+            ("weight", Arc::clone(&b)),
         ];
         has(pixels, "weight of every pixel");
         let svg: ArrayRef = Arc::new(StringArray::from(vec!["<svg>"]));

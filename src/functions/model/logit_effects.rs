@@ -247,11 +247,7 @@ impl Call {
         }
     }
 
-    fn rows_of(
-        &self,
-        loaded: &LoadedModel,
-        found: Vec<(i32, [Vec<(u32, f32)>; 2])>,
-    ) -> Result<RecordBatch> {
+    fn rows_of(&self, loaded: &LoadedModel, found: Vec<(i32, Sides)>) -> Result<RecordBatch> {
         let rows = found.iter().flat_map(|(neuron, sides)| {
             let named = ["top", "bottom"].into_iter().zip(sides);
             named.flat_map(move |(side, tokens)| {
@@ -318,8 +314,11 @@ fn centre(effects: &mut [f32]) {
         .for_each(|x| *x = (f64::from(*x) - mean) as f32);
 }
 
+/// Tokens and their effects: the largest, then the least, each from the strongest.
+type Sides = [Vec<(u32, f32)>; 2];
+
 /// The `k` largest effects and the `k` least, the strongest first, ties by token; no token is on both sides.
-fn strongest(effects: &[f32], k: usize) -> [Vec<(u32, f32)>; 2] {
+fn strongest(effects: &[f32], k: usize) -> Sides {
     let n = effects.len();
     let falling = |a: &u32, b: &u32| {
         let [x, y] = [a, b].map(|i| effects[*i as usize]);
