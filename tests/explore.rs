@@ -4,6 +4,8 @@
 mod compare;
 #[path = "explore/console.rs"]
 mod console;
+#[path = "explore/explain.rs"]
+mod explain;
 #[path = "explore/neurons.rs"]
 mod neurons;
 #[path = "explore/saes.rs"]

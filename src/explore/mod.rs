@@ -124,6 +124,10 @@ fn routes() -> Router<Arc<Explorer>> {
             page(|visit| pages::sae_pair::page(visit).boxed()),
         )
         .route(
+            "/runs/{run}/explain",
+            page(|visit| pages::explain::page(visit).boxed()),
+        )
+        .route(
             "/compare",
             page(|visit| pages::compare::page(visit).boxed()),
         )

@@ -2,6 +2,7 @@
 
 pub(super) mod compare;
 pub(super) mod document;
+pub(super) mod explain;
 pub(super) mod go;
 pub(super) mod layer;
 pub(super) mod neuron;
