@@ -40,7 +40,11 @@ export async function open(options = {}) {
 /** Goes to an address; where a page says that it is still computed, until it is whole. */
 export async function visit(page, url) {
     for (;;) {
-        const answer = await page.goto(url, { waitUntil: "load" });
+        const answer = await page.goto(url, { waitUntil: "load" }).catch((error) => {
+            // A page that is still computed has asked again by itself meanwhile.
+            if (!/ERR_ABORTED|interrupted by another navigation/.test(error.message)) throw error;
+        });
+        if (!answer) continue;
         assert.equal(answer.status(), 200, `${url}: ${answer.status()}`);
         if ((await page.locator("meta[http-equiv=refresh]").count()) === 0) return answer;
         await page.waitForTimeout(500);
