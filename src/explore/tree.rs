@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn a_cut_joins_at_the_threshold_and_numbers_the_largest_first() {
         // 1 and 3 join at a quarter, 0 and 2 at a half, 4 joins the latter, then all.
-        let steps = merges(&[(1, 3, 0.25), (0, 2, 0.5), (4, 6, 0.6), (5, 7, 0.75)]);
+        let steps = merges(&[(1, 3, 0.25), (0, 2, 0.5), (4, 6, 0.625), (5, 7, 0.75)]);
         let tree = Tree::new(&[0, 1, 2, 3, 4], &steps).unwrap();
         let order: Vec<i64> = tree.leaves.iter().map(|leaf| leaf.example).collect();
         assert_eq!(order, [0, 2, 4, 1, 3]);
@@ -281,11 +281,11 @@ mod tests {
         assert_eq!(leaves(0.49), some([1, 2, 3, 0, 0]));
         assert_eq!(leaves(0.75), some([0; 5]));
         assert_eq!(
-            tree.clusters(0.6, 3)[5..],
+            tree.clusters(0.625, 3)[5..],
             [Some(4), Some(3), Some(3), None]
         );
         assert_eq!(tree.top(), 0.8);
-        let svg = tree.svg(0.6, 0);
+        let svg = tree.svg(0.625, 0);
         assert_eq!(svg.matches("class=\"join c0\"").count(), 2);
         assert_eq!(svg.matches("class=\"join up\"").count(), 1);
         assert_eq!(tree.plateau(), Some((0.25, 0.5, 4)));

@@ -21,6 +21,7 @@ mod names;
 mod planner;
 mod planning;
 mod prepared;
+mod probe_steps;
 mod read_only;
 mod redirected;
 mod selection;

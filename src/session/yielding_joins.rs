@@ -1,15 +1,19 @@
 //! Joins that give the worker back: a join makes many batches out of one and asks its inputs for nothing meanwhile, so
 //! that without this rule a cancelled cross join would hold its worker to the end.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::Result;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::execution_plan::SchedulingType;
+use datafusion::physical_plan::joins::NestedLoopJoinExec;
+use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
+
+use super::probe_steps::ProbeStepsExec;
 
 /// Puts a point of return over every operator of several inputs, where the engine's own rule sees to leaves only.
 #[derive(Debug)]
@@ -22,6 +26,10 @@ impl PhysicalOptimizerRule for YieldingJoins {
         _: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|node| {
+            let node = match (node.as_ref() as &dyn Any).is::<NestedLoopJoinExec>() {
+                true => in_steps(node)?,
+                false => node,
+            };
             let yields = node.properties().scheduling_type == SchedulingType::Cooperative;
             if node.children().len() < 2 || yields {
                 return Ok(Transformed::no(node));
@@ -40,6 +48,18 @@ impl PhysicalOptimizerRule for YieldingJoins {
     }
 }
 
+/// A join that compares every row of its second side with all of its first, a few rows of the second at a time: where none
+/// of them matches, it would compute to the end of a batch without a point of return.
+fn in_steps(join: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let mut sides: Vec<_> = join.children().into_iter().map(Arc::clone).collect();
+    let Some(probed) = sides.pop() else {
+        return Ok(join);
+    };
+    sides.push(Arc::new(ProbeStepsExec::new(probed)));
+    let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+    join.replace_children(sides, options)
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
@@ -52,6 +72,21 @@ mod tests {
     /// A worker that never yields could not run the second task, nor a timer: the watch is kept from another thread.
     #[test]
     fn a_cancelled_cross_join_frees_its_worker() {
+        is_freed_of("SELECT count(*) FROM {} a, {} b, {} c");
+    }
+
+    /// No two rows match, so that no batch of the answer is ever whole.
+    #[test]
+    fn a_cancelled_join_by_comparison_frees_its_worker() {
+        is_freed_of(
+            "SELECT count(*) FROM {} a, {} b, {} c WHERE a.value + b.value < c.value - 1000000",
+        );
+        is_freed_of(
+            "SELECT count(*) FROM {} a JOIN {} b ON a.value * b.value = -1 OR a.value = b.value + 900000",
+        );
+    }
+
+    fn is_freed_of(long: &'static str) {
         let (done, is_done) = mpsc::channel();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -66,8 +101,7 @@ mod tests {
                     memory_limit: None,
                 };
                 let session = Session::open(options).await.expect("an empty store");
-                let numbers = "generate_series(1, 100000)";
-                let long = format!("SELECT count(*) FROM {numbers} a, {numbers} b, {numbers} c");
+                let long = long.replace("{}", "generate_series(1, 800000)");
                 let stream = session.query(&long).await.expect("a plan");
                 let (began, has_begun) = tokio::sync::oneshot::channel();
                 let task = tokio::spawn(async move {

@@ -187,6 +187,8 @@ pub const NOT_COMMANDS: &[(&str, &str, &str)] = &[
     ("docs/definitions.md", "d(a, b)", "a formula"),
     ("docs/definitions.md", "a = relu", "a formula"),
     ("docs/definitions.md", "activation_map ", "formulas"),
+    ("docs/definitions.md", "folded: effect", "formulas"),
+    ("docs/definitions.md", "drop(p) = ", "formulas"),
     ("docs/definitions.md", "X [n, d]", "formulas"),
     ("udfs/README.md", "[dependencies]", "a part of Cargo.toml"),
     (
