@@ -81,3 +81,9 @@ def test_a_workbook():
     assert frame["x"].tolist()[:2] == [0.1, 1e-300]
     assert frame["word"].tolist()[0] == 'a,"b"' and frame["word"].tolist()[3] == "two\nlines"
     assert frame["list"].tolist()[3] == '[0.1,"Infinity"]'
+
+
+def test_the_demo_says_commands_that_can_be_called(tmp_path):
+    words = [sys.executable, "-c", "from polysema._cli import main; main()", "demo", "--store", str(tmp_path / "store")]
+    done = subprocess.run(words, capture_output=True, check=True, text=True)
+    assert f"\n  polysema --store {tmp_path / 'store'}\n" in done.stdout

@@ -66,6 +66,9 @@ pub struct Arguments {
     /// Most memory the operators of a query may hold, as 512MiB or 2GiB
     #[arg(long, value_name = "SIZE", value_parser = parse_size, global = true)]
     pub memory_limit: Option<usize>,
+    /// The name it was called by, as the first word of a command says
+    #[arg(skip)]
+    pub program: String,
     /// What to do instead of running statements
     #[command(subcommand)]
     pub action: Option<Action>,
@@ -183,10 +186,13 @@ pub enum ScriptInput {
 /// The arguments and the inputs in the order of a command line, whose first word is the program; ends the process for
 /// `--help` and for a wrong command line.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> (Arguments, Vec<ScriptInput>) {
+    let mut words = words.into_iter().peekable();
+    let program = words.peek().map(|name| name.to_string_lossy().into_owned());
     let matches = Arguments::command()
         .try_get_matches_from(words)
         .unwrap_or_else(|error| explained(error).exit());
-    let parsed = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let mut parsed = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    parsed.program = program.unwrap_or_default();
     let inputs = inputs(&matches, &parsed);
     if let Err(message) = consistent(&matches, &parsed, &inputs) {
         Arguments::command()

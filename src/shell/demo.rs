@@ -34,8 +34,12 @@ const CORPUS: &[u8] = include_bytes!("../../tests/data/demo/corpus.jsonl");
 /// The neurons worth a look.
 const POLYSEMANTIC: &str = include_str!("../../sql/reports/polysemantic_neurons.sql");
 
-/// Runs the demo, printing each step.
-pub async fn run(interpreter: &mut Interpreter, store: &Path) -> Result<(), Failure> {
+/// Runs the demo, printing each step; `program` is the name that the program was called by.
+pub async fn run(
+    interpreter: &mut Interpreter,
+    store: &Path,
+    program: &str,
+) -> Result<(), Failure> {
     say(
         "polysema demo: a corpus of 312 paragraphs around 18 ambiguous words, and a GPT-2 of 4 layers with 2,048 neurons.\n\
          The model reads the first 128 tokens of a paragraph; a short rest, which would begin inside a sentence, is left out.\n",
@@ -89,7 +93,6 @@ ORDER BY cluster, example"
     }
 
     let folder = store.display();
-    let program = std::env::args().next().unwrap_or("polysema".to_string());
     say(&format!(
         "
 The store is {folder}. Next, try:

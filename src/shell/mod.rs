@@ -204,7 +204,12 @@ fn start(
     }
     interpreter.interactive = at_prompt;
     let outcome = if let Some(action) = arguments.action {
-        runtime.block_on(run_action(&mut interpreter, action, &arguments.store))
+        runtime.block_on(run_action(
+            &mut interpreter,
+            action,
+            &arguments.store,
+            &arguments.program,
+        ))
     } else if at_prompt {
         repl::run(runtime, &mut interpreter)
     } else {
@@ -339,9 +344,10 @@ async fn run_action(
     interpreter: &mut Interpreter,
     action: Action,
     store: &Path,
+    program: &str,
 ) -> Result<(), Failure> {
     match action {
-        Action::Demo => demo::run(interpreter, store).await?,
+        Action::Demo => demo::run(interpreter, store, program).await?,
         Action::Report {
             name,
             variables,
