@@ -476,8 +476,8 @@ fn reports_and_views(shell: &Shell) {
     );
     shell.run(&["report", "table4"]).fails(
         1,
-        "report: a report is required, got 'table4' (is 'table1' meant?); reports: polysemantic_neurons, sae_compare, \
-         sae_language_model, scc_agreement, senses, table1, table2, table3",
+        "report: a report is required, got 'table4' (is 'table1' meant?); reports: image_neuron, neuron, \
+         polysemantic_neurons, sae_compare, sae_language_model, scc_agreement, senses, summary, table1, table2, table3",
     );
     let sums = "SELECT (SELECT count(*) FROM polysemantic_neurons)
                      + (SELECT count(*) FROM monosemantic_neurons)

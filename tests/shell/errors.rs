@@ -155,7 +155,7 @@ fn habits_of_other_shells_are_understood_or_answered() {
     csv("\\d train_sea").fails(1, "got train_sea (is 'train_sae' meant?)");
     shell.run(&["report", "tabel1"]).fails(
         1,
-        "got 'tabel1' (is 'table1' meant?); reports: polysemantic_neurons, ",
+        "got 'tabel1' (is 'table1' meant?); reports: image_neuron, ",
     );
 }
 
