@@ -1,6 +1,6 @@
 //! `polysema explore`: the pages of a store for a browser on this machine.
 //!
-//! Each page is a file of `pages`, a template of the same name and a line of [`routes`]. A page asks its questions as SQL
+//! Each page is a file of `pages`, a template of the same name and a line of `routes`. A page asks its questions as SQL
 //! and shows them beside the answers; the same address ending in `.json` or `.arrow` gives the rows.
 
 mod assets;
