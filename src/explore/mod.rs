@@ -21,6 +21,7 @@ mod svg;
 mod tokens;
 mod tree;
 mod trouble;
+mod turn;
 mod visit;
 
 use std::net::{IpAddr, SocketAddr};
@@ -36,7 +37,6 @@ use axum::routing::{MethodRouter, get};
 use datafusion::common::plan_err;
 use datafusion::error::Result;
 use futures::FutureExt;
-use futures::future::BoxFuture;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
@@ -85,57 +85,30 @@ pub struct Exploring {
 /// The pages.
 fn routes() -> Router<Arc<Explorer>> {
     Router::new()
-        .route("/", page(|visit| pages::store::page(visit).boxed()))
-        .route("/runs/{run}", page(|visit| pages::run::page(visit).boxed()))
-        .route(
-            "/runs/{run}/go",
-            page(|visit| pages::go::page(visit).boxed()),
-        )
-        .route(
-            "/runs/{run}/layers/{layer}",
-            page(|visit| pages::layer::page(visit).boxed()),
-        )
+        .route("/", page(pages::store::page))
+        .route("/runs/{run}", page(pages::run::page))
+        .route("/runs/{run}/go", page(pages::go::page))
+        .route("/runs/{run}/layers/{layer}", page(pages::layer::page))
         .route(
             "/runs/{run}/layers/{layer}/neurons/{neuron}",
-            page(|visit| pages::neuron::page(visit).boxed()),
+            page(pages::neuron::page),
         )
         .route(
             "/runs/{run}/layers/{layer}/neurons/{neuron}/clusters/{cluster}/similar",
-            page(|visit| pages::similar::page(visit).boxed()),
+            page(pages::similar::page),
         )
         .route(
             "/runs/{run}/documents/{document}",
-            page(|visit| pages::document::page(visit).boxed()),
+            page(pages::document::page),
         )
-        .route(
-            "/runs/{run}/search",
-            page(|visit| pages::search::page(visit).boxed()),
-        )
-        .route(
-            "/runs/{run}/saes",
-            page(|visit| pages::saes::page(visit).boxed()),
-        )
-        .route(
-            "/runs/{run}/saes/{sae}",
-            page(|visit| pages::sae::page(visit).boxed()),
-        )
-        .route(
-            "/runs/{run}/compare",
-            page(|visit| pages::sae_pair::page(visit).boxed()),
-        )
-        .route(
-            "/runs/{run}/explain",
-            page(|visit| pages::explain::page(visit).boxed()),
-        )
-        .route(
-            "/compare",
-            page(|visit| pages::compare::page(visit).boxed()),
-        )
-        .route("/sql", page(|visit| pages::sql::page(visit).boxed()))
-        .route(
-            "/runs/{run}/sql",
-            page(|visit| pages::sql::page(visit).boxed()),
-        )
+        .route("/runs/{run}/search", page(pages::search::page))
+        .route("/runs/{run}/saes", page(pages::saes::page))
+        .route("/runs/{run}/saes/{sae}", page(pages::sae::page))
+        .route("/runs/{run}/compare", page(pages::sae_pair::page))
+        .route("/runs/{run}/explain", page(pages::explain::page))
+        .route("/compare", page(pages::compare::page))
+        .route("/sql", page(pages::sql::page))
+        .route("/runs/{run}/sql", page(pages::sql::page))
         .fallback(nowhere)
 }
 
@@ -284,13 +257,10 @@ async fn nowhere(request: Request) -> Response {
 }
 
 /// The handler of a page: its turn, its questions, its form.
-fn page(
-    of: impl Fn(Visit) -> BoxFuture<'static, std::result::Result<Reached, Trouble>>
-    + Clone
-    + Send
-    + Sync
-    + 'static,
-) -> MethodRouter<Arc<Explorer>> {
+fn page<F>(of: impl Fn(Visit) -> F + Clone + Send + Sync + 'static) -> MethodRouter<Arc<Explorer>>
+where
+    F: Future<Output = std::result::Result<Reached, Trouble>> + Send + 'static,
+{
     get(
         async move |State(explorer): State<Arc<Explorer>>,
                     parts: RawPathParams,

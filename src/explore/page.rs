@@ -40,6 +40,19 @@ pub struct WebPage {
     pub is_unfinished: bool,
 }
 
+/// The way from the store over a run to what lies below its address: names and paths.
+pub fn crumbs(run: &str, below: &[(&str, &str)]) -> Vec<(String, String)> {
+    let place = format!("/runs/{run}");
+    let below = below
+        .iter()
+        .map(|(name, path)| ((*name).to_string(), format!("{place}{path}")));
+    let above = [
+        ("store".to_string(), "/".to_string()),
+        (run.to_string(), place.clone()),
+    ];
+    above.into_iter().chain(below).collect()
+}
+
 /// What a request comes to.
 pub enum Reached {
     /// A page.

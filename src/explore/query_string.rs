@@ -114,6 +114,11 @@ impl QueryString {
     }
 }
 
+/// What the address of a neuron takes along from a page with its own threshold.
+pub fn along(threshold: Option<f64>) -> String {
+    threshold.map_or(String::new(), |threshold| format!("?threshold={threshold}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

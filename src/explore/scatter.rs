@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
+use polysema_udfs::svg::escaped;
+
 use super::show;
-use super::svg::escaped;
 
 /// A scale from one number to another, over a part of the picture.
 struct Scale {

@@ -3,6 +3,8 @@
 use std::borrow::Borrow;
 use std::fmt::{Display, Formatter, Result, Write};
 
+use polysema_udfs::svg::is_hidden;
+
 /// Text of a corpus as a reader may see it: what would change the order of a line, hide or be hidden, is shown as its
 /// number. The template escapes what HTML reads.
 #[derive(Debug, Clone, Copy)]
@@ -20,16 +22,6 @@ impl Display for Visible<'_> {
         }
         Ok(())
     }
-}
-
-/// Whether a character has no picture of its own but changes those around it.
-fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
-            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// What counts; templates hand fields on by reference, and other values as they are.
@@ -98,6 +90,19 @@ pub fn number(x: impl Borrow<f64>) -> String {
         true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
         false => text,
     }
+}
+
+/// The options that were given, of an object in JSON, with their values in words.
+pub fn options(json: Option<&str>) -> Vec<(String, String)> {
+    let options: serde_json::Map<_, _> =
+        serde_json::from_str(json.unwrap_or("{}")).unwrap_or_default();
+    let given = options.into_iter().filter(|(_, value)| !value.is_null());
+    given
+        .map(|(name, value)| match value {
+            serde_json::Value::String(text) => (name, text),
+            other => (name, other.to_string()),
+        })
+        .collect()
 }
 
 /// A share as percent.

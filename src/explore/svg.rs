@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use polysema_udfs::svg::escaped;
+
 /// A bar of parts, the classes `k0`, `k1`, ... from the left.
 pub fn stacked(title: &str, parts: &[i64]) -> String {
     let all = parts.iter().sum::<i64>().max(1) as f64;
@@ -145,22 +147,6 @@ fn open(class: &str, width: f64, height: f64, title: &str, stretches: bool) -> S
         "<svg class=\"{class}\" role=\"img\" viewBox=\"0 0 {width} {height}\"{stretch} aria-label=\"{}\">",
         escaped(title)
     )
-}
-
-/// A text between quotes or tags.
-pub fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -3,8 +3,9 @@
 
 use std::fmt::Write;
 
+use polysema_udfs::svg::escaped;
+
 use super::show::Visible;
-use super::svg::escaped;
 
 /// Steps of a shade.
 const STEPS: f64 = 11.0;
@@ -35,6 +36,26 @@ impl Shades {
     }
 }
 
+/// Adds a token as HTML: a span of its shade, a mark where it is a key token.
+pub fn push_token(
+    html: &mut String,
+    token: Option<&str>,
+    value: Option<f64>,
+    is_key: bool,
+    id: Option<&str>,
+    shades: Shades,
+) {
+    let class = value.map_or("a0".to_string(), |value| shades.class(value));
+    let shown = Visible(token.unwrap_or("–")).to_string();
+    let tag = if is_key { "mark" } else { "span" };
+    let id = id.map_or(String::new(), |id| format!(" id=\"{id}\""));
+    let _ = write!(
+        html,
+        "<{tag}{id} class=\"{class}\">{}</{tag}>",
+        escaped(&shown)
+    );
+}
+
 /// A text of tokens as HTML: each token a span of its shade, the key token a mark; values, as far as they are known, in an
 /// attribute for the script.
 pub fn shaded(
@@ -53,16 +74,13 @@ pub fn shaded(
     );
     for (at, token) in tokens.iter().enumerate() {
         let value = activations.get(at).copied().flatten();
-        let class = value.map_or("a0".to_string(), |value| shades.class(value));
-        let shown = Visible(token.as_deref().unwrap_or("–")).to_string();
-        let (open, close) = match key == Some(at) {
-            true => ("mark", "mark"),
-            false => ("span", "span"),
-        };
-        let _ = write!(
-            html,
-            "<{open} class=\"{class}\">{}</{close}>",
-            escaped(&shown)
+        push_token(
+            &mut html,
+            token.as_deref(),
+            value,
+            key == Some(at),
+            None,
+            shades,
         );
     }
     html.push_str("</p>");

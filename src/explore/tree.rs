@@ -67,7 +67,7 @@ impl Tree {
             let (one, other) = (nodes.get(merge.cluster1)?, nodes.get(merge.cluster2)?);
             let pairs = one.size as f64 * other.size as f64;
             let mut parts = [merge.cluster1, merge.cluster2];
-            // Never another order between two visits.
+            // Never another order between two visits: that of the kernels' `ordered_parts`.
             parts.sort_by_key(|part| (std::cmp::Reverse(nodes[*part].size), nodes[*part].first));
             let is_drawn = step >= drawn_from;
             if !is_drawn {

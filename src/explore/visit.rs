@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use datafusion::error::DataFusionError;
+use serde::de::DeserializeOwned;
+
 use super::explorer::{Explorer, answer};
 use super::panel::{Answered, Panel};
 use super::query_string::QueryString;
@@ -36,6 +39,11 @@ impl Late {
             Self::Ready(panel) => Some(panel),
             Self::Working(_) => None,
         }
+    }
+
+    /// Its rows, none before they are there.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<Vec<T>, Trouble> {
+        self.panel().map_or(Ok(vec![]), Panel::read)
     }
 
     /// Since how many seconds it is computed, if it still is.
@@ -210,11 +218,7 @@ impl VisitedRun {
             session.select_run(&name).await?;
             answer(&session, Some(&name), &sql).await
         };
-        let patience = self.visit.explorer.slow.get(&self.run, &key, wait, work);
-        Ok(match patience.await? {
-            Patience::Ready(answered) => Late::Ready(self.visit.panel(id, title, answered)),
-            Patience::Working(since) => Late::Working(since.as_secs()),
-        })
+        self.late(id, title, &key, wait, work).await
     }
 
     /// As [`VisitedRun::late_panel`], of a question whose answer also depends on something else, which `with` tells from
@@ -230,7 +234,22 @@ impl VisitedRun {
         let (session, name) = (Arc::clone(&self.session), self.name().to_string());
         let key = format!("{sql}\n{with}");
         let work = move || async move { answer(&session, Some(&name), &sql).await };
-        let patience = self.visit.explorer.slow.get(&self.run, &key, wait, work);
+        self.late(id, title, &key, wait, work).await
+    }
+
+    /// The answer that `work` gives under a key, once for all who ask.
+    async fn late<W>(
+        &self,
+        id: &'static str,
+        title: &'static str,
+        key: &str,
+        wait: Duration,
+        work: impl FnOnce() -> W,
+    ) -> Result<Late, Trouble>
+    where
+        W: Future<Output = Result<Answered, DataFusionError>> + Send + 'static,
+    {
+        let patience = self.visit.explorer.slow.get(&self.run, key, wait, work);
         Ok(match patience.await? {
             Patience::Ready(answered) => Late::Ready(self.visit.panel(id, title, answered)),
             Patience::Working(since) => Late::Working(since.as_secs()),

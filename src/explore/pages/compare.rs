@@ -7,16 +7,15 @@ use serde::Deserialize;
 
 use crate::explore::page::{Reached, WebPage};
 use crate::explore::panel::Panel;
-use crate::explore::query_string::QueryString;
+use crate::explore::query_string::{QueryString, along};
 use crate::explore::show::{self, Visible};
 use crate::explore::trouble::Trouble;
+use crate::explore::turn::{RowsPart, Turn};
 use crate::explore::visit::{Late, Visit, VisitedRun};
 use crate::text::quoted;
 
 use super::run_facts::{Fact, RunFacts, facts};
 
-/// Rows of the table.
-const ROWS: i64 = 50;
 /// A reader waits so long for what is computed of all neurons of both.
 const WAIT: Duration = Duration::from_secs(4);
 
@@ -66,11 +65,7 @@ struct Compared {
     neurons: Late,
     rows: Vec<NeuronDifference>,
     heads: Vec<DifferenceHead>,
-    found: i64,
-    first: i64,
-    last: i64,
-    previous: Option<String>,
-    next: Option<String>,
+    part: RowsPart,
     /// What a neuron's address takes along.
     along: String,
 }
@@ -125,7 +120,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     let names = ["a", "b"].map(|name| asked.text(name).map(str::to_string));
     let by = asked.choice("by", &DIFFERENCES.map(|(word, ..)| word))?;
     let threshold = asked.number("threshold", 0.0..=2.0)?;
-    let turn = asked.number("page", 1..=1_000_000)?.unwrap_or(1);
+    let turn = Turn::read(&asked)?;
     let mut runs = visit.explorer.engine.store().runs()?;
     runs.sort();
     let (mut both, mut panels, mut is_unfinished) = (None, vec![], false);
@@ -136,7 +131,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
             b: &b,
             threshold,
             by,
-            page: turn,
+            turn,
         };
         let found = question.answer(&asked).await?;
         panels.extend([found.facts_panel.clone(), found.pairs_panel.clone()]);
@@ -181,7 +176,7 @@ struct Question<'q> {
     b: &'q VisitedRun,
     threshold: Option<f64>,
     by: &'static str,
-    page: i64,
+    turn: Turn,
 }
 
 impl Question<'_> {
@@ -267,40 +262,32 @@ impl Question<'_> {
             .await?;
         let found = DIFFERENCES.iter().find(|(word, ..)| *word == self.by);
         let difference = found.map_or("0", |(.., difference)| difference);
-        let from = (self.page - 1) * ROWS;
+        let (from, rows) = (self.turn.from(), Turn::ROWS);
         let sql = format!(
             "SELECT a.layer, a.neuron, a.sign, a.n_clusters AS a_clusters, b.n_clusters AS b_clusters,\n       \
              a.mean_distance AS a_distance, b.mean_distance AS b_distance,\n       \
              na.max_activation AS a_activation, nb.max_activation AS b_activation,\n       \
              na.frac_active AS a_active, nb.frac_active AS b_active, count(*) OVER () AS n_found\n\
              {joined}\nORDER BY {difference} DESC NULLS LAST, abs(b.mean_distance - a.mean_distance) DESC NULLS LAST,\n         \
-             a.layer, a.neuron, a.sign\nLIMIT {ROWS} OFFSET {from}"
+             a.layer, a.neuron, a.sign\nLIMIT {rows} OFFSET {from}"
         );
         let neurons = self
             .a
             .late_panel_with("neurons", "Neurons", sql, WAIT, &with)
             .await?;
-        let rows: Vec<NeuronDifference> = neurons.panel().map_or(Ok(vec![]), Panel::read)?;
+        let rows: Vec<NeuronDifference> = neurons.read()?;
         let found = rows.first().map_or(0, |row| row.n_found);
-        let turned = |page: i64| asked.with(&[("page", Some(page.to_string()))]);
         let heads = DIFFERENCES.iter().map(|(word, title, _)| DifferenceHead {
             title,
             address: asked.with(&[("by", Some((*word).to_string())), ("page", None)]),
             is_it: *word == self.by,
         });
         Ok(Compared {
-            of_layers: layers.panel().map_or(Ok(vec![]), Panel::read)?,
+            of_layers: layers.read()?,
             layers,
             heads: heads.collect(),
-            found,
-            first: from + 1,
-            last: from + i64::try_from(rows.len()).unwrap_or(0),
-            previous: (self.page > 1).then(|| turned(self.page - 1)),
-            next: (from + ROWS < found).then(|| turned(self.page + 1)),
-            along: match self.threshold {
-                Some(threshold) => format!("?threshold={threshold}"),
-                None => String::new(),
-            },
+            part: self.turn.part(asked, found, rows.len()),
+            along: along(self.threshold),
             neurons,
             rows,
         })

@@ -1,16 +1,14 @@
 //! A document as its tokens, shaded by a neuron where the run keeps its activations.
 
 use std::collections::HashMap;
-use std::fmt::Write;
 
 use askama::Template;
 use serde::Deserialize;
 
-use crate::explore::page::{Reached, WebPage};
+use crate::explore::page::{Reached, WebPage, crumbs};
 use crate::explore::panel::Panel;
-use crate::explore::show::{self, Visible};
-use crate::explore::svg::escaped;
-use crate::explore::tokens::Shades;
+use crate::explore::show;
+use crate::explore::tokens::{Shades, push_token};
 use crate::explore::trouble::Trouble;
 use crate::explore::visit::{Visit, VisitedRun};
 
@@ -83,11 +81,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     let lines: Vec<TokenLine> = tokens.read()?;
     let page = WebPage {
         title: format!("{name} document {doc_id}"),
-        crumbs: vec![
-            ("store".into(), "/".into()),
-            (name.clone(), format!("/runs/{name}")),
-            (format!("document {doc_id}"), String::new()),
-        ],
+        crumbs: crumbs(&name, &[(&format!("document {doc_id}"), "")]),
         panels: panels.clone(),
         is_unfinished: false,
         body: Box::new(DocumentTemplate {
@@ -135,21 +129,10 @@ fn text(lines: &[TokenLine], windows: &[WindowLine]) -> String {
     };
     let mut html = String::new();
     for line in lines {
-        let token = Visible(line.token.as_deref().unwrap_or("–")).to_string();
         let is_key = windows.iter().any(|window| window.pos == line.pos);
-        let tag = if is_key { "mark" } else { "span" };
-        let class = values
-            .get(&line.pos)
-            .map_or("a0".into(), |value| shades.class(*value));
-        let id = match is_key {
-            true => format!(" id=\"token-{}\"", line.pos),
-            false => String::new(),
-        };
-        let _ = write!(
-            html,
-            "<{tag}{id} class=\"{class}\">{}</{tag}>",
-            escaped(&token)
-        );
+        let id = is_key.then(|| format!("token-{}", line.pos));
+        let (token, value) = (line.token.as_deref(), values.get(&line.pos).copied());
+        push_token(&mut html, token, value, is_key, id.as_deref(), shades);
     }
     html
 }

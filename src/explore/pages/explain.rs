@@ -6,8 +6,9 @@ use askama::Template;
 use serde::Deserialize;
 
 use crate::explore::charts::meter;
-use crate::explore::page::{Reached, WebPage};
+use crate::explore::page::{Reached, WebPage, crumbs};
 use crate::explore::panel::Panel;
+use crate::explore::query_string::along;
 use crate::explore::show::{self, Visible};
 use crate::explore::trouble::Trouble;
 use crate::explore::visit::Visit;
@@ -91,11 +92,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     }
     let page = WebPage {
         title: format!("Text in {name}"),
-        crumbs: vec![
-            ("store".into(), "/".into()),
-            (name.clone(), format!("/runs/{name}")),
-            ("text".into(), format!("/runs/{name}/explain")),
-        ],
+        crumbs: crumbs(&name, &[("text", "/explain")]),
         panels: answered.panel().cloned().into_iter().collect(),
         is_unfinished: answered.since().is_some(),
         body: Box::new(ExplainTemplate {
@@ -103,10 +100,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
             text,
             k,
             threshold,
-            along: match threshold {
-                Some(threshold) => format!("?threshold={threshold}"),
-                None => String::new(),
-            },
+            along: along(threshold),
             answered,
             tokens,
         }),

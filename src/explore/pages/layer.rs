@@ -6,17 +6,16 @@ use std::time::Duration;
 use askama::Template;
 use serde::Deserialize;
 
-use crate::explore::page::{Reached, WebPage};
+use crate::explore::page::{Reached, WebPage, crumbs};
 use crate::explore::panel::Panel;
-use crate::explore::query_string::QueryString;
+use crate::explore::query_string::{QueryString, along};
 use crate::explore::show::{self, Visible};
 use crate::explore::svg::{Bucket, spark};
 use crate::explore::trouble::Trouble;
+use crate::explore::turn::{RowsPart, Turn};
 use crate::explore::visit::{Late, Visit};
 use crate::store::LayerRow;
 
-/// Rows of the table.
-const ROWS: i64 = 50;
 /// A reader waits so long for what is computed of the whole layer.
 const WAIT: Duration = Duration::from_secs(4);
 
@@ -37,7 +36,6 @@ struct LayerTemplate {
     run: String,
     layer: LayerRow,
     neurons: Vec<NeuronOfLayer>,
-    found: i64,
     shown: Shown,
     late: Late,
     histograms: Option<Panel>,
@@ -51,10 +49,7 @@ struct Shown {
     min_clusters: Option<i64>,
     min_examples: Option<i64>,
     threshold: Option<f64>,
-    first: i64,
-    last: i64,
-    previous: Option<String>,
-    next: Option<String>,
+    part: RowsPart,
     /// What a neuron's address takes along.
     along: String,
 }
@@ -96,7 +91,7 @@ struct LayerQuestion {
     min_clusters: Option<i64>,
     min_examples: Option<i64>,
     threshold: Option<f64>,
-    page: i64,
+    turn: Turn,
 }
 
 impl LayerQuestion {
@@ -116,7 +111,7 @@ impl LayerQuestion {
             min_clusters: asked.number("min_clusters", 0..=1_000_000)?,
             min_examples: asked.number("min_examples", 0..=1_000_000)?,
             threshold: asked.number("threshold", 0.0..=2.0)?,
-            page: asked.number("page", 1..=1_000_000)?.unwrap_or(1),
+            turn: Turn::read(asked)?,
         })
     }
 
@@ -133,21 +128,21 @@ impl LayerQuestion {
         };
         let mut conditions = format!("n.layer = {at}");
         let (mut n_found, mut limit) = ("count(*) OVER ()".to_string(), String::new());
-        let from = (self.page - 1) * ROWS;
+        let (from, rows) = (self.turn.from(), Turn::ROWS);
         if self.is_by_number() {
             n_found = format!("CAST({} AS BIGINT)", layer.n_neurons);
             let (low, high) = match self.descending {
-                false => (from, from + ROWS - 1),
+                false => (from, from + rows - 1),
                 true => {
                     let last = i64::from(layer.n_neurons) - 1 - from;
-                    (last - ROWS + 1, last)
+                    (last - rows + 1, last)
                 }
             };
             conditions.push_str(&format!(
                 " AND n.neuron BETWEEN {low} AND {high} AND p.neuron BETWEEN {low} AND {high}"
             ));
         } else {
-            limit = format!("\nLIMIT {ROWS} OFFSET {from}");
+            limit = format!("\nLIMIT {rows} OFFSET {from}");
         }
         if let Some(least) = self.min_clusters {
             conditions.push_str(&format!(" AND p.n_clusters >= {least}"));
@@ -189,8 +184,6 @@ impl LayerQuestion {
                 },
             }
         });
-        let turned = |page: i64| asked.with(&[("page", Some(page.to_string()))]);
-        let from = (self.page - 1) * ROWS;
         Shown {
             heads: heads.collect(),
             sort: SORTS[self.sort].0.to_string(),
@@ -198,14 +191,8 @@ impl LayerQuestion {
             min_clusters: self.min_clusters,
             min_examples: self.min_examples,
             threshold: self.threshold,
-            first: from + 1,
-            last: from + i64::try_from(rows).unwrap_or(0),
-            previous: (self.page > 1).then(|| turned(self.page - 1)),
-            next: (from + ROWS < found).then(|| turned(self.page + 1)),
-            along: match self.threshold {
-                Some(threshold) => format!("?threshold={threshold}"),
-                None => String::new(),
-            },
+            part: self.turn.part(asked, found, rows),
+            along: along(self.threshold),
         }
     }
 }
@@ -227,7 +214,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
         true => Late::Ready(run.panel("neurons", "Neurons", sql).await?),
         false => run.late_panel("neurons", "Neurons", sql, WAIT).await?,
     };
-    let mut neurons: Vec<NeuronOfLayer> = late.panel().map_or(Ok(vec![]), Panel::read)?;
+    let mut neurons: Vec<NeuronOfLayer> = late.read()?;
     let mut panels: Vec<Panel> = late.panel().cloned().into_iter().collect();
     let mut histograms = None;
     if !neurons.is_empty() {
@@ -246,14 +233,13 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     let found = neurons.first().map_or(0, |neuron| neuron.n_found);
     let page = WebPage {
         title: format!("{name} layer {}", layer.layer),
-        crumbs: vec![
-            ("store".into(), "/".into()),
-            (name.clone(), format!("/runs/{name}")),
-            (
-                format!("layer {}", layer.layer),
-                format!("/runs/{name}/layers/{}", layer.layer),
-            ),
-        ],
+        crumbs: crumbs(
+            &name,
+            &[(
+                &format!("layer {}", layer.layer),
+                &format!("/layers/{}", layer.layer),
+            )],
+        ),
         panels,
         is_unfinished: late.since().is_some(),
         body: Box::new(LayerTemplate {
@@ -261,7 +247,6 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
             shown: selected.shown(&asked, found, neurons.len()),
             layer,
             neurons,
-            found,
             late,
             histograms,
         }),

@@ -5,7 +5,7 @@ use futures::try_join;
 use serde::Deserialize;
 
 use crate::explore::clusters::{ClusterShown, ExampleList, ExampleShown, example_lists, shown};
-use crate::explore::page::{Reached, WebPage};
+use crate::explore::page::{Reached, WebPage, crumbs};
 use crate::explore::panel::Panel;
 use crate::explore::show::{self, Visible};
 use crate::explore::svg::{Bucket, histogram};
@@ -127,7 +127,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     let buckets_drawn = drawn(&run, &facts_line, buckets.read()?);
     let name = run.name().to_string();
     let panels = vec![profile, summary, examples, buckets, facts];
-    let place = format!("/runs/{name}/layers/{}", layer.layer);
+    let place = format!("/layers/{}", layer.layer);
     let other = if scale == "neuron" {
         "example"
     } else {
@@ -135,15 +135,16 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     };
     let page = WebPage {
         title: format!("{name} layer {} neuron {neuron}", layer.layer),
-        crumbs: vec![
-            ("store".into(), "/".into()),
-            (name.clone(), format!("/runs/{name}")),
-            (format!("layer {}", layer.layer), place.clone()),
-            (
-                format!("neuron {neuron}"),
-                format!("{place}/neurons/{neuron}"),
-            ),
-        ],
+        crumbs: crumbs(
+            &name,
+            &[
+                (&format!("layer {}", layer.layer), &place),
+                (
+                    &format!("neuron {neuron}"),
+                    &format!("{place}/neurons/{neuron}"),
+                ),
+            ],
+        ),
         panels: panels.clone(),
         is_unfinished: false,
         body: Box::new(NeuronTemplate {

@@ -6,7 +6,7 @@ use askama::Template;
 use futures::try_join;
 use serde::Deserialize;
 
-use crate::explore::page::{Reached, WebPage};
+use crate::explore::page::{Reached, WebPage, crumbs};
 use crate::explore::panel::Panel;
 use crate::explore::show::{self, Visible};
 use crate::explore::svg::stacked;
@@ -179,10 +179,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     let is_unfinished = panels.len() < 4;
     let page = WebPage {
         title: name.clone(),
-        crumbs: vec![
-            ("store".into(), "/".into()),
-            (name.clone(), format!("/runs/{name}")),
-        ],
+        crumbs: crumbs(&name, &[]),
         panels,
         body: Box::new(RunTemplate {
             name,
@@ -209,11 +206,7 @@ async fn late(
 }
 
 fn lists(neurons: &Late) -> Result<[NeuronList; 2], Trouble> {
-    let of = || {
-        neurons
-            .panel()
-            .map_or(Ok(vec![]), Panel::read::<NeuronLine>)
-    };
+    let of = || neurons.read::<NeuronLine>();
     let listed = i64::try_from(LISTED).unwrap_or(i64::MAX);
     let (mut most, mut least) = (of()?, of()?);
     most.retain(|neuron| neuron.most <= listed);
@@ -264,15 +257,7 @@ impl ClusterCounts {
 
 impl About {
     fn options(&self) -> Vec<(String, String)> {
-        let options = self.options.as_deref().unwrap_or("{}");
-        let options: serde_json::Map<_, _> = serde_json::from_str(options).unwrap_or_default();
-        let given = options.into_iter().filter(|(_, value)| !value.is_null());
-        given
-            .map(|(name, value)| match value {
-                serde_json::Value::String(text) => (name, text),
-                other => (name, other.to_string()),
-            })
-            .collect()
+        show::options(self.options.as_deref())
     }
 
     fn short<'a>(&self, hash: &'a Option<String>) -> &'a str {

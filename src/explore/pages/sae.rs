@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::saes::saes_sql;
 use crate::explore::charts::{Bar, bars};
-use crate::explore::page::{Reached, WebPage};
+use crate::explore::page::{Reached, WebPage, crumbs};
 use crate::explore::panel::Panel;
 use crate::explore::show::{self, Visible};
 use crate::explore::trouble::Trouble;
@@ -181,12 +181,13 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     let run = run.name().to_string();
     let page = WebPage {
         title: format!("{} of {run}", sae.name),
-        crumbs: vec![
-            ("store".into(), "/".into()),
-            (run.clone(), format!("/runs/{run}")),
-            ("autoencoders".into(), format!("/runs/{run}/saes")),
-            (sae.name.clone(), format!("/runs/{run}/saes/{}", sae.name)),
-        ],
+        crumbs: crumbs(
+            &run,
+            &[
+                ("autoencoders", "/saes"),
+                (&sae.name, &format!("/saes/{}", sae.name)),
+            ],
+        ),
         panels,
         is_unfinished: metrics.since().is_some(),
         body: Box::new(SaeTemplate {
@@ -233,14 +234,6 @@ impl SaeTemplate {
 
 impl SaeFacts {
     fn options(&self) -> Vec<(String, String)> {
-        let options = self.options.as_deref().unwrap_or("{}");
-        let options: serde_json::Map<_, _> = serde_json::from_str(options).unwrap_or_default();
-        let given = options.into_iter().filter(|(_, value)| !value.is_null());
-        given
-            .map(|(name, value)| match value {
-                serde_json::Value::String(text) => (name, text),
-                other => (name, other.to_string()),
-            })
-            .collect()
+        show::options(self.options.as_deref())
     }
 }

@@ -9,15 +9,14 @@ use serde::Deserialize;
 use super::sae::{Measured, SaeFacts, named};
 use super::saes::saes_sql;
 use crate::explore::charts::{Bar, bars};
-use crate::explore::page::{Reached, WebPage};
+use crate::explore::page::{Reached, WebPage, crumbs};
 use crate::explore::panel::Panel;
 use crate::explore::show;
 use crate::explore::trouble::Trouble;
+use crate::explore::turn::{RowsPart, Turn};
 use crate::explore::visit::{Late, Visit};
 use crate::text::quoted;
 
-/// Rows of the table.
-const ROWS: i64 = 50;
 /// A reader waits so long for matches and metrics.
 const WAIT: Duration = Duration::from_secs(4);
 /// The paper's tables: their titles, and their metrics as the reports `table2` and `table3` have them.
@@ -56,11 +55,7 @@ struct SaePairTemplate {
     distribution: Late,
     late: Late,
     matches: Vec<MatchLine>,
-    found: i64,
-    first: i64,
-    last: i64,
-    previous: Option<String>,
-    next: Option<String>,
+    part: RowsPart,
     /// None where one is a layer.
     measured: Option<Measured>,
     tables: Vec<PairTable>,
@@ -109,7 +104,7 @@ fn measures_sql(a: &str, b: &str) -> String {
 pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     let asked = visit.asked(&["a", "b", "measure", "page"])?;
     let measure = asked.choice("measure", &["no", "yes"])? == "yes";
-    let turn = asked.number("page", 1..=1_000_000)?.unwrap_or(1);
+    let turn = Turn::read(&asked)?;
     let run = visit.run().await?;
     let [Some(a), Some(b)] = ["a", "b"].map(|name| asked.text(name)) else {
         return Err(Trouble::asked(
@@ -134,10 +129,10 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
         b.to_string()
     };
     let call = format!("sae_matches({}, {b_written})", quoted(a, '\''));
-    let from = (turn - 1) * ROWS;
+    let (from, rows) = (turn.from(), Turn::ROWS);
     let sql = format!(
         "SELECT latent, \"match\", decoder_cosine, encoder_cosine, count(*) OVER () AS n_found\nFROM {call}\n\
-         ORDER BY coalesce(decoder_cosine, encoder_cosine) DESC NULLS LAST, latent\nLIMIT {ROWS} OFFSET {from}"
+         ORDER BY coalesce(decoder_cosine, encoder_cosine) DESC NULLS LAST, latent\nLIMIT {rows} OFFSET {from}"
     );
     let late = run.late_panel("matches", "Matches", sql, WAIT).await?;
     let sql = format!(
@@ -158,10 +153,9 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     };
     let measures = measured.as_ref().and_then(Measured::panel);
     let lines: Vec<PairLine> = measures.map_or(Ok(vec![]), Panel::read)?;
-    let matches: Vec<MatchLine> = late.panel().map_or(Ok(vec![]), Panel::read)?;
-    let buckets: Vec<CosineBucket> = distribution.panel().map_or(Ok(vec![]), Panel::read)?;
+    let matches: Vec<MatchLine> = late.read()?;
+    let buckets: Vec<CosineBucket> = distribution.read()?;
     let found = matches.first().map_or(0, |line| line.n_found);
-    let turned = |page: i64| asked.with(&[("page", Some(page.to_string()))]);
     let mut panels: Vec<_> = [&late, &distribution]
         .iter()
         .filter_map(|late| late.panel().cloned())
@@ -175,12 +169,13 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     let title = format!("{a} and {}{b}", if is_sae { "" } else { "layer " });
     let page = WebPage {
         title: title.clone(),
-        crumbs: vec![
-            ("store".into(), "/".into()),
-            (name.clone(), format!("/runs/{name}")),
-            ("autoencoders".into(), format!("/runs/{name}/saes")),
-            (title, format!("/runs/{name}/compare{}", asked.with(&[]))),
-        ],
+        crumbs: crumbs(
+            &name,
+            &[
+                ("autoencoders", "/saes"),
+                (&title, &format!("/compare{}", asked.with(&[]))),
+            ],
+        ),
         panels,
         is_unfinished: is_late || is_measured,
         body: Box::new(SaePairTemplate {
@@ -189,13 +184,9 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
             layers: [first.layer.unwrap_or_default(), other_layer],
             buckets: alike(&buckets),
             distribution,
-            first: from + 1,
-            last: from + i64::try_from(matches.len()).unwrap_or(0),
-            previous: (turn > 1).then(|| turned(turn - 1)),
-            next: (from + ROWS < found).then(|| turned(turn + 1)),
+            part: turn.part(&asked, found, matches.len()),
             late,
             matches,
-            found,
             tables: tables(&lines),
             measured,
         }),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use askama::Template;
 use serde::Deserialize;
 
-use crate::explore::page::{Reached, WebPage};
+use crate::explore::page::{Reached, WebPage, crumbs};
 use crate::explore::panel::Panel;
 use crate::explore::show::{self, Visible};
 use crate::explore::trouble::Trouble;
@@ -96,11 +96,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     let layers = layers.iter().filter(|layer| layer.kind == "mlp");
     let page = WebPage {
         title: format!("{name} autoencoders"),
-        crumbs: vec![
-            ("store".into(), "/".into()),
-            (name.clone(), format!("/runs/{name}")),
-            ("autoencoders".into(), format!("/runs/{name}/saes")),
-        ],
+        crumbs: crumbs(&name, &[("autoencoders", "/saes")]),
         panels,
         is_unfinished: late.as_ref().is_some_and(|late| late.since().is_some()),
         body: Box::new(SaesTemplate {

@@ -7,16 +7,14 @@ use serde::Deserialize;
 use url::form_urlencoded;
 
 use crate::explore::charts::meter;
-use crate::explore::page::{Reached, WebPage};
-use crate::explore::panel::Panel;
-use crate::explore::query_string::QueryString;
+use crate::explore::page::{Reached, WebPage, crumbs};
+use crate::explore::query_string::{QueryString, along};
 use crate::explore::show::{self, Visible};
 use crate::explore::trouble::Trouble;
+use crate::explore::turn::{RowsPart, Turn};
 use crate::explore::visit::{Late, Visit, VisitedRun};
 use crate::text::quoted;
 
-/// Rows of the table.
-const ROWS: i64 = 50;
 /// Tokens that are offered where none is asked for.
 const OFFERED: usize = 60;
 /// A reader waits so long for what is computed of all neurons.
@@ -38,11 +36,7 @@ struct Found {
     layers: Late,
     by_layer: Vec<LayerOfWord>,
     clusters: Vec<ClusterOfWord>,
-    n_found: i64,
-    first: i64,
-    last: i64,
-    previous: Option<String>,
-    next: Option<String>,
+    part: RowsPart,
     /// The same question of words that hold this one.
     wider: Option<String>,
     /// What a neuron's address takes along.
@@ -84,7 +78,7 @@ struct TokenQuestion {
     part: bool,
     layer: Option<i32>,
     threshold: Option<f64>,
-    page: i64,
+    turn: Turn,
 }
 
 impl TokenQuestion {
@@ -95,7 +89,7 @@ impl TokenQuestion {
             part: asked.choice("part", &["no", "yes"])? == "yes",
             layer: asked.number("layer", 0..=i32::MAX)?,
             threshold: asked.number("threshold", 0.0..=2.0)?,
-            page: asked.number("page", 1..=1_000_000)?.unwrap_or(1),
+            turn: Turn::read(asked)?,
         })
     }
 
@@ -125,9 +119,10 @@ impl TokenQuestion {
         format!(
             "SELECT layer, neuron, sign, cluster, size, n_matches, share, top_tokens, mean_activation,\n       \
              count(*) OVER () AS n_found\nFROM {}\n\
-             ORDER BY n_matches * share DESC, size DESC, layer, neuron, sign, cluster\nLIMIT {ROWS} OFFSET {}",
+             ORDER BY n_matches * share DESC, size DESC, layer, neuron, sign, cluster\nLIMIT {} OFFSET {}",
             self.call(word),
-            (self.page - 1) * ROWS
+            Turn::ROWS,
+            self.turn.from()
         )
     }
 
@@ -171,7 +166,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
             let late = run
                 .late_panel("tokens", "Frequent key tokens", sql, WAIT)
                 .await?;
-            tokens = late.panel().map_or(Ok(vec![]), Panel::read)?;
+            tokens = late.read()?;
             keep(&late);
             offered = Some(late);
         }
@@ -182,11 +177,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     };
     let page = WebPage {
         title,
-        crumbs: vec![
-            ("store".into(), "/".into()),
-            (name.clone(), format!("/runs/{name}")),
-            ("search".into(), format!("/runs/{name}/search")),
-        ],
+        crumbs: crumbs(&name, &[("search", "/search")]),
         panels,
         is_unfinished,
         body: Box::new(SearchTemplate {
@@ -212,26 +203,17 @@ async fn of_word(
         .await?;
     let sql = wanted.layers_sql(word);
     let layers = run.late_panel("layers", "By layer", sql, WAIT).await?;
-    let clusters: Vec<ClusterOfWord> = late.panel().map_or(Ok(vec![]), Panel::read)?;
+    let clusters: Vec<ClusterOfWord> = late.read()?;
     let n_found = clusters.first().map_or(0, |cluster| cluster.n_found);
-    let turned = |page: i64| asked.with(&[("page", Some(page.to_string()))]);
-    let from = (wanted.page - 1) * ROWS;
     let wider = [("part", Some("yes".to_string())), ("page", None)];
     Ok(Found {
-        by_layer: layers.panel().map_or(Ok(vec![]), Panel::read)?,
-        first: from + 1,
-        last: from + i64::try_from(clusters.len()).unwrap_or(0),
-        previous: (wanted.page > 1).then(|| turned(wanted.page - 1)),
-        next: (from + ROWS < n_found).then(|| turned(wanted.page + 1)),
+        by_layer: layers.read()?,
+        part: wanted.turn.part(asked, n_found, clusters.len()),
         wider: (!wanted.part).then(|| asked.with(&wider)),
-        along: match wanted.threshold {
-            Some(threshold) => format!("?threshold={threshold}"),
-            None => String::new(),
-        },
+        along: along(wanted.threshold),
         late,
         layers,
         clusters,
-        n_found,
     })
 }
 

@@ -5,8 +5,7 @@ use std::time::Duration;
 use askama::Template;
 use serde::Deserialize;
 
-use crate::explore::page::{Reached, WebPage};
-use crate::explore::panel::Panel;
+use crate::explore::page::{Reached, WebPage, crumbs};
 use crate::explore::show::{self, Visible};
 use crate::explore::trouble::Trouble;
 use crate::explore::visit::{Late, Visit};
@@ -62,19 +61,20 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     let late = run
         .late_panel("similar", "Similar features", sql, WAIT)
         .await?;
-    let place = format!("/runs/{name}/layers/{at}");
+    let place = format!("/layers/{at}");
     let page = WebPage {
         title: format!("{name} like layer {at} neuron {neuron} cluster {cluster}"),
-        crumbs: vec![
-            ("store".into(), "/".into()),
-            (name.clone(), format!("/runs/{name}")),
-            (format!("layer {at}"), place.clone()),
-            (
-                format!("neuron {neuron}"),
-                format!("{place}/neurons/{neuron}{}", asked.with(&[])),
-            ),
-            (format!("like cluster {cluster}"), String::new()),
-        ],
+        crumbs: crumbs(
+            &name,
+            &[
+                (&format!("layer {at}"), &place),
+                (
+                    &format!("neuron {neuron}"),
+                    &format!("{place}/neurons/{neuron}{}", asked.with(&[])),
+                ),
+                (&format!("like cluster {cluster}"), ""),
+            ],
+        ),
         panels: late.panel().cloned().into_iter().collect(),
         is_unfinished: late.since().is_some(),
         body: Box::new(SimilarTemplate {
@@ -83,7 +83,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
             neuron,
             cluster,
             along: asked.with(&[]),
-            lines: late.panel().map_or(Ok(vec![]), Panel::read)?,
+            lines: late.read()?,
             late,
         }),
     };

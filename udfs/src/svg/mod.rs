@@ -22,4 +22,4 @@ pub use heat_map::{HeatMap, heat_map};
 pub use palette::{Ink, STYLE};
 pub use picture::{About, Anchor, Picture};
 pub use scatter::{Point, scatter};
-pub use text::{columns, escaped, first_columns, last_columns, visible};
+pub use text::{columns, escaped, first_columns, is_hidden, last_columns, visible};
