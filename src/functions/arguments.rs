@@ -4,7 +4,7 @@ use datafusion::common::{Result, plan_err};
 use polysema_udfs::calls::{Arguments, Parameter, RUN};
 
 use crate::jobs::Course;
-use crate::options::{Key, Options, Spec, parameters};
+use crate::options::{Key, Kind, Options, Spec, Usual, parameters};
 
 /// Of every job that changes something.
 const DETACH: Key<bool> = Key::flag(
@@ -14,6 +14,19 @@ const DETACH: Key<bool> = Key::flag(
 );
 const OF_JOBS: [Spec; 1] = [DETACH.spec];
 
+/// The distance at which clusters are cut, of a function that clusters on the way.
+pub const THRESHOLD: Key<Option<f64>> = Key::new(
+    "threshold",
+    Kind::Number {
+        from: 0.0,
+        above: false,
+        to: 2.0,
+        below: false,
+    },
+    Usual::Said("polysema.threshold"),
+    "largest merge height inside a cluster",
+);
+
 /// The options of a job that changes something, as its document carries them.
 pub fn job_parameters(table: &[Spec]) -> &'static [Parameter] {
     parameters(&[table, &OF_JOBS].concat())
@@ -22,6 +35,11 @@ pub fn job_parameters(table: &[Spec]) -> &'static [Parameter] {
 /// The same of a job that reads a layer of a run.
 pub fn source_parameters(table: &[Spec]) -> &'static [Parameter] {
     [job_parameters(table), &[RUN]].concat().leak()
+}
+
+/// The options of a question to a run, and the run.
+pub fn run_parameters(table: &[Spec]) -> &'static [Parameter] {
+    [parameters(table), &[RUN]].concat().leak()
 }
 
 /// The options of a call of such a job, without those that say how it runs.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int32Array, RecordBatch, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float32Type, Int32Type};
 use datafusion::common::{Result, plan_err};
@@ -49,9 +49,6 @@ pub struct Firing {
     /// What it received. `[d_in]`
     pub received: Vec<f32>,
 }
-
-/// Takes a row of an answer: its neuron, the columns after it, and its place in them.
-type OfRow<'a, T> = dyn FnMut(&mut T, i32, &[ArrayRef], usize) -> Result<()> + 'a;
 
 /// A cluster of a neuron.
 #[derive(Debug, Clone)]
@@ -113,69 +110,68 @@ impl LayerFeatures {
         let list = neurons.iter().map(i32::to_string).collect::<Vec<_>>();
         let list = list.join(", ");
         let mut found = Self::default();
-        let mut read = |sql: &str, f: &mut OfRow<'_, Self>| -> Result<()> {
-            for batch in asked.rows(sql, context)?.read()? {
-                let batch = batch?;
-                let keys = batch.column(0).as_primitive::<Int32Type>().clone();
-                for row in 0..batch.num_rows() {
-                    f(&mut found, keys.value(row), &batch.columns()[1..], row)?;
-                }
-            }
-            Ok(())
-        };
-        read(
-            &format!(
-                "SELECT neuron, \"cluster\", size, sign, centroid FROM cluster_centroids({layer}{options})
-                 WHERE neuron IN ({list}) ORDER BY neuron, sign DESC, \"cluster\""
-            ),
-            &mut |found, neuron, columns, row| {
+        let rows = |sql: String| asked.rows(&sql, context);
+        let clusters = rows(format!(
+            "SELECT neuron, \"cluster\", size, sign, centroid FROM cluster_centroids({layer}{options})
+             WHERE neuron IN ({list}) ORDER BY neuron, sign DESC, \"cluster\""
+        ))?;
+        for batch in clusters.read()? {
+            let batch = batch?;
+            let [neurons, ids, sizes] = [0, 1, 2].map(|column| integers(&batch, column));
+            let (signs, centroids) = (texts(batch.column(3))?, vectors(batch.column(4))?);
+            for row in 0..batch.num_rows() {
                 let cluster = Cluster {
-                    id: columns[0].as_primitive::<Int32Type>().value(row),
-                    negative: is_negative(&columns[2], row)?,
-                    size: columns[1].as_primitive::<Int32Type>().value(row),
-                    centroid: vector(&columns[3], row)?.unwrap_or_default(),
+                    id: ids.value(row),
+                    negative: is_negative(&signs, row),
+                    size: sizes.value(row),
+                    centroid: centroids.row(row).map(<[f32]>::to_vec).unwrap_or_default(),
                     tokens: vec![],
                 };
-                found.clusters.entry(neuron).or_default().push(cluster);
-                Ok(())
-            },
-        )?;
-        read(
-            &format!(
-                "SELECT neuron, \"cluster\", sign, top_tokens FROM cluster_summary({layer}{options})
-                 WHERE neuron IN ({list})"
-            ),
-            &mut |found, neuron, columns, row| {
-                let id = columns[0].as_primitive::<Int32Type>().value(row);
-                let negative = is_negative(&columns[1], row)?;
-                let texts = cast(&columns[2].as_list::<i32>().value(row), &DataType::Utf8)?;
-                let texts = texts.as_string::<i32>().iter().flatten();
-                let texts: Vec<_> = texts.map(str::to_string).collect();
-                let clusters = found.clusters.get_mut(&neuron).into_iter().flatten();
-                for cluster in clusters.filter(|c| c.id == id && c.negative == negative) {
-                    cluster.tokens.clone_from(&texts);
+                let of_neuron = found.clusters.entry(neurons.value(row)).or_default();
+                of_neuron.push(cluster);
+            }
+        }
+        let summaries = rows(format!(
+            "SELECT neuron, \"cluster\", sign, top_tokens FROM cluster_summary({layer}{options})
+             WHERE neuron IN ({list})"
+        ))?;
+        for batch in summaries.read()? {
+            let batch = batch?;
+            let [neurons, ids] = [0, 1].map(|column| integers(&batch, column));
+            let (signs, lists) = (texts(batch.column(2))?, batch.column(3).as_list::<i32>());
+            for row in 0..batch.num_rows() {
+                let (id, negative) = (ids.value(row), is_negative(&signs, row));
+                let tokens = texts(&lists.value(row))?;
+                let tokens: Vec<_> = tokens.iter().flatten().map(str::to_string).collect();
+                let clusters = found.clusters.get_mut(&neurons.value(row));
+                for cluster in clusters.into_iter().flatten() {
+                    if cluster.id == id && cluster.negative == negative {
+                        cluster.tokens.clone_from(&tokens);
+                    }
                 }
-                Ok(())
-            },
-        )?;
-        if !weights.is_empty() {
-            read(
-                &format!(
-                    "SELECT neuron, {} FROM neurons WHERE layer = {layer} AND neuron IN ({list})",
-                    weights.join(", ")
-                ),
-                &mut |found, neuron, columns, row| {
-                    let weights = columns.iter().map(|column| vector(column, row));
-                    let weights = weights.collect::<Result<Option<Vec<_>>>>()?;
-                    let Some(weights) = weights else {
-                        return plan_err!(
-                            "polysema.embedding of plain neurons must be neuron or pre_mlp, got one of gated neurons"
-                        );
-                    };
-                    found.weights.insert(neuron, weights);
-                    Ok(())
-                },
-            )?;
+            }
+        }
+        if weights.is_empty() {
+            return Ok(found);
+        }
+        let of_neurons = rows(format!(
+            "SELECT neuron, {} FROM neurons WHERE layer = {layer} AND neuron IN ({list})",
+            weights.join(", ")
+        ))?;
+        for batch in of_neurons.read()? {
+            let batch = batch?;
+            let neurons = integers(&batch, 0);
+            let columns = batch.columns()[1..].iter().map(vectors);
+            let columns = columns.collect::<Result<Vec<_>>>()?;
+            for row in 0..batch.num_rows() {
+                let weights = columns.iter().map(|column| Some(column.row(row)?.to_vec()));
+                let Some(weights) = weights.collect() else {
+                    return plan_err!(
+                        "polysema.embedding of plain neurons must be neuron or pre_mlp, got one of gated neurons"
+                    );
+                };
+                found.weights.insert(neurons.value(row), weights);
+            }
         }
         Ok(found)
     }
@@ -219,16 +215,20 @@ impl LayerFeatures {
     }
 }
 
-fn is_negative(column: &ArrayRef, row: usize) -> Result<bool> {
-    let signs = cast(column, &DataType::Utf8)?;
-    let signs = signs.as_string::<i32>();
-    Ok(signs.is_valid(row) && signs.value(row) == "negative")
+fn integers(batch: &RecordBatch, column: usize) -> &Int32Array {
+    batch.column(column).as_primitive::<Int32Type>()
 }
 
-fn vector(column: &ArrayRef, row: usize) -> Result<Option<Vec<f32>>> {
-    let column = column.slice(row, 1);
-    let column = VectorColumn::<Float32Type>::try_new("explain_text", "vector", &column)?;
-    Ok(column.row(0).map(<[f32]>::to_vec))
+fn texts(column: &ArrayRef) -> Result<StringArray> {
+    Ok(cast(column, &DataType::Utf8)?.as_string::<i32>().clone())
+}
+
+fn is_negative(signs: &StringArray, row: usize) -> bool {
+    signs.is_valid(row) && signs.value(row) == "negative"
+}
+
+fn vectors(column: &ArrayRef) -> Result<VectorColumn<Float32Type>> {
+    VectorColumn::try_new("explain_text", "vector", column)
 }
 
 /// Of each neuron of a layer; none of one without examples.

@@ -12,14 +12,14 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use polysema_udfs::arrow::tables::table;
-use polysema_udfs::calls::{Arguments, Parameter, RUN};
+use polysema_udfs::calls::{Arguments, Parameter};
 use polysema_udfs::scan_by_plan;
 
 use super::sources::current_run;
 use crate::files::loaded::Resident;
 use crate::jobs::{Course, Job, JobContext, Rows, named, plan};
 use crate::models::LoadedModel;
-use crate::options::{Options, Spec, parameters};
+use crate::options::Options;
 use crate::policy::{self, Access};
 use crate::runs::model_of_run;
 use crate::saes::{MOVED_MODEL, SaeLibrary};
@@ -39,11 +39,6 @@ pub const NEURON: Parameter = Parameter {
 };
 
 const NEEDS: &[Access] = &[Access::ReadFiles];
-
-/// The options of such a function, as its document carries them: its own, [`MOVED_MODEL`] among them, and the run.
-pub fn run_parameters(table: &[Spec]) -> &'static [Parameter] {
-    [parameters(table), &[RUN]].concat().leak()
-}
 
 /// A layer, or one of its neurons, as a call names it.
 #[derive(Debug, Clone, PartialEq)]

@@ -8,7 +8,7 @@ use datafusion::arrow::datatypes::Int32Type;
 use datafusion::error::DataFusionError;
 use futures::TryStreamExt;
 
-use super::failure::{Failure, internal_error};
+use super::failure::{Failure, lost};
 use super::interrupt::Interrupts;
 use crate::session::Session;
 
@@ -38,10 +38,7 @@ pub async fn all(
         }
         answer = &mut task => match answer {
             Ok(answer) => answer,
-            Err(error) => Err(Failure::Error(match error.try_into_panic() {
-                Ok(panic) => format!("error: {}", internal_error(panic.as_ref())),
-                Err(error) => format!("error: {error}"),
-            })),
+            Err(error) => Err(lost(error)),
         },
     }
 }

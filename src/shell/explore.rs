@@ -5,7 +5,6 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::failure::Failure;
 use super::interpreter::note;
@@ -54,14 +53,7 @@ pub fn run(
         if command.open {
             open_browser(&exploring.url());
         }
-        let mut terminate = signal(SignalKind::terminate())?;
-        let end = async {
-            tokio::select! {
-                () = interrupts.pressed() => {}
-                _ = terminate.recv() => {}
-            }
-        };
-        exploring.serve(end).await;
+        exploring.serve(interrupts.pressed()).await;
         interrupts.clear();
         Ok(())
     })

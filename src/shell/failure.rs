@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use datafusion::error::DataFusionError;
+use tokio::task::JoinError;
 
 use super::format::WriteError;
 use super::format::value::width;
@@ -177,6 +178,14 @@ pub fn internal_error(payload: &(dyn Any + Send)) -> String {
         Some((_, place)) => format!("internal error: {message} ({place})"),
         None => format!("internal error: {message}"),
     }
+}
+
+/// Why a task has no result: its panic, or that it was given up.
+pub fn lost(error: JoinError) -> Failure {
+    Failure::Error(match error.try_into_panic() {
+        Ok(panic) => format!("error: {}", internal_error(panic.as_ref())),
+        Err(error) => format!("error: {error}"),
+    })
 }
 
 fn payload_text(payload: &(dyn Any + Send)) -> String {

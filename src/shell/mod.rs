@@ -331,10 +331,7 @@ fn open(
             opened = opening => match opened {
                 Ok(Ok(session)) => Ok(session),
                 Ok(Err(error)) => Err(Failure::Error(format!("error: {}", describe(&error)))),
-                Err(error) => Err(Failure::Error(match error.try_into_panic() {
-                    Ok(panic) => format!("error: {}", failure::internal_error(panic.as_ref())),
-                    Err(error) => format!("error: {error}"),
-                })),
+                Err(error) => Err(failure::lost(error)),
             },
         }
     })

@@ -4,6 +4,8 @@
 
 use std::fmt::Write;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use datafusion::arrow::array::RecordBatch;
 use polysema_udfs::svg;
 use ring::digest;
@@ -65,7 +67,7 @@ impl ReportPage {
     /// The page as one HTML file.
     pub fn html(&self) -> Result<String, WriteError> {
         let style = [STYLE, svg::STYLE].concat();
-        let hash = base64(digest::digest(&digest::SHA256, style.as_bytes()).as_ref());
+        let hash = STANDARD.encode(digest::digest(&digest::SHA256, style.as_bytes()));
         let title = svg::escaped(&self.title);
         let mut out = format!(
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -219,23 +221,6 @@ fn plain(text: &str) -> String {
     out
 }
 
-/// Bytes in base64, as a policy names a hash.
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for three in bytes.chunks(3) {
-        let byte = |i: usize| u32::from(three.get(i).copied().unwrap_or(0));
-        let all = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for i in 0..4 {
-            out.push(match i <= three.len() {
-                true => char::from(LETTERS[(all >> (18 - 6 * i) & 63) as usize]),
-                false => '=',
-            });
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,7 +268,7 @@ mod tests {
             .nth(1)
             .and_then(|t| t.split("</style>").next());
         let style = style.expect("a style sheet");
-        let hash = base64(digest::digest(&digest::SHA256, style.as_bytes()).as_ref());
+        let hash = STANDARD.encode(digest::digest(&digest::SHA256, style.as_bytes()));
         assert!(html.contains(&format!("style-src 'sha256-{hash}'")));
         assert!(!html.contains("style=") && !html.contains("<script") && !html.contains("http:"));
     }
@@ -300,15 +285,6 @@ mod tests {
         assert!(
             text.contains("a\\|b") && text.contains("```sql\nSELECT token, x\n"),
             "{text}"
-        );
-    }
-
-    #[test]
-    fn base64_is_that_of_the_standard() {
-        let of = |text: &str| base64(text.as_bytes());
-        assert_eq!(
-            ["", "f", "fo", "foo", "foobar"].map(of),
-            ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYmFy"]
         );
     }
 }

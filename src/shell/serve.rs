@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::failure::Failure;
 use super::interpreter::note;
@@ -144,14 +143,7 @@ pub fn run(
     runtime.block_on(async {
         let listening = Listening::open(options).await?;
         announce(&listening, store)?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let end = async {
-            tokio::select! {
-                () = interrupts.pressed() => {}
-                _ = terminate.recv() => {}
-            }
-        };
-        listening.serve(end).await?;
+        listening.serve(interrupts.pressed()).await?;
         interrupts.clear();
         Ok(())
     })

@@ -28,12 +28,12 @@ use polysema_udfs::calls::{
 };
 
 use crate::corpus::{CONTEXT, CORPUS, around};
-use crate::functions::arguments::required;
+use crate::functions::arguments::{THRESHOLD, required, run_parameters};
 use crate::functions::fired_features::{
     Extremes, Feature, Firing, LayerFeatures, extremes, weights_of,
 };
 use crate::functions::layer_reader::{LayerReader, hold_pass, pass, require_text};
-use crate::functions::run_model::{AskedRun, RunCall, RunQuestion, run_parameters, within};
+use crate::functions::run_model::{AskedRun, RunCall, RunQuestion, within};
 use crate::jobs::JobContext;
 use crate::models::{Capture, LoadedModel, Tokenizer};
 use crate::options::{Key, Kind, Options, Spec, Usual};
@@ -63,17 +63,6 @@ const FIRES: Key<f64> = Key::new(
     ACTIVATION_THRESHOLD.spec.kind,
     Usual::Number(0.5),
     "share of a neuron's maximum at which it fires",
-);
-const THRESHOLD: Key<Option<f64>> = Key::new(
-    "threshold",
-    Kind::Number {
-        from: 0.0,
-        above: false,
-        to: 2.0,
-        below: false,
-    },
-    Usual::Said("polysema.threshold"),
-    "largest merge height inside a cluster",
 );
 const OPTIONS: [Spec; 5] = [
     LAYERS.spec,

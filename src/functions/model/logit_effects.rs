@@ -27,9 +27,8 @@ use polysema_udfs::calls::{
     Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
 
-use crate::functions::run_model::{
-    AskedRun, GivenNeuron, LAYER, NEURON, RunCall, RunQuestion, run_parameters,
-};
+use crate::functions::arguments::run_parameters;
+use crate::functions::run_model::{AskedRun, GivenNeuron, LAYER, NEURON, RunCall, RunQuestion};
 use crate::jobs::JobContext;
 use crate::models::{HookPoint, LoadedModel, LogitWriter, Site};
 use crate::options::{Key, Options, Spec, Usual, Word};

@@ -11,10 +11,10 @@ use polysema_udfs::calls::{
     Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
 
+use crate::functions::arguments::run_parameters;
 use crate::functions::layer_reader::{LayerReader, StoredDocument, hold_pass, pass, require_text};
 use crate::functions::run_model::{
-    AskedRun, GivenNeuron, LAYER, NEURON, RunCall, RunQuestion, given_integer, run_parameters,
-    within,
+    AskedRun, GivenNeuron, LAYER, NEURON, RunCall, RunQuestion, given_integer, within,
 };
 use crate::jobs::JobContext;
 use crate::options::{Options, Spec};

@@ -22,10 +22,10 @@ use polysema_udfs::calls::{
 };
 
 use crate::corpus::BATCH_SIZE;
+use crate::functions::arguments::run_parameters;
 use crate::functions::layer_reader::{LayerReader, StoredDocument, hold_pass, pass, require_text};
 use crate::functions::run_model::{
-    AskedRun, GivenNeuron, LAYER, NEURON, RunCall, RunQuestion, given_integer, run_parameters,
-    within,
+    AskedRun, GivenNeuron, LAYER, NEURON, RunCall, RunQuestion, given_integer, within,
 };
 use crate::jobs::JobContext;
 use crate::models::LoadedModel;
@@ -273,6 +273,7 @@ impl Call {
             let share = f64::from(*drop) / f64::from(of_key);
             (of_key > 0.0).then(|| share.clamp(0.0, 1.0))
         };
+        let shares = Float64Array::from_iter(drops.iter().map(share));
         let constant = |value| Arc::new(Int32Array::from(vec![value; n])) as ArrayRef;
         let integers = |of: &dyn Fn(usize) -> i32| -> ArrayRef {
             Arc::new(Int32Array::from_iter_values(
@@ -288,10 +289,9 @@ impl Call {
             integers(&|pos| document.ids[pos] as i32),
             Arc::new(StringArray::from_iter(texts)),
             Arc::new(Float32Array::from(activations)),
-            Arc::new(Float64Array::from_iter(drops.iter().map(share))),
+            Arc::new(Float32Array::from(drops)),
+            Arc::new(shares),
         ];
-        let mut columns: Vec<ArrayRef> = columns;
-        columns.insert(7, Arc::new(Float32Array::from(drops)));
         Ok(RecordBatch::try_new(schema(), columns)?)
     }
 }

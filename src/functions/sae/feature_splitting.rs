@@ -13,7 +13,7 @@ use polysema_udfs::calls::{
     Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
 
-use crate::functions::arguments::required;
+use crate::functions::arguments::{THRESHOLD, required};
 use crate::jobs::{Query, QueryTable, named};
 use crate::options::{Key, Kind, Options, Spec, Usual, parameters};
 use crate::saes::SaeLibrary;
@@ -35,17 +35,6 @@ const MIN_SIZE: Key<usize> = Key::count(
     (1 << 31) - 1,
     2,
     "clusters of fewer examples are left aside",
-);
-const THRESHOLD: Key<Option<f64>> = Key::new(
-    "threshold",
-    Kind::Number {
-        from: 0.0,
-        above: false,
-        to: 2.0,
-        below: false,
-    },
-    Usual::Said("polysema.threshold"),
-    "largest merge height inside a cluster",
 );
 const FEATURE_SPLITTING: [Spec; 3] = [MIN_COVERAGE.spec, MIN_SIZE.spec, THRESHOLD.spec];
 

@@ -9,15 +9,15 @@ use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use polysema_udfs::calls::{
-    Arguments, Function, FunctionDoc, Implementation, Parameter, RUN, TableFunction,
+    Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
 use polysema_udfs::scan_by_plan;
 
-use crate::functions::arguments::required;
+use crate::functions::arguments::{required, run_parameters};
 use crate::functions::sources::{GivenSource, Resolved};
 use crate::jobs::{Course, Job, JobContext};
 use crate::models::Site;
-use crate::options::{Key, Options, Word, parameters};
+use crate::options::{Key, Options, Word};
 use crate::saes::{Match, SaeLibrary, matches, weights_of};
 
 const K: Key<usize> = Key::count("k", 1, (1 << 31) - 1, 1, "matches a latent");
@@ -39,7 +39,7 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
         },
     ],
     required: 2,
-    options: [parameters(&[K.spec]), &[RUN]].concat().leak(),
+    options: run_parameters(&[K.spec]),
     returns: "latent (of a, from 0), rank (from 1), match (latent or neuron of b), decoder_cosine (in [-1, 1]; NULL \
               for a zero vector or where widths differ), encoder_cosine (as decoder_cosine); the most similar \
               decoder first (encoder, where only these are as wide)",

@@ -18,13 +18,14 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
-use polysema_udfs::calls::{Arguments, Function, FunctionDoc, Implementation, RUN, TableFunction};
+use polysema_udfs::calls::{Arguments, Function, FunctionDoc, Implementation, TableFunction};
 use polysema_udfs::scan_by_plan;
 
 use crate::corpus::BLACK_AND_WHITE;
+use crate::functions::arguments::run_parameters;
 use crate::functions::pixel_layers::{LAYER_NEURON, PixelNeuron, WIDTH};
 use crate::jobs::{Course, Job, JobContext};
-use crate::options::{Options, parameters};
+use crate::options::Options;
 use crate::store::Store;
 
 static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
@@ -33,7 +34,7 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     summary: "One row per pixel: the largest activation of a classifier's neuron that this pixel alone can induce.",
     arguments: LAYER_NEURON,
     required: 2,
-    options: [parameters(&[WIDTH.spec]), &[RUN]].concat().leak(),
+    options: run_parameters(&[WIDTH.spec]),
     returns: "y (line of the pixel, from 0 above), x (its place in the line, from 0), weight (the neuron's weight of the \
               pixel; NULL where it sees pixels through other neurons), activation (the largest that the pixel alone can \
               induce, white or black; through other neurons the sum of theirs above 0, weighted)",

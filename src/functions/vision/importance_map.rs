@@ -15,14 +15,13 @@ use std::sync::{Arc, LazyLock};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Result, plan_err};
-use polysema_udfs::calls::{
-    Arguments, Function, FunctionDoc, Implementation, Parameter, RUN, TableFunction,
-};
+use polysema_udfs::calls::{Arguments, Function, FunctionDoc, Implementation, TableFunction};
 
 use crate::corpus::BLACK_AND_WHITE;
+use crate::functions::arguments::{THRESHOLD, run_parameters};
 use crate::functions::pixel_layers::{LAYER_NEURON, PixelNeuron, WIDTH};
 use crate::jobs::{Query, QueryTable};
-use crate::options::{Key, Kind, Options, Spec, Usual, parameters};
+use crate::options::{Key, Kind, Options, Spec, Usual};
 use crate::store::Store;
 
 const CLUSTER: Key<Option<usize>> = Key::new(
@@ -34,17 +33,6 @@ const CLUSTER: Key<Option<usize>> = Key::new(
     Usual::Said("all examples"),
     "the feature cluster whose examples are meant",
 );
-const THRESHOLD: Key<Option<f64>> = Key::new(
-    "threshold",
-    Kind::Number {
-        from: 0.0,
-        above: false,
-        to: 2.0,
-        below: false,
-    },
-    Usual::Said("polysema.threshold"),
-    "largest merge height inside a cluster",
-);
 const OPTIONS: [Spec; 3] = [CLUSTER.spec, THRESHOLD.spec, WIDTH.spec];
 
 static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
@@ -53,7 +41,7 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
     summary: "One row per pixel: how much it matters to a classifier's neuron on its dataset examples.",
     arguments: LAYER_NEURON,
     required: 2,
-    options: options(),
+    options: run_parameters(&OPTIONS),
     returns: "y (line of the pixel, from 0 above), x (its place in the line, from 0), activation (as activation_map gives \
               it), mean_pixel (over the examples, as the classifier receives pixels; NULL without examples), importance (in \
               [0, 1]: the activation above that of pixel 0 times mean_pixel, both scaled to [0, 1]; NULL without examples)",
@@ -61,10 +49,6 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
               FROM importance_map(0, 1, {run: 'digits'}) ORDER BY importance DESC, y, x LIMIT 3",
     replaces: None,
 });
-
-fn options() -> &'static [Parameter] {
-    [parameters(&OPTIONS), &[RUN]].concat().leak()
-}
 
 /// The catalogue entry.
 pub(super) fn function(store: &Arc<Store>) -> Function {
