@@ -2,18 +2,16 @@
 //! store as it was. What a loader or reader refuses beyond this is in `models/bad_input.rs`, `ingest.rs`, `store.rs`.
 //! Above 400 lines because the cases are one list.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::{Folder, TINY, gpt2};
 use candle_core::{DType, Device, Tensor};
 use datafusion::physical_plan::common::collect;
 use polysema::session::{Session, SessionOptions};
 use polysema::store::{FORMAT, Store};
 use serde_json::json;
-use support::{Folder, TINY, gpt2};
 use tempfile::TempDir;
 
 /// Letters are the tokens.

@@ -1,13 +1,11 @@
 //! COPY and INSERT put files into place when all of them are written, or leave what was there.
 
-mod database;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use database::Db;
+use crate::database::Db;
 
 /// Every file below a folder, hidden ones too, with its bytes.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {

@@ -1,13 +1,11 @@
 //! A corpus in every form that researchers have it in, through the demo's model: the same documents whatever the form,
 //! where each is from, and what is refused. Above 400 lines, a kind of corpus after the other.
 
-mod database;
-
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
-use database::{Db, root};
+use crate::database::{Db, root};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 

@@ -1,13 +1,11 @@
 //! BERT from a corpus to runs: documents between [CLS] and [SEP], never padded, with the values that `transformers` gives
 //! them (tests/reference/bert_ingest.py). Above 400 lines with what is refused of every encoder.
 
-mod database;
-
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use crate::database::{Db, root};
 use candle_core::{Device, Tensor};
-use database::{Db, root};
 use polysema::models::{Input, Unwatched, load};
 use serde_json::Value;
 

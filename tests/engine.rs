@@ -1,17 +1,10 @@
 //! One engine, many sessions: settings and runs of their own, one memory limit, one state of a run per statement, views
 //! of any run.
 
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "the store's own tests ask for more"
-)]
-#[path = "store/fixture.rs"]
-mod fixture;
-
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::fixture;
 use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::ScalarValue;

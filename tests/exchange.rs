@@ -1,11 +1,9 @@
 //! Tables from elsewhere: a run copied to Parquet and Arrow files and registered again answers every question as the
 //! run does, in the engine's session and in a plain one with the plugin.
 
-mod database;
-
 use std::path::Path;
 
-use database::Db;
+use crate::database::Db;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::compute::{SortColumn, cast};
 use datafusion::arrow::compute::{concat_batches, lexsort_to_indices, take_record_batch};

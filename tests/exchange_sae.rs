@@ -1,9 +1,7 @@
 //! Sparse autoencoders in the field's formats: what SAELens and dictionary_learning wrote is read to the same codes and
 //! reconstructions, and what we write is read back bit for bit. Numbers: tests/reference/sae_exchange.py.
 
-#[path = "exchange_sae/bad_input.rs"]
 mod bad_input;
-#[path = "exchange_sae/formats.rs"]
 mod formats;
 
 use std::path::{Path, PathBuf};

@@ -1,20 +1,12 @@
 //! `polysema explore` as a browser meets it: bytes on a socket, against pages of the demo's model.
 
-#[path = "explore/compare.rs"]
 mod compare;
-#[path = "explore/console.rs"]
 mod console;
-#[path = "explore/explain.rs"]
 mod explain;
-#[path = "explore/neurons.rs"]
 mod neurons;
-#[path = "explore/saes.rs"]
 mod saes;
-#[path = "explore/search.rs"]
 mod search;
-#[path = "explore/site.rs"]
 mod site;
-mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

@@ -1,13 +1,11 @@
 //! Gated neurons: both input vectors, lists of examples of both signs, and what functions make of them, on a tiny random
 //! Llama whose forward pass is held against `transformers` elsewhere (tests/architectures.rs).
 
-mod database;
-mod support;
-
 use std::path::Path;
 use std::sync::Arc;
 
-use database::{Db, root};
+use crate::database::{Db, root};
+use crate::support;
 use datafusion::error::Result;
 use polysema::models::{HookPoint, Hooks, Input, Site, load};
 

@@ -3,11 +3,9 @@
 //!
 //! Numbers: tests/reference/demo_golden.py (tests/data/golden), PyTorch, SciPy 1.17 and scikit-learn 1.9 in float64.
 
-mod database;
-
 use std::path::PathBuf;
 
-use database::{Db, root, shared};
+use crate::database::{Db, root, shared};
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{Float64Type, Int64Type};
 use datafusion::arrow::util::pretty::pretty_format_batches;

@@ -1,11 +1,8 @@
 //! Names of the Hugging Face hub: the cache that `huggingface_hub` lays out, read as it lies, and downloads into it from a
 //! server on this machine. Over 400 lines: one list of cases over one fixture.
 
-#[path = "hub/certificates.rs"]
 mod certificates;
-#[path = "hub/interrupted.rs"]
 mod interrupted;
-#[path = "hub/server.rs"]
 mod server;
 
 use std::fs;

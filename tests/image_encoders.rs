@@ -1,13 +1,11 @@
 //! Images of bytes through encoders of images: what a run and `activations` hold of every patch is what `transformers`
 //! gives with its own processors (tests/reference/image_ingest.py).
 
-mod database;
-
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use crate::database::{Db, root};
 use candle_core::{DType, Device, Tensor};
-use database::{Db, root};
 use serde_json::{Value, json};
 
 const MODELS: [&str; 2] = ["vit-classifier", "clip_vision_model"];

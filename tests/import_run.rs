@@ -1,14 +1,12 @@
 //! Runs made of arrays: the same examples as by the definition in NumPy and as by ingest.
 
-mod database;
-#[path = "import_run/folders.rs"]
 mod folders;
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use database::{Db, root};
+use crate::database::{Db, root};
 use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::error::Result;
 use polysema::jobs::JobContext;

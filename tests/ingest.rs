@@ -1,12 +1,10 @@
 //! Ingest against a brute-force reading of the definition, against the golden results, and on bad input.
 
-mod ingest_support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use ingest_support::*;
+use crate::ingest_support::*;
 use polysema::corpus::{BATCH_SIZE, BOS, CONTEXT, MAX_DOCUMENTS, MIN_TOKENS};
 use polysema::jobs::JobContext;
 use polysema::models::LayerNorm;

@@ -1,14 +1,12 @@
 //! Jobs beside their reader: detached, seen and ended by others, lost with their process; readers that leave.
 #![cfg(unix)]
 
-mod database;
-
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use database::{Db, root};
+use crate::database::{Db, root};
 use datafusion::arrow::array::AsArray;
 use polysema::jobs::is_progress;
 

@@ -1,11 +1,7 @@
 //! A join or a subquery that picks neurons: only these are read and worked on, and the rows are those of a query that
 //! worked on all. Seen through EXPLAIN ANALYZE.
 
-#[path = "store/fixture.rs"]
-#[allow(dead_code, unused_imports, reason = "made for the store's own tests")]
-mod fixture;
-
-use fixture::*;
+use crate::fixture::*;
 
 /// The counters `name=` of the plan's lines that contain `part`, summed; `None` where no line has it.
 fn counter(plan: &str, part: &str, name: &str) -> Option<usize> {

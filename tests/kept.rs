@@ -1,13 +1,11 @@
 //! Tables that last, over sessions and processes: found after a restart, changed by many at once, whole whatever ends a
 //! statement, and only for who may change the store.
 
-mod database;
-
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use database::Db;
+use crate::database::Db;
 use polysema::policy::Policy;
 
 const ENDLESS: &str =

@@ -2,8 +2,6 @@
 //! succeeds afterwards, and nothing is left behind for ever.
 #![cfg(unix)]
 
-mod database;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
@@ -12,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use database::{Db, root};
+use crate::database::{Db, root};
 use tempfile::TempDir;
 
 /// What is written down of jobs, of which the last hundred are kept, and an empty file for each name that was locked.

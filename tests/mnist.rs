@@ -3,25 +3,18 @@
 //!
 //! Numbers: tests/reference/mnist_tiny.py, Python 3 in double precision.
 
-#[path = "mnist/authors.rs"]
 mod authors;
-#[path = "mnist/authors_sae.rs"]
 mod authors_sae;
-#[path = "mnist/bad_input.rs"]
 mod bad_input;
-mod database;
-#[path = "mnist/maps.rs"]
 mod maps;
-#[path = "mnist/reader.rs"]
 mod reader;
-#[path = "mnist/reports.rs"]
 mod reports;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use database::{Db, root, shared};
+use crate::database::{Db, root, shared};
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{Float64Type, Int64Type};
 use datafusion::error::Result;

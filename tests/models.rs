@@ -1,16 +1,10 @@
 //! Models against numbers made elsewhere, and the laws their hooks and weights keep.
 //! Over 400 lines because every check shares the probe.
 
-#[path = "models/bad_input.rs"]
 mod bad_input;
-#[path = "models/classifiers.rs"]
 mod classifiers;
-#[path = "models/gguf.rs"]
 mod gguf;
-#[path = "models/stored.rs"]
 mod stored;
-mod support;
-#[path = "models/tokenizers.rs"]
 mod tokenizers;
 
 use std::collections::HashMap;

@@ -1,19 +1,12 @@
 //! What a session may do is fixed by who opens it: under a policy that forbids everything no statement and no function
 //! reads, makes or changes a file, and no SET changes that.
 
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "the store's own tests ask for more"
-)]
-#[path = "store/fixture.rs"]
-mod fixture;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::fixture;
 use datafusion::error::Result;
 use futures::TryStreamExt;
 use polysema::policy::Policy;

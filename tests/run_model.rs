@@ -1,9 +1,7 @@
 //! What functions make of a run's model, against programs in PyTorch: direct effects of neurons on the logits of every
 //! family of decoders, activations on whole documents, and what is lost without a token.
 
-mod database;
-
-use database::{Db, root};
+use crate::database::{Db, root};
 use polysema::models::{LayerNorm, LogitWriter, Model, load};
 use serde_json::Value;
 

@@ -1,19 +1,13 @@
 //! Sparse autoencoders from end to end: interrupted trainings go on to the same bits, latents are neurons of a run, and
 //! what they do to a language model is measured.
 
-mod database;
-#[path = "sae/interrupted.rs"]
 mod interrupted;
-#[path = "sae/language_model.rs"]
 mod language_model;
-#[path = "sae/places.rs"]
 mod places;
-#[path = "sae/sites.rs"]
 mod sites;
-#[path = "sae/transcoders.rs"]
 mod transcoders;
 
-use database::{Db, root};
+use crate::database::{Db, root};
 use polysema::saes::load;
 
 /// A run of the demo's model over the first documents of its corpus.

@@ -1,10 +1,9 @@
 //! `polysema serve` as its clients meet it: a PostgreSQL client and bytes on a socket, against a server of the demo's model.
 //! Above 400 lines, since each test is a conversation.
 
-#[path = "serve/catalogue.rs"]
 mod catalogue;
-#[path = "serve/server.rs"]
-mod server;
+pub mod process;
+pub mod server;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,27 +1,16 @@
 //! The program as a user meets it: golden text, exit codes, and what goes to which stream. Over 400 lines: one list of
 //! cases over one fixture.
 
-#[path = "shell/cancelled.rs"]
 mod cancelled;
-#[path = "shell/describe.rs"]
 mod describe;
-#[path = "shell/errors.rs"]
 mod errors;
-#[path = "shell/examples.rs"]
 mod examples;
-#[path = "shell/files.rs"]
 mod files;
-#[path = "shell/itself.rs"]
 mod itself;
-#[path = "shell/pipeline.rs"]
 mod pipeline;
-#[path = "shell/places.rs"]
 mod places;
-#[path = "shell/prompt.rs"]
 mod prompt;
-#[path = "shell/reports.rs"]
 mod reports;
-#[path = "shell/users.rs"]
 mod users;
 
 use std::fs;

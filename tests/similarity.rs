@@ -1,19 +1,11 @@
 //! Search across neurons: numbers against NumPy and SciPy, answers that do not depend on partitions, and the index
 //! of central examples that a store keeps. Over 400 lines because all share the helpers.
 
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "a part of the fixture is enough here"
-)]
-#[path = "store/fixture.rs"]
-mod fixture;
-
+use crate::fixture::*;
 use datafusion::arrow::array::Float64Array;
 use datafusion::arrow::datatypes::Float64Type;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::col;
-use fixture::*;
 use futures::TryStreamExt;
 use polysema::session::{Session, SessionOptions};
 use serde_json::Value;

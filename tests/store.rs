@@ -1,10 +1,7 @@
 //! The store from outside: what is written comes back through SQL, whole or not at all.
 //! Over 400 lines: one list of cases over one fixture.
 
-#[path = "store/fixture.rs"]
-mod fixture;
-
-use fixture::*;
+use crate::fixture::*;
 
 #[tokio::test]
 async fn every_table_comes_back() -> Result<()> {

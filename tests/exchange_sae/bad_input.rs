@@ -11,7 +11,7 @@ use polysema_kernels::sae::Variant;
 use serde_json::{Value, json};
 use tempfile::{TempDir, tempdir};
 
-use crate::{fixture, made};
+use super::{fixture, made};
 
 const SAELENS: (&str, &str, &str) = ("saelens-jumprelu", "cfg.json", "sae_weights.safetensors");
 
@@ -306,7 +306,7 @@ fn pickles() {
 fn autoencoders_that_are_not_whole() {
     let folder = tempdir().expect("a temporary folder");
     let path = folder.path().join("sae");
-    let refuses = |file: &crate::SaeFile, part: &str| {
+    let refuses = |file: &super::SaeFile, part: &str| {
         let error = write_saelens(&path, file, false)
             .expect_err("refused")
             .to_string();

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::tempdir;
 
-use crate::{fixture, read_whole};
+use super::{fixture, read_whole};
 
 #[derive(Deserialize)]
 struct Answers {

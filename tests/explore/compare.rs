@@ -1,6 +1,6 @@
 //! Two runs beside each other.
 
-use crate::site::{PAIR, Site, run};
+use super::site::{PAIR, Site, run};
 
 #[test]
 fn neurons_that_differ_most_come_first() {

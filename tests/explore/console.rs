@@ -2,7 +2,7 @@
 
 use url::form_urlencoded::byte_serialize;
 
-use crate::site::{Got, STORE, Site, run};
+use super::site::{Got, STORE, Site, run};
 
 fn ask(site: &Site, place: &str, sql: &str) -> Got {
     let sql: String = byte_serialize(sql.as_bytes()).collect();

@@ -1,6 +1,6 @@
 //! A reader's own text.
 
-use crate::site::{STORE, Site, run};
+use super::site::{STORE, Site, run};
 
 #[test]
 fn a_text_shows_the_clusters_that_its_tokens_make_fire() {

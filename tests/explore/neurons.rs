@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::site::{STORE, Site, run};
-use super::support;
+use crate::support;
 
 #[test]
 fn a_neuron_is_what_sql_says_at_every_threshold() {

@@ -1,6 +1,6 @@
 //! Sparse autoencoders of a run.
 
-use crate::site::{PAIR, STORE, Site, run};
+use super::site::{PAIR, STORE, Site, run};
 
 #[test]
 fn autoencoders_are_listed_with_what_their_latents_are() {

@@ -1,6 +1,6 @@
 //! Search: words that stand for feature clusters.
 
-use crate::site::{STORE, Site, run};
+use super::site::{STORE, Site, run};
 
 #[test]
 fn a_word_leads_to_the_clusters_that_have_it_as_key_token() {

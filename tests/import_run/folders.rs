@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use candle_core::Tensor;
 use tempfile::TempDir;
 
-use super::database::Db;
 use super::{write_floats, write_integers};
+use crate::database::Db;
 
 /// A folder of two documents of two tokens, with one layer of two neurons.
 struct Desk {

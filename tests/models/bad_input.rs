@@ -9,8 +9,8 @@ use polysema::models::{HookPoint, Input, LayerNorm, LoadedModel, Site, load};
 use serde_json::json;
 use tempfile::{TempDir, tempdir};
 
+use super::{Probe, assert_close};
 use crate::support::{Folder, TINY, gpt2, write_tensors};
-use crate::{Probe, assert_close};
 
 fn written(change: impl FnOnce(&mut Folder)) -> TempDir {
     let directory = tempdir().expect("a temporary folder");

@@ -5,7 +5,8 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 use polysema::models::{HookPoint, Input, LayerNorm, Site, load};
 
-use crate::{Probe, assert_close, root, shared, support, values};
+use super::{Probe, assert_close, root, shared, values};
+use crate::support;
 
 /// Two vectors and their logits and first eight hidden activations: tests/reference/mlp_forward.py.
 const TINY_LOGITS: [f32; 20] = [

@@ -8,7 +8,7 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use polysema::models::{Input, load};
 use serde_json::Value;
 
-use crate::{Probe, assert_close, root};
+use super::{Probe, assert_close, root};
 
 fn floats(value: &Value) -> Vec<f32> {
     let list = value.as_array().expect("a list");

@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use polysema::models::{Input, LoadedModel, load};
 use tempfile::{TempDir, tempdir};
 
-use crate::Probe;
+use super::Probe;
 
 /// A tied model as it is stored, changed.
 fn stored(change: impl FnOnce(&mut HashMap<String, Tensor>)) -> (TempDir, LoadedModel) {

@@ -5,7 +5,7 @@ use std::path::Path;
 use polysema::models::{LoadedModel, load};
 use serde_json::Value;
 
-use crate::root;
+use super::root;
 use crate::support::{Sizes, TINY, gpt2};
 
 fn reference() -> Value {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::database::{Db, root, shared};
+use crate::database::{Db, root, shared};
 
 /// A run of the documents that the reference read.
 async fn with_run(options: &str) -> Db {

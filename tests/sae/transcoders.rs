@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use polysema::saes::exchange::{SaeConfig, SaeFile, write_saelens};
 use polysema_kernels::sae::{InputNorm, Sae, Variant};
 
-use super::database::Db;
 use super::{root, with_demo};
+use crate::database::Db;
 
 const D: usize = 128;
 

@@ -6,8 +6,8 @@ use polysema::policy::Policy;
 use polysema::serve::users::Role;
 use polysema::session::Session;
 
-use crate::place::{Place, Way};
-use crate::server::conversation;
+use super::place::{Place, Way};
+use super::server::conversation;
 
 /// What reads or writes a file, runs a job, changes the store or the server; `{}` is a folder of files.
 const FORBIDDEN: &[&str] = &[
@@ -235,7 +235,7 @@ fn a_reader_and_an_analyst_reach_no_file_no_job_and_no_setting_of_the_engine() {
 #[test]
 fn sessions_of_a_library_reach_no_more() {
     let place = Place::new();
-    crate::server::RUNTIME.block_on(async {
+    super::server::RUNTIME.block_on(async {
         let roles = [Role::Reader, Role::Analyst].map(Role::policy);
         for policy in [vec![Policy::nothing()], roles.to_vec()].concat() {
             let session = place.session(policy.clone());
@@ -323,10 +323,10 @@ fn a_startup_packet_gives_no_rights() {
             ("replication", "database"),
         ] {
             let said = [("user", "reader"), (name, value)];
-            let told = crate::logins::log_in(&server, &said, "päss word").await;
+            let told = super::logins::log_in(&server, &said, "päss word").await;
             assert!(told.is_err(), "{name}={value}: {told:?}");
         }
-        let told = crate::logins::log_in(&server, &[("user", "reader")], "päss word").await;
+        let told = super::logins::log_in(&server, &[("user", "reader")], "päss word").await;
         assert!(told.is_ok(), "{told:?}");
         server.stop().await;
     });

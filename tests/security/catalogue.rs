@@ -6,8 +6,8 @@ use polysema::serve::users::Role;
 use polysema::store::Store;
 use polysema_udfs::calls::{Function, FunctionDoc};
 
-use crate::place::{CANARY, Place, Way};
-use crate::server::conversation;
+use super::place::{CANARY, Place, Way};
+use super::server::conversation;
 
 /// Texts in the place of a function's own; `{}` is a folder of files.
 const HOSTILE: &[&str] = &[
@@ -101,7 +101,7 @@ fn no_function_opens_a_file_for_who_may_not() {
 fn no_function_opens_a_file_for_a_policy_of_nothing() {
     let place = Place::new();
     let functions = functions(&place);
-    crate::server::RUNTIME.block_on(async {
+    super::server::RUNTIME.block_on(async {
         let session = place.session(Policy::nothing());
         let before = place.files();
         for function in &functions {

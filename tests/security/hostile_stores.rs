@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use polysema::serve::ServeOptions;
 use polysema::serve::users::Role;
 
-use crate::place::{CANARY, Place};
-use crate::server::{Running, connect, conversation, texts};
-use crate::wire::METRICS;
+use super::place::{CANARY, Place};
+use super::server::{Running, connect, conversation, texts};
+use super::wire::METRICS;
 
 /// What is asked of every store.
 const OF_THE_STORE: &[&str] = &[
@@ -121,7 +121,7 @@ fn links_and_names_do_not_lead_out_of_a_store() {
     }
     // A generation whose file is a link to one outside.
     let linked = runs.join("linked_file");
-    crate::place::copy_folder(&run, &linked);
+    super::place::copy_folder(&run, &linked);
     for file in files_below(&linked) {
         if file.extension().is_some_and(|ending| ending == "arrow") {
             fs::remove_file(&file).expect("a file");

@@ -6,9 +6,9 @@ use std::time::Duration;
 use polysema::serve::users::Role;
 use tokio_postgres::{Client, Config};
 
-use crate::place::Place;
-use crate::process::Process;
-use crate::server::{RUNTIME, connect, texts};
+use super::place::Place;
+use super::process::Process;
+use super::server::{RUNTIME, connect, texts};
 
 const ROUNDS: u32 = 5;
 

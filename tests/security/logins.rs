@@ -11,9 +11,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::place::{Place, base64};
-use crate::server::{Running, conversation};
-use crate::wire::{METRICS, frame, message, startup};
+use super::place::{Place, base64};
+use super::server::{Running, conversation};
+use super::wire::{METRICS, frame, message, startup};
 
 /// Logs in by SCRAM-SHA-256 with what is said at the start; the connection, or what was refused.
 pub async fn log_in(

@@ -13,7 +13,7 @@ use polysema::serve::users::{self, Role};
 use polysema::session::{Engine, Session};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use crate::server::{Running, STORE, connect, engine_of, options};
+use super::server::{Running, STORE, connect, engine_of, options};
 
 /// What stands in every file that is to be kept from clients.
 pub const CANARY: &str = "canary5f1d";

@@ -13,8 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::server::{Running, conversation, options, texts};
-use crate::wire::{METRICS, frame, greeted, letters, message, startup};
+use super::server::{Running, conversation, options, texts};
+use super::wire::{METRICS, frame, greeted, letters, message, startup};
 
 /// Conversations with random messages after the startup, those before it, and messages in each of them.
 const ROUNDS: usize = 600;

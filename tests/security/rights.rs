@@ -2,8 +2,8 @@
 
 use polysema::serve::users::Role;
 
-use crate::place::{CANARY, Place, Way};
-use crate::server::conversation;
+use super::place::{CANARY, Place, Way};
+use super::server::conversation;
 
 const READER: &[Role] = &[Role::Reader, Role::Analyst, Role::Owner];
 const ANALYST: &[Role] = &[Role::Analyst, Role::Owner];
@@ -112,7 +112,7 @@ fn catalogues_tell_neither_folders_nor_what_others_have() {
         analyst.ask(&server, &view).await.expect("a view");
         // Runs, autoencoders and jobs of files of this folder; one of the jobs fails, one run is broken.
         let model = place.path("model");
-        crate::place::copy_folder("tests/data/demo/model".as_ref(), &model);
+        super::place::copy_folder("tests/data/demo/model".as_ref(), &model);
         std::fs::copy("tests/data/demo/corpus.jsonl", place.path("corpus.jsonl")).expect("a copy");
         for statement in [
             "CALL ingest('theirs', '{}/model', '{}/corpus.jsonl', {max_documents: 2, max_examples: 2})",

@@ -7,8 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-use crate::server::{conversation, options};
-use crate::wire::{METRICS, frame, startup};
+use super::server::{conversation, options};
+use super::wire::{METRICS, frame, startup};
 
 const HEAD: &str = "POST /sql HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
 

@@ -2,7 +2,7 @@
 
 use polysema::serve::users::Role;
 
-use crate::server::{conversation, options, texts};
+use super::server::{conversation, options, texts};
 
 #[test]
 fn an_object_has_one_number_on_all_connections() {

@@ -1,7 +1,5 @@
 //! The plugin as a guest: what it leaves to the session it is in, and what it asks of it.
 
-mod support;
-
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,7 +24,7 @@ use polysema_udfs::calls::settings::PolysemaOptions;
 use polysema_udfs::per_neuron::{
     Group, InputColumns, NeuronFunction, OutputColumns, PerNeuronExec, Scratch,
 };
-use support::{answer, session, small};
+use crate::support::{answer, session, small};
 
 /// The layer and neuron of each group.
 #[derive(Debug)]

@@ -1,7 +1,5 @@
 //! The plugin alone: a plain DataFusion session with two tables in memory and no engine.
 
-mod support;
-
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
@@ -11,7 +9,7 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
-use support::{answer, large, partitions, session, small};
+use crate::support::{answer, large, partitions, session, small};
 
 #[tokio::test]
 async fn a_plain_session_answers_feature_clusters() -> Result<()> {

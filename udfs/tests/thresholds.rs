@@ -1,8 +1,6 @@
 //! A threshold copied from a height that `linkage` shows: the merge joins, as in SciPy's inclusive cut, and does not
 //! where the cut is strict. Heights are float32, a literal is not.
 
-mod support;
-
 use std::collections::BTreeMap;
 
 use datafusion::arrow::array::{AsArray, RecordBatch};
@@ -10,7 +8,7 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::error::Result;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use support::{large, session};
+use crate::support::{large, session};
 
 const N_EXAMPLES: i32 = 7;
 
