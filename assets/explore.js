@@ -36,6 +36,12 @@ const cut = ({ leaves, joins, inside }, threshold, first) => {
     else [apart, apartSum] = [apart + joined, apartSum + joined * height];
   });
   const root = whole.map((_, node) => node);
+  // Pairs inside each node, and the sum of their distances.
+  const within = whole.map(() => [0, 0]);
+  joins.forEach(([left, right, written], at) => {
+    const joined = sizes[left] * sizes[right];
+    within[n + at] = [joined, joined * Math.fround(written)].map((x, i) => x + within[left][i] + within[right][i]);
+  });
   for (let at = joins.length - 1; at >= 0; at--) {
     if (whole[n + at]) for (const part of joins[at].slice(0, 2)) root[part] = root[n + at];
   }
@@ -53,6 +59,7 @@ const cut = ({ leaves, joins, inside }, threshold, first) => {
   return {
     clusters: root.map((node, at) => (whole[at] ? number.get(node) : undefined)),
     count: order.length,
+    inside: order.map((node) => (within[node][0] ? within[node][1] / within[node][0] : undefined)),
     intra: pairs ? sum / pairs : undefined,
     inter: apart ? apartSum / apart : undefined,
   };
@@ -72,10 +79,12 @@ if (form) {
   }));
   const redraw = (threshold) => {
     let count = 0;
+    const cuts = [];
     trees.forEach((tree, list) => {
       const { leaves, top } = tree.data;
       const now = cut(tree.data, threshold, count);
       count += now.count;
+      cuts.push({ ...now, leaves });
       tree.leaves.forEach((leaf, at) => leaf.setAttribute("class", `leaf ${colour(now.clusters[at])}`));
       tree.joins.forEach((join, at) => join.setAttribute("class", `join ${colour(now.clusters[leaves.length + at])}`));
       const y = 200 * (1 - Math.min(threshold, top) / top);
@@ -87,11 +96,16 @@ if (form) {
     });
     document.querySelector('[data-say="clusters"]').textContent = `${count} feature cluster${count === 1 ? "" : "s"}`;
     document.querySelector('[data-say="threshold"]').textContent = threshold;
+    return cuts;
   };
   let wait, reading;
   const recut = (threshold) => {
     if (!(threshold >= 0 && threshold <= 2)) return;
-    redraw(threshold);
+    const cuts = redraw(threshold);
+    if (document.body.matches(".site")) {
+      document.dispatchEvent(new CustomEvent("recut", { detail: { threshold, cuts } }));
+      return;
+    }
     clearTimeout(wait);
     reading?.abort();
     document.body.classList.add("reading");

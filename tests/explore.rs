@@ -4,6 +4,7 @@ mod compare;
 mod console;
 mod explain;
 mod neurons;
+mod publish;
 mod saes;
 mod search;
 mod site;

@@ -3,6 +3,7 @@
 mod database;
 
 #[path = "store/fixture.rs"]
+#[allow(unused_imports, reason = "the store's own tests ask for more")]
 mod fixture;
 
 mod engine;

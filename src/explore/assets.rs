@@ -30,6 +30,16 @@ impl Asset {
     pub fn address(&self) -> &str {
         &self.address
     }
+
+    /// Where it is below the folder of a site.
+    pub fn file(&self) -> &str {
+        &self.address[1..]
+    }
+
+    /// What is in it.
+    pub fn bytes(&self) -> &'static [u8] {
+        self.bytes
+    }
 }
 
 /// The style of all pages.
@@ -49,6 +59,17 @@ pub static CONSOLE: LazyLock<Asset> = LazyLock::new(|| {
     let bytes = include_bytes!("../../assets/console.js");
     Asset::new("console.js", "text/javascript; charset=utf-8", bytes)
 });
+
+/// What moves where no server answers.
+pub static PUBLISHED: LazyLock<Asset> = LazyLock::new(|| {
+    let bytes = include_bytes!("../../assets/published.js");
+    Asset::new("published.js", "text/javascript; charset=utf-8", bytes)
+});
+
+/// The files that the pages of a site load.
+pub fn of_a_site() -> [&'static Asset; 3] {
+    [&STYLE, &SCRIPT, &PUBLISHED]
+}
 
 /// The file at an address, for ever the same.
 pub fn answer(path: &str) -> Response {

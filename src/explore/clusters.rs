@@ -69,6 +69,8 @@ pub struct ClusterShown {
     pub class: String,
     pub examples: Vec<ExampleShown>,
     pub central: Option<String>,
+    /// How many more a script unpacks.
+    pub n_packed: i64,
 }
 
 /// An example with its tokens as HTML.
@@ -123,6 +125,7 @@ pub fn shown(
             line,
             examples: vec![],
             central: None,
+            n_packed: 0,
         })
         .collect();
     let members = lists
@@ -208,7 +211,7 @@ impl ClusterShown {
     /// How many of its examples are not shown.
     pub fn n_hidden(&self) -> i64 {
         let shown = i64::try_from(self.examples.len()).unwrap_or(i64::MAX);
-        (self.line.size - shown).max(0)
+        (self.line.size - shown - self.n_packed).max(0)
     }
 }
 

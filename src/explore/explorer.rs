@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::console;
 use super::guards::Guards;
 use super::panel::Answered;
+use super::publish::WebSite;
 use super::slow::Slow;
 use super::trouble::Trouble;
 use crate::policy::Policy;
@@ -55,6 +56,8 @@ pub struct Explorer {
     written: Arc<Account>,
     /// Questions that are offered.
     pub(super) saved: Vec<SavedQuestion>,
+    /// What is published, where nobody asks.
+    pub(super) site: Option<WebSite>,
     sessions: Mutex<HashMap<String, OpenedRun>>,
     turns: Semaphore,
 }
@@ -84,6 +87,7 @@ impl Explorer {
         Self {
             written: engine.account(WRITTEN),
             saved: vec![],
+            site: None,
             engine,
             guards,
             slow: Slow::default(),

@@ -13,6 +13,7 @@ mod guards;
 mod page;
 mod pages;
 mod panel;
+mod publish;
 mod query_string;
 mod scatter;
 mod show;
@@ -51,6 +52,7 @@ use explorer::Explorer;
 pub use explorer::SavedQuestion;
 use guards::Guards;
 use page::{Reached, WantedForm};
+pub use publish::{PublishOptions, PublishStep, Published, publish};
 use trouble::Trouble;
 use visit::Visit;
 

@@ -17,6 +17,7 @@ use flate2::write::GzEncoder;
 
 use super::assets;
 use super::panel::Panel;
+use super::publish::{SitePage, WebSite};
 use super::trouble::Trouble;
 use crate::web::forms::Form;
 use crate::web::hosts::text;
@@ -81,6 +82,8 @@ struct FrameTemplate<'a> {
     style: &'a str,
     script: &'a str,
     version: &'a str,
+    /// Of a page of a site: the way to its folder, and the script that stands for a server.
+    site: Option<(&'a str, &'a str)>,
 }
 
 /// What a request says about the form of its answer.
@@ -249,20 +252,43 @@ fn reason(status: StatusCode) -> &'static str {
     }
 }
 
+/// A page of a site, its links led to the site's files, without times: the same run is the same site.
+pub(super) fn site_html(page: &WebPage, site: &WebSite, at: SitePage) -> Result<String, Trouble> {
+    let html = framed(page, Some(at.root()))?;
+    Ok(site.relinked(&timeless(&html), at.root()))
+}
+
+fn timeless(html: &str) -> String {
+    let mut parts = html.split(TIME[0]);
+    let first = parts.next().unwrap_or_default().to_string();
+    parts.fold(first, |html, part| {
+        html + part.split_once(TIME[1]).map_or("", |(_, after)| after)
+    })
+}
+
 fn html(page: &WebPage) -> Result<String, Trouble> {
+    framed(page, None)
+}
+
+fn framed(page: &WebPage, root: Option<&str>) -> Result<String, Trouble> {
     let failed = |error: askama::Error| Trouble::from(internal_datafusion_err!("page: {error}"));
     let main = page.body.dyn_render().map_err(failed)?;
     let run = (page.crumbs.get(1)).filter(|(_, address)| address.starts_with("/runs/"));
     let run = run.map(|(name, _)| name.as_str());
+    let asset = |asset: &assets::Asset| match root {
+        Some(root) => format!("{root}{}", asset.file()),
+        None => asset.address().to_string(),
+    };
     let frame = FrameTemplate {
         title: &page.title,
         crumbs: &page.crumbs,
         main: &main,
         run,
         is_unfinished: page.is_unfinished,
-        style: assets::STYLE.address(),
-        script: assets::SCRIPT.address(),
+        style: &asset(&assets::STYLE),
+        script: &asset(&assets::SCRIPT),
         version: env!("CARGO_PKG_VERSION"),
+        site: root.map(|root| (root, assets::PUBLISHED.file())),
     };
     frame.render().map_err(failed)
 }
@@ -279,12 +305,8 @@ fn rows(form: Form, panel: &Panel) -> Result<Vec<u8>, Trouble> {
 fn tag(bytes: &[u8]) -> String {
     let mut hash = blake3::Hasher::new();
     match std::str::from_utf8(bytes) {
-        Ok(mut rest) => {
-            while let Some((before, time)) = rest.split_once(TIME[0]) {
-                hash.update(before.as_bytes());
-                rest = time.split_once(TIME[1]).map_or("", |(_, after)| after);
-            }
-            hash.update(rest.as_bytes());
+        Ok(text) => {
+            hash.update(timeless(text).as_bytes());
         }
         // Arrow's, in which there are no times.
         Err(_) => {

@@ -20,19 +20,15 @@ pub struct Shades {
 }
 
 impl Shades {
-    /// The class of an activation: `a0` to `a11`, and `n1` to `n11` below zero.
-    pub fn class(&self, activation: f64) -> String {
+    /// The class of an activation: `a1` to `a11`, and `n1` to `n11` below zero; none of what is not shaded.
+    pub fn class(&self, activation: f64) -> Option<String> {
         let step = |part: f64| (part.clamp(0.0, 1.0) * STEPS).round() as u8;
-        match self.least {
-            _ if activation > 0.0 && self.most > 0.0 => {
-                format!("a{}", step(activation / self.most))
-            }
-            Some(least) if activation < 0.0 && least < 0.0 => match step(activation / least) {
-                0 => "a0".to_string(),
-                some => format!("n{some}"),
-            },
-            _ => "a0".to_string(),
-        }
+        let (letter, step) = match self.least {
+            _ if activation > 0.0 && self.most > 0.0 => ('a', step(activation / self.most)),
+            Some(least) if activation < 0.0 && least < 0.0 => ('n', step(activation / least)),
+            _ => return None,
+        };
+        (step > 0).then(|| format!("{letter}{step}"))
     }
 }
 
@@ -45,15 +41,12 @@ pub fn push_token(
     id: Option<&str>,
     shades: Shades,
 ) {
-    let class = value.map_or("a0".to_string(), |value| shades.class(value));
+    let class = value.and_then(|value| shades.class(value));
+    let class = class.map_or(String::new(), |class| format!(" class=\"{class}\""));
     let shown = Visible(token.unwrap_or("–")).to_string();
     let tag = if is_key { "mark" } else { "span" };
     let id = id.map_or(String::new(), |id| format!(" id=\"{id}\""));
-    let _ = write!(
-        html,
-        "<{tag}{id} class=\"{class}\">{}</{tag}>",
-        escaped(&shown)
-    );
+    let _ = write!(html, "<{tag}{id}{class}>{}</{tag}>", escaped(&shown));
 }
 
 /// A text of tokens as HTML: each token a span of its shade, the key token a mark; values, as far as they are known, in an
@@ -66,7 +59,11 @@ pub fn shaded(
 ) -> String {
     let values: Vec<String> = activations
         .iter()
-        .map(|value| value.map_or(String::new(), |value| format!("{value:.2}")))
+        .map(|value| match value {
+            None => String::new(),
+            Some(value) if *value == 0.0 => "0".to_string(),
+            Some(value) => format!("{value:.2}"),
+        })
         .collect();
     let mut html = format!(
         "<p class=\"text\" dir=\"auto\" data-values=\"{}\">",
@@ -97,17 +94,17 @@ mod tests {
             most: 2.0,
             least: None,
         };
-        let classes = [0.0, 0.05, 1.0, 2.0, 9.0, -1.0].map(|a| shades.class(a));
-        assert_eq!(classes, ["a0", "a0", "a6", "a11", "a11", "a0"]);
+        let classes = [0.0, 0.05, 1.0, 2.0, 9.0, -1.0].map(|a| shades.class(a).unwrap_or_default());
+        assert_eq!(classes, ["", "", "a6", "a11", "a11", ""]);
         let signed = Shades {
             most: 2.0,
             least: Some(-1.0),
         };
-        assert_eq!(signed.class(-0.5), "n6");
+        assert_eq!(signed.class(-0.5).as_deref(), Some("n6"));
         let tokens = ["<script>", "\u{202e}\"><img onerror=x>", "\n"].map(|t| Some(t.to_string()));
         let html = shaded(&tokens, &[Some(0.0), Some(2.0), None], Some(1), shades);
-        let expected = "<p class=\"text\" dir=\"auto\" data-values=\"0.00 2.00 \"><span class=\"a0\">&lt;script&gt;</span>\
-                        <mark class=\"a11\">\\u{202e}&quot;&gt;&lt;img onerror=x&gt;</mark><span class=\"a0\">↵</span></p>";
+        let expected = "<p class=\"text\" dir=\"auto\" data-values=\"0 2.00 \"><span>&lt;script&gt;</span>\
+                        <mark class=\"a11\">\\u{202e}&quot;&gt;&lt;img onerror=x&gt;</mark><span>↵</span></p>";
         assert_eq!(html, expected);
     }
 }

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::explorer::{Explorer, answer};
 use super::panel::{Answered, Panel};
+use super::publish::WebSite;
 use super::query_string::QueryString;
 use super::slow::Patience;
 use super::trouble::Trouble;
@@ -56,6 +57,11 @@ impl Late {
 }
 
 impl Visit {
+    /// The site that the page is for, where it is published.
+    pub fn site(&self) -> Option<&WebSite> {
+        self.explorer.site.as_ref()
+    }
+
     /// A variable part of the address.
     pub fn part(&self, name: &str) -> &str {
         let found = self.parts.iter().find(|(given, _)| given == name);

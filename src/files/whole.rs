@@ -199,6 +199,15 @@ impl NewFolder {
         &self.next
     }
 
+    /// Writes a file into it, whose name may name folders, with `/` between.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.next.join(name);
+        let refused = |e| file_error("write", &path, e);
+        disk::create_folders(parent(&path)).map_err(refused)?;
+        let mut file = disk::create_new(&path).map_err(refused)?;
+        file.write_all(bytes).map_err(refused)
+    }
+
     /// Puts it into its place, on disk. A folder there is replaced if `replaceable` does not refuse it.
     pub fn commit(mut self, replaceable: impl Fn(&Path) -> Result<()>) -> Result<()> {
         sync_files(&self.next)?;
@@ -253,10 +262,13 @@ impl Drop for NewFolder {
     }
 }
 
-/// Waits until a folder's files, and their names, are on disk.
+/// Waits until all files below a folder, and their names, are on disk.
 pub(super) fn sync_files(folder: &Path) -> Result<()> {
     for path in disk::entries(folder)? {
-        disk::sync(&path).map_err(|e| file_error("write", &path, e))?;
+        match disk::is_folder(&path).map_err(|e| file_error("read", &path, e))? {
+            true => sync_files(&path)?,
+            false => disk::sync(&path).map_err(|e| file_error("write", &path, e))?,
+        }
     }
     disk::sync(folder).map_err(|e| file_error("write", folder, e))
 }

@@ -111,6 +111,9 @@ pub enum Action {
     /// Show the runs, layers and neurons of the store in a browser of this machine
     #[cfg(feature = "explore")]
     Explore(super::explore::ExploreCommand),
+    /// Write the pages of a run as files, for any host and without one
+    #[cfg(feature = "explore")]
+    Publish(super::publish::PublishCommand),
     #[command(flatten)]
     Page(Page),
 }

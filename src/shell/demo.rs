@@ -98,6 +98,8 @@ ORDER BY cluster, example"
 The store is {folder}. Next, try:
   {program} --store {folder}
       the SQL prompt; \\? lists its commands, \\df the functions
+  {program} explore --store {folder}
+      the same in a browser
   {program} --store {folder} -c \"SELECT * FROM feature_clusters({layer}, {neuron})\"
   {program} --store {folder} ingest mine path/to/gpt2 texts.txt
       your own model and corpus"

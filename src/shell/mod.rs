@@ -23,6 +23,8 @@ mod page;
 mod pager;
 mod pictures;
 mod progress;
+#[cfg(feature = "explore")]
+mod publish;
 mod repl;
 mod report;
 mod report_page;
@@ -107,19 +109,30 @@ pub fn run_command(words: impl IntoIterator<Item = OsString>) -> u8 {
         }
         #[cfg(feature = "explore")]
         Some(Action::Explore(command)) => {
-            let engine = crate::session::EngineOptions {
-                store: arguments.store.clone(),
-                memory_limit: arguments.memory_limit,
-                loaded_limit: None,
-            };
             let run = arguments.selected_run.as_deref();
             let saved = report::saved_questions();
+            let engine = engine_of(&arguments);
             explore::run(&runtime, command, engine, run, saved, &interrupts)
+        }
+        #[cfg(feature = "explore")]
+        Some(Action::Publish(command)) => {
+            let (engine, quiet) = (engine_of(&arguments), arguments.quiet);
+            publish::run(&runtime, command, engine, quiet, &interrupts)
         }
         _ => start(&runtime, arguments, &inputs, interrupts.clone()),
     };
     runtime.shutdown_timeout(SHUTDOWN);
     exit_code(outcome, || interrupts.exit_code())
+}
+
+/// The store and the memory that the command line names.
+#[cfg(feature = "explore")]
+fn engine_of(arguments: &Arguments) -> crate::session::EngineOptions {
+    crate::session::EngineOptions {
+        store: arguments.store.clone(),
+        memory_limit: arguments.memory_limit,
+        loaded_limit: None,
+    }
 }
 
 /// The exit code of what was done, and on stderr why it failed.
@@ -368,7 +381,7 @@ async fn run_action(
         #[cfg(feature = "serve")]
         Action::User(_) | Action::Serve(_) => {}
         #[cfg(feature = "explore")]
-        Action::Explore(_) => {}
+        Action::Explore(_) | Action::Publish(_) => {}
         Action::Page(_) => {}
     }
     Ok(())

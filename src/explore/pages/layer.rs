@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::explore::page::{Reached, WebPage, crumbs};
 use crate::explore::panel::Panel;
+use crate::explore::publish::{part_file, parts};
 use crate::explore::query_string::{QueryString, along};
 use crate::explore::show::{self, Visible};
 use crate::explore::svg::{Bucket, spark};
@@ -39,6 +40,8 @@ struct LayerTemplate {
     shown: Shown,
     late: Late,
     histograms: Option<Panel>,
+    /// Of a page of a site, the files that have all of its rows.
+    parts: String,
 }
 
 /// Which part of the layer, in which order, and the addresses of the other parts.
@@ -92,10 +95,12 @@ struct LayerQuestion {
     min_examples: Option<i64>,
     threshold: Option<f64>,
     turn: Turn,
+    /// Those that there are, where not every neuron has a page.
+    only: Option<Vec<i32>>,
 }
 
 impl LayerQuestion {
-    fn read(asked: &QueryString) -> Result<Self, Trouble> {
+    fn read(asked: &QueryString, only: Option<Vec<i32>>) -> Result<Self, Trouble> {
         let words = SORTS.map(|(word, ..)| word);
         let word = asked.choice("sort", &words)?;
         let sort = words.iter().position(|known| *known == word).unwrap_or(0);
@@ -112,12 +117,16 @@ impl LayerQuestion {
             min_examples: asked.number("min_examples", 0..=1_000_000)?,
             threshold: asked.number("threshold", 0.0..=2.0)?,
             turn: Turn::read(asked)?,
+            only,
         })
     }
 
     /// Whether the rows are found without the others' metrics.
     fn is_by_number(&self) -> bool {
-        self.sort == 0 && self.min_clusters.is_none() && self.min_examples.is_none()
+        self.sort == 0
+            && self.min_clusters.is_none()
+            && self.min_examples.is_none()
+            && self.only.is_none()
     }
 
     fn sql(&self, layer: &LayerRow) -> String {
@@ -149,6 +158,10 @@ impl LayerQuestion {
         }
         if let Some(least) = self.min_examples {
             conditions.push_str(&format!(" AND p.n_examples >= {least}"));
+        }
+        if let Some(only) = &self.only {
+            let only: Vec<_> = only.iter().map(i32::to_string).collect();
+            conditions.push_str(&format!(" AND p.neuron IN ({})", only.join(", ")));
         }
         let direction = if self.descending { "DESC" } else { "ASC" };
         let column = SORTS[self.sort].1;
@@ -206,9 +219,14 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
         "threshold",
         "page",
     ])?;
-    let selected = LayerQuestion::read(&asked)?;
     let run = visit.run().await?;
     let (name, layer) = (run.name().to_string(), run.layer()?);
+    let site = visit.site();
+    let only = site.and_then(|site| site.chosen(layer.layer));
+    let selected = LayerQuestion::read(&asked, only)?;
+    let files = (0..site.map_or(0, |_| parts(layer.n_neurons)))
+        .map(|part| part_file(layer.layer, part))
+        .collect::<Vec<_>>();
     let sql = selected.sql(&layer);
     let late = match selected.is_by_number() {
         true => Late::Ready(run.panel("neurons", "Neurons", sql).await?),
@@ -249,6 +267,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
             neurons,
             late,
             histograms,
+            parts: files.join(" "),
         }),
     };
     Ok(page.into())

@@ -1,15 +1,18 @@
 //! A neuron: its activations, the tree of its examples with the cut that makes clusters of them, and every example.
 
 use askama::Template;
+use datafusion::common::internal_datafusion_err;
 use futures::try_join;
 use serde::Deserialize;
 
 use crate::explore::clusters::{ClusterShown, ExampleList, ExampleShown, example_lists, shown};
 use crate::explore::page::{Reached, WebPage, crumbs};
 use crate::explore::panel::Panel;
+use crate::explore::publish::{SitePage, WebSite, packed};
 use crate::explore::show::{self, Visible};
 use crate::explore::svg::{Bucket, histogram};
 use crate::explore::tokens::Shades;
+use crate::explore::tree::Tree;
 use crate::explore::trouble::Trouble;
 use crate::explore::visit::{Visit, VisitedRun};
 use crate::store::LayerRow;
@@ -20,6 +23,9 @@ const SHOWN: usize = 200;
 const OF_EACH: usize = 30;
 /// The most clusters at a glance: what is more is small.
 const CARDS: usize = 40;
+
+/// Examples of a cluster that stand in a published page as they are; the others are packed.
+const UNPACKED: usize = 3;
 
 #[derive(Template)]
 #[template(path = "neuron.html")]
@@ -39,7 +45,20 @@ struct NeuronTemplate {
     clusters: Vec<ClusterShown>,
     /// Examples in no cluster, whose embedding is zero.
     without: Vec<ExampleShown>,
+    /// Whether the page is published, and the examples that a script then unpacks.
+    is_published: bool,
+    packed: String,
     panels: Vec<Panel>,
+}
+
+/// An example in the list of its cluster.
+#[derive(Template)]
+#[template(path = "example.html")]
+struct ExampleRow<'a> {
+    run: &'a str,
+    layer: i32,
+    neuron: i32,
+    example: &'a ExampleShown,
 }
 
 /// A row of `neurons`.
@@ -117,7 +136,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
         .next()
         .ok_or_else(Trouble::failed)?;
     let shades = shades_of(&facts_line);
-    let (clusters, without) = shown(
+    let (mut clusters, without) = shown(
         summary.read()?,
         examples.read()?,
         &lists,
@@ -126,6 +145,10 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     );
     let buckets_drawn = drawn(&run, &facts_line, buckets.read()?);
     let name = run.name().to_string();
+    let packed = match visit.site() {
+        Some(site) => pack(site, &name, layer.layer, neuron, &mut clusters)?,
+        None => String::new(),
+    };
     let panels = vec![profile, summary, examples, buckets, facts];
     let place = format!("/layers/{}", layer.layer);
     let other = if scale == "neuron" {
@@ -162,10 +185,54 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
             lists,
             clusters,
             without,
+            is_published: visit.site().is_some(),
+            packed,
             panels,
         }),
     };
     Ok(page.into())
+}
+
+/// Takes all but the first examples from the clusters, as HTML that is packed: a list a cluster.
+fn pack(
+    site: &WebSite,
+    run: &str,
+    layer: i32,
+    neuron: i32,
+    clusters: &mut [ClusterShown],
+) -> Result<String, Trouble> {
+    let mut lists = String::new();
+    for cluster in clusters {
+        let rest = cluster
+            .examples
+            .split_off(UNPACKED.min(cluster.examples.len()));
+        cluster.n_packed = i64::try_from(rest.len()).unwrap_or(i64::MAX);
+        if rest.is_empty() {
+            continue;
+        }
+        lists.push_str(&format!("<ol data-cluster=\"{}\">", cluster.line.cluster));
+        for example in &rest {
+            lists.push_str(&row(run, layer, neuron, example));
+        }
+        lists.push_str("</ol>");
+    }
+    if lists.is_empty() {
+        return Ok(lists);
+    }
+    let lists = site.relinked(&lists, SitePage::Neuron(layer, neuron).root());
+    packed(&lists).map_err(|error| internal_datafusion_err!("gzip: {error}").into())
+}
+
+/// An example as HTML.
+fn row(run: &str, layer: i32, neuron: i32, example: &ExampleShown) -> String {
+    let row = ExampleRow {
+        run,
+        layer,
+        neuron,
+        example,
+    };
+    // Writing into a string does not fail.
+    row.render().unwrap_or_default()
 }
 
 /// The examples that are shown: all, or of a neuron of very many the first of each cluster and the central one.
@@ -250,6 +317,10 @@ impl NeuronTemplate {
         found.map(Panel::sql).unwrap_or_default()
     }
 
+    fn row(&self, example: &ExampleShown) -> String {
+        row(&self.run, self.layer.layer, self.neuron, example)
+    }
+
     /// The clusters that are shown at a glance.
     fn cards(&self) -> &[ClusterShown] {
         &self.clusters[..self.clusters.len().min(CARDS)]
@@ -274,6 +345,13 @@ impl NeuronTemplate {
             .iter()
             .filter_map(|list| Some(list.tree.as_ref()?.least()));
         least.fold(0.0, f32::max)
+    }
+
+    /// Whether the tree can be cut elsewhere: a published page has to have every example, and a leaf of its own for each.
+    fn can_be_cut(&self) -> bool {
+        let trees = || self.lists.iter().filter_map(|list| list.tree.as_ref());
+        let has_all = self.clusters.iter().all(|cluster| cluster.n_hidden() == 0);
+        !self.is_published || has_all && !trees().any(Tree::is_cut_short)
     }
 
     fn has_tree(&self) -> bool {
