@@ -3,6 +3,7 @@
 mod compare;
 mod console;
 mod explain;
+mod images;
 mod neurons;
 mod publish;
 mod saes;

@@ -69,6 +69,8 @@ pub struct ClusterShown {
     pub class: String,
     pub examples: Vec<ExampleShown>,
     pub central: Option<String>,
+    /// Of images, the mean of its examples.
+    pub mean: Option<String>,
     /// How many more a script unpacks.
     pub n_packed: i64,
 }
@@ -117,6 +119,7 @@ pub fn shown(
     lists: &[ExampleList],
     shades: Shades,
     is_own_scale: bool,
+    pictures: &HashMap<i64, String>,
 ) -> (Vec<ClusterShown>, Vec<ExampleShown>) {
     let mut clusters: Vec<ClusterShown> = summary
         .into_iter()
@@ -125,6 +128,7 @@ pub fn shown(
             line,
             examples: vec![],
             central: None,
+            mean: None,
             n_packed: 0,
         })
         .collect();
@@ -137,7 +141,12 @@ pub fn shown(
         let member = of.get(&line.example);
         let is_central = member.is_some_and(|member| member.is_central == Some(true));
         let cluster = member.and_then(|member| member.cluster);
-        let text = line.text(shades, is_own_scale);
+        let mut text = line.text(shades, is_own_scale);
+        if let Some(picture) = pictures.get(&line.doc_id) {
+            // The picture stands before the tokens: of an image they are its class.
+            let begin = text.find('>').map_or(0, |at| at + 1);
+            text.insert_str(begin, picture);
+        }
         let example = ExampleShown {
             is_central,
             text,

@@ -10,6 +10,7 @@ mod clusters;
 mod console;
 mod explorer;
 mod guards;
+mod images;
 mod page;
 mod pages;
 mod panel;

@@ -119,6 +119,25 @@ pub fn sync(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Waits until everything below a folder is on disk, with all else of its file system.
+#[cfg(target_os = "linux")]
+pub fn sync_below(folder: &Path) -> io::Result<()> {
+    step(|| Ok(rustix::fs::syncfs(File::open(folder)?)?))
+}
+
+/// Waits until everything below a folder is on disk.
+#[cfg(not(target_os = "linux"))]
+pub fn sync_below(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        match is_folder(&path)? {
+            true => sync_below(&path)?,
+            false => sync(&path)?,
+        }
+    }
+    sync(folder)
+}
+
 /// Gives a file or folder another name; a file takes the place of a file.
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     step(|| fs::rename(from, to))

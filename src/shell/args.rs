@@ -224,11 +224,22 @@ fn consistent(
     let (gives_results, is_quiet) = match &parsed.action {
         None | Some(Action::Report { .. } | Action::Ingest { .. }) => (true, true),
         Some(Action::Demo) => (false, true),
+        #[cfg(feature = "explore")]
+        Some(Action::Publish(_)) => (false, true),
         Some(_) => (false, false),
+    };
+    // What the environment says is for every command.
+    let is_said = |option| matches.value_source(option) == Some(ValueSource::CommandLine);
+    let is_of_run = match &parsed.action {
+        None | Some(Action::Report { .. } | Action::Ingest { .. }) => true,
+        #[cfg(feature = "explore")]
+        Some(Action::Explore(_)) => true,
+        Some(_) => false,
     };
     let without_effect = [
         ("-o", parsed.output.is_some() && !gives_results),
         ("--quiet", parsed.quiet && !is_quiet),
+        ("--run", is_said("selected_run") && !is_of_run),
     ];
     if let Some((word, _)) = without_effect.iter().find(|(_, given)| *given) {
         return Err(format!(
@@ -240,8 +251,7 @@ fn consistent(
             "--out writes a page and -o rows: one of them is required, got both".to_string(),
         );
     }
-    let is_given = matches.value_source("format") == Some(ValueSource::CommandLine);
-    let output = parsed.output.as_deref().filter(|_| is_given);
+    let output = parsed.output.as_deref().filter(|_| is_said("format"));
     match output.map(|output| (output, Format::of_file(Path::new(output)))) {
         Some((output, Ok(Some(format)))) if format != parsed.format => Err(format!(
             "one form is required, got --format {} and -o {output}",

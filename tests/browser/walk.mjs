@@ -22,7 +22,8 @@ const MOST = 150;
 function kind(url) {
     const { pathname, search } = new URL(url);
     const names = [...new URLSearchParams(search).keys()].sort().join(",");
-    return pathname.replace(/^\/runs\/[^/]+/, "/runs/RUN").replace(/\d+/g, "N") + (names && `?${names}`);
+    // A neuron of images has a page of its own kind.
+    return pathname.replace(/^\/runs\/digits(?=\/layers\/\d+\/neurons\/)/, "/runs/IMAGES").replace(/^\/runs\/(?!IMAGES)[^/]+/, "/runs/RUN").replace(/\d+/g, "N") + (names && `?${names}`);
 }
 
 /** Numbers to six digits, since a page and the shell may write the last one otherwise; of places their last name, since a

@@ -353,6 +353,8 @@ fn words_that_contradict_each_other_are_refused() {
         &["user", "list", "-o", "a.csv"][..],
         &["demo", "-o", "a.csv"],
         &["man", "-q"],
+        &["--run", "x", "demo"],
+        &["--run", "x", "publish", "demo", "--out", "folder"],
     ] {
         shell
             .run(words)

@@ -1,11 +1,12 @@
 //! A document as its tokens, shaded by a neuron where the run keeps its activations.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use askama::Template;
 use serde::Deserialize;
 
 use crate::explore::page::{Reached, WebPage, crumbs};
+use crate::explore::pages::neuron_images::{are_images, pictures};
 use crate::explore::panel::Panel;
 use crate::explore::show;
 use crate::explore::tokens::{Shades, push_token};
@@ -20,6 +21,8 @@ struct DocumentTemplate {
     n_tokens: i64,
     of: Option<(i32, i32)>,
     text: String,
+    /// Of an image.
+    picture: Option<String>,
     panels: Vec<Panel>,
 }
 
@@ -78,6 +81,12 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
         windows = panel.read()?;
         panels.push(panel);
     }
+    let mut picture = None;
+    if are_images(&run)? {
+        let (panel, mut pictures) = pictures(&run, BTreeSet::from([doc_id])).await?;
+        picture = pictures.remove(&doc_id);
+        panels.push(panel);
+    }
     let lines: Vec<TokenLine> = tokens.read()?;
     let page = WebPage {
         title: format!("{name} document {doc_id}"),
@@ -90,6 +99,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
             n_tokens: i64::try_from(lines.len()).unwrap_or(i64::MAX),
             of,
             text: text(&lines, &windows),
+            picture,
             panels,
         }),
     };

@@ -6,6 +6,7 @@ pub(super) mod explain;
 pub(super) mod go;
 pub(super) mod layer;
 pub(super) mod neuron;
+mod neuron_images;
 pub(super) mod run;
 mod run_facts;
 pub(super) mod sae;

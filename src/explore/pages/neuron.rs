@@ -5,8 +5,11 @@ use datafusion::common::internal_datafusion_err;
 use futures::try_join;
 use serde::Deserialize;
 
-use crate::explore::clusters::{ClusterShown, ExampleList, ExampleShown, example_lists, shown};
+use crate::explore::clusters::{
+    ClusterShown, ExampleLine, ExampleList, ExampleShown, example_lists, shown,
+};
 use crate::explore::page::{Reached, WebPage, crumbs};
+use crate::explore::pages::neuron_images::{NeuronImages, PixelMap};
 use crate::explore::panel::Panel;
 use crate::explore::publish::{SitePage, WebSite, packed};
 use crate::explore::show::{self, Visible};
@@ -48,6 +51,8 @@ struct NeuronTemplate {
     /// Whether the page is published, and the examples that a script then unpacks.
     is_published: bool,
     packed: String,
+    /// Of a neuron of images.
+    maps: Vec<PixelMap>,
     panels: Vec<Panel>,
 }
 
@@ -130,6 +135,8 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     )?;
     let lists = example_lists(profile.read()?);
     let examples = examples(&run, &at, &lists).await?;
+    let lines: Vec<ExampleLine> = examples.read()?;
+    let images = NeuronImages::of(&run, layer.layer, neuron, &lines).await?;
     let facts_line = facts
         .read()?
         .into_iter()
@@ -138,18 +145,23 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     let shades = shades_of(&facts_line);
     let (mut clusters, without) = shown(
         summary.read()?,
-        examples.read()?,
+        lines,
         &lists,
         shades,
         scale == "example",
+        &images.pictures,
     );
+    images
+        .means(&run, layer.layer, neuron, threshold, &mut clusters)
+        .await?;
     let buckets_drawn = drawn(&run, &facts_line, buckets.read()?);
     let name = run.name().to_string();
     let packed = match visit.site() {
         Some(site) => pack(site, &name, layer.layer, neuron, &mut clusters)?,
         None => String::new(),
     };
-    let panels = vec![profile, summary, examples, buckets, facts];
+    let mut panels = vec![profile, summary, examples, buckets, facts];
+    panels.extend(images.panels);
     let place = format!("/layers/{}", layer.layer);
     let other = if scale == "neuron" {
         "example"
@@ -187,6 +199,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
             without,
             is_published: visit.site().is_some(),
             packed,
+            maps: images.maps,
             panels,
         }),
     };
@@ -352,6 +365,10 @@ impl NeuronTemplate {
         let trees = || self.lists.iter().filter_map(|list| list.tree.as_ref());
         let has_all = self.clusters.iter().all(|cluster| cluster.n_hidden() == 0);
         !self.is_published || has_all && !trees().any(Tree::is_cut_short)
+    }
+
+    fn is_of_images(&self) -> bool {
+        self.panels.iter().any(|panel| panel.id == "images")
     }
 
     fn has_tree(&self) -> bool {
