@@ -31,6 +31,7 @@ pub use clustering::flat_clusters::{
     medoids,
 };
 pub use clustering::linkage::{Linkage, Linker};
+pub use clustering::mean_linkage::MeanLinker;
 pub use clustering::metrics::{Polysemanticity, polysemanticity};
 pub use clustering::quality::{cophenetic_correlation, silhouette};
 pub use clustering::scc::{Stop, SubClusters};

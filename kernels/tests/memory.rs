@@ -2,11 +2,11 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use polysema_kernels::random::Random;
 use polysema_kernels::sae::{DeadLatents, Init, Sae, TrainOptions, Trainer, Variant};
-use polysema_kernels::{CosineDistances, Linkage, Linker};
+use polysema_kernels::{CosineDistances, Linkage, Linker, MeanLinker, flat_clusters};
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
 static MOST: AtomicUsize = AtomicUsize::new(0);
@@ -65,6 +65,26 @@ fn a_neuron() {
         let reserved = CosineDistances::bytes(n, d) + Linker::bytes(n);
         assert!(held <= reserved, "n {n}, d {d}: {held} of {reserved}");
         assert!(held > reserved / 2, "n {n}, d {d}: {held} of {reserved}");
+    }
+}
+
+#[test]
+fn a_neuron_of_many_examples() {
+    let _turn = TURN.lock();
+    for (n, d) in [(2000, 300), (3000, 40), (200, 768)] {
+        let values = normal(n * d, 1);
+        let rows: Vec<&[f32]> = values.chunks_exact(d).collect();
+        let held = most(|| {
+            let mut linker = MeanLinker::default();
+            let cancelled = AtomicBool::new(false);
+            assert_eq!(linker.link(&rows, None, &cancelled), Ok(true));
+            let clusters = flat_clusters(linker.steps(), n, 0.5, false);
+            linker.sums(&clusters).silhouette();
+        });
+        let reserved = MeanLinker::bytes(n, d);
+        let case = format!("n {n}, d {d}: {held} of {reserved}");
+        assert!(held <= reserved, "{case}");
+        assert!(held > reserved / 2, "{case}");
     }
 }
 

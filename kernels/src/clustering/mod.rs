@@ -5,6 +5,7 @@ pub mod dendrogram;
 pub mod distance;
 pub mod flat_clusters;
 pub mod linkage;
+pub mod mean_linkage;
 pub mod metrics;
 mod nn_chain;
 pub mod quality;

@@ -7,7 +7,7 @@
 //!
 //! Errors: none. Cost: n², memory 4 n² bytes. Source: Müllner 2011, figure 6.
 
-use crate::clustering::dendrogram::Step;
+use crate::clustering::dendrogram::{Labels, Merge, Step};
 use crate::condensed::resize;
 use crate::simd::wide;
 
@@ -22,14 +22,6 @@ type Lane = [f32; LANES];
 /// Farther than any observation.
 const OUT: f32 = f32::INFINITY;
 
-/// Two clusters, named by an observation of each, of which the second goes on as the merged one.
-#[derive(Clone, Copy, Debug)]
-struct Merge {
-    first: u32,
-    second: u32,
-    dissimilarity: f32,
-}
-
 /// Merges one matrix after another in the same buffers.
 #[derive(Debug, Default)]
 pub(crate) struct Chain {
@@ -41,9 +33,7 @@ pub(crate) struct Chain {
     /// Each is the nearest neighbour of the one before.
     chain: Vec<u32>,
     merges: Vec<Merge>,
-    /// Dissimilarity and place of each merge: whole numbers sort like these pairs.
-    order: Vec<u64>,
-    parents: Vec<u32>,
+    labels: Labels,
 }
 
 impl Chain {
@@ -56,15 +46,15 @@ impl Chain {
         wide!({
             self.fill(condensed, n);
             self.merge(n);
-            self.label(n, steps);
+            self.labels.label(&self.merges, n, steps);
         });
     }
 
     /// Bytes held after `n` observations.
     pub(crate) fn bytes(n: usize) -> usize {
         let stride = n.next_multiple_of(LANES);
-        let per_row = 5 * size_of::<u32>() + size_of::<Merge>() + size_of::<u64>();
-        stride * (stride * size_of::<f32>() + per_row)
+        let per_row = 3 * size_of::<u32>() + size_of::<Merge>();
+        stride * (stride * size_of::<f32>() + per_row) + Labels::bytes(n)
     }
 
     #[inline(always)]
@@ -195,51 +185,6 @@ impl Chain {
             other[b] = *x;
         }
     }
-
-    /// Merges in order of their dissimilarity, then of their making, under SciPy's labels.
-    #[inline(always)]
-    fn label(&mut self, n: usize, steps: &mut Vec<Step>) {
-        self.order.clear();
-        self.order.extend((0..).zip(&self.merges).map(|(i, merge)| {
-            // No dissimilarity is below zero; the sum makes -0 the same as 0.
-            u64::from((merge.dissimilarity + 0.0).to_bits()) << 32 | i
-        }));
-        self.order.sort_unstable();
-        self.parents.clear();
-        self.parents.extend(0..(2 * n) as u32);
-        for (label, key) in (n as u32..).zip(&self.order) {
-            let Merge {
-                first,
-                second,
-                dissimilarity,
-            } = self.merges[*key as u32 as usize];
-            let (a, b) = (root(&self.parents, first), root(&self.parents, second));
-            self.parents[a as usize] = label;
-            self.parents[b as usize] = label;
-            // Ways end at the newest label: what goes by it next is found at once.
-            self.parents[first as usize] = label;
-            self.parents[second as usize] = label;
-            let size = |cluster: u32| match (cluster as usize).checked_sub(n) {
-                Some(step) => steps[step].size,
-                None => 1,
-            };
-            steps.push(Step {
-                cluster1: a.min(b),
-                cluster2: a.max(b),
-                dissimilarity,
-                size: size(a) + size(b),
-            });
-        }
-    }
-}
-
-/// The cluster that `i` is part of.
-#[inline(always)]
-fn root(parents: &[u32], mut i: u32) -> u32 {
-    while parents[i as usize] != i {
-        i = parents[i as usize];
-    }
-    i
 }
 
 // One instruction each, unlike `f32::min` and `f32::max`, which take care of NaN.

@@ -53,7 +53,8 @@ impl RowMatrix {
         range.map(|i| self.row(i)).collect()
     }
 
-    fn row_mut(&mut self, i: usize) -> &mut [f32] {
+    /// One row, to be written.
+    pub(crate) fn row_mut(&mut self, i: usize) -> &mut [f32] {
         &mut self.floats[i * self.width..][..self.width]
     }
 
@@ -64,6 +65,30 @@ impl RowMatrix {
         rows: &[&[f32]],
         w: Option<&[f32]>,
         live: &mut Vec<u32>,
+    ) -> Result<(), NonFinite> {
+        self.embed_with(rows, w, live, None)
+    }
+
+    /// As [`Self::embed`]; `rest` becomes what rounding took off, so that both together have 48 bits of each number.
+    pub(crate) fn embed_in_two(
+        &mut self,
+        rest: &mut Self,
+        rows: &[&[f32]],
+        w: Option<&[f32]>,
+        live: &mut Vec<u32>,
+    ) -> Result<(), NonFinite> {
+        rest.reset(rows.len(), rows.first().map_or(0, |row| row.len()));
+        let done = self.embed_with(rows, w, live, Some(rest));
+        rest.truncate(live.len());
+        done
+    }
+
+    fn embed_with(
+        &mut self,
+        rows: &[&[f32]],
+        w: Option<&[f32]>,
+        live: &mut Vec<u32>,
+        mut rest: Option<&mut Self>,
     ) -> Result<(), NonFinite> {
         let d = rows.first().map_or(0, |row| row.len());
         self.reset(rows.len(), d);
@@ -91,6 +116,11 @@ impl RowMatrix {
             }
             if squares > 0.0 {
                 let factor = squares.sqrt().recip();
+                if let Some(rest) = &mut rest {
+                    for (rest, x) in rest.row_mut(place).iter_mut().zip(self.row(place)) {
+                        *rest = in_two(f64::from(*x) * factor)[1];
+                    }
+                }
                 for x in self.row_mut(place) {
                     *x = (f64::from(*x) * factor) as f32;
                 }
@@ -131,6 +161,13 @@ impl RowMatrix {
     pub(crate) fn squares(&self, i: usize) -> f64 {
         dot(self.row(i), self.row(i))
     }
+}
+
+/// A number rounded, and the rest rounded.
+#[inline(always)]
+pub(crate) fn in_two(x: f64) -> [f32; 2] {
+    let high = x as f32;
+    [high, (x - f64::from(high)) as f32]
 }
 
 #[cfg(test)]
