@@ -209,6 +209,58 @@ async fn neurons_that_fit_alone_wait_for_each_other() -> Result<()> {
     Ok(())
 }
 
+/// The matrix of these distances is twice the limit: average linkage is made from means, and its answers are the same. A
+/// linkage that needs the matrix is refused.
+#[tokio::test]
+async fn a_neuron_of_many_examples_is_clustered_alike_in_less_memory() -> Result<()> {
+    let store = tempfile::tempdir()?;
+    let shape = synthetic::Shape {
+        layers: 1,
+        neurons: 1,
+        examples: 4000,
+        d: 16,
+        positions: 4000,
+    };
+    synthetic::write(store.path(), "made", shape)?;
+    let unlimited = session(store.path(), None).await?;
+    let limited = session(store.path(), Some(32 << 20)).await?;
+    for sql in [
+        "SELECT example, cluster, is_central FROM feature_clusters(0, 0)",
+        "SELECT example, cluster FROM feature_clusters(0, 0, {threshold: 0.2})",
+        "SELECT example, cluster FROM feature_clusters(0, 0, {n_clusters: 37})",
+        "SELECT n_clusters, round(max_distance, 5), round(mean_distance, 5), round(intra_cluster_distance, 5), \
+            round(inter_cluster_distance, 5), round(silhouette, 4), round(cophenetic_correlation, 4) \
+            FROM neuron_polysemanticity(0, 0)",
+        "SELECT parent, cluster, size, central_example, round(dissimilarity, 4) FROM feature_splits(0, 0)",
+        "SELECT count(*), max(size), round(max(dissimilarity), 4) FROM linkage(0, 0)",
+        "SELECT cluster, size, round(mean_distance, 4) FROM cluster_summary(0, 0)",
+    ] {
+        let expected = rows(&query(&unlimited, sql).await?)?;
+        assert!(!expected.is_empty(), "{sql}");
+        assert_eq!(rows(&query(&limited, sql).await?)?, expected, "{sql}");
+    }
+    for (call, advice) in [
+        (
+            "linkage(0, 0, {linkage: 'ward'})",
+            "(ward linkage holds all distances, average needs ",
+        ),
+        (
+            "cluster_summary(0, 0, {linkage: 'ward', n_clusters: 3})",
+            "(linkage: 'average', method: 'scc' needs ",
+        ),
+        (
+            "pairwise_distances(0, 0)",
+            "(all pairs of a neuron are held at once)",
+        ),
+    ] {
+        let error = query(&limited, &format!("SELECT * FROM {call}")).await;
+        let error = error.expect_err(call).find_root().to_string();
+        assert!(error.contains(advice), "{error}");
+        assert!(error.contains("got 33554432 allowed"), "{error}");
+    }
+    Ok(())
+}
+
 /// Benchmarks are only compiled by the tests: what they write must still be a run.
 #[tokio::test]
 async fn a_synthetic_run_reads_as_an_ingested_one() -> Result<()> {

@@ -117,9 +117,10 @@ class Functions:
                 polysema.threshold
             n_clusters: whole number, at least 1; in place of a threshold: the cut with at most this
                 many clusters, fewer where merges tie
-            method: text; 'hac' (hierarchical, n^2 memory) or 'scc' (sub-cluster components, near
-                average linkage's clusters in n * d memory, for neurons of very many examples);
-                default polysema.method
+            method: text; 'hac' (hierarchical; the n^2 distances are held, but for average linkage
+                of more than 4,096 examples, or of more distances than the memory limit allows,
+                which is made from cluster means in n * d memory) or 'scc' (sub-cluster components,
+                near average linkage's clusters in half of that); default polysema.method
             linkage: text; average, single, complete, weighted, ward, centroid or median; default
                 polysema.linkage. The last three take cosine distances for Euclidean ones, as SciPy
                 does with any matrix: their heights are no mean cosine distances, ward's may exceed
@@ -182,9 +183,10 @@ class Functions:
                 polysema.threshold
             n_clusters: whole number, at least 1; in place of a threshold: the cut with at most this
                 many clusters, fewer where merges tie
-            method: text; 'hac' (hierarchical, n^2 memory) or 'scc' (sub-cluster components, near
-                average linkage's clusters in n * d memory, for neurons of very many examples);
-                default polysema.method
+            method: text; 'hac' (hierarchical; the n^2 distances are held, but for average linkage
+                of more than 4,096 examples, or of more distances than the memory limit allows,
+                which is made from cluster means in n * d memory) or 'scc' (sub-cluster components,
+                near average linkage's clusters in half of that); default polysema.method
             linkage: text; average, single, complete, weighted, ward, centroid or median; default
                 polysema.linkage. The last three take cosine distances for Euclidean ones, as SciPy
                 does with any matrix: their heights are no mean cosine distances, ward's may exceed
@@ -249,9 +251,10 @@ class Functions:
                 polysema.threshold
             n_clusters: whole number, at least 1; in place of a threshold: the cut with at most this
                 many clusters, fewer where merges tie
-            method: text; 'hac' (hierarchical, n^2 memory) or 'scc' (sub-cluster components, near
-                average linkage's clusters in n * d memory, for neurons of very many examples);
-                default polysema.method
+            method: text; 'hac' (hierarchical; the n^2 distances are held, but for average linkage
+                of more than 4,096 examples, or of more distances than the memory limit allows,
+                which is made from cluster means in n * d memory) or 'scc' (sub-cluster components,
+                near average linkage's clusters in half of that); default polysema.method
             linkage: text; average, single, complete, weighted, ward, centroid or median; default
                 polysema.linkage. The last three take cosine distances for Euclidean ones, as SciPy
                 does with any matrix: their heights are no mean cosine distances, ward's may exceed
@@ -380,9 +383,10 @@ class Functions:
                 polysema.threshold
             n_clusters: whole number, at least 1; in place of a threshold: the cut with at most this
                 many clusters, fewer where merges tie
-            method: text; 'hac' (hierarchical, n^2 memory) or 'scc' (sub-cluster components, near
-                average linkage's clusters in n * d memory, for neurons of very many examples);
-                default polysema.method
+            method: text; 'hac' (hierarchical; the n^2 distances are held, but for average linkage
+                of more than 4,096 examples, or of more distances than the memory limit allows,
+                which is made from cluster means in n * d memory) or 'scc' (sub-cluster components,
+                near average linkage's clusters in half of that); default polysema.method
             linkage: text; average, single, complete, weighted, ward, centroid or median; default
                 polysema.linkage. The last three take cosine distances for Euclidean ones, as SciPy
                 does with any matrix: their heights are no mean cosine distances, ward's may exceed
@@ -453,9 +457,10 @@ class Functions:
                 polysema.threshold
             n_clusters: whole number, at least 1; in place of a threshold: the cut with at most this
                 many clusters, fewer where merges tie
-            method: text; 'hac' (hierarchical, n^2 memory) or 'scc' (sub-cluster components, near
-                average linkage's clusters in n * d memory, for neurons of very many examples);
-                default polysema.method
+            method: text; 'hac' (hierarchical; the n^2 distances are held, but for average linkage
+                of more than 4,096 examples, or of more distances than the memory limit allows,
+                which is made from cluster means in n * d memory) or 'scc' (sub-cluster components,
+                near average linkage's clusters in half of that); default polysema.method
             linkage: text; average, single, complete, weighted, ward, centroid or median; default
                 polysema.linkage. The last three take cosine distances for Euclidean ones, as SciPy
                 does with any matrix: their heights are no mean cosine distances, ward's may exceed
@@ -675,9 +680,10 @@ class Functions:
                 polysema.threshold
             n_clusters: whole number, at least 1; in place of a threshold: the cut with at most this
                 many clusters, fewer where merges tie
-            method: text; 'hac' (hierarchical, n^2 memory) or 'scc' (sub-cluster components, near
-                average linkage's clusters in n * d memory, for neurons of very many examples);
-                default polysema.method
+            method: text; 'hac' (hierarchical; the n^2 distances are held, but for average linkage
+                of more than 4,096 examples, or of more distances than the memory limit allows,
+                which is made from cluster means in n * d memory) or 'scc' (sub-cluster components,
+                near average linkage's clusters in half of that); default polysema.method
             linkage: text; average, single, complete, weighted, ward, centroid or median; default
                 polysema.linkage. The last three take cosine distances for Euclidean ones, as SciPy
                 does with any matrix: their heights are no mean cosine distances, ward's may exceed
@@ -745,9 +751,10 @@ class Functions:
                 polysema.threshold
             n_clusters: whole number, at least 1; in place of a threshold: the cut with at most this
                 many clusters, fewer where merges tie
-            method: text; 'hac' (hierarchical, n^2 memory) or 'scc' (sub-cluster components, near
-                average linkage's clusters in n * d memory, for neurons of very many examples);
-                default polysema.method
+            method: text; 'hac' (hierarchical; the n^2 distances are held, but for average linkage
+                of more than 4,096 examples, or of more distances than the memory limit allows,
+                which is made from cluster means in n * d memory) or 'scc' (sub-cluster components,
+                near average linkage's clusters in half of that); default polysema.method
             linkage: text; average, single, complete, weighted, ward, centroid or median; default
                 polysema.linkage. The last three take cosine distances for Euclidean ones, as SciPy
                 does with any matrix: their heights are no mean cosine distances, ward's may exceed
@@ -845,9 +852,10 @@ class Functions:
                 polysema.threshold
             n_clusters: whole number, at least 1; in place of a threshold: the cut with at most this
                 many clusters, fewer where merges tie
-            method: text; 'hac' (hierarchical, n^2 memory) or 'scc' (sub-cluster components, near
-                average linkage's clusters in n * d memory, for neurons of very many examples);
-                default polysema.method
+            method: text; 'hac' (hierarchical; the n^2 distances are held, but for average linkage
+                of more than 4,096 examples, or of more distances than the memory limit allows,
+                which is made from cluster means in n * d memory) or 'scc' (sub-cluster components,
+                near average linkage's clusters in half of that); default polysema.method
             linkage: text; average, single, complete, weighted, ward, centroid or median; default
                 polysema.linkage. The last three take cosine distances for Euclidean ones, as SciPy
                 does with any matrix: their heights are no mean cosine distances, ward's may exceed
@@ -916,9 +924,10 @@ class Functions:
                 polysema.threshold
             n_clusters: whole number, at least 1; in place of a threshold: the cut with at most this
                 many clusters, fewer where merges tie
-            method: text; 'hac' (hierarchical, n^2 memory) or 'scc' (sub-cluster components, near
-                average linkage's clusters in n * d memory, for neurons of very many examples);
-                default polysema.method
+            method: text; 'hac' (hierarchical; the n^2 distances are held, but for average linkage
+                of more than 4,096 examples, or of more distances than the memory limit allows,
+                which is made from cluster means in n * d memory) or 'scc' (sub-cluster components,
+                near average linkage's clusters in half of that); default polysema.method
             linkage: text; average, single, complete, weighted, ward, centroid or median; default
                 polysema.linkage. The last three take cosine distances for Euclidean ones, as SciPy
                 does with any matrix: their heights are no mean cosine distances, ward's may exceed
@@ -985,9 +994,10 @@ class Functions:
                 polysema.threshold
             n_clusters: whole number, at least 1; in place of a threshold: the cut with at most this
                 many clusters, fewer where merges tie
-            method: text; 'hac' (hierarchical, n^2 memory) or 'scc' (sub-cluster components, near
-                average linkage's clusters in n * d memory, for neurons of very many examples);
-                default polysema.method
+            method: text; 'hac' (hierarchical; the n^2 distances are held, but for average linkage
+                of more than 4,096 examples, or of more distances than the memory limit allows,
+                which is made from cluster means in n * d memory) or 'scc' (sub-cluster components,
+                near average linkage's clusters in half of that); default polysema.method
             linkage: text; average, single, complete, weighted, ward, centroid or median; default
                 polysema.linkage. The last three take cosine distances for Euclidean ones, as SciPy
                 does with any matrix: their heights are no mean cosine distances, ward's may exceed

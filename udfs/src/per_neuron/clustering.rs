@@ -1,24 +1,33 @@
 //! What every clustering function shares: the buffers it reuses from neuron to neuron, and the step from a group of
 //! examples to feature clusters and what there is to say about them.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use datafusion::common::instant::Instant;
-use datafusion::common::{DataFusionError, Result, exec_datafusion_err};
+use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err};
 
 use super::group::Group;
 use super::options::{ClusterOptions, Cut, Method, as_height};
+use polysema_kernels::clustering::centroid_metrics::UnitSums;
 use polysema_kernels::clustering::{flat_clusters as clusters, metrics, quality};
 use polysema_kernels::{
-    CosineDistances, FlatClusters, Linker, NonFinite, Polysemanticity, Step, Stop, SubClusters,
+    CosineDistances, FlatClusters, Linker, MeanLinker, NonFinite, Polysemanticity, Step, Stop,
+    SubClusters,
 };
 
 /// Buffers reused from neuron to neuron, with the time spent in them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Scratch {
     distances: CosineDistances,
     linker: Linker,
+    means: MeanLinker,
     parts: SubClusters,
+    /// Most bytes that the session may hold.
+    pub(super) limit: usize,
+    /// Set where nobody waits for the result any more.
+    pub(super) cancelled: Arc<AtomicBool>,
     /// Clusters that were found last.
     pub(super) n_clusters: usize,
     /// Clusters that a function found last at a second threshold.
@@ -40,13 +49,36 @@ pub struct Clustering<'a> {
 }
 
 /// What the clusters were made from, of which everything else is asked.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Basis<'a> {
     Matrix {
         condensed: &'a [f32],
         steps: &'a [Step],
     },
-    Units(&'a SubClusters),
+    Units(Units<'a>),
+}
+
+/// Who keeps unit vectors where no matrix is.
+#[derive(Clone, Copy, Debug)]
+enum Units<'a> {
+    Means(&'a MeanLinker),
+    SubClusters(&'a SubClusters),
+}
+
+impl<'a> Units<'a> {
+    fn sums(self, clusters: &'a FlatClusters) -> UnitSums<'a> {
+        match self {
+            Self::Means(means) => means.sums(clusters),
+            Self::SubClusters(parts) => parts.sums(clusters),
+        }
+    }
+
+    fn max_distance(self) -> Option<f64> {
+        match self {
+            Self::Means(means) => means.max_distance(),
+            Self::SubClusters(parts) => parts.max_distance(),
+        }
+    }
 }
 
 impl<'a> Clustering<'a> {
@@ -131,7 +163,8 @@ impl<'a> Clustering<'a> {
             Basis::Matrix { condensed, steps } => {
                 quality::cophenetic_correlation(condensed, steps, self.live.len())
             }
-            Basis::Units(_) => None,
+            Basis::Units(Units::Means(means)) => means.cophenetic_correlation(),
+            Basis::Units(Units::SubClusters(_)) => None,
         }
     }
 
@@ -139,12 +172,34 @@ impl<'a> Clustering<'a> {
     pub fn steps(&self) -> Option<&'a [Step]> {
         match self.basis {
             Basis::Matrix { steps, .. } => Some(steps),
-            Basis::Units(_) => None,
+            Basis::Units(Units::Means(means)) => Some(means.steps()),
+            Basis::Units(Units::SubClusters(_)) => None,
         }
     }
 }
 
 impl Scratch {
+    /// Empty buffers, under a limit of so many bytes.
+    pub(super) fn new(limit: usize, cancelled: Arc<AtomicBool>) -> Self {
+        Self {
+            distances: CosineDistances::default(),
+            linker: Linker::default(),
+            means: MeanLinker::default(),
+            parts: SubClusters::default(),
+            limit,
+            cancelled,
+            n_clusters: 0,
+            n_parents: 0,
+            distance_time: Duration::ZERO,
+            linkage_time: Duration::ZERO,
+        }
+    }
+
+    /// Gives its buffers back.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.limit, Arc::clone(&self.cancelled));
+    }
+
     /// The condensed cosine distances of a group, over its rows that have a direction.
     ///
     /// Errors: an embedding that is not finite; layer, neuron and example are named.
@@ -163,6 +218,9 @@ impl Scratch {
     /// Errors: an embedding that is not finite; layer, neuron and example are named.
     pub fn cluster(&mut self, group: &Group, options: &ClusterOptions) -> Result<Clustering<'_>> {
         match options.method {
+            Method::Hac if options.by_means(group.len(), group.width()?, self.limit) => {
+                self.by_means(group, options)
+            }
             Method::Hac => self.hierarchical(group, options),
             Method::Scc => self.sub_clusters(group, options),
         }
@@ -180,6 +238,31 @@ impl Scratch {
             live,
             clusters,
             basis: Basis::Matrix { condensed, steps },
+        })
+    }
+
+    /// Distances are looked at in merges, too: all of it counts as their time, which is nearly all of it.
+    fn by_means(&mut self, group: &Group, options: &ClusterOptions) -> Result<Clustering<'_>> {
+        let started = Instant::now();
+        let vectors = group.vectors()?;
+        let (rows, scale) = (vectors.rows(), group.scale());
+        let finished = self
+            .means
+            .link(&rows, scale.as_deref(), &self.cancelled)
+            .map_err(|error| not_finite(group, error))?;
+        if !finished {
+            return exec_err!("{}: cancelled", group.function);
+        }
+        let live = self.means.live();
+        let clusters = options
+            .cut
+            .flat(self.means.steps(), live.len(), options.strict);
+        self.distance_time += started.elapsed();
+        self.n_clusters = clusters.sizes.len();
+        Ok(Clustering {
+            live,
+            clusters,
+            basis: Basis::Units(Units::Means(&self.means)),
         })
     }
 
@@ -204,7 +287,7 @@ impl Scratch {
         Ok(Clustering {
             live: self.parts.live(),
             clusters,
-            basis: Basis::Units(&self.parts),
+            basis: Basis::Units(Units::SubClusters(&self.parts)),
         })
     }
 }

@@ -20,14 +20,17 @@ pub trait NeuronFunction: Debug + Send + Sync + 'static {
         None
     }
 
-    /// Bytes it will hold for `n` examples of width `d`, reserved before it runs.
-    fn bytes(&self, n: usize, d: usize) -> usize {
-        self.clustering().map_or(0, |options| options.bytes(n, d))
+    /// Bytes it will hold for `n` examples of width `d`, reserved before it runs; `limit` is the most that the session may
+    /// hold.
+    fn bytes(&self, n: usize, d: usize, limit: usize) -> usize {
+        self.clustering()
+            .map_or(0, |options| options.bytes(n, d, limit))
     }
 
     /// Where these bytes are refused: what would need fewer, or why nothing does.
-    fn advice(&self, n: usize, d: usize) -> Option<String> {
-        self.clustering().and_then(|options| options.advice(n, d))
+    fn advice(&self, n: usize, d: usize, limit: usize) -> Option<String> {
+        self.clustering()
+            .and_then(|options| options.advice(n, d, limit))
     }
 
     /// The rows of one neuron, all columns of the schema; the unwanted may hold NULLs.

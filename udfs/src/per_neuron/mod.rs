@@ -24,6 +24,6 @@ pub use neuron_check::NeuronCheck;
 pub use operator::PerNeuronExec;
 pub use options::{
     CLUSTERING, CLUSTERS_OF_LAYERS, ClusterOptions, Cut, EMBEDDING, Embedding, LINKAGE, Method,
-    N_TOKENS, STRICT, TREE, hac_bytes, joined, n_tokens, require_threshold,
+    N_TOKENS, STRICT, TREE, by_means, joined, matrix_bytes, n_tokens, require_threshold,
 };
 pub use table::{BoundFunction, PerNeuron, table_function};

@@ -13,7 +13,7 @@ use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, internal_err, project_schema};
-use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{
@@ -330,6 +330,10 @@ impl ExecutionPlan for PerNeuronExec {
         let partitions = self.properties.output_partitioning().partition_count();
         let share = (config.target_partitions() / partitions.max(1)).max(1);
         let turns = Turns::of(context.memory_pool());
+        let limit = match context.memory_pool().memory_limit() {
+            MemoryLimit::Finite(bytes) => bytes,
+            _ => usize::MAX,
+        };
         let workers = (0..share + 1)
             .map(|_| Worker {
                 name: self.name,
@@ -344,8 +348,7 @@ impl ExecutionPlan for PerNeuronExec {
                 ),
                 pool: Arc::clone(context.memory_pool()),
                 metrics: Metrics::new(&self.metrics, partition),
-                scratch: Scratch::default(),
-                cancelled: Arc::clone(&output.cancelled),
+                scratch: Scratch::new(limit, Arc::clone(&output.cancelled)),
             })
             .collect();
         let check = self.check.clone();

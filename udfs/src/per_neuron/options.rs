@@ -8,7 +8,9 @@ use super::keys::KIND;
 use crate::calls::settings::PolysemaOptions;
 use crate::calls::{Arguments, Parameter, RUN};
 use polysema_kernels::clustering::flat_clusters::{flat_clusters, flat_clusters_at_most};
-use polysema_kernels::{CosineDistances, FlatClusters, Linkage, Linker, Step, SubClusters};
+use polysema_kernels::{
+    CosineDistances, FlatClusters, Linkage, Linker, MeanLinker, Step, SubClusters,
+};
 
 /// What is compared of each example: its neuron embedding, or what that is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,9 +84,9 @@ pub const EMBEDDING: Parameter = Parameter {
 /// How clusters are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
-    /// Hierarchical clustering of the matrix of distances.
+    /// Hierarchical clustering.
     Hac,
-    /// Sub-cluster components, which need no matrix.
+    /// Sub-cluster components.
     Scc,
 }
 
@@ -116,8 +118,9 @@ fn alternatives<const N: usize>(names: [&str; N]) -> String {
 const METHOD: Parameter = Parameter {
     name: "method",
     kind: "text",
-    summary: "'hac' (hierarchical, n^2 memory) or 'scc' (sub-cluster components, near average linkage's clusters in n * d \
-              memory, for neurons of very many examples); default polysema.method",
+    summary: "'hac' (hierarchical; the n^2 distances are held, but for average linkage of more than 4,096 examples, or of \
+              more distances than the memory limit allows, which is made from cluster means in n * d memory) or 'scc' \
+              (sub-cluster components, near average linkage's clusters in half of that); default polysema.method",
 };
 
 /// The option `linkage`.
@@ -298,18 +301,36 @@ impl ClusterOptions {
         })
     }
 
-    /// Bytes a clustering of `n` examples of width `d` holds.
-    pub fn bytes(&self, n: usize, d: usize) -> usize {
+    /// Whether `n` examples of width `d` are merged by the means of clusters, under a limit of so many bytes.
+    pub(super) fn by_means(&self, n: usize, d: usize, limit: usize) -> bool {
+        self.method == Method::Hac && self.linkage == Linkage::Average && by_means(n, d, limit)
+    }
+
+    /// Bytes a clustering of `n` examples of width `d` holds, where so many may be held.
+    pub fn bytes(&self, n: usize, d: usize, limit: usize) -> usize {
         match self.method {
-            Method::Hac => hac_bytes(n, d),
+            Method::Hac if self.by_means(n, d, limit) => MeanLinker::bytes(n, d),
+            Method::Hac => matrix_bytes(n, d),
             Method::Scc => SubClusters::bytes(n, d),
         }
     }
 
     /// Where the bytes are refused: the method that needs fewer.
-    pub fn advice(&self, n: usize, d: usize) -> Option<String> {
+    pub fn advice(&self, n: usize, d: usize, limit: usize) -> Option<String> {
         let fewer = SubClusters::bytes(n, d);
-        (fewer < self.bytes(n, d)).then(|| format!("method: 'scc' needs {fewer}"))
+        let with = match self.linkage {
+            Linkage::Average => "",
+            _ => "linkage: 'average', ",
+        };
+        (fewer < self.bytes(n, d, limit)).then(|| format!("{with}method: 'scc' needs {fewer}"))
+    }
+
+    /// The same for a function of the merges, which only one method makes.
+    pub fn advice_on_merges(&self, n: usize, d: usize, limit: usize) -> Option<String> {
+        let fewer = MeanLinker::bytes(n, d);
+        let linkage = self.linkage.name();
+        (fewer < self.bytes(n, d, limit))
+            .then(|| format!("{linkage} linkage holds all distances, average needs {fewer}"))
     }
 
     /// As EXPLAIN shows them.
@@ -337,8 +358,19 @@ pub(super) fn as_height(threshold: f64) -> f64 {
 }
 
 /// Bytes held for `n` examples of width `d` where all distances are.
-pub fn hac_bytes(n: usize, d: usize) -> usize {
+pub fn matrix_bytes(n: usize, d: usize) -> usize {
     CosineDistances::bytes(n, d) + Linker::bytes(n)
+}
+
+/// Most examples whose average linkage is made from all distances: beyond, means take less time
+/// (`cargo bench -p polysema-kernels --bench linkage`).
+const MOST_BY_MATRIX: usize = 4096;
+
+/// Whether average linkage of `n` vectors of width `d` is made from the means of clusters, not from all distances: where
+/// that is faster, and where these are more bytes than the limit.
+pub fn by_means(n: usize, d: usize, limit: usize) -> bool {
+    let matrix = matrix_bytes(n, d);
+    (n > MOST_BY_MATRIX || matrix > limit) && MeanLinker::bytes(n, d) < matrix
 }
 
 /// Checks a cluster threshold.

@@ -10,7 +10,7 @@ use datafusion::arrow::compute::BatchCoalescer;
 use datafusion::arrow::datatypes::{Int32Type, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{DataFusionError, Result, internal_err};
-use datafusion::execution::memory_pool::{MemoryLimit, MemoryPool};
+use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::physical_plan::metrics::{
     BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, Time,
 };
@@ -102,6 +102,7 @@ pub(super) async fn drive(
     let mut running = FuturesOrdered::new();
     let share = idle.len() - 1;
     let function = Arc::clone(&idle[0].function);
+    let limit = idle[0].scratch.limit;
     let mut n_groups = 0;
     loop {
         let (mut groups, mut examples, mut largest) = (Vec::new(), 0, 0);
@@ -109,7 +110,7 @@ pub(super) async fn drive(
             && let Some(group) = cursor.next().await?
         {
             examples += group.len().max(1);
-            largest = largest.max(function.bytes(group.len(), group.width()?));
+            largest = largest.max(function.bytes(group.len(), group.width()?, limit));
             groups.push(group);
         }
         n_groups += groups.len();
@@ -176,7 +177,6 @@ pub(super) struct Worker {
     pub(super) memory: Share,
     pub(super) metrics: Metrics,
     pub(super) scratch: Scratch,
-    pub(super) cancelled: Arc<AtomicBool>,
 }
 
 impl Worker {
@@ -191,7 +191,7 @@ impl Worker {
                 // Clusters of a neuron are numbered through its lists of examples.
                 let mut first = First::default();
                 for group in group.by_sign()? {
-                    if self.cancelled.load(Ordering::Relaxed) || !self.reserve(&group)? {
+                    if self.scratch.cancelled.load(Ordering::Relaxed) || !self.reserve(&group)? {
                         break 'groups;
                     }
                     batches.push(self.group(&group, first)?);
@@ -217,7 +217,7 @@ impl Worker {
     }
 
     fn give_back(&mut self) {
-        self.scratch = Scratch::default();
+        self.scratch.clear();
         self.memory.give_back();
     }
 
@@ -225,19 +225,19 @@ impl Worker {
     /// does not fit waits for other workers. False where the query was dropped meanwhile.
     fn reserve(&mut self, group: &Group) -> Result<bool> {
         let (n, d) = (group.len(), group.width()?);
-        let needed = self.function.bytes(n, d);
+        let needed = self.function.bytes(n, d, self.scratch.limit);
         if needed == 0 || self.memory.grow(needed) {
             return Ok(true);
         }
         self.give_back();
-        if let Ok(taken) = self.memory.wait(needed, &self.cancelled) {
+        if let Ok(taken) = self.memory.wait(needed, &self.scratch.cancelled) {
             return Ok(taken);
         }
-        let allowed = match self.pool.memory_limit() {
-            MemoryLimit::Finite(bytes) => format!("{bytes} allowed"),
-            _ => "fewer allowed".to_string(),
+        let allowed = match self.scratch.limit {
+            usize::MAX => "fewer allowed".to_string(),
+            bytes => format!("{bytes} allowed"),
         };
-        let advice = self.function.advice(n, d);
+        let advice = self.function.advice(n, d, self.scratch.limit);
         Err(DataFusionError::ResourcesExhausted(format!(
             "{}: {needed} bytes are needed for the {n} examples of {}{}, got {allowed}, of which {} are held already",
             self.name,

@@ -106,8 +106,8 @@ impl NeuronFunction for DendrogramSvg {
         Some(&self.options)
     }
 
-    fn advice(&self, _: usize, _: usize) -> Option<String> {
-        Some("a tree is made from the distances of all pairs".to_string())
+    fn advice(&self, n: usize, d: usize, limit: usize) -> Option<String> {
+        self.options.advice_on_merges(n, d, limit)
     }
 
     fn rows(

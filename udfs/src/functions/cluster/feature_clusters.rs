@@ -3,8 +3,8 @@
 //! Average linkage on the cosine distances of the neuron embeddings, cut at `threshold`, or sub-cluster components. Clusters
 //! are numbered by decreasing size, ties by smallest example; the central example is the medoid.
 //!
-//! Errors: embeddings that are not finite. Cost: n^2 d a neuron, and n^2 memory but with sub-cluster
-//! components.
+//! Errors: embeddings that are not finite. Cost: n^2 d a neuron; memory n d for average linkage of more
+//! than 4,096 examples and for sub-cluster components, else n^2.
 //! Source: Foote 2024, section 3.2; cut as SciPy's `fcluster(.., 'distance')`.
 
 use std::sync::Arc;

@@ -18,8 +18,7 @@ use crate::calls::settings::PolysemaOptions;
 use crate::calls::{Arguments, Function, FunctionDoc, Parameter, RUN};
 use crate::per_neuron::{
     ClusterOptions, Cut, EMBEDDING, Group, InputColumns, KIND, LAYER_NEURON, LINKAGE, N_TOKENS,
-    NeuronFunction, OutputColumns, PerNeuron, STRICT, Scratch, fields, hac_bytes, n_tokens,
-    table_function,
+    NeuronFunction, OutputColumns, PerNeuron, STRICT, Scratch, fields, n_tokens, table_function,
 };
 use polysema_kernels::clustering::flat_clusters::joining_heights;
 
@@ -138,12 +137,12 @@ impl NeuronFunction for FeatureSplits {
         self.options.embedding.inputs(examples)
     }
 
-    fn bytes(&self, n: usize, d: usize) -> usize {
-        hac_bytes(n, d)
+    fn bytes(&self, n: usize, d: usize, limit: usize) -> usize {
+        self.options.bytes(n, d, limit)
     }
 
-    fn advice(&self, _: usize, _: usize) -> Option<String> {
-        Some("merges are made from the distances of all pairs".to_string())
+    fn advice(&self, n: usize, d: usize, limit: usize) -> Option<String> {
+        self.options.advice_on_merges(n, d, limit)
     }
 
     fn rows(

@@ -13,7 +13,7 @@ use crate::calls::settings::PolysemaOptions;
 use crate::calls::{Function, FunctionDoc, RUN};
 use crate::per_neuron::{
     ClusterOptions, EMBEDDING, Group, InputColumns, KIND, LAYER_NEURON, LINKAGE, NeuronFunction,
-    OutputColumns, PerNeuron, Scratch, fields, hac_bytes, table_function,
+    OutputColumns, PerNeuron, Scratch, fields, table_function,
 };
 
 static DOC: FunctionDoc = FunctionDoc {
@@ -69,12 +69,12 @@ impl NeuronFunction for Merges {
         self.0.embedding.inputs(vec![])
     }
 
-    fn bytes(&self, n: usize, d: usize) -> usize {
-        hac_bytes(n, d)
+    fn bytes(&self, n: usize, d: usize, limit: usize) -> usize {
+        self.0.bytes(n, d, limit)
     }
 
-    fn advice(&self, _: usize, _: usize) -> Option<String> {
-        Some("merges are made from the distances of all pairs".to_string())
+    fn advice(&self, n: usize, d: usize, limit: usize) -> Option<String> {
+        self.0.advice_on_merges(n, d, limit)
     }
 
     fn rows(

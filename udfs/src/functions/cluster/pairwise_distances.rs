@@ -9,7 +9,7 @@ use datafusion::common::Result;
 use crate::calls::{Function, FunctionDoc, RUN};
 use crate::per_neuron::{
     ClusterOptions, EMBEDDING, Embedding, Group, InputColumns, KIND, LAYER_NEURON, NeuronFunction,
-    OutputColumns, PerNeuron, Scratch, fields, hac_bytes, table_function,
+    OutputColumns, PerNeuron, Scratch, fields, matrix_bytes, table_function,
 };
 
 static DOC: FunctionDoc = FunctionDoc {
@@ -59,11 +59,11 @@ impl NeuronFunction for PairwiseDistances {
         self.0.inputs(vec![])
     }
 
-    fn bytes(&self, n: usize, d: usize) -> usize {
-        hac_bytes(n, d) + n * n * size_of::<[f32; 3]>()
+    fn bytes(&self, n: usize, d: usize, _: usize) -> usize {
+        matrix_bytes(n, d) + n * n * size_of::<[f32; 3]>()
     }
 
-    fn advice(&self, _: usize, _: usize) -> Option<String> {
+    fn advice(&self, _: usize, _: usize, _: usize) -> Option<String> {
         Some("all pairs of a neuron are held at once".to_string())
     }
 

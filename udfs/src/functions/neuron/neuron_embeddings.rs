@@ -58,7 +58,7 @@ impl NeuronFunction for NeuronEmbeddings {
         self.0.inputs(vec![])
     }
 
-    fn bytes(&self, n: usize, d: usize) -> usize {
+    fn bytes(&self, n: usize, d: usize, _: usize) -> usize {
         2 * n * d * size_of::<f32>()
     }
 

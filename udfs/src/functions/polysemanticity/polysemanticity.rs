@@ -1,9 +1,10 @@
 //! The polysemanticity metrics of any group of vectors.
 //!
 //! Average linkage on cosine distances. The vectors are put into an order of their own first, so the result is a
-//! function of the set and not of how rows arrived. Cost: n^2 d a group, n d floats of memory.
+//! function of the set and not of how rows arrived. Cost: n^2 d a group; memory n d, and n^2 up to 4,096 vectors.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, Float32Array, StructArray, UInt64Array};
 use datafusion::arrow::array::{Float64Array, Int64Array, RecordBatch};
@@ -18,11 +19,12 @@ use datafusion::logical_expr::{Accumulator, ColumnarValue};
 use crate::arrow::vectors::VectorColumn;
 use crate::calls::aggregate::{Aggregate, a_vector_then_numbers, aggregate_function};
 use crate::calls::{Function, FunctionDoc, Parameter};
-use crate::per_neuron::{Cut, require_threshold};
-use polysema_kernels::clustering::distance::CosineDistances;
-use polysema_kernels::clustering::linkage::{Linkage, Linker};
+use crate::per_neuron::{Cut, by_means, matrix_bytes, require_threshold};
 use polysema_kernels::clustering::metrics;
-use polysema_kernels::clustering::quality::{cophenetic_correlation, silhouette};
+use polysema_kernels::{
+    CosineDistances, Linkage, Linker, MeanLinker, NonFinite, Polysemanticity,
+    cophenetic_correlation, silhouette,
+};
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "polysemanticity",
@@ -157,6 +159,45 @@ impl VectorSet {
     }
 }
 
+/// What is said of a group.
+struct Found {
+    metrics: Polysemanticity,
+    silhouette: Option<f64>,
+    cophenetic_correlation: Option<f64>,
+}
+
+impl VectorSet {
+    fn by_means(&self) -> bool {
+        by_means(self.count, self.width().unwrap_or(0), usize::MAX)
+    }
+
+    fn found(&self) -> Result<Found, NonFinite> {
+        let (rows, cut) = (self.rows(), Cut::Threshold(self.threshold));
+        if self.by_means() {
+            let mut linker = MeanLinker::default();
+            linker.link(&rows, None, &AtomicBool::new(false))?;
+            let clusters = cut.flat(linker.steps(), linker.live().len(), false);
+            let sums = linker.sums(&clusters);
+            return Ok(Found {
+                metrics: sums.polysemanticity(linker.max_distance()),
+                silhouette: sums.silhouette(),
+                cophenetic_correlation: linker.cophenetic_correlation(),
+            });
+        }
+        let mut distances = CosineDistances::new();
+        distances.compute(&rows, None)?;
+        let (condensed, n) = (distances.condensed(), distances.live().len());
+        let mut linker = Linker::new();
+        let steps = linker.link(condensed, n, Linkage::Average);
+        let clusters = cut.flat(steps, n, false);
+        Ok(Found {
+            metrics: metrics::polysemanticity(condensed, &clusters),
+            silhouette: silhouette(condensed, &clusters),
+            cophenetic_correlation: cophenetic_correlation(condensed, steps, n),
+        })
+    }
+}
+
 impl Accumulator for VectorSet {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let column = VectorColumn::<Float32Type>::try_new(DOC.name, "v", &values[0])?;
@@ -189,16 +230,10 @@ impl Accumulator for VectorSet {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let rows = self.rows();
-        let mut distances = CosineDistances::new();
-        distances.compute(&rows, None).map_err(|_| {
+        let found = self.found().map_err(|_| {
             exec_datafusion_err!("{}: v must be finite, got NaN or infinity", DOC.name)
         })?;
-        let (condensed, n) = (distances.condensed(), distances.live().len());
-        let mut linker = Linker::new();
-        let steps = linker.link(condensed, n, Linkage::Average);
-        let clusters = Cut::Threshold(self.threshold).flat(steps, n, false);
-        let metrics = metrics::polysemanticity(condensed, &clusters);
+        let metrics = found.metrics;
         let integer = |value: Option<i64>| Arc::new(Int64Array::from(vec![value])) as ArrayRef;
         let number = |value: Option<f64>| Arc::new(Float64Array::from(vec![value])) as ArrayRef;
         let columns = vec![
@@ -208,8 +243,8 @@ impl Accumulator for VectorSet {
             number(metrics.mean_distance),
             number(metrics.intra_cluster_distance),
             number(metrics.inter_cluster_distance),
-            number(silhouette(condensed, &clusters)),
-            number(cophenetic_correlation(condensed, steps, n)),
+            number(found.silhouette),
+            number(found.cophenetic_correlation),
         ];
         Ok(ScalarValue::Struct(Arc::new(StructArray::new(
             fields(),
@@ -219,11 +254,12 @@ impl Accumulator for VectorSet {
     }
 
     fn size(&self) -> usize {
-        // The clustering at the end holds the distances besides the vectors.
+        // The clustering at the end holds the distances, or means, besides the vectors.
         let width = self.width().unwrap_or(0);
-        size_of_val(self)
-            + self.values.capacity() * size_of::<f32>()
-            + CosineDistances::bytes(self.count, width)
-            + Linker::bytes(self.count)
+        let clustering = match self.by_means() {
+            true => MeanLinker::bytes(self.count, width),
+            false => matrix_bytes(self.count, width),
+        };
+        size_of_val(self) + self.values.capacity() * size_of::<f32>() + clustering
     }
 }
