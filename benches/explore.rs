@@ -2,7 +2,8 @@
 //! page is of another neuron, asked for once.
 //!
 //!     cargo bench --bench explore                   GPT-2-small's shape, 200 random neurons, then 50 readers
-//!     cargo test --workspace --bench explore        the same, compiled for development
+//!     cargo bench --bench explore -- publish        all of its pages as files
+//!     cargo test --workspace --bench explore        the first, compiled for development
 //!
 //! `POLYSEMA_BENCH_STORE` keeps the store between runs.
 
@@ -16,7 +17,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use gpt2_small::GPT2_SMALL;
-use polysema::explore::{ExploreOptions, Exploring};
+use polysema::explore::{ExploreOptions, Exploring, PublishOptions, publish};
 use polysema::session::EngineOptions;
 use polysema_kernels::random::Random;
 
@@ -86,12 +87,28 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (store, _vanishes) = gpt2_small::folder()?;
     gpt2_small::write(&store)?;
     let runtime = polysema::shell::threads(None)?;
+    let engine = EngineOptions {
+        store,
+        memory_limit: None,
+        loaded_limit: None,
+    };
+    if std::env::args().any(|argument| argument == "publish") {
+        let folder = tempfile::tempdir()?;
+        let published = runtime.block_on(publish(
+            &PublishOptions {
+                engine,
+                run: "gpt2_small".to_string(),
+                neurons: None,
+                out: folder.path().join("site"),
+                replace: false,
+            },
+            |_| {},
+        ))?;
+        println!("{GPT2_SMALL:?}\n{published:?}");
+        return Ok(());
+    }
     let exploring = runtime.block_on(Exploring::open(ExploreOptions {
-        engine: EngineOptions {
-            store,
-            memory_limit: None,
-            loaded_limit: None,
-        },
+        engine,
         listen: [127, 0, 0, 1].into(),
         port: 0,
         proxy: None,

@@ -4,6 +4,7 @@ mod compare;
 mod console;
 mod explain;
 mod images;
+mod labels;
 mod neurons;
 mod publish;
 mod saes;

@@ -71,6 +71,8 @@ pub struct ClusterShown {
     pub central: Option<String>,
     /// Of images, the mean of its examples.
     pub mean: Option<String>,
+    /// What people call it.
+    pub labels: Vec<String>,
     /// How many more a script unpacks.
     pub n_packed: i64,
 }
@@ -129,6 +131,7 @@ pub fn shown(
             examples: vec![],
             central: None,
             mean: None,
+            labels: vec![],
             n_packed: 0,
         })
         .collect();

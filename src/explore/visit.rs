@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::error::DataFusionError;
 use serde::de::DeserializeOwned;
 
@@ -13,6 +14,7 @@ use super::query_string::QueryString;
 use super::slow::Patience;
 use super::trouble::Trouble;
 use crate::session::Session;
+use crate::store::kept::KeptName;
 use crate::store::{LayerRow, Run};
 
 /// A request.
@@ -186,6 +188,13 @@ impl VisitedRun {
             format!("a neuron of layer {at} from 0 to {last} is required, got '{word}'"),
             known.into(),
         ))
+    }
+
+    /// The columns of a table that is kept in the store beside the runs; none where there is no such table.
+    pub fn kept_columns(&self, schema: &str, table: &str) -> Result<Option<SchemaRef>, Trouble> {
+        let store = self.visit.explorer.engine.store();
+        let kept = store.kept(&KeptName::new(schema, table))?;
+        Ok(kept.map(|kept| Arc::clone(kept.columns())))
     }
 
     /// A question about the run that is answered at once.

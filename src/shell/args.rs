@@ -74,6 +74,18 @@ pub struct Arguments {
     pub action: Option<Action>,
 }
 
+#[cfg(feature = "explore")]
+impl Arguments {
+    /// The store and the memory that it names.
+    pub fn engine(&self) -> crate::session::EngineOptions {
+        crate::session::EngineOptions {
+            store: self.store.clone(),
+            memory_limit: self.memory_limit,
+            loaded_limit: None,
+        }
+    }
+}
+
 /// The sub-commands.
 #[derive(Debug, Subcommand)]
 pub enum Action {

@@ -111,28 +111,18 @@ pub fn run_command(words: impl IntoIterator<Item = OsString>) -> u8 {
         Some(Action::Explore(command)) => {
             let run = arguments.selected_run.as_deref();
             let saved = report::saved_questions();
-            let engine = engine_of(&arguments);
+            let engine = arguments.engine();
             explore::run(&runtime, command, engine, run, saved, &interrupts)
         }
         #[cfg(feature = "explore")]
         Some(Action::Publish(command)) => {
-            let (engine, quiet) = (engine_of(&arguments), arguments.quiet);
+            let (engine, quiet) = (arguments.engine(), arguments.quiet);
             publish::run(&runtime, command, engine, quiet, &interrupts)
         }
         _ => start(&runtime, arguments, &inputs, interrupts.clone()),
     };
     runtime.shutdown_timeout(SHUTDOWN);
     exit_code(outcome, || interrupts.exit_code())
-}
-
-/// The store and the memory that the command line names.
-#[cfg(feature = "explore")]
-fn engine_of(arguments: &Arguments) -> crate::session::EngineOptions {
-    crate::session::EngineOptions {
-        store: arguments.store.clone(),
-        memory_limit: arguments.memory_limit,
-        loaded_limit: None,
-    }
 }
 
 /// The exit code of what was done, and on stderr why it failed.

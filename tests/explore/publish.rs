@@ -174,6 +174,29 @@ fn what_is_there_is_kept_and_wrong_words_are_refused() {
     assert_eq!(left, ["file", "site", "theirs"]);
 }
 
+#[test]
+fn a_run_without_texts_is_published() {
+    let folder = tempfile::tempdir().unwrap();
+    let [arrays, store, out] = ["arrays", "store", "site"].map(|name| folder.path().join(name));
+    fs::create_dir(&arrays).unwrap();
+    for name in ["0.b_in.npy", "0.h.npy", "0.w_in.npy"] {
+        fs::copy(Path::new("tests/data/import").join(name), arrays.join(name)).unwrap();
+    }
+    let arrays = arrays.display();
+    run(
+        &store,
+        &format!("CALL import_run('demo', '{arrays}', {{activation_function: 'relu'}})"),
+    );
+    let output = command(&store, &out, &[]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    let page = fs::read_to_string(out.join("documents/0.html")).unwrap();
+    assert!(
+        page.contains("The run keeps no tokens of this document."),
+        "{page}"
+    );
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupted_one_leaves_nothing() {

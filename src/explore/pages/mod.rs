@@ -4,6 +4,7 @@ pub(super) mod compare;
 pub(super) mod document;
 pub(super) mod explain;
 pub(super) mod go;
+mod labels;
 pub(super) mod layer;
 pub(super) mod neuron;
 mod neuron_images;

@@ -9,6 +9,7 @@ use crate::explore::clusters::{
     ClusterShown, ExampleLine, ExampleList, ExampleShown, example_lists, shown,
 };
 use crate::explore::page::{Reached, WebPage, crumbs};
+use crate::explore::pages::labels::{Label, labels};
 use crate::explore::pages::neuron_images::{NeuronImages, PixelMap};
 use crate::explore::panel::Panel;
 use crate::explore::publish::{SitePage, WebSite, packed};
@@ -53,6 +54,8 @@ struct NeuronTemplate {
     packed: String,
     /// Of a neuron of images.
     maps: Vec<PixelMap>,
+    /// What people call the neuron.
+    labels: Vec<Label>,
     panels: Vec<Panel>,
 }
 
@@ -154,6 +157,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     images
         .means(&run, layer.layer, neuron, threshold, &mut clusters)
         .await?;
+    let (labels_panel, labels) = labels(&run, layer.layer, neuron, &mut clusters).await?;
     let buckets_drawn = drawn(&run, &facts_line, buckets.read()?);
     let name = run.name().to_string();
     let packed = match visit.site() {
@@ -162,6 +166,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     };
     let mut panels = vec![profile, summary, examples, buckets, facts];
     panels.extend(images.panels);
+    panels.extend(labels_panel);
     let place = format!("/layers/{}", layer.layer);
     let other = if scale == "neuron" {
         "example"
@@ -200,6 +205,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
             is_published: visit.site().is_some(),
             packed,
             maps: images.maps,
+            labels,
             panels,
         }),
     };

@@ -6,9 +6,9 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::arrow::array::{Array, AsArray, Float64Array, RecordBatch};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Int32Type};
+use datafusion::arrow::datatypes::{DataType, Float64Type, Int32Type};
 use datafusion::common::Result;
 use serde_json::{Value, json};
 
@@ -40,11 +40,36 @@ pub fn rows_script(rows: impl Iterator<Item = Value>) -> String {
 }
 
 /// A number with as many digits as a reader needs.
-pub fn short(number: f64) -> Value {
+fn short(number: f64) -> Value {
     let written = format!("{number:.4e}").parse().ok();
     written
         .filter(|n: &f64| n.is_finite())
         .map_or(Value::Null, |n| json!(n))
+}
+
+/// The rows of a layer's table, each with its neuron.
+pub fn table_rows(batch: &RecordBatch) -> Result<Vec<(i32, Value)>> {
+    let neurons = batch.column(0).as_primitive::<Int32Type>();
+    let signs = cast(batch.column(1), &DataType::Utf8)?;
+    let signs = signs.as_string::<i32>();
+    let numbers: Vec<Float64Array> = (2..batch.num_columns())
+        .map(|column| {
+            Ok(cast(batch.column(column), &DataType::Float64)?
+                .as_primitive::<Float64Type>()
+                .clone())
+        })
+        .collect::<Result<_>>()?;
+    let row = |row: usize| {
+        let neuron = neurons.value(row);
+        let sign = signs.is_valid(row).then(|| signs.value(row));
+        let numbers = numbers.iter().map(|column| match column.is_valid(row) {
+            true => short(column.value(row)),
+            false => Value::Null,
+        });
+        let values = [json!(neuron), json!(sign)].into_iter().chain(numbers);
+        (neuron, Value::Array(values.collect()))
+    };
+    Ok((0..batch.num_rows()).map(row).collect())
 }
 
 /// One of a neuron's feature clusters.

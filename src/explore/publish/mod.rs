@@ -11,13 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use datafusion::arrow::array::{Array, AsArray, Float64Array, RecordBatch};
-use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Float64Type, Int32Type};
+use datafusion::arrow::array::{Array, AsArray};
+use datafusion::arrow::datatypes::Int32Type;
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::{DataFusionError, Result};
 use futures::{StreamExt, TryStreamExt, stream};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::assets;
 use super::explorer::Explorer;
@@ -30,7 +29,7 @@ use crate::files::whole::NewFolder;
 use crate::session::{Engine, EngineOptions, Session};
 use crate::store::{LayerRow, Run};
 use crate::text::describe;
-use index::{COLUMNS, NEURONS_OF_PART, WordIndex, rows_script, short};
+use index::{COLUMNS, NEURONS_OF_PART, WordIndex, rows_script, table_rows};
 pub(super) use index::{part_file, parts};
 pub(super) use packed::packed;
 pub(super) use site::{SitePage, WebSite};
@@ -85,8 +84,8 @@ pub struct Published {
 
 /// Writes a run's pages as files into a folder, which appears whole or not at all; `told` hears how far it is.
 ///
-/// Errors: the store cannot be opened; it has no such run; the condition is none, or no neuron is so; something else is in the
-/// folder's place; the disk refuses.
+/// Errors: the store cannot be opened; it has no such run, or another one before the end; the condition is none, or no neuron is
+/// so; something else is in the folder's place; the disk refuses.
 pub async fn publish(options: &PublishOptions, told: impl Fn(PublishStep)) -> Result<Published> {
     let began = Instant::now();
     replaceable(&options.out, options.replace)?;
@@ -107,7 +106,7 @@ pub async fn publish(options: &PublishOptions, told: impl Fn(PublishStep)) -> Re
         }
         only
     });
-    explorer.site = Some(WebSite::new(&options.run, only));
+    explorer.site = Some(WebSite::new(&run, only));
     let publisher = Arc::new(Publisher {
         explorer: Arc::new(explorer),
         run,
@@ -118,6 +117,13 @@ pub async fn publish(options: &PublishOptions, told: impl Fn(PublishStep)) -> Re
         largest: AtomicU64::new(0),
     });
     let documents = publisher.write(&neurons, told).await?;
+    let now = publisher.explorer.engine.store().run(&options.run)?;
+    if !Arc::ptr_eq(&now, &publisher.run) {
+        return exec_err!(
+            "publish: a run that stays as it is is required, got {}, which was replaced meanwhile",
+            options.run
+        );
+    }
     let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
     let mut published = Published {
         neurons: neurons.len(),
@@ -317,6 +323,9 @@ impl Publisher {
     /// The documents of the examples that are shown, in order.
     async fn documents(&self) -> Result<Vec<i64>> {
         let site = self.site()?;
+        if !site.has_documents() {
+            return Ok(vec![]);
+        }
         let sql = "SELECT DISTINCT layer, neuron, doc_id FROM examples";
         let mut rows = self.session.query(sql).await?;
         let mut documents = BTreeSet::new();
@@ -370,29 +379,4 @@ impl Publisher {
         }
         Ok(())
     }
-}
-
-/// The rows of a layer's table, each with its neuron.
-fn table_rows(batch: &RecordBatch) -> Result<Vec<(i32, Value)>> {
-    let neurons = batch.column(0).as_primitive::<Int32Type>();
-    let signs = cast(batch.column(1), &DataType::Utf8)?;
-    let signs = signs.as_string::<i32>();
-    let numbers: Vec<Float64Array> = (2..batch.num_columns())
-        .map(|column| {
-            Ok(cast(batch.column(column), &DataType::Float64)?
-                .as_primitive::<Float64Type>()
-                .clone())
-        })
-        .collect::<Result<_>>()?;
-    let row = |row: usize| {
-        let neuron = neurons.value(row);
-        let sign = signs.is_valid(row).then(|| signs.value(row));
-        let numbers = numbers.iter().map(|column| match column.is_valid(row) {
-            true => short(column.value(row)),
-            false => Value::Null,
-        });
-        let values = [json!(neuron), json!(sign)].into_iter().chain(numbers);
-        (neuron, Value::Array(values.collect()))
-    };
-    Ok((0..batch.num_rows()).map(row).collect())
 }

@@ -3,12 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use crate::store::Run;
+
 /// The pages of a run that are published.
 #[derive(Debug)]
 pub struct WebSite {
     run: String,
     /// The neurons of each layer that have a page; every one where there is nothing.
     chosen: Option<BTreeMap<i32, BTreeSet<i32>>>,
+    /// Whether the run keeps documents.
+    has_documents: bool,
 }
 
 /// A page of a site by what it shows.
@@ -70,10 +74,11 @@ impl SitePage {
 
 impl WebSite {
     /// The site of a run: of these neurons, or of all of them.
-    pub fn new(run: &str, chosen: Option<BTreeMap<i32, BTreeSet<i32>>>) -> Self {
+    pub fn new(run: &Run, chosen: Option<BTreeMap<i32, BTreeSet<i32>>>) -> Self {
         Self {
-            run: run.to_string(),
+            run: run.name().to_string(),
             chosen,
+            has_documents: run.manifest().counts.documents > 0,
         }
     }
 
@@ -86,6 +91,11 @@ impl WebSite {
     pub fn chosen(&self, layer: i32) -> Option<Vec<i32>> {
         let chosen = self.chosen.as_ref()?;
         Some(chosen.get(&layer).into_iter().flatten().copied().collect())
+    }
+
+    /// Whether documents have pages.
+    pub fn has_documents(&self) -> bool {
+        self.has_documents
     }
 
     /// Whether a neuron has a page.
@@ -117,7 +127,10 @@ impl WebSite {
                 self.has(layer, neuron)
                     .then_some(SitePage::Neuron(layer, neuron))?
             }
-            ["", "documents", document] => SitePage::Document(document.parse().ok()?),
+            ["", "documents", document] => {
+                let document = document.parse().ok()?;
+                self.has_documents.then_some(SitePage::Document(document))?
+            }
             _ => return None,
         };
         let mut file = page.file();
@@ -166,7 +179,11 @@ mod tests {
     #[test]
     fn links_lead_to_files_or_nowhere() {
         let chosen = BTreeMap::from([(7, BTreeSet::from([3, 1024]))]);
-        let site = WebSite::new("gpt2.small", Some(chosen));
+        let site = WebSite {
+            run: "gpt2.small".to_string(),
+            chosen: Some(chosen),
+            has_documents: true,
+        };
         let relinked =
             |link: &str| site.relinked(&format!("<a class=\"x\" href=\"{link}\">y</a>"), "../");
         let to = |file: &str| format!("<a class=\"x\" href=\"{file}\">y</a>");
@@ -204,5 +221,11 @@ mod tests {
         ] {
             assert_eq!(relinked(nowhere), "<a class=\"x\">y</a>", "{nowhere}");
         }
+        let without = WebSite {
+            has_documents: false,
+            ..site
+        };
+        let link = "<a href=\"/runs/gpt2.small/documents/5#token-9\">";
+        assert_eq!(without.relinked(link, ""), "<a>");
     }
 }
