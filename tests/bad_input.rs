@@ -456,11 +456,14 @@ async fn runs_of_another_version() {
     desk.run(&desk.ingest("other", "model", "corpus.txt", OPTIONS))
         .await;
     let manifest = desk.path("store/runs/other/manifest.json");
-    let text = fs::read_to_string(&manifest).expect("a manifest");
-    let own = format!("\"format\":{FORMAT}");
-    assert!(text.contains(&own));
-    let text = text.replacen(&own, "\"format\":9", 1);
-    fs::write(&manifest, text).expect("a writable store");
+    let text = fs::read(&manifest).expect("a manifest");
+    let mut text: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    assert_eq!(text["format"], FORMAT);
+    text["format"] = 9.into();
+    // Nobody knows how another version seals it.
+    text.as_object_mut().expect("an object").remove("checked");
+    text.as_object_mut().expect("an object").remove("checksum");
+    fs::write(&manifest, text.to_string()).expect("a writable store");
     desk.before = desk.runs();
     let version = &*format!(
         "run 'other' needs store version {FORMAT}, got version 9: ingest it again with replace: true"

@@ -12,6 +12,7 @@ mod fixture;
 mod bad_input;
 mod copy;
 mod corpora;
+mod damaged;
 mod exchange;
 mod exchange_sae;
 mod import_run;

@@ -2,6 +2,7 @@
 //! cases over one fixture.
 
 mod cancelled;
+mod checked;
 mod describe;
 mod errors;
 mod examples;

@@ -1,6 +1,7 @@
 //! The store from outside: what is written comes back through SQL, whole or not at all.
 //! Over 400 lines: one list of cases over one fixture.
 
+use crate::damaged::unsealed;
 use crate::fixture::*;
 
 #[tokio::test]
@@ -283,24 +284,14 @@ async fn damaged_files_are_errors_that_name_them() -> Result<()> {
             "zeroed from {length}: {error}"
         );
     }
-    // Any flipped byte of the footer is an error that names the file, or changes nothing a reader looks at.
-    let intact = shown(&session(dir.path(), 2)?, "SELECT 1").await?;
-    assert!(!intact.is_empty());
-    let mut named = 0;
-    for back in 1..=400.min(whole.len()) {
+    for at in (0..whole.len()).step_by(7) {
         let mut flipped = whole.clone();
-        let at = whole.len() - back;
         flipped[at] ^= 0xff;
         fs::write(&path, &flipped)?;
-        if let Err(e) = query(&session(dir.path(), 2)?, sql).await {
-            assert!(
-                e.to_string().contains("examples-1.arrow"),
-                "byte -{back}: {e}"
-            );
-            named += 1;
-        }
+        let read = query(&session(dir.path(), 2)?, sql).await;
+        let error = message(read);
+        assert!(error.contains("examples-1.arrow"), "byte {at}: {error}");
     }
-    assert!(named > 10, "{named} flips were noticed");
     fs::write(&path, &whole)?;
     assert_eq!(count(&session(dir.path(), 2)?, sql).await?, 21);
     fs::write(dir.path().join("runs/demo/manifest.json"), "{")?;
@@ -364,9 +355,7 @@ async fn other_versions_are_refused_by_name() -> Result<()> {
     let store = Store::open(dir.path())?;
     ingest(&store, "old", false, 0.0)?;
     let path = dir.path().join("runs/old/manifest.json");
-    let text =
-        fs::read_to_string(&path)?.replacen(&format!("\"format\":{FORMAT}"), "\"format\":9", 1);
-    fs::write(&path, text)?;
+    unsealed(&path, |manifest| manifest["format"] = 9.into())?;
     let ctx = session(dir.path(), 2)?;
     let error = message(query(&ctx, "SELECT * FROM old.examples").await);
     let want = format!("run 'old' needs store version {FORMAT}, got version 9: ingest it again");

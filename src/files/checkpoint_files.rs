@@ -8,6 +8,7 @@ use datafusion::error::{DataFusionError, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::file_sum::FileSum;
 use super::generations::{GenerationName, Generations, HeldGeneration};
 use super::{file_error, words};
 
@@ -23,6 +24,29 @@ pub struct CheckpointFiles<S> {
 struct Saved<S> {
     generation: GenerationName,
     progress: S,
+    /// What the files have that it counts on; none where it was written before there were checksums.
+    #[serde(default)]
+    files: Vec<FileSum>,
+}
+
+/// The files of a checkpoint, whatever the work is.
+#[derive(Debug, Deserialize)]
+pub struct CheckpointSums {
+    generation: GenerationName,
+    #[serde(default)]
+    files: Vec<FileSum>,
+}
+
+impl CheckpointSums {
+    /// Those of the last checkpoint, with its folder held for reading; nothing if there is none.
+    pub fn open(of: &Generations) -> Result<Option<(Vec<FileSum>, HeldGeneration)>> {
+        let opened = of.open(|text| {
+            let sums = serde_json::from_slice::<Self>(text);
+            let sums = sums.map_err(|e| file_error("read", &of.pointer(), e))?;
+            Ok((sums.files, sums.generation))
+        })?;
+        Ok(opened.map(|(_, files, generation)| (files, generation)))
+    }
 }
 
 impl<S: Serialize + DeserializeOwned> CheckpointFiles<S> {
@@ -40,37 +64,48 @@ impl<S: Serialize + DeserializeOwned> CheckpointFiles<S> {
     }
 
     /// Writes a checkpoint in place of the last one, which stays if this one cannot be written: `files` writes into a
-    /// folder and says how far the work is.
-    pub fn write(&self, files: impl FnOnce(&Path) -> Result<S>) -> Result<()> {
+    /// folder and says how far the work is, and what each of them has by now.
+    pub fn write(&self, files: impl FnOnce(&Path) -> Result<(S, Vec<FileSum>)>) -> Result<()> {
         let next = self.of.begin()?;
+        let (progress, files) = files(next.path())?;
         let saved = Saved {
-            progress: files(next.path())?,
+            progress,
             generation: next.name().clone(),
+            files,
         };
         let text = serde_json::to_vec(&saved);
         next.commit(&text.map_err(|e| file_error("write", &self.of.pointer(), e))?)
     }
 
-    fn parse(&self, text: &[u8]) -> Result<(S, GenerationName)> {
+    fn parse(&self, text: &[u8]) -> Result<Saved<S>> {
         let saved = serde_json::from_slice::<Saved<S>>(text);
-        let saved = saved.map_err(|e| anew(&file_error("read", &self.of.pointer(), e)))?;
-        Ok((saved.progress, saved.generation))
+        saved.map_err(|e| anew(&file_error("read", &self.of.pointer(), e)))
     }
 
     /// How far the last one is, if there is one.
     pub fn find(&self) -> Result<Option<S>> {
-        match self.of.text()? {
-            Some(text) => Ok(Some(self.parse(&text)?.0)),
+        match self.of.text().map_err(|e| anew(&e))? {
+            Some(text) => Ok(Some(self.parse(&text)?.progress)),
             None => Ok(None),
         }
     }
 
     /// The last one, with its folder held for reading.
+    ///
+    /// Errors: one of its files is not what was written.
     pub fn open(&self) -> Result<(S, HeldGeneration)> {
-        match self.of.open(|text| self.parse(text))? {
-            Some((_, progress, generation)) => Ok((progress, generation)),
-            None => exec_err!("a checkpoint is required, got none"),
+        let opened = self.of.open(|text| {
+            let saved = self.parse(text)?;
+            Ok(((saved.progress, saved.files), saved.generation))
+        })?;
+        let Some((_, (progress, files), generation)) = opened else {
+            return exec_err!("a checkpoint is required, got none");
+        };
+        for file in files {
+            let checked = file.check(generation.path(), |_| Ok(()));
+            checked.map_err(|e| anew(&e))?;
         }
+        Ok((progress, generation))
     }
 
     /// Removes every one, readable or not.

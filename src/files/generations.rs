@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::disk::{self, Held, hold};
 use super::whole::{begins_with, hidden, parent, sync_files, write_file};
-use super::{clock, file_error};
+use super::{clock, file_error, seal};
 
 /// How often a reader looks again while what it opens is replaced.
 const TRIES: usize = 1000;
@@ -90,11 +90,16 @@ impl Generations {
     }
 
     /// What the pointer file says; nothing if there is none.
+    ///
+    /// Errors: it is not what was written.
     pub fn text(&self) -> Result<Option<Vec<u8>>> {
         self.require_folders()?;
         let pointer = self.pointer();
         match disk::read(&pointer) {
-            Ok(text) => Ok(Some(text)),
+            Ok(text) => {
+                seal::is_sealed(&pointer, &text)?;
+                Ok(Some(text))
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(file_error("read", &pointer, e)),
         }
@@ -275,13 +280,13 @@ impl NewGeneration {
         disk::sync(folder).map_err(|e| file_error("write", folder, e))
     }
 
-    /// Makes it the generation that counts: `text` is what the pointer file then says.
+    /// Makes it the generation that counts: `text`, a JSON object, is what the pointer file then says, beside its checksum.
     ///
     /// An error after the pointer took its place says so; both generations are then kept.
     pub fn commit(mut self, text: &[u8]) -> Result<()> {
         self.sync()?;
         self.state = Stage::Unconfirmed;
-        write_file(&self.of.pointer(), text)?;
+        write_file(&self.of.pointer(), &seal::seal(text))?;
         self.state = Stage::Committed;
         Ok(())
     }

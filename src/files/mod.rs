@@ -2,6 +2,7 @@
 
 pub mod arrays;
 pub mod checkpoint_files;
+pub mod checksums;
 pub mod clock;
 pub mod columnar;
 pub mod csv;
@@ -10,6 +11,7 @@ mod elements;
 mod error;
 #[cfg(test)]
 pub(crate) mod faults;
+pub mod file_sum;
 pub mod generations;
 pub mod gguf;
 pub mod idx;
@@ -20,6 +22,7 @@ pub mod numbers;
 pub mod pickle;
 pub mod regular;
 pub mod scratch;
+pub mod seal;
 pub mod spool;
 pub mod tensors;
 pub mod torch;

@@ -9,6 +9,7 @@ use datafusion::common::exec_err;
 use datafusion::error::Result;
 use memmap2::Mmap;
 
+use super::file_sum::{FileSum, Growing};
 use super::{disk, file_error};
 
 /// Records of `width` four-byte numbers, first all written, then read in any order.
@@ -17,6 +18,8 @@ pub struct Spool {
     width: usize,
     len: usize,
     writer: BufWriter<File>,
+    /// Of what was written.
+    sum: Growing,
     /// All of it, once writing has ended.
     map: Option<Mmap>,
 }
@@ -38,6 +41,7 @@ impl Spool {
             width,
             len: 0,
             writer: BufWriter::with_capacity(Self::BYTES, file),
+            sum: Growing::default(),
             map: None,
         })
     }
@@ -60,18 +64,26 @@ impl Spool {
                 self.path.display()
             );
         }
+        let bytes = numbers.to_byte_slice();
+        self.sum.add(bytes);
         self.writer
-            .write_all(numbers.to_byte_slice())
+            .write_all(bytes)
             .map_err(|e| file_error("write", &self.path, e))
     }
 
     /// Gives what was written so far another name, in a folder that outlives this one's; where the disk has no second
-    /// names it is copied. The caller waits until it is on disk.
-    pub fn keep(&mut self, folder: &Path) -> Result<()> {
+    /// names it is copied. The caller waits until it is on disk. What it has by now, whatever is added to it.
+    pub fn keep(&mut self, folder: &Path) -> Result<FileSum> {
         let path = &self.path;
         (self.writer.flush()).map_err(|e| file_error("write", path, e))?;
-        let kept = folder.join(path.file_name().unwrap_or_default());
-        disk::link(path, &kept).map_err(|e| file_error("copy", path, e))
+        let name = path.file_name().unwrap_or_default();
+        let kept = folder.join(name);
+        disk::link(path, &kept).map_err(|e| file_error("copy", path, e))?;
+        Ok(FileSum {
+            name: name.to_string_lossy().into_owned(),
+            size_bytes: (self.len * self.width) as u64 * 4,
+            checksum: self.sum.checksum(),
+        })
     }
 
     /// Goes on behind the first `len` records of what was kept in a folder, in place of what was written here. What
@@ -90,6 +102,8 @@ impl Spool {
                 size.len()
             );
         }
+        let mut sum = Growing::default();
+        (sum.add_file(file, bytes)).map_err(|e| file_error("read", &kept, e))?;
         disk::remove_file(path).map_err(|e| file_error("remove", path, e))?;
         disk::link(&kept, path).map_err(|e| file_error("copy", &kept, e))?;
         let reopened = || -> io::Result<File> {
@@ -100,7 +114,7 @@ impl Spool {
         };
         let file = reopened().map_err(|e| file_error("open", path, e))?;
         self.writer = BufWriter::with_capacity(Self::BYTES, file);
-        self.len = len;
+        (self.len, self.sum) = (len, sum);
         Ok(())
     }
 
@@ -177,6 +191,9 @@ mod tests {
             let mut out = vec![];
             spool.read(0, 6, u32::from_ne_bytes, &mut out).unwrap();
             assert_eq!(out, [[1, 2], [3, 4], more].concat());
+            let again = tempfile::tempdir().unwrap();
+            let sum = spool.keep(again.path()).unwrap();
+            assert_eq!(sum, FileSum::of(&again.path().join("a")).unwrap());
             std::fs::remove_file(second.path().join("a")).unwrap();
         }
         let mut spool = Spool::create(second.path(), "a", 2).unwrap();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::files::{clock, disk};
+use crate::files::{clock, disk, seal, words};
 
 /// Where a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,9 +61,24 @@ pub struct Record {
     pub message: String,
 }
 
-/// The record in a file, if it is one.
+/// The record in a file, if it is one. Of one that is damaged its id is left, and what is wrong.
 pub(super) fn read(path: &Path) -> Option<Record> {
-    let record: Record = serde_json::from_slice(&disk::read(path).ok()?).ok()?;
+    let text = disk::read(path).ok()?;
+    if let Err(error) = seal::is_sealed(path, &text) {
+        return Some(Record {
+            id: path.file_stem()?.to_str()?.to_string(),
+            function: String::new(),
+            detail: String::new(),
+            state: State::Lost,
+            progress: None,
+            started_at: 0,
+            ended_at: None,
+            process: 0,
+            host: String::new(),
+            message: words(&error),
+        });
+    }
+    let record: Record = serde_json::from_slice(&text).ok()?;
     // Its id becomes a path: it is the file's own name or it is not ours.
     (path.file_stem()? == record.id.as_str()).then_some(record)
 }

@@ -14,7 +14,7 @@ use super::cancel::Cancel;
 use super::record::{Record, State, host, new_id, now, read};
 use crate::files::disk::{self, Held};
 use crate::files::whole::write_file;
-use crate::files::{file_error, words};
+use crate::files::{file_error, seal, words};
 
 /// Ended jobs that are kept written down; the oldest beyond are removed when another begins. Chosen, not tuned.
 const KEPT: usize = 100;
@@ -247,7 +247,7 @@ impl Recorder {
         let record = locked(&self.record).clone();
         let text = serde_json::to_vec_pretty(&record);
         let text = text.map_err(|e| DataFusionError::External(Box::new(e)))?;
-        write_file(&self.jobs.path(&self.id, "json"), &text)
+        write_file(&self.jobs.path(&self.id, "json"), &seal::seal(&text))
     }
 }
 
@@ -339,9 +339,12 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let jobs = Arc::new(Jobs::new(folder.path()));
         let id = begin(&jobs).id().to_string();
-        let text = std::fs::read_to_string(jobs.path(&id, "json")).expect("a record");
-        let text = text.replace(&id, "../../outside");
-        std::fs::write(jobs.path("hostile", "json"), text).expect("written");
+        let outside = Record {
+            id: "../../outside".to_string(),
+            ..jobs.find(&id).expect("the job")
+        };
+        let text = serde_json::to_vec(&outside).expect("JSON");
+        std::fs::write(jobs.path("hostile", "json"), seal::seal(&text)).expect("written");
         std::fs::write(jobs.path("broken", "json"), "{").expect("written");
         let ids: Vec<_> = jobs
             .list()
@@ -350,5 +353,20 @@ mod tests {
             .map(|r| r.id)
             .collect();
         assert_eq!(ids, [id]);
+    }
+
+    #[test]
+    fn a_damaged_record_is_listed_as_such() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let jobs = Arc::new(Jobs::new(folder.path()));
+        let id = begin(&jobs).id().to_string();
+        let path = jobs.path(&id, "json");
+        let mut text = std::fs::read(&path).expect("a record");
+        let at = text.len() / 2;
+        text[at] ^= 1;
+        std::fs::write(&path, text).expect("written");
+        let found = jobs.find(&id).expect("listed");
+        let named = found.message.contains(&format!("{id}.json damaged"));
+        assert!(named && found.state == State::Lost, "{}", found.message);
     }
 }

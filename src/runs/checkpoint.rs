@@ -14,6 +14,7 @@ use super::options::{CHECKPOINT_EVERY, MaxActivations, REPLACE, RESUME};
 use crate::corpus::{Documents, ReadFrom};
 use crate::files::checkpoint_files::{CheckpointFiles, anew};
 use crate::files::clock;
+use crate::files::file_sum::FileSum;
 use crate::files::generations::Generations;
 use crate::files::numbers::{NumbersReader, NumbersWriter};
 use crate::store::{Store, Versions};
@@ -125,12 +126,15 @@ impl IngestCheckpoints {
     /// Writes a checkpoint in place of the last one, which stays if this one cannot be written.
     pub(super) fn write(&self, layers: &mut [Layer], state: IngestState) -> Result<()> {
         self.of.write(|folder| {
-            let mut out = NumbersWriter::create(&folder.join(LAYERS))?;
+            let path = folder.join(LAYERS);
+            let mut out = NumbersWriter::create(&path)?;
+            let mut files = vec![];
             for layer in layers {
-                layer.save(folder, &mut out)?;
+                files.extend(layer.save(folder, &mut out)?);
             }
             let hash = out.finish()?;
-            Ok(Saved { state, hash })
+            files.push(FileSum::of(&path)?);
+            Ok((Saved { state, hash }, files))
         })
     }
 

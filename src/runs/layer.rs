@@ -14,6 +14,7 @@ use super::candidates::Candidate;
 use super::options::{Pick, WINDOW_VECTORS};
 use super::tile::{BatchValues, Fresh, NONE, Tile};
 use crate::corpus::{Documents, ReadBatch};
+use crate::files::file_sum::FileSum;
 use crate::files::numbers::{NumbersReader, NumbersWriter};
 use crate::files::spool::Spool;
 use crate::models::LayerInfo;
@@ -208,15 +209,17 @@ impl Layer {
         spools.into_iter().chain(&mut self.window_vectors)
     }
 
-    /// Writes down what it has seen; what it spooled is kept in a folder.
-    pub(super) fn save(&mut self, folder: &Path, out: &mut NumbersWriter) -> Result<()> {
+    /// Writes down what it has seen; what it spooled is kept in a folder, in these files.
+    pub(super) fn save(&mut self, folder: &Path, out: &mut NumbersWriter) -> Result<Vec<FileSum>> {
         out.put(&[u32::from(self.ahead)])?;
         out.put(&[self.n_candidates as u64])?;
+        let mut files = vec![];
         for spool in self.spools() {
-            spool.keep(folder)?;
+            files.push(spool.keep(folder)?);
             out.put(&[spool.len() as u32])?;
         }
-        self.tiles.iter().try_for_each(|tile| tile.save(out))
+        self.tiles.iter().try_for_each(|tile| tile.save(out))?;
+        Ok(files)
     }
 
     /// Goes on from what was written down of as many `documents`, in place of anew.

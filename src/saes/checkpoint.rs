@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use crate::files::arrays::{self, ElementType};
 use crate::files::checkpoint_files::{CheckpointFiles, anew};
+use crate::files::file_sum::FileSum;
 use crate::files::generations::Generations;
 use crate::files::{disk, file_error};
 
@@ -81,7 +82,7 @@ impl Checkpoints {
             let tensors: Result<Vec<_>, SafeTensorError> = tensors.collect();
             let written = tensors.and_then(|tensors| serialize_to_file(tensors, None, &path));
             written.map_err(|e| file_error("write", &path, e))?;
-            Ok(progress.clone())
+            Ok((progress.clone(), vec![FileSum::of(&path)?]))
         })
     }
 

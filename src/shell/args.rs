@@ -114,6 +114,7 @@ pub enum Action {
         #[arg(value_name = "KEY=VALUE")]
         options: Vec<String>,
     },
+    Check(super::check::CheckCommand),
     /// Say who may log in to a server, and with which password
     #[cfg(feature = "serve")]
     User(super::users::UserCommand),
@@ -235,7 +236,7 @@ fn consistent(
     // The demo prints more than results.
     let (gives_results, is_quiet) = match &parsed.action {
         None | Some(Action::Report { .. } | Action::Ingest { .. }) => (true, true),
-        Some(Action::Demo) => (false, true),
+        Some(Action::Demo | Action::Check(_)) => (false, true),
         #[cfg(feature = "explore")]
         Some(Action::Publish(_)) => (false, true),
         Some(_) => (false, false),

@@ -1,8 +1,9 @@
 //! The SQL shell: command line, scripts and prompt over one session. Results go to stdout and everything else to
-//! stderr, so that a pipe sees data only.
+//! stderr, so that a pipe sees data only. Over 400 lines since every sub-command begins and ends here.
 
 mod answers;
 mod args;
+mod check;
 mod commands;
 mod complete;
 mod demo;
@@ -101,12 +102,17 @@ pub fn run_command(words: impl IntoIterator<Item = OsString>) -> u8 {
             return EXIT_FAILURE;
         }
     };
+    let (store, quiet) = (&arguments.store, arguments.quiet);
     let outcome = match &arguments.action {
+        Some(Action::Check(command)) => check::run(&runtime, command, store, quiet, &interrupts),
         #[cfg(feature = "serve")]
-        Some(Action::Serve(command)) => {
-            let (store, memory) = (&arguments.store, arguments.memory_limit);
-            serve::run(&runtime, command, store, memory, &interrupts)
-        }
+        Some(Action::Serve(command)) => serve::run(
+            &runtime,
+            command,
+            store,
+            arguments.memory_limit,
+            &interrupts,
+        ),
         #[cfg(feature = "explore")]
         Some(Action::Explore(command)) => {
             let run = arguments.selected_run.as_deref();
@@ -372,7 +378,7 @@ async fn run_action(
         Action::User(_) | Action::Serve(_) => {}
         #[cfg(feature = "explore")]
         Action::Explore(_) | Action::Publish(_) => {}
-        Action::Page(_) => {}
+        Action::Check(_) | Action::Page(_) => {}
     }
     Ok(())
 }

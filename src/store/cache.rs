@@ -5,13 +5,12 @@
 //! Over 400 lines with its tests, which need its insides.
 
 use std::fmt;
-use std::io::BufWriter;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
-use datafusion::arrow::ipc::writer::FileWriter;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::internal_err;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -32,7 +31,8 @@ use polysema_udfs::arrow::layers::{LayerDirectory, LayerEntry};
 
 use crate::policy::{self, Access};
 
-use super::file::TableFile;
+use super::arrow_writer::ArrowWriter;
+use super::file::{self, TableFile};
 use super::provider::RunTable;
 use super::run::{LayerRow, Run};
 use super::turns::InTurns;
@@ -127,7 +127,7 @@ impl CacheEntry for CachedRelation {
         partitions: usize,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         // A file that is missing or damaged is made anew.
-        let Ok(file) = TableFile::open_alone(&self.path()) else {
+        let Ok(file) = TableFile::open_cached(&self.path()) else {
             return Ok(None);
         };
         let schema = file.schema();
@@ -135,6 +135,11 @@ impl CacheEntry for CachedRelation {
         if schema.metadata().get(KEY) != Some(&self.key)
             || projection.iter().any(|column| *column >= n_columns)
         {
+            return Ok(None);
+        }
+        // Before its rows are sent: then it would be too late.
+        let mut batches = 0..file.rows().len();
+        if batches.any(|batch| file.read(batch, projection).is_err()) {
             return Ok(None);
         }
         let fields = Schema::new(schema.fields().clone());
@@ -307,7 +312,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 struct CacheWriter {
     path: PathBuf,
     schema: SchemaRef,
-    writer: FileWriter<BufWriter<NewFile>>,
+    writer: ArrowWriter<NewFile>,
     _lock: Held,
 }
 
@@ -325,7 +330,7 @@ impl CacheWriter {
         let schema = Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata));
         Ok(Some(Self {
             path,
-            writer: FileWriter::try_new(BufWriter::new(file), &schema)?,
+            writer: ArrowWriter::new(file, &schema)?,
             schema,
             _lock: held,
         }))
@@ -338,10 +343,10 @@ impl CacheWriter {
     }
 
     /// Puts the whole file into its place; its size.
-    fn finish(mut self) -> Result<usize> {
-        self.writer.finish()?;
-        let file = (self.writer.into_inner()?.into_inner())
-            .map_err(|e| file_error("write", &self.path, e.into_error()))?;
+    fn finish(self) -> Result<usize> {
+        let (mut file, tail) = self.writer.finish()?;
+        let written = file.write_all(&file::behind(tail));
+        written.map_err(|e| file_error("write", &self.path, e))?;
         Ok(file.commit()? as usize)
     }
 }

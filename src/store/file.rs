@@ -1,23 +1,26 @@
 //! One memory-mapped Arrow IPC file; its record batches are decoded where they lie.
 
 use std::fs::File;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, RecordBatch};
+use datafusion::arrow::array::{Array, ArrayData, ArrayRef, RecordBatch};
 use datafusion::arrow::buffer::Buffer;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::ipc::convert::fb_to_schema;
 use datafusion::arrow::ipc::reader::{FileDecoder, read_footer_length};
 use datafusion::arrow::ipc::{Block, MetadataVersion, root_as_footer, root_as_message};
 use datafusion::common::{exec_datafusion_err, exec_err};
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use memmap2::Mmap;
 
+use super::arrow_writer::SUMS;
 use super::manifest::FileEntry;
 use super::table::Table;
+use crate::files::checksums::{BlockSums, Tail, damaged};
 use crate::files::{disk, file_error};
 
 /// Footer length and magic at a file's end.
@@ -25,7 +28,7 @@ const TRAILER: usize = 10;
 /// Continuation marker and length before a message.
 const PREFIX: usize = 8;
 
-/// A stored file, mapped and checked against its manifest entry.
+/// A stored file, mapped and checked against its manifest entry. What is read of it is compared with its checksums, once.
 #[derive(Debug)]
 pub(super) struct TableFile {
     path: PathBuf,
@@ -34,20 +37,27 @@ pub(super) struct TableFile {
     blocks: Vec<Block>,
     rows: Vec<u32>,
     bytes: Buffer,
+    /// None where it was written before there were any, or need not last.
+    sums: Option<BlockSums>,
 }
 
 impl TableFile {
     pub fn open(path: &Path, table: Table, entry: &FileEntry) -> Result<Self> {
         let rows = entry.batches.iter().map(|b| b.rows).collect();
-        let file = Self::open_whole(path, entry.size_bytes, rows)?;
+        let file = Self::open_whole(path, entry.size_bytes, rows, entry.tail)?;
         table
             .check_schema(&file.schema)
-            .map_err(|e| corrupt(path, e.strip_backtrace()))?;
+            .map_err(|e| damaged(path, e.strip_backtrace()))?;
         Ok(file)
     }
 
-    /// Opens a file of this size whose record batches have these rows.
-    pub fn open_whole(path: &Path, size_bytes: u64, rows: Vec<u32>) -> Result<Self> {
+    /// Opens a file of this size and tail whose record batches have these rows.
+    pub fn open_whole(
+        path: &Path,
+        size_bytes: u64,
+        rows: Vec<u32>,
+        tail: Option<Tail>,
+    ) -> Result<Self> {
         let file = disk::open(path).map_err(|e| file_error("open", path, e))?;
         let size = file
             .metadata()
@@ -60,43 +70,112 @@ impl TableFile {
             );
         }
         let bytes = map(path, &file)?;
-        let (schema, version, blocks) = guarded(path, || footer(&bytes))?;
-        if blocks.len() != rows.len() {
-            return Err(corrupt(
+        let file = Self::of(path, bytes, tail)?;
+        if file.blocks.len() != rows.len() {
+            return Err(damaged(
                 path,
-                format!(
+                format_args!(
                     "{} record batches expected, {} found",
                     rows.len(),
-                    blocks.len()
+                    file.blocks.len()
                 ),
             ));
         }
+        Ok(Self { rows, ..file })
+    }
+
+    /// Opens a file that no manifest describes and that need not last; its schema carries what it needs.
+    pub fn open_alone(path: &Path) -> Result<Self> {
+        let file = disk::open(path).map_err(|e| file_error("open", path, e))?;
+        Self::of(path, map(path, &file)?, None)?.with_own_rows()
+    }
+
+    /// Opens a file that no manifest describes, behind which its tail is written down.
+    pub fn open_cached(path: &Path) -> Result<Self> {
+        let file = disk::open(path).map_err(|e| file_error("open", path, e))?;
+        let bytes = map(path, &file)?;
+        let Some((end, tail)) = tail_behind(&bytes) else {
+            return Err(damaged(path, "it has no tail"));
+        };
+        Self::of(path, bytes.slice_with_length(0, end), Some(tail))?.with_own_rows()
+    }
+
+    /// Without the rows of its batches.
+    fn of(path: &Path, bytes: Buffer, tail: Option<Tail>) -> Result<Self> {
+        let from = tail.map_or(0, |tail| usize::try_from(tail.from).unwrap_or(usize::MAX));
+        let last = bytes.get(from..);
+        if let Some(tail) = tail
+            && !last.is_some_and(|last| tail.is(last))
+        {
+            return Err(damaged(path, "its end has another checksum"));
+        }
+        let footer = Footer::of(path, last.unwrap_or_default(), from)?;
+        let sums = match tail {
+            None => None,
+            Some(_) => Some(footer.sums(path, from)?),
+        };
         Ok(Self {
             path: path.to_path_buf(),
-            schema,
-            version,
-            blocks,
-            rows,
+            schema: footer.schema,
+            version: footer.version,
+            blocks: footer.blocks,
+            rows: vec![],
             bytes,
+            sums,
         })
     }
 
-    /// Opens a file that no manifest describes; its schema carries what it needs.
-    pub fn open_alone(path: &Path) -> Result<Self> {
-        let file = disk::open(path).map_err(|e| file_error("open", path, e))?;
-        let bytes = map(path, &file)?;
-        let (schema, version, blocks) = guarded(path, || footer(&bytes))?;
-        let rows = guarded(path, || {
-            blocks.iter().map(|b| block_rows(b, &bytes)).collect()
-        })?;
-        Ok(Self {
-            path: path.to_path_buf(),
-            schema,
-            version,
-            blocks,
-            rows,
-            bytes,
-        })
+    fn with_own_rows(self) -> Result<Self> {
+        let rows = (0..self.blocks.len()).map(|batch| {
+            self.verify_message(batch)?;
+            guarded(&self.path, || block_rows(&self.blocks[batch], &self.bytes))
+        });
+        let rows = rows.collect::<Result<Vec<_>>>()?;
+        Ok(Self { rows, ..self })
+    }
+
+    /// Compares a part of the file with its checksums.
+    ///
+    /// Errors: it is not what was written.
+    pub fn verify(&self, part: Range<usize>) -> Result<()> {
+        let sums = self.sums.as_ref();
+        match sums.and_then(|sums| sums.damaged(&self.bytes, part)) {
+            None => Ok(()),
+            Some(block) => Err(damaged(
+                &self.path,
+                format_args!(
+                    "bytes {} to {} have another checksum",
+                    block.start, block.end
+                ),
+            )),
+        }
+    }
+
+    fn verify_message(&self, batch: usize) -> Result<()> {
+        let block = &self.blocks[batch];
+        let (start, metadata, _) = guarded(&self.path, || extent(block, self.bytes.len()))?;
+        self.verify(start..start + metadata)
+    }
+
+    /// Compares what an array has of the file with its checksums.
+    fn verify_array(&self, array: &ArrayData) -> Result<()> {
+        let nulls = array.nulls().map(|nulls| nulls.inner().inner());
+        for buffer in array.buffers().iter().chain(nulls) {
+            // What decoding copied, since it lies crooked, is not in the file.
+            if let Some(part) = self.place_of(buffer) {
+                self.verify(part)?;
+            }
+        }
+        let mut children = array.child_data().iter();
+        children.try_for_each(|child| self.verify_array(child))
+    }
+
+    /// Where some bytes lie in the file, if they do: record batches are decoded where they lie, so that the distance of two
+    /// pointers into one map is a place in it.
+    pub fn place_of(&self, bytes: &[u8]) -> Option<Range<usize>> {
+        let start = (bytes.as_ptr() as usize).wrapping_sub(self.bytes.as_ptr() as usize);
+        let end = start.checked_add(bytes.len())?;
+        (end <= self.bytes.len()).then_some(start..end)
     }
 
     pub fn path(&self) -> &Path {
@@ -119,6 +198,18 @@ impl TableFile {
 
     /// Some columns of a record batch, without copying them.
     pub fn read(&self, batch: usize, columns: &[usize]) -> Result<RecordBatch> {
+        let decoded = self.decode(batch, columns)?;
+        if self.sums.is_some() {
+            for column in decoded.columns() {
+                self.verify_array(&column.to_data())?;
+            }
+        }
+        Ok(decoded)
+    }
+
+    /// The same, whose values are still to be verified.
+    fn decode(&self, batch: usize, columns: &[usize]) -> Result<RecordBatch> {
+        self.verify_message(batch)?;
         let block = &self.blocks[batch];
         let decoded = guarded(&self.path, || {
             let (start, metadata, body) = extent(block, self.bytes.len())?;
@@ -130,9 +221,9 @@ impl TableFile {
                 .ok_or_else(|| format!("record batch {batch} is missing"))
         })?;
         if decoded.num_rows() != self.rows[batch] as usize {
-            return Err(corrupt(
+            return Err(damaged(
                 &self.path,
-                format!(
+                format_args!(
                     "record batch {batch}: {} rows expected, {} found",
                     self.rows[batch],
                     decoded.num_rows()
@@ -140,6 +231,12 @@ impl TableFile {
             ));
         }
         Ok(decoded)
+    }
+
+    /// A column of a record batch by name, of whose values those that are used are still to be verified.
+    pub fn unverified_column(&self, batch: usize, name: &str) -> Result<ArrayRef> {
+        let decoded = self.decode(batch, &[self.schema.index_of(name)?])?;
+        Ok(Arc::clone(decoded.column(0)))
     }
 
     /// Columns of a record batch by name, in that order.
@@ -164,30 +261,92 @@ fn map(path: &Path, file: &File) -> Result<Buffer> {
     Ok(unsafe { Buffer::from_custom_allocation(start, len, map) })
 }
 
-type Footer = (SchemaRef, MetadataVersion, Vec<Block>);
+/// What a file says of itself at its end.
+pub(super) struct Footer {
+    schema: SchemaRef,
+    version: MetadataVersion,
+    blocks: Vec<Block>,
+    sums: Option<String>,
+}
 
-fn footer(bytes: &[u8]) -> std::result::Result<Footer, String> {
-    let end = bytes
-        .len()
-        .checked_sub(TRAILER)
-        .ok_or("too short for a footer")?;
-    let trailer = bytes[end..].try_into().map_err(|_| "no trailer")?;
-    let length = read_footer_length(trailer).map_err(|e| e.to_string())?;
-    let start = end
-        .checked_sub(length)
-        .ok_or("footer longer than the file")?;
-    let footer = root_as_footer(&bytes[start..end]).map_err(|e| e.to_string())?;
-    let schema = footer.schema().ok_or("no schema in the footer")?;
-    if !schema.endianness().equals_to_target_endianness() {
-        return Err("written on a machine of the other byte order".to_string());
+impl Footer {
+    /// From the end of a file, which begins at its byte `from`.
+    pub fn of(path: &Path, bytes: &[u8], from: usize) -> Result<Self> {
+        guarded(path, || Self::read(bytes, from))
     }
-    let blocks = footer
-        .recordBatches()
-        .map_or(vec![], |blocks| blocks.iter().copied().collect::<Vec<_>>());
-    for block in &blocks {
-        extent(block, start)?;
+
+    fn read(bytes: &[u8], from: usize) -> std::result::Result<Self, String> {
+        let end = bytes
+            .len()
+            .checked_sub(TRAILER)
+            .ok_or("too short for a footer")?;
+        let trailer = bytes[end..].try_into().map_err(|_| "no trailer")?;
+        let length = read_footer_length(trailer).map_err(|e| e.to_string())?;
+        let start = end
+            .checked_sub(length)
+            .ok_or("footer longer than the file")?;
+        let footer = root_as_footer(&bytes[start..end]).map_err(|e| e.to_string())?;
+        let schema = footer.schema().ok_or("no schema in the footer")?;
+        if !schema.endianness().equals_to_target_endianness() {
+            return Err("written on a machine of the other byte order".to_string());
+        }
+        let blocks = footer
+            .recordBatches()
+            .map_or(vec![], |blocks| blocks.iter().copied().collect::<Vec<_>>());
+        for block in &blocks {
+            extent(block, from + start)?;
+        }
+        let entries = footer.custom_metadata();
+        let mut entries = entries.iter().flat_map(|entries| entries.iter());
+        let sums = entries.find(|entry| entry.key() == Some(SUMS));
+        Ok(Self {
+            schema: Arc::new(fb_to_schema(schema)),
+            version: footer.version(),
+            blocks,
+            sums: sums.and_then(|entry| entry.value()).map(str::to_string),
+        })
     }
-    Ok((Arc::new(fb_to_schema(schema)), footer.version(), blocks))
+
+    /// Where each record batch lies.
+    pub fn extents(&self) -> Vec<Range<usize>> {
+        // Each lies within the file, or the footer had been refused.
+        let extents = (self.blocks.iter()).filter_map(|block| extent(block, usize::MAX).ok());
+        extents
+            .map(|(start, metadata, body)| start..start + metadata + body)
+            .collect()
+    }
+
+    /// The checksums of what lies before the byte `end`.
+    pub fn sums(&self, path: &Path, end: usize) -> Result<BlockSums> {
+        let sums = self.sums.as_deref();
+        sums.and_then(|sums| BlockSums::new(sums, end))
+            .ok_or_else(|| damaged(path, "its checksums are required, got none or others"))
+    }
+}
+
+/// Magic of a tail that is written down behind a file.
+const BEHIND: &[u8; 8] = b"polysums";
+
+/// Bytes of a tail that is written down behind a file.
+pub(super) const BEHIND_BYTES: usize = 8 + 4 + BEHIND.len();
+
+/// A file's tail, to be written behind it.
+pub(super) fn behind(tail: Tail) -> [u8; BEHIND_BYTES] {
+    let mut bytes = [0; BEHIND_BYTES];
+    bytes[..8].copy_from_slice(&tail.from.to_le_bytes());
+    bytes[8..12].copy_from_slice(&tail.checksum.to_le_bytes());
+    bytes[12..].copy_from_slice(BEHIND);
+    bytes
+}
+
+/// The bytes before a tail that was written behind them.
+pub(super) fn tail_behind(bytes: &[u8]) -> Option<(usize, Tail)> {
+    let (file, last) = bytes.split_last_chunk::<BEHIND_BYTES>()?;
+    let tail = Tail {
+        from: u64::from_le_bytes(*last.first_chunk()?),
+        checksum: u32::from_le_bytes(*last[8..].first_chunk()?),
+    };
+    (last[12..] == BEHIND[..]).then_some((file.len(), tail))
 }
 
 /// Rows of a record batch, from its message.
@@ -219,14 +378,7 @@ fn extent(block: &Block, limit: usize) -> std::result::Result<(usize, usize, usi
 /// Arrow's decoder asserts some of what it reads: on a damaged file that is an error like any other.
 fn guarded<T>(path: &Path, decode: impl FnOnce() -> std::result::Result<T, String>) -> Result<T> {
     match catch_unwind(AssertUnwindSafe(decode)) {
-        Ok(decoded) => decoded.map_err(|e| corrupt(path, e)),
-        Err(_) => Err(corrupt(path, "it cannot be decoded")),
+        Ok(decoded) => decoded.map_err(|e| damaged(path, e)),
+        Err(_) => Err(damaged(path, "it cannot be decoded")),
     }
-}
-
-fn corrupt(path: &Path, what: impl std::fmt::Display) -> DataFusionError {
-    exec_datafusion_err!(
-        "a whole file is required, got {} damaged: {what}",
-        path.display()
-    )
 }

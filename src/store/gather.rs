@@ -168,27 +168,37 @@ impl VectorColumn {
         if let Some(vectors) = self.batches[batch].get() {
             return Ok(vectors);
         }
-        let [column] = self.file.columns(batch, ["h"])?;
+        let column = self.file.unverified_column(batch, "h")?;
         let vectors = as_fixed_size_list_array(&column)?;
         let floats = vectors.values().as_primitive::<Float32Type>().values();
-        // Record batches are decoded where they lie, so the distance of two pointers into one map is a place in it.
-        let file = self.file.bytes();
-        let bytes = (floats.as_ptr() as usize).wrapping_sub(file.as_ptr() as usize);
-        let end = bytes.checked_add(size_of_val::<[f32]>(floats));
-        let inside = end.is_some_and(|end| end <= file.len());
+        let place = self.file.place_of(floats.inner());
+        let place = place.filter(|place| place.start.is_multiple_of(size_of::<f32>()));
+        if place.is_none() {
+            // They were copied: nobody knows which of them come from where.
+            self.file.verify(0..self.file.bytes().len())?;
+        }
         let vectors = DecodedBatch {
             floats: floats.clone(),
-            place: (inside && bytes.is_multiple_of(size_of::<f32>()))
-                .then_some(bytes / size_of::<f32>()),
+            place: place.map(|place| place.start / size_of::<f32>()),
         };
         Ok(self.batches[batch].get_or_init(|| vectors))
+    }
+
+    /// Compares a vector with its file's checksums; it begins at this place, counted in floats.
+    fn verify(&self, place: usize) -> Result<()> {
+        let bytes = size_of::<f32>();
+        (self.file).verify(place * bytes..(place + self.d_in) * bytes)
     }
 
     /// Where a vector begins in the file, counted in floats from the file's start.
     fn place(&self, row: u32) -> Result<usize> {
         let (batch, row) = self.index.locate(u64::from(row), &self.file)?;
         match self.batch(batch)?.place {
-            Some(place) => Ok(place + row * self.d_in),
+            Some(place) => {
+                let place = place + row * self.d_in;
+                self.verify(place)?;
+                Ok(place)
+            }
             None => exec_err!(
                 "vectors that can be read in place are required, got others in {}",
                 self.file.path().display()
@@ -217,9 +227,18 @@ impl VectorColumn {
         )?))
     }
 
+    /// Whether a vector is what was written.
+    pub fn is_whole(&self, row: u32) -> bool {
+        self.vector(row).is_ok()
+    }
+
     fn vector(&self, row: u32) -> Result<&[f32]> {
         let (batch, row) = self.index.locate(u64::from(row), &self.file)?;
-        Ok(&self.batch(batch)?.floats[row * self.d_in..(row + 1) * self.d_in])
+        let batch = self.batch(batch)?;
+        if let Some(place) = batch.place {
+            self.verify(place + row * self.d_in)?;
+        }
+        Ok(&batch.floats[row * self.d_in..(row + 1) * self.d_in])
     }
 
     /// The vector of each example, copied. `[rows, d_in]`

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::sae_manifest::SaeEntry;
 use super::source::{FORMAT, Source, Versions};
 use super::table::Table;
+use crate::files::checksums::Tail;
 use crate::files::generations::GenerationName;
 
 /// Name of a run's manifest.
@@ -88,6 +89,9 @@ pub(super) struct FileEntry {
     pub layer: Option<i32>,
     pub name: String,
     pub size_bytes: u64,
+    /// None where it was written before there were checksums.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tail: Option<Tail>,
     /// `[rows, first neuron, last neuron]` of each record batch.
     pub batches: Vec<BatchEntry>,
 }

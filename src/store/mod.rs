@@ -13,8 +13,10 @@ use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
 use datafusion::error::Result;
 use serde::{Deserialize, Serialize};
 
+mod arrow_writer;
 mod cache;
 pub mod catalog;
+mod check;
 mod file;
 mod gather;
 pub mod info;
@@ -46,13 +48,14 @@ mod writer;
 use crate::files::generations::Generations;
 use crate::files::loaded::Loaded;
 use crate::files::whole::write_file;
-use crate::files::{disk, file_error};
+use crate::files::{disk, file_error, seal};
 use lock::Name;
 use manifest::{MANIFEST, Manifest};
 use names::check_name;
 
 pub use cache::{RunCache, RunLayers};
 pub use catalog::{PUBLIC, Selected, StoreCatalog, Views};
+pub use check::{CheckedThing, Damage, GoOn, PartRows, TablePart};
 pub use lock::Waiting;
 pub use manifest::{Counts, RunManifest};
 pub use models::{ModelPath, ModelWriter};
@@ -131,6 +134,7 @@ impl Store {
         let path = root.join("store.json");
         match disk::read(&path) {
             Ok(text) => {
+                seal::is_sealed(&path, &text)?;
                 let found: StoreFile = serde_json::from_slice(&text)
                     .map_err(|e| exec_datafusion_err!("read {}: {e}", path.display()))?;
                 if found.format != FORMAT {
@@ -361,7 +365,7 @@ impl Store {
         }
         let text = serde_json::to_vec(&StoreFile { format: FORMAT })
             .map_err(|e| exec_datafusion_err!("write {}: {e}", path.display()))?;
-        write_file(&path, &text)
+        write_file(&path, &seal::seal(&text))
     }
 
     /// Removes what killed writers, and readers of what was removed, left in the things of a kind that nobody writes.

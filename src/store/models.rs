@@ -12,6 +12,7 @@ use super::Store;
 use super::lock::{self, Name, WriteLock};
 use super::names::check_name;
 use super::source::{FORMAT, Source};
+use crate::files::file_sum::FileSum;
 use crate::files::generations::{GenerationName, Generations, HeldGeneration, NewGeneration};
 use crate::files::{disk, file_error};
 use crate::hub::HubPlace;
@@ -23,6 +24,9 @@ const MODELS: &str = "models";
 struct ModelFile {
     format: u32,
     generation: GenerationName,
+    /// What its files have; none where it was written before there were checksums.
+    #[serde(default)]
+    files: Vec<FileSum>,
 }
 
 /// Where a model is read; one of the store stays as it is while this lives.
@@ -147,8 +151,7 @@ impl Store {
 
     fn stored_model(&self, name: &str) -> Result<ModelPath> {
         check_name("model", name)?;
-        let place = self.model(name);
-        let Some((_, _, generation)) = place.open(|text| parse(&place.pointer(), text))? else {
+        let Some((files, generation)) = self.open_model(name)? else {
             let known = match self.models()?.as_slice() {
                 [] => "it has none".to_string(),
                 names => format!("stored models: {}", names.join(", ")),
@@ -161,12 +164,22 @@ impl Store {
         for path in disk::entries(generation.path())? {
             disk::open(&path).map_err(|e| file_error("open", &path, e))?;
         }
+        for file in files {
+            file.check_all(generation.path(), |_| Ok(()))?;
+        }
         Ok(ModelPath {
             path: generation.path().to_path_buf(),
             name: Some(name.to_string()),
             of_hub: None,
             _generation: Some(generation),
         })
+    }
+
+    /// What the files of a model have, and their folder; nothing if there is no such model.
+    pub(super) fn open_model(&self, name: &str) -> Result<Option<(Vec<FileSum>, HeldGeneration)>> {
+        let place = self.model(name);
+        let opened = place.open(|text| parse(&place.pointer(), text))?;
+        Ok(opened.map(|(_, files, generation)| (files, generation)))
     }
 
     /// Removes a model. Those who read it go on; its files go when they have ended. The bytes it had.
@@ -201,11 +214,11 @@ impl Store {
     }
 }
 
-fn parse(path: &Path, text: &[u8]) -> Result<((), GenerationName)> {
+fn parse(path: &Path, text: &[u8]) -> Result<(Vec<FileSum>, GenerationName)> {
     let file: ModelFile = serde_json::from_slice(text)
         .map_err(|e| exec_datafusion_err!("read {}: {e}", path.display()))?;
     match file.format == FORMAT {
-        true => Ok(((), file.generation)),
+        true => Ok((file.files, file.generation)),
         false => exec_err!(
             "{} needs store version {FORMAT}, got version {}: make the model again with replace: true",
             path.display(),
@@ -237,9 +250,12 @@ impl ModelWriter {
 
     /// Makes it the model of its name.
     pub fn commit(self) -> Result<()> {
+        let files = disk::entries(self.generation.path())?;
+        let files = files.iter().map(|path| FileSum::of(path));
         let file = ModelFile {
             format: FORMAT,
             generation: self.generation.name().clone(),
+            files: files.collect::<Result<_>>()?,
         };
         let path = self.generation.of().pointer();
         let text = serde_json::to_vec(&file)

@@ -16,8 +16,8 @@ use super::manifest::FileEntry;
 use super::names::check_name;
 use super::run::Run;
 use super::sae_manifest::{SaeEntry, SaeManifest, hash};
-use crate::files::file_error;
 use crate::files::generations::Generations;
+use crate::files::{file_error, words};
 
 /// A committed sparse autoencoder. Its weights stay as they are while it lives.
 #[derive(Debug, Clone)]
@@ -129,9 +129,20 @@ impl Store {
             known => format!("known: {}", known.join(", ")),
         };
         plan_err!(
-            "a sparse autoencoder of {} is required, got '{name}'; {known}",
-            self.root().display()
+            "a sparse autoencoder of {} is required, got '{name}'; {known}{}",
+            self.root().display(),
+            self.unreadable_runs()?
         )
+    }
+
+    /// What is said of runs whose autoencoders are not known.
+    fn unreadable_runs(&self) -> Result<String> {
+        let runs = self.runs()?.into_iter();
+        let told = runs.filter_map(|name| {
+            let error = self.run(&name).err()?;
+            Some(format!("; run {name} cannot be read: {}", words(&error)))
+        });
+        Ok(told.collect())
     }
 
     /// Keeps a sparse autoencoder's name while it is made, by training or import; it is committed with its run.

@@ -1,7 +1,6 @@
 //! Writes a run: files into a new generation, then one rename that makes them the run.
 //! Over 400 lines with its tests, which need its insides: what a crash leaves behind is only seen here.
 
-use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,10 +8,10 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
-use datafusion::arrow::ipc::writer::FileWriter;
 use datafusion::common::{exec_datafusion_err, exec_err, plan_datafusion_err, plan_err};
 use datafusion::error::{DataFusionError, Result};
 
+use super::arrow_writer::ArrowWriter;
 use super::key_order::KeyOrder;
 use super::lock::{self, WriteLock};
 use super::manifest::{BatchEntry, Counts, FileEntry, Manifest, RunManifest};
@@ -246,7 +245,7 @@ pub struct TableWriter {
     layer: Option<i32>,
     schema: SchemaRef,
     order: KeyOrder,
-    writer: FileWriter<BufWriter<DiskFile>>,
+    writer: ArrowWriter<DiskFile>,
     batches: Vec<BatchEntry>,
     files: Option<Arc<Mutex<Files>>>,
 }
@@ -265,8 +264,7 @@ impl TableWriter {
         layer: Option<i32>,
         schema: SchemaRef,
     ) -> Result<Self> {
-        let writer =
-            FileWriter::try_new(BufWriter::new(file), &schema).map_err(|e| write_error(path, e))?;
+        let writer = ArrowWriter::new(file, &schema).map_err(|e| write_error(path, e))?;
         Ok(Self {
             path: path.to_path_buf(),
             table,
@@ -294,13 +292,9 @@ impl TableWriter {
     }
 
     /// Completes the file on disk.
-    pub fn finish(mut self) -> Result<()> {
+    pub fn finish(self) -> Result<()> {
         let path = &self.path;
-        self.writer.finish().map_err(|e| write_error(path, e))?;
-        let buffer = self.writer.into_inner().map_err(|e| write_error(path, e))?;
-        let file = buffer
-            .into_inner()
-            .map_err(|e| file_error("write", path, e.into_error()))?;
+        let (file, tail) = self.writer.finish().map_err(|e| write_error(path, e))?;
         let size_bytes = file.sync().map_err(|e| file_error("write", path, e))?;
         if let Some(files) = self.files {
             locked(&files).finished.push(FileEntry {
@@ -308,6 +302,7 @@ impl TableWriter {
                 layer: self.layer,
                 name: FileEntry::name_for(self.table, self.layer),
                 size_bytes,
+                tail: Some(tail),
                 batches: self.batches,
             });
         }

@@ -73,6 +73,7 @@ pub const INSTEAD: &[(&str, &str, &str)] = &[
         "the run that statements ask here",
     ),
     ("run=mine", "run=demo", "a run's name"),
+    ("polysema check mine", "polysema check demo", "a run's name"),
     (
         "FROM neurons n, feature_clusters",
         "SELECT * FROM neurons n, feature_clusters",
@@ -177,6 +178,11 @@ pub const NOT_COMMANDS: &[(&str, &str, &str)] = &[
         "docs/reports.md",
         "cd docs/examples && make ",
         "tests/shell/examples.rs runs it",
+    ),
+    (
+        "docs/store.md",
+        "run mine: damaged",
+        "what is said of damage; tests/shell/checked.rs compares it",
     ),
     (
         "CONTRIBUTING.md",

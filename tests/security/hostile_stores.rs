@@ -74,7 +74,14 @@ async fn ask(server: &Running, what: &str, questions: &[&str], run: &str) -> Vec
 fn links_and_names_do_not_lead_out_of_a_store() {
     let place = Place::new();
     let run = place.path("store/runs/demo");
-    let manifest = fs::read_to_string(run.join("manifest.json")).expect("a manifest");
+    let manifest = fs::read(run.join("manifest.json")).expect("a manifest");
+    // Who makes a store to do harm can seal it too, or leave the seals away.
+    let mut manifest: serde_json::Value = serde_json::from_slice(&manifest).expect("JSON");
+    for name in ["checked", "checksum"] {
+        let removed = manifest.as_object_mut().and_then(|it| it.remove(name));
+        assert!(removed.is_some(), "{name}");
+    }
+    let manifest = manifest.to_string();
     let names = fs::read_dir(&run).expect("a folder");
     let mut names = names.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let generation = names

@@ -6,6 +6,7 @@ use datafusion::common::{exec_datafusion_err, exec_err};
 use datafusion::error::Result;
 use serde::{Deserialize, Serialize};
 
+use crate::files::checksums::Tail;
 use crate::files::generations::GenerationName;
 use crate::store::FORMAT;
 
@@ -13,9 +14,12 @@ pub(super) const POINTER: &str = "table.json";
 
 /// A file of rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct PartEntry {
+pub(in crate::store) struct PartEntry {
     pub number: u32,
     pub size_bytes: u64,
+    /// None where it was written before there were checksums.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tail: Option<Tail>,
     /// Of each record batch.
     pub rows: Vec<u32>,
 }
@@ -31,7 +35,7 @@ impl PartEntry {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct KeptManifest {
+pub(in crate::store) struct KeptManifest {
     pub format: u32,
     pub generation: GenerationName,
     /// Seconds since 1970.

@@ -44,7 +44,7 @@ impl KeptName {
         check_name("table", &self.table)
     }
 
-    pub(super) fn place(&self, store: &Store) -> Generations {
+    pub(in crate::store) fn place(&self, store: &Store) -> Generations {
         let folder = store.root().join(TABLES).join(&self.schema);
         Generations::new(folder.join(&self.table), POINTER)
     }

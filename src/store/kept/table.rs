@@ -11,9 +11,9 @@ use datafusion::error::Result;
 
 use super::manifest::KeptManifest;
 use super::name::{KeptName, MARKER, TABLES};
-use crate::files::generations::GenerationName;
+use crate::files::generations::{GenerationName, HeldGeneration};
 use crate::files::whole::write_file;
-use crate::files::{disk, file_error};
+use crate::files::{disk, file_error, seal};
 use crate::store::file::TableFile;
 use crate::store::lock::{self, Name, WriteLock};
 use crate::store::names::check_name;
@@ -195,18 +195,13 @@ impl Store {
             return Ok(None);
         }
         let place = name.place(self);
-        let opened = place.open(|text| {
-            let manifest = KeptManifest::parse(&place.pointer(), text)?;
-            let generation = manifest.generation.clone();
-            Ok((manifest, generation))
-        })?;
-        let Some((_, manifest, generation)) = opened else {
+        let Some((manifest, generation)) = self.open_kept(name)? else {
             return Ok(None);
         };
         let parts = manifest.parts.iter();
         let files = parts.map(|part| {
             let path = generation.path().join(part.file());
-            TableFile::open_whole(&path, part.size_bytes, part.rows.clone())
+            TableFile::open_whole(&path, part.size_bytes, part.rows.clone(), part.tail)
         });
         let files = files.collect::<Result<Vec<_>>>()?;
         let Some(columns) = files.first().map(|file| Arc::clone(file.schema())) else {
@@ -226,6 +221,25 @@ impl Store {
             files,
             folder: generation.path().to_path_buf(),
         })))
+    }
+
+    /// What a table's manifest says, with its generation held; nothing if there is no such table.
+    pub(in crate::store) fn open_kept(
+        &self,
+        name: &KeptName,
+    ) -> Result<Option<(KeptManifest, HeldGeneration)>> {
+        let place = name.place(self);
+        let opened = place.open(|text| {
+            let manifest = KeptManifest::parse(&place.pointer(), text)?;
+            let generation = manifest.generation.clone();
+            Ok((manifest, generation))
+        })?;
+        Ok(opened.map(|(_, manifest, generation)| (manifest, generation)))
+    }
+
+    /// The file that makes a folder a schema.
+    pub(in crate::store) fn schema_marker(&self, name: &str) -> PathBuf {
+        self.root().join(TABLES).join(name).join(MARKER)
     }
 
     /// Removes a table, readable or not. Those who read it go on; its files go when they have ended. The bytes it had.
@@ -298,7 +312,7 @@ impl NewSchema {
     /// Makes it one. Under the lock of the store.
     pub fn commit(&self) -> Result<()> {
         let text = format!("{{\"format\":{FORMAT}}}");
-        write_file(&self.folder.join(MARKER), text.as_bytes())
+        write_file(&self.folder.join(MARKER), &seal::seal(text.as_bytes()))
     }
 }
 

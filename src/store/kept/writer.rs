@@ -1,6 +1,5 @@
 //! Changes a table that lasts: a new generation is filled with parts, then one rename makes it the table.
 
-use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,7 +7,6 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::compute::{BatchCoalescer, CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
-use datafusion::arrow::ipc::writer::FileWriter;
 use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
 use datafusion::error::{DataFusionError, Result};
 
@@ -18,6 +16,7 @@ use super::table::{KeptTable, NewSchema};
 use crate::files::disk::{self, DiskFile};
 use crate::files::generations::{GenerationName, NewGeneration};
 use crate::files::{clock, file_error};
+use crate::store::arrow_writer::ArrowWriter;
 use crate::store::file::TableFile;
 use crate::store::lock::{self, WriteLock};
 use crate::store::{FORMAT, Store};
@@ -233,7 +232,12 @@ impl KeptWriter {
         let mut merged = self.begin_part()?;
         let all: Vec<usize> = (0..self.columns.fields().len()).collect();
         for part in &self.parts[first..] {
-            let file = TableFile::open_whole(&self.path(part), part.size_bytes, part.rows.clone())?;
+            let file = TableFile::open_whole(
+                &self.path(part),
+                part.size_bytes,
+                part.rows.clone(),
+                part.tail,
+            )?;
             for batch in 0..part.rows.len() {
                 wanted()?;
                 merged.write(file.read(batch, &all)?)?;
@@ -278,7 +282,7 @@ fn current(
 struct PartWriter {
     number: u32,
     path: PathBuf,
-    writer: FileWriter<BufWriter<DiskFile>>,
+    writer: ArrowWriter<DiskFile>,
     batches: BatchCoalescer,
     rows: Vec<u32>,
 }
@@ -288,11 +292,12 @@ impl PartWriter {
         let entry = PartEntry {
             number,
             size_bytes: 0,
+            tail: None,
             rows: vec![],
         };
         let path = folder.join(entry.file());
         let file = disk::create_new(&path).map_err(|e| file_error("create", &path, e))?;
-        let writer = FileWriter::try_new(BufWriter::new(file), columns);
+        let writer = ArrowWriter::new(file, columns);
         let batches = BatchCoalescer::new(Arc::clone(columns), BATCH_ROWS);
         Ok(Self {
             number,
@@ -325,14 +330,12 @@ impl PartWriter {
         self.batches.finish_buffered_batch()?;
         self.write_completed()?;
         let path = &self.path;
-        self.writer.finish().map_err(|e| refused(path, e))?;
-        let buffer = self.writer.into_inner().map_err(|e| refused(path, e))?;
-        let file = buffer.into_inner();
-        let file = file.map_err(|e| file_error("write", path, e.into_error()))?;
+        let (file, tail) = self.writer.finish().map_err(|e| refused(path, e))?;
         let size_bytes = file.sync().map_err(|e| file_error("write", path, e))?;
         Ok(PartEntry {
             number: self.number,
             size_bytes,
+            tail: Some(tail),
             rows: self.rows,
         })
     }
