@@ -1,3 +1,5 @@
+//! Merges by means against SciPy in float64, the matrix and the definition (tests/reference/mean_linkage.py).
+
 use serde_json::Value;
 
 use super::*;
