@@ -137,7 +137,7 @@
     // Rows of sections that are gone are in those that came.
     const before = clusters.querySelector("#cluster-none") ?? clusters.querySelector(":scope > details.sql");
     for (const section of sections) clusters.insertBefore(section, before);
-    const shown = sections.length > 1 ? cards.slice(0, 40) : [];
+    const shown = sections.length > 1 ? cards.slice(0, 12) : [];
     clusters.querySelector("ul.cards")?.replaceChildren(...shown);
     const query = document.querySelector("#clusters > .recut-note") ?? make("p", { className: "note recut-note" });
     const is = Number(document.querySelector("form.recut input[type=range]").getAttribute("value"));

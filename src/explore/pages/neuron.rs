@@ -25,11 +25,13 @@ use crate::store::LayerRow;
 const SHOWN: usize = 200;
 /// The most examples of a cluster where a neuron has more.
 const OF_EACH: usize = 30;
-/// The most clusters at a glance: what is more is small.
+/// The most clusters at a glance, and those of a published page: what is more is small.
 const CARDS: usize = 40;
+const PUBLISHED_CARDS: usize = 12;
 
-/// Examples of a cluster that stand in a published page as they are; the others are packed.
+/// Examples of a cluster that stand in a published page as they are, and of all clusters; the others are packed.
 const UNPACKED: usize = 3;
+const UNPACKED_OF_ALL: usize = 8;
 
 #[derive(Template)]
 #[template(path = "neuron.html")]
@@ -220,11 +222,11 @@ fn pack(
     neuron: i32,
     clusters: &mut [ClusterShown],
 ) -> Result<String, Trouble> {
-    let mut lists = String::new();
+    let (mut lists, mut left) = (String::new(), UNPACKED_OF_ALL);
     for cluster in clusters {
-        let rest = cluster
-            .examples
-            .split_off(UNPACKED.min(cluster.examples.len()));
+        let kept = UNPACKED.min(left).min(cluster.examples.len());
+        left -= kept;
+        let rest = cluster.examples.split_off(kept);
         cluster.n_packed = i64::try_from(rest.len()).unwrap_or(i64::MAX);
         if rest.is_empty() {
             continue;
@@ -342,7 +344,11 @@ impl NeuronTemplate {
 
     /// The clusters that are shown at a glance.
     fn cards(&self) -> &[ClusterShown] {
-        &self.clusters[..self.clusters.len().min(CARDS)]
+        let most = match self.is_published {
+            true => PUBLISHED_CARDS,
+            false => CARDS,
+        };
+        &self.clusters[..self.clusters.len().min(most)]
     }
 
     fn n_clusters(&self) -> usize {
