@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::support::{answer, session, small};
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::streaming::StreamingTable;
@@ -24,7 +25,6 @@ use polysema_udfs::calls::settings::PolysemaOptions;
 use polysema_udfs::per_neuron::{
     Group, InputColumns, NeuronFunction, OutputColumns, PerNeuronExec, Scratch,
 };
-use crate::support::{answer, session, small};
 
 /// The layer and neuron of each group.
 #[derive(Debug)]

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use crate::support::{large, session};
 use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::error::Result;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use crate::support::{large, session};
 
 const N_EXAMPLES: i32 = 7;
 
