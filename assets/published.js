@@ -131,18 +131,17 @@
       }
     }
     for (const old of clusters.querySelectorAll("section.cluster:not(#cluster-none)")) {
-      if (sections.includes(old)) continue;
-      old.remove();
+      if (!sections.includes(old)) old.remove();
     }
     // Rows of sections that are gone are in those that came.
     const before = clusters.querySelector("#cluster-none") ?? clusters.querySelector(":scope > details.sql");
     for (const section of sections) clusters.insertBefore(section, before);
     const shown = sections.length > 1 ? cards.slice(0, 12) : [];
     clusters.querySelector("ul.cards")?.replaceChildren(...shown);
-    const query = document.querySelector("#clusters > .recut-note") ?? make("p", { className: "note recut-note" });
+    const note = document.querySelector("#clusters > .recut-note") ?? make("p", { className: "note recut-note" });
     const is = Number(document.querySelector("form.recut input[type=range]").getAttribute("value"));
-    query.textContent = threshold === is ? "" : `Cut at ${threshold} by this page; its queries are those at ${is}.`;
-    clusters.prepend(query);
+    note.textContent = threshold === is ? "" : `Cut at ${threshold} by this page; its queries are those at ${is}.`;
+    clusters.prepend(note);
   });
 
   // The table of a layer, whole: sorted by any column, filtered, a part at a time.

@@ -105,6 +105,15 @@ fn demo_data(name: &str) -> String {
     folder.join(name).display().to_string()
 }
 
+/// A shell on a store with a small run `demo`.
+fn with_run() -> Shell {
+    let shell = Shell::new();
+    let (model, corpus) = (demo_data("model"), demo_data("corpus.jsonl"));
+    let said = shell.run(&["ingest", "demo", &model, &corpus, "max_documents=8"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    shell
+}
+
 /// Ends as soon as the program does; the deadline is only there to fail instead of hanging.
 fn ended(mut child: Child) -> Said {
     let deadline = Instant::now() + Duration::from_secs(60);

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use flate2::write::ZlibEncoder;
 use flate2::{Compression, Crc};
-use polysema_udfs::svg::escaped;
+use polysema_udfs::svg::{escaped, heat};
 
 /// What a pixel's bytes are, as PNG numbers it.
 #[derive(Debug, Clone, Copy)]
@@ -33,20 +33,11 @@ pub fn signed(values: &[f64], words: &str) -> Option<String> {
 }
 
 fn shade(value: f64, most: f64) -> [u8; 3] {
-    if !value.is_finite() {
-        return [128; 3];
+    match value.is_finite() {
+        false => [128; 3],
+        true if most > 0.0 => heat(value / most),
+        true => heat(0.0),
     }
-    let dark = if value < 0.0 {
-        [127.0, 39.0, 4.0]
-    } else {
-        [8.0, 48.0, 107.0]
-    };
-    let part = if most > 0.0 {
-        (value.abs() / most).powf(0.8)
-    } else {
-        0.0
-    };
-    dark.map(|dark| (255.0 + part * (dark - 255.0)).round() as u8)
 }
 
 /// The side of a square of so many pixels.

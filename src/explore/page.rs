@@ -78,6 +78,8 @@ struct FrameTemplate<'a> {
     crumbs: &'a [(String, String)],
     main: &'a str,
     run: Option<&'a str>,
+    /// Where a word is looked for, in a run's pages.
+    search: Option<String>,
     is_unfinished: bool,
     style: &'a str,
     script: &'a str,
@@ -219,11 +221,7 @@ impl WantedForm {
         if !takes || bytes.len() < WORTH_PACKING {
             return Ok(plain(status, Some(kind), bytes));
         }
-        let mut packed = GzEncoder::new(vec![], Compression::fast());
-        let packed = packed
-            .write_all(&bytes)
-            .and_then(|()| packed.finish())
-            .map_err(|error| Trouble::from(internal_datafusion_err!("gzip: {error}")))?;
+        let packed = gzipped(&bytes, Compression::fast())?;
         let mut response = plain(status, Some(kind), packed);
         let coding = HeaderValue::from_static("gzip");
         response.headers_mut().insert(CONTENT_ENCODING, coding);
@@ -252,17 +250,24 @@ fn reason(status: StatusCode) -> &'static str {
     }
 }
 
+/// Bytes as a gzip file.
+pub(super) fn gzipped(bytes: &[u8], level: Compression) -> Result<Vec<u8>, Trouble> {
+    let mut gzip = GzEncoder::new(vec![], level);
+    let written = gzip.write_all(bytes).and_then(|()| gzip.finish());
+    written.map_err(|error| internal_datafusion_err!("gzip: {error}").into())
+}
+
 /// A page of a site, its links led to the site's files, without times: the same run is the same site.
 pub(super) fn site_html(page: &WebPage, site: &WebSite, at: SitePage) -> Result<String, Trouble> {
     let html = framed(page, Some(at.root()))?;
-    Ok(site.relinked(&timeless(&html), at.root()))
+    Ok(site.relinked(&timeless(&html).collect::<String>(), at.root()))
 }
 
-fn timeless(html: &str) -> String {
-    let mut parts = html.split(TIME[0]);
-    let first = parts.next().unwrap_or_default().to_string();
-    parts.fold(first, |html, part| {
-        html + part.split_once(TIME[1]).map_or("", |(_, after)| after)
+/// A page without its times, in parts.
+fn timeless(html: &str) -> impl Iterator<Item = &str> {
+    html.split(TIME[0]).enumerate().map(|(at, part)| match at {
+        0 => part,
+        _ => part.split_once(TIME[1]).map_or("", |(_, after)| after),
     })
 }
 
@@ -284,6 +289,10 @@ fn framed(page: &WebPage, root: Option<&str>) -> Result<String, Trouble> {
         crumbs: &page.crumbs,
         main: &main,
         run,
+        search: match root {
+            Some(root) => Some(format!("{root}{}", SitePage::Search.file())),
+            None => run.map(|run| format!("/runs/{run}/search")),
+        },
         is_unfinished: page.is_unfinished,
         style: &asset(&assets::STYLE),
         script: &asset(&assets::SCRIPT),
@@ -306,7 +315,9 @@ fn tag(bytes: &[u8]) -> String {
     let mut hash = blake3::Hasher::new();
     match std::str::from_utf8(bytes) {
         Ok(text) => {
-            hash.update(timeless(text).as_bytes());
+            for part in timeless(text) {
+                hash.update(part.as_bytes());
+            }
         }
         // Arrow's, in which there are no times.
         Err(_) => {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::sources::current_run;
 use crate::models::{HookPoint, Site};
 use crate::options::{Key, Kind, Usual};
-use crate::store::{LayerRow, Run, Store, Table};
+use crate::store::{LayerRow, Run, Store};
 
 /// The arguments of functions of pixels.
 pub const LAYER_NEURON: &[Parameter] = &[
@@ -70,13 +70,13 @@ impl PixelNeuron {
             );
         };
         let architecture = &run.manifest().architecture;
-        let has_pixels = (run.schema(Table::Documents)?).index_of("pixels").is_ok();
-        if architecture != "mlp" || !has_pixels {
+        let has_images = run.has_images()?;
+        if architecture != "mlp" || !has_images {
             return plan_err!(
                 "{function}: a run of images through a classifier (kind mlp) is required, got run '{}' of architecture \
                  {architecture} on {}",
                 run.name(),
-                if has_pixels {
+                if has_images {
                     "images"
                 } else {
                     "other documents"

@@ -242,6 +242,11 @@ impl Run {
         }
     }
 
+    /// Whether its documents are images.
+    pub fn has_images(&self) -> Result<bool> {
+        Ok(self.schema(Table::Documents)?.index_of("pixels").is_ok())
+    }
+
     /// Whether its neurons have examples of the least activations beside those of the greatest.
     fn has_signs(&self) -> bool {
         self.manifest()

@@ -6,14 +6,14 @@
 
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, readdirSync, statSync } from "node:fs";
-import { createRequire } from "node:module";
 import { dirname, join, normalize } from "node:path";
 import { pathToFileURL } from "node:url";
-import { address as folder, browser, open, pictures, sql } from "./support.mjs";
+import { accessible, address as folder, browser, open, pictures, sql } from "./support.mjs";
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const THRESHOLDS = [0.05, 0.3, 0.495, 0.77, 1.1];
 const KEPT = 0.5;
+/** A page from the disk may not be asked for its style again. */
+const FROM_DISK = { preload: false };
 /** The most bytes of a file. */
 const MOST = 400_000;
 
@@ -51,17 +51,6 @@ const { page, said, close } = await open();
 async function visit(file) {
     await page.goto(place(file), { waitUntil: "load" });
     assert.equal(await page.locator("h1").count(), 1, file);
-}
-async function accessible(where) {
-    const session = await page.context().newCDPSession(page);
-    await session.send("Runtime.evaluate", { expression: AXE });
-    const { result } = await session.send("Runtime.evaluate", {
-        expression: "axe.run(document, {resultTypes: ['violations'], preload: false}).then(r => JSON.stringify(r.violations))",
-        awaitPromise: true,
-        returnByValue: true,
-    });
-    const serious = JSON.parse(result.value).filter(({ impact }) => impact === "serious" || impact === "critical");
-    assert.deepEqual(serious.map(({ id, nodes }) => `${id}: ${nodes[0].html}`), [], `${where}: axe`);
 }
 async function picture(name) {
     if (!pictures) return;
@@ -118,7 +107,7 @@ for (const { layer, neuron, n_examples } of neurons) {
     }
     assert.deepEqual(said.splice(0), [], file);
     if (neuron === neurons[0].neuron) {
-        await accessible(file);
+        await accessible(page, file, FROM_DISK);
         await picture("neuron");
         await page.locator("#threshold").fill("0.3");
         await page.waitForTimeout(100);
@@ -128,7 +117,7 @@ for (const { layer, neuron, n_examples } of neurons) {
         await page.locator("ol.examples a").first().click();
         await page.waitForURL(/documents\/\d+\.html#token-\d+$/);
         assert.equal(await page.locator(".text.whole .key").count(), 1, page.url());
-        await accessible("a document");
+        await accessible(page, "a document", FROM_DISK);
         await picture("document");
     }
 }
@@ -146,13 +135,13 @@ await page.getByLabel("examples, at least").fill("30");
 const [{ n }] = sql("demo", `SELECT count(*) AS n FROM neuron_polysemanticity(${layer}) WHERE n_examples >= 30`);
 const caption = await page.locator("#neurons caption").innerText();
 assert.ok(caption.endsWith(`of ${n}`), `${n} neurons are required, got '${caption}'`);
-await accessible("a layer");
+await accessible(page, "a layer", FROM_DISK);
 await picture("layer");
 
 // A word.
 const [{ token }] = sql("demo", "SELECT lower(trim(token)) AS token FROM examples WHERE trim(token) <> '' GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1");
 await visit("index.html");
-await accessible("the run");
+await accessible(page, "the run", FROM_DISK);
 await picture("run");
 await page.getByLabel("Key token").fill(` ${token.toUpperCase()} `);
 await page.getByRole("button", { name: "Search" }).click();
@@ -160,7 +149,7 @@ await page.waitForSelector("#clusters-of-word caption");
 const found = sql("demo", `SELECT layer, neuron, cluster, size, n_matches FROM token_search('${token.replace(/'/g, "''")}', {kind: 'all'}) ORDER BY n_matches * share DESC, size DESC, layer, neuron, cluster LIMIT 200`);
 const listed = await page.$$eval("#clusters-of-word tbody tr", (rows) => rows.map((row) => [...row.children].slice(0, 4).map((cell) => cell.textContent)));
 assert.deepEqual(listed, found.map(({ layer, neuron, cluster, size, n_matches }) => [`${layer} · ${neuron}`, cluster, size, n_matches].map(String)));
-await accessible("a search");
+await accessible(page, "a search", FROM_DISK);
 await picture("search");
 await page.locator("#clusters-of-word tbody a").first().click();
 await page.waitForURL(/neurons\/\d+\/\d+\.html#cluster-\d+$/);

@@ -2,7 +2,11 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 export const [address, program, store, pictures] = process.argv.slice(2);
 assert.ok(store, "usage: node TEST ADDRESS PROGRAM STORE [PICTURES]");
@@ -49,4 +53,20 @@ export async function visit(page, url) {
         if ((await page.locator("meta[http-equiv=refresh]").count()) === 0) return answer;
         await page.waitForTimeout(500);
     }
+}
+
+/** No serious finding of axe, which is asked with these options of its own. */
+export async function accessible(page, where, options = {}) {
+    // It is not the page's script, so the policy of the page is not asked.
+    const session = await page.context().newCDPSession(page);
+    await session.send("Runtime.evaluate", { expression: AXE });
+    const asked = JSON.stringify({ resultTypes: ["violations"], ...options });
+    const { result } = await session.send("Runtime.evaluate", {
+        expression: `axe.run(document, ${asked}).then(r => JSON.stringify(r.violations))`,
+        awaitPromise: true,
+        returnByValue: true,
+    });
+    const serious = JSON.parse(result.value).filter(({ impact }) => impact === "serious" || impact === "critical");
+    const told = serious.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.slice(0, 3).map((n) => n.html).join(" | ")}`);
+    assert.deepEqual(told, [], `${where}: axe`);
 }

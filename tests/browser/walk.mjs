@@ -6,11 +6,8 @@
 // stands beside them. With PICTURES, a folder, screenshots go there.
 
 import assert from "node:assert/strict";
-import { createRequire } from "node:module";
-import { readFileSync } from "node:fs";
-import { address, browser, open, origin, pictures, sql, visit } from "./support.mjs";
+import { accessible, address, browser, open, origin, pictures, sql, visit } from "./support.mjs";
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const WIDTHS = [360, 768, 1440];
 const SCHEMES = ["light", "dark"];
 /** Pages of one kind that are looked at closely; links of all pages are followed. */
@@ -42,20 +39,6 @@ function rounded(value) {
 async function links(page) {
     const found = await page.$$eval("a[href]", (anchors) => anchors.map((anchor) => anchor.href));
     return found.map((href) => href.split("#")[0]).filter((href) => new URL(href).origin === origin);
-}
-
-async function accessible(page, where) {
-    // It is not the page's script, so the policy of the page is not asked.
-    const session = await page.context().newCDPSession(page);
-    await session.send("Runtime.evaluate", { expression: AXE });
-    const { result } = await session.send("Runtime.evaluate", {
-        expression: "axe.run(document, {resultTypes: ['violations']}).then(r => JSON.stringify(r.violations))",
-        awaitPromise: true,
-        returnByValue: true,
-    });
-    const serious = JSON.parse(result.value).filter(({ impact }) => impact === "serious" || impact === "critical");
-    const told = serious.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.slice(0, 3).map((n) => n.html).join(" | ")}`);
-    assert.deepEqual(told, [], `${where}: axe`);
 }
 
 /** Whatever answers to a click is reached by Tab, one after the other. */

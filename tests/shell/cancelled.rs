@@ -5,14 +5,6 @@ use super::*;
 /// A training without end on a store whose run is `demo`, and how often it keeps a checkpoint.
 const TRAINING: &str = "train_sae('s', (SELECT pre_mlp FROM examples), {epochs: 1000000, warmup: 0, checkpoint_every: 1000000})";
 
-fn with_run() -> Shell {
-    let shell = Shell::new();
-    let (model, corpus) = (demo_data("model"), demo_data("corpus.jsonl"));
-    let said = shell.run(&["ingest", "demo", &model, &corpus, "max_documents=8"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    shell
-}
-
 /// Whether a message says a step and that its checkpoint is kept.
 fn keeps_its_step(message: &str) -> bool {
     let Some((_, after)) = message.split_once("cancelled at step ") else {

@@ -2,14 +2,6 @@
 
 use super::*;
 
-fn with_run() -> Shell {
-    let shell = Shell::new();
-    let (model, corpus) = (demo_data("model"), demo_data("corpus.jsonl"));
-    let said = shell.run(&["ingest", "demo", &model, &corpus, "max_documents=8"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    shell
-}
-
 fn generation(shell: &Shell) -> PathBuf {
     let entries = fs::read_dir(shell.0.path().join("s/runs/demo")).expect("a folder");
     let mut folders = entries.map(|entry| entry.expect("an entry").path());

@@ -6,7 +6,7 @@ use askama::Template;
 use serde::Deserialize;
 
 use crate::explore::page::{Reached, WebPage, crumbs};
-use crate::explore::pages::neuron_images::{are_images, pictures};
+use crate::explore::pages::neuron_images::pictures;
 use crate::explore::panel::Panel;
 use crate::explore::show;
 use crate::explore::tokens::{Shades, push_token};
@@ -82,7 +82,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
         panels.push(panel);
     }
     let mut picture = None;
-    if are_images(&run)? {
+    if run.run.has_images()? {
         let (panel, mut pictures) = pictures(&run, BTreeSet::from([doc_id])).await?;
         picture = pictures.remove(&doc_id);
         panels.push(panel);

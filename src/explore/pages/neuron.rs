@@ -1,7 +1,6 @@
 //! A neuron: its activations, the tree of its examples with the cut that makes clusters of them, and every example.
 
 use askama::Template;
-use datafusion::common::internal_datafusion_err;
 use futures::try_join;
 use serde::Deserialize;
 
@@ -241,7 +240,7 @@ fn pack(
         return Ok(lists);
     }
     let lists = site.relinked(&lists, SitePage::Neuron(layer, neuron).root());
-    packed(&lists).map_err(|error| internal_datafusion_err!("gzip: {error}").into())
+    packed(&lists)
 }
 
 /// An example as HTML.

@@ -16,7 +16,6 @@ use crate::explore::panel::Panel;
 use crate::explore::show;
 use crate::explore::trouble::Trouble;
 use crate::explore::visit::VisitedRun;
-use crate::store::Table;
 
 /// Clusters whose mean image is shown.
 const MEANS: usize = 12;
@@ -49,7 +48,7 @@ impl NeuronImages {
         examples: &[ExampleLine],
     ) -> Result<Self, Trouble> {
         let mut images = Self::default();
-        if !are_images(run)? {
+        if !run.run.has_images()? {
             return Ok(images);
         }
         images.is_of_classifier = run.run.manifest().architecture == "mlp";
@@ -131,12 +130,6 @@ impl NeuronImages {
         try_join_all(clusters.iter_mut().take(MEANS).map(give)).await?;
         Ok(())
     }
-}
-
-/// Whether the documents of a run are images.
-pub fn are_images(run: &VisitedRun) -> Result<bool, Trouble> {
-    let documents = run.run.schema(Table::Documents)?;
-    Ok(documents.index_of("pixels").is_ok())
 }
 
 /// The images of documents, those that are gray squares, as pictures.

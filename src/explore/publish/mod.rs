@@ -326,7 +326,7 @@ impl Publisher {
         if !site.has_documents() {
             return Ok(vec![]);
         }
-        let sql = "SELECT DISTINCT layer, neuron, doc_id FROM examples";
+        let sql = "SELECT layer, neuron, doc_id FROM examples";
         let mut rows = self.session.query(sql).await?;
         let mut documents = BTreeSet::new();
         while let Some(batch) = rows.try_next().await? {

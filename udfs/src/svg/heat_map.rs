@@ -51,18 +51,26 @@ pub fn heat_map(about: &About, map: &HeatMap) -> String {
     picture.finish()
 }
 
+/// Red, green and blue of a number from -1 to 1: white is 0, 1 the darkest blue, -1 the darkest orange.
+pub fn heat(part: f64) -> [u8; 3] {
+    let dark = match part < 0.0 {
+        false => [8.0, 48.0, 107.0],
+        true => [127.0, 39.0, 4.0],
+    };
+    let part = part.abs().powf(0.8);
+    dark.map(|dark: f64| (255.0 + part * (dark - 255.0)).round() as u8)
+}
+
 fn shade(value: f64, most: f64) -> (String, String) {
     let level = match most > 0.0 {
         true => (value.abs() / most * SHADES as f64).ceil() as usize,
         false => 0,
     };
-    // From white to a blue, and to an orange.
-    let (sign, dark) = match value < 0.0 {
-        false => ("p", [8.0, 48.0, 107.0]),
-        true => ("n", [127.0, 39.0, 4.0]),
+    let part = level as f64 / SHADES as f64;
+    let (sign, [r, g, b]) = match value < 0.0 {
+        false => ("p", heat(part)),
+        true => ("n", heat(-part)),
     };
-    let part = (level as f64 / SHADES as f64).powf(0.8);
-    let [r, g, b] = dark.map(|dark| (255.0 + part * (dark - 255.0)).round() as u8);
     (
         format!("shade {sign}{level}"),
         format!("#{r:02x}{g:02x}{b:02x}"),

@@ -18,7 +18,7 @@ pub use axis::{Axis, number};
 pub use bars::{Bar, bars};
 pub use curve::{Shape, curve};
 pub use dendrogram::{Dendrogram, KeyInContext, dendrogram};
-pub use heat_map::{HeatMap, heat_map};
+pub use heat_map::{HeatMap, heat, heat_map};
 pub use palette::{Ink, STYLE};
 pub use picture::{About, Anchor, Picture};
 pub use scatter::{Point, scatter};
