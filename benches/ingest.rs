@@ -1,6 +1,7 @@
 //! What ingest costs on top of the forward passes it consists of: seconds of both, in one process, on the same
-//! batches. Not criterion: one run takes seconds, and the figure wanted is a ratio of two medians. The models are the demo's,
-//! GPT-2-small's shape with random weights, and one that the variable POLYSEMA_BENCH_MODEL names.
+//! batches, by the clock and of all cores. Not criterion: one run takes seconds, and the figure wanted is a ratio of two
+//! medians. The models are the demo's, GPT-2-small's shape with random weights, and one that the variable
+//! POLYSEMA_BENCH_MODEL names.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -16,26 +17,60 @@ use polysema::options::Options;
 use polysema::runs::{IngestRequest, ingest};
 use polysema::store::Store;
 
-/// Repetitions; odd, so that the median is one of them.
-const RUNS: usize = 7;
-
-fn median(mut seconds: Vec<f64>) -> f64 {
-    seconds.sort_by(f64::total_cmp);
-    seconds[seconds.len() / 2]
+/// What was measured once: by the clock, and of all cores, which other work on the machine changes less.
+#[derive(Clone, Copy)]
+struct Cost {
+    seconds: f64,
+    cpu: f64,
 }
 
-fn measure(title: &str, model: &Path, corpus: &Path, documents: Option<usize>) -> Result<()> {
+impl Cost {
+    fn of(work: impl FnOnce() -> Result<()>) -> Result<Self> {
+        let (started, before) = (Instant::now(), cpu_seconds());
+        work()?;
+        Ok(Self {
+            seconds: started.elapsed().as_secs_f64(),
+            cpu: cpu_seconds() - before,
+        })
+    }
+}
+
+/// Seconds that all threads of this process have computed, by the kernel's ticks of a hundredth of a second.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux's account of this process");
+    let (_, after) = stat.rsplit_once(')').expect("its name in parentheses");
+    let ticks = after.split_whitespace().skip(11).take(2);
+    ticks
+        .map(|n| n.parse::<f64>().expect("a number of ticks"))
+        .sum::<f64>()
+        / 100.0
+}
+
+fn median(numbers: impl Iterator<Item = f64>) -> f64 {
+    let mut numbers: Vec<f64> = numbers.collect();
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}
+
+/// `runs` is odd, so that the median is one of them.
+fn measure(
+    title: &str,
+    model: &Path,
+    corpus: &Path,
+    documents: Option<usize>,
+    runs: usize,
+) -> Result<()> {
     let options = Options::default().with(MAX_DOCUMENTS, documents);
     let (mut bare, mut whole) = (vec![], vec![]);
     let mut forward = vec![];
     let mut n_tokens = 0;
     // One after the other, so that a busy machine slows both.
-    for _ in 0..RUNS {
+    for _ in 0..runs {
         let mut reader = CorpusReader::open(model, corpus, &options, &JobContext::default())?;
         n_tokens = reader.n_tokens();
-        let started = Instant::now();
-        reader.for_each_batch(&mut |model, _, input| model.forward(input, &mut Unwatched))?;
-        bare.push(started.elapsed().as_secs_f64());
+        bare.push(Cost::of(|| {
+            reader.for_each_batch(&mut |model, _, input| model.forward(input, &mut Unwatched))
+        })?);
         let folder = std::env::temp_dir().join(format!("polysema-bench-{}", std::process::id()));
         let store = Store::open(&folder)?;
         let request = IngestRequest {
@@ -47,22 +82,36 @@ fn measure(title: &str, model: &Path, corpus: &Path, documents: Option<usize>) -
         };
         let mut phases = vec![];
         let mut progress = |p: polysema::runs::Progress| {
-            if phases.last().is_none_or(|(phase, _)| *phase != p.phase) {
-                phases.push((p.phase, p.elapsed_seconds));
+            if phases.last().is_none_or(|(phase, _, _)| *phase != p.phase) {
+                phases.push((p.phase, p.elapsed_seconds, cpu_seconds()));
             }
         };
-        let manifest = ingest(&store, &request, &JobContext::default(), &mut progress)?;
-        whole.push(manifest.seconds);
-        forward.push(phases[2].1 - phases[1].1);
+        whole.push(Cost::of(|| {
+            ingest(&store, &request, &JobContext::default(), &mut progress)?;
+            Ok(())
+        })?);
+        forward.push(Cost {
+            seconds: phases[2].1 - phases[1].1,
+            cpu: phases[2].2 - phases[1].2,
+        });
         std::fs::remove_dir_all(&folder)?;
     }
-    // Of neighbours in time, which a busy machine slows alike.
-    let ratios = whole.iter().zip(&bare).map(|(whole, bare)| whole / bare);
-    let ratio = median(ratios.collect());
-    let (bare, whole, forward) = (median(bare), median(whole), median(forward));
-    println!(
-        "{title}: {n_tokens} tokens; bare forward {bare:.2} s, ingest {whole:.2} s ({ratio:.2} times), its forward phase {forward:.2} s",
-    );
+    println!("{title}: {n_tokens} tokens");
+    let costs: [(&str, fn(&Cost) -> f64); 2] = [("clock", |c| c.seconds), ("all cores", |c| c.cpu)];
+    for (of, cost) in costs {
+        // Of neighbours in time, which a busy machine slows alike.
+        let ratio = median(
+            whole
+                .iter()
+                .zip(&bare)
+                .map(|(whole, bare)| cost(whole) / cost(bare)),
+        );
+        let [bare, whole, forward] =
+            [&bare, &whole, &forward].map(|costs| median(costs.iter().map(cost)));
+        println!(
+            "  {of}: bare forward {bare:.2} s, ingest {whole:.2} s ({ratio:.2} times), its forward phase {forward:.2} s",
+        );
+    }
     Ok(())
 }
 
@@ -77,18 +126,20 @@ fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let demo = root.join("tests/data/demo");
     let corpus = demo.join("corpus.jsonl");
-    measure("demo", &demo.join("model"), &corpus, None)?;
+    measure("demo", &demo.join("model"), &corpus, None, 7)?;
     let folder = tempfile::tempdir()?;
     small(folder.path(), &demo.join("model/tokenizer.json"))?;
-    measure("gpt2-small", folder.path(), &corpus, Some(128))?;
+    measure("gpt2-small", folder.path(), &corpus, Some(128), 5)?;
+    measure("gpt2-small", folder.path(), &corpus, None, 3)?;
     if let Some(model) = std::env::var_os("POLYSEMA_BENCH_MODEL") {
-        measure("named", Path::new(&model), &corpus, Some(128))?;
+        measure("named", Path::new(&model), &corpus, Some(128), 5)?;
+        measure("named", Path::new(&model), &corpus, None, 3)?;
     }
     let shared = root.join("../shared/data");
     if shared.exists() {
         let corpus = shared.join("wikitext-2/valid.txt");
         let model = shared.join("gpt2-wikitext-tiny");
-        measure("wikitext-2 valid", &model, &corpus, None)?;
+        measure("wikitext-2 valid", &model, &corpus, None, 5)?;
     }
     Ok(())
 }

@@ -312,9 +312,7 @@ impl CorpusReader {
             Content::Tokens(ids) => {
                 let starts = &self.documents.starts;
                 let rows = starts[documents.start] as usize..starts[documents.end] as usize;
-                let mut out = Vec::with_capacity(rows.len());
-                ids.read(rows.start, rows.len(), u32::from_ne_bytes, &mut out)?;
-                Ok(Some(out))
+                Ok(Some(ids.read(rows.start, rows.len())?.to_vec()))
             }
         }
     }

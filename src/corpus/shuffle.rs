@@ -67,12 +67,10 @@ impl Unordered {
             for document in documents {
                 let start = self.documents.starts[*document as usize] as usize;
                 let n_tokens = self.documents.n_tokens(*document as usize);
-                let mut of_document = Vec::with_capacity(n_tokens);
-                self.ids
-                    .read(start, n_tokens, u32::from_ne_bytes, &mut of_document)?;
-                ids.append(&of_document)?;
+                let of_document = self.ids.read::<u32>(start, n_tokens)?;
+                ids.append(of_document)?;
                 if let Some(tables) = &mut tables {
-                    tables.add_tokens(next, &of_document, tokenizer)?;
+                    tables.add_tokens(next, of_document, tokenizer)?;
                 }
                 next += 1;
             }

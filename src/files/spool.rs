@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use datafusion::arrow::datatypes::ToByteSlice;
+use bytemuck::{AnyBitPattern, NoUninit};
 use datafusion::common::exec_err;
 use datafusion::error::Result;
 use memmap2::Mmap;
@@ -52,10 +52,7 @@ impl Spool {
     }
 
     /// Appends whole records.
-    pub fn append<T>(&mut self, numbers: &[T]) -> Result<()>
-    where
-        [T]: ToByteSlice,
-    {
+    pub fn append<T: NoUninit>(&mut self, numbers: &[T]) -> Result<()> {
         debug_assert!(numbers.len().is_multiple_of(self.width));
         self.len += numbers.len() / self.width;
         if u32::try_from(self.len).is_err() {
@@ -64,7 +61,7 @@ impl Spool {
                 self.path.display()
             );
         }
-        let bytes = numbers.to_byte_slice();
+        let bytes = bytemuck::cast_slice(numbers);
         self.sum.add(bytes);
         self.writer
             .write_all(bytes)
@@ -129,14 +126,8 @@ impl Spool {
         Ok(())
     }
 
-    /// Adds `n` numbers of the records from `record` on to `out`.
-    pub fn read<T>(
-        &self,
-        record: usize,
-        n: usize,
-        decode: fn([u8; 4]) -> T,
-        out: &mut Vec<T>,
-    ) -> Result<()> {
+    /// The first `n` numbers of the records from `record` on.
+    pub fn read<T: AnyBitPattern>(&self, record: usize, n: usize) -> Result<&[T]> {
         let start = record * self.width * 4;
         let bytes = self
             .map
@@ -149,9 +140,8 @@ impl Spool {
                 self.len
             );
         };
-        let (numbers, _) = bytes.as_chunks::<4>();
-        out.extend(numbers.iter().map(|bytes| decode(*bytes)));
-        Ok(())
+        // Of four bytes each, behind whole records in a mapping that begins with a page.
+        Ok(bytemuck::cast_slice(bytes))
     }
 }
 
@@ -167,10 +157,8 @@ mod tests {
         spool.append(&[3.5f32, 4.5, 5.5, 6.5]).unwrap();
         spool.flush().unwrap();
         assert_eq!(spool.len(), 3);
-        let mut out = vec![];
-        spool.read(2, 2, f32::from_ne_bytes, &mut out).unwrap();
-        spool.read(0, 3, f32::from_ne_bytes, &mut out).unwrap();
-        assert_eq!(out, [5.5, 6.5, 1.5, 2.5, 3.5]);
+        assert_eq!(spool.read::<f32>(2, 2).unwrap(), [5.5, 6.5]);
+        assert_eq!(spool.read::<f32>(0, 3).unwrap(), [1.5, 2.5, 3.5]);
     }
 
     #[test]
@@ -188,9 +176,8 @@ mod tests {
             spool.go_on(kept.path(), 2).unwrap();
             spool.append(&more).unwrap();
             spool.flush().unwrap();
-            let mut out = vec![];
-            spool.read(0, 6, u32::from_ne_bytes, &mut out).unwrap();
-            assert_eq!(out, [[1, 2], [3, 4], more].concat());
+            let all = spool.read::<u32>(0, 6).unwrap();
+            assert_eq!(all, [[1, 2], [3, 4], more].concat());
             let again = tempfile::tempdir().unwrap();
             let sum = spool.keep(again.path()).unwrap();
             assert_eq!(sum, FileSum::of(&again.path().join("a")).unwrap());
@@ -211,7 +198,7 @@ mod tests {
         let error = Spool::create(&nowhere, "ids", 1).err().expect("refused");
         assert!(error.strip_backtrace().contains("create"));
         let spool = Spool::create(folder.path(), "ids", 1).unwrap();
-        let error = spool.read(0, 1, u32::from_ne_bytes, &mut vec![]);
+        let error = spool.read::<u32>(0, 1);
         assert!(error.unwrap_err().strip_backtrace().contains("read"));
     }
 }

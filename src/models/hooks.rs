@@ -193,8 +193,8 @@ pub trait Hooks {
         dims: &[usize],
     ) -> Result<Option<Vec<f32>>>;
 
-    /// Asked after every block: true ends the pass there (cancellation, or nothing deeper is wanted), which
-    /// [`super::Model::logits`] reports as an error.
+    /// Asked after the neurons' activations of every block and after the block: true ends the pass there (cancellation, or
+    /// nothing deeper is wanted), which [`super::Model::logits`] reports as an error. Once true it stays so.
     fn done(&self) -> bool {
         false
     }

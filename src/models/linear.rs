@@ -60,9 +60,11 @@ impl Linear {
         let mut turned = vec![0.0; lying.len()];
         let height = lying.len() / width;
         for_rows(&mut turned, height, |start, rows| {
-            for (i, row) in rows.chunks_exact_mut(height).enumerate() {
-                let column = lying[start / height + i..].iter().step_by(width);
-                row.iter_mut().zip(column).for_each(|(out, x)| *out = *x);
+            let outputs = start / height..(start + rows.len()) / height;
+            for (at, line) in lying.chunks_exact(width).enumerate() {
+                let line = line[outputs.clone()].iter();
+                let row = rows[at..].iter_mut().step_by(height);
+                row.zip(line).for_each(|(out, x)| *out = *x);
             }
         });
         turned

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use datafusion::arrow::array::{
     ArrayRef, Float32Builder, Int32Array, Int32Builder, ListBuilder, RecordBatch, UInt32Builder,
 };
-use datafusion::common::exec_err;
 use datafusion::error::Result;
 
 use super::candidates::Candidate;
@@ -13,24 +12,24 @@ use super::context::{BATCH_ROWS, Context, Tick};
 use super::layer::Layer;
 use crate::store::{RunWriter, Table, schema};
 
-/// Copies the examples of every neuron; `vectors` are the keys of the layer's rows of vectors.
+/// Copies the examples of every neuron; `rows` are the rows of the layer's vectors, by record.
 pub(super) fn write_examples(
     context: &Context<'_>,
     layer: &Layer,
     examples: &[Vec<Candidate>],
-    vectors: &[(u32, u32)],
+    rows: &[u32],
     run: &RunWriter,
     tick: Tick<'_>,
 ) -> Result<()> {
     let stored = schema::stored_examples();
     let mut table = run.table(Table::Examples, Some(layer.index), stored)?;
-    let mut rows = ExampleRows::default();
+    let mut lines = ExampleRows::default();
     for (neuron, examples) in examples.iter().enumerate() {
         for (example, candidate) in examples.iter().enumerate() {
-            rows.add(context, layer, vectors, (neuron, example), candidate)?;
+            lines.add(context, layer, rows, (neuron, example), candidate)?;
         }
-        if rows.n >= BATCH_ROWS || neuron + 1 == layer.n_neurons {
-            table.write(&rows.take(layer.index)?)?;
+        if lines.n >= BATCH_ROWS || neuron + 1 == layer.n_neurons {
+            table.write(&lines.take(layer.index)?)?;
             tick()?;
         }
     }
@@ -50,7 +49,6 @@ struct ExampleRows {
     token_row: UInt32Builder,
     vector: UInt32Builder,
     window_vectors: ListBuilder<UInt32Builder>,
-    window: Vec<f32>,
 }
 
 impl Default for ExampleRows {
@@ -67,7 +65,6 @@ impl Default for ExampleRows {
             token_row: UInt32Builder::new(),
             vector: UInt32Builder::new(),
             window_vectors: ListBuilder::new(UInt32Builder::new()),
-            window: vec![],
         }
     }
 }
@@ -77,24 +74,16 @@ impl ExampleRows {
         &mut self,
         context: &Context<'_>,
         layer: &Layer,
-        vectors: &[(u32, u32)],
+        rows: &[u32],
         (neuron, example): (usize, usize),
         candidate: &Candidate,
     ) -> Result<()> {
         let &Candidate { doc_id, pos, .. } = candidate;
-        let vector_at = |pos: u32| match vectors.binary_search(&(doc_id, pos)) {
-            Ok(row) => Ok(row as u32),
-            Err(_) => exec_err!(
-                "a vector of every example is required, got none of document {doc_id} position {pos}"
-            ),
-        };
         let size = layer.window;
         let start = (pos as usize).saturating_sub(size);
         let end = (pos as usize + size + 1).min(context.documents.n_tokens(doc_id as usize));
-        self.window.clear();
         let record = candidate.window as usize;
-        let windows = &layer.windows;
-        windows.read(record, 2 * size + 1, f32::from_ne_bytes, &mut self.window)?;
+        let around = layer.windows.read::<f32>(record, end - start)?;
         self.n += 1;
         self.neuron.append_value(neuron as i32);
         self.example.append_value(example as i32);
@@ -102,17 +91,16 @@ impl ExampleRows {
         self.pos.append_value(pos as i32);
         self.activation.append_value(candidate.activation);
         self.window_start.append_value(start as i32);
-        let around = &self.window[..end - start];
         self.window_activations.values().append_slice(around);
         self.window_activations.append(true);
         let first = context.documents.starts[doc_id as usize];
         self.token_row.append_value(first + pos);
-        self.vector.append_value(vector_at(pos)?);
+        self.vector.append_value(rows[candidate.vector as usize]);
         if layer.window_vectors.is_some() {
             let mut kept = layer.window_vectors(candidate)?.into_iter().peekable();
             for at in start as u32..=pos {
-                let row = kept.next_if(|(pos, _)| *pos == at);
-                let row = row.map(|(pos, _)| vector_at(pos)).transpose()?;
+                let kept = kept.next_if(|(pos, _)| *pos == at);
+                let row = kept.map(|(_, vector)| rows[vector as usize]);
                 self.window_vectors.values().append_option(row);
             }
         }

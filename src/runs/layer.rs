@@ -262,12 +262,10 @@ impl Layer {
         let Some(spool) = &self.window_vectors else {
             return Ok(vec![]);
         };
-        let mut records = vec![];
-        let (record, n) = (candidate.window as usize, self.window + 1);
-        spool.read(record, n, u32::from_ne_bytes, &mut records)?;
+        let records = spool.read::<u32>(candidate.window as usize, self.window + 1)?;
         // The key token stands last.
         let ahead = self.window as u32;
-        let found = records.into_iter().zip(candidate.pos..);
+        let found = records.iter().copied().zip(candidate.pos..);
         Ok(found
             .filter(|(vector, _)| *vector != NONE)
             .map(|(vector, pos)| (pos - ahead, vector))
@@ -391,24 +389,15 @@ mod tests {
         assert_eq!(keys(1), [(7, 0, 2.0), (8, 1, 1.9)]);
         assert_eq!(keys(2), []);
         let window = |c: &Candidate, n: usize| {
-            let mut out = vec![];
-            layer
-                .windows
-                .read(c.window as usize, 3, f32::from_ne_bytes, &mut out)
-                .unwrap();
-            out.truncate(n);
-            out
+            let record = layer.windows.read::<f32>(c.window as usize, 3);
+            &record.unwrap()[..n]
         };
         assert_eq!(window(&examples[0][0], 3), [0.5, 4.0, 1.0]);
         assert_eq!(window(&examples[0][1], 2), [4.0, 3.9]);
         assert_eq!(window(&examples[1][1], 2), [0.0, 1.9]);
-        let mut h = vec![];
         let vector = examples[1][1].vector as usize;
-        layer
-            .vectors
-            .read(vector, 2, f32::from_ne_bytes, &mut h)
-            .unwrap();
-        assert_eq!(h, [8.0, 9.0]);
+        let h = layer.vectors.read::<f32>(vector, 2);
+        assert_eq!(h.unwrap(), [8.0, 9.0]);
         let (activity, at) = layer.activity(0);
         assert_eq!((activity.max[at], activity.active[at]), (4.0, 5));
     }

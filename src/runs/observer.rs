@@ -68,6 +68,6 @@ impl Hooks for Observer<'_, '_> {
     }
 
     fn done(&self) -> bool {
-        self.report.cancelled()
+        self.report.cancelled() || self.layers.iter().all(|layer| layer.ahead)
     }
 }

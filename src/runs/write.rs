@@ -20,6 +20,7 @@ use super::context::{BATCH_ROWS, Context, Tick};
 use super::examples::write_examples;
 use super::layer::Layer;
 use super::progress::Reporter;
+use super::tile::NONE;
 use crate::models::{LayerInfo, NeuronWeights};
 use crate::store::{LayerRow, RunWriter, Table, schema};
 
@@ -68,12 +69,10 @@ pub(super) fn write_layer_rows(rows: &[LayerRow], run: &RunWriter) -> Result<()>
 /// and the same as it is written.
 fn bytes(context: &Context<'_>, layer: &Layer) -> usize {
     let (n, d, found) = (layer.n_neurons, layer.d_in, layer.n_candidates());
-    let vectors = match layer.window_vectors {
-        Some(_) => found.saturating_mul(layer.window + 1),
-        None => found,
-    };
+    let vectors = layer.vectors.len();
     let lists = n * size_of::<Vec<Candidate>>() + found * size_of::<Candidate>();
-    let places = vectors.saturating_mul(size_of::<(u32, u32, u32)>() + size_of::<(u32, u32)>());
+    // A list of places that grows may have room for twice as many.
+    let places = vectors.saturating_mul(2 * size_of::<(u32, u32, u32)>() + size_of::<u32>());
     let numbers = n.saturating_add(vectors).saturating_mul(2 * d);
     let batch = numbers
         .min(BATCH_NUMBERS)
@@ -192,58 +191,56 @@ fn write_neurons(
     let n = layer.n_neurons;
     let (d_in, d_out) = (w_in.len() / n, w_out.len() / n);
     let n_tokens = context.documents.total_rows(layer.skip) as f64;
-    let mut table = run.table(Table::Neurons, Some(layer.index), schema::neurons())?;
-    let step = (BATCH_NUMBERS / (2 * d_in + d_out)).max(1);
+    let mut max = vec![];
+    let mut mean = vec![];
+    let mut frac_active = vec![];
+    for neuron in 0..n {
+        let (activity, at) = layer.activity(neuron);
+        max.push(match context.maxima {
+            Some(given) => given.get(layer.index, neuron)?,
+            None => activity.max[at],
+        });
+        mean.push((activity.sum[at] / n_tokens) as f32);
+        frac_active.push((f64::from(activity.active[at]) / n_tokens) as f32);
+    }
+    let least: Vec<_> = (0..n).map(|neuron| layer.least(neuron)).collect();
+    let n_examples = examples.iter().map(|examples| examples.len() as i32);
     let columns = schema::neurons();
-    let absent = |name: &str, n: usize| -> Result<ArrayRef> {
+    let absent = |name: &str| -> Result<ArrayRef> {
         Ok(new_null_array(
             columns.field_with_name(name)?.data_type(),
             n,
         ))
     };
+    let (w_up, b_up): (ArrayRef, ArrayRef) = match up {
+        Some(up) => (
+            list_of(d_in, up.w_up)?,
+            Arc::new(Float32Array::from(up.b_up)),
+        ),
+        None => (absent("w_up")?, absent("b_up")?),
+    };
+    let rows: Vec<ArrayRef> = vec![
+        Arc::new(Int32Array::from(vec![layer.index as i32; n])),
+        Arc::new(Int32Array::from_iter_values(0..n as i32)),
+        list_of(d_in, w_in)?,
+        Arc::new(Float32Array::from(b_in)),
+        w_up,
+        b_up,
+        match d_out {
+            0 => absent("w_out")?,
+            _ => list_of(d_out, w_out)?,
+        },
+        Arc::new(Float32Array::from(max)),
+        Arc::new(Float32Array::from(least)),
+        Arc::new(Float32Array::from(mean)),
+        Arc::new(Float32Array::from(frac_active)),
+        Arc::new(Int32Array::from_iter_values(n_examples)),
+    ];
+    let rows = RecordBatch::try_new(Arc::clone(&columns), rows)?;
+    let mut table = run.table(Table::Neurons, Some(layer.index), columns)?;
+    let step = (BATCH_NUMBERS / (2 * d_in + d_out)).max(1);
     for first in (0..n).step_by(step) {
-        let neurons = first..n.min(first + step);
-        let rows = neurons.clone();
-        let mut max = vec![];
-        let mut mean = vec![];
-        let mut frac_active = vec![];
-        let least: Vec<_> = neurons.clone().map(|neuron| layer.least(neuron)).collect();
-        for neuron in neurons.clone() {
-            let (activity, at) = layer.activity(neuron);
-            max.push(match context.maxima {
-                Some(given) => given.get(layer.index, neuron)?,
-                None => activity.max[at],
-            });
-            mean.push((activity.sum[at] / n_tokens) as f32);
-            frac_active.push((f64::from(activity.active[at]) / n_tokens) as f32);
-        }
-        let n_examples = examples[rows.clone()].iter().map(|e| e.len() as i32);
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(Int32Array::from(vec![layer.index as i32; rows.len()])),
-            Arc::new(Int32Array::from_iter_values(
-                neurons.map(|neuron| neuron as i32),
-            )),
-            list_of(d_in, w_in[rows.start * d_in..rows.end * d_in].to_vec())?,
-            Arc::new(Float32Array::from(b_in[rows.clone()].to_vec())),
-            match &up {
-                Some(up) => list_of(d_in, up.w_up[rows.start * d_in..rows.end * d_in].to_vec())?,
-                None => absent("w_up", rows.len())?,
-            },
-            match &up {
-                Some(up) => Arc::new(Float32Array::from(up.b_up[rows.clone()].to_vec())),
-                None => absent("b_up", rows.len())?,
-            },
-            match d_out {
-                0 => absent("w_out", rows.len())?,
-                _ => list_of(d_out, w_out[rows.start * d_out..rows.end * d_out].to_vec())?,
-            },
-            Arc::new(Float32Array::from(max)),
-            Arc::new(Float32Array::from(least)),
-            Arc::new(Float32Array::from(mean)),
-            Arc::new(Float32Array::from(frac_active)),
-            Arc::new(Int32Array::from_iter_values(n_examples)),
-        ];
-        table.write(&RecordBatch::try_new(schema::neurons(), columns)?)?;
+        table.write(&rows.slice(first, step.min(n - first)))?;
         tick()?;
     }
     table.finish()
@@ -284,33 +281,46 @@ fn write_histograms(layer: &Layer, run: &RunWriter) -> Result<()> {
     table.finish()
 }
 
-/// Copies the examples' vectors in order of (doc_id, pos), each once. The key of each row, in that order.
+/// Copies the examples' vectors in order of (doc_id, pos), each once. The row of each record of the layer's vectors, any
+/// number where no example points at it.
 fn write_vectors(
     layer: &Layer,
     examples: &[Vec<Candidate>],
     run: &RunWriter,
     tick: Tick<'_>,
-) -> Result<Vec<(u32, u32)>> {
-    let all = || examples.iter().flatten();
-    let mut places: Vec<_> = all().map(|c| (c.doc_id, c.pos, c.vector)).collect();
-    if layer.window_vectors.is_some() {
-        for candidate in all() {
-            let found = layer.window_vectors(candidate)?.into_iter();
-            places.extend(found.map(|(pos, vector)| (candidate.doc_id, pos, vector)));
+) -> Result<Vec<u32>> {
+    let mut rows = vec![NONE; layer.vectors.len()];
+    let mut places = vec![];
+    let mut add = |doc_id: u32, pos: u32, vector: u32| match rows.get_mut(vector as usize) {
+        None => exec_err!(
+            "vectors of layer {} are required, got none of document {doc_id} position {pos}",
+            layer.index
+        ),
+        Some(row) => {
+            if std::mem::take(row) == NONE {
+                places.push((doc_id, pos, vector));
+            }
+            Ok(())
+        }
+    };
+    for candidate in examples.iter().flatten() {
+        add(candidate.doc_id, candidate.pos, candidate.vector)?;
+        for (pos, vector) in layer.window_vectors(candidate)? {
+            add(candidate.doc_id, pos, vector)?;
         }
     }
     places.sort_unstable();
-    places.dedup_by_key(|place| (place.0, place.1));
+    for (row, (_, _, vector)) in (0..).zip(&places) {
+        rows[*vector as usize] = row;
+    }
     let d_in = layer.d_in;
     let schema = schema::vectors(d_in);
     let mut table = run.table(Table::Vectors, Some(layer.index), Arc::clone(&schema))?;
     let item = Arc::new(Field::new_list_field(DataType::Float32, false));
     for part in places.chunks((BATCH_NUMBERS / d_in).max(1)) {
-        let mut values = Vec::with_capacity(part.len() * d_in);
+        let mut values = Vec::<f32>::with_capacity(part.len() * d_in);
         for (_, _, vector) in part {
-            layer
-                .vectors
-                .read(*vector as usize, d_in, f32::from_ne_bytes, &mut values)?;
+            values.extend_from_slice(layer.vectors.read(*vector as usize, d_in)?);
         }
         let values = Arc::new(Float32Array::from(values));
         let h = FixedSizeListArray::try_new(Arc::clone(&item), d_in as i32, values, None)?;
@@ -321,5 +331,5 @@ fn write_vectors(
         tick()?;
     }
     table.finish()?;
-    Ok(places.into_iter().map(|p| (p.0, p.1)).collect())
+    Ok(rows)
 }

@@ -92,7 +92,8 @@ impl Block {
         self.mlp_norms.before.as_ref().or(shared)
     }
 
-    /// The residual stream after the block. `turns` are those of the model's rotary positions.
+    /// The residual stream after the block; what it is by then where the hooks end the pass at the neurons' activations.
+    /// `turns` are those of the model's rotary positions.
     pub(super) fn forward(
         &self,
         resid: Floats,
@@ -114,11 +115,17 @@ impl Block {
         read.into_iter().for_each(|x| pass.recycle(x));
         if self.parallel {
             let post = self.neurons(&resid, x, pass)?;
+            if pass.done() {
+                return Ok(resid);
+            }
             let resid = self.join(resid, z, Site::AttnOut, None, pass)?;
             return self.join(resid, post, Site::MlpOut, Some(Site::ResidPost), pass);
         }
         let resid = self.join(resid, z, Site::AttnOut, Some(Site::ResidMid), pass)?;
         let post = self.neurons(&resid, None, pass)?;
+        if pass.done() {
+            return Ok(resid);
+        }
         self.join(resid, post, Site::MlpOut, Some(Site::ResidPost), pass)
     }
 
