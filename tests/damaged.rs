@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use datafusion::error::{DataFusionError, Result};
 use polysema::jobs::JobContext;
@@ -411,18 +411,17 @@ async fn a_store_that_is_written_meanwhile_is_whole() -> Result<()> {
     let dir = fixture::demo()?;
     let db = Db::open(dir.path()).await;
     db.query("CREATE TABLE notes.t AS SELECT 1 AS n").await;
-    let done = AtomicBool::new(false);
+    let (done, written) = (AtomicBool::new(false), AtomicUsize::new(0));
     let root = dir.path();
-    let done = &done;
-    let written = std::thread::scope(|scope| -> Result<u64> {
-        let writer = scope.spawn(move || -> Result<u64> {
+    let (done, written) = (&done, &written);
+    std::thread::scope(|scope| -> Result<()> {
+        let writer = scope.spawn(move || -> Result<()> {
             let store = Store::open(root)?;
-            let mut n = 0;
             while !done.load(Ordering::Relaxed) {
+                let n = written.fetch_add(1, Ordering::Relaxed);
                 fixture::ingest(&store, "demo", true, n as f32)?;
-                n += 1;
             }
-            Ok(n)
+            Ok(())
         });
         let (handle, db) = (tokio::runtime::Handle::current(), &db);
         let rows = scope.spawn(move || {
@@ -431,7 +430,13 @@ async fn a_store_that_is_written_meanwhile_is_whole() -> Result<()> {
             }
         });
         let mut found = Ok(());
-        for _ in 0..200 {
+        let mut checks = 0;
+        // At least so many of both, whichever is slower.
+        while found.is_ok()
+            && !writer.is_finished()
+            && (checks < 200 || written.load(Ordering::Relaxed) < 5)
+        {
+            checks += 1;
             match check(root) {
                 Ok(things) => {
                     let damaged = things.iter().find(|thing| !thing.damages.is_empty());
@@ -444,9 +449,6 @@ async fn a_store_that_is_written_meanwhile_is_whole() -> Result<()> {
         }
         done.store(true, Ordering::Relaxed);
         rows.join().expect("rows");
-        let written = writer.join().expect("runs");
-        found.and(written)
-    })?;
-    assert!(written > 3, "{written}");
-    Ok(())
+        writer.join().expect("runs").and(found)
+    })
 }

@@ -1,11 +1,12 @@
-//! The program killed with SIGKILL at moments spread over its work: the store opens, what was there is whole, the same job
-//! succeeds afterwards, and nothing is left behind for ever.
+//! The program killed with SIGKILL at random moments of its work: the store opens, what was there is whole, the same job
+//! succeeds afterwards, and nothing is left behind for ever. The variable POLYSEMA_KILLS says how many kills there are, and
+//! POLYSEMA_SEED which moments.
 #![cfg(unix)]
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,23 +16,54 @@ use tempfile::TempDir;
 
 /// What is written down of jobs, of which the last hundred are kept, and an empty file for each name that was locked.
 const LASTING: [&str; 2] = ["jobs", "locks"];
-/// Kills of each job.
-const ROUNDS: u32 = 8;
+/// Kills of all jobs together, without POLYSEMA_KILLS.
+const KILLS: u64 = 56;
 
-/// A store, an exported folder and a folder for what need not last, all in one.
+/// A store, a folder for what is written outside of it and one for what need not last, all in one.
 struct Desk(TempDir);
+
+/// Words to the program that make it change the disk.
+struct Job {
+    name: &'static str,
+    words: Vec<String>,
+}
+
+impl Job {
+    fn sql(name: &'static str, sql: impl Into<String>) -> Self {
+        let words = vec!["-c".to_string(), sql.into()];
+        Self { name, words }
+    }
+}
+
+/// Numbers from 0 to 1, the same of the same seed: Knuth's 64-bit linear congruential generator.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> f64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+/// A number that a variable may say in place of the usual one.
+fn given(variable: &str, usual: u64) -> u64 {
+    let said = std::env::var(variable).ok();
+    said.map_or(usual, |said| said.parse().expect("a whole number"))
+}
 
 impl Desk {
     fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    /// Starts the program on statements.
-    fn start(&self, sql: &str) -> Child {
+    fn start(&self, job: &Job) -> Child {
         Command::new(env!("CARGO_BIN_EXE_polysema"))
             .arg("--store")
             .arg(self.path("store"))
-            .args(["--format", "csv", "-c", sql])
+            .args(&job.words)
             .env("TMPDIR", self.path("tmp"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -41,22 +73,25 @@ impl Desk {
     }
 
     /// Lets it end well; how long it took.
-    fn run(&self, sql: &str) -> Duration {
+    fn run(&self, job: &Job) -> Duration {
         let started = Instant::now();
-        let output = self.start(sql).wait_with_output().expect("a child");
+        let output = self.start(job).wait_with_output().expect("a child");
         let err = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{sql}\n{err}");
+        assert!(output.status.success(), "{}\n{err}", job.name);
         started.elapsed()
     }
 
-    fn ingest(&self, run: &str) -> String {
+    fn ingest(&self, name: &'static str, run: &str) -> Job {
         let (model, corpus) = (
             root("tests/data/demo/model"),
             root("tests/data/demo/corpus.jsonl"),
         );
         let (model, corpus) = (model.display(), corpus.display());
         let options = "{max_documents: 12, context: 32, max_examples: 8, replace: true}";
-        format!("SELECT * FROM ingest('{run}', '{model}', '{corpus}', {options})")
+        Job::sql(
+            name,
+            format!("SELECT * FROM ingest('{run}', '{model}', '{corpus}', {options})"),
+        )
     }
 
     /// How many files and folders lie where; below the name of a run or of an exported folder they are counted.
@@ -84,7 +119,7 @@ impl Desk {
         names
     }
 
-    /// What is known of the run that is replaced, of the autoencoder that is, and of the exported folder.
+    /// What is known of the runs that are replaced, of the autoencoder that is, and of the folders outside.
     async fn found(&self) -> Vec<String> {
         let db = Db::open(&self.path("store")).await;
         db.query("SET polysema.run = 'base'").await;
@@ -95,6 +130,7 @@ impl Desk {
             "SELECT count(*), sum(doc_id), sum(pos), max(activation), min(activation) FROM target.examples",
             "SELECT count(*), sum(max_activation) FROM target.neurons",
             "SELECT count(*), sum(n_tokens) FROM target.documents",
+            "SELECT count(*), sum(max_activation) FROM imported.neurons",
             "SELECT layer, name, kind, n_neurons FROM base.layers ORDER BY layer",
             "SELECT layer, count(*), max(activation) FROM base.examples GROUP BY layer ORDER BY layer",
             "SELECT run, layer, name, d_in, d_sae, steps, rows, mse FROM polysema.info.saes",
@@ -105,12 +141,18 @@ impl Desk {
         let weights = fs::read(self.path("out/sae/sae_weights.safetensors"));
         found.push(format!("{:?}", weights.expect("exported weights")));
         fs::read_to_string(self.path("out/sae/cfg.json")).expect("an exported configuration");
+        let mut site = blake3::Hasher::new();
+        for file in files(&self.path("out/site")) {
+            site.update(file.as_os_str().as_encoded_bytes());
+            site.update(&fs::read(file).expect("a file of a site"));
+        }
+        found.push(site.finalize().to_string());
         found
     }
 
     /// Starts it and kills it, after a time or at its first row.
-    fn kill(&self, sql: &str, after: Option<Duration>) {
-        let mut child = self.start(sql);
+    fn kill(&self, job: &Job, after: Option<Duration>) {
+        let mut child = self.start(job);
         match after {
             Some(after) => std::thread::sleep(after),
             None => {
@@ -121,6 +163,69 @@ impl Desk {
         child.kill().expect("a child");
         child.wait().expect("a child");
     }
+
+    /// All that changes the disk.
+    fn jobs(&self) -> Vec<Job> {
+        let out = |name: &str| self.path("out").join(name).display().to_string();
+        let (sae, site) = (out("sae"), out("site"));
+        let arrays = root("tests/data/import");
+        let arrays = arrays.display();
+        let publish = [
+            "publish",
+            "base",
+            "--out",
+            &site,
+            "--neurons",
+            "layer = 0 AND neuron < 8",
+            "--replace",
+        ];
+        vec![
+            self.ingest("ingest", "target"),
+            // A killed one may have a name that nobody had before.
+            self.ingest("ingest of a new run", "new"),
+            Job::sql(
+                "import_run",
+                format!(
+                    "SELECT * FROM import_run('imported', '{arrays}', {{activation_function: 'relu', replace: true}})"
+                ),
+            ),
+            Job::sql(
+                "train_sae",
+                "SET polysema.run = 'base'; SELECT * FROM train_sae('s', 0, {d_sae: 32, batch_size: 32, epochs: 40, replace: true})",
+            ),
+            Job::sql(
+                "export_sae",
+                format!(
+                    "SET polysema.run = 'base'; SELECT * FROM export_sae('s', '{sae}', {{replace: true}})"
+                ),
+            ),
+            Job::sql(
+                "a kept table",
+                "CREATE OR REPLACE TABLE notes.kept AS SELECT v FROM generate_series(1, 3000000) t(v)",
+            ),
+            Job {
+                name: "publish",
+                words: publish.map(String::from).into(),
+            },
+        ]
+    }
+}
+
+/// All files below a folder, in order.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let (mut folders, mut files) = (vec![folder.to_path_buf()], vec![]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path)
+            } else {
+                files.push(path)
+            }
+        }
+    }
+    files.sort();
+    files
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,38 +234,34 @@ async fn what_was_there_is_whole_whenever_a_job_is_killed() {
     for folder in ["tmp", "out"] {
         fs::create_dir(desk.path(folder)).expect("a writable folder");
     }
-    let export = format!(
-        "SET polysema.run = 'base'; SELECT * FROM export_sae('s', '{}', {{replace: true}})",
-        desk.path("out/sae").display()
-    );
-    let train = "SET polysema.run = 'base'; SELECT * FROM train_sae('s', 0, {d_sae: 32, batch_size: 32, epochs: 40, replace: true})";
-    let keep =
-        "CREATE OR REPLACE TABLE notes.kept AS SELECT v FROM generate_series(1, 3000000) t(v)";
-    let jobs = [
-        desk.ingest("target"),
-        train.to_string(),
-        export,
-        keep.to_string(),
-    ];
-    desk.run(&desk.ingest("base"));
-    let lasting: Vec<Duration> = jobs.iter().map(|job| desk.run(job)).collect();
+    desk.run(&desk.ingest("ingest", "base"));
+    let jobs = desk.jobs();
+    // Twice, as after the kills: what a job reads while it replaces it stays until the next replacement.
+    let all = || -> Vec<Duration> { jobs.iter().map(|job| desk.run(job)).collect() };
+    let lasting = all();
+    all();
+    desk.run(&Job::sql("drop_run", "SELECT * FROM drop_run('new')"));
     let (names, found) = (desk.names(), desk.found().await);
-    for round in 0..ROUNDS {
-        for (job, lasting) in jobs.iter().zip(&lasting) {
-            let after = (round > 0).then(|| *lasting * round / ROUNDS);
-            desk.kill(job, after);
-            assert_eq!(desk.found().await, found, "{job} killed after {after:?}");
-        }
-        // A killed one may have a name that nobody had before.
-        desk.kill(&desk.ingest("new"), Some(lasting[0] * round / ROUNDS));
-        assert_eq!(desk.found().await, found);
+    let (kills, seed) = (given("POLYSEMA_KILLS", KILLS), given("POLYSEMA_SEED", 1));
+    let mut random = Random(seed);
+    for kill in 0..kills {
+        let which = kill as usize % jobs.len();
+        let job = &jobs[which];
+        // Of every eight the first at its first row, which comes when the work is done.
+        let at = random.next();
+        let after = (kill / jobs.len() as u64 % 8 > 0).then(|| lasting[which].mul_f64(at));
+        desk.kill(job, after);
+        let now = desk.found().await;
+        assert_eq!(
+            now, found,
+            "kill {kill} of seed {seed}: {} after {after:?}",
+            job.name
+        );
+        println!("kill {kill}: {} after {after:?}: all whole", job.name);
     }
-    // What a reader holds while it is replaced, here the last look at it, is removed by the next replacement.
-    for job in jobs.iter().chain(&jobs) {
-        desk.run(job);
-    }
-    desk.run(&desk.ingest("new"));
-    desk.run("SELECT * FROM drop_run('new')");
+    all();
+    all();
+    desk.run(&Job::sql("drop_run", "SELECT * FROM drop_run('new')"));
     assert_eq!(desk.found().await, found);
     for (name, n) in desk.names() {
         let before = names.get(&name).copied().unwrap_or_default();
