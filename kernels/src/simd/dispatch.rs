@@ -5,7 +5,7 @@
 //! `#[inline(always)]` or as small as a closure of an iterator.
 
 #[cfg(target_arch = "x86_64")]
-use pulp::x86::{V3, V4};
+use super::vector_unit::{avx2, avx512};
 
 /// An expression in code compiled for AVX2 where the processor has it. Nothing in it may be fused by hand, so that a
 /// result has the same bits on every processor.
@@ -38,7 +38,7 @@ pub(crate) use widest;
 #[inline]
 pub(crate) fn on_avx2<R>(task: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
-    if let Some(avx2) = V3::try_new() {
+    if let Some(avx2) = avx2() {
         return avx2.vectorize(task);
     }
     task()
@@ -49,13 +49,13 @@ pub(crate) fn on_avx2<R>(task: impl FnOnce() -> R) -> R {
 pub(crate) fn on_widest<R>(task: impl FnOnce(bool) -> R) -> R {
     #[cfg(target_arch = "x86_64")]
     {
-        if let Some(avx512) = V4::try_new() {
+        if let Some(avx512) = avx512() {
             return avx512.vectorize(
                 #[inline(always)]
                 || task(true),
             );
         }
-        if let Some(avx2) = V3::try_new() {
+        if let Some(avx2) = avx2() {
             return avx2.vectorize(
                 #[inline(always)]
                 || task(true),

@@ -33,14 +33,45 @@ pub(crate) enum Isa {
     Neon(Neon),
 }
 
+/// AVX2 where the processor has it.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(super) fn avx2() -> Option<V3> {
+    V3::try_new().filter(|_| is_used("avx2"))
+}
+
+/// AVX-512 where the processor has it.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(super) fn avx512() -> Option<V4> {
+    V4::try_new().filter(|_| is_used("avx512"))
+}
+
+/// Every vector unit is.
+#[cfg(all(not(test), target_arch = "x86_64"))]
+#[inline(always)]
+const fn is_used(_: &str) -> bool {
+    true
+}
+
+/// Those that are not wider than the one which the variable POLYSEMA_UNIT names.
+#[cfg(all(test, target_arch = "x86_64"))]
+fn is_used(name: &str) -> bool {
+    const UNITS: [&str; 3] = ["portable", "avx2", "avx512"];
+    static WIDEST: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
+    let width = |name: &str| {
+        let found = UNITS.iter().position(|unit| *unit == name);
+        found.unwrap_or_else(|| panic!("one of {UNITS:?} is required, got '{name}'"))
+    };
+    let named = || std::env::var("POLYSEMA_UNIT").map_or(UNITS.len(), |name| width(&name));
+    width(name) <= *WIDEST.get_or_init(named)
+}
+
 impl Isa {
     /// The vector units of this machine, the widest last.
     pub(crate) fn available() -> impl Iterator<Item = Self> {
         #[cfg(target_arch = "x86_64")]
-        let found = [
-            V3::try_new().map(Self::Avx2),
-            V4::try_new().map(Self::Avx512),
-        ];
+        let found = [avx2().map(Self::Avx2), avx512().map(Self::Avx512)];
         #[cfg(target_arch = "aarch64")]
         let found = [Neon::try_new().map(Self::Neon)];
         #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -138,5 +169,30 @@ impl Unit for V4 {
     #[inline(always)]
     fn columns(self, h: [&[f32; 8]; 8], w: &[f32; 8]) -> [[f32; 8]; 8] {
         (*self).columns(h, w)
+    }
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_widest_unit_that_the_variable_allows_is_used() {
+        let found = [
+            ("avx512", std::arch::is_x86_feature_detected!("avx512f")),
+            ("avx2", std::arch::is_x86_feature_detected!("avx2")),
+        ];
+        let allowed = match std::env::var("POLYSEMA_UNIT").as_deref() {
+            Ok("portable") => &found[2..],
+            Ok("avx2") => &found[1..],
+            _ => &found[..],
+        };
+        let expected = allowed.iter().find(|(_, there)| *there);
+        let best = match Isa::best() {
+            Isa::Portable => "portable",
+            Isa::Avx2(_) => "avx2",
+            Isa::Avx512(_) => "avx512",
+        };
+        assert_eq!(best, expected.map_or("portable", |(name, _)| name));
     }
 }
