@@ -4,6 +4,7 @@
 
 mod database;
 mod ingest_support;
+mod random;
 mod support;
 
 #[path = "store/fixture.rs"]

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::database::{Db, root};
+use crate::random::{Random, given};
 use tempfile::TempDir;
 
 /// What is written down of jobs, of which the last hundred are kept, and an empty file for each name that was locked.
@@ -33,25 +34,6 @@ impl Job {
         let words = vec!["-c".to_string(), sql.into()];
         Self { name, words }
     }
-}
-
-/// Numbers from 0 to 1, the same of the same seed: Knuth's 64-bit linear congruential generator.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> f64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 11) as f64 / (1_u64 << 53) as f64
-    }
-}
-
-/// A number that a variable may say in place of the usual one.
-fn given(variable: &str, usual: u64) -> u64 {
-    let said = std::env::var(variable).ok();
-    said.map_or(usual, |said| said.parse().expect("a whole number"))
 }
 
 impl Desk {
@@ -242,21 +224,16 @@ async fn what_was_there_is_whole_whenever_a_job_is_killed() {
     all();
     desk.run(&Job::sql("drop_run", "SELECT * FROM drop_run('new')"));
     let (names, found) = (desk.names(), desk.found().await);
-    let (kills, seed) = (given("POLYSEMA_KILLS", KILLS), given("POLYSEMA_SEED", 1));
-    let mut random = Random(seed);
-    for kill in 0..kills {
+    let mut random = Random::new();
+    for kill in 0..given("POLYSEMA_KILLS", KILLS) {
         let which = kill as usize % jobs.len();
         let job = &jobs[which];
         // Of every eight the first at its first row, which comes when the work is done.
-        let at = random.next();
+        let at = random.share();
         let after = (kill / jobs.len() as u64 % 8 > 0).then(|| lasting[which].mul_f64(at));
         desk.kill(job, after);
         let now = desk.found().await;
-        assert_eq!(
-            now, found,
-            "kill {kill} of seed {seed}: {} after {after:?}",
-            job.name
-        );
+        assert_eq!(now, found, "kill {kill}: {} after {after:?}", job.name);
         println!("kill {kill}: {} after {after:?}: all whole", job.name);
     }
     all();

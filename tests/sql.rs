@@ -1,11 +1,13 @@
 //! Queries: their answers, what they cost and what they may.
 
 mod database;
+mod random;
 
 #[path = "store/fixture.rs"]
 #[allow(unused_imports, reason = "the store's own tests ask for more")]
 mod fixture;
 
+mod asked_twice;
 mod engine;
 mod jobs;
 mod joins;
