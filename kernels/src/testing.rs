@@ -1,6 +1,8 @@
 //! What the kernels' tests share: reproducible random numbers, and definitions written as plainly as they read.
 
 use std::collections::BTreeMap;
+#[cfg(target_arch = "x86_64")]
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
@@ -143,4 +145,17 @@ pub(super) fn reference_cases() -> Vec<ReferenceCase> {
             .collect(),
     };
     list(&json["cases"]).iter().map(case).collect()
+}
+
+/// Whether a vector unit is used: those that are not wider than the one which the variable POLYSEMA_UNIT names.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn is_used(name: &str) -> bool {
+    const UNITS: [&str; 3] = ["portable", "avx2", "avx512"];
+    static WIDEST: OnceLock<usize> = OnceLock::new();
+    let width = |name: &str| {
+        let found = UNITS.iter().position(|unit| *unit == name);
+        found.unwrap_or_else(|| panic!("one of {UNITS:?} is required, got '{name}'"))
+    };
+    let named = || std::env::var("POLYSEMA_UNIT").map_or(UNITS.len(), |name| width(&name));
+    width(name) <= *WIDEST.get_or_init(named)
 }

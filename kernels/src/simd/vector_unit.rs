@@ -8,6 +8,9 @@ use pulp::aarch64::Neon;
 use pulp::x86::{V3, V4};
 use pulp::{Scalar128b, Simd};
 
+#[cfg(all(test, target_arch = "x86_64"))]
+use crate::testing::is_used;
+
 /// Floats in a [`Line`].
 pub(super) const WIDTH: usize = 16;
 
@@ -52,19 +55,6 @@ pub(super) fn avx512() -> Option<V4> {
 #[inline(always)]
 const fn is_used(_: &str) -> bool {
     true
-}
-
-/// Those that are not wider than the one which the variable POLYSEMA_UNIT names.
-#[cfg(all(test, target_arch = "x86_64"))]
-fn is_used(name: &str) -> bool {
-    const UNITS: [&str; 3] = ["portable", "avx2", "avx512"];
-    static WIDEST: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
-    let width = |name: &str| {
-        let found = UNITS.iter().position(|unit| *unit == name);
-        found.unwrap_or_else(|| panic!("one of {UNITS:?} is required, got '{name}'"))
-    };
-    let named = || std::env::var("POLYSEMA_UNIT").map_or(UNITS.len(), |name| width(&name));
-    width(name) <= *WIDEST.get_or_init(named)
 }
 
 impl Isa {
