@@ -5,11 +5,14 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, AsArray, Float64Array, RecordBatch};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int32Type};
 use datafusion::common::Result;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
+use polysema_udfs::arrow::memory::hold;
 use serde_json::{Value, json};
 
 /// Neurons whose rows stand in one file.
@@ -81,8 +84,11 @@ struct ClusterName {
 }
 
 /// Which words are the key tokens of which clusters.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct WordIndex {
+    memory: MemoryReservation,
+    /// Bytes of the words and the tokens.
+    text: usize,
     words: Vec<String>,
     /// The words' places, and those of tokens that are written otherwise.
     places: HashMap<String, u32>,
@@ -91,6 +97,36 @@ pub struct WordIndex {
 }
 
 impl WordIndex {
+    /// No words yet; what they take comes from a pool.
+    pub fn new(pool: &Arc<dyn MemoryPool>) -> Self {
+        Self {
+            memory: MemoryConsumer::new("words of a site").register(pool),
+            text: 0,
+            words: vec![],
+            places: HashMap::new(),
+            matches: HashMap::new(),
+            sizes: HashMap::new(),
+        }
+    }
+
+    /// Reserves what it has room for, and the lists that its files are made of.
+    fn hold(&self) -> Result<()> {
+        let clusters = self.sizes.capacity() * (size_of::<(ClusterName, u32)>() + 1);
+        let matches = self.matches.capacity() * (size_of::<((u32, ClusterName), u32)>() + 1);
+        let lists = self.matches.len() * 2 * size_of::<(ClusterName, u32, u32)>();
+        let words = self.places.capacity() * (size_of::<(String, u32)>() + 1)
+            + self.words.capacity() * (size_of::<String>() + size_of::<Vec<u8>>());
+        let of = format_args!(
+            "the words of {} feature clusters (fewer neurons need fewer)",
+            self.sizes.len()
+        );
+        hold(
+            &self.memory,
+            self.text + clusters + matches + lists + words,
+            of,
+        )
+    }
+
     /// Adds examples, as columns layer, neuron, cluster and token, of the neurons that `has` names.
     pub fn add(&mut self, batch: &RecordBatch, has: impl Fn(i32, i32) -> bool) -> Result<()> {
         let numbers = |column: usize| cast(batch.column(column), &DataType::Int32);
@@ -115,7 +151,7 @@ impl WordIndex {
                 *self.matches.entry((word, cluster)).or_default() += 1;
             }
         }
-        Ok(())
+        self.hold()
     }
 
     /// The place of a token's word: without regard to case and to spaces around it.
@@ -131,10 +167,12 @@ impl WordIndex {
         let place = match self.places.entry(word.clone()) {
             Entry::Occupied(known) => *known.get(),
             Entry::Vacant(free) => {
+                self.text += 2 * word.len();
                 self.words.push(word);
                 *free.insert(next)
             }
         };
+        self.text += token.len();
         self.places.insert(token.to_string(), place);
         Some(place)
     }
@@ -182,9 +220,8 @@ fn hash(word: &str) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use datafusion::arrow::array::{ArrayRef, Int32Array, StringArray};
+    use datafusion::execution::memory_pool::GreedyMemoryPool;
 
     use super::*;
 
@@ -217,7 +254,14 @@ mod tests {
             ),
         ];
         let batch = RecordBatch::try_from_iter(columns).unwrap();
-        let mut index = WordIndex::default();
+        let pool = |bytes| -> Arc<dyn MemoryPool> { Arc::new(GreedyMemoryPool::new(bytes)) };
+        let mut index = WordIndex::new(&pool(100));
+        let error = index
+            .add(&batch, |_, _| true)
+            .unwrap_err()
+            .strip_backtrace();
+        assert!(error.contains("the words of 4 feature clusters"), "{error}");
+        let mut index = WordIndex::new(&pool(10_000));
         index.add(&batch, |_, neuron| neuron != 9).unwrap();
         let files: Vec<_> = index.files().collect();
         assert_eq!(files.len(), 256);

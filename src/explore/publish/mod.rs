@@ -370,7 +370,8 @@ impl Publisher {
         let site = self.site()?;
         let sql = "SELECT layer, neuron, cluster, token FROM feature_clusters({kind: 'all'})";
         let mut rows = self.session.query(sql).await?;
-        let mut index = WordIndex::default();
+        let pool = &self.session.context().runtime_env().memory_pool;
+        let mut index = WordIndex::new(pool);
         while let Some(batch) = rows.try_next().await? {
             index.add(&batch, |layer, neuron| site.has(layer, neuron))?;
         }
