@@ -10,9 +10,9 @@ import argparse
 from dataclasses import dataclass
 
 # `cargo bench --workspace --bench ingest`: CPU seconds of the bare pass over so many tokens, GPT-2-small's shape.
-PASS = {"tokens": 42_279, "cpu_seconds": 39.0}
+PASS = {"tokens": 42_279, "cpu_seconds": 36.31}
 # The same: what ingest took besides, over 10,973 and over 42,279 tokens.
-BESIDE = ((10_973, 2.5), (42_279, 5.5))
+BESIDE = ((10_973, 2.79), (42_279, 6.07))
 # `cargo bench --workspace --bench whole_model -- growth`: CPU milliseconds a neuron of 100 examples, by width.
 CLUSTERING = {64: 0.07, 256: 0.10, 768: 0.20, 1_536: 0.34, 4_096: 0.83}
 # Sizes of a run's files, divided by their rows: bytes of an example with a window of 21 tokens, of a histogram.
@@ -117,7 +117,9 @@ def size(n):
 def hours(h):
     if h * 3600 < 120:
         return f"{h * 3600:.2g} s"
-    return f"{h * 60:.2g} min" if h < 2 else f"{h:,.0f} h"
+    if h < 2:
+        return f"{h * 60:.2g} min"
+    return f"{h:.1f} h" if h < 10 else f"{h:,.0f} h"
 
 
 def row(cells):

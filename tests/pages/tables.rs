@@ -185,6 +185,11 @@ pub const NOT_COMMANDS: &[(&str, &str, &str)] = &[
         "what is said of damage; tests/shell/checked.rs compares it",
     ),
     (
+        "docs/scale.md",
+        "python3 scripts/scale.py",
+        "it computes the page's own tables",
+    ),
+    (
         "CONTRIBUTING.md",
         "POLYSEMA_KILLS",
         "the tests themselves, longer",
