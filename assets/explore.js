@@ -67,6 +67,33 @@ const cut = ({ leaves, joins, inside }, threshold, first) => {
 const colour = (cluster) => (cluster === undefined ? "up" : cluster < 8 ? `c${cluster}` : "cx");
 const fixed = (x) => (x === undefined ? "–" : x.toFixed(3).replace("-", "−"));
 
+// The points of the pictures in the colours of a cut, and a number where the points of a cluster are on average. Of a cluster
+// whose leaves are not drawn one by one the page does not know the examples.
+const recolour = (cuts) => {
+  const clusters = new Map(cuts.flatMap(({ leaves, clusters: of }) => leaves.map(([example], at) => [`#example-${example}`, of[at]])));
+  for (const svg of all("svg.points")) {
+    const sums = new Map();
+    for (const link of all("a", svg)) {
+      const [point, name] = [link.firstElementChild, link.getAttribute("href")];
+      if (!clusters.has(name)) continue;
+      const cluster = clusters.get(name);
+      point.setAttribute("class", colour(cluster));
+      const [x, y, n] = sums.get(cluster) ?? [0, 0, 0];
+      sums.set(cluster, [x + Number(point.getAttribute("cx")), y + Number(point.getAttribute("cy")), n + 1]);
+    }
+    for (const old of all("text", svg)) old.remove();
+    for (const [cluster, [x, y, n]] of sums) {
+      if (!(cluster < 8)) continue;
+      const number = document.createElementNS(svg.namespaceURI, "text");
+      number.setAttribute("class", "which");
+      number.setAttribute("x", (x / n).toFixed(1));
+      number.setAttribute("y", (y / n - 7).toFixed(1));
+      number.textContent = cluster;
+      svg.append(number);
+    }
+  }
+};
+
 const form = document.querySelector("form.recut");
 if (form) {
   const slider = form.elements.threshold;
@@ -96,6 +123,7 @@ if (form) {
     });
     document.querySelector('[data-say="clusters"]').textContent = `${count} feature cluster${count === 1 ? "" : "s"}`;
     document.querySelector('[data-say="threshold"]').textContent = threshold;
+    recolour(cuts);
     return cuts;
   };
   let wait, reading;
@@ -116,7 +144,7 @@ if (form) {
       reading = new AbortController();
       try {
         const page = await pageAt(address, reading.signal);
-        for (const part of ["#clusters", "#numbers", ".title", ".lead", "#tree > details"]) {
+        for (const part of ["#clusters", "#numbers", "#projection", ".title", ".lead", "#tree > details"]) {
           const now = page.querySelector(part);
           if (now) document.querySelector(part)?.replaceWith(document.adoptNode(now));
         }
@@ -140,6 +168,8 @@ if (form) {
     recut(Number(exact.value));
   });
   form.addEventListener("submit", (event) => event.preventDefault());
+  // Pictures that were not there yet when the tree was cut.
+  document.addEventListener("unpacked", () => exact.value !== slider.getAttribute("value") && recut(Number(exact.value)));
   // From a leaf to its example.
   document.addEventListener("click", (event) => {
     const leaf = event.target.closest("rect.leaf");
@@ -147,11 +177,11 @@ if (form) {
     if (row) location.hash = row.id;
   });
 }
-const leafOf = (row) => document.querySelector(`rect.leaf[data-example="${row.id.slice("example-".length)}"]`);
+const marksOf = (row) => [...all(`rect.leaf[data-example="${row.id.slice("example-".length)}"]`), ...all(`svg.points a[href="#${row.id}"]`)];
 for (const [kind, on] of [["pointerover", true], ["pointerout", false], ["focusin", true], ["focusout", false]]) {
   document.addEventListener(kind, (event) => {
     const row = event.target.closest?.("ol.examples > li");
-    if (row) leafOf(row)?.classList.toggle("seen", on);
+    for (const mark of row ? marksOf(row) : []) mark.classList.toggle("seen", on);
   });
 }
 
@@ -209,6 +239,17 @@ document.addEventListener("keydown", (event) => {
   to.focus();
 });
 
+// A part of another page, once nothing of it is computed any more; until then `told` has what the page says.
+const partOf = async (address, part, told) => {
+  for (;;) {
+    const found = (await pageAt(address)).querySelector(part);
+    const working = found.querySelector(".working");
+    if (!working) return document.adoptNode(found);
+    told(working.textContent);
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+  }
+};
+
 // Similar features where they are asked for.
 document.addEventListener("click", async (event) => {
   const link = event.target.closest("a[data-inline]");
@@ -218,19 +259,24 @@ document.addEventListener("click", async (event) => {
   place.setAttribute("aria-busy", "true");
   link.textContent = "Similar features are looked for …";
   try {
-    for (;;) {
-      const page = await pageAt(link.href);
-      if (!page.querySelector("#similar .working")) {
-        const found = page.querySelector("#similar");
-        found.removeAttribute("id");
-        place.replaceWith(document.adoptNode(found));
-        offerCopies(found);
-        break;
-      }
-      link.textContent = "All neurons of the run are being clustered …";
-      await new Promise((resolve) => setTimeout(resolve, 2000));
-    }
+    const found = await partOf(link.href, "#similar", () => (link.textContent = "All neurons of the run are being clustered …"));
+    found.removeAttribute("id");
+    place.replaceWith(found);
+    offerCopies(found);
   } catch {
     location.href = link.href;
   }
 });
+
+// What needs the model of the run, for which the page does not wait; where it does not come, the link stays.
+for (const section of all("section[data-late]")) {
+  const link = section.querySelector("a");
+  const words = link.textContent;
+  partOf(link.href, `#${section.id}`, (text) => (link.textContent = text.split(";")[0])).then(
+    (found) => {
+      section.replaceWith(found);
+      offerCopies(found);
+    },
+    () => (link.textContent = words),
+  );
+}

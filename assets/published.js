@@ -47,7 +47,13 @@
       section.querySelector("ol.examples").append(...list.children);
       section.querySelector(".packed").remove();
     }
+    for (const part of lists.querySelectorAll("[data-place]")) {
+      const place = document.getElementById(part.dataset.place);
+      place.append(...part.children);
+      place.parentElement.querySelector(".packed").remove();
+    }
     packed.remove();
+    if (lists.querySelector("[data-place]")) document.dispatchEvent(new CustomEvent("unpacked"));
     const target = location.hash && document.getElementById(location.hash.slice(1));
     if (target) location.replace(location.hash);
   })();

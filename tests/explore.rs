@@ -6,6 +6,7 @@ mod explain;
 mod images;
 mod labels;
 mod neurons;
+mod panels;
 mod publish;
 mod saes;
 mod search;

@@ -14,6 +14,7 @@ mod images;
 mod page;
 mod pages;
 mod panel;
+mod points;
 mod publish;
 mod query_string;
 mod scatter;
@@ -99,6 +100,10 @@ fn routes() -> Router<Arc<Explorer>> {
         .route(
             "/runs/{run}/layers/{layer}/neurons/{neuron}/clusters/{cluster}/similar",
             page(pages::similar::page),
+        )
+        .route(
+            "/runs/{run}/layers/{layer}/neurons/{neuron}/logits",
+            page(pages::logits::page),
         )
         .route(
             "/runs/{run}/documents/{document}",

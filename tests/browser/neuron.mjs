@@ -1,7 +1,7 @@
 // The page of a neuron in a real browser: node neuron.mjs ADDRESS PROGRAM STORE
 //
-// The slider cuts the tree where SQL does: clusters and metrics at once, and the examples below it when it rests. What a corpus
-// says stays text: the run `hostile` of STORE has documents that would be scripts, pictures, or turn the page around.
+// The slider cuts the tree where SQL does: clusters, metrics and the colours of points at once, and the examples below it when
+// it rests. Logit effects come by themselves. What a corpus says stays text: the run `hostile` of STORE has documents that would be scripts, pictures, or turn the page around.
 
 import assert from "node:assert/strict";
 import { address, browser, open, origin, sql, visit } from "./support.mjs";
@@ -16,6 +16,10 @@ const neurons = sql(run, `SELECT layer, neuron FROM neurons WHERE n_examples > 2
 for (const { layer, neuron } of neurons) {
     const at = `${origin}/runs/${run}/layers/${layer}/neurons/${neuron}`;
     await visit(page, at);
+    const effects = sql(run, `SELECT effect, side FROM logit_effects(${layer}, ${neuron}) ORDER BY side DESC, rank`);
+    await page.waitForSelector("#logits table");
+    const shown = await page.$$eval("#logits td.n", (cells) => cells.map((cell) => cell.textContent));
+    assert.deepEqual(shown, effects.map(({ effect }) => effect.toFixed(3).replace("-", "−")), `${at}: logit effects`);
     for (const asked of THRESHOLDS) {
         const slider = page.locator("#threshold");
         await slider.fill(String(asked));
@@ -33,16 +37,34 @@ for (const { layer, neuron } of neurons) {
             }
         };
         await told("at once");
+        const members = sql(run, `SELECT example, cluster FROM feature_clusters(${layer}, ${neuron}, {threshold: ${threshold}}) WHERE cluster IS NOT NULL ORDER BY example`);
+        const coloured = members.map(({ example, cluster }) => [`#example-${example}`, cluster < 8 ? `c${cluster}` : "cx"]);
+        const pointed = async (when) => {
+            const pictures = await page.$$eval("svg.points", (all) => all.map((svg) => [...svg.querySelectorAll("a")].map((link) => [link.getAttribute("href"), link.firstElementChild.getAttribute("class")])));
+            assert.deepEqual(pictures, [coloured, coloured], `${at} at ${threshold}, ${when}: points`);
+        };
+        await pointed("at once");
+        const numbers = await page.$$eval("svg.points text", (all) => all.map((text) => [text.textContent, text.getAttribute("x"), text.getAttribute("y")].join(" ")).sort());
         const colours = new Set(await page.$$eval("rect.leaf", (all) => all.map((leaf) => leaf.getAttribute("class"))));
         assert.ok(colours.size <= Math.min(9, expected.n_clusters + 1), `${at} at ${threshold}: ${colours.size} colours`);
         await page.waitForFunction(() => !document.body.classList.contains("reading"));
         await told("from the explorer");
+        await pointed("from the explorer");
+        const same = await page.$$eval("svg.points text", (all) => all.map((text) => [text.textContent, text.getAttribute("x"), text.getAttribute("y")]).map((parts) => parts.join(" ")).sort());
+        const places = (texts) => texts.map((text) => text.split(" ").map(Number));
+        // Means of places to a tenth.
+        const near = places(same).every((place, at) => place.every((x, axis) => Math.abs(x - places(numbers)[at][axis]) <= 0.11));
+        assert.ok(same.length === numbers.length && near, `${at} at ${threshold}: numbers at ${numbers} are required, got ${same}`);
         const ids = await page.$$eval("section.cluster", (all) => all.map((section) => section.id).filter((id) => /\d$/.test(id)));
         const clusters = sql(run, `SELECT DISTINCT cluster FROM feature_clusters(${layer}, ${neuron}, {threshold: ${threshold}}) WHERE cluster IS NOT NULL ORDER BY cluster`);
         assert.deepEqual(ids, clusters.map(({ cluster }) => `cluster-${cluster}`), `${at} at ${threshold}: sections`);
         assert.equal(new URL(page.url()).searchParams.get("threshold"), String(Number(threshold)), "the address says the threshold");
         cuts++;
     }
+    // From a point to its example.
+    const link = page.locator("svg.points a").last();
+    await link.click();
+    assert.equal(new URL(page.url()).hash, await link.getAttribute("href"));
     assert.deepEqual(said.splice(0), [], at);
 }
 

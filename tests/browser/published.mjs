@@ -103,6 +103,10 @@ for (const { layer, neuron, n_examples } of neurons) {
             const distance = /inside ([\d.]+)/.exec(told[at])?.[1];
             assert.ok(mean_distance == null ? distance === undefined : Math.abs(Number(distance) - mean_distance) < 0.0011, `${file} at ${threshold}: '${told[at]}', ${mean_distance}`);
         });
+        const colours = expected.flatMap(([cluster, examples]) => examples.map((example) => [`#example-${example}`, cluster < 8 ? `c${cluster}` : "cx"]));
+        const points = await page.$$eval("svg.points", (all) => all.map((svg) => [...svg.querySelectorAll("a")].map((link) => [link.getAttribute("href"), link.firstElementChild.getAttribute("class")])));
+        const ordered = colours.sort(([a], [b]) => Number(a.slice(9)) - Number(b.slice(9)));
+        assert.deepEqual(points, [ordered, ordered], `${file} at ${threshold}: points`);
         cuts++;
     }
     assert.deepEqual(said.splice(0), [], file);

@@ -37,7 +37,7 @@ function rounded(value) {
 
 /** The same-origin pages that a page links to. */
 async function links(page) {
-    const found = await page.$$eval("a[href]", (anchors) => anchors.map((anchor) => anchor.href));
+    const found = await page.$$eval("a[href]", (anchors) => anchors.map((anchor) => new URL(anchor.getAttribute("href"), location.href).href));
     return found.map((href) => href.split("#")[0]).filter((href) => new URL(href).origin === origin);
 }
 
@@ -79,7 +79,8 @@ async function sameRows(page, where) {
 }
 
 const { page, said, close } = await open();
-const waiting = [address];
+// The link to logit effects is gone when they have come.
+const waiting = [address, `${origin}/runs/demo/layers/3/neurons/417/logits`, `${origin}/runs/digits/layers/0/neurons/2/logits`];
 const seen = new Map(waiting.map((url) => [url, url]));
 const kinds = new Map();
 let [opened, panels, followed] = [0, 0, 0];

@@ -1,13 +1,16 @@
 //! The pages, one a file: its questions, and what its template reads of the answers.
 
+mod activations;
 pub(super) mod compare;
 pub(super) mod document;
 pub(super) mod explain;
 pub(super) mod go;
 mod labels;
 pub(super) mod layer;
+pub(super) mod logits;
 pub(super) mod neuron;
 mod neuron_images;
+mod projection;
 pub(super) mod run;
 mod run_facts;
 pub(super) mod sae;

@@ -8,12 +8,13 @@ use crate::explore::clusters::{
     ClusterShown, ExampleLine, ExampleList, ExampleShown, example_lists, shown,
 };
 use crate::explore::page::{Reached, WebPage, crumbs};
+use crate::explore::pages::activations::drawn;
 use crate::explore::pages::labels::{Label, labels};
 use crate::explore::pages::neuron_images::{NeuronImages, PixelMap};
+use crate::explore::pages::projection::Projection;
 use crate::explore::panel::Panel;
 use crate::explore::publish::{SitePage, WebSite, packed};
 use crate::explore::show::{self, Visible};
-use crate::explore::svg::{Bucket, histogram};
 use crate::explore::tokens::Shades;
 use crate::explore::tree::Tree;
 use crate::explore::trouble::Trouble;
@@ -55,6 +56,9 @@ struct NeuronTemplate {
     packed: String,
     /// Of a neuron of images.
     maps: Vec<PixelMap>,
+    /// Its examples as points; nothing of too few, and where they are packed.
+    figures: String,
+    has_projection: bool,
     /// What people call the neuron.
     labels: Vec<Label>,
     panels: Vec<Panel>,
@@ -78,23 +82,6 @@ struct NeuronFacts {
     mean_activation: Option<f64>,
     frac_active: Option<f64>,
     n_examples: Option<i64>,
-}
-
-#[derive(Deserialize)]
-struct BucketLine {
-    bucket: i64,
-    lower: NumberOrWord,
-    upper: f64,
-    count: i64,
-}
-
-/// JSON has no infinity.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum NumberOrWord {
-    Number(f64),
-    #[allow(dead_code, reason = "serde reads it")]
-    Word(String),
 }
 
 pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
@@ -141,6 +128,8 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     let examples = examples(&run, &at, &lists).await?;
     let lines: Vec<ExampleLine> = examples.read()?;
     let images = NeuronImages::of(&run, layer.layer, neuron, &lines).await?;
+    let projection = Projection::of(&run, layer.layer, neuron, &lines, &lists).await?;
+    let mut figures = projection.figures();
     let facts_line = facts
         .read()?
         .into_iter()
@@ -159,13 +148,18 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
         .means(&run, layer.layer, neuron, threshold, &mut clusters)
         .await?;
     let (labels_panel, labels) = labels(&run, layer.layer, neuron, &mut clusters).await?;
-    let buckets_drawn = drawn(&run, &facts_line, buckets.read()?);
+    let buckets_drawn = drawn(&run, facts_line.max_activation, buckets.read()?);
     let name = run.name().to_string();
     let packed = match visit.site() {
-        Some(site) => pack(site, &name, layer.layer, neuron, &mut clusters)?,
+        Some(site) => {
+            let figures = std::mem::take(&mut figures);
+            pack(site, &name, layer.layer, neuron, &mut clusters, &figures)?
+        }
         None => String::new(),
     };
     let mut panels = vec![profile, summary, examples, buckets, facts];
+    let has_projection = !projection.panels.is_empty();
+    panels.extend(projection.panels);
     panels.extend(images.panels);
     panels.extend(labels_panel);
     let place = format!("/layers/{}", layer.layer);
@@ -206,6 +200,8 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
             is_published: visit.site().is_some(),
             packed,
             maps: images.maps,
+            figures,
+            has_projection,
             labels,
             panels,
         }),
@@ -213,13 +209,14 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     Ok(page.into())
 }
 
-/// Takes all but the first examples from the clusters, as HTML that is packed: a list a cluster.
+/// Takes all but the first examples from the clusters, as HTML that is packed: a list a cluster, and the pictures.
 fn pack(
     site: &WebSite,
     run: &str,
     layer: i32,
     neuron: i32,
     clusters: &mut [ClusterShown],
+    figures: &str,
 ) -> Result<String, Trouble> {
     let (mut lists, mut left) = (String::new(), UNPACKED_OF_ALL);
     for cluster in clusters {
@@ -235,6 +232,9 @@ fn pack(
             lists.push_str(&row(run, layer, neuron, example));
         }
         lists.push_str("</ol>");
+    }
+    if !figures.is_empty() {
+        lists.push_str(&format!("<div data-place=\"figures\">{figures}</div>"));
     }
     if lists.is_empty() {
         return Ok(lists);
@@ -293,42 +293,6 @@ fn shades_of(facts: &NeuronFacts) -> Shades {
         most: facts.max_activation.unwrap_or(0.0),
         least: facts.least_activation,
     }
-}
-
-/// The histogram, with the activation from which on examples are kept where the run says it.
-fn drawn(run: &VisitedRun, facts: &NeuronFacts, buckets: Vec<BucketLine>) -> String {
-    let buckets: Vec<Bucket> = buckets
-        .into_iter()
-        .map(|line| Bucket {
-            bucket: line.bucket,
-            lower: match line.lower {
-                NumberOrWord::Number(lower) => Some(lower),
-                NumberOrWord::Word(_) => None,
-            },
-            upper: line.upper,
-            count: line.count,
-        })
-        .collect();
-    if buckets.is_empty() {
-        return String::new();
-    }
-    let options = &run.run.manifest().options;
-    let share = options
-        .get("activation_threshold")
-        .and_then(|share| share.as_f64());
-    let mark = share
-        .zip(facts.max_activation)
-        .map(|(share, most)| share * most);
-    let tokens: i64 = buckets.iter().map(|bucket| bucket.count).sum();
-    let title = format!(
-        "How many of {} tokens have which activation",
-        show::count(tokens)
-    );
-    histogram(
-        &title,
-        &buckets,
-        mark.map(|mark| (mark, "examples from here")),
-    )
 }
 
 impl NeuronTemplate {
