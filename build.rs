@@ -1,6 +1,6 @@
 //! What the program is built from. One number for what computes the relations that a store caches: the sources of the
-//! kernels and of the plugin, and the versions they are built with; a changed kernel then finds none of the old rows.
-//! And the commit, which `polysema --version` says.
+//! kernels and of the plugin, and the versions they are built with; a changed kernel then finds none of the old rows. One
+//! more for what a model's passes compute. And the commit, which `polysema --version` says.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -10,18 +10,26 @@ use std::{env, fs, io};
 
 /// Files and folders below the root.
 const SOURCES: [&str; 3] = ["kernels/src", "udfs/src", "Cargo.lock"];
+/// What computes, beside those, the rows of a model's passes that are kept.
+pub const PASSES: [&str; 3] = [
+    "src/models",
+    "src/functions/layer_reader.rs",
+    "src/functions/model/token_importance.rs",
+];
 
 fn main() {
     let root = env::var_os("CARGO_MANIFEST_DIR")
         .map(PathBuf::from)
         .unwrap_or_default();
-    for source in SOURCES {
-        println!("cargo::rerun-if-changed={source}");
-    }
-    match computed_by(&root) {
-        Ok(hash) => println!("cargo::rustc-env=POLYSEMA_COMPUTED_BY={hash}"),
-        Err(error) => {
-            println!("cargo::error=the sources of kernels and udfs are required, got {error}")
+    for (name, sources) in [("COMPUTED", &SOURCES), ("PASSED", &PASSES)] {
+        for source in sources {
+            println!("cargo::rerun-if-changed={source}");
+        }
+        match hash_of(&root, sources) {
+            Ok(hash) => println!("cargo::rustc-env=POLYSEMA_{name}_BY={hash}"),
+            Err(error) => {
+                println!("cargo::error=the sources of {sources:?} are required, got {error}")
+            }
         }
     }
     println!("cargo::rustc-env=POLYSEMA_BUILT_FROM={}", built_from(&root));
@@ -76,10 +84,16 @@ fn packaged_commit(text: &str) -> Option<String> {
     (hash.len() == 9).then_some(hash)
 }
 
-/// The number, in hexadecimal digits.
+/// The number of what computes relations.
+#[allow(dead_code, reason = "a test asks for it")]
 pub fn computed_by(root: &Path) -> io::Result<String> {
+    hash_of(root, &SOURCES)
+}
+
+/// The number of some sources, in hexadecimal digits.
+pub fn hash_of(root: &Path, sources: &[&str]) -> io::Result<String> {
     let mut hasher = DefaultHasher::new();
-    for source in SOURCES {
+    for source in sources {
         add(&root.join(source), &mut hasher)?;
     }
     Ok(format!("{:016x}", hasher.finish()))

@@ -1,8 +1,13 @@
 //! What functions make of a run's model, against programs in PyTorch: direct effects of neurons on the logits of every
 //! family of decoders, activations on whole documents, and what is lost without a token.
 
+use std::path::Path;
+
 use crate::database::{Db, root};
+use futures::TryStreamExt;
 use polysema::models::{LayerNorm, LogitWriter, Model, load};
+use polysema::policy::Policy;
+use polysema::session::{Engine, EngineOptions};
 use serde_json::Value;
 
 /// Relative to the largest value: weights are float32, and the programs compute in float64.
@@ -139,4 +144,108 @@ async fn activations_and_importance_are_those_of_hooks_in_transformers() {
             }
         }
     }
+}
+
+/// The files in which a run keeps what was computed of it.
+fn kept(store: &Path) -> Vec<std::path::PathBuf> {
+    let folders = std::fs::read_dir(store.join("runs/texts")).expect("a run");
+    let folders = folders.map(|entry| entry.expect("an entry").path());
+    let folders = folders.filter(|path| path.is_dir());
+    let files = folders.flat_map(|folder| std::fs::read_dir(folder).expect("a generation"));
+    let files = files.map(|entry| entry.expect("an entry").path());
+    let is_kept = |path: &std::path::PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with("cached-") && name.ends_with(".arrow"))
+    };
+    files.filter(is_kept).collect()
+}
+
+/// What a session of a policy is told in an engine of its own, as another process has it.
+async fn told(store: &Path, policy: Policy, sql: &str) -> Result<String, String> {
+    let options = EngineOptions {
+        store: store.to_path_buf(),
+        memory_limit: None,
+        loaded_limit: None,
+    };
+    let session = Engine::open(&options).and_then(|engine| engine.session(policy));
+    let session = session.expect("a session");
+    session.select_run("texts").await.expect("a run");
+    let rows = async { session.query(sql).await?.try_collect::<Vec<_>>().await };
+    let rows = rows.await.map_err(|error| error.strip_backtrace())?;
+    let text = datafusion::arrow::util::pretty::pretty_format_batches(&rows);
+    Ok(text.expect("printable").to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn importance_is_computed_once_where_it_may_be_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (model, store) = (folder.path().join("model"), folder.path().join("s"));
+    std::fs::create_dir(&model).expect("a folder");
+    for entry in std::fs::read_dir(root("tests/data/demo/model")).expect("the demo's model") {
+        let path = entry.expect("an entry").path();
+        std::fs::copy(&path, model.join(path.file_name().expect("a name"))).expect("a copy");
+    }
+    let corpus = root("tests/data/demo/corpus.jsonl");
+    let db = Db::open(&store).await;
+    db.query(&format!(
+        "CALL ingest('texts', '{}', '{}', {{max_documents: 12, context: 64}})",
+        model.display(),
+        corpus.display()
+    ))
+    .await;
+    let importance = |example: usize, options: &str| {
+        format!(
+            "SELECT pos, token, activation, \"drop\", importance FROM token_importance(0, 1, {example}, {{window: 4{options}}})"
+        )
+    };
+    let all = Policy::everything;
+    let reader = || Policy {
+        read_files: true,
+        settings: vec!["polysema.".to_string()],
+        ..Policy::nothing()
+    };
+    // Who may not change the store is answered and leaves nothing behind.
+    let first = told(&store, reader(), &importance(0, ""))
+        .await
+        .expect("rows");
+    assert_eq!(kept(&store).len(), 0);
+    let forbidden = format!("SET polysema.allow_jobs = false; {}", importance(0, ""));
+    let session = Db::open(&store).await.session;
+    session.select_run("texts").await.expect("a run");
+    for statement in forbidden.split("; ") {
+        let rows = session.query(statement).await.expect(statement);
+        rows.try_collect::<Vec<_>>().await.expect(statement);
+    }
+    assert_eq!(kept(&store).len(), 0);
+    let again = told(&store, all(), &importance(0, "")).await;
+    assert_eq!(again.as_deref(), Ok(first.as_str()));
+    assert_eq!(kept(&store).len(), 1);
+    // Without the model there is no pass; what was kept is there for every reader, whatever the speed asked for.
+    std::fs::rename(&model, folder.path().join("elsewhere")).expect("moved");
+    for options in ["", ", batch_size: 2"] {
+        for policy in [all(), reader()] {
+            let kept = told(&store, policy, &importance(0, options)).await;
+            assert_eq!(kept.as_deref(), Ok(first.as_str()));
+        }
+    }
+    for (example, options) in [(1, ""), (0, ", pad: 7")] {
+        let error = told(&store, all(), &importance(example, options)).await;
+        let error = error.expect_err("no model");
+        assert!(
+            error.contains("the model of run 'texts' is required"),
+            "{error}"
+        );
+    }
+    // What is damaged is none of it: it is computed anew, and written.
+    let file = kept(&store).remove(0);
+    let whole = std::fs::read(&file).expect("a file");
+    let mut bytes = whole.clone();
+    let at = bytes.len() / 3;
+    bytes[at] ^= 1;
+    std::fs::write(&file, &bytes).expect("written");
+    assert!(told(&store, all(), &importance(0, "")).await.is_err());
+    std::fs::rename(folder.path().join("elsewhere"), &model).expect("back");
+    let again = told(&store, all(), &importance(0, "")).await;
+    assert_eq!(again.as_deref(), Ok(first.as_str()));
+    assert_eq!(std::fs::read(&file).expect("a file"), whole);
 }

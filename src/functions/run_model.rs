@@ -23,7 +23,7 @@ use crate::options::Options;
 use crate::policy::{self, Access};
 use crate::runs::model_of_run;
 use crate::saes::{MOVED_MODEL, SaeLibrary};
-use crate::store::{LayerRow, Run};
+use crate::store::{LayerRow, PassedRows, Run};
 
 /// The argument that says which layer.
 pub const LAYER: Parameter = Parameter {
@@ -141,6 +141,11 @@ impl AskedRun {
     pub fn model(&self, context: &JobContext) -> Result<Arc<Resident<LoadedModel>>> {
         let facts = self.run.manifest();
         model_of_run(self.saes.store(), facts, self.moved.as_deref(), context)
+    }
+
+    /// The rows that a relation of the run has which its model's passes give, as far as they are kept beside the run.
+    pub fn passed_rows(&self, relation: &str) -> PassedRows {
+        PassedRows::of(&self.run, &self.state, relation)
     }
 
     /// The settings of the session that asks.

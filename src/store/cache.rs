@@ -53,6 +53,9 @@ fn full_key(relation: &str, computed_by: &str) -> String {
     format!("{relation}, computed by {computed_by}")
 }
 
+/// The same of what passes of a run's model computed.
+const PASSED_BY: &str = env!("POLYSEMA_PASSED_BY");
+
 /// Caches relations beside the runs they were made from.
 #[derive(Debug)]
 pub struct RunCache;
@@ -79,6 +82,45 @@ impl RelationCache for RunCache {
             key: full_key(key, COMPUTED_BY),
             may_write: policy::require(state, "cached rows", &[Access::RunJobs]).is_ok(),
         })))
+    }
+}
+
+/// A few rows that passes of a run's model gave, beside the run; by whoever computes them.
+#[derive(Debug)]
+pub struct PassedRows(CachedRelation);
+
+impl PassedRows {
+    /// Those that a call in a session asks for; `relation` says in full what they are.
+    pub fn of(run: &Arc<Run>, state: &dyn Session, relation: &str) -> Self {
+        Self(CachedRelation {
+            run: Arc::clone(run),
+            key: full_key(&format!("{relation}, passed by {PASSED_BY}"), COMPUTED_BY),
+            may_write: policy::require(state, "cached rows", &[Access::RunJobs]).is_ok(),
+        })
+    }
+
+    /// The rows, if they are there and whole.
+    pub fn read(&self) -> Option<Vec<RecordBatch>> {
+        let file = self.0.file()?;
+        let columns: Vec<usize> = (0..file.schema().fields().len()).collect();
+        let batches = 0..file.rows().len();
+        batches
+            .map(|batch| file.read(batch, &columns).ok())
+            .collect()
+    }
+
+    /// Writes the rows down where that is allowed and possible. Who computes them at the same time writes the same.
+    pub fn write(&self, rows: &[RecordBatch]) {
+        let [first, ..] = rows else {
+            return;
+        };
+        if self.0.may_write {
+            // What cannot be kept is computed again.
+            let _ = CacheWriter::begin(&self.0, &first.schema(), None).and_then(|writer| {
+                let mut rows = rows.iter();
+                rows.try_fold(writer, CacheWriter::write)?.finish()
+            });
+        }
     }
 }
 
@@ -118,6 +160,13 @@ impl CachedRelation {
             .folder()
             .join(format!("cached-{}.arrow", &hash[..16]))
     }
+
+    /// Its file, if there is one that is not damaged and holds it.
+    fn file(&self) -> Option<TableFile> {
+        let file = TableFile::open_cached(&self.path()).ok()?;
+        let schema = file.schema();
+        (schema.metadata().get(KEY) == Some(&self.key)).then_some(file)
+    }
 }
 
 impl CacheEntry for CachedRelation {
@@ -127,14 +176,12 @@ impl CacheEntry for CachedRelation {
         partitions: usize,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         // A file that is missing or damaged is made anew.
-        let Ok(file) = TableFile::open_cached(&self.path()) else {
+        let Some(file) = self.file() else {
             return Ok(None);
         };
         let schema = file.schema();
         let n_columns = schema.fields().len();
-        if schema.metadata().get(KEY) != Some(&self.key)
-            || projection.iter().any(|column| *column >= n_columns)
-        {
+        if projection.iter().any(|column| *column >= n_columns) {
             return Ok(None);
         }
         // Before its rows are sent: then it would be too late.
@@ -313,7 +360,7 @@ struct CacheWriter {
     path: PathBuf,
     schema: SchemaRef,
     writer: ArrowWriter<NewFile>,
-    _lock: Held,
+    _lock: Option<Held>,
 }
 
 impl CacheWriter {
@@ -324,16 +371,20 @@ impl CacheWriter {
         let Some(held) = hold(&lock, true).map_err(|e| file_error("lock", &lock, e))? else {
             return Ok(None);
         };
+        Self::begin(place, schema, Some(held)).map(Some)
+    }
+
+    fn begin(place: &CachedRelation, schema: &Schema, lock: Option<Held>) -> Result<Self> {
         let path = place.path();
         let file = NewFile::create(&path)?;
         let metadata = [(KEY.to_string(), place.key.clone())].into();
         let schema = Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata));
-        Ok(Some(Self {
+        Ok(Self {
             path,
             writer: ArrowWriter::new(file, &schema)?,
             schema,
-            _lock: held,
-        }))
+            _lock: lock,
+        })
     }
 
     fn write(mut self, batch: &RecordBatch) -> Result<Self> {
@@ -446,10 +497,12 @@ mod tests {
 
     #[test]
     fn what_computes_is_the_sources() -> std::io::Result<()> {
-        assert_eq!(
-            build::computed_by(Path::new(env!("CARGO_MANIFEST_DIR")))?,
-            COMPUTED_BY
-        );
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        assert_eq!(build::computed_by(root)?, COMPUTED_BY);
+        assert_eq!(build::hash_of(root, &build::PASSES)?, PASSED_BY);
+        for source in build::PASSES {
+            assert!(root.join(source).exists(), "{source}");
+        }
         let folder = tempfile::tempdir()?;
         let mut seen = vec![];
         for path in [

@@ -53,7 +53,7 @@ use lock::Name;
 use manifest::{MANIFEST, Manifest};
 use names::check_name;
 
-pub use cache::{RunCache, RunLayers};
+pub use cache::{PassedRows, RunCache, RunLayers};
 pub use catalog::{PUBLIC, Selected, StoreCatalog, Views};
 pub use check::{CheckedThing, Damage, GoOn, PartRows, TablePart};
 pub use lock::Waiting;

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Of an example of least activations both signs are turned. Source: `docs/definitions.md` section 10, Foote 2024, first web
-//! page. Numbers: tests/reference/token_importance.py. Cost: a pass of the model a token, up to the layer of the neuron.
+//! page. Numbers: tests/reference/token_importance.py. Cost: a pass of the model a token, up to the layer of the neuron; once,
+//! since the rows are kept beside the run by who may change the store.
 
 use std::sync::{Arc, LazyLock};
 
@@ -150,6 +151,40 @@ struct KeyToken {
 
 impl Call {
     fn answer(&self, asked: &AskedRun, context: &JobContext) -> Result<()> {
+        let kept = asked.passed_rows(&self.relation());
+        if let Some(rows) = kept.read() {
+            rows.into_iter().for_each(|batch| context.send(Ok(batch)));
+            return Ok(());
+        }
+        let mut made = vec![];
+        self.compute(asked, context, &mut |batch| {
+            made.push(batch.clone());
+            context.send(Ok(batch));
+        })?;
+        kept.write(&made);
+        Ok(())
+    }
+
+    /// What the rows are: with the run they follow from this.
+    fn relation(&self) -> String {
+        let given = |number: Option<usize>| number.map_or("usual".to_string(), |n| n.to_string());
+        format!(
+            "{} of layer {}, neuron {}, example {}, window {}, pad {}",
+            DOC.name,
+            self.layer.layer,
+            self.neuron,
+            self.example,
+            given(self.options.get(WINDOW)),
+            given(self.options.get(PAD))
+        )
+    }
+
+    fn compute(
+        &self,
+        asked: &AskedRun,
+        context: &JobContext,
+        send: &mut dyn FnMut(RecordBatch),
+    ) -> Result<()> {
         let loaded = asked.model(context)?;
         require_text(&loaded)?;
         let model = loaded.model.as_ref();
@@ -189,15 +224,28 @@ impl Call {
             let rows = (0..replaced.len()).map(|document| document * seq + key.pos);
             reader.of_neuron(&seen, rows, self.neuron)
         };
-        let whole = activations(&[None])?[0];
+        let mut first = vec![];
+        for replaced in [None, Some(key.pos)].chunks(most) {
+            first.extend(activations(replaced)?);
+        }
+        let (whole, without_key) = (first[0], first[1]);
         let drop = |activation: f32| key.sign * (whole - activation);
-        let of_key = drop(activations(&[Some(key.pos)])?[0]);
         let positions: Vec<usize> = replaced.collect();
+        let (mut done, of) = (0, positions.len());
         for positions in positions.chunks(most) {
-            let replaced: Vec<_> = positions.iter().map(|pos| Some(*pos)).collect();
-            let activations = activations(&replaced)?;
-            let drops: Vec<f32> = activations.iter().map(|a| drop(*a)).collect();
-            context.send(self.rows(positions, &document, activations, drops, of_key));
+            context.say(format!("{done} of {of} tokens replaced"));
+            let others = positions.iter().filter(|pos| **pos != key.pos);
+            let others: Vec<_> = others.map(|pos| Some(*pos)).collect();
+            let mut found = match others.is_empty() {
+                true => vec![],
+                false => activations(&others)?,
+            };
+            if let Some(at) = positions.iter().position(|pos| *pos == key.pos) {
+                found.insert(at, without_key);
+            }
+            let drops: Vec<f32> = found.iter().map(|a| drop(*a)).collect();
+            send(self.rows(positions, &document, found, drops, drop(without_key))?);
+            done += positions.len();
         }
         Ok(())
     }
