@@ -144,7 +144,7 @@ if (form) {
       reading = new AbortController();
       try {
         const page = await pageAt(address, reading.signal);
-        for (const part of ["#clusters", "#numbers", "#projection", ".title", ".lead", "#tree > details"]) {
+        for (const part of ["#clusters", "#numbers", "#projection", "#labels", ".title", ".lead", "#tree > details"]) {
           const now = page.querySelector(part);
           if (now) document.querySelector(part)?.replaceWith(document.adoptNode(now));
         }
@@ -280,3 +280,30 @@ for (const section of all("section[data-late]")) {
     () => (link.textContent = words),
   );
 }
+
+// The tokens of an example by their importance, and back.
+document.addEventListener("click", async (event) => {
+  const link = event.target.closest("a[data-weigh]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  if (link.ariaBusy) return;
+  const row = link.closest("li");
+  const now = row.querySelector(".text");
+  if (!row.others) {
+    link.ariaBusy = "true";
+    try {
+      const found = await partOf(link.href, "#importance", (text) => (link.textContent = text.split(",")[0]));
+      if (found.querySelector(".problem")) throw new Error("none");
+      row.others = found.querySelector(".text");
+    } catch {
+      location.href = link.href;
+      return;
+    }
+    link.ariaBusy = null;
+  }
+  const next = row.others;
+  row.others = now;
+  now.replaceWith(next);
+  link.textContent = next.matches(".importance") ? "activation" : "importance";
+  rove(row.closest("main"));
+});

@@ -113,6 +113,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         port: 0,
         proxy: None,
         run: None,
+        write_labels: false,
     }))?;
     let address = exploring.address();
     runtime.spawn(exploring.serve(std::future::pending()));

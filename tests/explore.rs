@@ -172,7 +172,7 @@ fn a_page_forbids_all_but_its_own() {
         assert!(!policy.contains("unsafe"), "{path}");
         assert_eq!(heads["x-content-type-options"], "nosniff");
         assert_eq!(heads["cross-origin-resource-policy"], "same-origin");
-        assert_eq!(heads["referrer-policy"], "no-referrer");
+        assert_eq!(heads["referrer-policy"], "same-origin");
     }
     let page = site.whole("/runs/demo");
     for forbidden in [

@@ -172,12 +172,24 @@ pub fn shown(
 }
 
 impl ExampleLine {
+    /// Whether the corpus of the run has no text.
+    pub fn is_without_text(&self) -> bool {
+        let tokens = self.window_tokens.as_deref().unwrap_or_default();
+        tokens.iter().all(Option::is_none)
+    }
+
     /// Its window, or what there is where a corpus has no text.
     pub fn text(&self, shades: Shades, is_own_scale: bool) -> String {
         let tokens = self.window_tokens.as_deref().unwrap_or_default();
-        if tokens.iter().all(Option::is_none) {
+        if self.is_without_text() {
             return match &self.token {
-                Some(token) => shaded(&[Some(token.clone())], &[self.activation], Some(0), shades),
+                Some(token) => shaded(
+                    "text",
+                    &[Some(token.clone())],
+                    &[self.activation],
+                    Some(0),
+                    shades,
+                ),
                 None => String::new(),
             };
         }
@@ -198,7 +210,13 @@ impl ExampleLine {
             },
             false => shades,
         };
-        shaded(tokens, activations, usize::try_from(key).ok(), shades)
+        shaded(
+            "text",
+            tokens,
+            activations,
+            usize::try_from(key).ok(),
+            shades,
+        )
     }
 }
 

@@ -56,6 +56,8 @@ pub struct Explorer {
     written: Arc<Account>,
     /// Questions that are offered.
     pub(super) saved: Vec<SavedQuestion>,
+    /// Whether readers may write labels.
+    pub(super) writes_labels: bool,
     /// What is published, where nobody asks.
     pub(super) site: Option<WebSite>,
     sessions: Mutex<HashMap<String, OpenedRun>>,
@@ -80,6 +82,14 @@ fn model_policy() -> Policy {
     }
 }
 
+/// What the statement may do that writes a reader's label.
+fn label_policy() -> Policy {
+    Policy {
+        create_tables: true,
+        ..policy()
+    }
+}
+
 impl Explorer {
     /// Over an engine, for requests that the guards let in.
     pub fn new(engine: Arc<Engine>, guards: Guards) -> Self {
@@ -87,6 +97,7 @@ impl Explorer {
         Self {
             written: engine.account(WRITTEN),
             saved: vec![],
+            writes_labels: false,
             site: None,
             engine,
             guards,
@@ -143,6 +154,11 @@ impl Explorer {
     /// A session for statements that need the model of a run.
     pub fn of_model(&self) -> Result<Session> {
         self.engine.session(model_policy())
+    }
+
+    /// A session for the labels that readers write.
+    pub fn label_writer(&self) -> Result<Session> {
+        self.engine.session(label_policy())
     }
 
     /// A session for what a reader writes.

@@ -19,7 +19,8 @@ const FORBIDDEN: [(&str, &str); 5] = [
          form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     ),
     ("x-content-type-options", "nosniff"),
-    ("referrer-policy", "no-referrer"),
+    // Without any, a browser would not say either which page sends a form.
+    ("referrer-policy", "same-origin"),
     ("cross-origin-opener-policy", "same-origin"),
     ("cross-origin-resource-policy", "same-origin"),
 ];
@@ -85,6 +86,17 @@ impl Guards {
             ));
         }
         Ok(())
+    }
+
+    /// Refuses what would change something and does not say that a page of ours sends it.
+    pub fn check_form(&self, head: &Parts) -> Result<(), Trouble> {
+        match head.headers.contains_key(ORIGIN) {
+            true => Ok(()),
+            false => Err(Trouble::new(
+                StatusCode::FORBIDDEN,
+                "a form of this server's own pages is required, got a request that does not say where it comes from",
+            )),
+        }
     }
 
     fn is_ours(&self, host: &str) -> bool {

@@ -34,9 +34,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{RawPathParams, Request, State};
+use axum::http::StatusCode;
 use axum::http::uri::Uri;
 use axum::response::Response;
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 use datafusion::common::plan_err;
 use datafusion::error::Result;
 use futures::FutureExt;
@@ -60,6 +61,9 @@ use visit::Visit;
 
 /// Connections at once.
 const CONNECTIONS: usize = 256;
+/// The most bytes of a form, and the most time in which they come.
+const FORM: usize = 8_192;
+const SENT: Duration = Duration::from_secs(10);
 /// Time for what was asked to be answered when the explorer is to end.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -76,6 +80,8 @@ pub struct ExploreOptions {
     pub proxy: Option<String>,
     /// The run whose page comes first.
     pub run: Option<String>,
+    /// Whether readers may write labels into the store; nothing else of it changes.
+    pub write_labels: bool,
 }
 
 /// An explorer that listens and does not answer yet.
@@ -104,6 +110,14 @@ fn routes() -> Router<Arc<Explorer>> {
         .route(
             "/runs/{run}/layers/{layer}/neurons/{neuron}/logits",
             page(pages::logits::page),
+        )
+        .route(
+            "/runs/{run}/layers/{layer}/neurons/{neuron}/examples/{example}/importance",
+            page(pages::importance::page),
+        )
+        .route(
+            "/runs/{run}/layers/{layer}/neurons/{neuron}/labels",
+            page(pages::labels::page).merge(form(pages::labels::write)),
         )
         .route(
             "/runs/{run}/documents/{document}",
@@ -148,8 +162,10 @@ impl Exploring {
             port: address.port(),
             proxy: options.proxy,
         };
+        let mut explorer = Explorer::new(engine, guards);
+        explorer.writes_labels = options.write_labels;
         Ok(Self {
-            explorer: Explorer::new(engine, guards),
+            explorer,
             listener,
             address,
             run: options.run,
@@ -297,6 +313,51 @@ where
             let asking = async {
                 let _turn = explorer.turn().await?;
                 of(visit).await
+            };
+            let reached = AssertUnwindSafe(asking).catch_unwind().await;
+            wanted.answer(reached.unwrap_or_else(|_| Err(Trouble::failed())))
+        },
+    )
+}
+
+/// The handler of a form of the pages: what it says is read as what stands behind a question mark.
+fn form<F>(of: impl Fn(Visit) -> F + Clone + Send + Sync + 'static) -> MethodRouter<Arc<Explorer>>
+where
+    F: Future<Output = std::result::Result<Reached, Trouble>> + Send + 'static,
+{
+    post(
+        async move |State(explorer): State<Arc<Explorer>>,
+                    parts: RawPathParams,
+                    request: Request| {
+            let (head, body) = request.into_parts();
+            let parts: Vec<(String, String)> = (parts.iter())
+                .map(|(name, value)| (name.to_string(), value.to_string()))
+                .collect();
+            let path = head.uri.path().to_string();
+            let wanted = WantedForm {
+                form: None,
+                panel: None,
+                heads: head.headers.clone(),
+            };
+            let asking = async {
+                explorer.guards.check_form(&head)?;
+                let sent = tokio::time::timeout(SENT, axum::body::to_bytes(body, FORM)).await;
+                let Ok(Ok(sent)) = sent else {
+                    return Err(Trouble::new(
+                        StatusCode::PAYLOAD_TOO_LARGE,
+                        format!(
+                            "a form of at most {FORM} bytes is required, sent at once, got another"
+                        ),
+                    ));
+                };
+                let _turn = explorer.turn().await?;
+                let said = String::from_utf8_lossy(&sent).into_owned();
+                of(Visit {
+                    explorer: Arc::clone(&explorer),
+                    parts,
+                    place: Arc::new((path, said)),
+                })
+                .await
             };
             let reached = AssertUnwindSafe(asking).catch_unwind().await;
             wanted.answer(reached.unwrap_or_else(|_| Err(Trouble::failed())))

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::panel::Answered;
 use super::trouble::Trouble;
+use crate::jobs::Doing;
 use crate::store::Run;
 
 /// Answers that are kept or computed.
@@ -23,13 +24,16 @@ const LONGEST: Duration = Duration::from_secs(15 * 60);
 
 type SlowOutcome = Result<Arc<Answered>, Arc<DataFusionError>>;
 
+/// When an answer was begun, what it is at, and what it will be.
+type BegunAnswer = (Instant, Arc<Doing>, watch::Receiver<Option<SlowOutcome>>);
+
 /// What is known of an answer.
 #[derive(Debug)]
 pub enum Patience {
     /// It is there.
     Ready(Arc<Answered>),
-    /// It is computed since so long.
-    Working(Duration),
+    /// It is computed since so long, and is at this, if that is told.
+    Working(Duration, String),
 }
 
 #[derive(Debug)]
@@ -37,6 +41,7 @@ struct SlowAnswer {
     run: Weak<Run>,
     sql: String,
     began: Instant,
+    doing: Arc<Doing>,
     outcome: watch::Receiver<Option<SlowOutcome>>,
 }
 
@@ -69,15 +74,15 @@ impl Slow {
         run: &Arc<Run>,
         sql: &str,
         wait: Duration,
-        work: impl FnOnce() -> W,
+        work: impl FnOnce() -> (W, Arc<Doing>),
     ) -> Result<Patience, Trouble>
     where
         W: Future<Output = Result<Answered, DataFusionError>> + Send + 'static,
     {
-        let (began, mut outcome) = self.found(run, sql, work)?;
+        let (began, doing, mut outcome) = self.found(run, sql, work)?;
         let waited = timeout(wait, outcome.wait_for(Option::is_some)).await;
         let outcome = match waited {
-            Err(_) => return Ok(Patience::Working(began.elapsed())),
+            Err(_) => return Ok(Patience::Working(began.elapsed(), doing.text())),
             Ok(Ok(outcome)) => outcome.clone(),
             // Whoever computed it has panicked.
             Ok(Err(_)) => None,
@@ -98,8 +103,8 @@ impl Slow {
         &self,
         run: &Arc<Run>,
         sql: &str,
-        work: impl FnOnce() -> W,
-    ) -> Result<(Instant, watch::Receiver<Option<SlowOutcome>>), Trouble>
+        work: impl FnOnce() -> (W, Arc<Doing>),
+    ) -> Result<BegunAnswer, Trouble>
     where
         W: Future<Output = Result<Answered, DataFusionError>> + Send + 'static,
     {
@@ -111,7 +116,8 @@ impl Slow {
         if let Some(at) = answers.iter().position(is_it) {
             // What was asked last is forgotten last.
             let answer = answers.remove(at);
-            let found = (answer.began, answer.outcome.clone());
+            let doing = Arc::clone(&answer.doing);
+            let found = (answer.began, doing, answer.outcome.clone());
             answers.push(answer);
             return Ok(found);
         }
@@ -128,7 +134,7 @@ impl Slow {
             answers.remove(oldest);
         }
         let (done, outcome) = watch::channel(None);
-        let (turns, work) = (Arc::clone(&self.turns), work());
+        let (turns, (work, doing)) = (Arc::clone(&self.turns), work());
         tokio::spawn(async move {
             let _turn = turns.acquire_owned().await;
             let answered = match timeout(LONGEST, work).await {
@@ -146,9 +152,10 @@ impl Slow {
             run: Arc::downgrade(run),
             sql: sql.to_string(),
             began,
+            doing: Arc::clone(&doing),
             outcome: outcome.clone(),
         });
-        Ok((began, outcome))
+        Ok((began, doing, outcome))
     }
 
     fn forget(&self, run: &Arc<Run>, sql: &str) {

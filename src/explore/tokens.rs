@@ -49,9 +49,10 @@ pub fn push_token(
     let _ = write!(html, "<{tag}{id}{class}>{}</{tag}>", escaped(&shown));
 }
 
-/// A text of tokens as HTML: each token a span of its shade, the key token a mark; values, as far as they are known, in an
-/// attribute for the script.
+/// A text of tokens as HTML, of a class that begins with `text`: each token a span of its shade, the key token a mark; values,
+/// as far as they are known, in an attribute for the script.
 pub fn shaded(
+    class: &str,
     tokens: &[Option<String>],
     activations: &[Option<f64>],
     key: Option<usize>,
@@ -66,7 +67,7 @@ pub fn shaded(
         })
         .collect();
     let mut html = format!(
-        "<p class=\"text\" dir=\"auto\" data-values=\"{}\">",
+        "<p class=\"{class}\" dir=\"auto\" data-values=\"{}\">",
         values.join(" ")
     );
     for (at, token) in tokens.iter().enumerate() {
@@ -102,7 +103,13 @@ mod tests {
         };
         assert_eq!(signed.class(-0.5).as_deref(), Some("n6"));
         let tokens = ["<script>", "\u{202e}\"><img onerror=x>", "\n"].map(|t| Some(t.to_string()));
-        let html = shaded(&tokens, &[Some(0.0), Some(2.0), None], Some(1), shades);
+        let html = shaded(
+            "text",
+            &tokens,
+            &[Some(0.0), Some(2.0), None],
+            Some(1),
+            shades,
+        );
         let expected = "<p class=\"text\" dir=\"auto\" data-values=\"0 2.00 \"><span>&lt;script&gt;</span>\
                         <mark class=\"a11\">\\u{202e}&quot;&gt;&lt;img onerror=x&gt;</mark><span>↵</span></p>";
         assert_eq!(html, expected);

@@ -13,6 +13,9 @@ use super::publish::WebSite;
 use super::query_string::QueryString;
 use super::slow::Patience;
 use super::trouble::Trouble;
+use crate::jobs::Doing;
+use crate::models::LayerNorm;
+use crate::options::Word;
 use crate::session::Session;
 use crate::store::kept::KeptName;
 use crate::store::{LayerRow, Run};
@@ -31,8 +34,8 @@ pub struct Visit {
 pub enum Late {
     /// It is there.
     Ready(Panel),
-    /// It is computed since so many seconds.
-    Working(u64),
+    /// It is computed since so many seconds, and is at this, if that is told.
+    Working(u64, String),
 }
 
 impl Late {
@@ -40,7 +43,7 @@ impl Late {
     pub fn panel(&self) -> Option<&Panel> {
         match self {
             Self::Ready(panel) => Some(panel),
-            Self::Working(_) => None,
+            Self::Working(..) => None,
         }
     }
 
@@ -53,7 +56,18 @@ impl Late {
     pub fn since(&self) -> Option<u64> {
         match self {
             Self::Ready(_) => None,
-            Self::Working(seconds) => Some(*seconds),
+            Self::Working(seconds, _) => Some(*seconds),
+        }
+    }
+
+    /// How far it is, in words, if it is still computed.
+    pub fn working(&self) -> Option<String> {
+        match self {
+            Self::Ready(_) => None,
+            Self::Working(seconds, doing) if doing.is_empty() => {
+                Some(format!("The model is at work, since {seconds} s"))
+            }
+            Self::Working(seconds, doing) => Some(format!("{doing}, since {seconds} s")),
         }
     }
 }
@@ -197,6 +211,16 @@ impl VisitedRun {
         Ok(kept.map(|kept| Arc::clone(kept.columns())))
     }
 
+    /// Whether a model gave the run its activations, which may be asked more.
+    pub fn has_model(&self) -> bool {
+        LayerNorm::parse(&self.run.manifest().layer_norm).is_some()
+    }
+
+    /// Whether readers may write labels of its neurons.
+    pub fn may_write_labels(&self) -> bool {
+        self.visit.explorer.writes_labels && self.visit.site().is_none()
+    }
+
     /// A question about the run that is answered at once.
     pub async fn panel(
         &self,
@@ -229,9 +253,13 @@ impl VisitedRun {
     ) -> Result<Late, Trouble> {
         let (session, name) = (self.visit.explorer.of_model()?, self.name().to_string());
         let key = sql.clone();
-        let work = move || async move {
-            session.select_run(&name).await?;
-            answer(&session, Some(&name), &sql).await
+        let work = move || {
+            let doing = Arc::clone(session.doing());
+            let work = async move {
+                session.select_run(&name).await?;
+                answer(&session, Some(&name), &sql).await
+            };
+            (work, doing)
         };
         self.late(id, title, &key, wait, work).await
     }
@@ -248,7 +276,11 @@ impl VisitedRun {
     ) -> Result<Late, Trouble> {
         let (session, name) = (Arc::clone(&self.session), self.name().to_string());
         let key = format!("{sql}\n{with}");
-        let work = move || async move { answer(&session, Some(&name), &sql).await };
+        let work = move || {
+            // A session of many readers, which tells of all that they ask.
+            let work = async move { answer(&session, Some(&name), &sql).await };
+            (work, Arc::default())
+        };
         self.late(id, title, &key, wait, work).await
     }
 
@@ -259,7 +291,7 @@ impl VisitedRun {
         title: &'static str,
         key: &str,
         wait: Duration,
-        work: impl FnOnce() -> W,
+        work: impl FnOnce() -> (W, Arc<Doing>),
     ) -> Result<Late, Trouble>
     where
         W: Future<Output = Result<Answered, DataFusionError>> + Send + 'static,
@@ -267,7 +299,7 @@ impl VisitedRun {
         let patience = self.visit.explorer.slow.get(&self.run, key, wait, work);
         Ok(match patience.await? {
             Patience::Ready(answered) => Late::Ready(self.visit.panel(id, title, answered)),
-            Patience::Working(since) => Late::Working(since.as_secs()),
+            Patience::Working(since, doing) => Late::Working(since.as_secs(), doing),
         })
     }
 }

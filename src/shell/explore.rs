@@ -24,6 +24,9 @@ pub struct ExploreCommand {
     /// Name, as HOST or HOST:PORT, of a proxy that asks readers who they are and passes their requests on
     #[arg(long, value_name = "HOST")]
     behind_proxy: Option<String>,
+    /// Readers may write labels of neurons and clusters into the store's table notes.labels; without it they only read
+    #[arg(long)]
+    write_labels: bool,
     /// Open the browser
     #[arg(long)]
     open: bool,
@@ -45,6 +48,7 @@ pub fn run(
         port: command.port,
         proxy: command.behind_proxy.clone(),
         run: run.map(str::to_string),
+        write_labels: command.write_labels,
     };
     runtime.block_on(async {
         let exploring = Exploring::open(options).await?;

@@ -1,7 +1,7 @@
 // The page of a neuron in a real browser: node neuron.mjs ADDRESS PROGRAM STORE
 //
 // The slider cuts the tree where SQL does: clusters, metrics and the colours of points at once, and the examples below it when
-// it rests. Logit effects come by themselves. What a corpus says stays text: the run `hostile` of STORE has documents that would be scripts, pictures, or turn the page around.
+// it rests. Logit effects come by themselves, importance and labels by a click. What a corpus says stays text: the run `hostile` of STORE has documents that would be scripts, pictures, or turn the page around.
 
 import assert from "node:assert/strict";
 import { address, browser, open, origin, sql, visit } from "./support.mjs";
@@ -66,6 +66,43 @@ for (const { layer, neuron } of neurons) {
     await link.click();
     assert.equal(new URL(page.url()).hash, await link.getAttribute("href"));
     assert.deepEqual(said.splice(0), [], at);
+}
+
+// The tokens of an example by their importance, and back.
+{
+    const [{ layer, neuron }] = neurons;
+    const at = `${origin}/runs/${run}/layers/${layer}/neurons/${neuron}`;
+    await visit(page, at);
+    const row = page.locator("ol.examples > li:has(a[data-weigh])").nth(1);
+    const example = (await row.getAttribute("id")).slice("example-".length);
+    const [{ pos, window_start, n }] = sql(run, `SELECT pos, window_start, cardinality(window_tokens) AS n FROM examples WHERE layer = ${layer} AND neuron = ${neuron} AND example = ${example}`);
+    const before = await row.locator(".text").innerHTML();
+    await row.locator("a[data-weigh]").click();
+    await row.locator(".text.importance").waitFor();
+    const shades = await row.locator(".text > *").evaluateAll((tokens) => tokens.map((token) => Number(/^a(\d+)$/.exec(token.className)?.[1] ?? 0)));
+    const found = sql(run, `SELECT pos, importance FROM token_importance(${layer}, ${neuron}, ${example}, {window: ${pos - window_start}}) ORDER BY pos`);
+    const expected = Array.from({ length: n }, (_, i) => Math.round(11 * (found.find((line) => line.pos === window_start + i)?.importance ?? 0)));
+    assert.deepEqual(shades, expected, `${at}, example ${example}`);
+    await row.locator("a[data-weigh]").click();
+    assert.equal(await row.locator(".text").innerHTML(), before);
+    assert.deepEqual(said.splice(0), [], `${at}: importance`);
+
+    // A label is written by the page's form, read by SQL, and removed. It stays text.
+    const label = `it's "<b>one</b>" ${Date.now()}`;
+    await page.getByText("Write a label").click();
+    await page.locator("#labels input[name=label]").first().fill(label);
+    await page.locator("#labels select[name=cluster]").selectOption("0");
+    await page.locator("#labels input[name=author]").first().fill("a browser");
+    await page.getByRole("button", { name: "Write", exact: true }).click();
+    await page.waitForURL(/#labels$/);
+    assert.ok((await page.locator("#cluster-0 .label").innerText()).includes(label), `${at}: the label of cluster 0`);
+    const written = () => sql(run, `SELECT run, layer, neuron, cluster, threshold, author FROM notes.labels WHERE label = '${label.replace(/'/g, "''")}'`);
+    assert.deepEqual(written(), [{ run, layer, neuron, cluster: 0, threshold: 0.5, author: "a browser" }]);
+    await page.getByText("Write a label").click();
+    await page.locator(".written li", { hasText: label }).getByRole("button", { name: "Remove" }).click();
+    await page.waitForFunction((label) => !document.body.textContent.includes(label), label);
+    assert.deepEqual(written(), []);
+    assert.deepEqual(said.splice(0), [], `${at}: labels`);
 }
 
 // What documents say.

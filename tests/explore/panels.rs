@@ -1,4 +1,4 @@
-//! Panels of a neuron beside its clusters: what it writes to the logits, and its examples as points.
+//! Panels of a neuron beside its clusters: what it writes to the logits, its examples as points, the importance of tokens.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -176,5 +176,103 @@ fn examples_are_points_in_the_colours_of_their_clusters() {
                 assert!((found - expected).abs() < 0.3, "{row}: {expected} {found}");
             }
         }
+    }
+}
+
+#[test]
+fn importance_shades_an_example_and_is_kept_in_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model");
+    std::fs::create_dir(&model).unwrap();
+    for entry in std::fs::read_dir("tests/data/demo/model").unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, model.join(path.file_name().unwrap())).unwrap();
+    }
+    let store = folder.path().join("s");
+    run(
+        &store,
+        &format!(
+            "CALL ingest('demo', '{}', 'tests/data/demo/corpus.jsonl', {{max_documents: 64}})",
+            model.display()
+        ),
+    );
+    let site = Site::of(&store);
+    let neuron = "/runs/demo/layers/3/neurons/417";
+    let example = &run(
+        &store,
+        "SELECT example, pos, window_start, window_tokens FROM examples WHERE layer = 3 AND neuron = 417 \
+         ORDER BY pos DESC, example LIMIT 1",
+    )[0];
+    let number = |name: &str| example[name].as_i64().unwrap();
+    let path = format!("{neuron}/examples/{}/importance", number("example"));
+    let page = site.get(neuron).text();
+    assert!(
+        page.contains(&format!("<a href=\"{path}\" data-weigh>")),
+        "{page}"
+    );
+    let page = site.whole(&path);
+    let rows = run(
+        &store,
+        &format!(
+            "SELECT pos, token, activation, \"drop\", importance FROM token_importance(3, 417, {}, {{window: {}}}) ORDER BY pos",
+            number("example"),
+            number("pos") - number("window_start")
+        ),
+    );
+    let data = site.get(&format!("{path}.json?panel=importance")).json();
+    assert_eq!(data, serde_json::Value::from(rows.clone()));
+    // A token has the shade of its importance; what stands behind the key token has none.
+    let text = page.split("<p class=\"text importance\"").nth(1).unwrap();
+    let text = text.split("</p>").next().unwrap();
+    let tokens: Vec<&str> = text
+        .split("</span>")
+        .flat_map(|part| part.split("</mark>"))
+        .collect();
+    let n = example["window_tokens"].as_array().unwrap().len();
+    assert_eq!(tokens.len(), n + 1, "{text}");
+    for (at, token) in tokens[..n].iter().enumerate() {
+        let pos = number("window_start") + at as i64;
+        let row = rows.iter().find(|row| row["pos"] == pos);
+        let importance = row.and_then(|row| row["importance"].as_f64());
+        let step = (importance.unwrap_or(0.0) * 11.0).round() as usize;
+        match step {
+            0 => assert!(!token.contains("class=\"a"), "{pos}: {token}"),
+            step => assert!(
+                token.contains(&format!(" class=\"a{step}\"")),
+                "{pos} {step}: {token}"
+            ),
+        }
+    }
+    assert!(
+        text.contains("<mark class=\"a11\">"),
+        "its own importance is 1: {text}"
+    );
+    // Another explorer, from which the model is gone, has what was kept, and of other examples says why there is none.
+    drop(site);
+    std::fs::remove_dir_all(&model).unwrap();
+    let site = Site::of(&store);
+    let again = site.whole(&path);
+    assert!(again.contains(text), "{again}");
+    let other = run(
+        &store,
+        &format!(
+            "SELECT example FROM examples WHERE layer = 3 AND neuron = 417 AND example <> {} LIMIT 1",
+            number("example")
+        ),
+    );
+    let path = format!("{neuron}/examples/{}/importance", other[0]["example"]);
+    let page = site.whole(&path);
+    assert!(
+        page.contains("There is no importance to show: ") && page.contains("the model of run"),
+        "{page}"
+    );
+    assert_eq!(site.get(&format!("{path}.json")).status, 400);
+    for missing in ["999", "x", "-1"] {
+        let got = site.get(&format!("{neuron}/examples/{missing}/importance"));
+        assert_eq!(got.status, 404);
+        assert!(
+            got.text()
+                .contains("an example of layer 3, neuron 417 is required")
+        );
     }
 }

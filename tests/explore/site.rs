@@ -109,12 +109,18 @@ pub struct Site {
 impl Site {
     /// One of a store.
     pub fn of(store: &Path) -> Self {
+        Self::opened(store, false)
+    }
+
+    /// One of a store whose readers may write labels, or may not.
+    pub fn opened(store: &Path, write_labels: bool) -> Self {
         let options = ExploreOptions {
             engine: engine_of(store),
             listen: [127, 0, 0, 1].into(),
             port: 0,
             proxy: None,
             run: None,
+            write_labels,
         };
         let exploring = RUNTIME.block_on(Exploring::open(options)).unwrap();
         let address = exploring.address();
@@ -138,6 +144,22 @@ impl Site {
         let host = format!("localhost:{}", self.address.port());
         self.send(&format!(
             "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{heads}\r\n"
+        ))
+    }
+
+    /// The answer to a form that one of its own pages sends.
+    pub fn post(&self, path: &str, fields: &str) -> Got {
+        let origin = format!("Origin: http://localhost:{}\r\n", self.address.port());
+        self.post_with(path, fields, &origin)
+    }
+
+    /// With these heads in place of the page's.
+    pub fn post_with(&self, path: &str, fields: &str, heads: &str) -> Got {
+        let host = format!("localhost:{}", self.address.port());
+        self.send(&format!(
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n{heads}\r\n{fields}",
+            fields.len()
         ))
     }
 

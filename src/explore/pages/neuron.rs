@@ -9,7 +9,7 @@ use crate::explore::clusters::{
 };
 use crate::explore::page::{Reached, WebPage, crumbs};
 use crate::explore::pages::activations::drawn;
-use crate::explore::pages::labels::{Label, labels};
+use crate::explore::pages::labels::{Labels, labels};
 use crate::explore::pages::neuron_images::{NeuronImages, PixelMap};
 use crate::explore::pages::projection::Projection;
 use crate::explore::panel::Panel;
@@ -51,6 +51,7 @@ struct NeuronTemplate {
     clusters: Vec<ClusterShown>,
     /// Examples in no cluster, whose embedding is zero.
     without: Vec<ExampleShown>,
+    can_weigh: bool,
     /// Whether the page is published, and the examples that a script then unpacks.
     is_published: bool,
     packed: String,
@@ -60,7 +61,7 @@ struct NeuronTemplate {
     figures: String,
     has_projection: bool,
     /// What people call the neuron.
-    labels: Vec<Label>,
+    labels: Labels,
     panels: Vec<Panel>,
 }
 
@@ -72,6 +73,8 @@ struct ExampleRow<'a> {
     layer: i32,
     neuron: i32,
     example: &'a ExampleShown,
+    /// Whether its tokens' importance can be asked for.
+    can_weigh: bool,
 }
 
 /// A row of `neurons`.
@@ -147,7 +150,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     images
         .means(&run, layer.layer, neuron, threshold, &mut clusters)
         .await?;
-    let (labels_panel, labels) = labels(&run, layer.layer, neuron, &mut clusters).await?;
+    let labels = labels(&run, layer.layer, neuron, threshold, &mut clusters).await?;
     let buckets_drawn = drawn(&run, facts_line.max_activation, buckets.read()?);
     let name = run.name().to_string();
     let packed = match visit.site() {
@@ -161,7 +164,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     let has_projection = !projection.panels.is_empty();
     panels.extend(projection.panels);
     panels.extend(images.panels);
-    panels.extend(labels_panel);
+    panels.extend(labels.panel.clone());
     let place = format!("/layers/{}", layer.layer);
     let other = if scale == "neuron" {
         "example"
@@ -197,6 +200,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
             lists,
             clusters,
             without,
+            can_weigh: visit.site().is_none() && images.pictures.is_empty() && run.has_model(),
             is_published: visit.site().is_some(),
             packed,
             maps: images.maps,
@@ -229,7 +233,7 @@ fn pack(
         }
         lists.push_str(&format!("<ol data-cluster=\"{}\">", cluster.line.cluster));
         for example in &rest {
-            lists.push_str(&row(run, layer, neuron, example));
+            lists.push_str(&row(run, layer, neuron, example, false));
         }
         lists.push_str("</ol>");
     }
@@ -244,12 +248,13 @@ fn pack(
 }
 
 /// An example as HTML.
-fn row(run: &str, layer: i32, neuron: i32, example: &ExampleShown) -> String {
+fn row(run: &str, layer: i32, neuron: i32, example: &ExampleShown, can_weigh: bool) -> String {
     let row = ExampleRow {
         run,
         layer,
         neuron,
         example,
+        can_weigh,
     };
     // Writing into a string does not fail.
     row.render().unwrap_or_default()
@@ -302,7 +307,8 @@ impl NeuronTemplate {
     }
 
     fn row(&self, example: &ExampleShown) -> String {
-        row(&self.run, self.layer.layer, self.neuron, example)
+        let can_weigh = self.can_weigh && !example.line.is_without_text();
+        row(&self.run, self.layer.layer, self.neuron, example, can_weigh)
     }
 
     /// The clusters that are shown at a glance.
