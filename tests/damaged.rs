@@ -146,6 +146,7 @@ fn questions() -> Vec<String> {
         "SELECT sum(n), max(label) FROM notes.t",
         "SELECT vector_norm(sae_decode('s', [{latent: 0, activation: 1.0}]))",
         "SELECT sum(max_activation), sum(vector_norm(w_in)) FROM s.neurons",
+        "SELECT count(*), sum(loss), max(step) FROM info.sae_training, s.layers",
         "SELECT * FROM info.runs",
         "SELECT * FROM info.tables",
         "SELECT id, function, state, message FROM info.jobs",

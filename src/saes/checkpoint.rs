@@ -14,6 +14,7 @@ use safetensors::tensor::{Dtype, SafeTensorError, TensorView, serialize_to_file}
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::curve::Curve;
 use crate::files::arrays::{self, ElementType};
 use crate::files::checkpoint_files::{CheckpointFiles, anew};
 use crate::files::file_sum::FileSum;
@@ -21,6 +22,8 @@ use crate::files::generations::Generations;
 use crate::files::{disk, file_error};
 
 const STATE: &str = "state.safetensors";
+/// Beside the trainer's own parts.
+const CURVE: &str = "curve";
 
 /// How far a training has come.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,7 +65,12 @@ impl Checkpoints {
     }
 
     /// Writes a checkpoint in place of the last one, which stays if this one cannot be written.
-    pub(super) fn write(&self, trainer: &mut Trainer, progress: &TrainingState) -> Result<()> {
+    pub(super) fn write(
+        &self,
+        trainer: &mut Trainer,
+        curve: &Curve,
+        progress: &TrainingState,
+    ) -> Result<()> {
         self.of.write(|folder| {
             let path = folder.join(STATE);
             // Views of what is being trained: a copy would be six more matrices in memory.
@@ -79,6 +87,10 @@ impl Checkpoints {
                     TensorView::new(dtype, part.dims.to_vec(), bytes)?,
                 ))
             });
+            let curve = curve.to_numbers();
+            let shape = vec![curve.len()];
+            let curve = TensorView::new(Dtype::I64, shape, curve.to_byte_slice());
+            let tensors = tensors.chain([curve.map(|curve| (CURVE, curve))]);
             let tensors: Result<Vec<_>, SafeTensorError> = tensors.collect();
             let written = tensors.and_then(|tensors| serialize_to_file(tensors, None, &path));
             written.map_err(|e| file_error("write", &path, e))?;
@@ -104,8 +116,9 @@ impl Checkpoints {
         self.of.remove()
     }
 
-    /// Gives a new trainer of the same options the state of the last checkpoint.
-    pub(super) fn restore(&self, trainer: &mut Trainer) -> Result<()> {
+    /// Gives a new trainer of the same options the state of the last checkpoint, and what was kept of its steps: nothing by
+    /// one that was written before there were curves.
+    pub(super) fn restore(&self, trainer: &mut Trainer) -> Result<Curve> {
         let (_, generation) = self.of.open()?;
         let path = generation.path().join(STATE);
         disk::open(&path).map_err(|e| unreadable(&path, e))?;
@@ -144,7 +157,12 @@ impl Checkpoints {
             let flags = || flags.get(name).map(|v| Values::U8(v));
             floats.or_else(counters).or_else(flags)
         };
-        trainer.restore(find).map_err(|e| unreadable(&path, e))
+        let restored = trainer.restore(find);
+        restored.map_err(|e| unreadable(&path, e))?;
+        let curve = counters
+            .get(CURVE)
+            .map_or(Some(Curve::default()), |kept| Curve::of_numbers(kept));
+        curve.ok_or_else(|| unreadable(&path, "its curve is cut"))
     }
 }
 
@@ -207,12 +225,13 @@ mod tests {
             let of = Generations::new(folder.path().join("s"), "checkpoint.json");
             let checkpoints = Checkpoints::new(&of);
             checkpoints
-                .write(&mut after(1), &progress(1))
+                .write(&mut after(1), &Curve::default(), &progress(1))
                 .expect("written");
             (folder, checkpoints)
         };
-        let work =
-            |(_, checkpoints): &(_, Checkpoints)| checkpoints.write(&mut after(2), &progress(2));
+        let work = |(_, checkpoints): &(_, Checkpoints)| {
+            checkpoints.write(&mut after(2), &Curve::default(), &progress(2))
+        };
         let steps = each(begin, work, |(folder, checkpoints), done, fault| {
             let found = checkpoints
                 .find()
@@ -238,7 +257,7 @@ mod tests {
         let of = Generations::new(folder.path().join("s"), "checkpoint.json");
         let checkpoints = Checkpoints::new(&of);
         checkpoints
-            .write(&mut after(1), &progress(1))
+            .write(&mut after(1), &Curve::default(), &progress(1))
             .expect("written");
         std::fs::write(of.pointer(), "{").expect("a file");
         let error = checkpoints.find().expect_err("damaged").to_string();

@@ -108,7 +108,7 @@ pub fn import_sae(
         store, &file.sae, options, vectors, &mut facts, context, progress,
     )?;
     facts.seconds = started.elapsed().as_secs_f64();
-    commit(attached, &mut facts, &file.sae)?;
+    commit(attached, &mut facts, &file.sae, None)?;
     let place = format!(
         "{name}: {} latents, layer {} of run {}",
         facts.d_sae,

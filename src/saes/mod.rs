@@ -5,6 +5,7 @@
 mod advice;
 mod agree;
 mod checkpoint;
+mod curve;
 mod evaluate;
 pub mod exchange;
 mod import;

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use datafusion::arrow::array::RecordBatch;
 use datafusion::common::plan_err;
 use datafusion::error::{DataFusionError, Result};
 use polysema_kernels::sae::evaluation::SaeMetrics;
@@ -9,6 +10,7 @@ use polysema_kernels::sae::{InputNorm, Sae, StepLosses, Variant};
 use serde_json::{Value, json};
 
 use super::advice::advice;
+use super::curve::Curve;
 use super::progress::{TrainSaeProgress, TrainSaeRequest};
 use super::weights;
 use crate::corpus::{ModelVectors, VectorSource};
@@ -70,6 +72,7 @@ pub(super) struct Done {
     pub(super) steps: u64,
     pub(super) rows: u64,
     pub(super) losses: Option<StepLosses>,
+    pub(super) curve: Curve,
     pub(super) seconds: f64,
 }
 
@@ -129,7 +132,8 @@ pub(super) fn publish(
     let attached = attached.map_err(trained_is_kept)?;
     let metrics = attached.metrics.clone();
     facts.seconds = done.seconds + started.elapsed().as_secs_f64();
-    commit(attached, &mut facts, &sae).map_err(trained_is_kept)?;
+    let curve = done.curve.rows(sae.d_sae)?;
+    commit(attached, &mut facts, &sae, curve.as_ref()).map_err(trained_is_kept)?;
     // What cannot be removed says that nothing is left to train, and goes with the next training of this name.
     let _ = writer.training().remove();
     row.phase = "done";
@@ -198,15 +202,20 @@ pub(super) fn check_place(store: &Store, name: &str, vectors: &Vectors<'_>) -> R
     Ok(())
 }
 
-/// Makes a run with the latents' layer visible, and their autoencoder in it.
-pub(super) fn commit(attached: Attached, facts: &mut SaeManifest, sae: &Sae) -> Result<()> {
+/// Makes a run with the latents' layer visible, and their autoencoder in it with the curve of its training.
+pub(super) fn commit(
+    attached: Attached,
+    facts: &mut SaeManifest,
+    sae: &Sae,
+    curve: Option<&RecordBatch>,
+) -> Result<()> {
     facts.created_at = clock::seconds();
     let Attached {
         mut run,
         facts: of_run,
         ..
     } = attached;
-    run.add_sae(facts.clone(), |path| weights::save(path, sae))?;
+    run.add_sae(facts.clone(), curve, |path| weights::save(path, sae))?;
     run.commit(of_run)
 }
 

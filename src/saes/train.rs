@@ -13,6 +13,7 @@ use polysema_udfs::arrow::memory::refused;
 use serde_json::json;
 
 use super::checkpoint::{Checkpoints, TrainingState, difference};
+use super::curve::Curve;
 use super::options::{BATCH_SIZE, BUFFER, CHECKPOINT_EVERY, COOLDOWN, REPLACE, RESUME, SEED};
 use super::progress::{TrainSaeProgress, TrainSaeRequest};
 use super::publish::{Done, Vectors, check_place, publish};
@@ -87,6 +88,7 @@ struct Training<'a, 'p> {
     /// Steps of the checkpoint, which the source is read past.
     skip: u64,
     losses: Option<StepLosses>,
+    curve: Curve,
     started: Instant,
     last: Instant,
     context: &'a JobContext,
@@ -156,6 +158,7 @@ impl<'a, 'p> Training<'a, 'p> {
             steps: 0,
             rows: 0,
             losses: None,
+            curve: Curve::default(),
             started: now,
             last: now,
             context,
@@ -315,7 +318,7 @@ impl<'a, 'p> Training<'a, 'p> {
         let mut trainer = trainer.map_err(|e| exec_datafusion_err!("{e}"))?;
         if let Some(resumed) = &self.resumed {
             self.spread = resumed.spread;
-            self.checkpoints.restore(&mut trainer)?;
+            self.curve = self.checkpoints.restore(&mut trainer)?;
         }
         self.trainer = Some(trainer);
         Ok(())
@@ -390,6 +393,7 @@ impl<'a, 'p> Training<'a, 'p> {
         losses.auxiliary *= unit;
         losses.mse *= f64::from(self.spread).powi(2);
         self.losses = Some(losses);
+        self.curve.push(&losses, self.steps, self.rows);
         if self.most == Some(self.rows) {
             return Err(Ended::Enough);
         }
@@ -443,7 +447,7 @@ impl<'a, 'p> Training<'a, 'p> {
             seconds,
             done,
         };
-        self.checkpoints.write(trainer, &progress)
+        self.checkpoints.write(trainer, &self.curve, &progress)
     }
 
     /// Called many times a second: sends a row when one is due, ends the work when nobody wants it.
@@ -495,6 +499,7 @@ impl<'a, 'p> Training<'a, 'p> {
             steps: self.steps,
             rows: self.rows,
             losses: self.losses,
+            curve: std::mem::take(&mut self.curve),
             seconds: self.seconds(),
         };
         match self.trainer {

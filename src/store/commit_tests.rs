@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use datafusion::arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
+use datafusion::arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::DataType;
 
 use super::*;
 use crate::files::faults::each;
@@ -62,14 +64,28 @@ fn add_sae(store: &Store, name: &str, weights: &str) -> Result<()> {
         layer: Some(number),
         ..SaeManifest::default()
     };
-    writer.add_sae(sae, |path| Ok(std::fs::write(path, weights)?))?;
+    let curve = curve(weights);
+    writer.add_sae(sae, Some(&curve), |path| Ok(std::fs::write(path, weights)?))?;
     writer.commit(facts)
+}
+
+/// The curve of a training that gave these weights.
+fn curve(weights: &str) -> RecordBatch {
+    let columns = sae_training::columns();
+    let counts = Int64Array::from_iter_values(weights.bytes().map(i64::from));
+    let column = |kind: &DataType| cast(&counts, kind).expect("numbers");
+    let fields = columns.fields().iter();
+    let arrays = fields.map(|field| column(field.data_type())).collect();
+    RecordBatch::try_new(columns, arrays).expect("its columns")
 }
 
 fn weights(store: &Store, name: &str) -> Result<String> {
     let path = store.sae(name)?.weights()?.to_path_buf();
     let text = disk::read(&path).map_err(|e| file_error("read", &path, e))?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
+    let text = String::from_utf8_lossy(&text).into_owned();
+    // The curve is that of the training that gave them.
+    assert_eq!(store.sae(name)?.training_curve()?, Some(curve(&text)));
+    Ok(text)
 }
 
 /// The layers of kind `sae` are those of the autoencoders that say they have one.

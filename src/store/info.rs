@@ -11,17 +11,17 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit}
 use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::error::Result;
-use datafusion::logical_expr::{Expr, TableType};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::kept::{KeptName, KeptTable};
 use super::manifest::{Counts, RunManifest};
 use super::snapshot::Snapshot;
-use super::{Run, SaeManifest};
+use super::{Run, SaeManifest, info_training};
 use crate::policy::Policy;
 
 /// Names of these tables.
-pub(super) const INFO_TABLES: [&str; 4] = ["models", "runs", "saes", "tables"];
+pub(super) const INFO_TABLES: [&str; 5] = ["models", "runs", "sae_training", "saes", "tables"];
 
 /// One of these tables.
 #[derive(Debug)]
@@ -35,6 +35,7 @@ enum Listing {
     Models,
     Runs,
     Saes,
+    SaeTraining,
     Tables,
 }
 
@@ -45,6 +46,7 @@ impl InfoTable {
             "models" => Listing::Models,
             "runs" => Listing::Runs,
             "saes" => Listing::Saes,
+            "sae_training" => Listing::SaeTraining,
             "tables" => Listing::Tables,
             _ => return None,
         };
@@ -54,9 +56,10 @@ impl InfoTable {
         })
     }
 
-    fn batch(&self, policy: &Policy) -> Result<RecordBatch> {
+    fn batch(&self, policy: &Policy, filters: &[Expr]) -> Result<RecordBatch> {
         let runs = match self.kind {
             Listing::Saes => return self.saes(policy),
+            Listing::SaeTraining => return info_training::rows(self.runs.store(), filters),
             Listing::Tables => return self.tables(policy),
             Listing::Models | Listing::Runs => self.runs.names()?,
         };
@@ -307,6 +310,7 @@ impl TableProvider for InfoTable {
                 ("seconds", float),
                 ("created_at", time),
             ],
+            Listing::SaeTraining => return info_training::sql_columns(),
             Listing::Tables => vec![
                 ("schema", text.clone()),
                 ("table", text.clone()),
@@ -326,14 +330,25 @@ impl TableProvider for InfoTable {
         TableType::Base
     }
 
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        let use_of = match self.kind {
+            Listing::SaeTraining => TableProviderFilterPushDown::Inexact,
+            _ => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(vec![use_of; filters.len()])
+    }
+
     async fn scan(
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
-        _: &[Expr],
+        filters: &[Expr],
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let batch = self.batch(&Policy::of(state))?;
+        let batch = self.batch(&Policy::of(state), filters)?;
         let plan =
             MemorySourceConfig::try_new_exec(&[vec![batch]], self.schema(), projection.cloned())?;
         Ok(plan)

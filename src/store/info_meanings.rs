@@ -147,6 +147,45 @@ const SAES: [(&str, &str); 17] = [
     ("created_at", "when it was made, UTC"),
 ];
 
+const SAE_TRAINING: [(&str, &str); 15] = [
+    ("run", "the run that has the autoencoder"),
+    ("sae", "the autoencoder's name"),
+    ("step", "the last step that the row is of, from 1"),
+    (
+        "n_steps",
+        "number of steps that the row is of: numbers without another meaning are means over them",
+    ),
+    (
+        "rows_seen",
+        "vectors seen until then, those seen again included",
+    ),
+    ("loss", "what the optimizer makes small"),
+    ("mse", "mean squared error over rows and dimensions"),
+    ("l1", "sum of the activations over the batch"),
+    (
+        "sparsity",
+        "what the option l1 multiplies: l1, of a jump_relu active latents, of a gated one what its gates let through",
+    ),
+    (
+        "ne_loss",
+        "sum over active latents of the cosine distance to the latent's average embedding; 0 while switched off",
+    ),
+    (
+        "auxiliary",
+        "weighted: reconstruction by dead latents, or of a gated one by its gates",
+    ),
+    ("l0", "active latents of a row"),
+    (
+        "dead_percent",
+        "latents without activity for dead_after steps, at the last step",
+    ),
+    (
+        "explained_variance",
+        "of the batch's rows; NULL where they do not vary",
+    ),
+    ("learning_rate", "of the last step"),
+];
+
 const TABLES: [(&str, &str); 6] = [
     ("schema", "the table's schema"),
     ("table", "its name in that"),
@@ -164,6 +203,7 @@ pub fn meaning(is_view: bool, table: &str, column: &str) -> Option<&'static str>
         (false, "jobs") => &JOBS,
         (false, "models") => &MODELS,
         (false, "runs") => &RUNS,
+        (false, "sae_training") => &SAE_TRAINING,
         (false, "saes") => &SAES,
         (false, "tables") => &TABLES,
         _ => &[],

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::names::check_name;
 use super::source::{Source, Versions};
+use crate::files::checksums::Tail;
 use crate::files::{disk, file_error};
 
 /// Facts of a sparse autoencoder that its author states at commit.
@@ -77,21 +78,32 @@ pub struct SaeManifest {
     pub versions: Versions,
 }
 
+/// The file of a training's curve; its one record batch has all rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct CurveEntry {
+    pub size_bytes: u64,
+    pub tail: Tail,
+    pub rows: u32,
+}
+
 /// An autoencoder in the manifest of its run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct SaeEntry {
     pub facts: SaeManifest,
     /// blake3 of the file of its weights.
     pub hash: String,
+    /// Of its training's curve. None of an imported one, and where it was written before curves were kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub curve: Option<CurveEntry>,
 }
 
 impl SaeEntry {
-    /// Of weights that were written into a generation, now on disk.
-    pub fn of(facts: SaeManifest, generation: &Path) -> Result<Self> {
+    /// Of weights that were written into a generation, now on disk, and of the curve beside them.
+    pub fn of(facts: SaeManifest, curve: Option<CurveEntry>, generation: &Path) -> Result<Self> {
         let path = generation.join(Self::file_name(&facts.name));
         disk::sync(&path).map_err(|e| file_error("write", &path, e))?;
         let hash = hash(&path)?;
-        Ok(Self { facts, hash })
+        Ok(Self { facts, hash, curve })
     }
 
     pub fn check(&self, manifest: &Path) -> Result<()> {

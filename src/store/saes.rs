@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use datafusion::arrow::array::RecordBatch;
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
 
@@ -15,7 +16,8 @@ use super::lock::{self, Name, WriteLock};
 use super::manifest::FileEntry;
 use super::names::check_name;
 use super::run::Run;
-use super::sae_manifest::{SaeEntry, SaeManifest, hash};
+use super::sae_manifest::{CurveEntry, SaeEntry, SaeManifest, hash};
+use super::sae_training;
 use crate::files::generations::Generations;
 use crate::files::{file_error, words};
 
@@ -26,6 +28,7 @@ pub struct StoredSae {
     pub manifest: SaeManifest,
     path: PathBuf,
     hash: String,
+    curve: Option<CurveEntry>,
     /// Keeps the file where it is.
     run: Option<Arc<Run>>,
 }
@@ -42,6 +45,7 @@ impl StoredSae {
             path: run.folder().join(SaeEntry::file_name(&entry.facts.name)),
             manifest: entry.facts.clone(),
             hash: entry.hash.clone(),
+            curve: entry.curve.clone(),
             run: Some(Arc::clone(run)),
         }
     }
@@ -51,7 +55,16 @@ impl StoredSae {
         Self { run: None, ..self }
     }
 
-    /// Bytes of its weights and of its layer's tables.
+    /// How its training went, with [`sae_training::columns`]; none where no curve is kept.
+    ///
+    /// Errors: the file is missing or not what was committed.
+    pub fn training_curve(&self) -> Result<Option<RecordBatch>> {
+        let name = sae_training::file_name(&self.manifest.name);
+        let read = |entry| sae_training::read(&self.path.with_file_name(name), entry);
+        self.curve.as_ref().map(read).transpose()
+    }
+
+    /// Bytes of its weights, of its training's curve and of its layer's tables.
     pub fn size_bytes(&self) -> Result<u64> {
         let found = self.path.metadata();
         let weights = found.map_err(|e| file_error("read", &self.path, e))?.len();
@@ -59,7 +72,8 @@ impl StoredSae {
         let of_layer = |file: &&FileEntry| file.layer.is_some() && file.layer == layer;
         let entries = self.run.iter().flat_map(|run| run.entries());
         let files = entries.filter(of_layer);
-        Ok(weights + files.map(|file| file.size_bytes).sum::<u64>())
+        let curve = self.curve.as_ref().map_or(0, |curve| curve.size_bytes);
+        Ok(weights + curve + files.map(|file| file.size_bytes).sum::<u64>())
     }
 
     /// The hash of its weights.

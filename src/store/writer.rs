@@ -18,6 +18,7 @@ use super::manifest::{BatchEntry, Counts, FileEntry, Manifest, RunManifest};
 use super::names::check_name;
 use super::run::Run;
 use super::sae_manifest::{SaeEntry, SaeManifest};
+use super::sae_training;
 use super::source::FORMAT;
 use super::table::Table;
 use super::{OpenedRuns, Store};
@@ -101,6 +102,9 @@ impl RunWriter {
         layer: Option<i32>,
     ) -> Result<()> {
         self.link(run, &SaeEntry::file_name(&sae.facts.name))?;
+        if sae.curve.is_some() {
+            self.link(run, &sae_training::file_name(&sae.facts.name))?;
+        }
         let mut sae = sae.clone();
         sae.facts.layer = layer;
         self.saes.push(sae);
@@ -114,22 +118,29 @@ impl RunWriter {
         disk::link(&from, &to).map_err(|e| file_error("copy", &from, e))
     }
 
-    /// Adds an autoencoder, or replaces the one of its name: `write` writes its weights as a file.
+    /// Adds an autoencoder, or replaces the one of its name: `write` writes its weights as a file. `curve` has the columns
+    /// of [`sae_training::columns`].
     pub fn add_sae(
         &mut self,
         facts: SaeManifest,
+        curve: Option<&RecordBatch>,
         write: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<()> {
         check_name("sae", &facts.name)?;
         let generation = self.generation.path();
-        let path = generation.join(SaeEntry::file_name(&facts.name));
-        if path.exists() {
-            // It may be another name of the last generation's file.
-            disk::remove_file(&path).map_err(|e| file_error("remove", &path, e))?;
+        let weights = generation.join(SaeEntry::file_name(&facts.name));
+        let training = generation.join(sae_training::file_name(&facts.name));
+        for path in [&weights, &training] {
+            if path.exists() {
+                // It may be another name of the last generation's file.
+                disk::remove_file(path).map_err(|e| file_error("remove", path, e))?;
+            }
         }
         self.saes.retain(|sae| sae.facts.name != facts.name);
-        write(&path)?;
-        self.saes.push(SaeEntry::of(facts, generation)?);
+        write(&weights)?;
+        let curve = curve.map(|rows| sae_training::write(&training, rows));
+        self.saes
+            .push(SaeEntry::of(facts, curve.transpose()?, generation)?);
         Ok(())
     }
 

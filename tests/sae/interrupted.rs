@@ -94,6 +94,10 @@ fn an_interrupted_training_goes_on_to_the_same_bits() {
         ("dead_after", "5"),
     ];
     train(&store, &request("whole", &options), 1000, &mut |_| false).expect("trained");
+    let curve = |name: &str| {
+        let curve = store.sae(name).expect("stored").training_curve();
+        curve.expect("read").expect("a curve")
+    };
     let whole = load(&store.sae("whole").expect("stored")).expect("weights");
 
     let parts = request("parts", &options);
@@ -119,6 +123,9 @@ fn an_interrupted_training_goes_on_to_the_same_bits() {
     println!("interrupted {interrupted} times");
     let parts = load(&store.sae("parts").expect("stored")).expect("weights");
     assert!(whole == parts, "the same weights, bit for bit");
+    assert!(curve("whole") == curve("parts"), "and the same curve");
+    // Of 9,600 steps, 32 a point.
+    assert_eq!(curve("whole").num_rows(), 300);
     assert_eq!(store.sae("parts").expect("stored").manifest.rows, 300_000);
 }
 

@@ -8,7 +8,7 @@ fn tables_and_functions_describe_themselves() {
     let csv = |command: &str| shell.run(&["--format", "csv", "-c", command]);
     csv("\\d").prints(
         "schema,table,kind,kept in\ninfo,functions,table,store\ninfo,jobs,table,store\ninfo,models,table,store\n\
-         info,runs,table,store\ninfo,saes,table,store\ninfo,tables,table,store\n",
+         info,runs,table,store\ninfo,sae_training,table,store\ninfo,saes,table,store\ninfo,tables,table,store\n",
     );
     let functions = csv("\\df");
     let named = csv("SELECT count(*) AS n FROM info.functions").out;

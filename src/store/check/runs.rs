@@ -15,6 +15,7 @@ use crate::store::file::TableFile;
 use crate::store::gather::VectorColumn;
 use crate::store::manifest::{FileEntry, Manifest};
 use crate::store::sae_manifest::SaeEntry;
+use crate::store::sae_training;
 use crate::store::selection::IntSet;
 use crate::store::table::Table;
 
@@ -54,6 +55,17 @@ impl RunFiles {
             path: folder.join(SaeEntry::file_name(&sae.facts.name)),
             by: KnownBy::Hash(sae.hash.clone()),
         });
+        let curves = self.manifest.saes.iter().filter_map(|sae| {
+            let curve = sae.curve.as_ref()?;
+            Some(CheckedFile {
+                path: folder.join(sae_training::file_name(&sae.facts.name)),
+                by: KnownBy::Tail {
+                    size_bytes: curve.size_bytes,
+                    rows: vec![curve.rows],
+                    tail: Some(curve.tail),
+                },
+            })
+        });
         let entries = disk::entries(folder).unwrap_or_default();
         let cached = entries.into_iter().filter(|path| {
             let name = path.file_name().and_then(|name| name.to_str());
@@ -63,7 +75,7 @@ impl RunFiles {
             path,
             by: KnownBy::TailBehind,
         });
-        tables.chain(saes).chain(cached).collect()
+        tables.chain(saes).chain(curves).chain(cached).collect()
     }
 
     /// Says of damages, whose files and batches are `lost`, what they take away, and what is left.
