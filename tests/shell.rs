@@ -10,6 +10,7 @@ mod files;
 mod itself;
 mod pipeline;
 mod places;
+mod printed;
 mod prompt;
 mod reports;
 mod users;

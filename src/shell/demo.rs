@@ -86,9 +86,10 @@ ORDER BY cluster, example"
         "3. How do they hang together? The larger clusters, the distance at which they join, and their tokens.",
     )?;
     say(&format!("\n   SELECT * FROM linkage({layer}, {neuron})\n"))?;
-    for line in
-        dendrogram::of_neuron(&interpreter.session, &layer.to_string(), neuron.into()).await?
-    {
+    let (layer_word, colours) = (layer.to_string(), screen::has_colours());
+    let drawn =
+        dendrogram::of_neuron(&interpreter.session, &layer_word, neuron.into(), colours).await?;
+    for line in drawn {
         say(&line)?;
     }
 

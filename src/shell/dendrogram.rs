@@ -19,6 +19,12 @@ const LEAST_WIDTH: usize = 16;
 /// What stands behind the scale.
 const UNIT: &str = "  distance";
 
+/// What a terminal is told to colour the first clusters, in the order of the pictures' colours, and what comes after a
+/// coloured part. The terminal's own palette, which is read on its ground.
+const COLOURS: [&str; 7] = ["94", "33", "32", "35", "93", "36", "31"];
+const GRAY: &str = "90";
+const PLAIN: &str = "\u{1b}[0m";
+
 /// Joins of the tree above the leaves; a leaf is a row of the drawing.
 enum Node {
     Leaf(usize),
@@ -29,11 +35,13 @@ enum Node {
 ///
 /// `group_of[i]` is the row that observation `i` belongs to, if it is drawn; `labels[row]` stands before the row. A
 /// group is one subtree of `merges`, which are numbered as `linkage` does. Rows are put in the order of the tree, so that no
-/// branches cross: the larger branch first. Lines are no longer than `columns`, the terminal's.
+/// branches cross: the larger branch first. Lines are no longer than `columns`, the terminal's. A row has the colour in
+/// `colours`, if it has one there, up to where its branch joins another.
 pub fn draw(
     merges: &[Step],
     group_of: &[Option<usize>],
     labels: &[String],
+    colours: &[&str],
     columns: Option<usize>,
 ) -> Vec<String> {
     let Some(root) = tree(merges, group_of) else {
@@ -65,7 +73,13 @@ pub fn draw(
         .map(|(&row, cells)| {
             let pad = " ".repeat(margin - labels[row].chars().count());
             let branches: String = cells.iter().map(|&sides| glyph(sides)).collect();
-            format!("{}{pad} {}", labels[row], branches.trim_end())
+            let branches = branches.trim_end();
+            let Some(colour) = colours.get(row) else {
+                return format!("{}{pad} {branches}", labels[row]);
+            };
+            let joins = branches.find(|c| c != '─').unwrap_or(branches.len());
+            let (own, joined) = branches.split_at(joins);
+            format!("\u{1b}[{colour}m{}{pad} {own}{PLAIN}{joined}", labels[row])
         })
         .collect();
     let end = format!("{highest:.2}");
@@ -79,11 +93,13 @@ pub fn draw(
 }
 
 /// The lines of a neuron's dendrogram: its larger clusters with their tokens, and where they join; of a gated neuron one
-/// for each sign of its examples. `layer` is a number or a name in quotes. They fit the terminal that stdout is.
+/// for each sign of its examples. `layer` is a number or a name in quotes. They fit the terminal that stdout is, and with
+/// `has_colours` each cluster has one.
 pub async fn of_neuron(
     session: &Session,
     layer: &str,
     neuron: i64,
+    has_colours: bool,
 ) -> Result<Vec<String>, Failure> {
     let place = format!("{layer}, {neuron}");
     let signs = format!("SELECT DISTINCT sign FROM cluster_summary({place}) ORDER BY sign DESC");
@@ -91,7 +107,7 @@ pub async fn of_neuron(
     for batch in read(session, &signs).await? {
         for sign in batch.column(0).as_string::<i32>() {
             lines.extend(sign.map(|sign| format!("{sign}:")));
-            lines.extend(of_sign(session, &place, sign).await?);
+            lines.extend(of_sign(session, &place, sign, has_colours).await?);
         }
     }
     Ok(lines)
@@ -102,6 +118,7 @@ async fn of_sign(
     session: &Session,
     place: &str,
     sign: Option<&str>,
+    has_colours: bool,
 ) -> Result<Vec<String>, Failure> {
     let (of_sign, of_activation) = match sign {
         None => ("true", "true"),
@@ -148,7 +165,16 @@ async fn of_sign(
     });
     let clusters = integers(&summary, 2);
     let first = clusters.first().copied().unwrap_or(0);
-    let labels: Vec<String> = integers(&summary, 0)
+    let sizes = integers(&summary, 0);
+    let colour = |(cluster, size): (&i32, &i32)| match *size {
+        ..=1 => GRAY,
+        _ => colour_of(*cluster),
+    };
+    let colours: Vec<&str> = match has_colours {
+        true => clusters.iter().zip(&sizes).map(colour).collect(),
+        false => vec![],
+    };
+    let labels: Vec<String> = sizes
         .into_iter()
         .zip(tokens)
         .zip(&clusters)
@@ -168,7 +194,13 @@ async fn of_sign(
         .collect();
     let shown = labels.len().min(MAX_LEAVES);
     let columns = screen::size().map(|(columns, _)| columns);
-    Ok(draw(&merges, &groups, &labels[..shown], columns))
+    Ok(draw(&merges, &groups, &labels[..shown], &colours, columns))
+}
+
+/// The colour of a cluster of several examples.
+fn colour_of(cluster: i32) -> &'static str {
+    let known = usize::try_from(cluster).ok();
+    known.and_then(|at| COLOURS.get(at)).unwrap_or(&GRAY)
 }
 
 /// The first characters of a label, at most so many.
@@ -295,6 +327,7 @@ mod tests {
             &merges,
             &[Some(0), Some(0), Some(1), Some(2)],
             &labels,
+            &[],
             None,
         );
         let dash = |n: usize| "─".repeat(n);
@@ -316,10 +349,11 @@ mod tests {
             &merges,
             &[Some(0), None, Some(1)],
             &["x".into(), "y".into()],
+            &[],
             None,
         );
         assert_eq!(lines.len(), 3);
-        assert!(draw(&[], &[], &[], None).is_empty());
+        assert!(draw(&[], &[], &[], &[], None).is_empty());
     }
 
     #[test]
@@ -328,11 +362,31 @@ mod tests {
         let groups = [Some(0), Some(1), Some(2)];
         let labels = ["short".to_string(), "e".repeat(40), "é".repeat(70)];
         for columns in [30, 60, 80] {
-            let lines = draw(&merges, &groups, &labels, Some(columns));
+            let lines = draw(&merges, &groups, &labels, &[], Some(columns));
             let longest = lines.iter().map(|line| line.chars().count()).max();
             assert_eq!(longest, Some(columns), "{lines:?}");
         }
-        let lines = draw(&merges, &groups, &labels, Some(200));
-        assert_eq!(lines, draw(&merges, &groups, &labels, None));
+        let lines = draw(&merges, &groups, &labels, &[], Some(200));
+        assert_eq!(lines, draw(&merges, &groups, &labels, &[], None));
+    }
+
+    #[test]
+    fn a_row_has_its_colour_up_to_where_it_joins() {
+        let merges = merges([(0, 1, 0.5), (2, 3, 1.0)]);
+        let groups = [Some(0), Some(1), Some(2)];
+        let labels = ["a", "b", "cc"].map(String::from);
+        let plain = draw(&merges, &groups, &labels, &[], None);
+        let lines = draw(&merges, &groups, &labels, &["94", "33", "90"], None);
+        let dash = |n: usize| "─".repeat(n);
+        assert_eq!(
+            lines[0],
+            format!("\u{1b}[94ma  {}\u{1b}[0m┬{}┐", dash(24), dash(22))
+        );
+        assert_eq!(lines[2], format!("\u{1b}[90mcc {}\u{1b}[0m┘", dash(47)));
+        for (line, plain) in lines.iter().zip(&plain) {
+            assert_eq!(&console::strip_ansi_codes(line), plain);
+        }
+        assert_eq!(lines.last(), plain.last());
+        assert_eq!(["94", "31", "90"], [0, 6, 7].map(colour_of));
     }
 }

@@ -1,6 +1,5 @@
 //! Bars in text: a query's numbers sorted into buckets, buckets that it has, or a name and a number each.
 
-use std::env;
 use std::io::{self, IsTerminal};
 
 use datafusion::arrow::array::RecordBatch;
@@ -27,7 +26,7 @@ type TextBar = (String, f64, String);
 pub fn of_rows(rows: &RecordBatch, to_screen: bool) -> Result<Vec<String>, Failure> {
     let bars = bars(rows)?;
     let terminal = to_screen && io::stdout().is_terminal();
-    let colours = terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colours = to_screen && screen::has_colours();
     let width = screen::size().filter(|_| terminal);
     let width = width.map_or(COLUMNS, |(columns, _)| columns);
     Ok(draw(&bars, width, colours))

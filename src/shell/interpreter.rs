@@ -351,7 +351,8 @@ impl Interpreter {
                 }
             },
             Command::Dendrogram(layer, neuron) => {
-                let lines = dendrogram::of_neuron(&self.session, &layer, neuron).await;
+                let colours = self.output.is_none() && screen::has_colours();
+                let lines = dendrogram::of_neuron(&self.session, &layer, neuron, colours).await;
                 let lines = lines.map_err(located)?.into_iter();
                 let text: String = lines.map(|line| line + "\n").collect();
                 self.write_text(&text).map_err(located)?;

@@ -22,6 +22,7 @@ mod interrupt;
 mod output;
 mod page;
 mod pager;
+mod pdf;
 mod pictures;
 mod progress;
 #[cfg(feature = "explore")]

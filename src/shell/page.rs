@@ -60,7 +60,7 @@ td.n,th.n{text-align:right;white-space:nowrap}
 figure{margin:1rem 0}
 pre{background:var(--code);padding:.75rem;overflow-x:auto;font-size:.85rem}
 summary{cursor:pointer;color:var(--faint)}
-@media print{details>*{display:block}body{max-width:none}}
+@media print{details::details-content{content-visibility:visible;display:block}body{max-width:none;padding:0}figure,tr{break-inside:avoid}.wide{overflow:visible}pre{white-space:pre-wrap}}
 ";
 
 impl ReportPage {

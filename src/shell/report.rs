@@ -18,7 +18,6 @@ use super::script::{Step, split};
 use super::variables::Variables;
 #[cfg(feature = "explore")]
 use crate::explore::SavedQuestion;
-use crate::policy::Access;
 use crate::session::Session;
 use crate::text::{describe, quoted};
 
@@ -266,7 +265,7 @@ pub async fn run(
     let generated = ScriptSource::Generated;
     interpreter.run_script(&select, &generated).await?;
     if let Some((form, place)) = form {
-        let allowed = (interpreter.session.policy()).require("report --out", Access::WriteFiles);
+        let allowed = form.require(interpreter.session.policy());
         allowed.map_err(|error| failed(describe(&error)))?;
         let asked = AskedReport {
             name: report.name,
@@ -276,7 +275,7 @@ pub async fn run(
             parts: report.parts(),
         };
         let page = page(interpreter, &asked, &run).await?;
-        form.write(&page, place)?;
+        form.write(&page, place, &interpreter.interrupts).await?;
         interpreter.notice(&format!("{} is written", place.display()));
         return Ok(());
     }

@@ -10,9 +10,12 @@ use super::args;
 use super::failure::Failure;
 use super::format::value::{Lists, display};
 use super::interpreter::Interpreter;
+use super::interrupt::Interrupts;
 use super::page::{ReportPage, Section};
+use super::pdf::Browser;
 use super::pictures::{self, BarColumns};
 use crate::files::whole::write_file;
+use crate::policy::{Access, Policy};
 use crate::text::{describe, quoted};
 
 /// A statement of a report.
@@ -44,12 +47,14 @@ pub struct AskedReport {
 /// Rows of a table that a page shows. Chosen, not tuned.
 const PAGE_ROWS: usize = 1000;
 /// The form of a page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PageForm {
     /// One file with everything in it.
     Html,
     /// Text, with pictures as files beside it.
     Markdown,
+    /// What this browser prints of the HTML.
+    Pdf(Browser),
 }
 
 impl PageForm {
@@ -59,28 +64,54 @@ impl PageForm {
         match ending.map(str::to_lowercase).as_deref() {
             Some("html" | "htm") => Ok(Self::Html),
             Some("md") => Ok(Self::Markdown),
+            Some("pdf") => match Browser::find() {
+                Ok(browser) => Ok(Self::Pdf(browser)),
+                Err(message) => Err(format!("--out: {message}")),
+            },
             _ => Err(format!(
-                "--out: a file that ends in .html or .md is required, got {} (-o FILE writes the rows alone)",
+                "--out: a file that ends in .html, .md or .pdf is required, got {} (-o FILE writes the rows alone)",
                 place.display()
             )),
         }
     }
 
+    /// What a session must be allowed to write it.
+    ///
+    /// Errors: it is not.
+    pub fn require(&self, policy: &Policy) -> Result<(), DataFusionError> {
+        match self {
+            Self::Pdf(_) => {
+                policy.require_everything("report --out FILE.pdf, which starts a browser,")
+            }
+            Self::Html | Self::Markdown => policy.require("report --out", Access::WriteFiles),
+        }
+    }
+
     /// Writes a page, and the pictures of one that does not have them within before it.
-    pub fn write(self, page: &ReportPage, place: &Path) -> Result<(), Failure> {
-        let write = |place: &Path, text: &str| {
-            let written = write_file(place, text.as_bytes());
+    pub async fn write(
+        &self,
+        page: &ReportPage,
+        place: &Path,
+        interrupts: &Interrupts,
+    ) -> Result<(), Failure> {
+        let write = |place: &Path, bytes: &[u8]| {
+            let written = write_file(place, bytes);
             written.map_err(|error| Failure::Error(format!("error: report: {}", describe(&error))))
         };
-        if self == Self::Html {
-            return write(place, &page.html()?);
+        match self {
+            Self::Html => return write(place, page.html()?.as_bytes()),
+            Self::Pdf(browser) => {
+                let printed = browser.print(page.html()?, interrupts).await?;
+                return write(place, &printed);
+            }
+            Self::Markdown => {}
         }
         let stem = place.file_stem().unwrap_or_default().to_string_lossy();
         let (text, pictures) = page.markdown(&stem)?;
         for (name, svg) in pictures {
-            write(&place.with_file_name(name), &svg)?;
+            write(&place.with_file_name(name), svg.as_bytes())?;
         }
-        write(place, &text)
+        write(place, text.as_bytes())
     }
 }
 

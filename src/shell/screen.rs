@@ -1,5 +1,8 @@
 //! The terminal: its size, and prose that is wrapped to it at word boundaries.
 
+use std::env;
+use std::io::{self, IsTerminal};
+
 use console::Term;
 
 use super::format::value::width;
@@ -12,6 +15,12 @@ const LEAST_PROSE: usize = 24;
 /// Columns and lines of the terminal that stdout is, if it is one.
 pub fn size() -> Option<(usize, usize)> {
     size_of(&Term::stdout())
+}
+
+/// Whether what goes to stdout is coloured: it is a terminal, and NO_COLOR does not forbid it.
+pub fn has_colours() -> bool {
+    let is_allowed = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    is_allowed && io::stdout().is_terminal()
 }
 
 /// Columns of the terminal that stderr is, if it is one.

@@ -153,6 +153,10 @@ pub const NOT_RUN: &[(&str, &str)] = &[
         "its reader is pyarrow; python/tests/test_files.py reads the same",
     ),
     (
+        "polysema --run demo report summary --out summary.pdf",
+        "needs a browser; tests/shell/printed.rs prints with one",
+    ),
+    (
         "\\i",
         "a file of one's own; tests/shell/pipeline.rs runs some",
     ),

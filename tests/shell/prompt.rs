@@ -20,6 +20,11 @@ struct Terminal {
 
 impl Terminal {
     fn new(shell: &Shell, columns: u16, arguments: &[&str]) -> Self {
+        Self::with_colours(shell, columns, arguments, "1")
+    }
+
+    /// One whose NO_COLOR is this.
+    fn with_colours(shell: &Shell, columns: u16, arguments: &[&str], no_color: &str) -> Self {
         let size = Winsize {
             ws_row: 24,
             ws_col: columns,
@@ -31,7 +36,7 @@ impl Terminal {
         let mut command = shell.command(arguments);
         let home = shell.0.path();
         command.stdin(side()).stdout(side()).stderr(side());
-        command.envs([("TERM", "xterm"), ("NO_COLOR", "1")]);
+        command.envs([("TERM", "xterm"), ("NO_COLOR", no_color)]);
         command.env("HOME", home).env_remove("PAGER");
         let child = command.spawn().expect("the program starts");
         drop(command);
@@ -212,4 +217,26 @@ fn a_password_is_asked_for_twice_and_not_shown() {
     terminal.press("one\x03");
     let text = terminal.ends();
     assert!(text.contains("cancelled"), "{text}");
+}
+
+#[test]
+fn a_dendrogram_has_colours_at_a_terminal_that_wants_them() {
+    let shell = Shell::new();
+    let images = demo_data("../mnist-tiny");
+    let classifier = demo_data("../mnist-tiny/mlp.safetensors");
+    shell.run(&["ingest", "digits", &classifier, &images, "--quiet"]);
+    let drawn = ["-c", "\\dendrogram 0 2"];
+    let plain = shell.run(&drawn).out;
+    assert!(
+        plain.contains("distance") && !plain.contains('\u{1b}'),
+        "{plain:?}"
+    );
+    for (no_color, is_coloured) in [("", true), ("1", false)] {
+        let terminal = Terminal::with_colours(&shell, 120, &drawn, no_color);
+        let shown = Arc::clone(&terminal.shown);
+        assert_eq!(terminal.ends(), plain, "the same but for colours");
+        let shown = String::from_utf8(shown.lock().expect("no panic").clone()).expect("UTF-8");
+        assert_eq!(shown.contains("\u{1b}[94m  0 ("), is_coloured, "{shown:?}");
+        assert_eq!(shown.contains('\u{1b}'), is_coloured, "{shown:?}");
+    }
 }

@@ -140,8 +140,8 @@ fn a_page_that_cannot_be_is_refused() {
             "neuron requires the variable neuron, got none: --var neuron=...",
         ),
         (
-            &["report", "summary", "--out", "a.pdf"],
-            "--out: a file that ends in .html or .md is required, got a.pdf (-o FILE writes the rows alone)",
+            &["report", "summary", "--out", "a.txt"],
+            "--out: a file that ends in .html, .md or .pdf is required, got a.txt (-o FILE writes the rows alone)",
         ),
         (
             &["report", "--out", "a.html"],
