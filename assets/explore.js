@@ -307,3 +307,24 @@ document.addEventListener("click", async (event) => {
   link.textContent = next.matches(".importance") ? "activation" : "importance";
   rove(row.closest("main"));
 });
+
+// The card of a neuron as a PNG: the reader's browser draws it, with the fonts it has.
+for (const button of all("button.png")) button.hidden = false;
+document.querySelector("form.recut")?.addEventListener("input", ({ target }) => {
+  for (const link of all(".share a")) link.search = `?threshold=${target.value}`;
+});
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button.png");
+  if (!button) return;
+  const card = new Image();
+  card.src = button.previousElementSibling.href;
+  await card.decode();
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [2 * card.naturalWidth, 2 * card.naturalHeight];
+  canvas.getContext("2d").drawImage(card, 0, 0, canvas.width, canvas.height);
+  const link = document.createElement("a");
+  link.download = button.dataset.name;
+  link.href = URL.createObjectURL(await new Promise((drawn) => canvas.toBlob(drawn, "image/png")));
+  link.click();
+  URL.revokeObjectURL(link.href);
+});

@@ -1,5 +1,6 @@
 //! `polysema explore` as a browser meets it: bytes on a socket, against pages of the demo's model.
 
+mod card;
 mod compare;
 mod console;
 mod explain;

@@ -71,6 +71,8 @@ pub struct ClusterShown {
     pub central: Option<String>,
     /// Of images, the mean of its examples.
     pub mean: Option<String>,
+    /// And what its pixels come to for the neuron.
+    pub weighted: Option<String>,
     /// What people call it.
     pub labels: Vec<String>,
     /// How many more a script unpacks.
@@ -131,6 +133,7 @@ pub fn shown(
             examples: vec![],
             central: None,
             mean: None,
+            weighted: None,
             labels: vec![],
             n_packed: 0,
         })

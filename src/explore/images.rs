@@ -46,8 +46,21 @@ fn side(pixels: usize) -> Option<u32> {
     (side > 0 && side * side == pixels).then(|| u32::try_from(side).ok())?
 }
 
-/// Gray or coloured bytes, as a file of the format PNG; the crate of that name would bring a second `miniz_oxide` for these lines.
 fn picture(side: u32, colours: Colours, bytes: &[u8], words: &str) -> Option<String> {
+    Some(format!(
+        "<img class=\"pixels\" width=\"{side}\" height=\"{side}\" alt=\"{}\" src=\"{}\">",
+        escaped(words),
+        address(side, colours, bytes)?
+    ))
+}
+
+/// A gray image as an address that has all of it; none where its bytes are no square.
+pub fn gray_address(pixels: &[u8]) -> Option<String> {
+    address(side(pixels.len())?, Colours::Gray, pixels)
+}
+
+/// Gray or coloured bytes, as a file of the format PNG; the crate of that name would bring a second `miniz_oxide` for these lines.
+fn address(side: u32, colours: Colours, bytes: &[u8]) -> Option<String> {
     let line = bytes.len() / side as usize;
     let mut lines = ZlibEncoder::new(vec![], Compression::best());
     for line in bytes.chunks(line) {
@@ -73,11 +86,7 @@ fn picture(side: u32, colours: Colours, bytes: &[u8], words: &str) -> Option<Str
         file.extend(&data);
         file.extend(sum.sum().to_be_bytes());
     }
-    Some(format!(
-        "<img class=\"pixels\" width=\"{side}\" height=\"{side}\" alt=\"{}\" src=\"data:image/png;base64,{}\">",
-        escaped(words),
-        STANDARD.encode(file)
-    ))
+    Some(format!("data:image/png;base64,{}", STANDARD.encode(file)))
 }
 
 #[cfg(test)]

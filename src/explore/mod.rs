@@ -11,6 +11,7 @@ mod console;
 mod explorer;
 mod guards;
 mod images;
+mod lines;
 mod page;
 mod pages;
 mod panel;
@@ -22,6 +23,7 @@ mod show;
 mod slow;
 mod svg;
 mod tokens;
+mod training;
 mod tree;
 mod trouble;
 mod turn;
@@ -102,6 +104,10 @@ fn routes() -> Router<Arc<Explorer>> {
         .route(
             "/runs/{run}/layers/{layer}/neurons/{neuron}",
             page(pages::neuron::page),
+        )
+        .route(
+            "/runs/{run}/layers/{layer}/neurons/{neuron}/card.svg",
+            page(pages::card::card),
         )
         .route(
             "/runs/{run}/layers/{layer}/neurons/{neuron}/clusters/{cluster}/similar",

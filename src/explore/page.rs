@@ -62,6 +62,8 @@ pub enum Reached {
     Elsewhere(String),
     /// A page that says itself why its data are not to be had, and what those who ask for them are told.
     Explained(WebPage, StatusCode, Trouble),
+    /// A picture of this kind, which has no data of its own.
+    Picture(&'static str, String),
 }
 
 impl From<WebPage> for Reached {
@@ -103,6 +105,12 @@ impl WantedForm {
             Reached::Elsewhere(address) => elsewhere(&address),
             Reached::Page(page) => self.page(&page, StatusCode::OK),
             Reached::Explained(page, status, _) if self.form.is_none() => self.page(&page, status),
+            Reached::Picture(kind, svg) if self.form.is_none() => {
+                self.sent(StatusCode::OK, kind, svg.into_bytes())
+            }
+            Reached::Picture(..) => Err(Trouble::asked(
+                "the address of a picture is required, got one that ends in .json or .arrow: its neuron has the data",
+            )),
             Reached::Explained(.., trouble) => Err(trouble),
         });
         answered.unwrap_or_else(|trouble| self.trouble(trouble))
@@ -125,6 +133,11 @@ impl WantedForm {
             }
             Some(form) => (form.kind(), self.data(form, &page.panels)?),
         };
+        self.sent(status, kind, bytes)
+    }
+
+    /// An answer with the tag of its content, which is left out where the reader has it.
+    fn sent(&self, status: StatusCode, kind: &str, bytes: Vec<u8>) -> Result<Response, Trouble> {
         let tag = tag(&bytes);
         let known = text(&self.heads, &IF_NONE_MATCH).unwrap_or_default();
         let is_known = known.split(',').any(|known| known.trim() == tag);

@@ -6,8 +6,8 @@ use polysema_udfs::svg::escaped;
 
 use super::show;
 
-/// A scale from one number to another, over a part of the picture.
-struct Scale {
+/// A scale from one number to another, over a part of a picture.
+pub(super) struct Scale {
     low: f64,
     high: f64,
     from: f64,
@@ -15,7 +15,8 @@ struct Scale {
 }
 
 impl Scale {
-    fn of(numbers: impl Iterator<Item = f64>, from: f64, to: f64) -> Self {
+    /// From the least to the largest of some numbers, from here to there.
+    pub fn of(numbers: impl Iterator<Item = f64>, from: f64, to: f64) -> Self {
         let ends = numbers.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| {
             (low.min(x), high.max(x))
         });
@@ -32,14 +33,15 @@ impl Scale {
         }
     }
 
-    fn place(&self, x: f64) -> f64 {
+    /// Where a number lies.
+    pub fn place(&self, x: f64) -> f64 {
         self.from
             + (x / 2.0 - self.low / 2.0) / (self.high / 2.0 - self.low / 2.0)
                 * (self.to - self.from)
     }
 
     /// Round numbers along it, about five.
-    fn ticks(&self) -> Vec<f64> {
+    pub fn ticks(&self) -> Vec<f64> {
         let rough = (self.high / 5.0 - self.low / 5.0).max(f64::MIN_POSITIVE);
         let power = 10f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0].map(|times| times * power);

@@ -243,6 +243,19 @@ impl VisitedRun {
         self.late_panel_with(id, title, sql, wait, "").await
     }
 
+    /// As [`VisitedRun::panel`], of a question that needs the run's model, and no pass through it.
+    pub async fn panel_of_model(
+        &self,
+        id: &'static str,
+        title: &'static str,
+        sql: String,
+    ) -> Result<Panel, Trouble> {
+        let session = self.visit.explorer.of_model()?;
+        session.select_run(self.name()).await?;
+        let answered = Explorer::ask(&session, Some(self.name()), &sql).await?;
+        Ok(self.visit.panel(id, title, Arc::new(answered)))
+    }
+
     /// As [`VisitedRun::late_panel`], of a question that sends texts or images through the run's model.
     pub async fn late_panel_of_model(
         &self,

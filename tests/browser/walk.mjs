@@ -1,6 +1,6 @@
 // The explorer in a real browser: node walk.mjs ADDRESS PROGRAM STORE [PICTURES]
 //
-// Every kind of page is opened over the store that PROGRAM explores at ADDRESS: without an error in the console, without a
+// Every kind of page, of runs of texts and of images, is opened over the store that PROGRAM explores at ADDRESS: without an error in the console, without a
 // request that leaves the host, without a link that leads nowhere, without a serious finding of axe, no wider than a phone, by
 // the keyboard alone, without scripts, in light and dark. The rows behind each page are what PROGRAM answers to the SQL that
 // stands beside them. With PICTURES, a folder, screenshots go there.
@@ -19,8 +19,9 @@ const MOST = 150;
 function kind(url) {
     const { pathname, search } = new URL(url);
     const names = [...new URLSearchParams(search).keys()].sort().join(",");
-    // A neuron of images has a page of its own kind.
-    return pathname.replace(/^\/runs\/digits(?=\/layers\/\d+\/neurons\/)/, "/runs/IMAGES").replace(/^\/runs\/(?!IMAGES)[^/]+/, "/runs/RUN").replace(/\d+/g, "N") + (names && `?${names}`);
+    // Pages of a run of images are kinds of their own.
+    const place = pathname.replace(/^\/runs\/[^/]+/, (run) => (run === "/runs/digits" ? "/runs/IMAGES" : "/runs/RUN"));
+    return place.replace(/\/saes\/[^/]+/, "/saes/SAE").replace(/\d+/g, "N") + (names && `?${names}`);
 }
 
 /** Numbers to six digits, since a page and the shell may write the last one otherwise; of places their last name, since a
@@ -79,8 +80,15 @@ async function sameRows(page, where) {
 }
 
 const { page, said, close } = await open();
-// The link to logit effects is gone when they have come.
-const waiting = [address, `${origin}/runs/demo/layers/3/neurons/417/logits`, `${origin}/runs/digits/layers/0/neurons/2/logits`];
+// The link to logit effects is gone when they have come; what a form asks for, no link leads to.
+const unlinked = [
+    "demo/layers/3/neurons/417/logits",
+    "digits/layers/0/neurons/2/logits",
+    "digits/saes/plain?measure=yes",
+    "digits/compare?a=plain&b=ne",
+    "digits/compare?a=plain&b=ne&measure=yes",
+];
+const waiting = [address, ...unlinked.map((page) => `${origin}/runs/${page}`)];
 const seen = new Map(waiting.map((url) => [url, url]));
 const kinds = new Map();
 let [opened, panels, followed] = [0, 0, 0];
@@ -88,7 +96,7 @@ while (waiting.length > 0 && opened < MOST) {
     const url = waiting.shift();
     const of = kind(url);
     const before = kinds.get(of) ?? 0;
-    const isData = /\.(json|arrow)$/.test(new URL(url).pathname);
+    const isData = /\.(json|arrow|svg)$/.test(new URL(url).pathname);
     if (isData || before >= EACH) {
         // It leads somewhere; it is not looked at.
         const answer = await page.request.get(url, { maxRedirects: 5 });
@@ -135,6 +143,13 @@ while (waiting.length > 0 && opened < MOST) {
     assert.ok(text.length > 40, `${url} without scripts: text is required, got '${text}'`);
     await still.close();
 }
+// What is no longer linked would not be looked at.
+const neuron = "/layers/N/neurons/N";
+const required = [
+    "", "/layers/N", neuron, `${neuron}/clusters/N/similar?threshold`, "/documents/N?layer,neuron", "/search", "/search?word", "/explain", "/saes",
+    "/saes/SAE", "/saes/SAE?measure", "/compare?a,b", "/compare?a,b,measure", "/sql",
+];
+for (const place of required) assert.ok(kinds.has(`/runs/IMAGES${place}`), `a page of the kind /runs/IMAGES${place} is required`);
 await close();
 await browser.close();
 console.log(`ok ${kinds.size} kinds of pages, ${opened} opened, ${followed} links followed, ${panels} panels with the rows of their SQL`);

@@ -139,3 +139,124 @@ fn two_are_compared_by_their_matches_and_the_papers_tables() {
         assert!(got.text().contains(words), "{query}: {}", got.text());
     }
 }
+
+#[test]
+fn a_training_is_drawn_as_its_curve_is_kept() {
+    let site = Site::of(&PAIR.1);
+    let page = site.get("/runs/demo/saes/second").text();
+    let data = site
+        .get("/runs/demo/saes/second.json?panel=training")
+        .json();
+    let rows = data.as_array().unwrap();
+    let kept = "SELECT * FROM polysema.info.sae_training WHERE sae = 'second' ORDER BY step";
+    let kept = run(&PAIR.1, kept);
+    assert!(kept.len() > 10 && rows.len() == kept.len());
+    for (row, kept) in rows.iter().zip(&kept) {
+        for column in [
+            "step",
+            "n_steps",
+            "rows_seen",
+            "loss",
+            "mse",
+            "l1",
+            "ne_loss",
+            "auxiliary",
+            "l0",
+            "dead_percent",
+            "explained_variance",
+            "learning_rate",
+        ] {
+            assert_eq!(row[column], kept[column], "{column}");
+        }
+    }
+    let steps = "SELECT steps, rows FROM polysema.info.saes WHERE name = 'second'";
+    let steps = &run(&PAIR.1, steps)[0];
+    let last = kept.last().unwrap();
+    assert_eq!(
+        (&last["step"], &last["rows_seen"]),
+        (&steps["steps"], &steps["rows"])
+    );
+    // Six of the eight quantities: without an auxiliary loss, and over before the other begins, those are 0 throughout.
+    assert!(
+        kept.iter()
+            .all(|row| row["auxiliary"] == 0.0 && row["ne_loss"] == 0.0)
+    );
+    assert_eq!(page.matches("<svg class=\"lines\"").count(), 6);
+    for drawn in [
+        "Loss",
+        "Explained variance",
+        "Dead latents, %",
+        "Active latents of a row (L0)",
+    ] {
+        assert!(page.contains(&format!("<b>{drawn}</b>")), "{drawn}");
+    }
+    let points = page.split("class=\"line c0\" d=\"").nth(1).unwrap();
+    let points = points.split('"').next().unwrap();
+    assert_eq!(points.matches(['M', 'L']).count(), rows.len());
+    // Two are drawn into one picture.
+    let pair = site.get("/runs/demo/compare?a=second&b=first").text();
+    assert_eq!(pair.matches("<svg class=\"lines\"").count(), 6);
+    assert_eq!(pair.matches("class=\"line c1\"").count(), 6);
+    let both = site
+        .get("/runs/demo/compare.json?a=second&b=first&panel=training")
+        .json();
+    let all = run(
+        &PAIR.1,
+        "SELECT count(*) AS n FROM polysema.info.sae_training",
+    );
+    assert_eq!(
+        both.as_array().unwrap().len() as i64,
+        all[0]["n"].as_i64().unwrap()
+    );
+}
+
+#[test]
+fn one_whose_training_is_not_known_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path();
+    let vectors =
+        "(SELECT [cos(value * 0.7), sin(value * 1.3)] AS vector FROM generate_series(0, 199))";
+    run(
+        store,
+        &format!("CALL train_sae('old', {vectors}, {{d_sae: 4, batch_size: 50}})"),
+    );
+    // As a store that was written before curves were kept has it.
+    let path = store.join("runs/old/manifest.json");
+    let mut manifest: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let members = manifest.as_object_mut().unwrap();
+    members.remove("checked");
+    members.remove("checksum");
+    assert!(
+        members["saes"][0]
+            .as_object_mut()
+            .unwrap()
+            .remove("curve")
+            .is_some()
+    );
+    std::fs::write(&path, manifest.to_string()).unwrap();
+    let site = Site::of(store);
+    let page = site.get("/runs/old/saes/old").text();
+    assert!(
+        page.contains("it was trained before polysema kept curves"),
+        "{page}"
+    );
+    assert!(!page.contains("<svg class=\"lines\""));
+    assert_eq!(
+        run(
+            store,
+            "SELECT count(*) AS n FROM polysema.info.sae_training"
+        )[0]["n"],
+        0
+    );
+    // Trained anew it has one.
+    run(
+        store,
+        &format!("CALL train_sae('old', {vectors}, {{d_sae: 4, batch_size: 50, replace: true}})"),
+    );
+    assert!(
+        site.get("/runs/old/saes/old")
+            .text()
+            .contains("<svg class=\"lines\"")
+    );
+}

@@ -1,6 +1,7 @@
 //! The pages, one a file: its questions, and what its template reads of the answers.
 
 mod activations;
+pub(super) mod card;
 pub(super) mod compare;
 pub(super) mod document;
 pub(super) mod explain;

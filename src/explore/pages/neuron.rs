@@ -10,7 +10,7 @@ use crate::explore::clusters::{
 use crate::explore::page::{Reached, WebPage, crumbs};
 use crate::explore::pages::activations::drawn;
 use crate::explore::pages::labels::{Labels, labels};
-use crate::explore::pages::neuron_images::{NeuronImages, PixelMap};
+use crate::explore::pages::neuron_images::NeuronImages;
 use crate::explore::pages::projection::Projection;
 use crate::explore::panel::Panel;
 use crate::explore::publish::{SitePage, WebSite, packed};
@@ -55,8 +55,7 @@ struct NeuronTemplate {
     /// Whether the page is published, and the examples that a script then unpacks.
     is_published: bool,
     packed: String,
-    /// Of a neuron of images.
-    maps: Vec<PixelMap>,
+    images: NeuronImages,
     /// Its examples as points; nothing of too few, and where they are packed.
     figures: String,
     has_projection: bool,
@@ -130,7 +129,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     let lists = example_lists(profile.read()?);
     let examples = examples(&run, &at, &lists).await?;
     let lines: Vec<ExampleLine> = examples.read()?;
-    let images = NeuronImages::of(&run, layer.layer, neuron, &lines).await?;
+    let mut images = NeuronImages::of(&run, layer.layer, neuron, &lines).await?;
     let projection = Projection::of(&run, layer.layer, neuron, &lines, &lists).await?;
     let mut figures = projection.figures();
     let facts_line = facts
@@ -163,7 +162,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     let mut panels = vec![profile, summary, examples, buckets, facts];
     let has_projection = !projection.panels.is_empty();
     panels.extend(projection.panels);
-    panels.extend(images.panels);
+    panels.extend(images.panels.iter().cloned());
     panels.extend(labels.panel.clone());
     let place = format!("/layers/{}", layer.layer);
     let other = if scale == "neuron" {
@@ -203,7 +202,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
             can_weigh: visit.site().is_none() && images.pictures.is_empty() && run.has_model(),
             is_published: visit.site().is_some(),
             packed,
-            maps: images.maps,
+            images,
             figures,
             has_projection,
             labels,

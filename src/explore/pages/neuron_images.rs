@@ -7,17 +7,18 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type, UInt8Type};
 use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
-use futures::future::try_join_all;
+use serde::Deserialize;
 
 use crate::corpus::BLACK_AND_WHITE;
+use crate::explore::charts::{Bar, bars};
 use crate::explore::clusters::{ClusterShown, ExampleLine};
-use crate::explore::images::{gray, signed};
+use crate::explore::images::{gray, gray_address, signed};
 use crate::explore::panel::Panel;
 use crate::explore::show;
 use crate::explore::trouble::Trouble;
 use crate::explore::visit::VisitedRun;
 
-/// Clusters whose mean image is shown.
+/// Clusters whose mean image is shown: few enough for the rows of a panel.
 const MEANS: usize = 12;
 
 /// A map as a picture, with what it shows.
@@ -34,9 +35,22 @@ pub struct NeuronImages {
     pub pictures: HashMap<i64, String>,
     /// What of an image moves the neuron, where it is of a classifier.
     pub maps: Vec<PixelMap>,
-    /// What both were read from.
+    /// What an activation adds to the logit of each class.
+    pub effects: Vec<Bar>,
+    /// Why that is not known.
+    pub no_effects: Option<String>,
+    /// What all of it was read from.
     pub panels: Vec<Panel>,
     is_of_classifier: bool,
+    /// Whether it reads pixels itself.
+    has_weights: bool,
+}
+
+/// A class and what an activation of 1 adds to its logit.
+#[derive(Deserialize)]
+struct ClassEffect {
+    class: String,
+    effect: f64,
 }
 
 impl NeuronImages {
@@ -59,16 +73,19 @@ impl NeuronImages {
         }
         if images.is_of_classifier {
             images.map(run, layer, neuron).await?;
+            images.effects(run, layer, neuron).await?;
         }
         Ok(images)
     }
 
     async fn map(&mut self, run: &VisitedRun, layer: i32, neuron: i32) -> Result<(), Trouble> {
         let sql = format!(
-            "SELECT activation, importance, mean_pixel\nFROM importance_map({layer}, {neuron})\nORDER BY y, x"
+            "SELECT w.weight, w.activation, m.importance, m.mean_pixel\nFROM activation_map({layer}, {neuron}) w\n\
+             JOIN importance_map({layer}, {neuron}) m ON m.y = w.y AND m.x = w.x\nORDER BY w.y, w.x"
         );
         let panel = run.panel("maps", "Maps over the pixels", sql).await?;
         let titles = [
+            ("Input weights", "what each pixel is multiplied with"),
             (
                 "Activation map",
                 "the largest activation that each pixel alone can induce",
@@ -88,11 +105,12 @@ impl NeuronImages {
             let (least, most) = (finite().reduce(f64::min), finite().reduce(f64::max));
             let range = format!("{} to {}", show::fixed(least, 3), show::fixed(most, 3));
             let words = format!("{title}, {range}");
-            let picture = match column {
-                2 => mean(&values, &words),
+            let picture = match title {
+                "Mean image" => mean(&values, &words),
                 _ => signed(&values, &words),
             };
             if let (Some(picture), Some(_)) = (picture, least) {
+                self.has_weights |= column == 0;
                 self.maps.push(PixelMap {
                     picture,
                     title,
@@ -104,31 +122,81 @@ impl NeuronImages {
         Ok(())
     }
 
-    /// Gives the first clusters their mean images.
+    /// The effects on the classes, where the model is still there and the neuron writes to them.
+    async fn effects(&mut self, run: &VisitedRun, layer: i32, neuron: i32) -> Result<(), Trouble> {
+        let sql = format!(
+            "SELECT token AS class, effect\nFROM logit_effects({layer}, {neuron})\nORDER BY token_id"
+        );
+        let asked = run.panel_of_model("classes", "Effects on the classes", sql);
+        let panel = match asked.await {
+            Ok(panel) => panel,
+            Err(trouble) => {
+                self.no_effects = Some(trouble.message);
+                return Ok(());
+            }
+        };
+        let lines: Vec<ClassEffect> = panel.read()?;
+        let effects: Vec<_> = lines.iter().map(|line| Some(line.effect)).collect();
+        let names = lines.into_iter().map(|line| line.class).collect();
+        self.effects = bars(names, &effects);
+        self.panels.push(panel);
+        Ok(())
+    }
+
+    /// Gives the first clusters their mean images, and what each pixel of these comes to for the neuron.
     pub async fn means(
-        &self,
+        &mut self,
         run: &VisitedRun,
         layer: i32,
         neuron: i32,
         threshold: f64,
         clusters: &mut [ClusterShown],
     ) -> Result<(), Trouble> {
-        if !self.is_of_classifier {
+        let given = clusters.len().min(MEANS);
+        let clusters = &mut clusters[..given];
+        if !self.is_of_classifier || clusters.is_empty() {
             return Ok(());
         }
-        let give = async |shown: &mut ClusterShown| {
-            let cluster = shown.line.cluster;
-            let sql = format!(
-                "SELECT mean_pixel\nFROM importance_map({layer}, {neuron}, {{cluster: {cluster}, threshold: {threshold}}})\n\
-                 ORDER BY y, x"
-            );
-            let panel = run.panel("mean", "Mean image", sql).await?;
-            let words = format!("mean image of cluster {cluster}");
-            shown.mean = mean(&numbers(&panel, 0)?, &words);
-            Ok::<_, Trouble>(())
+        // What a neuron behind others sees of a pixel is no weight.
+        let part = match self.has_weights {
+            true => "m.mean_pixel * w.weight AS weighted",
+            false => "m.importance AS weighted",
         };
-        try_join_all(clusters.iter_mut().take(MEANS).map(give)).await?;
+        let numbers_of: Vec<_> = clusters.iter().map(|shown| shown.line.cluster).collect();
+        let of_each = maps_of_clusters(
+            layer,
+            neuron,
+            threshold,
+            &numbers_of,
+            "mean_pixel, importance",
+        );
+        let sql = format!(
+            "SELECT m.\"cluster\", m.y, m.x, m.mean_pixel, {part}\nFROM (\n{of_each}\n) m\n\
+             JOIN activation_map({layer}, {neuron}) w ON w.y = m.y AND w.x = m.x\nORDER BY m.\"cluster\", m.y, m.x"
+        );
+        let panel = run.panel("means", "Mean images", sql).await?;
+        let (means, parts) = (numbers(&panel, 3)?, numbers(&panel, 4)?);
+        let pixels = means.len() / clusters.len();
+        let each = clusters.iter_mut().zip(means.chunks(pixels.max(1)));
+        for ((shown, means), parts) in each.zip(parts.chunks(pixels.max(1))) {
+            let cluster = shown.line.cluster;
+            shown.mean = mean(means, &format!("mean image of cluster {cluster}"));
+            let words = match self.has_weights {
+                true => format!("mean image of cluster {cluster} times the weights"),
+                false => format!("importance map of cluster {cluster}"),
+            };
+            shown.weighted = signed(parts, &words);
+        }
+        self.panels.push(panel);
         Ok(())
+    }
+
+    /// What the second picture of a cluster is called.
+    pub fn weighted(&self) -> &'static str {
+        match self.has_weights {
+            true => "mean × weights",
+            false => "importance",
+        }
     }
 }
 
@@ -159,14 +227,59 @@ pub async fn pictures(
     Ok((panel, pictures))
 }
 
+/// The mean images of clusters as addresses that have them; none of a neuron that is not of a classifier of images.
+pub async fn mean_addresses(
+    run: &VisitedRun,
+    layer: i32,
+    neuron: i32,
+    threshold: f64,
+    clusters: &[i64],
+) -> Result<Vec<String>, Trouble> {
+    let is_of_classifier = run.run.manifest().architecture == "mlp" && run.run.has_images()?;
+    if !is_of_classifier || clusters.is_empty() {
+        return Ok(vec![]);
+    }
+    let of_each = maps_of_clusters(layer, neuron, threshold, clusters, "mean_pixel");
+    let sql = of_each + "\nORDER BY \"cluster\", y, x";
+    let panel = run.panel("means", "Mean images", sql).await?;
+    let values = numbers(&panel, 3)?;
+    let pixels = (values.len() / clusters.len()).max(1);
+    let images = values
+        .chunks(pixels)
+        .filter_map(|values| gray_address(&bytes(values)?));
+    Ok(images.collect())
+}
+
+/// The question for columns of the importance maps of clusters.
+fn maps_of_clusters(
+    layer: i32,
+    neuron: i32,
+    threshold: f64,
+    clusters: &[i64],
+    columns: &str,
+) -> String {
+    let of_each = clusters.iter().map(|cluster| {
+        format!(
+            "SELECT {cluster} AS cluster, y, x, {columns}\n\
+             FROM importance_map({layer}, {neuron}, {{cluster: {cluster}, threshold: {threshold}}})"
+        )
+    });
+    of_each.collect::<Vec<_>>().join("\nUNION ALL\n")
+}
+
 /// A mean image, in which a pixel is as the model receives it.
 fn mean(values: &[f64], words: &str) -> Option<String> {
+    gray(&bytes(values)?, words)
+}
+
+/// Pixels as the model receives them, as bytes again; none where one is not known.
+fn bytes(values: &[f64]) -> Option<Vec<u8>> {
     let [black, white] = BLACK_AND_WHITE.map(f64::from);
     let bytes = values
         .iter()
         .map(|value| ((value - black) / (white - black) * 255.0).round() as u8);
     let known = values.iter().all(|value| value.is_finite());
-    known.then(|| gray(&bytes.collect::<Vec<_>>(), words))?
+    known.then(|| bytes.collect())
 }
 
 fn failed(error: ArrowError) -> Trouble {

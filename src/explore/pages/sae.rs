@@ -10,6 +10,7 @@ use crate::explore::charts::{Bar, bars};
 use crate::explore::page::{Reached, WebPage, crumbs};
 use crate::explore::panel::Panel;
 use crate::explore::show::{self, Visible};
+use crate::explore::training::{TrainingCurve, training_curves, training_sql};
 use crate::explore::trouble::Trouble;
 use crate::explore::visit::{Late, Visit, VisitedRun};
 use crate::text::quoted;
@@ -31,6 +32,8 @@ struct SaeTemplate {
     latents: Vec<LatentLine>,
     latents_panel: Option<Panel>,
     metrics: Measured,
+    curves: Vec<TrainingCurve>,
+    training_panel: Panel,
 }
 
 /// What was measured on documents or images.
@@ -155,7 +158,14 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     let density_panel = run
         .panel("density", "How often latents are active", sql)
         .await?;
-    let mut panels = vec![density_panel.clone(), facts_panel.clone()];
+    let sql = training_sql(run.name(), &[&sae.name]);
+    let training_panel = run.panel("training", "How it was trained", sql).await?;
+    let curves = training_curves(&training_panel, &[&sae.name])?;
+    let mut panels = vec![
+        density_panel.clone(),
+        facts_panel.clone(),
+        training_panel.clone(),
+    ];
     let (mut latents, mut latents_panel) = (vec![], None);
     if let Some(layer) = sae.layer {
         let sql = format!(
@@ -202,6 +212,8 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
             latents,
             latents_panel,
             metrics,
+            curves,
+            training_panel,
         }),
     };
     Ok(page.into())

@@ -12,6 +12,7 @@ use crate::explore::charts::{Bar, bars};
 use crate::explore::page::{Reached, WebPage, crumbs};
 use crate::explore::panel::Panel;
 use crate::explore::show;
+use crate::explore::training::{TrainingCurve, training_curves, training_sql};
 use crate::explore::trouble::Trouble;
 use crate::explore::turn::{RowsPart, Turn};
 use crate::explore::visit::{Late, Visit};
@@ -59,6 +60,9 @@ struct SaePairTemplate {
     /// None where one is a layer.
     measured: Option<Measured>,
     tables: Vec<PairTable>,
+    curves: Vec<TrainingCurve>,
+    /// None where one is a layer.
+    training: Option<Panel>,
 }
 
 /// A table of the paper.
@@ -142,6 +146,17 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     let distribution = run
         .late_panel("distribution", "How alike", sql, WAIT)
         .await?;
+    let (mut training, mut curves) = (None, vec![]);
+    if is_sae {
+        let panel = run.panel(
+            "training",
+            "How they were trained",
+            training_sql(run.name(), &[a, b]),
+        );
+        let panel = panel.await?;
+        curves = training_curves(&panel, &[a, b])?;
+        training = Some(panel);
+    }
     let measured = match (is_sae, measure) {
         (false, _) => None,
         (true, false) => Some(Measured::Unasked),
@@ -161,6 +176,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
         .filter_map(|late| late.panel().cloned())
         .collect();
     panels.extend(measures.cloned());
+    panels.extend(training.clone());
     let is_late = [&late, &distribution]
         .iter()
         .any(|late| late.since().is_some());
@@ -188,6 +204,8 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
             late,
             matches,
             tables: tables(&lines),
+            curves,
+            training,
             measured,
         }),
     };

@@ -315,7 +315,7 @@ impl Publisher {
         };
         match reached? {
             Reached::Page(page) => Ok(page),
-            Reached::Elsewhere(_) => Err(Trouble::failed()),
+            Reached::Elsewhere(_) | Reached::Picture(..) => Err(Trouble::failed()),
             Reached::Explained(.., trouble) => Err(trouble),
         }
     }
