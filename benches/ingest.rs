@@ -97,8 +97,8 @@ fn measure(
         std::fs::remove_dir_all(&folder)?;
     }
     println!("{title}: {n_tokens} tokens");
-    let costs: [(&str, fn(&Cost) -> f64); 2] = [("clock", |c| c.seconds), ("all cores", |c| c.cpu)];
-    for (of, cost) in costs {
+    let seconds: fn(&Cost) -> f64 = |cost| cost.seconds;
+    for (of, cost) in [("clock", seconds), ("all cores", |cost| cost.cpu)] {
         // Of neighbours in time, which a busy machine slows alike.
         let ratio = median(
             whole

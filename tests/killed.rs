@@ -229,8 +229,9 @@ async fn what_was_there_is_whole_whenever_a_job_is_killed() {
         let which = kill as usize % jobs.len();
         let job = &jobs[which];
         // Of every eight the first at its first row, which comes when the work is done.
-        let at = random.share();
-        let after = (kill / jobs.len() as u64 % 8 > 0).then(|| lasting[which].mul_f64(at));
+        let at_a_row = (kill / jobs.len() as u64).is_multiple_of(8);
+        let at = lasting[which].mul_f64(random.share());
+        let after = (!at_a_row).then_some(at);
         desk.kill(job, after);
         let now = desk.found().await;
         assert_eq!(now, found, "kill {kill}: {} after {after:?}", job.name);
