@@ -3,6 +3,7 @@
 //! medians. The models are the demo's, GPT-2-small's shape with random weights, and one that the variable
 //! POLYSEMA_BENCH_MODEL names.
 
+mod process;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -16,6 +17,7 @@ use polysema::models::Unwatched;
 use polysema::options::Options;
 use polysema::runs::{IngestRequest, ingest};
 use polysema::store::Store;
+use process::cpu_seconds;
 
 /// What was measured once: by the clock, and of all cores, which other work on the machine changes less.
 #[derive(Clone, Copy)]
@@ -33,17 +35,6 @@ impl Cost {
             cpu: cpu_seconds() - before,
         })
     }
-}
-
-/// Seconds that all threads of this process have computed, by the kernel's ticks of a hundredth of a second.
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux's account of this process");
-    let (_, after) = stat.rsplit_once(')').expect("its name in parentheses");
-    let ticks = after.split_whitespace().skip(11).take(2);
-    ticks
-        .map(|n| n.parse::<f64>().expect("a number of ticks"))
-        .sum::<f64>()
-        / 100.0
 }
 
 fn median(numbers: impl Iterator<Item = f64>) -> f64 {

@@ -6,6 +6,7 @@
 
 #[path = "synthetic/gpt2_small.rs"]
 mod gpt2_small;
+mod process;
 mod synthetic;
 
 use std::path::Path;
@@ -18,6 +19,7 @@ use datafusion::error::Result;
 use futures::TryStreamExt;
 use gpt2_small::GPT2_SMALL;
 use polysema::session::{Session, SessionOptions};
+use process::cpu_seconds;
 use synthetic::Shape;
 
 const QUERY: &str = "SELECT layer, count(*) AS neurons, avg(n_clusters) AS n_clusters, \
@@ -46,21 +48,6 @@ fn proc_field(file: &str, field: &str) -> u64 {
                 .ok()
         })
         .unwrap_or(0)
-}
-
-/// CPU seconds of this process: the 14th and 15th field of its stat, in hundredths.
-fn cpu_seconds() -> f64 {
-    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let ticks: u64 = text
-        .rsplit(") ")
-        .next()
-        .unwrap_or("")
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|x| x.parse::<u64>().ok())
-        .sum();
-    ticks as f64 / 100.0
 }
 
 async fn measure(store: &Path, partitions: usize, limit: Option<usize>, sql: &str) -> Result<Cost> {

@@ -4,7 +4,7 @@
 //! POLYSEMA_SEED which.
 
 use crate::database::{Db, root};
-use crate::random::{Random, given};
+use crate::random::{Random, given, seeded};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::arrow::util::pretty::pretty_format_batches;
@@ -31,6 +31,15 @@ const LAYERS: usize = 4;
 const NEURONS: usize = 40;
 const NUMBERS: [&str; 7] = ["0", "1", "2", "5", "0.25", "0.6", "-1"];
 
+fn one_of<'a, T>(random: &mut Random, all: &'a [T]) -> &'a T {
+    &all[random.index(all.len())]
+}
+
+/// Two times of three.
+fn often(random: &mut Random) -> bool {
+    random.index(3) > 0
+}
+
 /// A question, which may be asked in many ways.
 struct Question {
     function: &'static str,
@@ -45,29 +54,29 @@ struct Question {
 
 impl Question {
     fn new(random: &mut Random, columns: &dyn Fn(&str) -> Schema) -> Self {
-        let (function, takes) = *random.one_of(&FUNCTIONS);
+        let (function, takes) = *one_of(random, &FUNCTIONS);
         let mut options = vec![];
         for name in takes.iter().copied().chain(["embedding"]) {
-            if function == "neuron_embeddings" || function == "dataset_examples" || random.often() {
+            if function == "neuron_embeddings" || function == "dataset_examples" || often(random) {
                 continue;
             }
             let value = match name {
-                "threshold" => format!("0.{}", random.below(100)),
-                "strict" => random.one_of(&["true", "false"]).to_string(),
+                "threshold" => format!("0.{}", random.index(100)),
+                "strict" => one_of(random, &["true", "false"]).to_string(),
                 "linkage" => format!(
                     "'{}'",
-                    random.one_of(&["average", "single", "complete", "ward"])
+                    one_of(random, &["average", "single", "complete", "ward"])
                 ),
-                _ => format!("'{}'", random.one_of(&["neuron", "pre_mlp"])),
+                _ => format!("'{}'", one_of(random, &["neuron", "pre_mlp"])),
             };
             options.push((name, value));
         }
         let schema = columns(function);
         let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-        let wanted = match random.below(4) {
+        let wanted = match random.index(4) {
             0 => vec!["*"],
             1 => vec!["layer", "neuron"],
-            _ => names.iter().copied().filter(|_| random.often()).collect(),
+            _ => names.iter().copied().filter(|_| often(random)).collect(),
         };
         let wanted = if wanted.is_empty() {
             vec!["neuron"]
@@ -76,8 +85,8 @@ impl Question {
         };
         Self {
             function,
-            layer: random.below(LAYERS),
-            neuron: random.often().then(|| random.below(NEURONS)),
+            layer: random.index(LAYERS),
+            neuron: often(random).then(|| random.index(NEURONS)),
             options,
             columns: wanted.join(", "),
             condition: condition(random, &schema, 2),
@@ -213,19 +222,19 @@ impl Question {
 
 /// A random condition of a function's columns, in parentheses.
 fn condition(random: &mut Random, schema: &Schema, depth: usize) -> String {
-    if depth > 0 && random.often() {
+    if depth > 0 && often(random) {
         let [a, b] = [0, 1].map(|_| condition(random, schema, depth - 1));
-        return match random.below(3) {
+        return match random.index(3) {
             0 => format!("({a} AND {b})"),
             1 => format!("({a} OR {b})"),
             _ => format!("(NOT {a})"),
         };
     }
-    let field = random.one_of(schema.fields());
+    let field = one_of(random, schema.fields());
     let name = format!("f.{}", field.name());
-    let number = *random.one_of(&NUMBERS);
+    let number = *one_of(random, &NUMBERS);
     match field.data_type() {
-        kind if kind.is_numeric() => match random.below(6) {
+        kind if kind.is_numeric() => match random.index(6) {
             0 => format!("({name} = {number})"),
             1 => format!("({name} < {number})"),
             2 => format!("({name} >= {number})"),
@@ -233,7 +242,7 @@ fn condition(random: &mut Random, schema: &Schema, depth: usize) -> String {
             4 => format!("({name} IN (0, 1, {number}))"),
             _ => format!("({name} IS NULL)"),
         },
-        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => match random.below(3) {
+        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => match random.index(3) {
             0 => format!("({name} LIKE '%a%')"),
             1 => format!("({name} > ' m')"),
             _ => format!("({name} IS NOT NULL)"),
@@ -293,11 +302,11 @@ async fn one_question_asked_two_ways_has_one_answer() {
         schemas.insert(function, Schema::clone(&rows.expect(function).schema()));
     }
     let questions = given("POLYSEMA_QUESTIONS", QUESTIONS);
-    let mut random = Random::new();
+    let mut random = seeded();
     let (mut answers, mut rows) = ([0; 7], 0);
     for n in 0..questions {
         let question = Question::new(&mut random, &|function| schemas[function].clone());
-        let way = random.below(7);
+        let way = random.index(7);
         let short = question.short(way);
         let (before, other, after) = question.otherwise(way);
         let expected = lines(&db.query(&short).await);

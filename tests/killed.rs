@@ -4,6 +4,7 @@
 #![cfg(unix)]
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::database::{Db, root};
-use crate::random::{Random, given};
+use crate::random::{given, seeded};
 use tempfile::TempDir;
 
 /// What is written down of jobs, of which the last hundred are kept, and an empty file for each name that was locked.
@@ -79,24 +80,17 @@ impl Desk {
     /// How many files and folders lie where; below the name of a run or of an exported folder they are counted.
     fn names(&self) -> BTreeMap<String, usize> {
         let mut names = BTreeMap::new();
-        let mut folders = vec![self.0.path().to_path_buf()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(&folder).expect("a folder") {
-                let path = entry.expect("an entry").path();
-                if LASTING.contains(&path.file_name().and_then(|n| n.to_str()).unwrap_or("")) {
-                    continue;
-                }
-                let within = path.strip_prefix(self.0.path()).expect("within");
-                let depth = within.components().count();
-                let first = within.components().take(3).collect::<PathBuf>();
-                let kind = if path.is_dir() { "folder" } else { "file" };
-                *names
-                    .entry(format!("{} {depth} {kind}", first.display()))
-                    .or_insert(0) += 1;
-                if path.is_dir() {
-                    folders.push(path);
-                }
+        for path in below(self.0.path()) {
+            let within = path.strip_prefix(self.0.path()).expect("within");
+            let lasts = |part: &OsStr| LASTING.iter().any(|name| part == *name);
+            if within.iter().any(lasts) {
+                continue;
             }
+            let depth = within.components().count();
+            let first = within.components().take(3).collect::<PathBuf>();
+            let kind = if path.is_dir() { "folder" } else { "file" };
+            let name = format!("{} {depth} {kind}", first.display());
+            *names.entry(name).or_insert(0) += 1;
         }
         names
     }
@@ -124,7 +118,10 @@ impl Desk {
         found.push(format!("{:?}", weights.expect("exported weights")));
         fs::read_to_string(self.path("out/sae/cfg.json")).expect("an exported configuration");
         let mut site = blake3::Hasher::new();
-        for file in files(&self.path("out/site")) {
+        for file in below(&self.path("out/site")) {
+            if file.is_dir() {
+                continue;
+            }
             site.update(file.as_os_str().as_encoded_bytes());
             site.update(&fs::read(file).expect("a file of a site"));
         }
@@ -193,21 +190,20 @@ impl Desk {
     }
 }
 
-/// All files below a folder, in order.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let (mut folders, mut files) = (vec![folder.to_path_buf()], vec![]);
+/// All files and folders below a folder, in order.
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let (mut folders, mut found) = (vec![folder.to_path_buf()], vec![]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("a folder") {
             let path = entry.expect("an entry").path();
             if path.is_dir() {
-                folders.push(path)
-            } else {
-                files.push(path)
+                folders.push(path.clone());
             }
+            found.push(path);
         }
     }
-    files.sort();
-    files
+    found.sort();
+    found
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -224,13 +220,13 @@ async fn what_was_there_is_whole_whenever_a_job_is_killed() {
     all();
     desk.run(&Job::sql("drop_run", "SELECT * FROM drop_run('new')"));
     let (names, found) = (desk.names(), desk.found().await);
-    let mut random = Random::new();
+    let mut random = seeded();
     for kill in 0..given("POLYSEMA_KILLS", KILLS) {
         let which = kill as usize % jobs.len();
         let job = &jobs[which];
         // Of every eight the first at its first row, which comes when the work is done.
         let at_a_row = (kill / jobs.len() as u64).is_multiple_of(8);
-        let at = lasting[which].mul_f64(random.share());
+        let at = lasting[which].mul_f64(random.uniform());
         let after = (!at_a_row).then_some(at);
         desk.kill(job, after);
         let now = desk.found().await;

@@ -54,6 +54,22 @@ pub fn crumbs(run: &str, below: &[(&str, &str)]) -> Vec<(String, String)> {
     above.into_iter().chain(below).collect()
 }
 
+/// The way to a neuron, whose own page takes `along`, and to what lies below it, if it is that.
+pub fn crumbs_of_neuron(
+    run: &str,
+    layer: i32,
+    neuron: i32,
+    along: &str,
+    last: Option<&str>,
+) -> Vec<(String, String)> {
+    let place = format!("/layers/{layer}");
+    let [of_layer, of_neuron] = [format!("layer {layer}"), format!("neuron {neuron}")];
+    let own = format!("{place}/neurons/{neuron}{along}");
+    let mut below = vec![(of_layer.as_str(), place.as_str()), (&of_neuron, &own)];
+    below.extend(last.map(|name| (name, "")));
+    crumbs(run, &below)
+}
+
 /// What a request comes to.
 pub enum Reached {
     /// A page.
@@ -69,6 +85,16 @@ pub enum Reached {
 impl From<WebPage> for Reached {
     fn from(page: WebPage) -> Self {
         Self::Page(page)
+    }
+}
+
+impl Reached {
+    /// A page, which may say itself why its data are not to be had.
+    pub fn explained(page: WebPage, refused: Option<(StatusCode, Trouble)>) -> Self {
+        match refused {
+            Some((status, trouble)) => Self::Explained(page, status, trouble),
+            None => Self::Page(page),
+        }
     }
 }
 

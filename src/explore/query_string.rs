@@ -94,6 +94,17 @@ impl QueryString {
         })
     }
 
+    /// The distance that clusters are cut at, where it is asked for.
+    pub fn threshold(&self) -> Result<Option<f64>, Trouble> {
+        self.number("threshold", 0.0..=2.0)
+    }
+
+    /// The same, or the usual one.
+    pub fn threshold_or_usual(&self) -> Result<f64, Trouble> {
+        let asked = self.threshold()?;
+        Ok(asked.unwrap_or(crate::settings::defaults().threshold))
+    }
+
     /// As an address has it, with other values for some names; none leaves a name out.
     pub fn with(&self, changed: &[(&str, Option<String>)]) -> String {
         let mut written = form_urlencoded::Serializer::new(String::new());

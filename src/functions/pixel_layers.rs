@@ -69,14 +69,13 @@ impl PixelNeuron {
                 "{function}: a run is required, got none selected: SET polysema.run = 'name'"
             );
         };
-        let architecture = &run.manifest().architecture;
-        let has_images = run.has_images()?;
-        if architecture != "mlp" || !has_images {
+        if !run.classifies_images()? {
             return plan_err!(
                 "{function}: a run of images through a classifier (kind mlp) is required, got run '{}' of architecture \
-                 {architecture} on {}",
+                 {} on {}",
                 run.name(),
-                if has_images {
+                run.manifest().architecture,
+                if run.has_images()? {
                     "images"
                 } else {
                     "other documents"

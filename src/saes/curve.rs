@@ -27,15 +27,14 @@ struct Point {
     n_dead: u64,
     /// Of the last.
     learning_rate: f64,
-    loss: f64,
-    mse: f64,
-    l1: f64,
-    sparsity: f64,
-    ne_loss: f64,
-    auxiliary: f64,
-    l0: f64,
-    explained_variance: f64,
+    /// Over the steps, in the order of [`SUMMED`].
+    sums: [f64; SUMMED],
 }
+
+/// Quantities that are summed: loss, mse, l1, sparsity, ne_loss, auxiliary, l0, and the explained variance of steps that have
+/// one.
+const SUMMED: usize = 8;
+const EXPLAINED_VARIANCE: usize = 7;
 
 impl Point {
     fn of(losses: &StepLosses, step: u64, rows: u64) -> Self {
@@ -46,73 +45,67 @@ impl Point {
             n_varying: u64::from(losses.explained_variance.is_some()),
             n_dead: losses.n_dead as u64,
             learning_rate: losses.learning_rate,
-            loss: losses.loss,
-            mse: losses.mse,
-            l1: losses.l1,
-            sparsity: losses.sparsity,
-            ne_loss: losses.ne_loss,
-            auxiliary: losses.auxiliary,
-            l0: losses.l0,
-            explained_variance: losses.explained_variance.unwrap_or(0.0),
+            sums: [
+                losses.loss,
+                losses.mse,
+                losses.l1,
+                losses.sparsity,
+                losses.ne_loss,
+                losses.auxiliary,
+                losses.l0,
+                losses.explained_variance.unwrap_or(0.0),
+            ],
         }
     }
 
     /// Sums over both; `other` is later.
     fn and(&self, other: &Self) -> Self {
         Self {
-            step: other.step,
-            rows: other.rows,
             n_steps: self.n_steps + other.n_steps,
             n_varying: self.n_varying + other.n_varying,
-            n_dead: other.n_dead,
-            learning_rate: other.learning_rate,
-            loss: self.loss + other.loss,
-            mse: self.mse + other.mse,
-            l1: self.l1 + other.l1,
-            sparsity: self.sparsity + other.sparsity,
-            ne_loss: self.ne_loss + other.ne_loss,
-            auxiliary: self.auxiliary + other.auxiliary,
-            l0: self.l0 + other.l0,
-            explained_variance: self.explained_variance + other.explained_variance,
+            sums: std::array::from_fn(|at| self.sums[at] + other.sums[at]),
+            ..*other
         }
     }
 
     fn parts(&self) -> [u64; PARTS] {
-        [
+        let mut parts = [0; PARTS];
+        let counts = [
             self.step,
             self.rows,
             self.n_steps,
             self.n_varying,
             self.n_dead,
-            self.learning_rate.to_bits(),
-            self.loss.to_bits(),
-            self.mse.to_bits(),
-            self.l1.to_bits(),
-            self.sparsity.to_bits(),
-            self.ne_loss.to_bits(),
-            self.auxiliary.to_bits(),
-            self.l0.to_bits(),
-            self.explained_variance.to_bits(),
-        ]
+        ];
+        let (whole, numbers) = parts.split_at_mut(counts.len());
+        whole.copy_from_slice(&counts);
+        for (part, number) in numbers
+            .iter_mut()
+            .zip([self.learning_rate].iter().chain(&self.sums))
+        {
+            *part = number.to_bits();
+        }
+        parts
     }
 
     fn of_parts(parts: [u64; PARTS]) -> Self {
-        let number = |at: usize| f64::from_bits(parts[at]);
+        let [
+            step,
+            rows,
+            n_steps,
+            n_varying,
+            n_dead,
+            learning_rate,
+            sums @ ..,
+        ] = parts;
         Self {
-            step: parts[0],
-            rows: parts[1],
-            n_steps: parts[2],
-            n_varying: parts[3],
-            n_dead: parts[4],
-            learning_rate: number(5),
-            loss: number(6),
-            mse: number(7),
-            l1: number(8),
-            sparsity: number(9),
-            ne_loss: number(10),
-            auxiliary: number(11),
-            l0: number(12),
-            explained_variance: number(13),
+            step,
+            rows,
+            n_steps,
+            n_varying,
+            n_dead,
+            learning_rate: f64::from_bits(learning_rate),
+            sums: sums.map(f64::from_bits),
         }
     }
 }
@@ -166,25 +159,22 @@ impl Curve {
         let number = |of: &dyn Fn(&Point) -> Option<f64>| -> ArrayRef {
             Arc::new(Float64Array::from_iter(self.points.iter().map(of)))
         };
-        let mean = |of: fn(&Point) -> f64| number(&|point| Some(of(point) / point.n_steps as f64));
+        let mean = |at: usize| number(&|point| Some(point.sums[at] / point.n_steps as f64));
         let varying = |point: &Point| {
-            (point.n_varying > 0).then(|| point.explained_variance / point.n_varying as f64)
+            let sum = point.sums[EXPLAINED_VARIANCE];
+            (point.n_varying > 0).then(|| sum / point.n_varying as f64)
         };
-        let columns = vec![
+        let mut columns = vec![
             count(|point| point.step),
             count(|point| point.n_steps),
             count(|point| point.rows),
-            mean(|point| point.loss),
-            mean(|point| point.mse),
-            mean(|point| point.l1),
-            mean(|point| point.sparsity),
-            mean(|point| point.ne_loss),
-            mean(|point| point.auxiliary),
-            mean(|point| point.l0),
+        ];
+        columns.extend((0..EXPLAINED_VARIANCE).map(mean));
+        columns.extend([
             number(&|point| Some(100.0 * point.n_dead as f64 / d_sae as f64)),
             number(&varying),
             number(&|point| Some(point.learning_rate)),
-        ];
+        ]);
         Ok(Some(RecordBatch::try_new(
             sae_training::columns(),
             columns,

@@ -247,6 +247,11 @@ impl Run {
         Ok(self.schema(Table::Documents)?.index_of("pixels").is_ok())
     }
 
+    /// Whether its model is a classifier of images, whose neurons see pixels.
+    pub fn classifies_images(&self) -> Result<bool> {
+        Ok(self.manifest().architecture == "mlp" && self.has_images()?)
+    }
+
     /// Whether its neurons have examples of the least activations beside those of the greatest.
     fn has_signs(&self) -> bool {
         self.manifest()

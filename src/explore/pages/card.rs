@@ -57,8 +57,7 @@ struct CardTree {
 
 pub(in crate::explore) async fn card(visit: Visit) -> Result<Reached, Trouble> {
     let asked = visit.asked(&["threshold"])?;
-    let default = crate::settings::defaults().threshold;
-    let threshold = asked.number("threshold", 0.0..=2.0)?.unwrap_or(default);
+    let threshold = asked.threshold_or_usual()?;
     let run = visit.run().await?;
     let layer = run.layer()?;
     let neuron = run.neuron(&layer)?;

@@ -119,7 +119,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     let asked = visit.asked(&["a", "b", "threshold", "by", "page"])?;
     let names = ["a", "b"].map(|name| asked.text(name).map(str::to_string));
     let by = asked.choice("by", &DIFFERENCES.map(|(word, ..)| word))?;
-    let threshold = asked.number("threshold", 0.0..=2.0)?;
+    let threshold = asked.threshold()?;
     let turn = Turn::read(&asked)?;
     let mut runs = visit.explorer.engine.store().runs()?;
     runs.sort();

@@ -58,7 +58,7 @@ struct FiringFeature {
 pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     let asked = visit.asked(&["text", "k", "threshold"])?;
     let k = asked.number("k", 1..=20)?.unwrap_or(FEATURES);
-    let threshold = asked.number("threshold", 0.0..=2.0)?;
+    let threshold = asked.threshold()?;
     let text = asked.text("text").unwrap_or_default().replace("\r\n", "\n");
     let run = visit.run().await?;
     let name = run.name().to_string();

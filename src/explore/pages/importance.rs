@@ -5,13 +5,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use askama::Template;
-use axum::http::StatusCode;
 use serde::Deserialize;
 
 use super::sae::Measured;
 use crate::explore::charts::meter;
 use crate::explore::clusters::ExampleLine;
-use crate::explore::page::{Reached, WebPage, crumbs};
+use crate::explore::page::{Reached, WebPage, crumbs_of_neuron};
 use crate::explore::panel::Panel;
 use crate::explore::show::{self, Visible};
 use crate::explore::tokens::{Shades, shaded};
@@ -61,31 +60,13 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
         example.example
     );
     let late = run.late_panel_of_model("importance", "Token importance", sql, WAIT);
-    let (answered, working, trouble) = match late.await {
-        Ok(late) => {
-            let working = late.working();
-            (Measured::Asked(late), working, None)
-        }
-        Err(trouble) => {
-            let why = Measured::Impossible(trouble.message.clone());
-            (why, None, Some(trouble))
-        }
-    };
+    let (answered, refused) = Measured::explained(late.await);
+    let working = answered.working();
     let lines: Vec<ImportanceLine> = answered.panel().map_or(Ok(vec![]), Panel::read)?;
-    let (place, of) = (format!("/layers/{at}"), example.example);
+    let of = example.example;
     let page = WebPage {
         title: format!("{name} token importance of layer {at} neuron {neuron} example {of}"),
-        crumbs: crumbs(
-            &name,
-            &[
-                (&format!("layer {at}"), &place),
-                (
-                    &format!("neuron {neuron}"),
-                    &format!("{place}/neurons/{neuron}"),
-                ),
-                (&format!("example {of}"), ""),
-            ],
-        ),
+        crumbs: crumbs_of_neuron(&name, at, neuron, "", Some(&format!("example {of}"))),
         panels: answered
             .panel()
             .into_iter()
@@ -105,10 +86,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
             example_panel,
         }),
     };
-    Ok(match trouble {
-        None => page.into(),
-        Some(trouble) => Reached::Explained(page, StatusCode::OK, trouble),
-    })
+    Ok(Reached::explained(page, refused))
 }
 
 /// The example that the address names.

@@ -173,7 +173,7 @@ pub(in crate::explore) async fn write(visit: Visit) -> Result<Reached, Trouble> 
         label: word("label")?.ok_or_else(|| Trouble::asked("a label is required, got none"))?,
         author: word("author")?,
         cluster: asked.number("cluster", 0..=i64::from(i32::MAX))?,
-        threshold: asked.number("threshold", 0.0..=2.0)?,
+        threshold: asked.threshold()?,
     };
     let session = visit.explorer.label_writer()?;
     let change = async |sql: &str| -> Result<(), Trouble> {

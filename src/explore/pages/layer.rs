@@ -115,7 +115,7 @@ impl LayerQuestion {
             descending: asked.choice("order", &orders)? == "desc",
             min_clusters: asked.number("min_clusters", 0..=1_000_000)?,
             min_examples: asked.number("min_examples", 0..=1_000_000)?,
-            threshold: asked.number("threshold", 0.0..=2.0)?,
+            threshold: asked.threshold()?,
             turn: Turn::read(asked)?,
             only,
         })

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::sae::Measured;
 use crate::explore::charts::meter;
-use crate::explore::page::{Reached, WebPage, crumbs};
+use crate::explore::page::{Reached, WebPage, crumbs_of_neuron};
 use crate::explore::panel::Panel;
 use crate::explore::show::{self, Visible};
 use crate::explore::trouble::Trouble;
@@ -55,26 +55,11 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
          ORDER BY side DESC, rank"
     );
     let late = run.late_panel_of_model("logits", "Logit effects", sql, WAIT);
-    // Of a run whose model is gone, or has no head, the page says so, and so do its data.
-    let (answered, trouble) = match late.await {
-        Ok(late) => (Measured::Asked(late), None),
-        Err(trouble) => (Measured::Impossible(trouble.message.clone()), Some(trouble)),
-    };
+    let (answered, refused) = Measured::explained(late.await);
     let effects: Vec<LogitEffect> = answered.panel().map_or(Ok(vec![]), Panel::read)?;
-    let place = format!("/layers/{at}");
     let page = WebPage {
         title: format!("{name} logits of layer {at} neuron {neuron}"),
-        crumbs: crumbs(
-            &name,
-            &[
-                (&format!("layer {at}"), &place),
-                (
-                    &format!("neuron {neuron}"),
-                    &format!("{place}/neurons/{neuron}"),
-                ),
-                ("logits", ""),
-            ],
-        ),
+        crumbs: crumbs_of_neuron(&name, at, neuron, "", Some("logits")),
         panels: answered.panel().cloned().into_iter().collect(),
         is_unfinished: answered.since().is_some(),
         body: Box::new(LogitsTemplate {
@@ -84,10 +69,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
             answered,
         }),
     };
-    Ok(match trouble {
-        None => page.into(),
-        Some(trouble) => Reached::Explained(page, axum::http::StatusCode::OK, trouble),
-    })
+    Ok(Reached::explained(page, refused))
 }
 
 fn sides(effects: Vec<LogitEffect>) -> Vec<LogitSide> {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::explore::clusters::{
     ClusterShown, ExampleLine, ExampleList, ExampleShown, example_lists, shown,
 };
-use crate::explore::page::{Reached, WebPage, crumbs};
+use crate::explore::page::{Reached, WebPage, crumbs_of_neuron};
 use crate::explore::pages::activations::drawn;
 use crate::explore::pages::labels::{Labels, labels};
 use crate::explore::pages::neuron_images::NeuronImages;
@@ -88,8 +88,7 @@ struct NeuronFacts {
 
 pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     let asked = visit.asked(&["threshold", "scale"])?;
-    let default = crate::settings::defaults().threshold;
-    let threshold = asked.number("threshold", 0.0..=2.0)?.unwrap_or(default);
+    let threshold = asked.threshold_or_usual()?;
     let scale = asked.choice("scale", &["neuron", "example"])?;
     let run = visit.run().await?;
     let layer = run.layer()?;
@@ -164,7 +163,6 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     panels.extend(projection.panels);
     panels.extend(images.panels.iter().cloned());
     panels.extend(labels.panel.clone());
-    let place = format!("/layers/{}", layer.layer);
     let other = if scale == "neuron" {
         "example"
     } else {
@@ -172,16 +170,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     };
     let page = WebPage {
         title: format!("{name} layer {} neuron {neuron}", layer.layer),
-        crumbs: crumbs(
-            &name,
-            &[
-                (&format!("layer {}", layer.layer), &place),
-                (
-                    &format!("neuron {neuron}"),
-                    &format!("{place}/neurons/{neuron}"),
-                ),
-            ],
-        ),
+        crumbs: crumbs_of_neuron(&name, layer.layer, neuron, "", None),
         panels: panels.clone(),
         is_unfinished: false,
         body: Box::new(NeuronTemplate {

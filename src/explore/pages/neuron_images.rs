@@ -65,7 +65,7 @@ impl NeuronImages {
         if !run.run.has_images()? {
             return Ok(images);
         }
-        images.is_of_classifier = run.run.manifest().architecture == "mlp";
+        images.is_of_classifier = run.run.classifies_images()?;
         if !examples.is_empty() {
             let documents = examples.iter().map(|example| example.doc_id);
             let (panel, pictures) = pictures(run, documents.collect()).await?;
@@ -235,8 +235,7 @@ pub async fn mean_addresses(
     threshold: f64,
     clusters: &[i64],
 ) -> Result<Vec<String>, Trouble> {
-    let is_of_classifier = run.run.manifest().architecture == "mlp" && run.run.has_images()?;
-    if !is_of_classifier || clusters.is_empty() {
+    if clusters.is_empty() || !run.run.classifies_images()? {
         return Ok(vec![]);
     }
     let of_each = maps_of_clusters(layer, neuron, threshold, clusters, "mean_pixel");

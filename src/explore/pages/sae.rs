@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use askama::Template;
+use axum::http::StatusCode;
 use serde::Deserialize;
 
 use super::saes::saes_sql;
@@ -49,15 +50,31 @@ pub(super) enum Measured {
 impl Measured {
     /// What a question comes to that needs the model of the run, which may be gone.
     pub(super) fn of(late: Result<Late, Trouble>) -> Self {
+        Self::explained(late).0
+    }
+
+    /// The same, and what those are told who ask for the data of a page that says why there are none.
+    pub(super) fn explained(late: Result<Late, Trouble>) -> (Self, Option<(StatusCode, Trouble)>) {
         match late {
-            Ok(late) => Self::Asked(late),
-            Err(trouble) => Self::Impossible(trouble.message),
+            Ok(late) => (Self::Asked(late), None),
+            Err(trouble) => (
+                Self::Impossible(trouble.message.clone()),
+                Some((StatusCode::OK, trouble)),
+            ),
         }
     }
 
     pub(super) fn panel(&self) -> Option<&Panel> {
         match self {
             Self::Asked(late) => late.panel(),
+            _ => None,
+        }
+    }
+
+    /// How far it is, in words, if it is still computed.
+    pub(super) fn working(&self) -> Option<String> {
+        match self {
+            Self::Asked(late) => late.working(),
             _ => None,
         }
     }

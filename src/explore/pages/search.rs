@@ -88,7 +88,7 @@ impl TokenQuestion {
             word: word.filter(|word| !word.is_empty()).map(str::to_string),
             part: asked.choice("part", &["no", "yes"])? == "yes",
             layer: asked.number("layer", 0..=i32::MAX)?,
-            threshold: asked.number("threshold", 0.0..=2.0)?,
+            threshold: asked.threshold()?,
             turn: Turn::read(asked)?,
         })
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use askama::Template;
 use serde::Deserialize;
 
-use crate::explore::page::{Reached, WebPage, crumbs};
+use crate::explore::page::{Reached, WebPage, crumbs_of_neuron};
 use crate::explore::show::{self, Visible};
 use crate::explore::trouble::Trouble;
 use crate::explore::visit::{Late, Visit};
@@ -39,8 +39,7 @@ struct SimilarLine {
 
 pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     let asked = visit.asked(&["threshold"])?;
-    let default = crate::settings::defaults().threshold;
-    let threshold = asked.number("threshold", 0.0..=2.0)?.unwrap_or(default);
+    let threshold = asked.threshold_or_usual()?;
     let run = visit.run().await?;
     let layer = run.layer()?;
     let neuron = run.neuron(&layer)?;
@@ -61,19 +60,14 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
     let late = run
         .late_panel("similar", "Similar features", sql, WAIT)
         .await?;
-    let place = format!("/layers/{at}");
     let page = WebPage {
         title: format!("{name} like layer {at} neuron {neuron} cluster {cluster}"),
-        crumbs: crumbs(
+        crumbs: crumbs_of_neuron(
             &name,
-            &[
-                (&format!("layer {at}"), &place),
-                (
-                    &format!("neuron {neuron}"),
-                    &format!("{place}/neurons/{neuron}{}", asked.with(&[])),
-                ),
-                (&format!("like cluster {cluster}"), ""),
-            ],
+            at,
+            neuron,
+            &asked.with(&[]),
+            Some(&format!("like cluster {cluster}")),
         ),
         panels: late.panel().cloned().into_iter().collect(),
         is_unfinished: late.since().is_some(),

@@ -139,10 +139,7 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
             script: assets::CONSOLE.address(),
         }),
     };
-    Ok(match refused {
-        Some((status, trouble)) => Reached::Explained(page, status, trouble),
-        None => page.into(),
-    })
+    Ok(Reached::explained(page, refused))
 }
 
 fn question_of(visit: &Visit, saved: &[SavedQuestion], name: &str) -> Result<String, Trouble> {
