@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use datafusion::arrow::array::RecordBatch;
 use datafusion::error::{DataFusionError, Result};
 use polysema::jobs::JobContext;
 use polysema::options::Options;
@@ -158,6 +159,11 @@ fn questions() -> Vec<String> {
     texts
 }
 
+fn printed(rows: &[RecordBatch]) -> String {
+    let rows = datafusion::arrow::util::pretty::pretty_format_batches(rows);
+    rows.expect("printable").to_string()
+}
+
 /// What each question is answered with: rows, or why there are none.
 async fn answers(store: &Path, questions: &[String]) -> Vec<String> {
     let options = polysema::session::SessionOptions {
@@ -171,10 +177,7 @@ async fn answers(store: &Path, questions: &[String]) -> Vec<String> {
     let mut told = vec![];
     for question in questions {
         told.push(match db.try_query(question).await {
-            Ok(rows) => {
-                let rows = datafusion::arrow::util::pretty::pretty_format_batches(&rows);
-                rows.expect("printable").to_string()
-            }
+            Ok(rows) => printed(&rows),
             Err(error) => error.strip_backtrace(),
         });
     }
@@ -285,6 +288,44 @@ async fn damage_is_named_and_never_answered_from() {
     assert!(4 * behind < damages, "{behind} of {damages}");
     let after = check(store).expect("a store");
     assert!(after.iter().all(|thing| thing.damages.is_empty()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_cut_under_a_session_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path();
+    filled(store).await;
+    let questions = questions();
+    let expected = answers(store, &questions).await;
+    let mut refused = 0;
+    for file in kept_files(store) {
+        let bytes = fs::read(&file).expect("a file");
+        let db = Db::open(store).await;
+        for question in &questions {
+            db.query(question).await;
+        }
+        // The same file, which the session has mapped: to read behind its end would end this process.
+        for kept in [bytes.len() / 2, 0] {
+            let opened = fs::OpenOptions::new().write(true).open(&file);
+            let cut = opened.expect("writable").set_len(kept as u64);
+            cut.expect("cut");
+            for (question, expected) in questions.iter().zip(&expected) {
+                let told = match db.try_query(question).await {
+                    Ok(rows) => printed(&rows),
+                    Err(error) => error.strip_backtrace(),
+                };
+                let name = file.file_name().expect("a name").to_string_lossy();
+                let names = told.contains(&*name);
+                refused += usize::from(names && told != *expected);
+                let cut = format!("{} cut to {kept}", file.display());
+                assert!(names || told == *expected, "{cut}: {question}\n{told}");
+            }
+        }
+        drop(db);
+        fs::remove_file(&file).expect("a file");
+        fs::write(&file, bytes).expect("writable");
+    }
+    assert!(refused > 20, "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -123,6 +123,51 @@ async fn the_shell_waits_for_its_jobs_which_another_process_may_end() {
     assert_eq!(text(&db, &cancel).await, "cancelled");
     line(&mut err, &format!("job {id}: ingest cancelled: ingest: "));
     assert_eq!(ended(child).0, Some(1));
+    // As the command does, from a process of its own.
+    let (child, mut err, id) = start();
+    let jobs = |words: &[&str]| {
+        let output = shell(&store, &[&["jobs", "--format", "ndjson"], words].concat()).output();
+        let output = output.expect("the program runs");
+        let lines = String::from_utf8(output.stdout).expect("text");
+        let lines = lines
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"));
+        let lines: Vec<serde_json::Value> = lines.collect();
+        (
+            output.status.code(),
+            lines,
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    let (code, listed, said) = jobs(&[]);
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    let states: Vec<_> = listed.iter().map(|job| job["state"].as_str()).collect();
+    assert_eq!(states, [Some("cancelled"), Some("running")]);
+    let running = &listed[1];
+    assert_eq!(running["id"], id.as_str());
+    assert_eq!(
+        running["owner"]
+            .as_str()
+            .and_then(|owner| owner.split('@').next()),
+        Some(child.id().to_string().as_str())
+    );
+    let (code, ended_so, _) = jobs(&["--cancel", &id]);
+    assert_eq!(
+        (code, &ended_so[0]["state"]),
+        (Some(0), &serde_json::json!("cancelled"))
+    );
+    line(&mut err, &format!("job {id}: ingest cancelled: ingest: "));
+    assert_eq!(ended(child).0, Some(1));
+    let (code, _, said) = jobs(&["--cancel", &id]);
+    assert!(
+        code == Some(1) && said.contains("which is cancelled"),
+        "{said}"
+    );
+    let (code, _, said) = jobs(&["--cancel", "nope"]);
+    assert!(
+        code == Some(1) && said.contains("got 'nope'; none is running"),
+        "{said}"
+    );
     // Ctrl-C ends what is waited for.
     let (child, mut err, id) = start();
     signal(&child, "-INT");

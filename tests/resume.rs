@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::damaged::unsealed;
 use polysema::jobs::JobContext;
 use polysema::options::Options;
 use polysema::runs::{INGEST, IngestRequest, Progress, drop_sae, ingest};
@@ -274,6 +275,35 @@ fn a_run_is_there_until_the_one_that_replaces_it_is_whole() {
     fs::rename(&aside, &kept).expect("renamed");
     run(store, &demo(&[("replace", "true"), ("window", "2")]), None).expect("a run");
     assert!(entries(&kept).is_empty());
+}
+
+#[test]
+fn a_clock_that_jumps_loses_no_interrupted_ingest() {
+    let other = [
+        FEW.as_slice(),
+        &[OFTEN, ("window", "2"), ("replace", "true")],
+    ]
+    .concat();
+    let third = [FEW.as_slice(), &[("window", "3"), ("replace", "true")]].concat();
+    // A run of the year 2100, and one of before 1970.
+    for made_at in [4_102_444_800_i64, -1] {
+        let folder = folder();
+        let store = folder.path();
+        run(store, &demo(&FEW), None).expect("a run");
+        let manifest = store.join("runs/r/manifest.json");
+        let changed = unsealed(&manifest, |text| text["created_at"] = made_at.into());
+        changed.expect("written");
+        interrupted(store, &demo(&other));
+        let error = run(store, &demo(&third), None).expect_err("refused");
+        assert!(error.contains("pass resume: false"), "{made_at}: {error}");
+        let rows = run(store, &demo(&other), None).expect("a run");
+        let resumed = rows.iter().any(|row| row.message.contains("resumed at"));
+        assert!(
+            resumed && bytes(store) == expected(&demo(&other)),
+            "{made_at}"
+        );
+        assert!(entries(&store.join("ingests")).is_empty());
+    }
 }
 
 #[test]

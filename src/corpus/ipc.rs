@@ -18,7 +18,7 @@ use datafusion::execution::memory_pool::MemoryReservation;
 use memmap2::Mmap;
 use polysema_udfs::arrow::memory::at_least;
 
-use crate::files::{file_error, regular};
+use crate::files::{disk, file_error, regular};
 
 /// What a file begins and ends with; between them lies a stream and the places of its batches. (Arrow, IPC file format)
 const MAGIC: &[u8] = b"ARROW1";
@@ -34,6 +34,8 @@ const MOST_BUFFER: i64 = 1 << 31;
 /// The batches of a file.
 pub(super) struct IpcBatches {
     path: PathBuf,
+    /// Bytes of the file.
+    mapped: usize,
     /// What was not read.
     rest: Buffer,
     decoder: StreamDecoder,
@@ -45,6 +47,7 @@ impl IpcBatches {
     pub(super) fn open(path: &Path, memory: MemoryReservation) -> Result<(SchemaRef, Self)> {
         let file = regular::open(path).map_err(|e| file_error("open", path, e))?;
         let mut rest = map(path, &file)?;
+        let mapped = rest.len();
         if rest.starts_with(MAGIC) {
             if rest.len() < BEFORE + MAGIC.len() || !rest.ends_with(MAGIC) {
                 return Err(damaged(path, "its end is missing"));
@@ -59,6 +62,7 @@ impl IpcBatches {
         }
         let mut batches = Self {
             path: path.to_path_buf(),
+            mapped,
             rest,
             decoder: StreamDecoder::new(),
             memory,
@@ -75,6 +79,7 @@ impl IpcBatches {
 
     /// Decodes a message, which may be a batch; none after the last.
     fn message(&mut self) -> Result<Option<Option<RecordBatch>>> {
+        disk::require_uncut(&self.path, self.mapped)?;
         let Some((bytes, unpacked)) = self.next_message()? else {
             return Ok(None);
         };
@@ -183,8 +188,8 @@ impl Iterator for IpcBatches {
 }
 
 fn map(path: &Path, file: &File) -> Result<Buffer> {
-    // SAFETY: the file is read only, as all files that are mapped. Who cuts it meanwhile ends this process with SIGBUS,
-    // who writes to it changes what is read.
+    // SAFETY: the file is read only, as all files that are mapped. One that was cut is noticed before each message; who
+    // cuts it in that moment ends this process with SIGBUS, who writes to it changes what is read.
     let map = unsafe { Mmap::map(file) }.map_err(|e| file_error("map", path, e))?;
     let start = NonNull::new(map.as_ptr().cast_mut())
         .ok_or_else(|| exec_datafusion_err!("map {}: no address", path.display()))?;

@@ -118,6 +118,10 @@ fn routes() -> Router<Arc<Explorer>> {
             page(pages::logits::page),
         )
         .route(
+            "/runs/{run}/layers/{layer}/neurons/{neuron}/matches",
+            page(pages::matches::page),
+        )
+        .route(
             "/runs/{run}/layers/{layer}/neurons/{neuron}/examples/{example}/importance",
             page(pages::importance::page),
         )

@@ -49,6 +49,35 @@ fn whole_generation(of: &Generations, fault: &str) -> Option<String> {
 }
 
 #[test]
+fn a_clock_that_stands_or_jumps_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let of = generations(&folder);
+    let mut read = vec![];
+    for (n, seconds) in [4_000_000_000, 4_000_000_000, 0, 0, 1, 4_000_000_000, 0]
+        .iter()
+        .enumerate()
+    {
+        clock::STANDS.set(Some(std::time::Duration::from_secs(*seconds)));
+        let what = n.to_string();
+        write_generation(&of, &what).expect("written");
+        assert_eq!(whole_generation(&of, "jumped"), Some(what.clone()));
+        read.push((what, of.open(parse).expect("read").expect("a generation").2));
+    }
+    // Who still reads an older one has it whole, whatever it is called.
+    for (what, snapshot) in &read {
+        assert_eq!(&whole_folder(snapshot.path(), "read"), what);
+    }
+    assert_eq!(
+        names(of.pointer().parent().expect("a folder")).len(),
+        1 + read.len()
+    );
+    read.clear();
+    write_generation(&of, "last").expect("written");
+    clock::STANDS.set(None);
+    assert_eq!(names(of.pointer().parent().expect("a folder")).len(), 2);
+}
+
+#[test]
 fn a_generation_is_the_old_or_the_new() {
     let begin = || {
         let folder = tempfile::tempdir().expect("a folder");

@@ -274,6 +274,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::clock;
 
     fn begin(jobs: &Arc<Jobs>) -> Recorder {
         let recorder = jobs.begin("ingest", "run=r", Cancel::default());
@@ -332,6 +333,28 @@ mod tests {
         assert_eq!(states, expected);
         let unknown = jobs.cancel("../x").expect_err("no job").strip_backtrace();
         assert!(unknown.contains("got '../x'; none is running"), "{unknown}");
+    }
+
+    #[test]
+    fn a_clock_that_jumps_confuses_no_jobs() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let jobs = Arc::new(Jobs::new(folder.path()));
+        let stand = |seconds| clock::STANDS.set(Some(Duration::from_secs(seconds)));
+        stand(4_000_000_000);
+        let first = begin(&jobs);
+        // Back to before 1970, where it stands: ids are of other things, too.
+        stand(0);
+        let (second, third) = (begin(&jobs), begin(&jobs));
+        first.end(&Ok(()));
+        let ids = [&first, &second, &third].map(|job| job.id().to_string());
+        drop(first);
+        let ended = jobs.find(&ids[0]).expect("the job");
+        assert_eq!((ended.state, ended.ended_at), (State::Done, Some(0)));
+        for id in &ids[1..] {
+            assert_eq!(jobs.find(id).expect("the job").state, State::Running);
+        }
+        assert_eq!(jobs.list().expect("records").len(), 3);
+        clock::STANDS.set(None);
     }
 
     #[test]

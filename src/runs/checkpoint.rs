@@ -13,7 +13,6 @@ use super::layer::Layer;
 use super::options::{CHECKPOINT_EVERY, MaxActivations, REPLACE, RESUME};
 use crate::corpus::{Documents, ReadFrom};
 use crate::files::checkpoint_files::{CheckpointFiles, anew};
-use crate::files::clock;
 use crate::files::file_sum::FileSum;
 use crate::files::generations::Generations;
 use crate::files::numbers::{NumbersReader, NumbersWriter};
@@ -80,8 +79,9 @@ impl Identity {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct IngestState {
     pub(super) of: Identity,
-    /// When it began, in seconds since 1970.
-    pub(super) began_at: i64,
+    /// When the run was made that was there as it began, if there was one.
+    #[serde(default)]
+    pub(super) replaces: Option<i64>,
     /// Where in its documents it is.
     pub(super) at: ReadFrom,
     /// Tokens of the documents read.
@@ -145,8 +145,8 @@ impl IngestCheckpoints {
 
     /// What was found, if this ingest can go on from it.
     ///
-    /// Errors: it is of another one. One whose run was committed since is removed instead: it was killed before it could
-    /// clean up.
+    /// Errors: it is of another one. One whose run was committed since, which is another than when it began, is removed
+    /// instead: it was killed before it could clean up.
     pub(super) fn require(
         &self,
         found: Option<IngestState>,
@@ -160,9 +160,8 @@ impl IngestCheckpoints {
         if names.is_empty() {
             return Ok(Some(state));
         }
-        let committed = store.has(&self.run).then(|| store.run(&self.run).ok());
-        let committed = committed.flatten().map(|run| run.manifest().created_at);
-        if committed.is_some_and(|at| at >= state.began_at) {
+        let committed = self.committed(store);
+        if committed.is_some() && committed != state.replaces {
             self.remove()?;
             return Ok(None);
         }
@@ -172,6 +171,12 @@ impl IngestCheckpoints {
             self.run,
             names.join(", ")
         )
+    }
+
+    /// When the run of that name was made, if there is one.
+    pub(super) fn committed(&self, store: &Store) -> Option<i64> {
+        let run = store.has(&self.run).then(|| store.run(&self.run).ok());
+        run.flatten().map(|run| run.manifest().created_at)
     }
 
     /// Removes every checkpoint, readable or not.
@@ -199,11 +204,11 @@ impl IngestCheckpoints {
 }
 
 impl IngestState {
-    /// That of an ingest that begins.
-    pub(super) fn new(of: Identity, at: ReadFrom) -> Self {
+    /// That of an ingest that begins, where a run was made at `replaces`.
+    pub(super) fn new(of: Identity, at: ReadFrom, replaces: Option<i64>) -> Self {
         Self {
             of,
-            began_at: clock::seconds(),
+            replaces,
             at,
             tokens: 0,
             interrupted: 0,
@@ -273,7 +278,7 @@ mod tests {
             documents,
             at_once: 1,
         };
-        IngestState::new(Identity::new(Map::new(), "", None), at)
+        IngestState::new(Identity::new(Map::new(), "", None), at, None)
     }
 
     #[test]

@@ -118,7 +118,7 @@ pub fn ingest_rows(
     let layers = new_layers(request, settled.sign, &reader, &run, context)?;
     let mut forward = Forward::begin(
         layers,
-        IngestState::new(identity, reader.start()),
+        IngestState::new(identity, reader.start(), checkpoints.committed(store)),
         found,
         &reader,
         &checkpoints,

@@ -41,12 +41,13 @@ pub fn weights_of(sae: &Sae) -> LayerWeights {
     }
 }
 
-/// For every latent of `a` the `k` of `b` most similar by the decoder (by the encoder, where only these are as wide),
+/// For each of these latents of `a` the `k` of `b` most similar by the decoder (by the encoder, where only these are as wide),
 /// the most similar first, the lower number on ties. Rows go to `send` as they are found.
 ///
 /// Errors: neither decoders nor encoders are of one width.
 pub fn matches(
     a: &LayerWeights,
+    latents: &[usize],
     b: &LayerWeights,
     k: usize,
     send: &mut dyn FnMut(Vec<Match>) -> Result<()>,
@@ -72,20 +73,21 @@ pub fn matches(
         }
     };
     let d = width(of_a, a.n);
-    let (unit_a, unit_b) = (units(of_a, d), units(of_b, d));
+    let unit_b = units(of_b, d);
     let cosine = |has: bool, a: &[f32], b: &[f32], d: usize, i: usize, j: usize| {
         let row = |values: &[f32], i: usize| values[i * d..(i + 1) * d].to_vec();
         has.then(|| cosine_similarity(&row(a, i), &row(b, j)))
             .flatten()
     };
     let mut similarities = vec![];
-    for first in (0..a.n).step_by(BLOCK) {
-        let end = a.n.min(first + BLOCK);
+    for block in latents.chunks(BLOCK) {
         similarities.clear();
-        similarities.resize((end - first) * b.n, 0.0);
-        let rows = &unit_a[first * d..end * d];
+        similarities.resize(block.len() * b.n, 0.0);
+        let rows = block
+            .iter()
+            .map(|latent| &of_a[latent * d..(latent + 1) * d]);
         product(
-            rows,
+            &units(&rows.collect::<Vec<_>>().concat(), d),
             &unit_b,
             Layout::OutIn,
             d,
@@ -93,7 +95,7 @@ pub fn matches(
             &mut similarities,
         );
         let mut found = vec![];
-        for (latent, row) in (first..end).zip(similarities.chunks_exact(b.n)) {
+        for (&latent, row) in block.iter().zip(similarities.chunks_exact(b.n)) {
             for (rank, other) in best(row, k).into_iter().enumerate() {
                 let (d_out, d_in) = (widths[0].0, widths[1].0);
                 found.push(Match {
@@ -160,7 +162,7 @@ mod tests {
             found.extend(rows);
             Ok(())
         };
-        matches(&a, &b, 2, &mut keep).unwrap();
+        matches(&a, &[0, 1], &b, 2, &mut keep).unwrap();
         let pairs: Vec<_> = found.iter().map(|m| (m.latent, m.rank, m.other)).collect();
         // The second latent's decoder is zero: like nothing, so that the lower numbers come first.
         assert_eq!(pairs, [(0, 1, 2), (0, 2, 1), (1, 1, 0), (1, 2, 1)]);
@@ -173,6 +175,13 @@ mod tests {
             (found[2].decoder_cosine, found[3].encoder_cosine),
             (None, Some(-1.0))
         );
+        let mut alone = vec![];
+        let mut keep = |rows: Vec<Match>| {
+            alone.extend(rows);
+            Ok(())
+        };
+        matches(&a, &[1], &b, 2, &mut keep).unwrap();
+        assert_eq!(alone, found[2..]);
     }
 
     #[test]
@@ -182,7 +191,7 @@ mod tests {
             w_in: vec![1.0; d],
             w_out: vec![],
         };
-        let error = matches(&layer(2), &layer(3), 1, &mut |_| Ok(())).unwrap_err();
+        let error = matches(&layer(2), &[0], &layer(3), 1, &mut |_| Ok(())).unwrap_err();
         assert!(error.strip_backtrace().ends_with("encoders of 2 and 3"));
     }
 }

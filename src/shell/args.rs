@@ -114,6 +114,15 @@ pub enum Action {
         #[arg(value_name = "KEY=VALUE")]
         options: Vec<String>,
     },
+    /// List the jobs of the store, those of all processes, or end one
+    #[command(
+        after_help = "Sugar for SELECT * FROM polysema.info.jobs and for SELECT * FROM cancel_job('ID')."
+    )]
+    Jobs {
+        /// Job to end, by its id; waits until it has ended
+        #[arg(long, value_name = "ID")]
+        cancel: Option<String>,
+    },
     Check(super::check::CheckCommand),
     /// Say who may log in to a server, and with which password
     #[cfg(feature = "serve")]
@@ -235,7 +244,9 @@ fn consistent(
     }
     // The demo prints more than results.
     let (gives_results, is_quiet) = match &parsed.action {
-        None | Some(Action::Report { .. } | Action::Ingest { .. }) => (true, true),
+        None | Some(Action::Report { .. } | Action::Ingest { .. } | Action::Jobs { .. }) => {
+            (true, true)
+        }
         Some(Action::Demo | Action::Check(_)) => (false, true),
         #[cfg(feature = "explore")]
         Some(Action::Publish(_)) => (false, true),
@@ -256,7 +267,7 @@ fn consistent(
     ];
     if let Some((word, _)) = without_effect.iter().find(|(_, given)| *given) {
         return Err(format!(
-            "{word} is for statements, report and ingest and cannot be given with this sub-command"
+            "{word} is for statements, report, ingest and jobs and cannot be given with this sub-command"
         ));
     }
     if let (Some(Action::Report { out: Some(_), .. }), Some(_)) = (&parsed.action, &parsed.output) {

@@ -374,6 +374,15 @@ async fn run_action(
                 .run_script(&statement, &ScriptSource::Generated)
                 .await?;
         }
+        Action::Jobs { cancel } => {
+            let statement = match cancel {
+                Some(id) => format!("SELECT * FROM cancel_job({})", quoted(&id, '\'')),
+                None => "SELECT * FROM polysema.info.jobs ORDER BY started_at, id".to_string(),
+            };
+            interpreter
+                .run_script(&statement, &ScriptSource::Generated)
+                .await?;
+        }
         // Done before the store is opened.
         #[cfg(feature = "serve")]
         Action::User(_) | Action::Serve(_) => {}

@@ -134,6 +134,14 @@ impl TableFile {
         Ok(Self { rows, ..self })
     }
 
+    /// Whether what is mapped is still there: to read behind the end of a file that was cut ends the process. One that is
+    /// not found was removed, and stays as it is while it is mapped.
+    ///
+    /// Errors: it was cut since it was opened.
+    pub fn require_uncut(&self) -> Result<()> {
+        disk::require_uncut(&self.path, self.bytes.len())
+    }
+
     /// Compares a part of the file with its checksums.
     ///
     /// Errors: it is not what was written.
@@ -209,6 +217,7 @@ impl TableFile {
 
     /// The same, whose values are still to be verified.
     fn decode(&self, batch: usize, columns: &[usize]) -> Result<RecordBatch> {
+        self.require_uncut()?;
         self.verify_message(batch)?;
         let block = &self.blocks[batch];
         let decoded = guarded(&self.path, || {
@@ -252,7 +261,8 @@ impl TableFile {
 
 fn map(path: &Path, file: &File) -> Result<Buffer> {
     // SAFETY: files of a committed generation are never written again, only unlinked or replaced by another file, and
-    // an unlinked file stays as it is while mapped. Who cuts it by other means ends this process with SIGBUS.
+    // an unlinked file stays as it is while mapped. One that others cut is noticed before each batch is read; who cuts
+    // it in that moment ends this process with SIGBUS.
     let map = unsafe { Mmap::map(file) }.map_err(|e| file_error("map", path, e))?;
     let start = NonNull::new(map.as_ptr().cast_mut())
         .ok_or_else(|| exec_datafusion_err!("map {}: no address", path.display()))?;

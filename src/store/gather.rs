@@ -92,6 +92,7 @@ impl TokenColumn {
 
     /// The key token of each example.
     pub fn tokens(&self, token_row: &UInt32Array) -> Result<ArrayRef> {
+        self.file.require_uncut()?;
         let mut out = StringBuilder::new();
         for row in token_row.values() {
             let row = u64::from(*row);
@@ -108,6 +109,7 @@ impl TokenColumn {
         window_start: &Int32Array,
         window_activations: &ListArray,
     ) -> Result<ArrayRef> {
+        self.file.require_uncut()?;
         let mut out = ListBuilder::new(StringBuilder::new());
         for row in 0..token_row.len() {
             let back = i64::from(pos.value(row)) - i64::from(window_start.value(row));
@@ -208,6 +210,7 @@ impl VectorColumn {
 
     /// The vector of each example as a place in the mapped file: nothing is copied. `[rows, d_in]`
     pub fn share(&self, vector: &UInt32Array) -> Result<ArrayRef> {
+        self.file.require_uncut()?;
         let bytes = self.file.bytes();
         let floats = ScalarBuffer::<f32>::new(bytes.clone(), 0, bytes.len() / size_of::<f32>());
         let places = vector
@@ -243,6 +246,7 @@ impl VectorColumn {
 
     /// The vector of each example, copied. `[rows, d_in]`
     pub fn gather(&self, vector: &UInt32Array) -> Result<ArrayRef> {
+        self.file.require_uncut()?;
         let d = self.d_in;
         let mut out: Vec<f32> = Vec::with_capacity(vector.len() * d);
         for row in vector.values() {
@@ -263,6 +267,7 @@ impl VectorColumn {
         window_vectors: &ListArray,
         window_activations: &ListArray,
     ) -> Result<ArrayRef> {
+        self.file.require_uncut()?;
         let mut out = ListBuilder::new(Float32Builder::new());
         let mut mean = vec![0.0f64; self.d_in];
         for example in 0..window_vectors.len() {

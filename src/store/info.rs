@@ -56,10 +56,11 @@ impl InfoTable {
         })
     }
 
-    fn batch(&self, policy: &Policy, filters: &[Expr]) -> Result<RecordBatch> {
+    fn batch(&self, state: &dyn Session, filters: &[Expr]) -> Result<RecordBatch> {
+        let policy = &Policy::of(state);
         let runs = match self.kind {
             Listing::Saes => return self.saes(policy),
-            Listing::SaeTraining => return info_training::rows(self.runs.store(), filters),
+            Listing::SaeTraining => return info_training::rows(self.runs.store(), state, filters),
             Listing::Tables => return self.tables(policy),
             Listing::Models | Listing::Runs => self.runs.names()?,
         };
@@ -348,7 +349,7 @@ impl TableProvider for InfoTable {
         filters: &[Expr],
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let batch = self.batch(&Policy::of(state), filters)?;
+        let batch = self.batch(state, filters)?;
         let plan =
             MemorySourceConfig::try_new_exec(&[vec![batch]], self.schema(), projection.cloned())?;
         Ok(plan)

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
-use datafusion::arrow::compute::concat_batches;
+use datafusion::arrow::compute::{and, concat_batches};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::Session;
 use datafusion::error::Result;
-use datafusion::logical_expr::{Expr, Operator};
+use datafusion::logical_expr::Expr;
+use polysema_udfs::arrow::value_filter::ValueFilter;
 
 use super::Store;
 use super::sae_training::columns;
@@ -23,18 +25,24 @@ pub(super) fn sql_columns() -> SchemaRef {
     ))
 }
 
-/// The rows of `info.sae_training` of which `filters` say that they are wanted, as far as they name a run or an
-/// autoencoder: the others' files are not read.
-pub(super) fn rows(store: &Store, filters: &[Expr]) -> Result<RecordBatch> {
-    let saes = store.stored_saes()?.into_values();
-    let wanted = |sae: &StoredSae| {
-        let facts = &sae.manifest;
-        is_wanted(filters, "sae", &facts.name)
-            && is_wanted(filters, "run", facts.run.as_deref().unwrap_or_default())
-    };
+/// The rows of `info.sae_training`, without those that `filters` on the run or on the autoencoder rule out, whose files
+/// are not read.
+pub(super) fn rows(store: &Store, state: &dyn Session, filters: &[Expr]) -> Result<RecordBatch> {
+    let saes: Vec<_> = store.stored_saes()?.into_values().collect();
     let schema = sql_columns();
+    let keeps = |column: usize, of: fn(&StoredSae) -> Option<&str>| {
+        let filter = ValueFilter::of(state, filters, schema.field(column).clone())?;
+        filter.keeps(Arc::new(StringArray::from_iter(saes.iter().map(of))))
+    };
+    let of_run = keeps(0, |sae| sae.manifest.run.as_deref())?;
+    let named = keeps(1, |sae| Some(&sae.manifest.name))?;
+    let wanted = and(&of_run, &named)?;
     let mut batches = vec![];
-    for sae in saes.filter(wanted) {
+    for (sae, _) in saes
+        .iter()
+        .zip(&wanted)
+        .filter(|(_, wanted)| *wanted == Some(true))
+    {
         let Some(curve) = sae.training_curve()? else {
             continue;
         };
@@ -48,28 +56,4 @@ pub(super) fn rows(store: &Store, filters: &[Expr]) -> Result<RecordBatch> {
         batches.push(RecordBatch::try_new(Arc::clone(&schema), columns)?);
     }
     Ok(concat_batches(&schema, &batches)?)
-}
-
-/// Whether no filter `name = 'another'` rules this value out.
-fn is_wanted(filters: &[Expr], name: &str, value: &str) -> bool {
-    filters.iter().all(|filter| {
-        let Expr::BinaryExpr(equal) = filter else {
-            return true;
-        };
-        if equal.op != Operator::Eq {
-            return true;
-        }
-        match (&*equal.left, &*equal.right) {
-            (Expr::Column(column), Expr::Literal(literal, _))
-            | (Expr::Literal(literal, _), Expr::Column(column))
-                if column.name == name =>
-            {
-                literal
-                    .try_as_str()
-                    .flatten()
-                    .is_none_or(|text| text == value)
-            }
-            _ => true,
-        }
-    })
 }

@@ -141,6 +141,113 @@ fn two_are_compared_by_their_matches_and_the_papers_tables() {
 }
 
 #[test]
+fn a_latent_has_its_matches_in_other_autoencoders() {
+    let site = Site::of(&PAIR.1);
+    let latent = "/runs/demo/layers/4/neurons/7";
+    let matches = format!("{latent}/matches");
+    let link = format!("<a href=\"{matches}\">");
+    assert!(site.get(latent).text().contains(&link));
+    // A neuron of the model has none.
+    let neuron = "/runs/demo/layers/2/neurons/7";
+    assert!(!site.get(neuron).text().contains("/matches"));
+    let refused = site.get(&format!("{neuron}/matches"));
+    assert_eq!(refused.status, 404);
+    for words in [
+        "a latent of a sparse autoencoder is required, got neuron 7 of layer 2 (blocks.2.mlp)",
+        "href=\"/runs/demo/layers/5/neurons/0/matches\"",
+    ] {
+        assert!(refused.text().contains(words), "{}", refused.text());
+    }
+    let page = site.whole(&matches);
+    let all = run(
+        &PAIR.1,
+        "SELECT latent, rank, \"match\", decoder_cosine, encoder_cosine \
+         FROM sae_matches('first', 'second', {k: 3}) ORDER BY latent, rank",
+    );
+    let expected: Vec<_> = all.iter().filter(|row| row["latent"] == 7).collect();
+    let rows = site.get(&format!("{matches}.json?panel=matches")).json();
+    let rows = rows.as_array().unwrap();
+    assert_eq!((rows.len(), expected.len()), (3, 3));
+    for (row, expected) in rows.iter().zip(expected) {
+        assert_eq!(row["sae"], "second");
+        assert_eq!(row["layer"], 5);
+        for column in ["rank", "match", "decoder_cosine", "encoder_cosine"] {
+            assert_eq!(row[column], expected[column], "{column}");
+        }
+        let other = format!("href=\"/runs/demo/layers/5/neurons/{}\"", row["match"]);
+        assert!(page.contains(&other), "{other}");
+    }
+    let one = site
+        .get(&format!("{matches}.json?panel=matches&k=1"))
+        .json();
+    assert_eq!(one.as_array().unwrap()[..], rows[..1]);
+    assert_eq!(site.get(&format!("{matches}?k=0")).status, 400);
+}
+
+#[test]
+fn those_of_another_width_are_not_offered() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path();
+    run(
+        store,
+        "CALL ingest('demo', 'tests/data/demo/model', 'tests/data/demo/corpus.jsonl', {max_documents: 4})",
+    );
+    for (name, source) in [("wide", "1"), ("narrow", "'blocks.1.mlp.hook_post'")] {
+        run(
+            store,
+            &format!("CALL train_sae('{name}', {source}, {{d_sae: 8, warmup: 2}})"),
+        );
+    }
+    let widths = run(
+        store,
+        "SELECT name, d_in FROM polysema.info.saes ORDER BY name",
+    );
+    assert_ne!(widths[0]["d_in"], widths[1]["d_in"]);
+    let site = Site::of(store);
+    let page = site.get("/runs/demo/saes").text();
+    let forms: Vec<_> = page
+        .split("action=\"/runs/demo/compare\"")
+        .skip(1)
+        .collect();
+    assert!(!forms.is_empty());
+    for form in forms {
+        let form = form.split("</form>").next().unwrap();
+        let choices = |name: &str| -> Vec<String> {
+            let choices = form.split(&format!("<select name=\"{name}\">")).nth(1);
+            let choices = choices.unwrap().split("</select>").next().unwrap();
+            let choices = choices
+                .split("</option>")
+                .filter(|part| part.contains("<option"));
+            let choices = choices.map(|part| part.rsplit('>').next().unwrap());
+            choices.map(|words| words.replace("layer ", "")).collect()
+        };
+        for a in choices("a") {
+            for b in choices("b") {
+                site.whole(&format!("/runs/demo/compare?a={a}&b={b}"));
+            }
+        }
+    }
+    // Nor does the page of a latent compare with it.
+    for name in ["wide", "narrow"] {
+        assert!(
+            !site
+                .get(&format!("/runs/demo/saes/{name}"))
+                .text()
+                .contains("/compare?a=")
+        );
+    }
+    let layer = run(store, "SELECT layer FROM layers WHERE name = 'narrow'");
+    let page = site.get(&format!(
+        "/runs/demo/layers/{}/neurons/0/matches",
+        layer[0]["layer"]
+    ));
+    assert!(
+        page.text()
+            .contains("no other autoencoder with vectors of this width")
+    );
+}
+
+#[test]
 fn a_training_is_drawn_as_its_curve_is_kept() {
     let site = Site::of(&PAIR.1);
     let page = site.get("/runs/demo/saes/second").text();

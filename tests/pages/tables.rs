@@ -137,6 +137,10 @@ pub const NOT_RUN: &[(&str, &str)] = &[
         "SELECT * FROM cancel_job(id)",
         "a signature; tests/jobs.rs ends jobs",
     ),
+    (
+        "polysema jobs --cancel",
+        "a job's id; tests/jobs.rs ends jobs",
+    ),
     ("FROM 'clusters.parquet'", "a statement of DuckDB"),
     (
         "polysema serve",

@@ -86,6 +86,23 @@ async fn what_reconstructions_do_to_a_language_model() {
         );
     }
 
+    // The latents that are asked for are compared, no others.
+    for (condition, latents) in [
+        ("latent = 7", ", latents=latent@0 = 7"),
+        ("m.latent < 3 AND rank = 1", ", latents=latent@0 < 3"),
+        ("latent = match", ""),
+    ] {
+        let query = format!("SELECT match FROM sae_matches('same', 'same') m WHERE {condition}");
+        let plan = db.text(&format!("EXPLAIN {query}")).await;
+        let operator = format!("SaeMatchesExec: a=same{latents}");
+        let line = plan.lines().find(|line| line.contains("SaeMatchesExec"));
+        let line = line
+            .expect("the operator")
+            .trim()
+            .trim_end_matches(['|', ' ']);
+        assert!(line.ends_with(&operator), "{condition}: {plan}");
+    }
+
     // One that gives back nothing is the ablation with zeros.
     let mut nothing = identity(d);
     nothing.w_dec.fill(0.0);

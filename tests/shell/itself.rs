@@ -49,6 +49,6 @@ fn the_program_describes_itself_without_a_store() {
         .fails(2, "[possible values: bash, elvish, fish, powershell, zsh]");
     shell.run(&["man", "inges"]).fails(
         2,
-        "one of demo, report, ingest, check, user, serve, explore, publish, completions, man, help is required, got 'inges'",
+        "one of demo, report, ingest, jobs, check, user, serve, explore, publish, completions, man, help is required, got 'inges'",
     );
 }

@@ -358,7 +358,7 @@ fn words_that_contradict_each_other_are_refused() {
     ] {
         shell
             .run(words)
-            .fails(2, "is for statements, report and ingest");
+            .fails(2, "is for statements, report, ingest and jobs");
     }
     assert_eq!(left(&shell), ["a.csv", "a.txt", "folder"]);
 }

@@ -10,6 +10,7 @@ pub(super) mod importance;
 pub(super) mod labels;
 pub(super) mod layer;
 pub(super) mod logits;
+pub(super) mod matches;
 pub(super) mod neuron;
 mod neuron_images;
 mod projection;

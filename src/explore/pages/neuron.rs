@@ -340,6 +340,10 @@ impl NeuronTemplate {
         self.panels.iter().any(|panel| panel.id == "images")
     }
 
+    fn is_latent(&self) -> bool {
+        self.layer.kind == "sae"
+    }
+
     fn has_tree(&self) -> bool {
         self.lists.iter().any(|list| list.tree.is_some())
     }

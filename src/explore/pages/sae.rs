@@ -219,8 +219,8 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
         is_unfinished: metrics.since().is_some(),
         body: Box::new(SaeTemplate {
             run,
-            others: (saes.iter().map(|other| other.name.clone()))
-                .filter(|other| *other != sae.name)
+            others: (saes.iter().filter(|other| sae.can_match(other)))
+                .map(|other| other.name.clone())
                 .collect(),
             density: density(&density_panel.read::<DensityBucket>()?),
             sae,
@@ -262,6 +262,11 @@ impl SaeTemplate {
 }
 
 impl SaeFacts {
+    /// Whether it and another have weights of one width, so that `sae_matches` compares their latents.
+    pub(super) fn can_match(&self, other: &Self) -> bool {
+        self.name != other.name && (self.d_out == other.d_out || self.d_in == other.d_in)
+    }
+
     fn options(&self) -> Vec<(String, String)> {
         show::options(self.options.as_deref())
     }

@@ -10,6 +10,7 @@ use crate::explore::panel::Panel;
 use crate::explore::show::{self, Visible};
 use crate::explore::trouble::Trouble;
 use crate::explore::visit::{Late, Visit};
+use crate::store::LayerRow;
 use crate::text::quoted;
 
 /// A reader waits so long for what is computed of all latents.
@@ -22,6 +23,14 @@ struct SaesTemplate {
     saes: Vec<SaeLine>,
     panel: Panel,
     late: Option<Late>,
+    pairs: Vec<Pairs>,
+}
+
+/// Autoencoders of one width, and the layers of neurons that can be compared with them.
+struct Pairs {
+    d_in: i64,
+    d_out: i64,
+    saes: Vec<String>,
     layers: Vec<i32>,
 }
 
@@ -31,6 +40,7 @@ struct SaeLine {
     layer: Option<i32>,
     variant: Option<String>,
     d_in: i64,
+    d_out: i64,
     d_sae: i64,
     format: Option<String>,
     hook: Option<String>,
@@ -93,19 +103,39 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
         late = Some(latents);
     }
     let layers = run.run.layers()?;
-    let layers = layers.iter().filter(|layer| layer.kind == "mlp");
     let page = WebPage {
         title: format!("{name} autoencoders"),
         crumbs: crumbs(&name, &[("autoencoders", "/saes")]),
         panels,
         is_unfinished: late.as_ref().is_some_and(|late| late.since().is_some()),
         body: Box::new(SaesTemplate {
-            layers: layers.map(|layer| layer.layer).collect(),
             run: name,
+            pairs: pairs(&saes, &layers),
             saes,
             panel,
             late,
         }),
     };
     Ok(page.into())
+}
+
+fn pairs(saes: &[SaeLine], layers: &[LayerRow]) -> Vec<Pairs> {
+    let mut pairs: Vec<Pairs> = vec![];
+    for sae in saes {
+        let same = |pairs: &&mut Pairs| (pairs.d_in, pairs.d_out) == (sae.d_in, sae.d_out);
+        match pairs.iter_mut().find(same) {
+            Some(pairs) => pairs.saes.push(sae.name.clone()),
+            None => pairs.push(Pairs {
+                d_in: sae.d_in,
+                d_out: sae.d_out,
+                saes: vec![sae.name.clone()],
+                layers: (layers.iter())
+                    .filter(|layer| layer.kind == "mlp" && i64::from(layer.d_in) == sae.d_in)
+                    .map(|layer| layer.layer)
+                    .collect(),
+            }),
+        }
+    }
+    pairs.retain(|pairs| pairs.saes.len() + pairs.layers.len() > 1);
+    pairs
 }

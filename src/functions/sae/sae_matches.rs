@@ -6,8 +6,9 @@ use datafusion::arrow::array::{ArrayRef, Float64Array, Int32Array, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Result, plan_err};
-use datafusion::logical_expr::{Expr, TableType};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use polysema_udfs::arrow::value_filter::ValueFilter;
 use polysema_udfs::calls::{
     Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction,
 };
@@ -157,8 +158,20 @@ impl Matching {
             self.b.clone(),
             self.k,
         );
+        let latent = Field::new("latent", DataType::Int32, false);
+        let wanted = ValueFilter::of(state, filters, latent)?;
+        let detail = match wanted.is_open() {
+            true => format!("a={a}"),
+            false => format!("a={a}, latents={wanted}"),
+        };
         let work = move |context: &JobContext| {
             let of_a = weights_of(&saes.get(&a)?.sae);
+            let numbers = Int32Array::from_iter_values(0..of_a.n as i32);
+            let latents: Vec<_> = wanted
+                .keeps(Arc::new(numbers))?
+                .values()
+                .set_indices()
+                .collect();
             let of_b = match (&layer, &b) {
                 (Some((run, layer)), _) => run.layer_weights(layer.layer)?,
                 (None, GivenSource::Name(name)) => weights_of(&saes.get(name)?.sae),
@@ -166,7 +179,7 @@ impl Matching {
                     return plan_err!("b must be text, got {other:?}");
                 }
             };
-            matches(&of_a, &of_b, k, &mut |found| {
+            matches(&of_a, &latents, &of_b, k, &mut |found| {
                 context.send(rows_of(&found));
                 context.tick()
             })
@@ -174,7 +187,7 @@ impl Matching {
         let job = Job {
             function: DOC.name,
             operator: "SaeMatchesExec",
-            detail: format!("a={}", self.a),
+            detail,
             schema: schema(),
             course: Course::Answer,
             needs: &[],
@@ -193,6 +206,13 @@ impl TableProvider for Matching {
 
     fn table_type(&self) -> TableType {
         TableType::Temporary
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(ValueFilter::pushed_down(filters, "latent"))
     }
 
     scan_by_plan!(Matching);

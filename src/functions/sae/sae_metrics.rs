@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
-use datafusion::arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch, StringArray};
+use datafusion::arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, Result, plan_err};
-use datafusion::logical_expr::utils::conjunction;
+use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use polysema_udfs::arrow::value_filter::ValueFilter;
 use polysema_udfs::calls::{
     Arguments, Function, FunctionDoc, Implementation, Parameter, RELATION, TableFunction,
 };
@@ -240,34 +239,13 @@ impl MetricsTable {
             call.other.of_rows = corpus.rows.is_some();
             input = corpus.rows;
         }
-        let job = self.job(call, input, asks_for_model(state, filters)?);
+        let metric = Field::new("metric", DataType::Utf8, false);
+        let wanted = ValueFilter::of(state, filters, metric)?;
+        let of_model = Arc::new(StringArray::from_iter_values(OF_MODEL));
+        let asks_for_model = wanted.keeps(of_model)?.true_count() > 0;
+        let job = self.job(call, input, asks_for_model);
         job.scan(state, projection, &[], limit).await
     }
-}
-
-/// Whether filters on the name let one of those metrics pass that the model is run for.
-fn asks_for_model(state: &dyn Session, filters: &[Expr]) -> Result<bool> {
-    let Some(filter) = conjunction(filters.to_vec()) else {
-        return Ok(true);
-    };
-    let names = Arc::new(StringArray::from_iter_values(OF_MODEL)) as ArrayRef;
-    let schema = Arc::new(Schema::new(vec![Field::new(
-        "metric",
-        DataType::Utf8,
-        false,
-    )]));
-    // A filter may name the table.
-    let filter = filter.transform(|part| {
-        Ok(match part {
-            Expr::Column(column) => Transformed::yes(Expr::Column(Column::from_name(column.name))),
-            other => Transformed::no(other),
-        })
-    })?;
-    let known = DFSchema::try_from(Arc::clone(&schema))?;
-    let filter = state.create_physical_expr(filter.data, &known)?;
-    let passed = filter.evaluate(&RecordBatch::try_new(schema, vec![names])?)?;
-    let passed = passed.into_array(OF_MODEL.len())?;
-    Ok(passed.as_boolean().true_count() > 0)
 }
 
 impl TableProvider for MetricsTable {
@@ -283,19 +261,7 @@ impl TableProvider for MetricsTable {
         &self,
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>> {
-        let of_name = |filter: &&&Expr| {
-            let columns = filter.column_refs();
-            !columns.is_empty()
-                && !filter.is_volatile()
-                && columns.iter().all(|column| column.name == "metric")
-        };
-        Ok(filters
-            .iter()
-            .map(|filter| match of_name(&filter) {
-                true => TableProviderFilterPushDown::Inexact,
-                false => TableProviderFilterPushDown::Unsupported,
-            })
-            .collect())
+        Ok(ValueFilter::pushed_down(filters, "metric"))
     }
 
     scan_by_plan!(MetricsTable);

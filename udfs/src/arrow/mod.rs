@@ -8,4 +8,5 @@ pub mod memory;
 pub mod provider;
 pub mod tables;
 pub mod tokens;
+pub mod value_filter;
 pub mod vectors;
