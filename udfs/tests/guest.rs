@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::support::{answer, session, small};
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::catalog::{MemTable, TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::config::{
@@ -21,28 +21,17 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::stream;
+use polysema_udfs::calls::Arguments;
 use polysema_udfs::calls::settings::PolysemaOptions;
-use polysema_udfs::per_neuron::{
-    Group, InputColumns, NeuronFunction, OutputColumns, PerNeuronExec, Scratch,
-};
+use polysema_udfs::per_neuron::{Basis, Each, LAYER, NEURON, PerNeuron, PerNeuronExec};
 
 /// The layer and neuron of each group.
-#[derive(Debug)]
-struct Keys;
-
-impl NeuronFunction for Keys {
-    fn inputs(&self, _: &OutputColumns) -> InputColumns {
-        InputColumns {
-            examples: vec![],
-            vectors: None,
-            weights: &[],
-        }
-    }
-
-    fn rows(&self, group: &Group, _: &OutputColumns, _: &mut Scratch) -> Result<Vec<ArrayRef>> {
-        Ok(group.key_columns(1).to_vec())
-    }
-}
+static KEYS: PerNeuron = PerNeuron {
+    each: Each::Neuron,
+    basis: Basis::Examples,
+    columns: &[LAYER, NEURON],
+    ..PerNeuron::new("keys")
+};
 
 /// What the operator says of rows that no optimizer has put in order: (neuron, example), and neurons.
 async fn unordered(examples: &[(i32, i32)], neurons: &[i32]) -> String {
@@ -71,12 +60,10 @@ async fn unordered(examples: &[(i32, i32)], neurons: &[i32]) -> String {
         let scan = table.scan(&ctx.state(), None, &[], None).await;
         scans.push(scan.expect("a scan"));
     }
-    let schema = Arc::new(Schema::new(vec![
-        Field::new("layer", DataType::Int32, false),
-        Field::new("neuron", DataType::Int32, false),
-    ]));
     let (neurons, examples) = (scans.remove(1), scans.remove(0));
-    let operator = PerNeuronExec::try_new("keys", Arc::new(Keys), schema, None, examples, neurons);
+    let call = KEYS.call(&Arguments::none(KEYS.name), &ctx.state());
+    let call = call.expect("a call");
+    let operator = PerNeuronExec::try_new(Arc::new(call), None, examples, neurons);
     match collect(Arc::new(operator.expect("a plan")), ctx.task_ctx()).await {
         Ok(rows) => format!(
             "{} groups",

@@ -79,7 +79,11 @@ impl ValueFilter {
         };
         let values = RecordBatch::try_new(Arc::clone(&self.schema), vec![values])?;
         let passed = predicate.evaluate(&values)?.into_array(n)?;
-        Ok(prep_null_mask_filter(passed.as_boolean()))
+        let passed = passed.as_boolean();
+        Ok(match passed.null_count() {
+            0 => passed.clone(),
+            _ => prep_null_mask_filter(passed),
+        })
     }
 }
 

@@ -28,10 +28,6 @@ pub struct Scratch {
     pub(super) limit: usize,
     /// Set where nobody waits for the result any more.
     pub(super) cancelled: Arc<AtomicBool>,
-    /// Clusters that were found last.
-    pub(super) n_clusters: usize,
-    /// Clusters that a function found last at a second threshold.
-    pub n_parents: usize,
     /// Time in distances since last taken.
     pub distance_time: Duration,
     /// Time in merges and cuts since last taken.
@@ -188,8 +184,6 @@ impl Scratch {
             parts: SubClusters::default(),
             limit,
             cancelled,
-            n_clusters: 0,
-            n_parents: 0,
             distance_time: Duration::ZERO,
             linkage_time: Duration::ZERO,
         }
@@ -233,7 +227,6 @@ impl Scratch {
         let steps = self.linker.link(condensed, live.len(), options.linkage);
         let clusters = options.cut.flat(steps, live.len(), options.strict);
         self.linkage_time += started.elapsed();
-        self.n_clusters = clusters.sizes.len();
         Ok(Clustering {
             live,
             clusters,
@@ -258,7 +251,6 @@ impl Scratch {
             .cut
             .flat(self.means.steps(), live.len(), options.strict);
         self.distance_time += started.elapsed();
-        self.n_clusters = clusters.sizes.len();
         Ok(Clustering {
             live,
             clusters,
@@ -283,7 +275,6 @@ impl Scratch {
             .cluster(&vectors.rows(), group.scale().as_deref(), stop)
             .map_err(|error| not_finite(group, error))?;
         self.distance_time += started.elapsed();
-        self.n_clusters = clusters.sizes.len();
         Ok(Clustering {
             live: self.parts.live(),
             clusters,

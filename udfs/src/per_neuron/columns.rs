@@ -1,10 +1,118 @@
-//! Which columns a per-neuron function gives and which it reads.
+//! The columns of a per-neuron function, each said once: its name and type, what it means, what it reads, how it is made.
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, new_null_array};
-use datafusion::arrow::datatypes::{DataType, Field, Fields, SchemaRef};
+use datafusion::arrow::array::{ArrayRef, Int32Array, StringArray};
+use datafusion::arrow::datatypes::{DataType, Field, Fields};
 use datafusion::common::Result;
+
+use super::rows::NeuronRows;
+use crate::arrow::tokens::{top_tokens, top_tokens_type};
+
+/// A column of a function's rows.
+#[derive(Debug, Clone, Copy)]
+pub struct Column {
+    /// Name in SQL.
+    pub name: &'static str,
+    kind: fn() -> DataType,
+    nullable: bool,
+    /// What it means; nothing where its name says it.
+    meaning: &'static str,
+    /// Columns of `examples` that it is made of, beside layer, neuron, example and the vectors.
+    pub reads: &'static [&'static str],
+    /// Its values, one a row.
+    pub make: fn(&NeuronRows) -> Result<ArrayRef>,
+    /// Whether these are numbers of clusters.
+    pub numbers: Option<Numbers>,
+}
+
+/// The clusters that a column numbers: through all the lists of examples that a neuron has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbers {
+    /// Those at the cut.
+    Clusters,
+    /// Those at a second, higher threshold.
+    Parents,
+}
+
+impl Column {
+    /// One without NULLs that is made of the key, the examples' numbers and the vectors.
+    pub const fn new(
+        name: &'static str,
+        kind: fn() -> DataType,
+        meaning: &'static str,
+        make: fn(&NeuronRows) -> Result<ArrayRef>,
+    ) -> Self {
+        Self {
+            name,
+            kind,
+            nullable: false,
+            meaning,
+            reads: &[],
+            make,
+            numbers: None,
+        }
+    }
+
+    /// The same, which may be NULL.
+    pub const fn nullable(self) -> Self {
+        Self {
+            nullable: true,
+            ..self
+        }
+    }
+
+    /// The same, made of these columns of `examples`, too.
+    pub const fn reading(self, reads: &'static [&'static str]) -> Self {
+        Self { reads, ..self }
+    }
+
+    /// The same of another meaning.
+    pub const fn meaning(self, meaning: &'static str) -> Self {
+        Self { meaning, ..self }
+    }
+
+    /// The same, whose values number clusters.
+    pub const fn numbering(self, numbers: Numbers) -> Self {
+        Self {
+            numbers: Some(numbers),
+            ..self
+        }
+    }
+
+    /// As Arrow has it.
+    pub fn field(&self) -> Field {
+        Field::new(self.name, (self.kind)(), self.nullable)
+    }
+
+    /// As documents have it.
+    pub fn text(&self) -> String {
+        match self.meaning {
+            "" => self.name.to_string(),
+            meaning => format!("{} ({meaning})", self.name),
+        }
+    }
+}
+
+/// The type of whole numbers.
+pub fn int() -> DataType {
+    DataType::Int32
+}
+
+/// The type of numbers that are computed.
+pub fn double() -> DataType {
+    DataType::Float64
+}
+
+/// The type of numbers that are kept.
+pub fn float() -> DataType {
+    DataType::Float32
+}
+
+/// The type of texts.
+pub fn text() -> DataType {
+    DataType::Utf8
+}
 
 /// Columns by name, type and whether they may be NULL.
 pub fn fields(columns: &[(&str, DataType, bool)]) -> Fields {
@@ -14,55 +122,102 @@ pub fn fields(columns: &[(&str, DataType, bool)]) -> Fields {
     columns.iter().map(field).collect()
 }
 
-/// Which columns of its result a query reads, so that a function makes no others.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutputColumns {
-    schema: SchemaRef,
-    wanted: Vec<bool>,
+fn key(of: i32, rows: &NeuronRows) -> ArrayRef {
+    Arc::new(Int32Array::from_value(of, rows.len()))
 }
 
-impl OutputColumns {
-    /// From a projection of the function's columns; none is all.
-    pub fn new(schema: &SchemaRef, projection: Option<&Vec<usize>>) -> Self {
-        let all = 0..schema.fields().len();
-        let wanted = |i| projection.is_none_or(|projection| projection.contains(&i));
-        Self {
-            schema: Arc::clone(schema),
-            wanted: all.map(wanted).collect(),
-        }
-    }
+/// The neuron's layer.
+pub const LAYER: Column = Column::new("layer", int, "", |rows| Ok(key(rows.group.layer, rows)));
+/// The neuron's index in its layer.
+pub const NEURON: Column = Column::new("neuron", int, "", |rows| Ok(key(rows.group.neuron, rows)));
+/// Whose examples these are.
+pub const SIGN_COLUMN: Column =
+    Column::new(SIGN, text, "as neuron_polysemanticity gives it", |rows| {
+        Ok(Arc::new(StringArray::from(vec![
+            rows.group.sign;
+            rows.len()
+        ])))
+    })
+    .nullable();
 
-    /// Whether a column of the function's schema is read.
-    pub fn column(&self, name: &str) -> bool {
-        self.schema.index_of(name).is_ok_and(|i| self.wanted[i])
-    }
+/// The number of an example; of a cluster that of its medoid.
+pub const EXAMPLE: Column = Column::new("example", int, "", |rows| rows.example("example"));
+/// The example's document.
+pub const DOC_ID: Column = Column::new("doc_id", int, "", |rows| rows.example("doc_id"))
+    .nullable()
+    .reading(&["doc_id"]);
+/// Where the key token stands.
+pub const POS: Column = Column::new("pos", int, "", |rows| rows.example("pos"))
+    .nullable()
+    .reading(&["pos"]);
+/// The key token.
+pub const TOKEN: Column = Column::new("token", text, "", |rows| rows.example("token"))
+    .nullable()
+    .reading(&["token"]);
+/// The activation there.
+pub const ACTIVATION: Column =
+    Column::new("activation", float, "", |rows| rows.example("activation"))
+        .nullable()
+        .reading(&["activation"]);
+/// The text around it.
+pub const CONTEXT: Column =
+    Column::new("context", text, "the key token between « and »", |rows| {
+        rows.contexts()
+    })
+    .nullable()
+    .reading(&["pos", "window_tokens", "window_start"]);
 
-    /// The columns of `examples` behind those of these names that are read, and behind `context`.
-    pub fn copied(&self, names: &[&'static str]) -> Vec<&'static str> {
-        let context = self.column("context");
-        let read = names
-            .iter()
-            .filter(|name| self.column(name) || context && **name == "pos");
-        let window = ["window_tokens", "window_start"].iter().filter(|_| context);
-        read.chain(window).copied().collect()
-    }
-
-    /// A column made by `make` if it is read, else `n` NULLs in its place.
-    pub fn or_null(
-        &self,
-        name: &str,
-        n: usize,
-        make: impl FnOnce() -> Result<ArrayRef>,
-    ) -> Result<ArrayRef> {
-        match self.column(name) {
-            true => make(),
-            false => Ok(new_null_array(
-                self.schema.field_with_name(name)?.data_type(),
-                n,
-            )),
-        }
-    }
-}
+/// The number of a cluster.
+pub const CLUSTER: Column = Column::new("cluster", int, "0 is the largest", |rows| {
+    rows.per_cluster(|cluster| cluster as i32)
+})
+.numbering(Numbers::Clusters);
+/// The cluster of an example.
+pub const CLUSTER_OF_EXAMPLE: Column = Column::new(
+    "cluster",
+    int,
+    "0 is the largest; NULL for a zero vector",
+    |rows| {
+        let labels = rows.clustering()?.labels(rows.group.len());
+        let labels = labels
+            .into_iter()
+            .map(|label| label.map(|label| label as i32));
+        rows.in_order(&(Arc::new(labels.collect::<Int32Array>()) as ArrayRef))
+    },
+)
+.nullable()
+.numbering(Numbers::Clusters);
+/// Its examples.
+pub const SIZE: Column = Column::new("size", int, "its examples", |rows| {
+    let sizes = &rows.clustering()?.clusters.sizes;
+    rows.per_cluster(|cluster| sizes[cluster] as i32)
+});
+/// Its medoid.
+pub const CENTRAL_EXAMPLE: Column = Column::new("central_example", int, "the medoid", |rows| {
+    rows.example("example")
+});
+/// Its most frequent key tokens.
+pub const TOP_TOKENS: Column = Column::new(
+    "top_tokens",
+    top_tokens_type,
+    "by count, ties by first example",
+    |rows| {
+        let most = rows.options.count("n_tokens")?;
+        Ok(top_tokens(
+            rows.group.column("token")?,
+            rows.members()?,
+            most,
+        ))
+    },
+)
+.reading(&["token"]);
+/// The mean of its examples' activations.
+pub const MEAN_ACTIVATION: Column =
+    Column::new("mean_activation", double, "of its examples", |rows| {
+        rows.group.mean_activations(rows.members()?)
+    })
+    .nullable()
+    .reading(&["activation"]);
 
 /// What a function reads of each neuron.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int32Array, StringArray, UInt32Array,
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, StringArray, UInt32Array,
 };
 use datafusion::arrow::compute::{cast, filter, filter_record_batch, take};
 use datafusion::arrow::datatypes::{DataType, Float32Type, Int32Type};
@@ -90,11 +90,6 @@ impl Group {
         })
     }
 
-    /// The column `sign` of `n` rows of a result.
-    pub fn sign_column(&self, n: usize) -> ArrayRef {
-        Arc::new(StringArray::from(vec![self.sign; n]))
-    }
-
     /// Number of examples.
     pub fn len(&self) -> usize {
         self.examples.num_rows()
@@ -112,9 +107,9 @@ impl Group {
         })
     }
 
-    /// These examples, or all, as lines of text; from the columns that [`OutputColumns::copied`] adds.
+    /// These examples, or all, as lines of text; from the columns that [`CONTEXT`] reads.
     ///
-    /// [`OutputColumns::copied`]: super::columns::OutputColumns::copied
+    /// [`CONTEXT`]: super::columns::CONTEXT
     pub fn contexts(&self, rows: Option<&UInt32Array>) -> Result<ArrayRef> {
         let contexts = self.texts(rows)?;
         let lines = contexts.iter().map(|text| Some(text.as_ref()?.line()));
@@ -284,11 +279,6 @@ impl Group {
             Ok(ids) if row < ids.len() => format!("{}, example {}", self.place(), ids[row]),
             _ => self.place(),
         }
-    }
-
-    /// The neuron's layer and index repeated for `n` rows, the first two columns of every function.
-    pub fn key_columns(&self, n: usize) -> [ArrayRef; 2] {
-        [self.layer, self.neuron].map(|key| Arc::new(Int32Array::from_value(key, n)) as ArrayRef)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The per-neuron functions: one operator walks the neurons and hands each group of examples to a function.
 
+mod bound;
 mod clustering;
 mod columns;
 mod cursor;
@@ -10,13 +11,19 @@ mod layer_filter;
 mod neuron_check;
 mod operator;
 mod options;
+mod rows;
 mod table;
 mod turns;
 mod worker;
 
-pub use clustering::{Clustering, Scratch};
-pub use columns::{InputColumns, OutputColumns, fields};
-pub use function::NeuronFunction;
+pub use bound::{BoundOptions, Value};
+pub use clustering::Clustering;
+pub use columns::{
+    ACTIVATION, CENTRAL_EXAMPLE, CLUSTER, CLUSTER_OF_EXAMPLE, CONTEXT, Column, DOC_ID, EXAMPLE,
+    LAYER, MEAN_ACTIVATION, NEURON, Numbers, POS, SIGN_COLUMN, SIZE, TOKEN, TOP_TOKENS, double,
+    fields, float, int, text,
+};
+pub use function::{Basis, Call, PerNeuron};
 pub use group::{Group, GroupVectors};
 pub use keys::{KIND, KeyArguments, KeySelection, LAYER_NEURON, only};
 pub use layer_filter::{LayerChoice, LayerFilterExec, LayerLookup, LayerRef};
@@ -26,4 +33,5 @@ pub use options::{
     CLUSTERING, CLUSTERS_OF_LAYERS, ClusterOptions, Cut, EMBEDDING, Embedding, LINKAGE, Method,
     N_TOKENS, STRICT, TREE, by_means, joined, matrix_bytes, n_tokens, require_threshold,
 };
-pub use table::{BoundFunction, PerNeuron, table_function};
+pub use rows::{Each, NeuronRows};
+pub use table::table_function;

@@ -35,10 +35,11 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, stream};
 
 use super::clustering::Scratch;
-use super::columns::{InputColumns, OutputColumns};
+use super::columns::InputColumns;
 use super::cursor::GroupCursor;
-use super::function::NeuronFunction;
+use super::function::Call;
 use super::neuron_check::NeuronCheck;
+use super::rows::Each;
 use super::turns::{Share, Turns};
 use super::worker::{Metrics, RowSender, Worker, drive};
 use crate::arrow::key_filter::KeyFilter;
@@ -46,11 +47,8 @@ use crate::arrow::key_filter::KeyFilter;
 /// See the module.
 #[derive(Debug)]
 pub struct PerNeuronExec {
-    name: &'static str,
-    function: Arc<dyn NeuronFunction>,
-    wanted: OutputColumns,
+    call: Arc<Call>,
     projection: Option<Vec<usize>>,
-    schema: SchemaRef,
     inputs: InputColumns,
     examples: Arc<dyn ExecutionPlan>,
     neurons: Arc<dyn ExecutionPlan>,
@@ -64,24 +62,19 @@ pub struct PerNeuronExec {
 
 impl PerNeuronExec {
     /// `examples` begins with (layer, neuron, example), `neurons` with (layer, neuron) and, if the function reads
-    /// weights, `w_in`; `schema` is the function's, of which `projection` is kept.
+    /// weights, `w_in`; of the function's columns `projection` is kept.
     pub fn try_new(
-        name: &'static str,
-        function: Arc<dyn NeuronFunction>,
-        schema: SchemaRef,
+        call: Arc<Call>,
         projection: Option<Vec<usize>>,
         examples: Arc<dyn ExecutionPlan>,
         neurons: Arc<dyn ExecutionPlan>,
     ) -> Result<Self> {
-        let wanted = OutputColumns::new(&schema, projection.as_ref());
-        let inputs = function.inputs(&wanted);
-        let properties = Arc::new(properties(&schema, projection.as_ref(), &examples)?);
+        let inputs = call.inputs(&call.columns(projection.as_ref()));
+        let schema = project_schema(&call.function.schema(), projection.as_ref())?;
+        let properties = Arc::new(properties(schema, &examples));
         Ok(Self {
-            name,
-            function,
-            wanted,
+            call,
             projection,
-            schema,
             inputs,
             examples,
             neurons,
@@ -105,9 +98,7 @@ impl PerNeuronExec {
         keys: Option<KeyFilter>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let operator = Self::try_new(
-            self.name,
-            Arc::clone(&self.function),
-            Arc::clone(&self.schema),
+            Arc::clone(&self.call),
             self.projection.clone(),
             examples,
             neurons,
@@ -127,12 +118,7 @@ fn column(schema: &Schema, name: &str) -> Option<Arc<dyn PhysicalExpr>> {
 }
 
 /// Output is ordered by (layer, neuron) and partitioned as the examples are, as far as the columns are kept.
-fn properties(
-    schema: &SchemaRef,
-    projection: Option<&Vec<usize>>,
-    examples: &Arc<dyn ExecutionPlan>,
-) -> Result<PlanProperties> {
-    let schema = project_schema(schema, projection)?;
+fn properties(schema: SchemaRef, examples: &Arc<dyn ExecutionPlan>) -> PlanProperties {
     let mut equivalence = EquivalenceProperties::new(Arc::clone(&schema));
     let ordering = ["layer", "neuron"]
         .iter()
@@ -140,12 +126,12 @@ fn properties(
         .map(PhysicalSortExpr::new_default);
     equivalence.add_ordering(ordering);
     let partitions = examples.output_partitioning().partition_count();
-    Ok(PlanProperties::new(
+    PlanProperties::new(
         equivalence,
         Partitioning::UnknownPartitioning(partitions),
         EmissionType::Incremental,
         Boundedness::Bounded,
-    ))
+    )
 }
 
 fn ordering_requirement(schema: &Schema, names: &[&str]) -> Option<OrderingRequirements> {
@@ -164,8 +150,8 @@ impl DisplayAs for PerNeuronExec {
             .iter()
             .map(|field| field.name().clone())
             .collect();
-        write!(f, "PerNeuronExec: function={}, ", self.name)?;
-        let options = self.function.describe();
+        write!(f, "PerNeuronExec: function={}, ", self.call.name)?;
+        let options = self.call.describe();
         if !options.is_empty() {
             write!(f, "{options}, ")?;
         }
@@ -298,9 +284,9 @@ impl ExecutionPlan for PerNeuronExec {
         let [examples, neurons] = inputs else {
             return internal_err!("PerNeuronExec has two children");
         };
-        let rows = match self.function.one_row() {
-            true => neurons.num_rows,
-            false => examples.num_rows,
+        let rows = match self.call.function.each {
+            Each::Neuron => neurons.num_rows,
+            _ => examples.num_rows,
         };
         let unknown = Statistics::new_unknown(&ExecutionPlan::schema(self));
         Ok(Arc::new(unknown.with_num_rows(rows.to_inexact())))
@@ -314,7 +300,7 @@ impl ExecutionPlan for PerNeuronExec {
         let schema = ExecutionPlan::schema(self);
         let mut builder = RecordBatchReceiverStream::builder(Arc::clone(&schema), 2);
         let cursor = GroupCursor::new(
-            self.name,
+            self.call.name,
             self.examples.execute(partition, Arc::clone(&context))?,
             self.neurons.execute(partition, Arc::clone(&context))?,
             self.inputs.clone(),
@@ -323,7 +309,7 @@ impl ExecutionPlan for PerNeuronExec {
         let config = context.session_config();
         let output = RowSender {
             tx: builder.tx(),
-            coalescer: BatchCoalescer::new(schema, config.batch_size().max(1)),
+            coalescer: BatchCoalescer::new(Arc::clone(&schema), config.batch_size().max(1)),
             baseline: BaselineMetrics::new(&self.metrics, partition),
             cancelled: Arc::default(),
         };
@@ -336,11 +322,9 @@ impl ExecutionPlan for PerNeuronExec {
         };
         let workers = (0..share + 1)
             .map(|_| Worker {
-                name: self.name,
-                function: Arc::clone(&self.function),
-                wanted: self.wanted.clone(),
-                projection: self.projection.clone(),
-                function_schema: Arc::clone(&self.schema),
+                call: Arc::clone(&self.call),
+                columns: self.call.columns(self.projection.as_ref()),
+                schema: Arc::clone(&schema),
                 memory: Share::new(
                     Arc::clone(&turns),
                     MemoryConsumer::new(format!("PerNeuronExec[{partition}]"))
@@ -370,7 +354,6 @@ impl ExecutionPlan for PerNeuronExec {
         }
         // A join asks for a first row when it knows its keys; work begun before would be for nothing.
         let rows = stream::once(async move { begin() }).flatten();
-        let schema = ExecutionPlan::schema(self);
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
     }
 

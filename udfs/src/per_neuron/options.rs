@@ -1,8 +1,8 @@
 //! The options every clustering function shares: of the call, else of the session's settings, checked in one place.
 
-use datafusion::catalog::Session;
 use datafusion::common::{Result, plan_err};
 
+use super::bound::BoundOptions;
 use super::columns::{InputColumns, PRE_MLP, WEIGHTED_PRE_MLP};
 use super::keys::KIND;
 use crate::calls::settings::PolysemaOptions;
@@ -234,18 +234,8 @@ pub struct ClusterOptions {
 }
 
 impl ClusterOptions {
-    /// Checks what was written in the call, before any table is touched.
-    pub fn check(arguments: &Arguments) -> Result<()> {
-        Self::bind(arguments, &PolysemaOptions::default()).map(|_| ())
-    }
-
-    /// The call's options over the session's settings.
-    pub fn resolve(arguments: &Arguments, state: &dyn Session) -> Result<Self> {
-        Self::bind(arguments, &PolysemaOptions::of(state.config_options())?)
-    }
-
-    /// The call's options over the session's settings, for a function of the merges, which only one method makes.
-    pub fn hierarchical(arguments: &Arguments, settings: &PolysemaOptions) -> Result<Self> {
+    /// As [`Self::bind`], for a function of the merges, which only one method makes.
+    pub(super) fn hierarchical(arguments: &Arguments, settings: &PolysemaOptions) -> Result<Self> {
         let method = PolysemaOptions::default().method;
         Self::bind(
             arguments,
@@ -261,7 +251,8 @@ impl ClusterOptions {
         Self::bind(&Arguments::none(function), settings)
     }
 
-    fn bind(arguments: &Arguments, settings: &PolysemaOptions) -> Result<Self> {
+    /// The call's options over the session's settings.
+    pub(super) fn bind(arguments: &Arguments, settings: &PolysemaOptions) -> Result<Self> {
         let function = arguments.function();
         let cut = Cut::bind(arguments, settings)?;
         let method = arguments
@@ -388,13 +379,11 @@ pub const N_TOKENS: Parameter = Parameter {
     summary: "most tokens in top_tokens; default 5",
 };
 
-/// The bound option `n_tokens`.
-pub fn n_tokens(arguments: &Arguments) -> Result<usize> {
-    match arguments.integer("n_tokens")?.unwrap_or(5) {
-        n if n >= 1 => Ok(n as usize),
-        n => plan_err!(
-            "{}: n_tokens must be at least 1, got {n}",
-            arguments.function()
-        ),
-    }
+/// Settles the option `n_tokens`.
+pub fn n_tokens(
+    arguments: &Arguments,
+    _: &PolysemaOptions,
+    options: &mut BoundOptions,
+) -> Result<()> {
+    options.add_count(arguments, N_TOKENS, 1, Some(5))
 }

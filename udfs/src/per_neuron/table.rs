@@ -10,8 +10,8 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 
-use super::columns::{OutputColumns, SIGN};
-use super::function::NeuronFunction;
+use super::columns::SIGN;
+use super::function::{Call, PerNeuron};
 use super::keys::{KIND, KeyArguments, KeySelection, LAYER_NEURON};
 use super::layer_filter::LayerFilterExec;
 use super::operator::PerNeuronExec;
@@ -19,23 +19,10 @@ use crate::arrow::tables;
 use crate::calls::{Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction};
 use crate::scan_by_plan;
 
-/// What a per-neuron function is made of.
-#[derive(Debug, Clone, Copy)]
-pub struct PerNeuron {
-    /// What users read.
-    pub doc: &'static FunctionDoc,
-    /// Its columns.
-    pub schema: fn() -> SchemaRef,
-    /// Refuses options that no session could make valid.
-    pub check: fn(&Arguments) -> Result<()>,
-    /// The function with the call's options over the session's settings.
-    pub bind: fn(&Arguments, &dyn Session) -> Result<Arc<dyn NeuronFunction>>,
-}
-
 /// The catalogue entry of a per-neuron function.
-pub fn table_function(function: &'static PerNeuron) -> Function {
+pub fn table_function(doc: &'static FunctionDoc, function: &'static PerNeuron) -> Function {
     Function {
-        doc: function.doc,
+        doc,
         implementation: Implementation::Table(Arc::new(PerNeuronFunction(function))),
     }
 }
@@ -45,16 +32,16 @@ struct PerNeuronFunction(&'static PerNeuron);
 
 impl TableFunction for PerNeuronFunction {
     fn schema(&self, _: &Arguments) -> Result<SchemaRef> {
-        Ok((self.0.schema)())
+        Ok(self.0.schema())
     }
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
         let keys = KeyArguments::new(&arguments)?;
         keys.require_layer_or_kind()?;
-        (self.0.check)(&arguments)?;
+        self.0.check(&arguments)?;
         Ok(Arc::new(PerNeuronTable {
             function: self.0,
-            schema: (self.0.schema)(),
+            schema: self.0.schema(),
             arguments,
             keys,
         }))
@@ -70,21 +57,10 @@ impl TableFunction for PerNeuronFunction {
     }
 }
 
-/// A function to be run over the tables of a session.
-#[derive(Debug, Clone)]
-pub struct BoundFunction {
-    /// Its name.
-    pub name: &'static str,
-    /// What it does to a neuron.
-    pub function: Arc<dyn NeuronFunction>,
-    /// All its columns.
-    pub schema: SchemaRef,
-}
-
-impl BoundFunction {
+impl Call {
     /// The plan of its rows for the selected neurons.
     pub async fn plan(
-        &self,
+        self,
         state: &dyn Session,
         [examples, neurons]: [&Arc<dyn TableProvider>; 2],
         projection: Option<&Vec<usize>>,
@@ -100,8 +76,7 @@ impl BoundFunction {
             None => plan,
             Some(lookup) => Arc::new(LayerFilterExec::new(plan, lookup.clone())),
         };
-        let columns = OutputColumns::new(&self.schema, projection);
-        let inputs = self.function.inputs(&columns);
+        let inputs = self.inputs(&self.columns(projection));
         let mut columns = vec!["layer", "neuron", "example"];
         columns.extend(inputs.vectors);
         columns.extend(inputs.examples);
@@ -112,9 +87,7 @@ impl BoundFunction {
         let columns = [&["layer", "neuron"], inputs.weights].concat();
         let neurons = tables::scan(state, name, "neurons", neurons, &columns, &filters).await?;
         let operator = PerNeuronExec::try_new(
-            name,
-            Arc::clone(&self.function),
-            Arc::clone(&self.schema),
+            Arc::new(self),
             projection.cloned(),
             of_layers(examples),
             of_layers(neurons),
@@ -143,17 +116,13 @@ impl PerNeuronTable {
             let schema = project_schema(&self.schema, projection)?;
             return Ok(Arc::new(EmptyExec::new(schema)));
         }
-        let name = self.function.doc.name;
-        let bound = BoundFunction {
-            name,
-            function: (self.function.bind)(&self.arguments, state)?,
-            schema: Arc::clone(&self.schema),
-        };
+        let name = self.function.name;
+        let call = self.function.call(&self.arguments, state)?;
         let examples = tables::table(state, name, "examples").await?;
         let neurons = tables::table(state, name, "neurons").await?;
         let selection = self.keys.select(state, &neurons, filters).await?;
         let tables = [&examples, &neurons];
-        bound.plan(state, tables, projection, selection).await
+        call.plan(state, tables, projection, selection).await
     }
 }
 

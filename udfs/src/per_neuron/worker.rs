@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::compute::BatchCoalescer;
 use datafusion::arrow::datatypes::{Int32Type, SchemaRef};
-use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::{DataFusionError, Result, internal_err};
 use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::physical_plan::metrics::{
@@ -19,9 +19,9 @@ use futures::{Future, StreamExt};
 use tokio::sync::mpsc::Sender;
 
 use super::clustering::Scratch;
-use super::columns::OutputColumns;
+use super::columns::{Column, Numbers};
 use super::cursor::GroupCursor;
-use super::function::NeuronFunction;
+use super::function::Call;
 use super::group::Group;
 use super::turns::{Share, Turns};
 
@@ -33,28 +33,11 @@ const EXAMPLES_PER_BATCH: usize = 8192;
 /// or another partition is at its end, the spare one computes; large groups are worth their memory once only.
 const SPARE_BYTES: usize = 4 << 20;
 
-/// Columns that number a neuron's clusters.
-const CLUSTERS: [&str; 2] = ["cluster", "dominant_cluster"];
-/// A column that numbers its clusters at a second threshold.
-const PARENT: &str = "parent";
-
-/// Numbers that the first clusters of a neuron's list of examples get.
+/// Clusters and parents of the lists of a neuron's examples that came before.
 #[derive(Clone, Copy, Default)]
-struct First {
-    cluster: i32,
-    parent: i32,
-}
-
-impl First {
-    fn of(self, column: &str) -> i32 {
-        if CLUSTERS.contains(&column) {
-            self.cluster
-        } else if column == PARENT {
-            self.parent
-        } else {
-            0
-        }
-    }
+struct Before {
+    clusters: i32,
+    parents: i32,
 }
 
 #[derive(Debug)]
@@ -101,7 +84,7 @@ pub(super) async fn drive(
     let _guard = CancelOnDrop(Arc::clone(&output.cancelled), turns);
     let mut running = FuturesOrdered::new();
     let share = idle.len() - 1;
-    let function = Arc::clone(&idle[0].function);
+    let call = Arc::clone(&idle[0].call);
     let limit = idle[0].scratch.limit;
     let mut n_groups = 0;
     loop {
@@ -110,7 +93,7 @@ pub(super) async fn drive(
             && let Some(group) = cursor.next().await?
         {
             examples += group.len().max(1);
-            largest = largest.max(function.bytes(group.len(), group.width()?, limit));
+            largest = largest.max(call.bytes(group.len(), group.width()?, limit));
             groups.push(group);
         }
         n_groups += groups.len();
@@ -168,11 +151,9 @@ impl RowSender {
 
 /// What moves to the blocking pool and back.
 pub(super) struct Worker {
-    pub(super) name: &'static str,
-    pub(super) function: Arc<dyn NeuronFunction>,
-    pub(super) wanted: OutputColumns,
-    pub(super) projection: Option<Vec<usize>>,
-    pub(super) function_schema: SchemaRef,
+    pub(super) call: Arc<Call>,
+    pub(super) columns: Vec<&'static Column>,
+    pub(super) schema: SchemaRef,
     pub(super) pool: Arc<dyn MemoryPool>,
     pub(super) memory: Share,
     pub(super) metrics: Metrics,
@@ -182,23 +163,23 @@ pub(super) struct Worker {
 impl Worker {
     /// Starts the work at once; the future is its end.
     fn run(mut self, groups: Vec<Group>) -> impl Future<Output = Result<(Self, Vec<RecordBatch>)>> {
-        let name = self.name;
+        let name = self.call.name;
         let start = groups.first().map(Group::place).unwrap_or_default();
         let task = tokio::task::spawn_blocking(move || -> Result<(Self, Vec<RecordBatch>)> {
             let mut batches = Vec::with_capacity(groups.len());
             'groups: for group in groups {
                 group.require_ids()?;
+                if !self.call.concerns(&group)? {
+                    self.count(&group);
+                    continue;
+                }
                 // Clusters of a neuron are numbered through its lists of examples.
-                let mut first = First::default();
+                let mut before = Before::default();
                 for group in group.by_sign()? {
                     if self.scratch.cancelled.load(Ordering::Relaxed) || !self.reserve(&group)? {
                         break 'groups;
                     }
-                    batches.push(self.group(&group, first)?);
-                    first = First {
-                        cluster: self.scratch.n_clusters as i32,
-                        parent: self.scratch.n_parents as i32,
-                    };
+                    batches.push(self.group(&group, &mut before)?);
                 }
             }
             // Its next batch may be long in coming, and others may wait for the memory.
@@ -225,7 +206,7 @@ impl Worker {
     /// does not fit waits for other workers. False where the query was dropped meanwhile.
     fn reserve(&mut self, group: &Group) -> Result<bool> {
         let (n, d) = (group.len(), group.width()?);
-        let needed = self.function.bytes(n, d, self.scratch.limit);
+        let needed = self.call.bytes(n, d, self.scratch.limit);
         if needed == 0 || self.memory.grow(needed) {
             return Ok(true);
         }
@@ -237,41 +218,48 @@ impl Worker {
             usize::MAX => "fewer allowed".to_string(),
             bytes => format!("{bytes} allowed"),
         };
-        let advice = self.function.advice(n, d, self.scratch.limit);
+        let advice = self.call.advice(n, d, self.scratch.limit);
         Err(DataFusionError::ResourcesExhausted(format!(
             "{}: {needed} bytes are needed for the {n} examples of {}{}, got {allowed}, of which {} are held already",
-            self.name,
+            self.call.name,
             group.place(),
             advice.map_or_else(String::new, |advice| format!(" ({advice})")),
             self.pool.reserved(),
         )))
     }
 
-    fn group(&mut self, group: &Group, first: First) -> Result<RecordBatch> {
-        let n = group.len();
+    fn group(&mut self, group: &Group, before: &mut Before) -> Result<RecordBatch> {
         let timer = self.metrics.elapsed_compute.timer();
-        let mut columns = self.function.rows(group, &self.wanted, &mut self.scratch)?;
-        let fields = self.function_schema.fields().iter().zip(&mut columns);
-        for (field, column) in fields {
-            let first = first.of(field.name());
+        let mut made = self.call.rows(group, &self.columns, &mut self.scratch)?;
+        for (column, values) in self.columns.iter().zip(&mut made.columns) {
+            let first = match column.numbers {
+                Some(Numbers::Clusters) => before.clusters,
+                Some(Numbers::Parents) => before.parents,
+                None => 0,
+            };
             if first > 0 {
-                let numbers = column.as_primitive::<Int32Type>();
-                *column = Arc::new(numbers.unary::<_, Int32Type>(|number| number + first));
+                let numbers = values.as_primitive::<Int32Type>();
+                *values = Arc::new(numbers.unary::<_, Int32Type>(|number| number + first));
             }
         }
-        let batch = RecordBatch::try_new(Arc::clone(&self.function_schema), columns)?;
+        before.clusters += made.n_clusters as i32;
+        before.parents += made.n_parents as i32;
+        let rows = RecordBatchOptions::new().with_row_count(Some(made.n_rows));
+        let schema = Arc::clone(&self.schema);
+        let batch = RecordBatch::try_new_with_options(schema, made.columns, &rows)?;
         timer.done();
+        self.count(group);
+        let (distances, linkage) = (
+            std::mem::take(&mut self.scratch.distance_time),
+            std::mem::take(&mut self.scratch.linkage_time),
+        );
+        self.metrics.distance_time.add_duration(distances);
+        self.metrics.linkage_time.add_duration(linkage);
+        Ok(batch)
+    }
+
+    fn count(&self, group: &Group) {
         self.metrics.groups.add(1);
-        self.metrics.examples.add(n);
-        self.metrics
-            .distance_time
-            .add_duration(std::mem::take(&mut self.scratch.distance_time));
-        self.metrics
-            .linkage_time
-            .add_duration(std::mem::take(&mut self.scratch.linkage_time));
-        match &self.projection {
-            Some(projection) => Ok(batch.project(projection)?),
-            None => Ok(batch),
-        }
+        self.metrics.examples.add(group.len());
     }
 }

@@ -10,19 +10,17 @@
 //! Errors: embeddings that are not finite. Cost: n^2 d a neuron.
 
 use std::fmt::Write;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray};
-use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
-use datafusion::common::{Result, internal_err, plan_err};
+use datafusion::arrow::array::{Array, AsArray, StringArray};
+use datafusion::common::Result;
 use polysema_kernels::clustering::flat_clusters::joining_heights;
 use polysema_kernels::{FlatClusters, Step};
 
-use crate::calls::settings::PolysemaOptions;
-use crate::calls::{Arguments, Function, FunctionDoc, Parameter, RUN};
+use crate::calls::{Function, FunctionDoc, Parameter, RUN};
 use crate::per_neuron::{
-    ClusterOptions, Cut, Group, InputColumns, KIND, LAYER_NEURON, NeuronFunction, OutputColumns,
-    PerNeuron, Scratch, TREE, fields, joined, table_function,
+    Basis, Column, Cut, Each, Group, KIND, LAYER, LAYER_NEURON, NEURON, NeuronRows, PerNeuron,
+    SIGN_COLUMN, TREE, joined, table_function, text,
 };
 use crate::svg::{About, Dendrogram, KeyInContext, dendrogram};
 
@@ -36,170 +34,97 @@ const LEAVES: Parameter = Parameter {
               default 150",
 };
 
-static DOC: FunctionDoc = FunctionDoc {
-    name: "dendrogram_svg",
+static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
+    name: PER_NEURON.name,
     chapter: "cluster",
     summary: "One row per neuron: the dendrogram of its examples as an SVG picture, cut and coloured by feature cluster.",
     arguments: LAYER_NEURON,
     required: 0,
-    options: &joined::<8>(&[TREE, &[LEAVES, KIND, RUN]]),
-    returns: "layer, neuron, svg (a whole SVG document; clusters are those of hierarchical clustering, whatever \
-              polysema.method), sign (as neuron_polysemanticity gives it)",
+    options: const { &joined::<8>(&[TREE, &[LEAVES, KIND, RUN]]) },
+    returns: PER_NEURON.returns(""),
     example: "SELECT layer, neuron, starts_with(svg, '<svg') AS is_picture, regexp_count(svg, '<circle') AS leaves \
               FROM dendrogram_svg(0, 1)",
     replaces: None,
-};
+});
 
 static PER_NEURON: PerNeuron = PerNeuron {
-    doc: &DOC,
-    schema,
-    check: |arguments| {
-        ClusterOptions::check(arguments)?;
-        max_leaves(arguments).map(|_| ())
-    },
-    bind: |arguments, state| {
-        let settings = PolysemaOptions::of(state.config_options())?;
-        Ok(Arc::new(DendrogramSvg {
-            options: ClusterOptions::hierarchical(arguments, &settings)?,
-            max_leaves: max_leaves(arguments)?,
-        }))
-    },
+    each: Each::Neuron,
+    basis: Basis::Merges,
+    columns: &[
+        LAYER,
+        NEURON,
+        Column::new(
+            "svg",
+            text,
+            "a whole SVG document; clusters are those of hierarchical clustering, whatever polysema.method",
+            |rows| Ok(Arc::new(StringArray::from(vec![picture(rows)?]))),
+        )
+        .reading(&["token", "pos", "window_tokens", "window_start"]),
+        SIGN_COLUMN,
+    ],
+    settle: |arguments, _, options| options.add_count(arguments, LEAVES, 2, Some(MAX_LEAVES)),
+    ..PerNeuron::new("dendrogram_svg")
 };
 
 /// The catalogue entry.
 pub fn function() -> Function {
-    table_function(&PER_NEURON)
+    table_function(&DOC, &PER_NEURON)
 }
 
-fn max_leaves(arguments: &Arguments) -> Result<usize> {
-    match arguments.integer(LEAVES.name)?.unwrap_or(MAX_LEAVES) {
-        most if most >= 2 => Ok(most as usize),
-        most => plan_err!("{}: max_leaves must be at least 2, got {most}", DOC.name),
-    }
-}
-
-fn schema() -> SchemaRef {
-    Arc::new(Schema::new(fields(&[
-        ("layer", DataType::Int32, false),
-        ("neuron", DataType::Int32, false),
-        ("svg", DataType::Utf8, false),
-        ("sign", DataType::Utf8, true),
-    ])))
-}
-
-#[derive(Debug)]
-struct DendrogramSvg {
-    options: ClusterOptions,
-    max_leaves: usize,
-}
-
-impl NeuronFunction for DendrogramSvg {
-    fn inputs(&self, wanted: &OutputColumns) -> InputColumns {
-        let texts = ["token", "pos", "window_tokens", "window_start"];
-        let read = wanted.column("svg").then_some(texts);
-        self.options
-            .embedding
-            .inputs(read.into_iter().flatten().collect())
-    }
-
-    fn clustering(&self) -> Option<&ClusterOptions> {
-        Some(&self.options)
-    }
-
-    fn advice(&self, n: usize, d: usize, limit: usize) -> Option<String> {
-        self.options.advice_on_merges(n, d, limit)
-    }
-
-    fn rows(
-        &self,
-        group: &Group,
-        wanted: &OutputColumns,
-        scratch: &mut Scratch,
-    ) -> Result<Vec<ArrayRef>> {
-        let svg = match wanted.column("svg") {
-            true => self.picture(group, scratch)?,
-            false => String::new(),
+fn picture(rows: &NeuronRows) -> Result<String> {
+    let group = rows.group;
+    let (ids, tokens, contexts) = (group.ids()?, group.column("token")?, group.texts(None)?);
+    let tokens = tokens.as_string::<i32>();
+    let (clustering, steps) = (rows.clustering()?, rows.steps()?);
+    let (clusters, live) = (&clustering.clusters, clustering.live);
+    let row = |leaf: u32| live[leaf as usize] as usize;
+    let text = |leaf: u32| {
+        let row = row(leaf);
+        let token = || match tokens.is_valid(row) {
+            true => tokens.value(row).to_string(),
+            false => format!("example {}", ids[row]),
         };
-        let [layer, neuron] = group.key_columns(1);
-        Ok(vec![
-            layer,
-            neuron,
-            Arc::new(StringArray::from(vec![svg])),
-            group.sign_column(1),
-        ])
-    }
-
-    fn one_row(&self) -> bool {
-        true
-    }
-
-    fn describe(&self) -> String {
-        format!(
-            "{}, max_leaves={}",
-            self.options.describe(),
-            self.max_leaves
-        )
-    }
-}
-
-impl DendrogramSvg {
-    fn picture(&self, group: &Group, scratch: &mut Scratch) -> Result<String> {
-        let (ids, tokens, contexts) = (group.ids()?, group.column("token")?, group.texts(None)?);
-        let tokens = tokens.as_string::<i32>();
-        let clustering = scratch.cluster(group, &self.options)?;
-        let (clusters, live) = (&clustering.clusters, clustering.live);
-        let Some(steps) = clustering.steps() else {
-            return internal_err!("{}: hierarchical clustering makes merges", DOC.name);
+        let context = contexts[row].clone().unwrap_or_default();
+        match context.key_and_after {
+            Some((key, after)) => KeyInContext {
+                before: context.before,
+                key,
+                after,
+            },
+            None => KeyInContext {
+                key: token(),
+                ..KeyInContext::default()
+            },
+        }
+    };
+    let medoids: Vec<u32> = (rows.medoids()?.iter())
+        .map(|&row| live.partition_point(|&other| (other as usize) < row) as u32)
+        .collect();
+    let threshold = match rows.options.clustering.cut {
+        Cut::Threshold(threshold) => Some(threshold),
+        Cut::AtMost(_) => between(steps, clusters),
+    };
+    let n_zero = group.len() - live.len();
+    let zero = (n_zero > 0).then(|| {
+        let (s, are) = if n_zero == 1 {
+            ("", "is")
+        } else {
+            ("s", "are")
         };
-        let row = |leaf: u32| live[leaf as usize] as usize;
-        let text = |leaf: u32| {
-            let row = row(leaf);
-            let token = || match tokens.is_valid(row) {
-                true => tokens.value(row).to_string(),
-                false => format!("example {}", ids[row]),
-            };
-            let context = contexts[row].clone().unwrap_or_default();
-            match context.key_and_after {
-                Some((key, after)) => KeyInContext {
-                    before: context.before,
-                    key,
-                    after,
-                },
-                None => KeyInContext {
-                    key: token(),
-                    ..KeyInContext::default()
-                },
-            }
-        };
-        let medoids: Vec<u32> = (clustering.medoids().into_iter())
-            .map(|row| live.partition_point(|&other| (other as usize) < row) as u32)
-            .collect();
-        let threshold = match self.options.cut {
-            Cut::Threshold(threshold) => Some(threshold),
-            Cut::AtMost(_) => between(steps, clusters),
-        };
-        let n_zero = group.len() - live.len();
-        let zero = (n_zero > 0).then(|| {
-            let (s, are) = if n_zero == 1 {
-                ("", "is")
-            } else {
-                ("s", "are")
-            };
-            format!("{n_zero} example{s} without a direction {are} in no cluster")
-        });
-        let notes: Vec<String> = zero.into_iter().collect();
-        let tree = Dendrogram {
-            steps,
-            clusters,
-            medoids: &medoids,
-            threshold,
-            text: &text,
-            name: &|leaf| format!("example {}", ids[row(leaf)]),
-            max_leaves: self.max_leaves,
-            notes: &notes,
-        };
-        Ok(dendrogram(&about(group, &tree), &tree))
-    }
+        format!("{n_zero} example{s} without a direction {are} in no cluster")
+    });
+    let notes: Vec<String> = zero.into_iter().collect();
+    let tree = Dendrogram {
+        steps,
+        clusters,
+        medoids: &medoids,
+        threshold,
+        text: &text,
+        name: &|leaf| format!("example {}", ids[row(leaf)]),
+        max_leaves: rows.options.count(LEAVES.name)?,
+        notes: &notes,
+    };
+    Ok(dendrogram(&about(group, &tree), &tree))
 }
 
 /// A height between the merges inside clusters and those that join them.

@@ -6,215 +6,139 @@
 //!
 //! Source: Foote 2024, section 3.2, on neurons with related behaviours.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use datafusion::arrow::array::{ArrayRef, Float32Array, Int32Array};
-use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
-use datafusion::catalog::Session;
-use datafusion::common::{Result, internal_err, plan_err};
+use datafusion::arrow::array::Float32Array;
+use datafusion::common::{Result, internal_datafusion_err, plan_err};
+use polysema_kernels::FlatClusters;
+use polysema_kernels::clustering::flat_clusters::joining_heights;
 
-use crate::arrow::tokens::{top_tokens, top_tokens_type};
 use crate::calls::settings::PolysemaOptions;
 use crate::calls::{Arguments, Function, FunctionDoc, Parameter, RUN};
 use crate::per_neuron::{
-    ClusterOptions, Cut, EMBEDDING, Group, InputColumns, KIND, LAYER_NEURON, LINKAGE, N_TOKENS,
-    NeuronFunction, OutputColumns, PerNeuron, STRICT, Scratch, fields, n_tokens, table_function,
+    Basis, BoundOptions, CENTRAL_EXAMPLE, CLUSTER, Column, Cut, EMBEDDING, KIND, LAYER,
+    LAYER_NEURON, LINKAGE, N_TOKENS, NEURON, NeuronRows, Numbers, PerNeuron, SIZE, STRICT,
+    TOP_TOKENS, Value, float, int, n_tokens, table_function,
 };
-use polysema_kernels::clustering::flat_clusters::joining_heights;
 
 /// The lower threshold as a share of the upper; see the module for why.
-const LOWER: f64 = 0.8;
+const SHARE: f64 = 0.8;
 
-static DOC: FunctionDoc = FunctionDoc {
-    name: "feature_splits",
+const UPPER: Parameter = Parameter {
+    name: "upper",
+    kind: "number in [0, 2]",
+    summary: "threshold of the parents; default polysema.threshold",
+};
+
+const LOWER: Parameter = Parameter {
+    name: "lower",
+    kind: "number in [0, upper)",
+    summary: "threshold of the children; default 0.8 of upper",
+};
+
+static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
+    name: PER_NEURON.name,
     chapter: "cluster",
     summary: "One row per part of a feature cluster that falls apart at a lower threshold: related but distinct behaviours.",
     arguments: LAYER_NEURON,
     required: 0,
     options: &[
-        Parameter {
-            name: "upper",
-            kind: "number in [0, 2]",
-            summary: "threshold of the parents; default polysema.threshold",
-        },
-        Parameter {
-            name: "lower",
-            kind: "number in [0, upper)",
-            summary: "threshold of the children; default 0.8 of upper",
-        },
-        LINKAGE,
-        EMBEDDING,
-        STRICT,
-        KIND,
-        RUN,
-        N_TOKENS,
+        UPPER, LOWER, LINKAGE, EMBEDDING, STRICT, KIND, RUN, N_TOKENS,
     ],
-    returns: "layer, neuron, parent (cluster at upper), cluster (the child, numbered as at lower), size (examples of \
-              the child), parent_size (examples of the parent), dissimilarity (merge height at which the child joins \
-              the rest of its parent), central_example (the medoid), top_tokens (by count, ties by first example); \
-              by parent, then child",
+    returns: PER_NEURON.returns("; by parent, then child"),
     example: "SELECT neuron, parent, \"cluster\", size, dissimilarity, top_tokens FROM feature_splits(0, {lower: \
               0.1}) ORDER BY neuron, parent, \"cluster\" LIMIT 3",
     replaces: None,
-};
+});
 
 static PER_NEURON: PerNeuron = PerNeuron {
-    doc: &DOC,
-    schema,
-    check: |arguments| {
-        // Under the widest threshold a session may have.
-        let threshold = 2.0;
-        let settings = PolysemaOptions {
-            threshold,
-            ..PolysemaOptions::default()
-        };
-        FeatureSplits::bind(arguments, &settings).map(|_| ())
-    },
-    bind: |arguments, state: &dyn Session| {
-        let settings = PolysemaOptions::of(state.config_options())?;
-        Ok(Arc::new(FeatureSplits::bind(arguments, &settings)?))
-    },
+    basis: Basis::Merges,
+    columns: &[
+        LAYER,
+        NEURON,
+        Column::new("parent", int, "cluster at upper", |rows| {
+            let parents = parents(rows)?;
+            rows.per_cluster(|child| parents[child] as i32)
+        })
+        .numbering(Numbers::Parents),
+        CLUSTER.meaning("the child, numbered as at lower"),
+        SIZE.meaning("examples of the child"),
+        Column::new("parent_size", int, "examples of the parent", |rows| {
+            let (parents, found) = (parents(rows)?, parent_clusters(rows)?);
+            rows.per_cluster(|child| found.sizes[parents[child]] as i32)
+        }),
+        Column::new(
+            "dissimilarity",
+            float,
+            "merge height at which the child joins the rest of its parent",
+            |rows| {
+                let heights = joining_heights(rows.steps()?, &rows.clustering()?.clusters);
+                // What lies inside a larger cluster joins something.
+                let heights = rows.clusters.iter().map(|&child| heights[child]);
+                Ok(Arc::new(heights.collect::<Float32Array>()))
+            },
+        ),
+        CENTRAL_EXAMPLE,
+        TOP_TOKENS.nullable(),
+    ],
+    settle,
+    choose: split,
+    ..PerNeuron::new("feature_splits")
 };
 
 /// The catalogue entry.
 pub fn function() -> Function {
-    table_function(&PER_NEURON)
+    table_function(&DOC, &PER_NEURON)
 }
 
-fn schema() -> SchemaRef {
-    Arc::new(Schema::new(fields(&[
-        ("layer", DataType::Int32, false),
-        ("neuron", DataType::Int32, false),
-        ("parent", DataType::Int32, false),
-        ("cluster", DataType::Int32, false),
-        ("size", DataType::Int32, false),
-        ("parent_size", DataType::Int32, false),
-        ("dissimilarity", DataType::Float32, false),
-        ("central_example", DataType::Int32, false),
-        ("top_tokens", top_tokens_type(), true),
-    ])))
+/// Examples are clustered at the lower threshold.
+fn settle(
+    arguments: &Arguments,
+    settings: &PolysemaOptions,
+    options: &mut BoundOptions,
+) -> Result<()> {
+    let upper = arguments.number(UPPER.name)?.unwrap_or(settings.threshold);
+    if !(0.0..=2.0).contains(&upper) {
+        return plan_err!("{}: upper must be in [0, 2], got {upper}", PER_NEURON.name);
+    }
+    let lower = arguments.number(LOWER.name)?.unwrap_or(SHARE * upper);
+    if !(0.0..upper).contains(&lower) {
+        return plan_err!(
+            "{}: lower must be at least 0 and below upper, got {lower} and {upper}",
+            PER_NEURON.name
+        );
+    }
+    options.clustering.cut = Cut::Threshold(lower);
+    options.add(UPPER, Value::Number(upper));
+    n_tokens(arguments, settings, options)
 }
 
-#[derive(Debug)]
-struct FeatureSplits {
-    /// Cut at the lower threshold.
-    options: ClusterOptions,
-    lower: f64,
-    upper: f64,
-    n_tokens: usize,
+fn parent_clusters<'a>(rows: &'a NeuronRows) -> Result<&'a FlatClusters> {
+    let none = || internal_datafusion_err!("{}: parents are required, got none", PER_NEURON.name);
+    rows.parents.as_ref().ok_or_else(none)
 }
 
-impl FeatureSplits {
-    fn bind(arguments: &Arguments, settings: &PolysemaOptions) -> Result<Self> {
-        let upper = arguments.number("upper")?.unwrap_or(settings.threshold);
-        if !(0.0..=2.0).contains(&upper) {
-            return plan_err!("{}: upper must be in [0, 2], got {upper}", DOC.name);
-        }
-        let lower = arguments.number("lower")?.unwrap_or(LOWER * upper);
-        if !(0.0..upper).contains(&lower) {
-            return plan_err!(
-                "{}: lower must be at least 0 and below upper, got {lower} and {upper}",
-                DOC.name
-            );
-        }
-        let mut options = ClusterOptions::hierarchical(arguments, settings)?;
-        options.cut = Cut::Threshold(lower);
-        Ok(Self {
-            options,
-            lower,
-            upper,
-            n_tokens: n_tokens(arguments)?,
-        })
+/// The parent of each child.
+fn parents(rows: &NeuronRows) -> Result<Vec<usize>> {
+    let children = &rows.clustering()?.clusters;
+    let mut parents = vec![0; children.sizes.len()];
+    for (&child, &parent) in children.labels.iter().zip(&parent_clusters(rows)?.labels) {
+        parents[child as usize] = parent as usize;
     }
+    Ok(parents)
 }
 
-impl NeuronFunction for FeatureSplits {
-    fn inputs(&self, wanted: &OutputColumns) -> InputColumns {
-        let mut examples = vec![];
-        if wanted.column("top_tokens") {
-            examples.push("token");
-        }
-        self.options.embedding.inputs(examples)
-    }
-
-    fn bytes(&self, n: usize, d: usize, limit: usize) -> usize {
-        self.options.bytes(n, d, limit)
-    }
-
-    fn advice(&self, n: usize, d: usize, limit: usize) -> Option<String> {
-        self.options.advice_on_merges(n, d, limit)
-    }
-
-    fn rows(
-        &self,
-        group: &Group,
-        wanted: &OutputColumns,
-        scratch: &mut Scratch,
-    ) -> Result<Vec<ArrayRef>> {
-        let ids = group.ids()?;
-        let clustering = scratch.cluster(group, &self.options)?;
-        let Some(steps) = clustering.steps() else {
-            return internal_err!("{}: hierarchical clustering makes merges", DOC.name);
-        };
-        let children = &clustering.clusters;
-        let n = children.labels.len();
-        let parents = Cut::Threshold(self.upper).flat(steps, n, self.options.strict);
-        let mut parent_of = vec![0; children.sizes.len()];
-        for (&child, &parent) in children.labels.iter().zip(&parents.labels) {
-            parent_of[child as usize] = parent as usize;
-        }
-        let mut split: Vec<usize> = (0..parent_of.len())
-            .filter(|&child| children.sizes[child] < parents.sizes[parent_of[child]])
-            .collect();
-        split.sort_by_key(|&child| (parent_of[child], child));
-        let heights = joining_heights(steps, children);
-        let central = clustering.medoids();
-        let integers = |of: &dyn Fn(usize) -> i32| -> ArrayRef {
-            Arc::new(
-                split
-                    .iter()
-                    .map(|&child| Some(of(child)))
-                    .collect::<Int32Array>(),
-            )
-        };
-        let [layer, neuron] = group.key_columns(split.len());
-        let columns = vec![
-            layer,
-            neuron,
-            integers(&|child| parent_of[child] as i32),
-            integers(&|child| child as i32),
-            integers(&|child| children.sizes[child] as i32),
-            integers(&|child| parents.sizes[parent_of[child]] as i32),
-            // What lies inside a larger cluster joins something.
-            Arc::new(
-                split
-                    .iter()
-                    .map(|&child| heights[child])
-                    .collect::<Float32Array>(),
-            ),
-            integers(&|child| ids[central[child]]),
-            wanted.or_null("top_tokens", split.len(), || {
-                let mut members = clustering.members();
-                let of_split = split
-                    .iter()
-                    .map(|&child| std::mem::take(&mut members[child]));
-                let of_split: Vec<_> = of_split.collect();
-                Ok(top_tokens(group.column("token")?, &of_split, self.n_tokens))
-            })?,
-        ];
-        scratch.n_parents = parents.sizes.len();
-        Ok(columns)
-    }
-
-    fn describe(&self) -> String {
-        format!(
-            "upper={}, lower={}, linkage={}, embedding={}{}, n_tokens={}",
-            self.upper,
-            self.lower,
-            self.options.linkage.name(),
-            self.options.embedding.name(),
-            if self.options.strict { ", strict" } else { "" },
-            self.n_tokens
-        )
-    }
+/// The children of parents that fall apart, by parent.
+fn split(rows: &mut NeuronRows) -> Result<()> {
+    let (steps, n) = (rows.steps()?, rows.clustering()?.live.len());
+    let upper = Cut::Threshold(rows.options.number(UPPER.name)?);
+    rows.parents = Some(upper.flat(steps, n, rows.options.clustering.strict));
+    let (parents, of_parents) = (parents(rows)?, &parent_clusters(rows)?.sizes);
+    let sizes = &rows.clustering()?.clusters.sizes;
+    let mut split: Vec<_> = (0..parents.len())
+        .filter(|&child| sizes[child] < of_parents[parents[child]])
+        .collect();
+    split.sort_by_key(|&child| (parents[child], child));
+    rows.clusters = split;
+    Ok(())
 }

@@ -12,47 +12,67 @@ use datafusion::arrow::array::{
     new_null_array,
 };
 use datafusion::arrow::buffer::OffsetBuffer;
-use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, Fields};
 use datafusion::common::Result;
 
+use super::neuron_polysemanticity::{
+    INTER_CLUSTER_DISTANCE, INTRA_CLUSTER_DISTANCE, MAX_DISTANCE, MEAN_DISTANCE, N_CLUSTERS,
+    N_EXAMPLES,
+};
 use crate::calls::{Function, FunctionDoc};
 use crate::per_neuron::{
-    CLUSTERS_OF_LAYERS, ClusterOptions, Clustering, Group, InputColumns, LAYER_NEURON,
-    NeuronFunction, OutputColumns, PerNeuron, Scratch, fields, table_function,
+    CLUSTERS_OF_LAYERS, Column, Each, LAYER, LAYER_NEURON, NEURON, NeuronRows, PerNeuron,
+    SIGN_COLUMN, fields, table_function,
 };
 
-static DOC: FunctionDoc = FunctionDoc {
-    name: "neuron_profile",
+static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
+    name: PER_NEURON.name,
     chapter: "polysemanticity",
     summary: "One row per neuron with its metrics, clusters, members and merges, all from one computation of its distances.",
     arguments: LAYER_NEURON,
     required: 0,
     options: CLUSTERS_OF_LAYERS,
-    returns: "layer, neuron, n_examples (as neuron_polysemanticity gives it), n_clusters (as neuron_polysemanticity \
-              gives it), max_distance (as neuron_polysemanticity gives it), mean_distance (as neuron_polysemanticity \
-              gives it), intra_cluster_distance (as neuron_polysemanticity gives it), inter_cluster_distance (as \
-              neuron_polysemanticity gives it), clusters (list of cluster, size, central_example, mean_distance), \
-              members (list of example, cluster, is_central), merges (list of step, cluster1, cluster2, \
-              dissimilarity, size; NULL where the method makes none); UNNEST makes rows of a list, sign \
-              (as neuron_polysemanticity gives it)",
+    returns: PER_NEURON.returns(""),
     example: "SELECT neuron, n_clusters, unnest(clusters) AS c FROM neuron_profile(0, 1)",
     replaces: None,
-};
+});
+
+const AS_THERE: &str = "as neuron_polysemanticity gives it";
 
 static PER_NEURON: PerNeuron = PerNeuron {
-    doc: &DOC,
-    schema,
-    check: ClusterOptions::check,
-    bind: |arguments, state| {
-        Ok(Arc::new(NeuronProfile(ClusterOptions::resolve(
-            arguments, state,
-        )?)))
-    },
+    each: Each::Neuron,
+    columns: &[
+        LAYER,
+        NEURON,
+        N_EXAMPLES.meaning(AS_THERE),
+        N_CLUSTERS.meaning(AS_THERE),
+        MAX_DISTANCE.meaning(AS_THERE),
+        MEAN_DISTANCE.meaning(AS_THERE),
+        INTRA_CLUSTER_DISTANCE.meaning(AS_THERE),
+        INTER_CLUSTER_DISTANCE.meaning(AS_THERE),
+        Column::new(
+            "clusters",
+            || list_type(&CLUSTER),
+            "list of cluster, size, central_example, mean_distance; UNNEST makes rows of a list",
+            clusters,
+        )
+        .nullable(),
+        Column::new("members", || list_type(&MEMBER), "list of example, cluster, is_central", members).nullable(),
+        Column::new(
+            "merges",
+            || list_type(&MERGE),
+            "list of step, cluster1, cluster2, dissimilarity, size; NULL where the method makes none",
+            merges,
+        )
+        .nullable(),
+        SIGN_COLUMN,
+    ],
+    ..PerNeuron::new("neuron_profile")
 };
 
 /// The catalogue entry.
 pub fn function() -> Function {
-    table_function(&PER_NEURON)
+    table_function(&DOC, &PER_NEURON)
 }
 
 static CLUSTER: LazyLock<Fields> = LazyLock::new(|| {
@@ -89,23 +109,6 @@ fn list_type(row: &Fields) -> DataType {
     )))
 }
 
-fn schema() -> SchemaRef {
-    Arc::new(Schema::new(fields(&[
-        ("layer", DataType::Int32, false),
-        ("neuron", DataType::Int32, false),
-        ("n_examples", DataType::Int32, false),
-        ("n_clusters", DataType::Int32, true),
-        ("max_distance", DataType::Float64, true),
-        ("mean_distance", DataType::Float64, true),
-        ("intra_cluster_distance", DataType::Float64, true),
-        ("inter_cluster_distance", DataType::Float64, true),
-        ("clusters", list_type(&CLUSTER), true),
-        ("members", list_type(&MEMBER), true),
-        ("merges", list_type(&MERGE), true),
-        ("sign", DataType::Utf8, true),
-    ])))
-}
-
 /// A list column of one row, whose items are the rows of `columns`.
 fn one_list(row: &Fields, columns: Vec<ArrayRef>) -> Result<ArrayRef> {
     let items = StructArray::try_new(row.clone(), columns, None)?;
@@ -123,88 +126,44 @@ fn ints(values: impl IntoIterator<Item = i32>) -> ArrayRef {
     Arc::new(Int32Array::from_iter_values(values))
 }
 
-#[derive(Debug)]
-struct NeuronProfile(ClusterOptions);
-
-impl NeuronFunction for NeuronProfile {
-    fn inputs(&self, _: &OutputColumns) -> InputColumns {
-        self.0.embedding.inputs(vec![])
-    }
-
-    fn clustering(&self) -> Option<&ClusterOptions> {
-        Some(&self.0)
-    }
-
-    fn one_row(&self) -> bool {
-        true
-    }
-
-    fn rows(
-        &self,
-        group: &Group,
-        wanted: &OutputColumns,
-        scratch: &mut Scratch,
-    ) -> Result<Vec<ArrayRef>> {
-        let clustering = scratch.cluster(group, &self.0)?;
-        let metrics = clustering.polysemanticity();
-        let [layer, neuron] = group.key_columns(1);
-        let number = |value: Option<f64>| Arc::new(Float64Array::from(vec![value])) as ArrayRef;
-        Ok(vec![
-            layer,
-            neuron,
-            ints([group.len() as i32]),
-            Arc::new(Int32Array::from(vec![metrics.n_clusters.map(|n| n as i32)])),
-            number(metrics.max_distance),
-            number(metrics.mean_distance),
-            number(metrics.intra_cluster_distance),
-            number(metrics.inter_cluster_distance),
-            wanted.or_null("clusters", 1, || clusters(group, &clustering))?,
-            wanted.or_null("members", 1, || members(group, &clustering))?,
-            wanted.or_null("merges", 1, || merges(group, &clustering))?,
-            group.sign_column(1),
-        ])
-    }
-}
-
-fn clusters(group: &Group, clustering: &Clustering) -> Result<ArrayRef> {
+fn clusters(rows: &NeuronRows) -> Result<ArrayRef> {
+    let (clustering, ids) = (rows.clustering()?, rows.group.ids()?);
     let sizes = &clustering.clusters.sizes;
-    let ids = group.ids()?;
     one_list(
         &CLUSTER,
         vec![
             ints(0..sizes.len() as i32),
             ints(sizes.iter().map(|&size| size as i32)),
-            ints(clustering.medoids().into_iter().map(|row| ids[row])),
+            ints(rows.medoids()?.iter().map(|&row| ids[row])),
             Arc::new(Float64Array::from(clustering.mean_distances())),
         ],
     )
 }
 
-fn members(group: &Group, clustering: &Clustering) -> Result<ArrayRef> {
-    let n = group.len();
-    let labels = clustering
-        .labels(n)
-        .into_iter()
-        .map(|label| label.map(|l| l as i32));
+fn members(rows: &NeuronRows) -> Result<ArrayRef> {
+    let n = rows.group.len();
+    let labels = rows.clustering()?.labels(n);
+    let labels = labels.into_iter().map(|label| label.map(|l| l as i32));
     let mut is_central = vec![false; n];
-    for row in clustering.medoids() {
+    for &row in rows.medoids()? {
         is_central[row] = true;
     }
     one_list(
         &MEMBER,
         vec![
-            ints(group.ids()?.iter().copied()),
+            ints(rows.group.ids()?.iter().copied()),
             Arc::new(labels.collect::<Int32Array>()),
             Arc::new(BooleanArray::from(is_central)),
         ],
     )
 }
 
-fn merges(group: &Group, clustering: &Clustering) -> Result<ArrayRef> {
+fn merges(rows: &NeuronRows) -> Result<ArrayRef> {
+    let (clustering, n) = (rows.clustering()?, rows.group.len());
     let Some(steps) = clustering.steps() else {
         return Ok(new_null_array(&list_type(&MERGE), 1));
     };
-    let label = |cluster| clustering.node(cluster, group.len());
+    let label = |cluster| clustering.node(cluster, n);
     one_list(
         &MERGE,
         vec![

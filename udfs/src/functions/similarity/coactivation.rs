@@ -24,12 +24,10 @@ use crate::arrow::tables;
 use crate::calls::{
     Arguments, Function, FunctionDoc, Implementation, Parameter, RUN, TableFunction,
 };
-use crate::per_neuron::{
-    BoundFunction, CLUSTERING, ClusterOptions, KeyArguments, LayerRef, NeuronCheck, joined, only,
-};
+use crate::per_neuron::{CLUSTERING, KeyArguments, LayerRef, NeuronCheck, joined, only};
 use crate::scan_by_plan;
 use crate::similarity::coactivation::{CoactivationExec, Pairs, schema};
-use crate::similarity::members::Members;
+use crate::similarity::members::MEMBERS;
 
 static DOC: FunctionDoc = FunctionDoc {
     name: "coactivation",
@@ -88,7 +86,7 @@ impl TableFunction for Coactivation {
     }
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
-        ClusterOptions::check(&arguments)?;
+        MEMBERS.check(&arguments)?;
         if arguments.get("layer").is_none() {
             return plan_err!("{}: layer must be given, got NULL", DOC.name);
         }
@@ -128,7 +126,6 @@ impl CoactivationTable {
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let name = DOC.name;
-        let options = ClusterOptions::resolve(&self.arguments, state)?;
         let examples = tables::table(state, name, "examples").await?;
         let neurons = tables::table(state, name, "neurons").await?;
         let Some(layer) = self.keys.layer(state, &neurons)? else {
@@ -149,11 +146,7 @@ impl CoactivationTable {
         selection.filters.extend(by_number);
         let number = self.with_layer.and_then(|other| i32::try_from(other).ok());
         selection.lookup = selection.lookup.map(|lookup| lookup.and(number));
-        let members = BoundFunction {
-            name,
-            function: Arc::new(Members(options)),
-            schema: Members::schema(),
-        };
+        let members = MEMBERS.call(&self.arguments, state)?;
         let tables = [&examples, &neurons];
         let members = members.plan(state, tables, None, selection).await?;
         let pairs = Pairs {

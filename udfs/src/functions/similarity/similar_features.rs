@@ -19,9 +19,9 @@ use datafusion::physical_plan::ExecutionPlan;
 use crate::arrow::tables::SmallTable;
 use crate::arrow::{cache, tables};
 use crate::calls::{Arguments, Function, FunctionDoc, Implementation, Parameter, TableFunction};
-use crate::per_neuron::{BoundFunction, CLUSTERS_OF_LAYERS, ClusterOptions, KeyArguments, joined};
+use crate::per_neuron::{CLUSTERS_OF_LAYERS, KeyArguments, joined};
 use crate::scan_by_plan;
-use crate::similarity::central_examples::CentralExamples;
+use crate::similarity::central_examples::{CENTRAL_EXAMPLES, VECTOR};
 use crate::similarity::nearest::{SIMILARITY, Search, Target, nearest_rows};
 
 static DOC: FunctionDoc = FunctionDoc {
@@ -86,7 +86,7 @@ const VECTOR_AT: usize = 9;
 
 /// The columns of the central examples but the vector, with the similarity after the keys.
 fn schema() -> SchemaRef {
-    let index = CentralExamples::schema();
+    let index = CENTRAL_EXAMPLES.schema();
     let mut fields = index.fields()[..VECTOR_AT].to_vec();
     let similarity = Field::new(SIMILARITY, DataType::Float64, false);
     fields.insert(SIMILARITY_AT, Arc::new(similarity));
@@ -102,7 +102,7 @@ impl TableFunction for SimilarFeatures {
     }
 
     fn table(&self, arguments: Arguments) -> Result<Arc<dyn TableProvider>> {
-        ClusterOptions::check(&arguments)?;
+        CENTRAL_EXAMPLES.check(&arguments)?;
         for name in ["layer", "neuron", "cluster"] {
             if arguments.get(name).is_none() {
                 return plan_err!("{}: {name} must be given, got NULL", DOC.name);
@@ -129,7 +129,7 @@ impl TableFunction for SimilarFeatures {
             cluster: i32::try_from(at_least("cluster", 0, 0)?).unwrap_or(i32::MAX),
             search: Search {
                 function: DOC.name,
-                column: CentralExamples::schema().field(VECTOR_AT).name().clone(),
+                column: VECTOR.to_string(),
                 k: at_least("k", 1, 20)?,
                 min_similarity,
                 others_only: true,
@@ -157,18 +157,14 @@ impl SimilarTable {
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let name = DOC.name;
-        let options = ClusterOptions::resolve(&self.arguments, state)?;
-        let features = BoundFunction {
-            name,
-            function: Arc::new(CentralExamples(options)),
-            schema: CentralExamples::schema(),
-        };
+        let features = CENTRAL_EXAMPLES.call(&self.arguments, state)?;
         let examples = tables::table(state, name, "examples").await?;
         let neurons = tables::table(state, name, "neurons").await?;
         let tables = [&examples, &neurons];
         let own = self.keys.select(state, &neurons, &[]).await?;
         let keys_and_vector = vec![0, 1, 2, VECTOR_AT];
         let own = features
+            .clone()
             .plan(state, tables, Some(&keys_and_vector), own)
             .await?;
         let others = self.keys.without_layer();
@@ -178,7 +174,7 @@ impl SimilarTable {
         let needed = needed_columns(wanted);
         let key = format!(
             "central_examples({}, kind={})",
-            options.describe(),
+            features.describe(),
             others.kind()
         );
         let entry = cache::entry(state, &tables, &key)?;
