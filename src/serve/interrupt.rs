@@ -1,6 +1,5 @@
 //! What ends a statement before it has ended.
 
-use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -57,7 +56,10 @@ pub(super) struct ClientWatch(TcpStream);
 
 impl ClientWatch {
     pub(super) fn new(stream: &TcpStream) -> std::io::Result<Self> {
-        let own = stream.as_fd().try_clone_to_owned()?;
+        #[cfg(unix)]
+        let own = std::os::fd::AsFd::as_fd(stream).try_clone_to_owned()?;
+        #[cfg(windows)]
+        let own = std::os::windows::io::AsSocket::as_socket(stream).try_clone_to_owned()?;
         let own = std::net::TcpStream::from(own);
         Ok(Self(TcpStream::from_std(own)?))
     }

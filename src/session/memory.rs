@@ -5,13 +5,43 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use datafusion::common::config::MaxRowGroupBytes;
 use datafusion::common::{human_readable_size, resources_datafusion_err};
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{
     MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
 };
 
+use datafusion::prelude::SessionConfig;
+
 use crate::files::loaded::Loaded;
+
+/// Bytes of the memory limit for each row of a batch. A row of examples with its vector takes some thousand, and a plan
+/// holds some ten batches at once. Chosen, not tuned.
+const LIMIT_OF_ROW: usize = 128 << 10;
+/// Rows of a batch at most, DataFusion's own number, and at least.
+const ROWS: usize = 8192;
+const FEWEST_ROWS: usize = 256;
+
+/// Under this limit a row group of Parquet is bounded, by a part of it. Chosen, not tuned.
+const SMALL: usize = 2 << 30;
+const PART_OF_ROW_GROUP: usize = 8;
+
+/// Settings for work under a memory limit: what DataFusion counts in rows is measured for rows of some hundred bytes, and
+/// those of vectors have thousands.
+pub(super) fn within(config: SessionConfig, limit: MemoryLimit) -> SessionConfig {
+    let MemoryLimit::Finite(bytes) = limit else {
+        return config;
+    };
+    let mut config = config.with_batch_size((bytes / LIMIT_OF_ROW).clamp(FEWEST_ROWS, ROWS));
+    if bytes < SMALL {
+        let parquet = &mut config.options_mut().execution.parquet;
+        parquet.max_row_group_bytes = MaxRowGroupBytes::try_new(bytes / PART_OF_ROW_GROUP).ok();
+        // Columns that are written side by side know no bound in bytes.
+        parquet.allow_single_file_parallelism = false;
+    }
+    config
+}
 
 /// A pool whose values loaded from files, where nobody uses them, are forgotten before a query is refused.
 #[derive(Debug)]

@@ -44,6 +44,7 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{ParamValues, ScalarValue, TableReference};
 use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan, Statement, TableType};
@@ -69,6 +70,7 @@ use first_rows::FirstRows;
 use guard::GuardedRegistry;
 use keeping::{is_rewritten, with_kept_tables, without_rows};
 use large_stack::on_large_stack;
+use memory::within;
 use missing::ChooseRun;
 use planner::EnginePlanner;
 use planning::{operators, plan};
@@ -166,6 +168,11 @@ impl Session {
 
     fn new(engine: Arc<Engine>, policy: Policy, account: Option<Arc<Account>>) -> Result<Self> {
         let (policy, doing) = (Arc::new(policy), Arc::<Doing>::default());
+        let shared = engine.runtime();
+        let memory_pool: Arc<dyn MemoryPool> = match account {
+            Some(account) => account,
+            None => Arc::clone(&shared.memory_pool),
+        };
         let config = SessionConfig::new()
             .with_information_schema(true)
             // Errors say where in the statement they are.
@@ -186,14 +193,11 @@ impl Session {
             ))))))
             .with_extension(Arc::clone(&doing))
             .with_extension(Arc::clone(engine.jobs()));
-        let shared = engine.runtime();
+        let config = within(config, memory_pool.memory_limit());
         let files = Arc::clone(&shared.object_store_registry);
         let runtime = RuntimeEnv {
             object_store_registry: Arc::new(GuardedRegistry::new(files, Arc::clone(&policy))),
-            memory_pool: match account {
-                Some(account) => account,
-                None => Arc::clone(&shared.memory_pool),
-            },
+            memory_pool,
             ..shared.clone()
         };
         let mut state = SessionStateBuilder::new()

@@ -1,5 +1,6 @@
 //! Vector columns as slices: any list type, any numeric child, any child name; and back to `List<Float32>`.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
@@ -66,7 +67,10 @@ pub fn require_vectors(function: &str, names: &[&str], types: &[DataType]) -> Re
 /// A column of vectors read as slices of `T`.
 #[derive(Debug)]
 pub struct VectorColumn<T: ArrowPrimitiveType> {
+    /// The values that the rows have.
     values: PrimitiveArray<T>,
+    /// Place of the first of them among all that the list has: a slice of a list keeps those of the other rows.
+    first: usize,
     rows: RowBounds,
     nulls: Option<NullBuffer>,
     len: usize,
@@ -79,6 +83,30 @@ enum RowBounds {
     /// Where each row begins, and how wide it is.
     Views(ScalarBuffer<i64>, ScalarBuffer<i64>),
     Width(usize),
+}
+
+impl RowBounds {
+    /// The part of `n` values that the rows have.
+    fn used(&self, n: usize) -> Range<usize> {
+        match self {
+            Self::Offsets(offsets) => match (offsets.first(), offsets.last()) {
+                (Some(first), Some(last)) => *first as usize..*last as usize,
+                _ => 0..0,
+            },
+            Self::LargeOffsets(offsets) => match (offsets.first(), offsets.last()) {
+                (Some(first), Some(last)) => *first as usize..*last as usize,
+                _ => 0..0,
+            },
+            Self::Views(offsets, sizes) => {
+                let rows = || offsets.iter().zip(sizes).filter(|(_, size)| **size > 0);
+                let first = rows().map(|(offset, _)| *offset).min().unwrap_or(0);
+                let last = rows().map(|(offset, size)| offset + size).max();
+                first as usize..last.unwrap_or(0) as usize
+            }
+            // A slice of such a list has only its own.
+            Self::Width(_) => 0..n,
+        }
+    }
 }
 
 impl<T: ArrowPrimitiveType> VectorColumn<T> {
@@ -118,6 +146,7 @@ impl<T: ArrowPrimitiveType> VectorColumn<T> {
                 let nulls = Some(NullBuffer::new_null(len));
                 return Ok(Self {
                     values,
+                    first: 0,
                     rows: RowBounds::Width(0),
                     nulls,
                     len,
@@ -127,6 +156,8 @@ impl<T: ArrowPrimitiveType> VectorColumn<T> {
                 return plan_err!("{function}: {name} must be a list of numbers, got {other}");
             }
         };
+        let used = rows.used(child.len());
+        let child = child.slice(used.start, used.len());
         let child = if child.data_type() == &T::DATA_TYPE {
             child
         } else {
@@ -135,6 +166,7 @@ impl<T: ArrowPrimitiveType> VectorColumn<T> {
         let values = child.as_primitive::<T>().clone();
         Ok(Self {
             values,
+            first: used.start,
             rows,
             nulls: array.logical_nulls(),
             len,
@@ -164,6 +196,10 @@ impl<T: ArrowPrimitiveType> VectorColumn<T> {
             }
             RowBounds::Width(width) => (i * width, (i + 1) * width),
         };
+        if start == end {
+            return Some(&[]);
+        }
+        let (start, end) = (start - self.first, end - self.first);
         if let Some(nulls) = self.values.nulls()
             && nulls.slice(start, end - start).null_count() > 0
         {
@@ -258,6 +294,13 @@ mod tests {
         ];
         for array in arrays {
             assert_eq!(rows(&array), expected, "{}", array.data_type());
+            // A slice has its own rows, and makes nothing of the others.
+            let slice = array.slice(2, 2);
+            assert_eq!(rows(&slice), expected[2..], "{}", array.data_type());
+            let column = VectorColumn::<Float64Type>::try_new("f", "v", &slice);
+            let column = column.expect("a vector column");
+            assert_eq!(column.row(1), Some([-4.0, 5.0].as_slice()));
+            assert!(column.values.len() <= 4, "{}", array.data_type());
             assert_eq!(
                 rows(&array.slice(1, 3)),
                 expected[1..],

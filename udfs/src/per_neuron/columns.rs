@@ -8,6 +8,7 @@ use datafusion::common::Result;
 
 use super::rows::NeuronRows;
 use crate::arrow::tokens::{top_tokens, top_tokens_type};
+use crate::arrow::vectors::is_vector;
 
 /// A column of a function's rows.
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +79,11 @@ impl Column {
             numbers: Some(numbers),
             ..self
         }
+    }
+
+    /// Whether its values are vectors.
+    pub(super) fn is_vector(&self) -> bool {
+        is_vector(&(self.kind)())
     }
 
     /// As Arrow has it.

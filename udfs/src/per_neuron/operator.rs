@@ -41,7 +41,7 @@ use super::function::Call;
 use super::neuron_check::NeuronCheck;
 use super::rows::Each;
 use super::turns::{Share, Turns};
-use super::worker::{Metrics, RowSender, Worker, drive};
+use super::worker::{Metrics, RowSender, Worker, drive, wide};
 use crate::arrow::key_filter::KeyFilter;
 
 /// See the module.
@@ -310,6 +310,8 @@ impl ExecutionPlan for PerNeuronExec {
         let output = RowSender {
             tx: builder.tx(),
             coalescer: BatchCoalescer::new(Arc::clone(&schema), config.batch_size().max(1)),
+            wide: wide(&schema),
+            gathered: 0,
             baseline: BaselineMetrics::new(&self.metrics, partition),
             cancelled: Arc::default(),
         };

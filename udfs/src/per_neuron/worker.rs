@@ -86,14 +86,20 @@ pub(super) async fn drive(
     let share = idle.len() - 1;
     let call = Arc::clone(&idle[0].call);
     let limit = idle[0].scratch.limit;
+    let makes_vectors = idle[0].columns.iter().any(|column| column.is_vector());
     let mut n_groups = 0;
     loop {
-        let (mut groups, mut examples, mut largest) = (Vec::new(), 0, 0);
+        let (mut groups, mut examples, mut largest, mut made) = (Vec::new(), 0, 0, 0);
         while examples < EXAMPLES_PER_BATCH
+            && made < GATHERED_BYTES
             && let Some(group) = cursor.next().await?
         {
             examples += group.len().max(1);
-            largest = largest.max(call.bytes(group.len(), group.width()?, limit));
+            let (n, d) = (group.len(), group.width()?);
+            largest = largest.max(call.bytes(n, d, limit));
+            if makes_vectors {
+                made += n * d * size_of::<f32>();
+            }
             groups.push(group);
         }
         n_groups += groups.len();
@@ -116,10 +122,24 @@ pub(super) async fn drive(
     }
 }
 
+/// Bytes of lists and texts that make a batch, however few its rows are: vectors of 768 numbers make 25 MB of the usual
+/// number of rows. Chosen, not tuned.
+const GATHERED_BYTES: usize = 4 << 20;
+
+/// The columns whose values may be large.
+pub(super) fn wide(schema: &SchemaRef) -> Vec<usize> {
+    let fields = schema.fields().iter().enumerate();
+    let wide = fields.filter(|(_, field)| !field.data_type().is_primitive());
+    wide.map(|(place, _)| place).collect()
+}
+
 /// Rows on their way out, gathered to batches of the session's size.
 pub(super) struct RowSender {
     pub(super) tx: Sender<Result<RecordBatch>>,
     pub(super) coalescer: BatchCoalescer,
+    /// Columns of lists and texts, and the bytes of theirs that are gathered.
+    pub(super) wide: Vec<usize>,
+    pub(super) gathered: usize,
     pub(super) baseline: BaselineMetrics,
     pub(super) cancelled: Arc<AtomicBool>,
 }
@@ -128,7 +148,15 @@ impl RowSender {
     /// False when nobody reads any more.
     async fn send(&mut self, batches: Vec<RecordBatch>) -> Result<bool> {
         for batch in batches {
+            for &place in &self.wide {
+                let column = batch.column(place).to_data();
+                self.gathered += column.get_slice_memory_size()?;
+            }
             self.coalescer.push_batch(batch)?;
+            if self.gathered >= GATHERED_BYTES {
+                self.coalescer.finish_buffered_batch()?;
+                self.gathered = 0;
+            }
         }
         self.send_completed().await
     }
