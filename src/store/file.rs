@@ -222,7 +222,7 @@ impl TableFile {
         let block = &self.blocks[batch];
         let decoded = guarded(&self.path, || {
             let (start, metadata, body) = extent(block, self.bytes.len())?;
-            let bytes = self.bytes.slice_with_length(start, metadata + body);
+            let bytes = alone(&self.bytes, start, metadata + body);
             FileDecoder::new(Arc::clone(&self.schema), self.version)
                 .with_projection(columns.to_vec())
                 .read_record_batch(block, &bytes)
@@ -269,6 +269,16 @@ fn map(path: &Path, file: &File) -> Result<Buffer> {
     let (len, map) = (map.len(), Arc::new(map));
     // SAFETY: `len` bytes from `start` on are the map's, and the buffer owns the map.
     Ok(unsafe { Buffer::from_custom_allocation(start, len, map) })
+}
+
+/// A part of a mapped file as a buffer of its own, which an operator that counts its memory does not take for the whole file.
+fn alone(bytes: &Buffer, start: usize, length: usize) -> Buffer {
+    let part = bytes.slice_with_length(start, length);
+    match NonNull::new(part.as_ptr().cast_mut()) {
+        // SAFETY: these are the part's bytes, which live as long as the part, the owner here.
+        Some(first) => unsafe { Buffer::from_custom_allocation(first, length, Arc::new(part)) },
+        None => part,
+    }
 }
 
 /// What a file says of itself at its end.

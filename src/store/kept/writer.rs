@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
-use datafusion::arrow::compute::{BatchCoalescer, CastOptions, cast_with_options};
+use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
 use datafusion::error::{DataFusionError, Result};
+use polysema_udfs::arrow::batches::BoundedBatches;
 
 use super::manifest::{KeptManifest, PartEntry};
 use super::name::KeptName;
@@ -283,7 +284,7 @@ struct PartWriter {
     number: u32,
     path: PathBuf,
     writer: ArrowWriter<DiskFile>,
-    batches: BatchCoalescer,
+    batches: BoundedBatches,
     rows: Vec<u32>,
 }
 
@@ -298,23 +299,23 @@ impl PartWriter {
         let path = folder.join(entry.file());
         let file = disk::create_new(&path).map_err(|e| file_error("create", &path, e))?;
         let writer = ArrowWriter::new(file, columns);
-        let batches = BatchCoalescer::new(Arc::clone(columns), BATCH_ROWS);
+        let batches = BoundedBatches::new(Arc::clone(columns), BATCH_ROWS, true);
         Ok(Self {
             number,
             writer: writer.map_err(|e| refused(&path, e))?,
-            batches: batches.with_biggest_coalesce_batch_size(Some(BATCH_ROWS / 2)),
+            batches,
             path,
             rows: vec![],
         })
     }
 
     fn write(&mut self, batch: RecordBatch) -> Result<()> {
-        self.batches.push_batch(batch)?;
+        self.batches.push(batch)?;
         self.write_completed()
     }
 
     fn write_completed(&mut self) -> Result<()> {
-        while let Some(batch) = self.batches.next_completed_batch() {
+        while let Some(batch) = self.batches.next_whole() {
             // As many as a manifest counts.
             let rows = u32::try_from(batch.num_rows());
             let rows =
@@ -327,7 +328,7 @@ impl PartWriter {
     }
 
     fn finish(mut self) -> Result<PartEntry> {
-        self.batches.finish_buffered_batch()?;
+        self.batches.finish()?;
         self.write_completed()?;
         let path = &self.path;
         let (file, tail) = self.writer.finish().map_err(|e| refused(path, e))?;

@@ -1,5 +1,6 @@
 //! What a session's tables hold and how it is read: vector columns as slices, canonical tables, windows as text.
 
+pub mod batches;
 pub mod cache;
 pub mod context;
 pub mod key_filter;

@@ -8,7 +8,6 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::arrow::compute::BatchCoalescer;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -41,7 +40,8 @@ use super::function::Call;
 use super::neuron_check::NeuronCheck;
 use super::rows::Each;
 use super::turns::{Share, Turns};
-use super::worker::{Metrics, RowSender, Worker, drive, wide};
+use super::worker::{Metrics, RowSender, Worker, drive};
+use crate::arrow::batches::BoundedBatches;
 use crate::arrow::key_filter::KeyFilter;
 
 /// See the module.
@@ -309,9 +309,7 @@ impl ExecutionPlan for PerNeuronExec {
         let config = context.session_config();
         let output = RowSender {
             tx: builder.tx(),
-            coalescer: BatchCoalescer::new(Arc::clone(&schema), config.batch_size().max(1)),
-            wide: wide(&schema),
-            gathered: 0,
+            gathered: BoundedBatches::new(Arc::clone(&schema), config.batch_size().max(1), false),
             baseline: BaselineMetrics::new(&self.metrics, partition),
             cancelled: Arc::default(),
         };

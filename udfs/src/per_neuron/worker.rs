@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use datafusion::arrow::array::AsArray;
-use datafusion::arrow::compute::BatchCoalescer;
 use datafusion::arrow::datatypes::{Int32Type, SchemaRef};
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::{DataFusionError, Result, internal_err};
@@ -24,6 +23,7 @@ use super::cursor::GroupCursor;
 use super::function::Call;
 use super::group::Group;
 use super::turns::{Share, Turns};
+use crate::arrow::batches::{BoundedBatches, WIDE_BYTES};
 
 /// Examples handed over at once to the blocking pool. Between two batches a worker waits for two threads to wake: with
 /// 1024, 3 ms of work, that was a fifth of the time.
@@ -91,7 +91,7 @@ pub(super) async fn drive(
     loop {
         let (mut groups, mut examples, mut largest, mut made) = (Vec::new(), 0, 0, 0);
         while examples < EXAMPLES_PER_BATCH
-            && made < GATHERED_BYTES
+            && made < WIDE_BYTES
             && let Some(group) = cursor.next().await?
         {
             examples += group.len().max(1);
@@ -122,24 +122,10 @@ pub(super) async fn drive(
     }
 }
 
-/// Bytes of lists and texts that make a batch, however few its rows are: vectors of 768 numbers make 25 MB of the usual
-/// number of rows. Chosen, not tuned.
-const GATHERED_BYTES: usize = 4 << 20;
-
-/// The columns whose values may be large.
-pub(super) fn wide(schema: &SchemaRef) -> Vec<usize> {
-    let fields = schema.fields().iter().enumerate();
-    let wide = fields.filter(|(_, field)| !field.data_type().is_primitive());
-    wide.map(|(place, _)| place).collect()
-}
-
 /// Rows on their way out, gathered to batches of the session's size.
 pub(super) struct RowSender {
     pub(super) tx: Sender<Result<RecordBatch>>,
-    pub(super) coalescer: BatchCoalescer,
-    /// Columns of lists and texts, and the bytes of theirs that are gathered.
-    pub(super) wide: Vec<usize>,
-    pub(super) gathered: usize,
+    pub(super) gathered: BoundedBatches,
     pub(super) baseline: BaselineMetrics,
     pub(super) cancelled: Arc<AtomicBool>,
 }
@@ -148,26 +134,18 @@ impl RowSender {
     /// False when nobody reads any more.
     async fn send(&mut self, batches: Vec<RecordBatch>) -> Result<bool> {
         for batch in batches {
-            for &place in &self.wide {
-                let column = batch.column(place).to_data();
-                self.gathered += column.get_slice_memory_size()?;
-            }
-            self.coalescer.push_batch(batch)?;
-            if self.gathered >= GATHERED_BYTES {
-                self.coalescer.finish_buffered_batch()?;
-                self.gathered = 0;
-            }
+            self.gathered.push(batch)?;
         }
         self.send_completed().await
     }
 
     async fn flush(&mut self) -> Result<bool> {
-        self.coalescer.finish_buffered_batch()?;
+        self.gathered.finish()?;
         self.send_completed().await
     }
 
     async fn send_completed(&mut self) -> Result<bool> {
-        while let Some(batch) = self.coalescer.next_completed_batch() {
+        while let Some(batch) = self.gathered.next_whole() {
             self.baseline.record_output(batch.num_rows());
             if self.tx.send(Ok(batch)).await.is_err() {
                 return Ok(false);
