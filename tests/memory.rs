@@ -201,3 +201,104 @@ async fn import_sae() -> Result<()> {
     assert_eq!((last(&rows, "documents"), reserved), (0, 0));
     Ok(())
 }
+
+/// Twenty thousand examples of 500 neurons with vectors of 768 numbers, 61 MB, as a table of the store.
+const WIDE: [&str; 2] = [
+    "CREATE TABLE wide.examples AS SELECT CAST(0 AS INT) AS layer, CAST(n / 40 AS INT) AS neuron, \
+     CAST(n % 40 AS INT) AS example, CAST(n AS FLOAT) AS activation, \
+     array_repeat(CAST(n % 11 AS FLOAT) + 1, 768) AS pre_mlp FROM generate_series(0, 19999) t(n)",
+    "CREATE TABLE wide.neurons AS SELECT CAST(0 AS INT) AS layer, CAST(n AS INT) AS neuron, \
+     array_repeat(CAST(1 AS FLOAT), 768) AS w_in FROM generate_series(0, 499) t(n)",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wide_rows_pass_in_small_batches() -> Result<()> {
+    const LIMIT: usize = 64 << 20;
+    let store = tempfile::tempdir()?;
+    let session = session(store.path(), LIMIT).await?;
+    for statement in WIDE {
+        let rows: Vec<_> = session.query(statement).await?.try_collect().await?;
+        assert!(rows.len() <= 1, "{statement}");
+    }
+    // Sorted they are more than the limit, and spill.
+    for (sql, expected) in [
+        (
+            "SELECT * FROM wide.examples ORDER BY activation DESC",
+            20_000,
+        ),
+        ("SELECT * FROM wide.neuron_embeddings()", 20_000),
+        ("SELECT * FROM wide.cluster_centroids()", 500),
+        (
+            "SELECT neuron, vector_mean(pre_mlp) FROM wide.examples GROUP BY neuron",
+            500,
+        ),
+    ] {
+        let (mut n, mut widest) = (0, 0);
+        let mut rows = session.query(sql).await?;
+        while let Some(batch) = rows.try_next().await? {
+            n += batch.num_rows();
+            widest = widest.max(batch.num_rows());
+        }
+        assert_eq!(n, expected, "{sql}");
+        assert!(widest * 768 * 4 < 10 << 20, "{sql}: {widest} rows at once");
+    }
+    let file = store.path().join("wide.parquet");
+    let copy = format!("COPY (SELECT * FROM wide.examples) TO '{}'", file.display());
+    let _: Vec<_> = session.query(&copy).await?.try_collect().await?;
+    let count = format!("SELECT count(*) FROM '{}'", file.display());
+    let rows: Vec<RecordBatch> = session.query(&count).await?.try_collect().await?;
+    assert_eq!(
+        rows[0].column(0).as_primitive::<Int64Type>().value(0),
+        20_000
+    );
+    Ok(())
+}
+
+/// Memory of its own that a process holds now, files that are mapped not counted.
+#[cfg(target_os = "linux")]
+fn anonymous_bytes(process: u32) -> Option<usize> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"))?;
+    let kilobytes: usize = line.split_whitespace().next()?.parse().ok()?;
+    Some(kilobytes << 10)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_program_holds_little_more_than_its_limit() {
+    use std::process::{Command, Stdio};
+    let store = tempfile::tempdir().expect("a folder");
+    let program = |limit: &str, statements: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_polysema"));
+        command
+            .arg("--store")
+            .arg(store.path())
+            .args(["--memory-limit", limit]);
+        command.args(["--format", "csv", "--quiet"]);
+        for statement in statements {
+            command.args(["-c", statement]);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command.spawn().expect("the program starts")
+    };
+    assert!(program("1GiB", &WIDE).wait().expect("a child").success());
+    for sql in [
+        "SELECT * FROM wide.neuron_embeddings()",
+        "SELECT * FROM wide.examples ORDER BY activation DESC",
+        "SELECT neuron, vector_mean(pre_mlp) FROM wide.examples GROUP BY neuron",
+    ] {
+        let (mut child, mut most) = (program("64MiB", &[sql]), 0);
+        let ended = loop {
+            most = most.max(anonymous_bytes(child.id()).unwrap_or(0));
+            if let Some(ended) = child.try_wait().expect("a child") {
+                break ended;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        };
+        assert!(ended.success(), "{sql}");
+        // What is on its way between operators is not counted.
+        assert!(0 < most && most < 160 << 20, "{sql}: {most} bytes");
+    }
+}
