@@ -778,10 +778,10 @@ class Functions:
             neuron_polysemanticity gives it), max_distance (as neuron_polysemanticity gives it),
             mean_distance (as neuron_polysemanticity gives it), intra_cluster_distance (as
             neuron_polysemanticity gives it), inter_cluster_distance (as neuron_polysemanticity
-            gives it), clusters (list of cluster, size, central_example, mean_distance), members
-            (list of example, cluster, is_central), merges (list of step, cluster1, cluster2,
-            dissimilarity, size; NULL where the method makes none); UNNEST makes rows of a list,
-            sign (as neuron_polysemanticity gives it)
+            gives it), clusters (list of cluster, size, central_example, mean_distance; UNNEST makes
+            rows of a list), members (list of example, cluster, is_central), merges (list of step,
+            cluster1, cluster2, dissimilarity, size; NULL where the method makes none), sign (as
+            neuron_polysemanticity gives it)
         """
         options: dict[str, Any] = {
             "threshold": threshold,

@@ -5,7 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+use crate::files::checksums::damaged;
 use crate::files::{clock, disk, seal, words};
+
+/// Letters and digits of an id.
+const ID: usize = 8;
 
 /// Where a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,24 +67,37 @@ pub struct Record {
 
 /// The record in a file, if it is one. Of one that is damaged its id is left, and what is wrong.
 pub(super) fn read(path: &Path) -> Option<Record> {
-    let text = disk::read(path).ok()?;
+    let (text, id) = (disk::read(path).ok()?, path.file_stem()?.to_str()?);
     if let Err(error) = seal::is_sealed(path, &text) {
-        return Some(Record {
-            id: path.file_stem()?.to_str()?.to_string(),
-            function: String::new(),
-            detail: String::new(),
-            state: State::Lost,
-            progress: None,
-            started_at: 0,
-            ended_at: None,
-            process: 0,
-            host: String::new(),
-            message: words(&error),
-        });
+        return Some(lost(id, words(&error)));
     }
-    let record: Record = serde_json::from_slice(&text).ok()?;
+    let record: Record = match serde_json::from_slice(&text) {
+        Ok(record) => record,
+        Err(error) if is_id(id) => return Some(lost(id, words(&damaged(path, error)))),
+        Err(_) => return None,
+    };
     // Its id becomes a path: it is the file's own name or it is not ours.
-    (path.file_stem()? == record.id.as_str()).then_some(record)
+    (id == record.id).then_some(record)
+}
+
+fn lost(id: &str, message: String) -> Record {
+    Record {
+        id: id.to_string(),
+        function: String::new(),
+        detail: String::new(),
+        state: State::Lost,
+        progress: None,
+        started_at: 0,
+        ended_at: None,
+        process: 0,
+        host: String::new(),
+        message,
+    }
+}
+
+/// Whether a name may be one of [`new_id`].
+fn is_id(name: &str) -> bool {
+    name.len() == ID && name.bytes().all(|c| c.is_ascii_hexdigit())
 }
 
 /// Milliseconds since 1970.
@@ -98,7 +115,7 @@ pub(super) fn new_id() -> String {
         NEXT.fetch_add(1, Ordering::Relaxed),
     );
     let hash = blake3::hash(format!("{of:?}").as_bytes()).to_hex();
-    hash[..8].to_string()
+    hash[..ID].to_string()
 }
 
 /// The name of this machine, where it says one.

@@ -233,7 +233,7 @@ fn those_of_another_width_are_not_offered() {
             !site
                 .get(&format!("/runs/demo/saes/{name}"))
                 .text()
-                .contains("/compare?a=")
+                .contains("/runs/demo/compare?a=")
         );
     }
     let layer = run(store, "SELECT layer FROM layers WHERE name = 'narrow'");
