@@ -57,7 +57,7 @@ pub struct CoactivationExec {
 }
 
 impl CoactivationExec {
-    /// `members` has the columns of [`super::members::Members`]; `check` is asked where a layer has none.
+    /// `members` has the columns of [`super::members::MEMBERS`]; `check` is asked where a layer has none.
     pub fn try_new(
         name: &'static str,
         pairs: Pairs,
