@@ -23,12 +23,12 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::stream;
 use polysema_udfs::calls::Arguments;
 use polysema_udfs::calls::settings::PolysemaOptions;
-use polysema_udfs::per_neuron::{Basis, Each, LAYER, NEURON, PerNeuron, PerNeuronExec};
+use polysema_udfs::per_neuron::{Each, Groundwork, LAYER, NEURON, PerNeuron, PerNeuronExec};
 
 /// The layer and neuron of each group.
 static KEYS: PerNeuron = PerNeuron {
     each: Each::Neuron,
-    basis: Basis::Examples,
+    groundwork: Groundwork::Examples,
     columns: &[LAYER, NEURON],
     ..PerNeuron::new("keys")
 };

@@ -2,7 +2,8 @@
 
 use datafusion::common::{Result, internal_err, plan_err};
 
-use super::options::ClusterOptions;
+use super::options::{ClusterOptions, N_TOKENS};
+use crate::calls::settings::PolysemaOptions;
 use crate::calls::{Arguments, Parameter};
 
 /// The value of an option that is a function's own.
@@ -113,4 +114,13 @@ impl BoundOptions {
             Value::Flag(flag) => format!("{name}={flag}"),
         })
     }
+}
+
+/// Settles the option `n_tokens`.
+pub fn n_tokens(
+    arguments: &Arguments,
+    _: &PolysemaOptions,
+    options: &mut BoundOptions,
+) -> Result<()> {
+    options.add_count(arguments, N_TOKENS, 1, Some(5))
 }

@@ -10,8 +10,8 @@ use datafusion::common::{Result, exec_err};
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 
-use super::columns::InputColumns;
 use super::group::Group;
+use super::inputs::InputColumns;
 use crate::arrow::key_filter::KeyFilter;
 use crate::arrow::vectors::VectorColumn;
 

@@ -11,8 +11,9 @@ use datafusion::common::Result;
 
 use super::bound::BoundOptions;
 use super::clustering::Scratch;
-use super::columns::{Column, InputColumns};
+use super::columns::Column;
 use super::group::Group;
+use super::inputs::InputColumns;
 use super::options::{ClusterOptions, matrix_bytes};
 use super::rows::{Each, NeuronRows};
 use crate::calls::Arguments;
@@ -20,7 +21,7 @@ use crate::calls::settings::PolysemaOptions;
 
 /// What is computed of a neuron for all of a function's columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Basis {
+pub enum Groundwork {
     /// Nothing: its vectors are not read.
     Examples,
     /// The vectors and the weights they are multiplied with.
@@ -40,7 +41,7 @@ pub struct PerNeuron {
     /// What a row is about.
     pub each: Each,
     /// What is computed of a neuron.
-    pub basis: Basis,
+    pub groundwork: Groundwork,
     /// Its columns.
     pub columns: &'static [Column],
     /// Columns of `examples` that it is about, whichever of its own are read.
@@ -65,7 +66,7 @@ impl PerNeuron {
         Self {
             name,
             each: Each::Cluster,
-            basis: Basis::Clusters,
+            groundwork: Groundwork::Clusters,
             columns: &[],
             reads: &[],
             settle: |_, _, _| Ok(()),
@@ -98,10 +99,10 @@ impl PerNeuron {
     }
 
     fn bind(&self, arguments: &Arguments, settings: &PolysemaOptions) -> Result<BoundOptions> {
-        let clustering = match self.basis {
+        let clustering = match self.groundwork {
             // Without vectors no setting of theirs matters.
-            Basis::Examples => ClusterOptions::bind(arguments, &PolysemaOptions::default())?,
-            Basis::Merges => ClusterOptions::hierarchical(arguments, settings)?,
+            Groundwork::Examples => ClusterOptions::bind(arguments, &PolysemaOptions::default())?,
+            Groundwork::Merges => ClusterOptions::hierarchical(arguments, settings)?,
             _ => ClusterOptions::bind(arguments, settings)?,
         };
         let mut options = BoundOptions::new(clustering);
@@ -110,9 +111,9 @@ impl PerNeuron {
     }
 
     /// A call of it under the session's settings, which messages call by the name of the function that was called.
-    pub fn call(&'static self, arguments: &Arguments, state: &dyn Session) -> Result<Call> {
+    pub fn call(&'static self, arguments: &Arguments, state: &dyn Session) -> Result<BoundCall> {
         let settings = PolysemaOptions::of(state.config_options())?;
-        Ok(Call {
+        Ok(BoundCall {
             name: arguments.function(),
             options: self.bind(arguments, &settings)?,
             function: self,
@@ -122,7 +123,7 @@ impl PerNeuron {
 
 /// A call of a per-neuron function: all that its rows depend on beside the tables.
 #[derive(Debug, Clone)]
-pub struct Call {
+pub struct BoundCall {
     /// The function that was called, for messages.
     pub name: &'static str,
     /// The function whose rows these are.
@@ -131,14 +132,14 @@ pub struct Call {
     pub options: BoundOptions,
 }
 
-impl PartialEq for Call {
+impl PartialEq for BoundCall {
     fn eq(&self, other: &Self) -> bool {
         (self.name, &self.options) == (other.name, &other.options)
             && self.function.name == other.function.name
     }
 }
 
-impl Call {
+impl BoundCall {
     /// The columns that a projection keeps, in its order.
     pub(super) fn columns(&self, projection: Option<&Vec<usize>>) -> Vec<&'static Column> {
         let columns = self.function.columns;
@@ -156,8 +157,8 @@ impl Call {
                 examples.push(name);
             }
         }
-        match self.function.basis {
-            Basis::Examples => InputColumns {
+        match self.function.groundwork {
+            Groundwork::Examples => InputColumns {
                 examples,
                 vectors: None,
                 weights: &[],
@@ -169,21 +170,21 @@ impl Call {
     /// Bytes it will hold for `n` examples of width `d`, reserved before it runs; `limit` is the most that the session may
     /// hold.
     pub(super) fn bytes(&self, n: usize, d: usize, limit: usize) -> usize {
-        match self.function.basis {
-            Basis::Examples => 0,
-            Basis::Embeddings => 2 * n * d * size_of::<f32>(),
-            Basis::Distances => matrix_bytes(n, d) + n * n * size_of::<[f32; 3]>(),
-            Basis::Clusters | Basis::Merges => self.options.clustering.bytes(n, d, limit),
+        match self.function.groundwork {
+            Groundwork::Examples => 0,
+            Groundwork::Embeddings => 2 * n * d * size_of::<f32>(),
+            Groundwork::Distances => matrix_bytes(n, d) + n * n * size_of::<[f32; 3]>(),
+            Groundwork::Clusters | Groundwork::Merges => self.options.clustering.bytes(n, d, limit),
         }
     }
 
     /// Where these bytes are refused: what would need fewer, or why nothing does.
     pub(super) fn advice(&self, n: usize, d: usize, limit: usize) -> Option<String> {
-        match self.function.basis {
-            Basis::Examples | Basis::Embeddings => None,
-            Basis::Distances => Some("all pairs of a neuron are held at once".to_string()),
-            Basis::Clusters => self.options.clustering.advice(n, d, limit),
-            Basis::Merges => self.options.clustering.advice_on_merges(n, d, limit),
+        match self.function.groundwork {
+            Groundwork::Examples | Groundwork::Embeddings => None,
+            Groundwork::Distances => Some("all pairs of a neuron are held at once".to_string()),
+            Groundwork::Clusters => self.options.clustering.advice(n, d, limit),
+            Groundwork::Merges => self.options.clustering.advice_on_merges(n, d, limit),
         }
     }
 
@@ -200,15 +201,15 @@ impl Call {
         scratch: &mut Scratch,
     ) -> Result<MadeRows> {
         let (options, each) = (&self.options, self.function.each);
-        let mut rows = match self.function.basis {
-            Basis::Examples | Basis::Embeddings => {
+        let mut rows = match self.function.groundwork {
+            Groundwork::Examples | Groundwork::Embeddings => {
                 NeuronRows::new(group, options, each, None, None)
             }
-            Basis::Distances => {
+            Groundwork::Distances => {
                 let distances = scratch.distances(group)?;
                 NeuronRows::new(group, options, each, None, Some(distances))
             }
-            Basis::Clusters | Basis::Merges => {
+            Groundwork::Clusters | Groundwork::Merges => {
                 let clustering = scratch.cluster(group, &options.clustering)?;
                 NeuronRows::new(group, options, each, Some(clustering), None)
             }
@@ -226,13 +227,13 @@ impl Call {
 
     /// The options as EXPLAIN shows them.
     pub fn describe(&self) -> String {
-        let shared = match self.function.basis {
-            Basis::Examples => None,
-            Basis::Embeddings | Basis::Distances => {
+        let shared = match self.function.groundwork {
+            Groundwork::Examples => None,
+            Groundwork::Embeddings | Groundwork::Distances => {
                 let embedding = self.options.clustering.embedding;
                 Some(format!("embedding={}", embedding.name()))
             }
-            Basis::Clusters | Basis::Merges => Some(self.options.clustering.describe()),
+            Groundwork::Clusters | Groundwork::Merges => Some(self.options.clustering.describe()),
         };
         let options = shared.into_iter().chain(self.options.describe_own());
         options.collect::<Vec<_>>().join(", ")

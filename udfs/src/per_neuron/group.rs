@@ -11,7 +11,7 @@ use datafusion::arrow::datatypes::{DataType, Float32Type, Int32Type};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{Result, exec_err, internal_datafusion_err};
 
-use super::columns::{SIGN, WEIGHTED_PRE_MLP};
+use super::inputs::{SIGN, WEIGHTED_PRE_MLP};
 use crate::arrow::context::{Context, contexts};
 use crate::arrow::vectors::VectorColumn;
 use polysema_kernels::vector::product;
@@ -107,9 +107,7 @@ impl Group {
         })
     }
 
-    /// These examples, or all, as lines of text; from the columns that [`CONTEXT`] reads.
-    ///
-    /// [`CONTEXT`]: super::columns::CONTEXT
+    /// These examples, or all, as lines of text; from the columns that the column `context` reads.
     pub fn contexts(&self, rows: Option<&UInt32Array>) -> Result<ArrayRef> {
         let contexts = self.texts(rows)?;
         let lines = contexts.iter().map(|text| Some(text.as_ref()?.line()));

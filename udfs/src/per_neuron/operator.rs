@@ -34,9 +34,9 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, stream};
 
 use super::clustering::Scratch;
-use super::columns::InputColumns;
 use super::cursor::GroupCursor;
-use super::function::Call;
+use super::function::BoundCall;
+use super::inputs::InputColumns;
 use super::neuron_check::NeuronCheck;
 use super::rows::Each;
 use super::turns::{Share, Turns};
@@ -47,7 +47,7 @@ use crate::arrow::key_filter::KeyFilter;
 /// See the module.
 #[derive(Debug)]
 pub struct PerNeuronExec {
-    call: Arc<Call>,
+    call: Arc<BoundCall>,
     projection: Option<Vec<usize>>,
     inputs: InputColumns,
     examples: Arc<dyn ExecutionPlan>,
@@ -64,7 +64,7 @@ impl PerNeuronExec {
     /// `examples` begins with (layer, neuron, example), `neurons` with (layer, neuron) and, if the function reads
     /// weights, `w_in`; of the function's columns `projection` is kept.
     pub fn try_new(
-        call: Arc<Call>,
+        call: Arc<BoundCall>,
         projection: Option<Vec<usize>>,
         examples: Arc<dyn ExecutionPlan>,
         neurons: Arc<dyn ExecutionPlan>,

@@ -2,8 +2,7 @@
 
 use datafusion::common::{Result, plan_err};
 
-use super::bound::BoundOptions;
-use super::columns::{InputColumns, PRE_MLP, WEIGHTED_PRE_MLP};
+use super::inputs::{InputColumns, PRE_MLP, WEIGHTED_PRE_MLP};
 use super::keys::KIND;
 use crate::calls::settings::PolysemaOptions;
 use crate::calls::{Arguments, Parameter, RUN};
@@ -378,12 +377,3 @@ pub const N_TOKENS: Parameter = Parameter {
     kind: "whole number, at least 1",
     summary: "most tokens in top_tokens; default 5",
 };
-
-/// Settles the option `n_tokens`.
-pub fn n_tokens(
-    arguments: &Arguments,
-    _: &PolysemaOptions,
-    options: &mut BoundOptions,
-) -> Result<()> {
-    options.add_count(arguments, N_TOKENS, 1, Some(5))
-}

@@ -10,8 +10,8 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 
-use super::columns::SIGN;
-use super::function::{Call, PerNeuron};
+use super::function::{BoundCall, PerNeuron};
+use super::inputs::SIGN;
 use super::keys::{KIND, KeyArguments, KeySelection, LAYER_NEURON};
 use super::layer_filter::LayerFilterExec;
 use super::operator::PerNeuronExec;
@@ -57,7 +57,7 @@ impl TableFunction for PerNeuronFunction {
     }
 }
 
-impl Call {
+impl BoundCall {
     /// The plan of its rows for the selected neurons.
     pub async fn plan(
         self,

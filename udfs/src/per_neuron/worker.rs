@@ -20,7 +20,7 @@ use tokio::sync::mpsc::Sender;
 use super::clustering::Scratch;
 use super::columns::{Column, Numbers};
 use super::cursor::GroupCursor;
-use super::function::Call;
+use super::function::BoundCall;
 use super::group::Group;
 use super::turns::{Share, Turns};
 use crate::arrow::batches::{BoundedBatches, WIDE_BYTES};
@@ -157,7 +157,7 @@ impl RowSender {
 
 /// What moves to the blocking pool and back.
 pub(super) struct Worker {
-    pub(super) call: Arc<Call>,
+    pub(super) call: Arc<BoundCall>,
     pub(super) columns: Vec<&'static Column>,
     pub(super) schema: SchemaRef,
     pub(super) pool: Arc<dyn MemoryPool>,

@@ -19,7 +19,7 @@ use polysema_kernels::{FlatClusters, Step};
 
 use crate::calls::{Function, FunctionDoc, Parameter, RUN};
 use crate::per_neuron::{
-    Basis, Column, Cut, Each, Group, KIND, LAYER, LAYER_NEURON, NEURON, NeuronRows, PerNeuron,
+    Column, Cut, Each, Groundwork, Group, KIND, LAYER, LAYER_NEURON, NEURON, NeuronRows, PerNeuron,
     SIGN_COLUMN, TREE, joined, table_function, text,
 };
 use crate::svg::{About, Dendrogram, KeyInContext, dendrogram};
@@ -49,7 +49,7 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
 
 static PER_NEURON: PerNeuron = PerNeuron {
     each: Each::Neuron,
-    basis: Basis::Merges,
+    groundwork: Groundwork::Merges,
     columns: &[
         LAYER,
         NEURON,

@@ -16,7 +16,7 @@ use polysema_kernels::clustering::flat_clusters::joining_heights;
 use crate::calls::settings::PolysemaOptions;
 use crate::calls::{Arguments, Function, FunctionDoc, Parameter, RUN};
 use crate::per_neuron::{
-    Basis, BoundOptions, CENTRAL_EXAMPLE, CLUSTER, Column, Cut, EMBEDDING, KIND, LAYER,
+    BoundOptions, CENTRAL_EXAMPLE, CLUSTER, Column, Cut, EMBEDDING, Groundwork, KIND, LAYER,
     LAYER_NEURON, LINKAGE, N_TOKENS, NEURON, NeuronRows, Numbers, PerNeuron, SIZE, STRICT,
     TOP_TOKENS, Value, float, int, n_tokens, table_function,
 };
@@ -52,7 +52,7 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
 });
 
 static PER_NEURON: PerNeuron = PerNeuron {
-    basis: Basis::Merges,
+    groundwork: Groundwork::Merges,
     columns: &[
         LAYER,
         NEURON,

@@ -11,7 +11,7 @@ use polysema_kernels::Step;
 
 use crate::calls::{Function, FunctionDoc, RUN};
 use crate::per_neuron::{
-    Basis, Clustering, Column, EMBEDDING, Each, KIND, LAYER, LAYER_NEURON, LINKAGE, NEURON,
+    Clustering, Column, EMBEDDING, Each, Groundwork, KIND, LAYER, LAYER_NEURON, LINKAGE, NEURON,
     NeuronRows, PerNeuron, SIGN_COLUMN, float, int, table_function,
 };
 
@@ -29,7 +29,7 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
 
 static PER_NEURON: PerNeuron = PerNeuron {
     each: Each::Merge,
-    basis: Basis::Merges,
+    groundwork: Groundwork::Merges,
     columns: &[
         LAYER,
         NEURON,

@@ -7,7 +7,7 @@ use datafusion::common::Result;
 
 use crate::calls::{Function, FunctionDoc, RUN};
 use crate::per_neuron::{
-    Basis, Column, EMBEDDING, Each, KIND, LAYER, LAYER_NEURON, NEURON, NeuronRows, PerNeuron,
+    Column, EMBEDDING, Each, Groundwork, KIND, LAYER, LAYER_NEURON, NEURON, NeuronRows, PerNeuron,
     float, int, table_function,
 };
 
@@ -25,7 +25,7 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
 
 static PER_NEURON: PerNeuron = PerNeuron {
     each: Each::Pair,
-    basis: Basis::Distances,
+    groundwork: Groundwork::Distances,
     columns: &[
         LAYER,
         NEURON,

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use crate::calls::{Function, FunctionDoc, RUN};
 use crate::per_neuron::{
-    ACTIVATION, Basis, CONTEXT, DOC_ID, EXAMPLE, Each, KIND, LAYER, LAYER_NEURON, NEURON, POS,
+    ACTIVATION, CONTEXT, DOC_ID, EXAMPLE, Each, Groundwork, KIND, LAYER, LAYER_NEURON, NEURON, POS,
     PerNeuron, TOKEN, table_function,
 };
 
@@ -22,7 +22,7 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
 
 static PER_NEURON: PerNeuron = PerNeuron {
     each: Each::Example,
-    basis: Basis::Examples,
+    groundwork: Groundwork::Examples,
     columns: &[
         LAYER, NEURON, EXAMPLE, DOC_ID, POS, TOKEN, ACTIVATION, CONTEXT,
     ],

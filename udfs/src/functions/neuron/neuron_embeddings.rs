@@ -8,7 +8,7 @@ use datafusion::common::Result;
 use crate::arrow::vectors::{VectorBuilder, vector_type};
 use crate::calls::{Function, FunctionDoc, RUN};
 use crate::per_neuron::{
-    Basis, Column, EMBEDDING, EXAMPLE, Each, KIND, LAYER, LAYER_NEURON, NEURON, NeuronRows,
+    Column, EMBEDDING, EXAMPLE, Each, Groundwork, KIND, LAYER, LAYER_NEURON, NEURON, NeuronRows,
     PerNeuron, table_function,
 };
 
@@ -26,7 +26,7 @@ static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
 
 static PER_NEURON: PerNeuron = PerNeuron {
     each: Each::Example,
-    basis: Basis::Embeddings,
+    groundwork: Groundwork::Embeddings,
     columns: &[
         LAYER,
         NEURON,

@@ -1,15 +1,12 @@
 //! The polysemanticity metrics of every neuron, section 3.3.1 of the paper.
 
-use std::sync::{Arc, LazyLock};
-
-use datafusion::arrow::array::{ArrayRef, Float64Array, Int32Array};
-use datafusion::common::Result;
-use polysema_kernels::Polysemanticity;
+use std::sync::LazyLock;
 
 use crate::calls::{Function, FunctionDoc};
 use crate::per_neuron::{
-    CLUSTERS_OF_LAYERS, Column, Each, LAYER, LAYER_NEURON, NEURON, NeuronRows, PerNeuron,
-    SIGN_COLUMN, double, int, table_function,
+    CLUSTERS_OF_LAYERS, Column, Each, INTER_CLUSTER_DISTANCE, INTRA_CLUSTER_DISTANCE, LAYER,
+    LAYER_NEURON, MAX_DISTANCE, MEAN_DISTANCE, N_CLUSTERS, N_EXAMPLES, NEURON, PerNeuron,
+    SIGN_COLUMN, double, number, table_function,
 };
 
 static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
@@ -58,54 +55,3 @@ static PER_NEURON: PerNeuron = PerNeuron {
 pub fn function() -> Function {
     table_function(&DOC, &PER_NEURON)
 }
-
-fn number(value: Option<f64>) -> Result<ArrayRef> {
-    Ok(Arc::new(Float64Array::from(vec![value])))
-}
-
-fn metric(rows: &NeuronRows, of: fn(&Polysemanticity) -> Option<f64>) -> Result<ArrayRef> {
-    number(of(rows.metrics()?))
-}
-
-pub(super) const N_EXAMPLES: Column =
-    Column::new("n_examples", int, "its dataset examples", |rows| {
-        Ok(Arc::new(Int32Array::from(vec![rows.group.len() as i32])))
-    });
-pub(super) const N_CLUSTERS: Column = Column::new(
-    "n_clusters",
-    int,
-    "feature clusters; NULL without examples",
-    |rows| {
-        let n_clusters = rows.metrics()?.n_clusters.map(|n| n as i32);
-        Ok(Arc::new(Int32Array::from(vec![n_clusters])))
-    },
-)
-.nullable();
-pub(super) const MAX_DISTANCE: Column = Column::new(
-    "max_distance",
-    double,
-    "over pairs; NULL below two",
-    |rows| metric(rows, |metrics| metrics.max_distance),
-)
-.nullable();
-pub(super) const MEAN_DISTANCE: Column = Column::new(
-    "mean_distance",
-    double,
-    "over pairs; NULL below two",
-    |rows| metric(rows, |metrics| metrics.mean_distance),
-)
-.nullable();
-pub(super) const INTRA_CLUSTER_DISTANCE: Column = Column::new(
-    "intra_cluster_distance",
-    double,
-    "pairs in one cluster, pooled; NULL if there is none",
-    |rows| metric(rows, |metrics| metrics.intra_cluster_distance),
-)
-.nullable();
-pub(super) const INTER_CLUSTER_DISTANCE: Column = Column::new(
-    "inter_cluster_distance",
-    double,
-    "pairs across clusters; NULL for one cluster",
-    |rows| metric(rows, |metrics| metrics.inter_cluster_distance),
-)
-.nullable();

@@ -15,14 +15,11 @@ use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, Fields};
 use datafusion::common::Result;
 
-use super::neuron_polysemanticity::{
-    INTER_CLUSTER_DISTANCE, INTRA_CLUSTER_DISTANCE, MAX_DISTANCE, MEAN_DISTANCE, N_CLUSTERS,
-    N_EXAMPLES,
-};
 use crate::calls::{Function, FunctionDoc};
 use crate::per_neuron::{
-    CLUSTERS_OF_LAYERS, Column, Each, LAYER, LAYER_NEURON, NEURON, NeuronRows, PerNeuron,
-    SIGN_COLUMN, fields, table_function,
+    CLUSTERS_OF_LAYERS, Column, Each, INTER_CLUSTER_DISTANCE, INTRA_CLUSTER_DISTANCE, LAYER,
+    LAYER_NEURON, MAX_DISTANCE, MEAN_DISTANCE, N_CLUSTERS, N_EXAMPLES, NEURON, NeuronRows,
+    PerNeuron, SIGN_COLUMN, fields, table_function,
 };
 
 static DOC: LazyLock<FunctionDoc> = LazyLock::new(|| FunctionDoc {
