@@ -8,6 +8,8 @@
 //! a peer of the same tables does (with `POLYSEMA_BENCH_PID` its memory is read too). `POLYSEMA_BENCH_MEMORY` is our server's
 //! memory limit, `1GB` without.
 
+#[path = "process/anonymous.rs"]
+mod anonymous;
 #[path = "synthetic/gpt2_small.rs"]
 mod gpt2_small;
 #[path = "../tests/serve/process.rs"]
@@ -19,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use anonymous::anonymous_bytes;
 use gpt2_small::GPT2_SMALL;
 use polysema_kernels::random::Random;
 use process::Process;
@@ -58,14 +61,12 @@ const QUESTIONS: [Questions; 2] = [
 /// Memory of a process that is not of mapped files, in MiB, and its open files.
 fn resources(pid: Option<u32>) -> (f64, usize) {
     let Some(pid) = pid else { return (f64::NAN, 0) };
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let kib = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"))
-        .and_then(|rest| rest.split_whitespace().next())
-        .and_then(|kib| kib.parse::<f64>().ok());
+    let bytes = anonymous_bytes(&pid.to_string());
     let files = std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
-    (kib.unwrap_or(f64::NAN) / 1024.0, files)
+    (
+        bytes.map_or(f64::NAN, |bytes| bytes as f64 / f64::from(1 << 20)),
+        files,
+    )
 }
 
 async fn connect(address: &str) -> Fallible<Client> {

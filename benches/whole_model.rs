@@ -4,6 +4,8 @@
 //!     cargo bench --workspace --bench whole_model                 GPT-2-small's shape, one and two partitions, with a memory limit
 //!     cargo bench --workspace --bench whole_model -- growth       cost by examples, width and neurons
 
+#[path = "process/anonymous.rs"]
+mod anonymous;
 #[path = "synthetic/gpt2_small.rs"]
 mod gpt2_small;
 mod process;
@@ -14,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use anonymous::anonymous_bytes;
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::error::Result;
 use futures::TryStreamExt;
@@ -36,20 +39,6 @@ struct Cost {
     peak_bytes: u64,
 }
 
-/// A number of `/proc/self/FILE` in its own unit, 0 where the system has none.
-fn proc_field(file: &str, field: &str) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/self/{file}")).unwrap_or_default();
-    text.lines()
-        .find_map(|line| {
-            line.strip_prefix(field)?
-                .split_whitespace()
-                .next()?
-                .parse()
-                .ok()
-        })
-        .unwrap_or(0)
-}
-
 async fn measure(store: &Path, partitions: usize, limit: Option<usize>, sql: &str) -> Result<Cost> {
     let session = Session::open(SessionOptions {
         store: store.to_path_buf(),
@@ -66,7 +55,7 @@ async fn measure(store: &Path, partitions: usize, limit: Option<usize>, sql: &st
         let (done, peak) = (Arc::clone(&done), Arc::clone(&peak));
         std::thread::spawn(move || {
             while !done.load(Ordering::Relaxed) {
-                peak.fetch_max(proc_field("status", "RssAnon:") * 1024, Ordering::Relaxed);
+                peak.fetch_max(anonymous_bytes("self").unwrap_or(0), Ordering::Relaxed);
                 std::thread::sleep(Duration::from_millis(5));
             }
         })

@@ -1,6 +1,10 @@
 //! Memory limits of long work: what a job is about to hold is reserved before it is allocated, refused in words that say
 //! which part needs how much and what would need less, and given back at the end.
 
+#[cfg(target_os = "linux")]
+#[path = "../benches/process/anonymous.rs"]
+mod anonymous;
+
 use std::path::Path;
 
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
@@ -254,21 +258,12 @@ async fn wide_rows_pass_in_small_batches() -> Result<()> {
     Ok(())
 }
 
-/// Memory of its own that a process holds now, files that are mapped not counted.
-#[cfg(target_os = "linux")]
-fn anonymous_bytes(process: u32) -> Option<usize> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"))?;
-    let kilobytes: usize = line.split_whitespace().next()?.parse().ok()?;
-    Some(kilobytes << 10)
-}
-
 #[cfg(target_os = "linux")]
 #[test]
 fn the_program_holds_little_more_than_its_limit() {
     use std::process::{Command, Stdio};
+
+    use anonymous::anonymous_bytes;
     let store = tempfile::tempdir().expect("a folder");
     let program = |limit: &str, statements: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_polysema"));
@@ -291,7 +286,7 @@ fn the_program_holds_little_more_than_its_limit() {
     ] {
         let (mut child, mut most) = (program("64MiB", &[sql]), 0);
         let ended = loop {
-            most = most.max(anonymous_bytes(child.id()).unwrap_or(0));
+            most = most.max(anonymous_bytes(&child.id().to_string()).unwrap_or(0));
             if let Some(ended) = child.try_wait().expect("a child") {
                 break ended;
             }

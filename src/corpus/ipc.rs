@@ -1,11 +1,8 @@
 //! Record batches of Arrow IPC, the file and the stream, from a mapped file: a message at a time, each held against what
 //! the file has before it is decoded.
 
-use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::ptr::NonNull;
-use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::buffer::Buffer;
@@ -15,10 +12,9 @@ use datafusion::arrow::ipc::root_as_message;
 use datafusion::common::exec_datafusion_err;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryReservation;
-use memmap2::Mmap;
 use polysema_udfs::arrow::memory::at_least;
 
-use crate::files::{disk, file_error, regular};
+use crate::files::{file_error, mapped, regular};
 
 /// What a file begins and ends with; between them lies a stream and the places of its batches. (Arrow, IPC file format)
 const MAGIC: &[u8] = b"ARROW1";
@@ -46,7 +42,7 @@ impl IpcBatches {
     /// Reads the schema.
     pub(super) fn open(path: &Path, memory: MemoryReservation) -> Result<(SchemaRef, Self)> {
         let file = regular::open(path).map_err(|e| file_error("open", path, e))?;
-        let mut rest = map(path, &file)?;
+        let mut rest = mapped::map(path, &file)?;
         let mapped = rest.len();
         if rest.starts_with(MAGIC) {
             if rest.len() < BEFORE + MAGIC.len() || !rest.ends_with(MAGIC) {
@@ -79,7 +75,7 @@ impl IpcBatches {
 
     /// Decodes a message, which may be a batch; none after the last.
     fn message(&mut self) -> Result<Option<Option<RecordBatch>>> {
-        disk::require_uncut(&self.path, self.mapped)?;
+        mapped::require_uncut(&self.path, self.mapped)?;
         let Some((bytes, unpacked)) = self.next_message()? else {
             return Ok(None);
         };
@@ -185,17 +181,6 @@ impl Iterator for IpcBatches {
             }
         }
     }
-}
-
-fn map(path: &Path, file: &File) -> Result<Buffer> {
-    // SAFETY: the file is read only, as all files that are mapped. One that was cut is noticed before each message; who
-    // cuts it in that moment ends this process with SIGBUS, who writes to it changes what is read.
-    let map = unsafe { Mmap::map(file) }.map_err(|e| file_error("map", path, e))?;
-    let start = NonNull::new(map.as_ptr().cast_mut())
-        .ok_or_else(|| exec_datafusion_err!("map {}: no address", path.display()))?;
-    let (len, map) = (map.len(), Arc::new(map));
-    // SAFETY: `len` bytes from `start` on are the map's, and the buffer owns the map.
-    Ok(unsafe { Buffer::from_custom_allocation(start, len, map) })
 }
 
 fn damaged(path: &Path, what: impl std::fmt::Display) -> DataFusionError {

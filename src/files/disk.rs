@@ -5,7 +5,6 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use datafusion::common::exec_err;
 use datafusion::error::Result;
 
 use super::file_error;
@@ -236,20 +235,6 @@ pub fn require_folder(path: &Path) -> Result<()> {
 /// Opens a file that is no link, folder, device or pipe.
 pub fn open(path: &Path) -> io::Result<File> {
     regular::open_as(path, Links::Refused)
-}
-
-/// Refuses a mapped file that was cut since to fewer bytes than are mapped: to read them would end the process.
-///
-/// A file that is not found any more was removed, and is whole while it is mapped.
-pub fn require_uncut(path: &Path, mapped: usize) -> Result<()> {
-    match fs::metadata(path) {
-        Ok(found) if found.len() < mapped as u64 => exec_err!(
-            "{} requires {mapped} bytes, got {}: the file was cut while it was read",
-            path.display(),
-            found.len()
-        ),
-        _ => Ok(()),
-    }
 }
 
 /// Opens a file to lock it, made if it is missing; a link is refused.

@@ -17,6 +17,7 @@ pub mod gguf;
 pub mod idx;
 pub mod json;
 pub mod loaded;
+pub mod mapped;
 mod npz;
 pub mod numbers;
 pub mod pickle;

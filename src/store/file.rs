@@ -1,11 +1,8 @@
-//! One memory-mapped Arrow IPC file; its record batches are decoded where they lie. Over 400 lines, since opening, checking and decoding
-//! share one map.
+//! One memory-mapped Arrow IPC file; its record batches are decoded where they lie.
 
-use std::fs::File;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::ptr::NonNull;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayData, ArrayRef, RecordBatch};
@@ -14,15 +11,14 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::ipc::convert::fb_to_schema;
 use datafusion::arrow::ipc::reader::{FileDecoder, read_footer_length};
 use datafusion::arrow::ipc::{Block, MetadataVersion, root_as_footer, root_as_message};
-use datafusion::common::{exec_datafusion_err, exec_err};
+use datafusion::common::exec_err;
 use datafusion::error::Result;
-use memmap2::Mmap;
 
 use super::arrow_writer::SUMS;
 use super::manifest::FileEntry;
 use super::table::Table;
 use crate::files::checksums::{BlockSums, Tail, damaged};
-use crate::files::{disk, file_error};
+use crate::files::{disk, file_error, mapped};
 
 /// Footer length and magic at a file's end.
 const TRAILER: usize = 10;
@@ -70,7 +66,7 @@ impl TableFile {
                 path.display()
             );
         }
-        let bytes = map(path, &file)?;
+        let bytes = mapped::map(path, &file)?;
         let file = Self::of(path, bytes, tail)?;
         if file.blocks.len() != rows.len() {
             return Err(damaged(
@@ -88,13 +84,13 @@ impl TableFile {
     /// Opens a file that no manifest describes and that need not last; its schema carries what it needs.
     pub fn open_alone(path: &Path) -> Result<Self> {
         let file = disk::open(path).map_err(|e| file_error("open", path, e))?;
-        Self::of(path, map(path, &file)?, None)?.with_own_rows()
+        Self::of(path, mapped::map(path, &file)?, None)?.with_own_rows()
     }
 
     /// Opens a file that no manifest describes, behind which its tail is written down.
     pub fn open_cached(path: &Path) -> Result<Self> {
         let file = disk::open(path).map_err(|e| file_error("open", path, e))?;
-        let bytes = map(path, &file)?;
+        let bytes = mapped::map(path, &file)?;
         let Some((end, tail)) = tail_behind(&bytes) else {
             return Err(damaged(path, "it has no tail"));
         };
@@ -140,7 +136,7 @@ impl TableFile {
     ///
     /// Errors: it was cut since it was opened.
     pub fn require_uncut(&self) -> Result<()> {
-        disk::require_uncut(&self.path, self.bytes.len())
+        mapped::require_uncut(&self.path, self.bytes.len())
     }
 
     /// Compares a part of the file with its checksums.
@@ -223,7 +219,7 @@ impl TableFile {
         let block = &self.blocks[batch];
         let decoded = guarded(&self.path, || {
             let (start, metadata, body) = extent(block, self.bytes.len())?;
-            let bytes = alone(&self.bytes, start, metadata + body);
+            let bytes = mapped::alone(&self.bytes, start, metadata + body);
             FileDecoder::new(Arc::clone(&self.schema), self.version)
                 .with_projection(columns.to_vec())
                 .read_record_batch(block, &bytes)
@@ -257,28 +253,6 @@ impl TableFile {
         Ok(std::array::from_fn(|place| {
             Arc::clone(decoded.column(place))
         }))
-    }
-}
-
-fn map(path: &Path, file: &File) -> Result<Buffer> {
-    // SAFETY: files of a committed generation are never written again, only unlinked or replaced by another file, and
-    // an unlinked file stays as it is while mapped. One that others cut is noticed before each batch is read; who cuts
-    // it in that moment ends this process with SIGBUS.
-    let map = unsafe { Mmap::map(file) }.map_err(|e| file_error("map", path, e))?;
-    let start = NonNull::new(map.as_ptr().cast_mut())
-        .ok_or_else(|| exec_datafusion_err!("map {}: no address", path.display()))?;
-    let (len, map) = (map.len(), Arc::new(map));
-    // SAFETY: `len` bytes from `start` on are the map's, and the buffer owns the map.
-    Ok(unsafe { Buffer::from_custom_allocation(start, len, map) })
-}
-
-/// A part of a mapped file as a buffer of its own, which an operator that counts its memory does not take for the whole file.
-fn alone(bytes: &Buffer, start: usize, length: usize) -> Buffer {
-    let part = bytes.slice_with_length(start, length);
-    match NonNull::new(part.as_ptr().cast_mut()) {
-        // SAFETY: these are the part's bytes, which live as long as the part, the owner here.
-        Some(first) => unsafe { Buffer::from_custom_allocation(first, length, Arc::new(part)) },
-        None => part,
     }
 }
 

@@ -28,15 +28,9 @@ struct MatchesTemplate {
     latent: i32,
     /// How many autoencoders could be compared with, of which these are not.
     left_out: usize,
-    has_others: bool,
-    found: Vec<Matched>,
+    lines: Vec<MatchLine>,
+    /// None where there is none to compare with.
     late: Option<Late>,
-}
-
-/// What one autoencoder has, the most similar first.
-struct Matched {
-    sae: String,
-    latents: Vec<MatchLine>,
 }
 
 #[derive(Deserialize)]
@@ -101,24 +95,16 @@ pub(in crate::explore) async fn page(visit: Visit) -> Result<Reached, Trouble> {
             sae: sae.name.clone(),
             latent,
             left_out: others.len().saturating_sub(OTHERS),
-            has_others: !others.is_empty(),
-            found: matched(late.as_ref().map_or(Ok(vec![]), Late::read)?),
+            lines: late.as_ref().map_or(Ok(vec![]), Late::read)?,
             late,
         }),
     };
     Ok(page.into())
 }
 
-fn matched(lines: Vec<MatchLine>) -> Vec<Matched> {
-    let mut found: Vec<Matched> = vec![];
-    for line in lines {
-        match found.last_mut().filter(|last| last.sae == line.sae) {
-            Some(last) => last.latents.push(line),
-            None => found.push(Matched {
-                sae: line.sae.clone(),
-                latents: vec![line],
-            }),
-        }
+impl MatchesTemplate {
+    /// What each autoencoder has, the most similar first.
+    fn of_each(&self) -> impl Iterator<Item = &[MatchLine]> {
+        self.lines.chunk_by(|a, b| a.sae == b.sae)
     }
-    found
 }

@@ -4,14 +4,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array};
-use datafusion::arrow::compute::prep_null_mask_filter;
+use datafusion::arrow::array::{ArrayRef, BooleanArray, Int32Array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
 use datafusion::physical_expr::utils::{collect_columns, conjunction, reassign_expr_columns};
 use datafusion::physical_expr_common::physical_expr::is_volatile;
 use datafusion::physical_plan::PhysicalExpr;
+
+use super::value_filter::passing;
 
 /// A predicate on (layer, neuron). It may become stricter while the query runs, never less strict.
 #[derive(Debug, Clone)]
@@ -60,13 +61,7 @@ impl KeyFilter {
     pub fn keeps(&self, layers: &Int32Array, neurons: &Int32Array) -> Result<BooleanArray> {
         let columns: Vec<ArrayRef> = vec![Arc::new(layers.clone()), Arc::new(neurons.clone())];
         let keys = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
-        let passed = self.predicate.evaluate(&keys)?;
-        let passed = passed.into_array(keys.num_rows())?;
-        let passed = passed.as_boolean();
-        Ok(match passed.null_count() {
-            0 => passed.clone(),
-            _ => prep_null_mask_filter(passed),
-        })
+        passing(&self.predicate, &keys)
     }
 
     /// Whether this neuron passes, as far as is known by now.

@@ -73,18 +73,25 @@ impl ValueFilter {
 
     /// Which of these values of the column pass.
     pub fn keeps(&self, values: ArrayRef) -> Result<BooleanArray> {
-        let n = values.len();
         let Some(predicate) = &self.predicate else {
-            return Ok(BooleanArray::from(vec![true; n]));
+            return Ok(BooleanArray::from(vec![true; values.len()]));
         };
         let values = RecordBatch::try_new(Arc::clone(&self.schema), vec![values])?;
-        let passed = predicate.evaluate(&values)?.into_array(n)?;
-        let passed = passed.as_boolean();
-        Ok(match passed.null_count() {
-            0 => passed.clone(),
-            _ => prep_null_mask_filter(passed),
-        })
+        passing(predicate, &values)
     }
+}
+
+/// The rows for which a predicate is true.
+pub(super) fn passing(
+    predicate: &Arc<dyn PhysicalExpr>,
+    rows: &RecordBatch,
+) -> Result<BooleanArray> {
+    let passed = predicate.evaluate(rows)?.into_array(rows.num_rows())?;
+    let passed = passed.as_boolean();
+    Ok(match passed.null_count() {
+        0 => passed.clone(),
+        _ => prep_null_mask_filter(passed),
+    })
 }
 
 impl fmt::Display for ValueFilter {

@@ -89,14 +89,9 @@ impl RowBounds {
     /// The part of `n` values that the rows have.
     fn used(&self, n: usize) -> Range<usize> {
         match self {
-            Self::Offsets(offsets) => match (offsets.first(), offsets.last()) {
-                (Some(first), Some(last)) => *first as usize..*last as usize,
-                _ => 0..0,
-            },
-            Self::LargeOffsets(offsets) => match (offsets.first(), offsets.last()) {
-                (Some(first), Some(last)) => *first as usize..*last as usize,
-                _ => 0..0,
-            },
+            // There is one offset more than there are rows.
+            Self::Offsets(offsets) => offsets[0] as usize..offsets[offsets.len() - 1] as usize,
+            Self::LargeOffsets(offsets) => offsets[0] as usize..offsets[offsets.len() - 1] as usize,
             Self::Views(offsets, sizes) => {
                 let rows = || offsets.iter().zip(sizes).filter(|(_, size)| **size > 0);
                 let first = rows().map(|(offset, _)| *offset).min().unwrap_or(0);

@@ -1,6 +1,6 @@
 //! The options of a call once they are settled: those that were written, else the session's settings, else the defaults.
 
-use datafusion::common::{Result, internal_err, plan_err};
+use datafusion::common::{Result, internal_datafusion_err, internal_err, plan_err};
 
 use super::options::{ClusterOptions, N_TOKENS};
 use crate::calls::settings::PolysemaOptions;
@@ -73,15 +73,16 @@ impl BoundOptions {
 
     /// A whole number that the function has.
     pub fn count(&self, name: &str) -> Result<usize> {
-        match self.own(name) {
-            Some(Value::Count(n)) => Ok(*n),
-            other => internal_err!("a whole number {name} is required, got {other:?}"),
-        }
+        let none = || internal_datafusion_err!("a whole number {name} is required, got none");
+        self.given_count(name).ok_or_else(none)
     }
 
     /// A whole number, where one was given.
     pub fn given_count(&self, name: &str) -> Option<usize> {
-        self.count(name).ok()
+        match self.own(name) {
+            Some(Value::Count(n)) => Some(*n),
+            _ => None,
+        }
     }
 
     /// A number that the function has.

@@ -184,13 +184,7 @@ pub const CLUSTER_OF_EXAMPLE: Column = Column::new(
     "cluster",
     int,
     "0 is the largest; NULL for a zero vector",
-    |rows| {
-        let labels = rows.clustering()?.labels(rows.group.len());
-        let labels = labels
-            .into_iter()
-            .map(|label| label.map(|label| label as i32));
-        rows.in_order(&(Arc::new(labels.collect::<Int32Array>()) as ArrayRef))
-    },
+    |rows| rows.in_order(&rows.labels()?),
 )
 .nullable()
 .numbering(Numbers::Clusters);

@@ -132,13 +132,6 @@ pub struct BoundCall {
     pub options: BoundOptions,
 }
 
-impl PartialEq for BoundCall {
-    fn eq(&self, other: &Self) -> bool {
-        (self.name, &self.options) == (other.name, &other.options)
-            && self.function.name == other.function.name
-    }
-}
-
 impl BoundCall {
     /// The columns that a projection keeps, in its order.
     pub(super) fn columns(&self, projection: Option<&Vec<usize>>) -> Vec<&'static Column> {

@@ -39,5 +39,5 @@ pub use options::{
     CLUSTERING, CLUSTERS_OF_LAYERS, ClusterOptions, Cut, EMBEDDING, Embedding, LINKAGE, Method,
     N_TOKENS, STRICT, TREE, by_means, joined, matrix_bytes, require_threshold,
 };
-pub use rows::{Each, NeuronRows};
+pub use rows::{Each, NeuronRows, Parents};
 pub use table::table_function;

@@ -3,10 +3,10 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, Int32Array, UInt32Array};
+use datafusion::arrow::array::{ArrayRef, BooleanArray, Int32Array, UInt32Array};
 use datafusion::arrow::compute::take;
 use datafusion::common::{Result, internal_datafusion_err, internal_err};
-use polysema_kernels::{FlatClusters, Polysemanticity, Step};
+use polysema_kernels::{Polysemanticity, Step};
 
 use super::bound::BoundOptions;
 use super::clustering::Clustering;
@@ -25,6 +25,15 @@ pub enum Each {
     Cluster,
     /// One merge of their tree.
     Merge,
+}
+
+/// Clusters at a second, higher threshold.
+#[derive(Debug)]
+pub struct Parents {
+    /// The one that each cluster at the cut lies in.
+    pub of: Vec<usize>,
+    /// How many examples each of them has.
+    pub sizes: Vec<u32>,
 }
 
 /// One neuron with what was computed of it.
@@ -49,7 +58,7 @@ pub struct NeuronRows<'a> {
     /// Those examples of each of these clusters that count, where it is not all.
     pub counted: Option<Vec<Vec<usize>>>,
     /// The clusters at a second threshold.
-    pub parents: Option<FlatClusters>,
+    pub parents: Option<Parents>,
 }
 
 impl<'a> NeuronRows<'a> {
@@ -119,10 +128,32 @@ impl<'a> NeuronRows<'a> {
         }
     }
 
+    /// The clusters at a second threshold, where the function chose one.
+    pub fn parents(&self) -> Result<&Parents> {
+        let none = || internal_datafusion_err!("{}: no parents were found", self.group.function);
+        self.parents.as_ref().ok_or_else(none)
+    }
+
     /// The row of the group that is central in each cluster.
     pub fn medoids(&self) -> Result<&[usize]> {
         let clustering = self.clustering()?;
         Ok(self.medoids.get_or_init(|| clustering.medoids()))
+    }
+
+    /// The cluster of each example of the group; NULL for a zero vector.
+    pub fn labels(&self) -> Result<ArrayRef> {
+        let labels = self.clustering()?.labels(self.group.len());
+        let labels = labels.into_iter().map(|label| label.map(|l| l as i32));
+        Ok(Arc::new(labels.collect::<Int32Array>()))
+    }
+
+    /// Whether each example of the group is central in its cluster.
+    pub fn is_central(&self) -> Result<ArrayRef> {
+        let mut is_central = vec![false; self.group.len()];
+        for &row in self.medoids()? {
+            is_central[row] = true;
+        }
+        Ok(Arc::new(BooleanArray::from(is_central)))
     }
 
     /// Places in the group of the examples behind the rows; none where they are all in their order.

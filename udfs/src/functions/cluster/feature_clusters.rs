@@ -7,9 +7,9 @@
 //! than 4,096 examples and for sub-cluster components, else n^2.
 //! Source: Foote 2024, section 3.2; cut as SciPy's `fcluster(.., 'distance')`.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
-use datafusion::arrow::array::{ArrayRef, BooleanArray, UInt32Array};
+use datafusion::arrow::array::UInt32Array;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Result;
 
@@ -47,7 +47,7 @@ static PER_NEURON: PerNeuron = PerNeuron {
             "is_central",
             || DataType::Boolean,
             "the medoid of its cluster",
-            is_central,
+            |rows| rows.in_order(&rows.is_central()?),
         ),
     ],
     choose: by_cluster,
@@ -67,12 +67,4 @@ fn by_cluster(rows: &mut NeuronRows) -> Result<()> {
     order.sort_by_key(|&row| labels[row as usize].unwrap_or(u32::MAX));
     rows.examples = Some(UInt32Array::from(order));
     Ok(())
-}
-
-fn is_central(rows: &NeuronRows) -> Result<ArrayRef> {
-    let mut is_central = vec![false; rows.group.len()];
-    for &row in rows.medoids()? {
-        is_central[row] = true;
-    }
-    rows.in_order(&(Arc::new(BooleanArray::from(is_central)) as ArrayRef))
 }

@@ -9,15 +9,14 @@
 use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::array::Float32Array;
-use datafusion::common::{Result, internal_datafusion_err, plan_err};
-use polysema_kernels::FlatClusters;
+use datafusion::common::{Result, plan_err};
 use polysema_kernels::clustering::flat_clusters::joining_heights;
 
 use crate::calls::settings::PolysemaOptions;
 use crate::calls::{Arguments, Function, FunctionDoc, Parameter, RUN};
 use crate::per_neuron::{
     BoundOptions, CENTRAL_EXAMPLE, CLUSTER, Column, Cut, EMBEDDING, Groundwork, KIND, LAYER,
-    LAYER_NEURON, LINKAGE, N_TOKENS, NEURON, NeuronRows, Numbers, PerNeuron, SIZE, STRICT,
+    LAYER_NEURON, LINKAGE, N_TOKENS, NEURON, NeuronRows, Numbers, Parents, PerNeuron, SIZE, STRICT,
     TOP_TOKENS, Value, float, int, n_tokens, table_function,
 };
 
@@ -57,15 +56,15 @@ static PER_NEURON: PerNeuron = PerNeuron {
         LAYER,
         NEURON,
         Column::new("parent", int, "cluster at upper", |rows| {
-            let parents = parents(rows)?;
-            rows.per_cluster(|child| parents[child] as i32)
+            let parents = rows.parents()?;
+            rows.per_cluster(|child| parents.of[child] as i32)
         })
         .numbering(Numbers::Parents),
         CLUSTER.meaning("the child, numbered as at lower"),
         SIZE.meaning("examples of the child"),
         Column::new("parent_size", int, "examples of the parent", |rows| {
-            let (parents, found) = (parents(rows)?, parent_clusters(rows)?);
-            rows.per_cluster(|child| found.sizes[parents[child]] as i32)
+            let parents = rows.parents()?;
+            rows.per_cluster(|child| parents.sizes[parents.of[child]] as i32)
         }),
         Column::new(
             "dissimilarity",
@@ -113,32 +112,22 @@ fn settle(
     n_tokens(arguments, settings, options)
 }
 
-fn parent_clusters<'a>(rows: &'a NeuronRows) -> Result<&'a FlatClusters> {
-    let none = || internal_datafusion_err!("{}: parents are required, got none", PER_NEURON.name);
-    rows.parents.as_ref().ok_or_else(none)
-}
-
-/// The parent of each child.
-fn parents(rows: &NeuronRows) -> Result<Vec<usize>> {
-    let children = &rows.clustering()?.clusters;
-    let mut parents = vec![0; children.sizes.len()];
-    for (&child, &parent) in children.labels.iter().zip(&parent_clusters(rows)?.labels) {
-        parents[child as usize] = parent as usize;
-    }
-    Ok(parents)
-}
-
 /// The children of parents that fall apart, by parent.
 fn split(rows: &mut NeuronRows) -> Result<()> {
-    let (steps, n) = (rows.steps()?, rows.clustering()?.live.len());
+    let (steps, children) = (rows.steps()?, &rows.clustering()?.clusters);
+    let (n, strict) = (children.labels.len(), rows.options.clustering.strict);
     let upper = Cut::Threshold(rows.options.number(UPPER.name)?);
-    rows.parents = Some(upper.flat(steps, n, rows.options.clustering.strict));
-    let (parents, of_parents) = (parents(rows)?, &parent_clusters(rows)?.sizes);
-    let sizes = &rows.clustering()?.clusters.sizes;
-    let mut split: Vec<_> = (0..parents.len())
-        .filter(|&child| sizes[child] < of_parents[parents[child]])
+    let found = upper.flat(steps, n, strict);
+    let mut of = vec![0; children.sizes.len()];
+    for (&child, &parent) in children.labels.iter().zip(&found.labels) {
+        of[child as usize] = parent as usize;
+    }
+    let mut split: Vec<_> = (0..of.len())
+        .filter(|&child| children.sizes[child] < found.sizes[of[child]])
         .collect();
-    split.sort_by_key(|&child| (parents[child], child));
+    split.sort_by_key(|&child| (of[child], child));
     rows.clusters = split;
+    let sizes = found.sizes;
+    rows.parents = Some(Parents { of, sizes });
     Ok(())
 }

@@ -8,8 +8,7 @@
 use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, BooleanArray, Float32Array, Float64Array, Int32Array, ListArray, StructArray,
-    new_null_array,
+    Array, ArrayRef, Float32Array, Float64Array, Int32Array, ListArray, StructArray, new_null_array,
 };
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, Fields};
@@ -138,19 +137,12 @@ fn clusters(rows: &NeuronRows) -> Result<ArrayRef> {
 }
 
 fn members(rows: &NeuronRows) -> Result<ArrayRef> {
-    let n = rows.group.len();
-    let labels = rows.clustering()?.labels(n);
-    let labels = labels.into_iter().map(|label| label.map(|l| l as i32));
-    let mut is_central = vec![false; n];
-    for &row in rows.medoids()? {
-        is_central[row] = true;
-    }
     one_list(
         &MEMBER,
         vec![
             ints(rows.group.ids()?.iter().copied()),
-            Arc::new(labels.collect::<Int32Array>()),
-            Arc::new(BooleanArray::from(is_central)),
+            rows.labels()?,
+            rows.is_central()?,
         ],
     )
 }
