@@ -19,7 +19,7 @@ CLUSTERING = {64: 0.07, 256: 0.10, 768: 0.20, 1_536: 0.34, 4_096: 0.83}
 EXAMPLE = 127
 HISTOGRAM = 560
 # Bytes that ingest holds a neuron, and a candidate, of which there are about 1.6 an example.
-HELD, CANDIDATE, CANDIDATES = 404, 40, 1.6
+HELD, CANDIDATE, CANDIDATES = 420, 40, 1.6
 # Prices, to be replaced by one's own: US dollars of a core for an hour, and of a gigabyte on a disk for a month.
 CORE_HOUR, GIGABYTE_MONTH = 0.05, 0.08
 

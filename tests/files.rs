@@ -21,4 +21,5 @@ mod ingest;
 mod kept;
 mod killed;
 mod resume;
+mod sharded;
 mod store;

@@ -16,13 +16,13 @@ use polysema::store::Store;
 use serde_json::Value;
 use tempfile::TempDir;
 
-fn data(name: &str) -> PathBuf {
+pub fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/data")
         .join(name)
 }
 
-fn folder() -> TempDir {
+pub fn folder() -> TempDir {
     tempfile::tempdir().expect("a writable folder")
 }
 
@@ -42,7 +42,7 @@ fn demo(options: &[(&str, &str)]) -> IngestRequest {
 }
 
 /// Ingests without an interruption, or until it is cancelled after a time; what it said at its end.
-fn run(
+pub fn run(
     store: &Path,
     request: &IngestRequest,
     cancelled: Option<Duration>,
@@ -64,7 +64,7 @@ fn run(
 }
 
 /// Every file of the run, and its manifest without its times and generation.
-fn bytes(store: &Path) -> BTreeMap<String, Vec<u8>> {
+pub fn bytes(store: &Path) -> BTreeMap<String, Vec<u8>> {
     let run = store.join("runs/r");
     let text = fs::read(run.join("manifest.json")).expect("a manifest");
     let mut manifest: Value = serde_json::from_slice(&text).expect("JSON");
@@ -73,8 +73,10 @@ fn bytes(store: &Path) -> BTreeMap<String, Vec<u8>> {
         manifest["facts"][name].take();
         manifest[name].take();
     }
-    // How often checkpoints are written says nothing of the run.
-    manifest["facts"]["options"]["checkpoint_every"].take();
+    // How often checkpoints are written, and who does what, says nothing of the run.
+    for option in ["checkpoint_every", "shards"] {
+        manifest["facts"]["options"][option].take();
+    }
     let files = fs::read_dir(generation).expect("a folder").map(|entry| {
         let path = entry.expect("an entry").path();
         let name = path.file_name().expect("a name").to_string_lossy();
@@ -86,13 +88,13 @@ fn bytes(store: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-fn expected(request: &IngestRequest) -> BTreeMap<String, Vec<u8>> {
+pub fn expected(request: &IngestRequest) -> BTreeMap<String, Vec<u8>> {
     let folder = folder();
     run(folder.path(), request, None).expect("a run");
     bytes(folder.path())
 }
 
-fn entries(folder: &Path) -> Vec<String> {
+pub fn entries(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten();
     let names = entries.map(|entry| entry.expect("an entry").file_name());
     names

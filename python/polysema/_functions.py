@@ -1090,6 +1090,7 @@ class Functions:
         split: str | None = None,
         checkpoint_every: float | None = None,
         resume: bool | None = None,
+        shards: int | None = None,
         replace: bool | None = None,
         max_activations: Any | None = None,
     ) -> Result:
@@ -1154,6 +1155,8 @@ class Functions:
                 which the same call goes on when it was killed or cancelled; default 600
             resume: true or false; whether an interrupted ingest of this name goes on; false begins
                 anew; default true
+            shards: whole number from 1 to 256; parts of the corpus, worked on by as many processes
+                as make the same call on the same store; the run is that of one part; default 1
             replace: true or false; whether a run of the same name is replaced; default false
             max_activations: table or (SELECT ...); maxima that take the place of those found in the
                 corpus: layer, neuron, max_activation
@@ -1185,6 +1188,7 @@ class Functions:
             "split": split,
             "checkpoint_every": checkpoint_every,
             "resume": resume,
+            "shards": shards,
             "replace": replace,
             "max_activations": max_activations,
         }

@@ -1,5 +1,6 @@
 //! Which rows of a corpus are which document's, and where a corpus's documents go as they are read.
 
+use std::ops::Range;
 use std::path::Path;
 
 use crate::store::RunWriter;
@@ -33,7 +34,13 @@ impl Documents {
 
     /// Tokens of all without the first `skip` and the closing ones of each.
     pub(crate) fn total_rows(&self, skip: usize) -> usize {
-        self.total_tokens() - (skip + self.closing) * self.len()
+        self.rows(0..self.len(), skip)
+    }
+
+    /// The same of a range of documents.
+    pub(crate) fn rows(&self, documents: Range<usize>, skip: usize) -> usize {
+        let tokens = self.starts[documents.end] - self.starts[documents.start];
+        tokens as usize - (skip + self.closing) * documents.len()
     }
 }
 

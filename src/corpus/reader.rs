@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use datafusion::common::plan_err;
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::MemoryReservation;
 use polysema_udfs::arrow::memory::{at_least, hold};
@@ -56,14 +57,6 @@ pub(crate) struct ReadFrom {
 }
 
 impl ReadFrom {
-    /// The first document.
-    pub(crate) fn start(at_once: usize) -> Self {
-        Self {
-            documents: 0,
-            at_once,
-        }
-    }
-
     /// Behind the next batch.
     pub(crate) fn pass(&mut self, batch: &ReadBatch) {
         self.documents += batch.documents.len();
@@ -257,9 +250,12 @@ impl CorpusReader {
         self.loaded.model.as_ref()
     }
 
-    /// The beginning of its documents.
-    pub(crate) fn start(&self) -> ReadFrom {
-        ReadFrom::start(self.batch_size)
+    /// Before a document that begins a block.
+    pub(crate) fn start(&self, document: usize) -> ReadFrom {
+        ReadFrom {
+            documents: document,
+            at_once: self.batch_size,
+        }
     }
 
     /// Number of documents.
@@ -322,19 +318,20 @@ impl CorpusReader {
         &mut self,
         f: &mut dyn FnMut(&dyn Model, &ReadBatch, Input<'_>) -> Result<()>,
     ) -> Result<()> {
-        self.for_each_batch_from(self.start(), f)
+        self.for_each_batch_in(self.start(0), self.documents.len(), f)
     }
 
-    /// The same with the batches that come behind those which led to `from`.
-    pub(crate) fn for_each_batch_from(
+    /// The same with the batches that come behind those which led to `from`, up to a document that begins a block.
+    pub(crate) fn for_each_batch_in(
         &mut self,
         from: ReadFrom,
+        until: usize,
         f: &mut dyn FnMut(&dyn Model, &ReadBatch, Input<'_>) -> Result<()>,
     ) -> Result<()> {
         let model = Arc::clone(&self.loaded.model);
         let mut most = from.at_once;
         let mut first = 0;
-        while first < self.documents.len() {
+        while first < until {
             let end = self.block_end(first);
             if end <= from.documents {
                 first = end;
@@ -441,6 +438,29 @@ impl CorpusReader {
         }
     }
 
+    /// Its documents as consecutive ranges of about as many tokens, cut between blocks.
+    ///
+    /// Errors (planning): there are fewer blocks.
+    pub(crate) fn shards(&self, n: usize) -> Result<Vec<Range<usize>>> {
+        let n_documents = self.documents.len();
+        let next = |first: &usize| {
+            let end = self.block_end(*first);
+            (end < n_documents).then_some(end)
+        };
+        let blocks: Vec<_> = std::iter::successors(Some(0), next).collect();
+        if n > blocks.len() {
+            let (content, most) = match &self.content {
+                Content::Images(_) => ("images", BLOCK_IMAGES),
+                Content::Tokens(_) => ("tokens", BLOCK_TOKENS),
+            };
+            return plan_err!(
+                "shards must be at most {}, since a corpus is cut between blocks of {most} {content}, got {n}",
+                blocks.len()
+            );
+        }
+        Ok(cut(&self.documents.starts, &blocks, n))
+    }
+
     /// The document after the block that begins with `first`.
     fn block_end(&self, first: usize) -> usize {
         match &self.content {
@@ -455,6 +475,23 @@ fn block_end(starts: &[u32], first: usize) -> usize {
     let limit = starts[first] as usize + BLOCK_TOKENS;
     let end = starts.partition_point(|start| *start as usize <= limit);
     (end - 1).max(first + 1)
+}
+
+/// Cuts documents into `n` ranges of about as many rows, each of whole blocks and at least one.
+fn cut(starts: &[u32], blocks: &[usize], n: usize) -> Vec<Range<usize>> {
+    let n_documents = starts.len() - 1;
+    let rows = starts[n_documents] as usize;
+    let mut cuts = vec![0];
+    for shard in 1..n {
+        // Those after it have a block each.
+        let possible = cuts[shard - 1] + 1..=blocks.len() - (n - shard);
+        let off = |block: &usize| (starts[blocks[*block]] as usize * n).abs_diff(rows * shard);
+        cuts.extend(possible.min_by_key(off));
+    }
+    let ends = cuts[1..].iter().map(|block| blocks[*block]);
+    let firsts = cuts.iter().map(|block| blocks[*block]);
+    let cut = firsts.zip(ends.chain([n_documents]));
+    cut.map(|(first, end)| first..end).collect()
 }
 
 /// The token ids of some documents, padded at the end, which a causal model never looks at from before and an encoder
@@ -472,6 +509,19 @@ fn padded(documents: &Documents, batch: &ReadBatch, block: &[u32], start: usize)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shards_are_whole_blocks_of_about_as_many_rows() {
+        // Blocks of 1, 1, 6, 1, 1 and 2 rows, a document each but the third.
+        let starts = [0, 1, 2, 5, 8, 9, 10, 12];
+        let blocks = [0, 1, 2, 4, 5, 6];
+        let all = 0..7;
+        assert_eq!(cut(&starts, &blocks, 1), std::slice::from_ref(&all));
+        assert_eq!(cut(&starts, &blocks, 2), [0..4, 4..7]);
+        assert_eq!(cut(&starts, &blocks, 3), [0..2, 2..4, 4..7]);
+        let each = [0..1, 1..2, 2..4, 4..5, 5..6, 6..7];
+        assert_eq!(cut(&starts, &blocks, 6), each);
+    }
 
     #[test]
     fn blocks_end_at_documents_and_always_move_on() {

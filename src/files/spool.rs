@@ -12,7 +12,7 @@ use memmap2::Mmap;
 use super::file_sum::{FileSum, Growing};
 use super::{disk, file_error};
 
-/// Records of `width` four-byte numbers, first all written, then read in any order.
+/// Records of `width` four-byte numbers, or half as many of eight, first all written, then read in any order.
 pub struct Spool {
     path: PathBuf,
     width: usize,
@@ -20,8 +20,8 @@ pub struct Spool {
     writer: BufWriter<File>,
     /// Of what was written.
     sum: Growing,
-    /// All of it, once writing has ended.
-    map: Option<Mmap>,
+    /// All of it, once writing has ended: files one behind the other, with the number of the first record of each.
+    maps: Vec<(usize, Mmap)>,
 }
 
 impl Spool {
@@ -42,7 +42,7 @@ impl Spool {
             len: 0,
             writer: BufWriter::with_capacity(Self::BYTES, file),
             sum: Growing::default(),
-            map: None,
+            maps: vec![],
         })
     }
 
@@ -53,19 +53,35 @@ impl Spool {
 
     /// Appends whole records.
     pub fn append<T: NoUninit>(&mut self, numbers: &[T]) -> Result<()> {
-        debug_assert!(numbers.len().is_multiple_of(self.width));
-        self.len += numbers.len() / self.width;
-        if u32::try_from(self.len).is_err() {
-            return exec_err!(
-                "{} requires fewer than 2^32 records, got more",
-                self.path.display()
-            );
-        }
-        let bytes = bytemuck::cast_slice(numbers);
+        let bytes: &[u8] = bytemuck::cast_slice(numbers);
+        debug_assert!(bytes.len().is_multiple_of(self.width * 4));
+        self.lengthen(bytes.len() / (self.width * 4))?;
         self.sum.add(bytes);
         self.writer
             .write_all(bytes)
             .map_err(|e| file_error("write", &self.path, e))
+    }
+
+    fn lengthen(&mut self, by: usize) -> Result<()> {
+        self.len += by;
+        match u32::try_from(self.len) {
+            Ok(_) => Ok(()),
+            Err(_) => exec_err!(
+                "{} requires fewer than 2^32 records, got more",
+                self.path.display()
+            ),
+        }
+    }
+
+    /// Takes over the records of another one behind its own. Writing has ended for both.
+    pub fn join(&mut self, other: Self) -> Result<()> {
+        let own = self.len;
+        self.lengthen(other.len)?;
+        // What has no records takes no mapping, of which a process has a limited number.
+        let others = other.maps.into_iter().filter(|(_, map)| !map.is_empty());
+        self.maps
+            .extend(others.map(|(first, map)| (own + first, map)));
+        Ok(())
     }
 
     /// Gives what was written so far another name, in a folder that outlives this one's; where the disk has no second
@@ -122,17 +138,18 @@ impl Spool {
             .map_err(|e| file_error("write", &self.path, e))?;
         // SAFETY: the file lies in a folder of this work's own, and nothing is written to it any more.
         let map = unsafe { Mmap::map(self.writer.get_ref()) };
-        self.map = Some(map.map_err(|e| file_error("map", &self.path, e))?);
+        self.maps = vec![(0, map.map_err(|e| file_error("map", &self.path, e))?)];
         Ok(())
     }
 
     /// The first `n` numbers of the records from `record` on.
     pub fn read<T: AnyBitPattern>(&self, record: usize, n: usize) -> Result<&[T]> {
-        let start = record * self.width * 4;
-        let bytes = self
-            .map
-            .as_deref()
-            .and_then(|map| map.get(start..start + n * 4));
+        // The last that begins at or before it: one without records has the same first one as the next.
+        let behind = self.maps.partition_point(|(first, _)| *first <= record);
+        let bytes = self.maps[..behind].last().and_then(|(first, map)| {
+            let start = (record - first) * self.width * 4;
+            map.get(start..start + n * size_of::<T>())
+        });
         let Some(bytes) = bytes else {
             return exec_err!(
                 "read {}: {n} numbers from record {record} on are required, got {} records",
@@ -140,7 +157,7 @@ impl Spool {
                 self.len
             );
         };
-        // Of four bytes each, behind whole records in a mapping that begins with a page.
+        // Of four or eight bytes each, behind whole records in a mapping that begins with a page.
         Ok(bytemuck::cast_slice(bytes))
     }
 }
@@ -189,6 +206,34 @@ mod tests {
         std::os::unix::fs::symlink("/etc/hostname", kept.path().join("b")).unwrap();
         let mut spool = Spool::create(second.path(), "b", 2).unwrap();
         assert!(spool.go_on(kept.path(), 0).is_err(), "a link");
+    }
+
+    #[test]
+    fn joined_records_come_one_behind_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = |name: &str, numbers: &[u32]| {
+            let mut spool = Spool::create(folder.path(), name, 2).unwrap();
+            spool.append(numbers).unwrap();
+            spool.flush().unwrap();
+            spool
+        };
+        let mut all = spool("a", &[]);
+        let others: [(_, &[u32]); 4] = [
+            ("b", &[1, 2, 3, 4]),
+            ("c", &[]),
+            ("d", &[5, 6]),
+            ("e", &[7, 8, 9, 10]),
+        ];
+        for (name, numbers) in others {
+            all.join(spool(name, numbers)).unwrap();
+        }
+        assert_eq!(all.len(), 5);
+        let read: Vec<_> = (0..5).map(|i| all.read::<u32>(i, 2).unwrap()).collect();
+        assert_eq!(read.concat(), (1..=10).collect::<Vec<_>>());
+        for (record, n) in [(5, 2), (2, 4)] {
+            let error = all.read::<u32>(record, n).unwrap_err();
+            assert!(error.strip_backtrace().contains("got 5 records"));
+        }
     }
 
     #[test]

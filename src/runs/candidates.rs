@@ -169,6 +169,19 @@ impl Candidates {
         self.lists.iter().flatten()
     }
 
+    /// Takes over those of later documents, whose vectors and windows are spooled behind so many records of these.
+    pub(super) fn follow(&mut self, later: Self, [vectors, windows]: [u32; 2]) {
+        let lists = self.lists.iter_mut().zip(&mut self.touched);
+        for ((list, touched), later) in lists.zip(later.lists) {
+            *touched |= !later.is_empty();
+            list.extend(later.into_iter().map(|candidate| Candidate {
+                vector: candidate.vector + vectors,
+                window: candidate.window + windows,
+                ..candidate
+            }));
+        }
+    }
+
     /// Number of candidates of all neurons.
     pub(super) fn len(&self) -> usize {
         self.lists.iter().map(Vec::len).sum()

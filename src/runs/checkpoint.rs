@@ -4,6 +4,8 @@
 //! a checkpoint has a second name of each and counts its records, and what was added since is cut off. Documents are read
 //! and their tables written anew, which takes little beside the forward pass.
 
+use std::ops::Range;
+
 use datafusion::common::plan_err;
 use datafusion::error::{DataFusionError, Result};
 use serde::{Deserialize, Serialize};
@@ -16,7 +18,7 @@ use crate::files::checkpoint_files::{CheckpointFiles, anew};
 use crate::files::file_sum::FileSum;
 use crate::files::generations::Generations;
 use crate::files::numbers::{NumbersReader, NumbersWriter};
-use crate::store::{Store, Versions};
+use crate::store::{CorpusShard, RunManifest, Store, Versions};
 
 const LAYERS: &str = "layers";
 
@@ -49,6 +51,20 @@ impl Identity {
         let maxima = maxima.map(MaxActivations::hash);
         sources.insert("the rows of max_activations".into(), json!(maxima));
         Self { options, sources }
+    }
+
+    /// The same of one shard.
+    pub(super) fn of_documents(mut self, documents: &Range<usize>) -> Self {
+        let documents = json!([documents.start, documents.end]);
+        self.sources.insert("the shard".into(), documents);
+        self
+    }
+
+    /// Whether a run was made by the same ingest.
+    pub(super) fn has_made(&self, run: &RunManifest, maxima: Option<&MaxActivations>) -> bool {
+        let made = Self::new(run.options.clone(), &run.model.hash, maxima);
+        let corpus = |hash: &Value| hash[0].as_str() == Some(run.corpus.hash.as_str());
+        made.difference(self).is_empty() && self.sources.get("corpus").is_some_and(corpus)
     }
 
     /// The same with its corpus, by its hash and the documents it was cut into.
@@ -112,10 +128,30 @@ pub(super) struct IngestCheckpoints {
 impl IngestCheckpoints {
     /// Those of the ingest of a run that is being written.
     pub(super) fn of(store: &Store, run: &str) -> Result<Self> {
-        Ok(Self {
+        Ok(Self::within(run, store.unfinished_run(run)?))
+    }
+
+    /// Those of a shard of it.
+    pub(super) fn of_shard(store: &Store, run: &str, shard: CorpusShard) -> Result<Self> {
+        Ok(Self::within(run, store.unfinished_shard(run, shard)?))
+    }
+
+    fn within(run: &str, of: Generations) -> Self {
+        Self {
             run: run.to_string(),
-            of: CheckpointFiles::new(store.unfinished_run(run)?),
-        })
+            of: CheckpointFiles::new(of),
+        }
+    }
+
+    /// Refuses to begin where an ingest of another kind was interrupted, in one pass or in shards: see
+    /// [`IngestCheckpoints::require`].
+    pub(super) fn require_all(store: &Store, run: &str, own: &Identity) -> Result<()> {
+        let whole = store.unfinished_run(run)?;
+        for of in store.unfinished_shards(run)?.into_iter().chain([whole]) {
+            let kept = Self::within(run, of);
+            kept.require(kept.find()?, own, store)?;
+        }
+        Ok(())
     }
 
     /// Where they lie.
@@ -184,8 +220,12 @@ impl IngestCheckpoints {
         self.of.remove()
     }
 
-    /// Gives new layers what those of the last checkpoint had seen of these documents.
-    pub(super) fn restore(&self, layers: &mut [Layer], documents: &Documents) -> Result<()> {
+    /// Gives new layers what those of the last checkpoint had seen of these documents; how far that is.
+    pub(super) fn restore(
+        &self,
+        layers: &mut [Layer],
+        documents: &Documents,
+    ) -> Result<IngestState> {
         let (saved, generation) = self.of.open()?;
         let path = generation.path().join(LAYERS);
         let restored = || -> Result<()> {
@@ -195,11 +235,12 @@ impl IngestCheckpoints {
             }
             reader.finish(&saved.hash)
         };
-        restored().map_err(|error| match error {
+        match restored() {
+            Ok(()) => Ok(saved.state),
             // No damage: more memory helps.
-            DataFusionError::ResourcesExhausted(_) => error,
-            error => anew(&error),
-        })
+            Err(error @ DataFusionError::ResourcesExhausted(_)) => Err(error),
+            Err(error) => Err(anew(&error)),
+        }
     }
 }
 

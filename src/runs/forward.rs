@@ -1,5 +1,6 @@
 //! The pass of all documents through the model, with a checkpoint now and then.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use datafusion::common::exec_err;
@@ -9,22 +10,41 @@ use super::checkpoint::{IngestCheckpoints, IngestState};
 use super::layer::Layer;
 use super::observer::{NeuronHooks, Observer};
 use super::progress::Reporter;
-use crate::corpus::{CorpusReader, ReadBatch, ReadFrom};
+use crate::corpus::{CorpusReader, Documents, ReadBatch, ReadFrom};
 use crate::models::LayerNorm;
 
 /// Seconds of work that a cancelled ingest keeps, if its checkpoints are not nearer. Chosen: what is done again sooner than
 /// its files are removed is not worth them.
 const WORTH: f64 = 10.0;
 
+/// What a pass is of.
+pub(super) struct Stretch<'a> {
+    /// Its documents: whole blocks of them.
+    pub(super) documents: Range<usize>,
+    pub(super) checkpoints: &'a IngestCheckpoints,
+    /// Which part it is, for people; nothing if it is all.
+    pub(super) said: String,
+    /// Documents of other parts that are done.
+    pub(super) done: usize,
+}
+
+impl Stretch<'_> {
+    /// Says how many documents a checkpoint keeps, with those of the other parts.
+    pub(super) fn say_kept(&self, state: &IngestState, report: &mut Reporter<'_>) {
+        let done = self.done + state.at.documents - self.documents.start;
+        report.keep(done as u64);
+    }
+}
+
 /// A pass that is under way.
 pub(super) struct Forward<'a> {
     pub(super) layers: Vec<Layer>,
     pub(super) state: IngestState,
-    checkpoints: &'a IngestCheckpoints,
+    stretch: Stretch<'a>,
     /// Seconds between two checkpoints.
     every: f64,
     /// Seconds of work before an interruption.
-    before: f64,
+    pub(super) before: f64,
     /// How far the last checkpoint is, if there is one.
     kept: Option<ReadFrom>,
     /// When it was written, or the pass begun.
@@ -32,17 +52,17 @@ pub(super) struct Forward<'a> {
 }
 
 impl<'a> Forward<'a> {
-    /// From the beginning, or from where the last checkpoint is.
+    /// From the first of the documents, or from where the last checkpoint is.
     pub(super) fn begin(
         mut layers: Vec<Layer>,
         begun: IngestState,
         found: Option<IngestState>,
-        reader: &CorpusReader,
-        checkpoints: &'a IngestCheckpoints,
+        documents: &Documents,
+        stretch: Stretch<'a>,
         every: f64,
     ) -> Result<Self> {
         if found.is_some() {
-            checkpoints.restore(&mut layers, &reader.documents)?;
+            stretch.checkpoints.restore(&mut layers, documents)?;
         }
         let kept = found.as_ref().map(|found| found.at);
         let state = found.unwrap_or(begun);
@@ -50,7 +70,7 @@ impl<'a> Forward<'a> {
             layers,
             before: state.seconds,
             state,
-            checkpoints,
+            stretch,
             every,
             kept,
             since: Instant::now(),
@@ -72,8 +92,9 @@ impl<'a> Forward<'a> {
                 })
             })
             .collect::<Result<Vec<_>>>()?;
-        report.skip(self.state.at.documents as u64, self.state.tokens);
-        reader.for_each_batch_from(self.state.at, &mut |model, batch, input| {
+        let Range { start, end } = self.stretch.documents;
+        report.skip((self.state.at.documents - start) as u64, self.state.tokens);
+        reader.for_each_batch_in(self.state.at, end, &mut |model, batch, input| {
             self.require_same(batch)?;
             let mut observer = Observer {
                 layers: &mut self.layers,
@@ -102,7 +123,16 @@ impl<'a> Forward<'a> {
         if self.kept.is_some_and(|kept| kept != self.state.at) {
             self.save(report)?;
         }
-        self.end(reader.n_rows())
+        let skip = usize::from(reader.has_bos());
+        self.end(reader.documents.rows(start..end, skip))
+    }
+
+    /// Writes a checkpoint of all of it, whatever was written before.
+    pub(super) fn keep(&mut self, report: &mut Reporter<'_>) -> Result<()> {
+        match self.kept {
+            Some(kept) if kept == self.state.at => Ok(()),
+            _ => self.save(report),
+        }
     }
 
     /// Some layers have seen a batch already, where a pass over it was interrupted: it must come again.
@@ -139,8 +169,8 @@ impl<'a> Forward<'a> {
     fn save(&mut self, report: &mut Reporter<'_>) -> Result<()> {
         self.state.seconds = self.before + report.seconds();
         let state = self.state.clone();
-        self.checkpoints.write(&mut self.layers, state)?;
-        report.keep(self.state.at.documents as u64);
+        self.stretch.checkpoints.write(&mut self.layers, state)?;
+        self.stretch.say_kept(&self.state, report);
         self.kept = Some(self.state.at);
         self.since = Instant::now();
         Ok(())
@@ -160,10 +190,5 @@ impl<'a> Forward<'a> {
             layer.flush()?;
         }
         Ok(())
-    }
-
-    /// Seconds of work until now, those before an interruption included.
-    pub(super) fn seconds(&self, report: &Reporter<'_>) -> f64 {
-        self.before + report.seconds()
     }
 }

@@ -34,6 +34,10 @@ pub(super) struct Layer {
     /// Records of `vectors` before and at the key token, which stands last; [`NONE`] where the neuron is inactive.
     /// `[window + 1]` each, in the order of `windows`; none where only the key token's is wanted
     pub(super) window_vectors: Option<Spool>,
+    /// The first record of `vectors` that those of `window_vectors` count from, by their own first record.
+    counted_from: Vec<(usize, u32)>,
+    /// Sums of the activations in each block, where another layer adds them up. `[n_neurons]` each, of eight bytes
+    sums: Option<Spool>,
     tiles: Vec<Tile>,
     /// Width of a received vector.
     pub(super) d_in: usize,
@@ -52,9 +56,14 @@ impl Layer {
     /// Bytes of a candidate: a list that grows has room for twice as many.
     const BYTES_A_CANDIDATE: usize = 2 * size_of::<Candidate>();
 
-    /// Bytes that a neuron takes before it has candidates: statistics with their histogram, cutoffs, lists.
+    /// Bytes that a neuron takes before it has candidates: statistics with their histogram, two sums more, cutoffs, lists.
     fn bytes_a_neuron(lists: usize) -> usize {
-        Activity::BYTES_A_NEURON + lists * 128
+        Activity::BYTES_A_NEURON + 2 * size_of::<f64>() + lists * 128
+    }
+
+    /// Bytes of its spools while they are written.
+    fn spool_bytes(window_vectors: bool, sums: bool) -> usize {
+        (2 + usize::from(window_vectors) + usize::from(sums)) * Spool::BYTES
     }
 
     pub(super) fn new(
@@ -68,12 +77,8 @@ impl Layer {
         let lists = pick.sign.lists().len();
         let statistics = info.n_neurons.saturating_mul(Self::bytes_a_neuron(lists));
         let of = format_args!("the statistics of {} neurons", info.n_neurons);
-        let spools = 2 + usize::from(pick.options.get(WINDOW_VECTORS));
-        hold(
-            &memory,
-            statistics.saturating_add(spools * Spool::BYTES),
-            of,
-        )?;
+        let spools = Self::spool_bytes(pick.options.get(WINDOW_VECTORS), false);
+        hold(&memory, statistics.saturating_add(spools), of)?;
         let tiles = (0..info.n_neurons).step_by(TILE).map(|first| {
             let width = TILE.min(info.n_neurons - first);
             Tile::new(index, first, width, pick)
@@ -91,6 +96,8 @@ impl Layer {
                 }
                 false => None,
             },
+            counted_from: vec![(0, 0)],
+            sums: None,
             d_in: info.d_in,
             window,
             skip: pick.skip,
@@ -98,6 +105,14 @@ impl Layer {
             ahead: false,
             memory,
         })
+    }
+
+    /// The same for one shard of the documents: the sums of its blocks are kept apart, for who merges it.
+    pub(super) fn of_shard(mut self, scratch: &Path) -> Result<Self> {
+        let name = format!("sums-{}", self.index);
+        self.sums = Some(Spool::create(scratch, &name, 2 * self.n_neurons)?);
+        self.hold(0, 0)?;
+        Ok(self)
     }
 
     /// Reserves what it holds, and what it takes besides to observe so many documents and rows more. A document may
@@ -113,9 +128,9 @@ impl Layer {
         let fresh = documents
             .saturating_mul(self.n_neurons)
             .saturating_mul(lists * fresh);
-        let spools = 2 + usize::from(self.window_vectors.is_some());
         let bytes = [
-            self.n_neurons * Self::bytes_a_neuron(lists) + spools * Spool::BYTES,
+            self.n_neurons * Self::bytes_a_neuron(lists),
+            Self::spool_bytes(self.window_vectors.is_some(), self.sums.is_some()),
             self.tiles.iter().map(Tile::kept_bytes).sum(),
             self.n_candidates * Self::BYTES_A_CANDIDATE,
             fresh,
@@ -205,8 +220,8 @@ impl Layer {
     }
 
     fn spools(&mut self) -> impl Iterator<Item = &mut Spool> {
-        let spools = [&mut self.vectors, &mut self.windows];
-        spools.into_iter().chain(&mut self.window_vectors)
+        let spools = [&mut self.vectors, &mut self.windows].into_iter();
+        spools.chain(&mut self.window_vectors).chain(&mut self.sums)
     }
 
     /// Writes down what it has seen; what it spooled is kept in a folder, in these files.
@@ -265,18 +280,57 @@ impl Layer {
         let records = spool.read::<u32>(candidate.window as usize, self.window + 1)?;
         // The key token stands last.
         let ahead = self.window as u32;
-        let found = records.iter().copied().zip(candidate.pos..);
+        let window = candidate.window as usize;
+        let behind = (self.counted_from).partition_point(|(first, _)| *first <= window);
+        let from = self.counted_from[behind - 1].1;
+        let found = records.iter().zip(candidate.pos..);
         Ok(found
-            .filter(|(vector, _)| *vector != NONE)
-            .map(|(vector, pos)| (pos - ahead, vector))
+            .filter(|(vector, _)| **vector != NONE)
+            .map(|(vector, pos)| (pos - ahead, from + vector))
             .collect())
     }
 
     /// Ends a block of consecutive documents.
     pub(super) fn end_block(&mut self) -> Result<()> {
+        let of_block = self.tiles.iter_mut().flat_map(Tile::take_sums);
+        let of_block = of_block.collect::<Vec<_>>();
+        match &mut self.sums {
+            Some(spool) => spool.append(&of_block)?,
+            None => self.add_sums(&of_block),
+        }
+        self.drop_ruled_out()
+    }
+
+    fn add_sums(&mut self, of_block: &[f64]) {
+        for (tile, sums) in self.tiles.iter_mut().zip(of_block.chunks(TILE)) {
+            tile.add_sums(sums);
+        }
+    }
+
+    fn drop_ruled_out(&mut self) -> Result<()> {
         self.tiles.par_iter_mut().for_each(Tile::end_block);
         self.n_candidates = self.tiles.iter().map(Tile::n_candidates).sum();
         self.hold(0, 0)
+    }
+
+    /// Takes over what a shard of later documents has seen, as if it had seen it itself. Observing has ended for both.
+    pub(super) fn follow(&mut self, shard: Self) -> Result<()> {
+        let (first, before) = (self.windows.len(), self.vectors.len() as u32);
+        self.counted_from.push((first, before));
+        self.vectors.join(shard.vectors)?;
+        self.windows.join(shard.windows)?;
+        if let (Some(own), Some(others)) = (&mut self.window_vectors, shard.window_vectors) {
+            own.join(others)?;
+        }
+        let Some(sums) = shard.sums else {
+            return exec_err!("a shard is required, got none");
+        };
+        let tiles = self.tiles.par_iter_mut().zip(shard.tiles);
+        tiles.for_each(|(tile, later)| tile.follow(later, [before, first as u32]));
+        for block in 0..sums.len() {
+            self.add_sums(sums.read(block, self.n_neurons)?);
+        }
+        self.drop_ruled_out()
     }
 
     /// Number of candidates in memory.
@@ -287,6 +341,11 @@ impl Layer {
     /// Statistics of a neuron, as a range and the place in it.
     pub(super) fn activity(&self, neuron: usize) -> (&Activity, usize) {
         (&self.tiles[neuron / TILE].activity, neuron % TILE)
+    }
+
+    /// The sum of a neuron's activations, after the last block.
+    pub(super) fn sum(&self, neuron: usize) -> f64 {
+        self.tiles[neuron / TILE].sums[neuron % TILE]
     }
 
     /// The least activation of a neuron, where examples of the least are kept.

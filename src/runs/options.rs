@@ -36,16 +36,17 @@ mod keys {
     pub const LAYER_NORM: Key<LayerNorm> = Key::word("layer_norm", Usual::Text("folded"), "whether the layer norm's scale and bias count as weights (folded) or as input (raw)");
     pub const CHECKPOINT_EVERY: Key<f64> = Key::new("checkpoint_every", Kind::above(0.0), Usual::Number(600.0), "seconds between two checkpoints, from which the same call goes on when it was killed or cancelled");
     pub const RESUME: Key<bool> = Key::new("resume", Kind::Flag, Usual::Flag(true), "whether an interrupted ingest of this name goes on; false begins anew");
+    pub const SHARDS: Key<usize> = Key::count("shards", 1, 256, 1, "parts of the corpus, worked on by as many processes as make the same call on the same store; the run is that of one part");
     pub const REPLACE: Key<bool> = Key::flag("replace", "whether a run of the same name is replaced");
     pub const MAX_ACTIVATIONS: Key<Option<String>> = Key::new("max_activations", Kind::Table, Usual::Nothing, "maxima that take the place of those found in the corpus: layer, neuron, max_activation");
     pub const ACTIVATION_FUNCTION: Key<Option<Activation>> = Key::some_word("activation_function", Usual::Nothing, "the nonlinearity of every layer; where L.activations is missing it is applied to h * w_in + b_in");
 
     /// The options of ingest.
-    pub const INGEST: [Spec; 22] = [
+    pub const INGEST: [Spec; 23] = [
         CONTEXT.spec, ACTIVATION_THRESHOLD.spec, MAX_EXAMPLES.spec, ORDER.spec, SIGN.spec, MIN_TOKENS.spec,
         MIN_ACTIVATION.spec, BATCH_SIZE.spec, MAX_DOCUMENTS.spec, MAX_TOKENS.spec, SHUFFLE.spec, BOS.spec,
         WINDOW.spec, WINDOW_VECTORS.spec, LAYER_NORM.spec, COLUMN.spec, DTYPE.spec, SPLIT.spec,
-        CHECKPOINT_EVERY.spec, RESUME.spec, REPLACE.spec, MAX_ACTIVATIONS.spec,
+        CHECKPOINT_EVERY.spec, RESUME.spec, SHARDS.spec, REPLACE.spec, MAX_ACTIVATIONS.spec,
     ];
     /// The options of an import.
     pub const IMPORT_RUN: [Spec; 9] = [

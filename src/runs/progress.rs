@@ -14,7 +14,7 @@ const INTERVAL: Duration = Duration::from_millis(200);
 /// One row of progress.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Progress {
-    /// `download`, `tokenize`, `forward`, `write` or, in the last row, `done`.
+    /// `download`, `tokenize`, `forward`, `wait`, `merge`, `write` or, in the last row, `done`.
     pub phase: &'static str,
     /// Documents this phase has done.
     pub documents: u64,
@@ -146,6 +146,7 @@ impl<'a> Reporter<'a> {
     pub(super) fn finish(&mut self, counts: &Counts, message: String) {
         self.row.phase = "done";
         self.row.documents = counts.documents;
+        self.row.total_documents = Some(counts.documents);
         self.row.tokens = counts.tokens;
         self.skipped = 0;
         self.row.message = message;

@@ -47,7 +47,10 @@ pub(super) struct List {
 /// Statistics and candidates of a range of a layer's neurons.
 pub(super) struct Tile {
     pub(super) first: usize,
+    /// The sums are those of the current block.
     pub(super) activity: Activity,
+    /// Sums of the activations in the blocks before it: block by block, so that it is the same whoever reads the blocks. `[width]`
+    pub(super) sums: Vec<f64>,
     pub(super) lists: Vec<List>,
     peaks: Vec<Peak>,
     /// Candidates of the current batch.
@@ -73,6 +76,7 @@ impl Tile {
         Ok(Self {
             first,
             activity: Activity::new(width),
+            sums: vec![0.0; width],
             lists: lists.collect::<Result<_>>()?,
             peaks: vec![Peak::NONE; width],
             fresh: vec![],
@@ -222,6 +226,32 @@ impl Tile {
         }
     }
 
+    /// The sums of the block that ends, which are none of the next one's.
+    pub(super) fn take_sums(&mut self) -> Vec<f64> {
+        let none = vec![0.0; self.width()];
+        std::mem::replace(&mut self.activity.sum, none)
+    }
+
+    /// Counts the sums of a block.
+    pub(super) fn add_sums(&mut self, of_block: &[f64]) {
+        for (sum, more) in self.sums.iter_mut().zip(of_block) {
+            *sum += more;
+        }
+    }
+
+    /// Takes over what the same neurons have shown in later documents, but for the sums: see
+    /// [`Candidates::follow`].
+    pub(super) fn follow(&mut self, later: Self, records: [u32; 2]) {
+        self.activity.add(&later.activity);
+        for (list, later) in self.lists.iter_mut().zip(later.lists) {
+            for (max, seen) in (list.mirror.iter_mut().flatten()).zip(later.mirror.iter().flatten())
+            {
+                *max = max.max(*seen);
+            }
+            list.candidates.follow(later.candidates, records);
+        }
+    }
+
     /// Number of candidates.
     pub(super) fn n_candidates(&self) -> usize {
         let lists = self.lists.iter();
@@ -256,6 +286,7 @@ impl Tile {
     /// Writes down what it has seen.
     pub(super) fn save(&self, out: &mut NumbersWriter) -> Result<()> {
         save_activity(&self.activity, out)?;
+        out.put(&self.sums)?;
         for list in &self.lists {
             if let Some(mirror) = &list.mirror {
                 out.put(mirror)?;
@@ -272,6 +303,7 @@ impl Tile {
         known: &dyn Fn(&Candidate) -> bool,
     ) -> Result<()> {
         restore_activity(&mut self.activity, saved)?;
+        saved.fill(&mut self.sums)?;
         for list in &mut self.lists {
             if let Some(mirror) = &mut list.mirror {
                 saved.fill(mirror)?;

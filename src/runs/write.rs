@@ -200,7 +200,7 @@ fn write_neurons(
             Some(given) => given.get(layer.index, neuron)?,
             None => activity.max[at],
         });
-        mean.push((activity.sum[at] / n_tokens) as f32);
+        mean.push((layer.sum(neuron) / n_tokens) as f32);
         frac_active.push((f64::from(activity.active[at]) / n_tokens) as f32);
     }
     let least: Vec<_> = (0..n).map(|neuron| layer.least(neuron)).collect();

@@ -23,7 +23,7 @@ pub type Waiting<'a> = &'a mut dyn FnMut(&str) -> Result<()>;
 
 /// Held until dropped.
 #[derive(Debug)]
-pub(super) struct WriteLock {
+pub struct WriteLock {
     _file: File,
 }
 
@@ -34,7 +34,10 @@ pub(super) struct Name<'a> {
     pub name: &'a str,
 }
 
-enum Tried {
+/// What came of an attempt.
+#[derive(Debug)]
+pub enum Tried {
+    /// It is held now.
     Locked(WriteLock),
     /// With who holds it.
     Held(String),
@@ -95,7 +98,7 @@ pub(super) fn acquire(
     let Name { kind, name } = of;
     let started = Instant::now();
     loop {
-        let held = match try_lock(store, &format!("{kind}-{name}"), doing)? {
+        let held = match attempt(store, of, doing)? {
             Tried::Locked(lock) => return Ok(lock),
             Tried::Held(by) => by,
         };
@@ -114,9 +117,14 @@ pub(super) fn acquire(
     }
 }
 
+/// Takes the lock of a name if nobody holds it.
+pub(super) fn attempt(store: &Path, of: Name<'_>, doing: &str) -> Result<Tried> {
+    try_lock(store, &format!("{}-{}", of.kind, of.name), doing)
+}
+
 /// Takes the lock of a name for a moment; nothing if someone else holds it.
 pub(super) fn try_acquire(store: &Path, of: Name<'_>) -> Result<Option<WriteLock>> {
-    match try_lock(store, &format!("{}-{}", of.kind, of.name), "cleaning it up")? {
+    match attempt(store, of, "cleaning it up")? {
         Tried::Locked(lock) => Ok(Some(lock)),
         Tried::Held(_) => Ok(None),
     }

@@ -45,6 +45,7 @@ mod snapshot;
 mod source;
 mod table;
 mod turns;
+mod unfinished;
 mod writer;
 
 use crate::files::generations::Generations;
@@ -53,12 +54,12 @@ use crate::files::whole::write_file;
 use crate::files::{disk, file_error, seal};
 use lock::Name;
 use manifest::{MANIFEST, Manifest};
-use names::check_name;
+use names::{UNFINISHED, check_name};
 
 pub use cache::{PassedRows, RunCache, RunLayers};
 pub use catalog::{PUBLIC, Selected, StoreCatalog, Views};
 pub use check::{CheckedThing, Damage, GoOn, PartRows, TablePart};
-pub use lock::Waiting;
+pub use lock::{Tried, Waiting, WriteLock};
 pub use manifest::{Counts, RunManifest};
 pub use models::{ModelPath, ModelWriter};
 pub use provider::RunTable;
@@ -70,10 +71,8 @@ pub use scan::RunScan;
 pub use snapshot::Snapshot;
 pub use source::{FORMAT, Source, Versions};
 pub use table::Table;
+pub use unfinished::CorpusShard;
 pub use writer::{RunWriter, TableWriter};
-
-/// The folder of what unfinished ingests have kept.
-const UNFINISHED: &str = "ingests";
 
 #[derive(Serialize, Deserialize)]
 struct StoreFile {
@@ -216,23 +215,23 @@ impl Store {
     ///
     /// Holds the run's name, and removes what killed writers left behind.
     pub fn begin(&self, name: &str, replace: bool) -> Result<RunWriter> {
+        self.begin_after(name, replace, None)
+    }
+
+    /// As [`Store::begin`], after who holds the run's name, for as long as `waiting` allows.
+    pub fn begin_after(
+        &self,
+        name: &str,
+        replace: bool,
+        waiting: Option<Waiting<'_>>,
+    ) -> Result<RunWriter> {
         check_name("run", name)?;
         self.prepare()?;
         self.sweep("run", "runs", |name| self.generations(name))?;
         self.sweep("run", UNFINISHED, |name| self.unfinished(name))?;
-        let lock = lock::acquire(&self.root, Name { kind: "run", name }, "writing it", None)?;
-        if self.has_schema(name) {
-            return plan_err!(
-                "a run name that no schema of tables has is required, got '{name}' of {}",
-                self.root.display()
-            );
-        }
-        if !replace && self.has(name) {
-            return plan_err!(
-                "a new run name is required, got '{name}', which exists in {}: pass replace: true to replace it",
-                self.root.display()
-            );
-        }
+        let of = Name { kind: "run", name };
+        let lock = lock::acquire(&self.root, of, "writing it", waiting)?;
+        self.require_new(name, replace)?;
         // One that cannot be read has nothing to take over.
         let replaced = self.has(name).then(|| self.run(name).ok()).flatten();
         let mut writer = RunWriter::start(self, name, lock)?;
@@ -242,6 +241,32 @@ impl Store {
             }
         }
         Ok(writer)
+    }
+
+    /// Prepares for an ingest that several processes work on.
+    ///
+    /// Errors: a new run cannot have this name.
+    pub fn begin_shards(&self, name: &str, replace: bool) -> Result<()> {
+        self.prepare()?;
+        self.require_new(name, replace)
+    }
+
+    /// Refuses a name that a new run cannot have.
+    fn require_new(&self, name: &str, replace: bool) -> Result<()> {
+        check_name("run", name)?;
+        if self.has_schema(name) {
+            return plan_err!(
+                "a run name that no schema of tables has is required, got '{name}' of {}",
+                self.root.display()
+            );
+        }
+        match !replace && self.has(name) {
+            true => plan_err!(
+                "a new run name is required, got '{name}', which exists in {}: pass replace: true to replace it",
+                self.root.display()
+            ),
+            false => Ok(()),
+        }
     }
 
     /// Starts the next state of a run, which has a layer of this name and kind more, or anew if it has one already. The
@@ -305,7 +330,7 @@ impl Store {
     fn next_state(
         &self,
         run: &Arc<Run>,
-        lock: lock::WriteLock,
+        lock: WriteLock,
         layer: Option<i32>,
         sae: &str,
     ) -> Result<RunWriter> {
@@ -327,9 +352,7 @@ impl Store {
     ///
     /// Errors: there is no such run; someone writes it; it has autoencoders and `cascade` is false.
     pub fn drop_run(&self, name: &str, cascade: bool) -> Result<u64> {
-        let unfinished = self.unfinished_run(name).ok();
-        let unfinished = unfinished.filter(Generations::exists);
-        if !self.has(name) && unfinished.is_none() {
+        if check_name("run", name).is_err() || !(self.has(name) || self.is_unfinished(name)?) {
             return self.unknown_run(name);
         }
         let of = Name { kind: "run", name };
@@ -344,7 +367,7 @@ impl Store {
         }
         let _commit = lock::store(&self.root)?;
         self.opened.forget(name);
-        let left = unfinished.map_or(Ok(0), |unfinished| unfinished.remove())?;
+        let left = self.unfinished(name).remove()? + self.remove_shards(name)?;
         Ok(left + self.generations(name).remove()?)
     }
 
@@ -392,16 +415,6 @@ impl Store {
     /// Whether a run of this name is committed, readable or not.
     pub fn has(&self, name: &str) -> bool {
         check_name("run", name).is_ok() && self.generations(name).exists()
-    }
-
-    /// The checkpoints of the ingest of a run, whether there are any or not.
-    pub fn unfinished_run(&self, name: &str) -> Result<Generations> {
-        check_name("run", name)?;
-        Ok(self.unfinished(name))
-    }
-
-    fn unfinished(&self, run: &str) -> Generations {
-        Generations::new(self.root.join(UNFINISHED).join(run), "checkpoint.json")
     }
 
     fn generations(&self, run: &str) -> Generations {

@@ -9,6 +9,9 @@ const RESERVED: [&str; 3] = ["public", "info", "information_schema"];
 /// The one catalog. An older store may have a run of its name.
 const CATALOG: &str = "polysema";
 
+/// The folder of what unfinished ingests have kept.
+pub(super) const UNFINISHED: &str = "ingests";
+
 /// A run is a schema's name in SQL, and everything a folder's name on disk.
 pub(super) fn check_name(kind: &str, name: &str) -> Result<()> {
     let word = !name.is_empty()

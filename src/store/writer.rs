@@ -37,7 +37,7 @@ pub struct RunWriter {
     saes: Vec<SaeEntry>,
     opened: Arc<OpenedRuns>,
     /// What the commit makes needless.
-    checkpoints: Option<Generations>,
+    checkpoints: Vec<Generations>,
     lock: WriteLock,
 }
 
@@ -65,14 +65,14 @@ impl RunWriter {
             files: Arc::default(),
             saes: vec![],
             opened: Arc::clone(&store.opened),
-            checkpoints: None,
+            checkpoints: vec![],
             lock,
         })
     }
 
     /// Has the commit remove the checkpoints that lead to it.
-    pub fn ends(&mut self, checkpoints: Generations) {
-        self.checkpoints = Some(checkpoints);
+    pub fn ends(&mut self, checkpoints: impl IntoIterator<Item = Generations>) {
+        self.checkpoints.extend(checkpoints);
     }
 
     /// The run's name.
@@ -240,9 +240,11 @@ impl RunWriter {
         self.opened.forget(&self.name);
         let committed = self.generation.commit(&text);
         drop(commit);
-        if let (Ok(()), Some(checkpoints)) = (&committed, self.checkpoints) {
-            // What cannot be removed is told from an unfinished ingest's by when it began.
-            let _ = checkpoints.remove();
+        if committed.is_ok() {
+            for checkpoints in self.checkpoints {
+                // What cannot be removed is told from an unfinished ingest's by when it began.
+                let _ = checkpoints.remove();
+            }
         }
         drop(self.lock);
         committed

@@ -96,6 +96,27 @@ impl Activity {
         }
     }
 
+    /// Adds what another one has seen of the same neurons.
+    ///
+    /// # Panics
+    /// If that is of more or fewer neurons.
+    pub fn add(&mut self, other: &Self) {
+        assert_eq!(self.max.len(), other.max.len(), "the same neurons");
+        for (max, seen) in self.max.iter_mut().zip(&other.max) {
+            *max = max.max(*seen);
+        }
+        for (sum, seen) in self.sum.iter_mut().zip(&other.sum) {
+            *sum += seen;
+        }
+        for (active, seen) in self.active.iter_mut().zip(&other.active) {
+            *active += seen;
+        }
+        let counts = self.histogram.iter_mut().flatten();
+        for (count, seen) in counts.zip(other.histogram.iter().flatten()) {
+            *count += seen;
+        }
+    }
+
     /// Adds one document: the given positions of `values`, whose rows are `stride` apart and whose column `first` is
     /// this range's first neuron. Returns false, with `peaks` unfinished, if an activation is NaN or infinite.
     ///

@@ -223,8 +223,8 @@ impl Store {
             let thing = Opened::new("training", &name);
             opened.extend(thing.sums(&of, false, CheckpointSums::open(&of)));
         }
-        for name in names(&root.join(super::UNFINISHED))? {
-            let Ok(of) = self.unfinished_run(&name) else {
+        for name in names(&root.join(super::names::UNFINISHED))? {
+            let Some(of) = self.unfinished_by_name(&name) else {
                 continue;
             };
             let thing = Opened::new("ingest", &name);
