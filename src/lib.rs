@@ -51,6 +51,7 @@ pub mod jobs;
 pub mod models;
 pub mod options;
 pub mod policy;
+mod remote;
 pub mod runs;
 pub mod saes;
 #[cfg(feature = "serve")]

@@ -14,6 +14,7 @@ mod bad_input;
 mod copy;
 mod corpora;
 mod damaged;
+mod elsewhere;
 mod exchange;
 mod exchange_sae;
 mod import_run;

@@ -55,6 +55,7 @@ fn imports_go_down_only() {
         "files",
         "text",
         "hub",
+        "remote",
         "settings",
         "policy",
         "options",

@@ -151,6 +151,20 @@ impl BlockSums {
         block * BLOCK..self.end.min((block + 1) * BLOCK)
     }
 
+    /// The blocks of a part of the file that are not what was written, those beside each other as one.
+    pub fn lacking(&self, file: &[u8], part: Range<usize>) -> Vec<Range<usize>> {
+        let mut lacking: Vec<Range<usize>> = vec![];
+        let mut start = part.start;
+        while let Some(block) = self.damaged(file, start..part.end) {
+            start = block.end;
+            match lacking.last_mut() {
+                Some(last) if last.end == block.start => last.end = block.end,
+                _ => lacking.push(block),
+            }
+        }
+        lacking
+    }
+
     /// The first block of a part of the file that is not what was written, by its place. Each block is compared once.
     pub fn damaged(&self, file: &[u8], part: Range<usize>) -> Option<Range<usize>> {
         let end = part.end.min(self.end);

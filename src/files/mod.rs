@@ -24,6 +24,7 @@ pub mod pickle;
 pub mod regular;
 pub mod scratch;
 pub mod seal;
+pub mod sparse;
 pub mod spool;
 pub mod tensors;
 pub mod torch;

@@ -17,6 +17,12 @@ pub(super) enum Certificates {
 }
 
 impl Certificates {
+    /// Those that variables of the environment name.
+    pub(super) fn named(given: &dyn Fn(&str) -> Option<String>) -> Option<Self> {
+        let file = given("SSL_CERT_FILE").map(|path| Self::File(path.into()));
+        file.or_else(|| Some(Self::Folder(given("SSL_CERT_DIR")?.into())))
+    }
+
     /// Reads them.
     ///
     /// Errors: there are none.

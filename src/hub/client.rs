@@ -1,15 +1,13 @@
 //! What the hub is asked, and what its answers mean.
 
-use std::time::Duration;
-
 use datafusion::common::exec_err;
 use datafusion::error::Result;
 use serde::Deserialize;
 use ureq::Agent;
 use ureq::http::StatusCode;
-use ureq::tls::TlsConfig;
 use url::Url;
 
+use super::agent::agent;
 use super::answer::{Answer, AnswerHead, Next, Request};
 use super::cache::{is_blob, is_commit};
 use super::environment::Environment;
@@ -17,9 +15,6 @@ use super::fetch::Fetch;
 use super::name::{HubName, check_inner};
 use crate::files::invalid;
 
-/// Without a byte for so long a connection counts as cut.
-const SILENCE: Duration = Duration::from_secs(30);
-const CONNECT: Duration = Duration::from_secs(10);
 /// Most bytes of a list of files.
 const MOST_LISTING: usize = 1 << 28;
 
@@ -68,21 +63,9 @@ impl Client {
                 );
             }
         };
-        let config = Agent::config_builder()
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .timeout_connect(Some(CONNECT))
-            .timeout_per_read(Some(SILENCE))
-            .user_agent(concat!("polysema/", env!("CARGO_PKG_VERSION")));
-        let config = match &environment.certificates {
-            Some(named) => {
-                let roots = named.roots()?;
-                config.tls_config(TlsConfig::builder().root_certs(roots).build())
-            }
-            None => config,
-        };
         Ok(Self {
-            agent: config.build().new_agent(),
+            // Redirects are followed where the token is known.
+            agent: agent(environment.certificates.as_ref(), 0)?,
             endpoint,
             token: environment.token.clone(),
         })

@@ -76,8 +76,7 @@ impl Environment {
             offline: offline.is_some_and(|value| is_true(&value)),
             endpoint: given("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_string()),
             token: token.filter(|_| !unasked),
-            certificates: (given("SSL_CERT_FILE").map(|path| Certificates::File(path.into())))
-                .or_else(|| Some(Certificates::Folder(given("SSL_CERT_DIR")?.into()))),
+            certificates: Certificates::named(&given),
         })
     }
 }

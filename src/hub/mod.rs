@@ -1,6 +1,7 @@
 //! Names of the Hugging Face hub, `hf:ORG/NAME[@REVISION][/PATH]`: found in the hub's local cache, which `huggingface_hub`
 //! shares, or downloaded into it. A revision that is in the cache is not asked for again, nor what a commit has.
 
+mod agent;
 mod answer;
 mod cache;
 mod certificates;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use datafusion::error::Result;
 
 use crate::files::{invalid, words};
+pub use agent::web_agent;
 use cache::Repo;
 use client::{Client, CommitFiles};
 use download::{Wanted, fetch_file};

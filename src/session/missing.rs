@@ -61,7 +61,7 @@ fn explain(state: &SessionState, schema: &str, table: &str) -> DataFusionError {
         [] => "none".to_string(),
         _ => names.join(", "),
     };
-    let root = catalog.runs().store().root().display().to_string();
+    let root = catalog.runs().store().place();
     let runs = catalog.runs().names().unwrap_or_default();
     if schema == PUBLIC && Table::canonical(table).is_some() {
         return match runs.first() {
@@ -124,10 +124,7 @@ impl MissingTableAdvice for ChooseRun {
                 "choose one with SET polysema.run = '{first}'; runs: {}",
                 runs.join(", ")
             ),
-            None => format!(
-                "the store {} has no run yet: {MAKE_ONE}",
-                self.0.root().display()
-            ),
+            None => format!("the store {} has no run yet: {MAKE_ONE}", self.0.place()),
         }
     }
 }

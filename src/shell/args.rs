@@ -10,9 +10,8 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::format::Format;
 use super::interpreter::STDIN;
-use super::size::parse_size;
 use crate::runs::INGEST;
-use crate::text::is_name;
+use crate::text::{is_name, parse_size};
 
 const AFTER_HELP: &str = "\
 -c and -f run in the order given and stop at the first error. Without them, statements are read from the terminal, or \

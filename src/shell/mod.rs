@@ -35,7 +35,6 @@ mod screen;
 mod script;
 #[cfg(feature = "serve")]
 mod serve;
-mod size;
 #[cfg(feature = "serve")]
 mod users;
 mod variables;

@@ -35,7 +35,7 @@ pub fn run(runtime: &Runtime, interpreter: &mut Interpreter) -> Result<(), Failu
         env!("CARGO_PKG_VERSION")
     ));
     if let Ok([]) = interpreter.session.store().runs().as_deref() {
-        let root = interpreter.session.store().root().display();
+        let root = interpreter.session.store().place();
         interpreter.notice(&format!(
             "the store {root} has no run yet: CALL ingest(...) makes one (\\d ingest), --store names another store"
         ));

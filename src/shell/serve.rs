@@ -9,11 +9,11 @@ use tokio::runtime::Runtime;
 use super::failure::Failure;
 use super::interpreter::note;
 use super::interrupt::Interrupts;
-use super::size::parse_size;
 use super::users::{UsersFile, role, with_article};
 use crate::serve::users::Role;
 use crate::serve::{Listening, ServeLimits, ServeOptions};
 use crate::session::EngineOptions;
+use crate::text::parse_size;
 
 /// Answers SQL over PostgreSQL's protocol and HTTP.
 #[derive(Debug, clap::Args)]

@@ -299,7 +299,7 @@ fn drop_schema(store: &Store, name: &str, cascade: bool) -> Result<()> {
         };
         return plan_err!(
             "DROP SCHEMA {name} CASCADE is required, since it removes run '{name}'{saes} from {}, got no CASCADE",
-            store.root().display()
+            store.place()
         );
     }
     store.drop_run(name, true).map(|_| ())

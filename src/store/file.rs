@@ -1,4 +1,5 @@
-//! One memory-mapped Arrow IPC file; its record batches are decoded where they lie.
+//! One memory-mapped Arrow IPC file; its record batches are decoded where they lie. Over 400 lines: what its footer and its
+//! messages say is read here alone.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,7 +8,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayData, ArrayRef, RecordBatch};
 use datafusion::arrow::buffer::Buffer;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::arrow::ipc::convert::fb_to_schema;
 use datafusion::arrow::ipc::reader::{FileDecoder, read_footer_length};
 use datafusion::arrow::ipc::{Block, MetadataVersion, root_as_footer, root_as_message};
@@ -19,6 +20,7 @@ use super::manifest::FileEntry;
 use super::table::Table;
 use crate::files::checksums::{BlockSums, Tail, damaged};
 use crate::files::{disk, file_error, mapped};
+use crate::remote::Elsewhere;
 
 /// Footer length and magic at a file's end.
 const TRAILER: usize = 10;
@@ -36,24 +38,33 @@ pub(super) struct TableFile {
     bytes: Buffer,
     /// None where it was written before there were any, or need not last.
     sums: Option<BlockSums>,
+    /// Where its parts come from that are not here.
+    elsewhere: Option<Elsewhere>,
 }
 
 impl TableFile {
-    pub fn open(path: &Path, table: Table, entry: &FileEntry) -> Result<Self> {
+    pub fn open(
+        path: &Path,
+        table: Table,
+        entry: &FileEntry,
+        elsewhere: Option<Elsewhere>,
+    ) -> Result<Self> {
         let rows = entry.batches.iter().map(|b| b.rows).collect();
-        let file = Self::open_whole(path, entry.size_bytes, rows, entry.tail)?;
+        let file = Self::open_whole(path, entry.size_bytes, rows, entry.tail, elsewhere)?;
         table
             .check_schema(&file.schema)
             .map_err(|e| damaged(path, e.strip_backtrace()))?;
         Ok(file)
     }
 
-    /// Opens a file of this size and tail whose record batches have these rows.
+    /// Opens a file of this size and tail whose record batches have these rows; the parts of one that lies elsewhere come
+    /// when they are read.
     pub fn open_whole(
         path: &Path,
         size_bytes: u64,
         rows: Vec<u32>,
         tail: Option<Tail>,
+        elsewhere: Option<Elsewhere>,
     ) -> Result<Self> {
         let file = disk::open(path).map_err(|e| file_error("open", path, e))?;
         let size = file
@@ -67,6 +78,9 @@ impl TableFile {
             );
         }
         let bytes = mapped::map(path, &file)?;
+        if let Some(elsewhere) = &elsewhere {
+            fetch_tail(elsewhere, &bytes, path, tail)?;
+        }
         let file = Self::of(path, bytes, tail)?;
         if file.blocks.len() != rows.len() {
             return Err(damaged(
@@ -78,7 +92,11 @@ impl TableFile {
                 ),
             ));
         }
-        Ok(Self { rows, ..file })
+        Ok(Self {
+            rows,
+            elsewhere,
+            ..file
+        })
     }
 
     /// Opens a file that no manifest describes and that need not last; its schema carries what it needs.
@@ -119,6 +137,7 @@ impl TableFile {
             rows: vec![],
             bytes,
             sums,
+            elsewhere: None,
         })
     }
 
@@ -143,8 +162,13 @@ impl TableFile {
     ///
     /// Errors: it is not what was written.
     pub fn verify(&self, part: Range<usize>) -> Result<()> {
-        let sums = self.sums.as_ref();
-        match sums.and_then(|sums| sums.damaged(&self.bytes, part)) {
+        let Some(sums) = &self.sums else {
+            return Ok(());
+        };
+        if self.elsewhere.is_some() {
+            self.fetch(std::slice::from_ref(&part))?;
+        }
+        match sums.damaged(&self.bytes, part) {
             None => Ok(()),
             Some(block) => Err(damaged(
                 &self.path,
@@ -156,10 +180,51 @@ impl TableFile {
         }
     }
 
-    fn verify_message(&self, batch: usize) -> Result<()> {
+    /// Whether there may be parts of it that are not here.
+    pub fn is_elsewhere(&self) -> bool {
+        self.elsewhere.is_some()
+    }
+
+    /// Has parts of a file that lies elsewhere here, all of them at once; they are still to be verified.
+    pub fn fetch(&self, parts: &[Range<usize>]) -> Result<()> {
+        let (Some(elsewhere), Some(sums)) = (&self.elsewhere, &self.sums) else {
+            return Ok(());
+        };
+        let lacking = parts
+            .iter()
+            .flat_map(|part| sums.lacking(&self.bytes, part.clone()));
+        elsewhere.fill(&lacking.collect::<Vec<_>>())
+    }
+
+    /// Has some columns of record batches of such a file here, in two questions for all of them.
+    pub fn fetch_batches(&self, batches: &[usize], columns: &[usize]) -> Result<()> {
+        if !self.is_elsewhere() {
+            return Ok(());
+        }
+        let messages = batches.iter().map(|batch| self.message(*batch));
+        self.fetch(&messages.collect::<Result<Vec<_>>>()?)?;
+        let mut parts = vec![];
+        for batch in batches {
+            self.verify_message(*batch)?;
+            let block = &self.blocks[*batch];
+            let found = guarded(&self.path, || {
+                column_parts(block, &self.bytes, &self.schema, columns)
+            })?;
+            parts.extend(found);
+        }
+        self.fetch(&parts)?;
+        parts.into_iter().try_for_each(|part| self.verify(part))
+    }
+
+    /// Where the message of a record batch lies.
+    fn message(&self, batch: usize) -> Result<Range<usize>> {
         let block = &self.blocks[batch];
         let (start, metadata, _) = guarded(&self.path, || extent(block, self.bytes.len()))?;
-        self.verify(start..start + metadata)
+        Ok(start..start + metadata)
+    }
+
+    fn verify_message(&self, batch: usize) -> Result<()> {
+        self.verify(self.message(batch)?)
     }
 
     /// Compares what an array has of the file with its checksums.
@@ -203,6 +268,8 @@ impl TableFile {
 
     /// Some columns of a record batch, without copying them.
     pub fn read(&self, batch: usize, columns: &[usize]) -> Result<RecordBatch> {
+        // Decoding looks at some of the values.
+        self.fetch_batches(&[batch], columns)?;
         let decoded = self.decode(batch, columns)?;
         if self.sums.is_some() {
             for column in decoded.columns() {
@@ -342,6 +409,74 @@ pub(super) fn tail_behind(bytes: &[u8]) -> Option<(usize, Tail)> {
         checksum: u32::from_le_bytes(*last[8..].first_chunk()?),
     };
     (last[12..] == BEHIND[..]).then_some((file.len(), tail))
+}
+
+/// Has the end of a file that lies elsewhere here.
+///
+/// Errors: it has no checksums, so that nobody knows what of it is here.
+fn fetch_tail(elsewhere: &Elsewhere, bytes: &[u8], path: &Path, tail: Option<Tail>) -> Result<()> {
+    let Some(tail) = tail else {
+        return exec_err!(
+            "a store with checksums is required of one that lies elsewhere, got none for {}: ingest it again",
+            path.display()
+        );
+    };
+    let from = usize::try_from(tail.from).unwrap_or(usize::MAX);
+    match bytes.get(from..) {
+        Some(last) if !tail.is(last) => elsewhere.fill(&[from..bytes.len()]),
+        _ => Ok(()),
+    }
+}
+
+/// Where the values of some columns of a record batch lie; all of it where a column is of a kind whose buffers are not
+/// known.
+fn column_parts(
+    block: &Block,
+    bytes: &[u8],
+    schema: &SchemaRef,
+    columns: &[usize],
+) -> std::result::Result<Vec<Range<usize>>, String> {
+    let (start, metadata, body) = extent(block, bytes.len())?;
+    let first = start + metadata;
+    let all = first..first + body;
+    let message = root_as_message(&bytes[start + PREFIX..first]).map_err(|e| e.to_string())?;
+    let batch = message.header_as_record_batch();
+    let Some(buffers) = batch.and_then(|batch| batch.buffers()) else {
+        return Err("a record batch without buffers".to_string());
+    };
+    let (mut parts, mut at) = (vec![], 0);
+    for (column, field) in schema.fields().iter().enumerate() {
+        let Some(n) = n_buffers(field.data_type()) else {
+            return Ok(vec![all]);
+        };
+        if columns.contains(&column) {
+            for buffer in buffers.iter().skip(at).take(n) {
+                let place = |number: i64| usize::try_from(number).ok().filter(|n| *n <= body);
+                let (Some(from), Some(length)) = (place(buffer.offset()), place(buffer.length()))
+                else {
+                    return Err("a buffer lies outside its record batch".to_string());
+                };
+                parts.push(first + from..(first + from + length).min(all.end));
+            }
+        }
+        at += n;
+    }
+    match at == buffers.len() {
+        true => Ok(parts),
+        false => Ok(vec![all]),
+    }
+}
+
+/// Buffers of a column in a message of Arrow's format; none where that is not always the same.
+fn n_buffers(kind: &DataType) -> Option<usize> {
+    match kind {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary => Some(3),
+        DataType::List(item) | DataType::LargeList(item) => Some(2 + n_buffers(item.data_type())?),
+        DataType::FixedSizeList(item, _) => Some(1 + n_buffers(item.data_type())?),
+        DataType::Boolean | DataType::FixedSizeBinary(_) => Some(2),
+        kind if kind.is_primitive() => Some(2),
+        _ => None,
+    }
 }
 
 /// Rows of a record batch, from its message.

@@ -1,5 +1,6 @@
 //! Columns of `examples` that are stored once elsewhere: tokens of the corpus, vectors of a layer.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -75,6 +76,23 @@ impl TokenColumn {
         Ok(self.batches[batch].get_or_init(|| tokens))
     }
 
+    /// Has ranges of rows here, of a file that lies elsewhere.
+    fn fetch(&self, ranges: impl Iterator<Item = Range<u64>>) -> Result<()> {
+        if !self.file.is_elsewhere() {
+            return Ok(());
+        }
+        let mut batches = BTreeSet::new();
+        for rows in ranges.filter(|rows| !rows.is_empty()) {
+            let (first, _) = self.index.locate(rows.start, &self.file)?;
+            let (last, _) = self.index.locate(rows.end - 1, &self.file)?;
+            batches.extend(first..=last);
+        }
+        batches.retain(|batch| self.batches[*batch].get().is_none());
+        let column = self.file.schema().index_of("token")?;
+        let batches: Vec<_> = batches.into_iter().collect();
+        self.file.fetch_batches(&batches, &[column])
+    }
+
     /// Calls `visit` with each token of a range of rows.
     fn visit(&self, rows: Range<u64>, mut visit: impl FnMut(Option<&str>)) -> Result<()> {
         let mut row = rows.start;
@@ -93,6 +111,12 @@ impl TokenColumn {
     /// The key token of each example.
     pub fn tokens(&self, token_row: &UInt32Array) -> Result<ArrayRef> {
         self.file.require_uncut()?;
+        self.fetch(
+            token_row
+                .values()
+                .iter()
+                .map(|row| u64::from(*row)..u64::from(*row) + 1),
+        )?;
         let mut out = StringBuilder::new();
         for row in token_row.values() {
             let row = u64::from(*row);
@@ -110,8 +134,7 @@ impl TokenColumn {
         window_activations: &ListArray,
     ) -> Result<ArrayRef> {
         self.file.require_uncut()?;
-        let mut out = ListBuilder::new(StringBuilder::new());
-        for row in 0..token_row.len() {
+        let windows = (0..token_row.len()).map(|row| {
             let back = i64::from(pos.value(row)) - i64::from(window_start.value(row));
             let start = i64::from(token_row.value(row)) - back;
             let start = u64::try_from(start).map_err(|_| {
@@ -120,10 +143,13 @@ impl TokenColumn {
                     self.file.path().display()
                 )
             })?;
-            let tokens = window_activations.value_length(row) as u64;
-            self.visit(start..start + tokens, |token| {
-                out.values().append_option(token)
-            })?;
+            Ok(start..start + window_activations.value_length(row) as u64)
+        });
+        let windows = windows.collect::<Result<Vec<_>>>()?;
+        self.fetch(windows.iter().cloned())?;
+        let mut out = ListBuilder::new(StringBuilder::new());
+        for window in windows {
+            self.visit(window, |token| out.values().append_option(token))?;
             out.append(true);
         }
         Ok(Arc::new(out.finish()))
@@ -192,6 +218,27 @@ impl VectorColumn {
         (self.file).verify(place * bytes..(place + self.d_in) * bytes)
     }
 
+    /// Has the vectors of these rows here, of a file that lies elsewhere.
+    fn fetch(&self, rows: impl Iterator<Item = u32>) -> Result<()> {
+        if !self.file.is_elsewhere() {
+            return Ok(());
+        }
+        let places = rows.map(|row| self.index.locate(u64::from(row), &self.file));
+        let places = places.collect::<Result<Vec<_>>>()?;
+        let batches: BTreeSet<_> = places.iter().map(|(batch, _)| *batch).collect();
+        let batches: Vec<_> = batches.into_iter().collect();
+        self.file.fetch_batches(&batches, &[])?;
+        let width = self.d_in * size_of::<f32>();
+        let mut parts = vec![];
+        for (batch, row) in places {
+            if let Some(place) = self.batch(batch)?.place {
+                let start = place * size_of::<f32>() + row * width;
+                parts.push(start..start + width);
+            }
+        }
+        self.file.fetch(&parts)
+    }
+
     /// Where a vector begins in the file, counted in floats from the file's start.
     fn place(&self, row: u32) -> Result<usize> {
         let (batch, row) = self.index.locate(u64::from(row), &self.file)?;
@@ -211,6 +258,7 @@ impl VectorColumn {
     /// The vector of each example as a place in the mapped file: nothing is copied. `[rows, d_in]`
     pub fn share(&self, vector: &UInt32Array) -> Result<ArrayRef> {
         self.file.require_uncut()?;
+        self.fetch(vector.values().iter().copied())?;
         let bytes = self.file.bytes();
         let floats = ScalarBuffer::<f32>::new(bytes.clone(), 0, bytes.len() / size_of::<f32>());
         let places = vector
@@ -247,6 +295,7 @@ impl VectorColumn {
     /// The vector of each example, copied. `[rows, d_in]`
     pub fn gather(&self, vector: &UInt32Array) -> Result<ArrayRef> {
         self.file.require_uncut()?;
+        self.fetch(vector.values().iter().copied())?;
         let d = self.d_in;
         let mut out: Vec<f32> = Vec::with_capacity(vector.len() * d);
         for row in vector.values() {
@@ -268,6 +317,8 @@ impl VectorColumn {
         window_activations: &ListArray,
     ) -> Result<ArrayRef> {
         self.file.require_uncut()?;
+        let rows = window_vectors.values().as_primitive::<UInt32Type>();
+        self.fetch(rows.iter().flatten())?;
         let mut out = ListBuilder::new(Float32Builder::new());
         let mut mean = vec![0.0f64; self.d_in];
         for example in 0..window_vectors.len() {

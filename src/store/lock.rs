@@ -43,7 +43,17 @@ pub enum Tried {
     Held(String),
 }
 
+/// The file that says of which store a folder has what was read.
+pub(super) const OF_ELSEWHERE: &str = "of-elsewhere";
+
 fn try_lock(store: &Path, name: &str, doing: &str) -> Result<Tried> {
+    // Whatever changes a store locks something of it first.
+    if let Ok(address) = disk::read(&store.join(OF_ELSEWHERE)) {
+        return exec_err!(
+            "a store on this machine is required to change it, got {}, which is read only",
+            String::from_utf8_lossy(&address)
+        );
+    }
     let folder = store.join("locks");
     disk::create_folders(&folder).map_err(|e| file_error("create", &folder, e))?;
     disk::require_folder(&folder)?;

@@ -17,6 +17,7 @@ mod arrow_writer;
 mod cache;
 pub mod catalog;
 mod check;
+mod elsewhere;
 mod file;
 mod gather;
 pub mod info;
@@ -24,6 +25,7 @@ mod info_meanings;
 mod info_training;
 pub mod kept;
 mod key_order;
+mod listing;
 mod lock;
 mod manifest;
 mod meanings;
@@ -52,9 +54,10 @@ use crate::files::generations::Generations;
 use crate::files::loaded::Loaded;
 use crate::files::whole::write_file;
 use crate::files::{disk, file_error, seal};
+use crate::remote::{self, Remote};
 use lock::Name;
 use manifest::{MANIFEST, Manifest};
-use names::{UNFINISHED, check_name};
+use names::{RUNS, UNFINISHED, check_name};
 
 pub use cache::{PassedRows, RunCache, RunLayers};
 pub use catalog::{PUBLIC, Selected, StoreCatalog, Views};
@@ -127,11 +130,21 @@ pub struct Store {
     sae_runs: Mutex<HashMap<String, String>>,
     /// Models and autoencoders in memory.
     loaded: Arc<Loaded>,
+    /// Where it lies, if not here: then the root has what was read of it.
+    remote: Option<Arc<Remote>>,
 }
 
 impl Store {
-    /// Looks at a folder without changing it; a missing one is an empty store.
+    /// Looks at a folder without changing it; a missing one is an empty store. An address of HTTP is a store that can be
+    /// read, as it is now.
     pub fn open(root: &Path) -> Result<Self> {
+        match remote::address(root)? {
+            Some(address) => Self::elsewhere(address),
+            None => Self::here(root),
+        }
+    }
+
+    fn here(root: &Path) -> Result<Self> {
         let path = root.join("store.json");
         match disk::read(&path) {
             Ok(text) => {
@@ -155,6 +168,7 @@ impl Store {
             opened: Arc::default(),
             sae_runs: Mutex::default(),
             loaded: Arc::default(),
+            remote: None,
         })
     }
 
@@ -169,21 +183,27 @@ impl Store {
         &self.loaded
     }
 
-    /// The store's folder.
+    /// Where it lies, for people.
+    pub fn place(&self) -> String {
+        match &self.remote {
+            Some(remote) => remote.address().to_string(),
+            None => self.root.display().to_string(),
+        }
+    }
+
+    /// Whether it lies elsewhere, where it can be read alone.
+    pub fn is_elsewhere(&self) -> bool {
+        self.remote.is_some()
+    }
+
+    /// The store's folder; of one that lies elsewhere that of this machine with what was read of it.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
     /// Names of the committed runs, sorted.
     pub fn runs(&self) -> Result<Vec<String>> {
-        let entries = disk::entries(&self.root.join("runs"))?;
-        let names = entries.iter().filter_map(|path| path.file_name()?.to_str());
-        let mut names: Vec<_> = names
-            .filter(|name| self.has(name))
-            .map(str::to_string)
-            .collect();
-        names.sort();
-        Ok(names)
+        listing::runs(&self.root)
     }
 
     /// A committed run as it is now; the same [`Run`] until it is replaced. It stays readable while it lives.
@@ -205,7 +225,8 @@ impl Store {
         let Some((text, manifest, generation)) = opened else {
             return self.unknown_run(name);
         };
-        let run = Arc::new(Run::new(name, manifest, generation));
+        let remote = self.remote.clone();
+        let run = Arc::new(Run::new(name, manifest, generation, remote));
         self.opened.set(name, text, &run);
         Ok(run)
     }
@@ -227,7 +248,7 @@ impl Store {
     ) -> Result<RunWriter> {
         check_name("run", name)?;
         self.prepare()?;
-        self.sweep("run", "runs", |name| self.generations(name))?;
+        self.sweep("run", RUNS, |name| self.generations(name))?;
         self.sweep("run", UNFINISHED, |name| self.unfinished(name))?;
         let of = Name { kind: "run", name };
         let lock = lock::acquire(&self.root, of, "writing it", waiting)?;
@@ -257,13 +278,13 @@ impl Store {
         if self.has_schema(name) {
             return plan_err!(
                 "a run name that no schema of tables has is required, got '{name}' of {}",
-                self.root.display()
+                self.place()
             );
         }
         match !replace && self.has(name) {
             true => plan_err!(
                 "a new run name is required, got '{name}', which exists in {}: pass replace: true to replace it",
-                self.root.display()
+                self.place()
             ),
             false => Ok(()),
         }
@@ -368,7 +389,9 @@ impl Store {
         let _commit = lock::store(&self.root)?;
         self.opened.forget(name);
         let left = self.unfinished(name).remove()? + self.remove_shards(name)?;
-        Ok(left + self.generations(name).remove()?)
+        let bytes = left + self.generations(name).remove()?;
+        listing::keep(&self.root)?;
+        Ok(bytes)
     }
 
     /// Names of the autoencoders of a run; none if it cannot be read.
@@ -383,7 +406,8 @@ impl Store {
         disk::create_folders(&self.root).map_err(|e| file_error("create", &self.root, e))?;
         let _lock = lock::store(&self.root)?;
         // Another process may have made the store since this one looked at it.
-        Self::open(&self.root)?;
+        Self::here(&self.root)?;
+        listing::keep(&self.root)?;
         let path = self.root.join("store.json");
         if path.exists() {
             return Ok(());
@@ -418,7 +442,7 @@ impl Store {
     }
 
     fn generations(&self, run: &str) -> Generations {
-        Generations::new(self.root.join("runs").join(run), MANIFEST)
+        Generations::new(self.root.join(RUNS).join(run), MANIFEST)
     }
 
     fn sae_runs(&self) -> MutexGuard<'_, HashMap<String, String>> {
@@ -434,7 +458,7 @@ impl Store {
         };
         plan_err!(
             "a run of {} is required, got '{name}'; {known}",
-            self.root.display()
+            self.place()
         )
     }
 }

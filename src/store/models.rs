@@ -97,7 +97,7 @@ impl Store {
             return plan_err!(
                 "a new model name is required, got '{name}', which exists in {}: pass replace: true to \
                  replace it",
-                self.root().display()
+                self.place()
             );
         }
         Ok(ModelWriter {
@@ -158,7 +158,7 @@ impl Store {
             };
             return exec_err!(
                 "a model folder, a safetensors file or a model of {} is required, got '{name}'; {known}",
-                self.root().display()
+                self.place()
             );
         };
         for path in disk::entries(generation.path())? {
@@ -205,7 +205,7 @@ impl Store {
         };
         exec_err!(
             "a model of {} is required, got '{name}'; {known}",
-            self.root().display()
+            self.place()
         )
     }
 

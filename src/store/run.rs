@@ -13,10 +13,12 @@ use datafusion::error::Result;
 use super::file::TableFile;
 use super::gather::{TokenColumn, VectorColumn};
 use super::manifest::{FileEntry, Manifest, RunManifest};
+use super::names::RUNS;
 use super::sae_manifest::SaeEntry;
 use super::schema;
 use super::table::Table;
 use crate::files::generations::HeldGeneration;
+use crate::remote::{Elsewhere, Remote};
 
 /// A row of the table `layers`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,16 +63,24 @@ pub struct Run {
     name: String,
     generation: HeldGeneration,
     manifest: Manifest,
+    /// Where its files come from, if not from here.
+    remote: Option<Arc<Remote>>,
     mapped: Mutex<HashMap<String, Arc<TableFile>>>,
     tokens: Mutex<Option<Arc<TokenColumn>>>,
 }
 
 impl Run {
-    pub(super) fn new(name: &str, manifest: Manifest, generation: HeldGeneration) -> Self {
+    pub(super) fn new(
+        name: &str,
+        manifest: Manifest,
+        generation: HeldGeneration,
+        remote: Option<Arc<Remote>>,
+    ) -> Self {
         Self {
             name: name.to_string(),
             generation,
             manifest,
+            remote,
             mapped: Mutex::default(),
             tokens: Mutex::default(),
         }
@@ -84,6 +94,21 @@ impl Run {
     /// The folder of this generation's files.
     pub(super) fn folder(&self) -> &Path {
         self.generation.path()
+    }
+
+    /// Where its files are, if they are not here, and the path of one of them there.
+    pub(super) fn remote(&self, file: &str) -> Option<(&Arc<Remote>, String)> {
+        let remote = self.remote.as_ref()?;
+        let generation = self.folder().file_name()?.to_str()?;
+        Some((remote, format!("{RUNS}/{}/{generation}/{file}", self.name)))
+    }
+
+    /// A file of this size that is not here.
+    pub(super) fn elsewhere(&self, file: &str, size_bytes: u64) -> Result<Option<Elsewhere>> {
+        let found = self.remote(file);
+        found
+            .map(|(remote, path)| Elsewhere::new(remote, path, size_bytes))
+            .transpose()
     }
 
     /// What was done to make it.
@@ -266,7 +291,8 @@ impl Run {
             return Ok(Arc::clone(file));
         }
         let path = self.folder().join(&entry.name);
-        let file = Arc::new(TableFile::open(&path, table, entry)?);
+        let elsewhere = self.elsewhere(&entry.name, entry.size_bytes)?;
+        let file = Arc::new(TableFile::open(&path, table, entry, elsewhere)?);
         mapped.insert(entry.name.clone(), Arc::clone(&file));
         Ok(file)
     }

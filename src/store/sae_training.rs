@@ -13,6 +13,7 @@ use super::file::TableFile;
 use super::sae_manifest::CurveEntry;
 use crate::files::checksums::damaged;
 use crate::files::{disk, file_error};
+use crate::remote::Elsewhere;
 
 /// The columns of the file.
 pub fn columns() -> SchemaRef {
@@ -62,8 +63,13 @@ pub(super) fn write(path: &Path, rows: &RecordBatch) -> Result<CurveEntry> {
 /// Reads a curve.
 ///
 /// Errors: it is not what was written.
-pub(super) fn read(path: &Path, entry: &CurveEntry) -> Result<RecordBatch> {
-    let file = TableFile::open_whole(path, entry.size_bytes, vec![entry.rows], Some(entry.tail))?;
+pub(super) fn read(
+    path: &Path,
+    entry: &CurveEntry,
+    elsewhere: Option<Elsewhere>,
+) -> Result<RecordBatch> {
+    let (rows, tail) = (vec![entry.rows], Some(entry.tail));
+    let file = TableFile::open_whole(path, entry.size_bytes, rows, tail, elsewhere)?;
     let columns = columns();
     if *file.schema() != columns {
         return Err(damaged(path, "it has other columns"));

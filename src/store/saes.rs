@@ -20,6 +20,7 @@ use super::sae_manifest::{CurveEntry, SaeEntry, SaeManifest, hash};
 use super::sae_training;
 use crate::files::generations::Generations;
 use crate::files::{file_error, words};
+use crate::remote::Remote;
 
 /// A committed sparse autoencoder. Its weights stay as they are while it lives.
 #[derive(Debug, Clone)]
@@ -60,20 +61,37 @@ impl StoredSae {
     /// Errors: the file is missing or not what was committed.
     pub fn training_curve(&self) -> Result<Option<RecordBatch>> {
         let name = sae_training::file_name(&self.manifest.name);
-        let read = |entry| sae_training::read(&self.path.with_file_name(name), entry);
+        let read = |entry: &CurveEntry| {
+            let elsewhere = match &self.run {
+                Some(run) => run.elsewhere(&name, entry.size_bytes)?,
+                None => None,
+            };
+            sae_training::read(&self.path.with_file_name(&name), entry, elsewhere)
+        };
         self.curve.as_ref().map(read).transpose()
     }
 
     /// Bytes of its weights, of its training's curve and of its layer's tables.
     pub fn size_bytes(&self) -> Result<u64> {
-        let found = self.path.metadata();
-        let weights = found.map_err(|e| file_error("read", &self.path, e))?.len();
+        let weights = match self.remote() {
+            Some((remote, path)) => remote.size(&path)?,
+            None => {
+                let found = self.path.metadata();
+                found.map_err(|e| file_error("read", &self.path, e))?.len()
+            }
+        };
         let layer = self.manifest.layer;
         let of_layer = |file: &&FileEntry| file.layer.is_some() && file.layer == layer;
         let entries = self.run.iter().flat_map(|run| run.entries());
         let files = entries.filter(of_layer);
         let curve = self.curve.as_ref().map_or(0, |curve| curve.size_bytes);
         Ok(weights + curve + files.map(|file| file.size_bytes).sum::<u64>())
+    }
+
+    /// Where its weights are, if they are not here.
+    fn remote(&self) -> Option<(&Arc<Remote>, String)> {
+        let run = self.run.as_ref()?;
+        run.remote(&SaeEntry::file_name(&self.manifest.name))
     }
 
     /// The hash of its weights.
@@ -85,6 +103,11 @@ impl StoredSae {
     ///
     /// Errors: it is missing or not what was committed.
     pub fn weights(&self) -> Result<&Path> {
+        if let Some((remote, path)) = self.remote()
+            && hash(&self.path).ok().as_ref() != Some(&self.hash)
+        {
+            remote.copy(&path)?;
+        }
         match hash(&self.path)? == self.hash {
             true => Ok(&self.path),
             false => exec_err!(
@@ -144,7 +167,7 @@ impl Store {
         };
         plan_err!(
             "a sparse autoencoder of {} is required, got '{name}'; {known}{}",
-            self.root().display(),
+            self.place(),
             self.unreadable_runs()?
         )
     }
@@ -192,7 +215,7 @@ impl Store {
             true => plan_err!(
                 "a new name of a sparse autoencoder is required, got '{name}', which exists in {}: pass \
                  replace: true to replace it",
-                self.root().display()
+                self.place()
             ),
         }
     }

@@ -13,6 +13,7 @@ use datafusion::error::{DataFusionError, Result};
 
 use super::arrow_writer::ArrowWriter;
 use super::key_order::KeyOrder;
+use super::listing;
 use super::lock::{self, WriteLock};
 use super::manifest::{BatchEntry, Counts, FileEntry, Manifest, RunManifest};
 use super::names::check_name;
@@ -239,6 +240,8 @@ impl RunWriter {
         // What this store keeps open of the replaced run would keep its files.
         self.opened.forget(&self.name);
         let committed = self.generation.commit(&text);
+        // The run is made; the next one that is writes it again.
+        let _ = listing::keep(&self.root);
         drop(commit);
         if committed.is_ok() {
             for checkpoints in self.checkpoints {

@@ -3,7 +3,9 @@
 mod folders;
 mod lex;
 mod message;
+mod size;
 
 pub use folders::{name_alone, without_folders};
 pub use lex::{LexError, Lexeme, PieceKind, is_name, lex, line_of, quoted, statements};
 pub use message::{COLUMN, LINE, StatementPlace, describe, located};
+pub use size::parse_size;

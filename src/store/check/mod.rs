@@ -6,11 +6,13 @@ mod runs;
 
 use std::path::PathBuf;
 
+use datafusion::common::plan_err;
 use datafusion::error::Result;
 use rayon::prelude::*;
 
 use super::Store;
 use super::kept::KeptName;
+use super::listing::LISTING;
 use crate::files::checkpoint_files::CheckpointSums;
 use crate::files::disk;
 use crate::files::file_sum::FileSum;
@@ -152,6 +154,13 @@ impl Store {
     ///
     /// Errors: there is no such run; a folder of the store cannot be listed; that of `go_on`.
     pub fn check(&self, runs: &[String], go_on: GoOn<'_>) -> Result<Vec<CheckedThing>> {
+        if self.is_elsewhere() {
+            return plan_err!(
+                "a store on this machine is required to check all of it, got {}, of which what a question needs is compared \
+                 with its checksums",
+                self.place()
+            );
+        }
         let mut opened = vec![];
         let all = runs.is_empty();
         for run in runs {
@@ -188,9 +197,11 @@ impl Store {
     fn open_others(&self) -> Result<Vec<Opened>> {
         let root = self.root();
         let mut opened = vec![];
-        let store = root.join("store.json");
-        if store.exists() {
-            opened.push(Opened::new("store", "").sealed(store));
+        let named = ["store.json", LISTING].map(|name| root.join(name));
+        let sealed = named.into_iter().filter(|path| path.exists());
+        let store = sealed.fold(Opened::new("store", ""), Opened::sealed);
+        if !store.files.is_empty() {
+            opened.push(store);
         }
         for schema in self.schemas()? {
             opened.push(Opened::new("schema", &schema).sealed(self.schema_marker(&schema)));

@@ -90,7 +90,7 @@ impl CheckedFile {
                 rows,
                 tail: None,
             } => {
-                TableFile::open_whole(path, *size_bytes, rows.clone(), None)?;
+                TableFile::open_whole(path, *size_bytes, rows.clone(), None, None)?;
                 Ok(FileState::Unverified)
             }
             KnownBy::Tail {

@@ -134,7 +134,7 @@ impl RunFiles {
     /// The vectors that cannot be read: not all of their record batch, as of other tables.
     fn lost_vectors(&self, entry: &FileEntry) -> Option<IntSet> {
         let path = self.folder.join(&entry.name);
-        let file = TableFile::open(&path, Table::Vectors, entry).ok()?;
+        let file = TableFile::open(&path, Table::Vectors, entry, None).ok()?;
         let vectors = VectorColumn::new(Arc::new(file)).ok()?;
         let rows = i32::try_from(entry.rows()).ok()?;
         let lost = (0..rows).filter(|row| !vectors.is_whole(*row as u32));
@@ -147,7 +147,7 @@ impl RunFiles {
         let examples = files
             .find(|entry| entry.table == Table::Examples.name() && entry.layer == vectors.layer)?;
         let path = self.folder.join(&examples.name);
-        let file = TableFile::open(&path, Table::Examples, examples).ok()?;
+        let file = TableFile::open(&path, Table::Examples, examples, None).ok()?;
         let lost = |row: u32| {
             let row = i64::from(row);
             let mut ranges = rows.ranges().iter();

@@ -150,7 +150,7 @@ impl Store {
             return plan_err!(
                 "DROP SCHEMA {name} CASCADE is required, since it removes the tables {} from {}, got no CASCADE",
                 tables.join(", "),
-                self.root().display()
+                self.place()
             );
         }
         let of = Name { kind: "run", name };
@@ -201,7 +201,8 @@ impl Store {
         let parts = manifest.parts.iter();
         let files = parts.map(|part| {
             let path = generation.path().join(part.file());
-            TableFile::open_whole(&path, part.size_bytes, part.rows.clone(), part.tail)
+            let rows = part.rows.clone();
+            TableFile::open_whole(&path, part.size_bytes, rows, part.tail, None)
         });
         let files = files.collect::<Result<Vec<_>>>()?;
         let Some(columns) = files.first().map(|file| Arc::clone(file.schema())) else {

@@ -238,6 +238,7 @@ impl KeptWriter {
                 part.size_bytes,
                 part.rows.clone(),
                 part.tail,
+                None,
             )?;
             for batch in 0..part.rows.len() {
                 wanted()?;

@@ -1,0 +1,281 @@
+//! Files of a store that lies elsewhere, behind an HTTP address: parts of them are asked for when they are first needed,
+//! and kept in a folder of this machine.
+//!
+//! What is asked for is compared with checksums by whoever reads it, so that neither a server nor another process that
+//! fills the same files can change an answer.
+
+mod cache;
+mod server;
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use datafusion::common::{exec_err, plan_err, resources_err};
+use datafusion::error::Result;
+use url::Url;
+
+use crate::files::{disk, file_error, sparse};
+use cache::Cache;
+use server::{Found, Server};
+
+/// Parts are asked for in multiples of so many bytes, since a question costs more than they do. Chosen, not tuned.
+const STEP: usize = 1 << 16;
+/// Most bytes of one question.
+const MOST: usize = 8 << 20;
+/// Questions at once.
+const AT_ONCE: usize = 8;
+
+/// A store that lies elsewhere.
+#[derive(Debug)]
+pub struct Remote {
+    server: Server,
+    folder: PathBuf,
+    /// Most bytes that are kept here of all such stores.
+    bound: u64,
+    /// What they take by now.
+    taken: AtomicU64,
+}
+
+/// The address of a store, if a path is one.
+///
+/// Errors (planning): of a kind that is not read.
+pub fn address(store: &Path) -> Result<Option<Url>> {
+    let Some((scheme, _)) = store.to_str().and_then(|text| text.split_once("://")) else {
+        return Ok(None);
+    };
+    match (scheme, store.to_str().map(Url::parse)) {
+        ("http" | "https", Some(Ok(url))) if url.has_host() && url.query().is_none() => {
+            Ok(Some(url))
+        }
+        ("http" | "https", _) => plan_err!(
+            "an address http(s)://HOST/PATH of a store is required, got {}",
+            store.display()
+        ),
+        _ => plan_err!(
+            "a folder or an http(s) address of a store is required, got {} (a bucket whose objects may be read by anyone \
+             has an https address)",
+            store.display()
+        ),
+    }
+}
+
+impl Remote {
+    /// Makes room for what is read of a store.
+    pub fn open(address: Url) -> Result<Self> {
+        let cache = Cache::of_environment()?;
+        let folder = cache.folder_of(&address)?;
+        let taken = cache.make_room(&folder)?;
+        Ok(Self {
+            server: Server::new(address)?,
+            folder,
+            bound: cache.bound,
+            taken: AtomicU64::new(taken),
+        })
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> &Url {
+        self.server.address()
+    }
+
+    /// The folder of this machine with what was read of it: laid out as a store.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A small file, whole; none if there is no such file.
+    pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        match self.server.whole(path)? {
+            Found::Bytes(bytes) => Ok(Some(bytes)),
+            Found::Nothing => Ok(None),
+        }
+    }
+
+    /// Reads a file whole to the same path here.
+    ///
+    /// Errors: there is none.
+    pub fn copy(&self, path: &str) -> Result<()> {
+        let here = self.folder.join(path);
+        let Some(size) = self.server.size(path)? else {
+            return self.changed(path);
+        };
+        let written = sparse::make(&here, size);
+        written.map_err(|e| file_error("create", &here, e))?;
+        let file = RemoteFile {
+            path: path.to_string(),
+            here,
+            size: usize::try_from(size).unwrap_or(usize::MAX),
+        };
+        self.fill(&file, &[0..file.size])
+    }
+
+    /// Bytes of a file.
+    ///
+    /// Errors: there is none.
+    pub fn size(&self, path: &str) -> Result<u64> {
+        match self.server.size(path)? {
+            Some(size) => Ok(size),
+            None => self.changed(path),
+        }
+    }
+
+    fn changed<T>(&self, path: &str) -> Result<T> {
+        exec_err!(
+            "{path} of {} is required as when it was opened, got no such file: the store was changed since, open it again",
+            self.address()
+        )
+    }
+
+    /// Has parts of a file here.
+    fn fill(&self, file: &RemoteFile, parts: &[Range<usize>]) -> Result<()> {
+        let pieces = pieces(parts, file.size);
+        let bytes: usize = pieces.iter().map(ExactSizeIterator::len).sum();
+        let taken = self.taken.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
+        if taken > self.bound {
+            self.taken.fetch_sub(bytes as u64, Ordering::Relaxed);
+            return resources_err!(
+                "room for {taken} bytes of stores that lie elsewhere is required, got POLYSEMA_CACHE_LIMIT of {} (or copy \
+                 the store to this machine)",
+                self.bound
+            );
+        }
+        let ask = |piece: &Range<usize>| -> Result<()> {
+            match self.server.part(&file.path, piece, file.size)? {
+                Found::Nothing => self.changed(&file.path),
+                Found::Bytes(bytes) => {
+                    let filled = sparse::fill(&file.here, piece.start as u64, &bytes);
+                    filled.map_err(|e| file_error("write", &file.here, e))
+                }
+            }
+        };
+        if let [piece] = pieces.as_slice() {
+            return ask(piece);
+        }
+        let next = AtomicU64::new(0);
+        let work = || -> Result<()> {
+            while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+                if let Err(error) = ask(piece) {
+                    // The others end after the piece they are at.
+                    next.store(pieces.len() as u64, Ordering::Relaxed);
+                    return Err(error);
+                }
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let threads = (0..AT_ONCE.min(pieces.len())).map(|_| scope.spawn(work));
+            let threads: Vec<_> = threads.collect();
+            let done = threads.into_iter().map(|thread| thread.join());
+            let done = done
+                .map(|done| done.unwrap_or_else(|_| exec_err!("a thread that asks is required")));
+            done.collect::<Vec<_>>().into_iter().collect()
+        })
+    }
+}
+
+/// Parts of a file in multiples of a step, each byte once, none larger than one question.
+fn pieces(parts: &[Range<usize>], size: usize) -> Vec<Range<usize>> {
+    let whole = |part: &Range<usize>| {
+        let start = part.start / STEP * STEP;
+        start..part.end.next_multiple_of(STEP).min(size)
+    };
+    let mut parts: Vec<_> = parts
+        .iter()
+        .map(whole)
+        .filter(|part| !part.is_empty())
+        .collect();
+    parts.sort_by_key(|part| part.start);
+    let mut pieces: Vec<Range<usize>> = vec![];
+    for part in parts {
+        match pieces.last_mut() {
+            Some(last) if part.start <= last.end => last.end = last.end.max(part.end),
+            _ => pieces.push(part),
+        }
+    }
+    let cut = |piece: Range<usize>| {
+        let Range { start, end } = piece;
+        (start..end)
+            .step_by(MOST)
+            .map(move |first| first..end.min(first + MOST))
+    };
+    pieces.into_iter().flat_map(cut).collect()
+}
+
+/// A file of such a store, of which parts are here.
+#[derive(Debug, Clone)]
+struct RemoteFile {
+    /// From the store's folder on.
+    path: String,
+    here: PathBuf,
+    size: usize,
+}
+
+/// A file of such a store that is read in parts.
+#[derive(Debug)]
+pub struct Elsewhere {
+    of: Arc<Remote>,
+    file: RemoteFile,
+}
+
+impl Elsewhere {
+    /// The file of a path from the store's folder on, of so many bytes; the folder it lies in is here.
+    pub fn new(of: &Arc<Remote>, path: String, size_bytes: u64) -> Result<Self> {
+        let here = of.folder.join(&path);
+        let size = usize::try_from(size_bytes).unwrap_or(usize::MAX);
+        let file = RemoteFile { path, here, size };
+        let made = match disk::require_folder(file.here.parent().unwrap_or(Path::new(""))) {
+            Ok(()) => sparse::make(&file.here, size_bytes),
+            Err(error) => return Err(error),
+        };
+        made.map_err(|e| file_error("create", &file.here, e))?;
+        Ok(Self {
+            of: Arc::clone(of),
+            file,
+        })
+    }
+
+    /// Has parts of it here.
+    pub fn fill(&self, parts: &[Range<usize>]) -> Result<()> {
+        self.of.fill(&self.file, parts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_asked_for_once_in_steps() {
+        let size = 3 * STEP + 10;
+        assert!(pieces(&[], size).is_empty());
+        assert_eq!(pieces(&[5..6], size), [0..STEP]);
+        assert_eq!(
+            pieces(&[2 * STEP..size, 5..6, 7..STEP + 1], size),
+            [0..size]
+        );
+        let parts = [0..1, 2 * STEP + 1..2 * STEP + 2];
+        assert_eq!(pieces(&parts, size), [0..STEP, 2 * STEP..3 * STEP]);
+        let all = pieces(&[0..2 * MOST + 1], 5 * MOST);
+        assert_eq!(all, [0..MOST, MOST..2 * MOST, 2 * MOST..2 * MOST + STEP]);
+    }
+
+    #[test]
+    fn addresses_are_those_of_http() {
+        let of = |text: &str| address(Path::new(text));
+        for folder in ["polysema.store", "/a/b", "./http", "C:\\store"] {
+            assert!(of(folder).expect("a folder").is_none(), "{folder}");
+        }
+        let url = of("https://a.example/x/polysema.store").expect("an address");
+        assert_eq!(url.expect("an address").path(), "/x/polysema.store");
+        for (other, said) in [
+            ("https://", "an address http(s)://HOST/PATH"),
+            ("http://a/b?c=d", "an address http(s)://HOST/PATH"),
+            ("s3://bucket/store", "a folder or an http(s) address"),
+        ] {
+            let error = of(other).expect_err("refused").strip_backtrace();
+            assert!(error.contains(said) && error.contains(other), "{error}");
+        }
+    }
+}
