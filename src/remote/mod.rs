@@ -108,7 +108,8 @@ impl Remote {
             here,
             size: usize::try_from(size).unwrap_or(usize::MAX),
         };
-        self.fill(&file, &[0..file.size])
+        let all = 0..file.size;
+        self.fill(&file, std::slice::from_ref(&all))
     }
 
     /// Bytes of a file.
@@ -249,16 +250,19 @@ mod tests {
     #[test]
     fn parts_are_asked_for_once_in_steps() {
         let size = 3 * STEP + 10;
-        assert!(pieces(&[], size).is_empty());
-        assert_eq!(pieces(&[5..6], size), [0..STEP]);
-        assert_eq!(
-            pieces(&[2 * STEP..size, 5..6, 7..STEP + 1], size),
-            [0..size]
-        );
-        let parts = [0..1, 2 * STEP + 1..2 * STEP + 2];
-        assert_eq!(pieces(&parts, size), [0..STEP, 2 * STEP..3 * STEP]);
-        let all = pieces(&[0..2 * MOST + 1], 5 * MOST);
-        assert_eq!(all, [0..MOST, MOST..2 * MOST, 2 * MOST..2 * MOST + STEP]);
+        let of = |parts: &[(usize, usize)], size| -> Vec<(usize, usize)> {
+            let parts: Vec<_> = parts.iter().map(|(start, end)| *start..*end).collect();
+            let pieces = pieces(&parts, size).into_iter();
+            pieces.map(|piece| (piece.start, piece.end)).collect()
+        };
+        assert_eq!(of(&[], size), []);
+        assert_eq!(of(&[(5, 6)], size), [(0, STEP)]);
+        let parts = [(2 * STEP, size), (5, 6), (7, STEP + 1)];
+        assert_eq!(of(&parts, size), [(0, size)]);
+        let parts = [(0, 1), (2 * STEP + 1, 2 * STEP + 2)];
+        assert_eq!(of(&parts, size), [(0, STEP), (2 * STEP, 3 * STEP)]);
+        let all = [(0, MOST), (MOST, 2 * MOST), (2 * MOST, 2 * MOST + STEP)];
+        assert_eq!(of(&[(0, 2 * MOST + 1)], 5 * MOST), all);
     }
 
     #[test]

@@ -423,7 +423,10 @@ fn fetch_tail(elsewhere: &Elsewhere, bytes: &[u8], path: &Path, tail: Option<Tai
     };
     let from = usize::try_from(tail.from).unwrap_or(usize::MAX);
     match bytes.get(from..) {
-        Some(last) if !tail.is(last) => elsewhere.fill(&[from..bytes.len()]),
+        Some(last) if !tail.is(last) => {
+            let end = from..bytes.len();
+            elsewhere.fill(std::slice::from_ref(&end))
+        }
         _ => Ok(()),
     }
 }
