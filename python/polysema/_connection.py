@@ -33,6 +33,7 @@ def connect(
 ) -> Connection:
     """Opens a store, which is made where there is none; without one, a store that is gone with the connection.
 
+    store: its folder, or the http(s) address of one to read.
     run: the run that table names mean, as `Connection.use` selects it.
     memory_limit: most bytes that queries and loaded models may hold together.
     read_only: whether ingest, training, imports, drops and COPY are refused.

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use datafusion::error::Result;
+use memmap2::Mmap;
 
 use super::file_error;
 use super::regular::{self, Links};
@@ -235,6 +236,17 @@ pub fn require_folder(path: &Path) -> Result<()> {
 /// Opens a file that is no link, folder, device or pipe.
 pub fn open(path: &Path) -> io::Result<File> {
     regular::open_as(path, Links::Refused)
+}
+
+/// All of a file, mapped.
+///
+/// # Safety
+/// Nobody changes or cuts it while it is mapped, or what becomes of that is known to the caller.
+pub unsafe fn map(file: &File) -> io::Result<Mmap> {
+    #[cfg(test)]
+    faults::mapping()?;
+    // SAFETY: as the caller says.
+    unsafe { Mmap::map(file) }
 }
 
 /// Opens a file to lock it, made if it is missing; a link is refused.

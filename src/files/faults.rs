@@ -26,7 +26,27 @@ struct Plan {
 
 thread_local! {
     static PLAN: RefCell<Option<Plan>> = const { RefCell::new(None) };
+    /// Mappings before the one that fails.
+    static MAPPINGS: Cell<Option<usize>> = const { Cell::new(None) };
     static WITHOUT_EXCHANGE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// As where a process has no more mappings, or no address for one.
+pub(super) fn mapping() -> io::Result<()> {
+    let left = MAPPINGS.get();
+    MAPPINGS.set(left.map(|left| left.wrapping_sub(1)));
+    match left {
+        Some(0) => Err(io::ErrorKind::OutOfMemory.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Runs `work` while its `at`-th mapping of a file fails; `None` if it makes fewer.
+pub(crate) fn without_mapping<T>(at: usize, work: impl FnOnce() -> T) -> Option<T> {
+    MAPPINGS.set(Some(at));
+    let done = work();
+    let left = MAPPINGS.take();
+    left.is_some_and(|left| left > at).then_some(done)
 }
 
 pub(super) fn without_exchange() -> bool {

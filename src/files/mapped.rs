@@ -8,16 +8,15 @@ use std::sync::Arc;
 use datafusion::arrow::buffer::Buffer;
 use datafusion::common::{exec_datafusion_err, exec_err};
 use datafusion::error::Result;
-use memmap2::Mmap;
 
-use super::file_error;
+use super::{disk, file_error};
 
 /// All of a file. Who reads it later asks [`require_uncut`] before.
 pub fn map(path: &Path, file: &File) -> Result<Buffer> {
     // SAFETY: files that are mapped are read only. Those of a committed generation are never written again, only unlinked or
     // replaced by another file, and an unlinked file stays as it is while mapped. One that others cut is noticed before each
     // batch is read; who cuts it in that moment ends this process with SIGBUS, who writes to it changes what is read.
-    let map = unsafe { Mmap::map(file) }.map_err(|e| file_error("map", path, e))?;
+    let map = unsafe { disk::map(file) }.map_err(|e| file_error("map", path, e))?;
     let start = NonNull::new(map.as_ptr().cast_mut())
         .ok_or_else(|| exec_datafusion_err!("map {}: no address", path.display()))?;
     let (len, map) = (map.len(), Arc::new(map));

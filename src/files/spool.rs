@@ -137,7 +137,7 @@ impl Spool {
             .flush()
             .map_err(|e| file_error("write", &self.path, e))?;
         // SAFETY: the file lies in a folder of this work's own, and nothing is written to it any more.
-        let map = unsafe { Mmap::map(self.writer.get_ref()) };
+        let map = unsafe { disk::map(self.writer.get_ref()) };
         self.maps = vec![(0, map.map_err(|e| file_error("map", &self.path, e))?)];
         Ok(())
     }
@@ -165,6 +165,7 @@ impl Spool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::faults::without_mapping;
 
     #[test]
     fn records_come_back_from_any_place() {
@@ -245,5 +246,9 @@ mod tests {
         let spool = Spool::create(folder.path(), "ids", 1).unwrap();
         let error = spool.read::<u32>(0, 1);
         assert!(error.unwrap_err().strip_backtrace().contains("read"));
+        let mut spool = spool;
+        let flushed = without_mapping(0, || spool.flush()).expect("a mapping");
+        assert!(flushed.unwrap_err().strip_backtrace().contains("map"));
+        spool.flush().unwrap();
     }
 }

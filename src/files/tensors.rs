@@ -377,7 +377,7 @@ fn map(maps: &mut HashMap<PathBuf, Arc<Mmap>>, path: &Path) -> Result<Arc<Mmap>>
     let file = regular::open(path).map_err(failed)?;
     // SAFETY: nobody here writes a model's files in place. Whoever else cuts one short while it is read ends the process,
     // as for every program that maps its weights; a changed value is read as it is.
-    let map = Arc::new(unsafe { Mmap::map(&file) }.map_err(failed)?);
+    let map = Arc::new(unsafe { disk::map(&file) }.map_err(failed)?);
     maps.insert(path.to_path_buf(), Arc::clone(&map));
     Ok(map)
 }

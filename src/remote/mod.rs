@@ -18,7 +18,7 @@ use url::Url;
 
 use crate::files::{disk, file_error, sparse};
 use cache::Cache;
-use server::{Found, Server};
+use server::FileServer;
 
 /// Parts are asked for in multiples of so many bytes, since a question costs more than they do. Chosen, not tuned.
 const STEP: usize = 1 << 16;
@@ -30,7 +30,7 @@ const AT_ONCE: usize = 8;
 /// A store that lies elsewhere.
 #[derive(Debug)]
 pub struct Remote {
-    server: Server,
+    server: FileServer,
     folder: PathBuf,
     /// Most bytes that are kept here of all such stores.
     bound: u64,
@@ -46,9 +46,7 @@ pub fn address(store: &Path) -> Result<Option<Url>> {
         return Ok(None);
     };
     match (scheme, store.to_str().map(Url::parse)) {
-        ("http" | "https", Some(Ok(url))) if url.has_host() && url.query().is_none() => {
-            Ok(Some(url))
-        }
+        ("http" | "https", Some(Ok(url))) if is_plain(&url) => Ok(Some(url)),
         ("http" | "https", _) => plan_err!(
             "an address http(s)://HOST/PATH of a store is required, got {}",
             store.display()
@@ -61,6 +59,11 @@ pub fn address(store: &Path) -> Result<Option<Url>> {
     }
 }
 
+/// Whether an address is a host and a path. It is shown, so that a password in it is none.
+fn is_plain(url: &Url) -> bool {
+    url.has_host() && url.query().is_none() && url.username().is_empty() && url.password().is_none()
+}
+
 impl Remote {
     /// Makes room for what is read of a store.
     pub fn open(address: Url) -> Result<Self> {
@@ -68,7 +71,7 @@ impl Remote {
         let folder = cache.folder_of(&address)?;
         let taken = cache.make_room(&folder)?;
         Ok(Self {
-            server: Server::new(address)?,
+            server: FileServer::new(address)?,
             folder,
             bound: cache.bound,
             taken: AtomicU64::new(taken),
@@ -87,10 +90,7 @@ impl Remote {
 
     /// A small file, whole; none if there is no such file.
     pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
-        match self.server.whole(path)? {
-            Found::Bytes(bytes) => Ok(Some(bytes)),
-            Found::Nothing => Ok(None),
-        }
+        self.server.whole(path)
     }
 
     /// Reads a file whole to the same path here.
@@ -144,8 +144,8 @@ impl Remote {
         }
         let ask = |piece: &Range<usize>| -> Result<()> {
             match self.server.part(&file.path, piece, file.size)? {
-                Found::Nothing => self.changed(&file.path),
-                Found::Bytes(bytes) => {
+                None => self.changed(&file.path),
+                Some(bytes) => {
                     let filled = sparse::fill(&file.here, piece.start as u64, &bytes);
                     filled.map_err(|e| file_error("write", &file.here, e))
                 }
@@ -276,6 +276,7 @@ mod tests {
         for (other, said) in [
             ("https://", "an address http(s)://HOST/PATH"),
             ("http://a/b?c=d", "an address http(s)://HOST/PATH"),
+            ("http://me:word@a/b", "an address http(s)://HOST/PATH"),
             ("s3://bucket/store", "a folder or an http(s) address"),
         ] {
             let error = of(other).expect_err("refused").strip_backtrace();

@@ -18,17 +18,10 @@ const MOST_WHOLE: u64 = 1 << 30;
 const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
 
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct FileServer {
     agent: Agent,
     /// Ends in a slash.
     address: Url,
-}
-
-/// What is there.
-pub(super) enum Found {
-    Bytes(Vec<u8>),
-    /// No such file.
-    Nothing,
 }
 
 /// An answer that does not help.
@@ -38,7 +31,7 @@ enum Failed {
     Always(String),
 }
 
-impl Server {
+impl FileServer {
     pub(super) fn new(mut address: Url) -> Result<Self> {
         if !address.path().ends_with('/') {
             address.set_path(&format!("{}/", address.path()));
@@ -53,16 +46,21 @@ impl Server {
         &self.address
     }
 
-    /// A small file.
-    pub(super) fn whole(&self, path: &str) -> Result<Found> {
+    /// A small file; none if there is none.
+    pub(super) fn whole(&self, path: &str) -> Result<Option<Vec<u8>>> {
         self.ask(path, None, &|response| match response.status() {
             StatusCode::OK => body(response, MOST_WHOLE),
             other => Err(status(other)),
         })
     }
 
-    /// A part of a file of so many bytes.
-    pub(super) fn part(&self, path: &str, part: &Range<usize>, size: usize) -> Result<Found> {
+    /// A part of a file of so many bytes; none if there is no such file.
+    pub(super) fn part(
+        &self,
+        path: &str,
+        part: &Range<usize>,
+        size: usize,
+    ) -> Result<Option<Vec<u8>>> {
         let range = format!("bytes={}-{}", part.start, part.end - 1);
         self.ask(path, Some(&range), &|response| match response.status() {
             StatusCode::PARTIAL_CONTENT => {
@@ -113,7 +111,7 @@ impl Server {
         path: &str,
         range: Option<&str>,
         read: &dyn Fn(Response<Body>) -> std::result::Result<Vec<u8>, Failed>,
-    ) -> Result<Found> {
+    ) -> Result<Option<Vec<u8>>> {
         let url = self.url(path)?;
         let mut pauses = PAUSES.iter();
         loop {
@@ -126,12 +124,12 @@ impl Server {
                 request = request.header("range", range);
             }
             let answer = match request.call() {
-                Ok(response) if is_nothing(response.status()) => return Ok(Found::Nothing),
+                Ok(response) if is_nothing(response.status()) => return Ok(None),
                 Ok(response) => read(response),
                 Err(error) => Err(Failed::Now(format!("no connection ({error})"))),
             };
             match (answer, pauses.next()) {
-                (Ok(bytes), _) => return Ok(Found::Bytes(bytes)),
+                (Ok(bytes), _) => return Ok(Some(bytes)),
                 (Err(Failed::Now(_)), Some(pause)) => std::thread::sleep(*pause),
                 (Err(Failed::Now(why) | Failed::Always(why)), _) => {
                     let part = range.map_or(String::new(), |range| format!("{range} of "));

@@ -24,7 +24,7 @@ const NAMED_CONSUMERS: std::num::NonZeroUsize = std::num::NonZeroUsize::MIN.satu
 /// What an engine is opened with.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
-    /// Folder of the store.
+    /// Folder of the store, or the http(s) address of one to read.
     pub store: PathBuf,
     /// Most bytes that the operators of all sessions and what was loaded from files may hold together; unlimited when
     /// absent.

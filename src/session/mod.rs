@@ -86,7 +86,7 @@ use yielding_joins::YieldingJoins;
 /// What a session of an engine of its own is opened with.
 #[derive(Debug, Clone)]
 pub struct SessionOptions {
-    /// Folder of the store.
+    /// Folder of the store, or the http(s) address of one to read.
     pub store: PathBuf,
     /// Most bytes the operators may hold; unlimited when absent.
     pub memory_limit: Option<usize>,

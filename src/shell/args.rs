@@ -29,7 +29,7 @@ Ctrl-C, 141 the reader of standard output left before the last statement, 143 en
 #[derive(Debug, Parser)]
 #[command(name = "polysema", version = VERSION.as_str(), after_help = AFTER_HELP)]
 pub struct Arguments {
-    /// Folder of the store
+    /// Folder of the store, or the http(s) address of one to read
     #[arg(
         long,
         value_name = "DIR",

@@ -348,6 +348,30 @@ fn reading_changes_nothing() {
 }
 
 #[test]
+fn a_file_that_cannot_be_mapped_is_named_and_mapped_later() {
+    use crate::files::faults::without_mapping;
+    let (folder, _) = begun();
+    let mut mappings = 0;
+    let read = |store: &Store| {
+        let run = store.run("r")?;
+        run.layers().and(run.schema(Table::Documents))
+    };
+    for at in 0.. {
+        let store = store_of(&folder);
+        let Some(failed) = without_mapping(at, || read(&store)) else {
+            break;
+        };
+        let error = failed.expect_err("refused").to_string();
+        let name = [".arrow: ", "map "];
+        assert!(name.iter().all(|part| error.contains(part)), "{error}");
+        read(&store).expect("mapped");
+        mappings += 1;
+    }
+    assert!(mappings > 0);
+    layers_and_saes_agree(&store_of(&folder), "afterwards");
+}
+
+#[test]
 fn a_run_that_is_removed_is_there_or_not_and_stays_for_who_reads_it() {
     let work = |folder: &_| store_of(folder).drop_run("r", true);
     each(

@@ -8,7 +8,7 @@ use datafusion::error::Result;
 use url::Url;
 
 use super::Store;
-use super::listing::{LISTING, Listing};
+use super::listing::{LISTING, RunListing};
 use super::lock::OF_ELSEWHERE;
 use super::manifest::{MANIFEST, Manifest};
 use super::names::{RUNS, check_name};
@@ -40,7 +40,7 @@ impl Store {
         let text = required(LISTING)?;
         let path = root.join(LISTING);
         seal::is_sealed(&path, &text)?;
-        let listing = serde_json::from_slice::<Listing>(&text);
+        let listing = serde_json::from_slice::<RunListing>(&text);
         let listing = listing.map_err(|e| exec_datafusion_err!("read {}: {e}", path.display()))?;
         let runs = root.join(RUNS);
         for folder in disk::entries(&runs)? {
@@ -65,14 +65,16 @@ impl Store {
     }
 }
 
-/// Makes a run's manifest that of the mirror, with a folder for the generation it names.
+/// Keeps a run's manifest here, with a folder for the generation it names. One that cannot be read is an error of its run
+/// when that is asked for, and of no other.
 fn keep_run(run: &str, folder: &Path, text: &[u8]) -> Result<()> {
     let of = Generations::new(folder.to_path_buf(), MANIFEST);
     let pointer = of.pointer();
-    seal::is_sealed(&pointer, text)?;
-    let manifest = Manifest::parse(run, &pointer, text)?;
-    let generation = folder.join(String::from(manifest.generation));
-    disk::create_folders(&generation).map_err(|e| file_error("create", &generation, e))?;
+    let made = match Manifest::parse(run, &pointer, text) {
+        Ok(manifest) => folder.join(String::from(manifest.generation)),
+        Err(_) => folder.to_path_buf(),
+    };
+    disk::create_folders(&made).map_err(|e| file_error("create", &made, e))?;
     if disk::read(&pointer).ok().as_deref() != Some(text) {
         write_file(&pointer, text)?;
     }

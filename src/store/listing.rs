@@ -17,7 +17,7 @@ pub(super) const LISTING: &str = "runs.json";
 
 /// What it says.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Listing {
+pub(super) struct RunListing {
     pub(super) runs: Vec<String>,
 }
 
@@ -42,7 +42,7 @@ pub(super) fn keep(root: &Path) -> Result<()> {
     let path = root.join(LISTING);
     let runs = runs(root)?;
     let is_empty = runs.is_empty();
-    let text = serde_json::to_vec(&Listing { runs });
+    let text = serde_json::to_vec(&RunListing { runs });
     let text = text.map_err(|e| exec_datafusion_err!("write {}: {e}", path.display()))?;
     let text = seal::seal(&text);
     match disk::read(&path) {
