@@ -1,4 +1,4 @@
-//! Runs and their autoencoders, with every change to the disk refused, unconfirmed or the last one.
+//! Runs and their autoencoders, with every change to the disk refused, unconfirmed or the last one. Over 400 lines: one store, and every fault of its disk.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
