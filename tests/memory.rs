@@ -297,3 +297,65 @@ fn the_program_holds_little_more_than_its_limit() {
         assert!(0 < most && most < 160 << 20, "{sql}: {most} bytes");
     }
 }
+
+/// Questions of every kind, again and again: what the program holds does not grow. POLYSEMA_QUESTIONS says how many.
+#[test]
+#[cfg(target_os = "linux")]
+fn questions_leave_nothing_behind() {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
+    use anonymous::anonymous_bytes;
+    let folder = tempfile::tempdir().expect("a folder");
+    let said = std::env::var("POLYSEMA_QUESTIONS").ok();
+    let n: usize = said.map_or(400, |said| said.parse().expect("a whole number"));
+    let ask = |script: &str| {
+        let file = folder.path().join("questions.sql");
+        std::fs::write(&file, script).expect("a file");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_polysema"));
+        command.arg("--store").arg(folder.path().join("s"));
+        command.args(["--format", "csv", "--quiet", "-f"]).arg(file);
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped());
+        command.spawn().expect("the program starts")
+    };
+    let (model, corpus) = (data("demo/model"), data("demo/corpus.jsonl"));
+    let ingest =
+        format!("SELECT * FROM ingest('r', '{model}', '{corpus}', {{max_documents: 120}})");
+    assert!(
+        ask(&ingest)
+            .wait_with_output()
+            .expect("a child")
+            .status
+            .success()
+    );
+    let kinds = [
+        "count(*) FROM feature_clusters(LAYER, NEURON)",
+        "max(n_clusters) FROM neuron_polysemanticity() WHERE layer = LAYER AND neuron < NEURON",
+        "sum(activation) FROM examples WHERE layer = LAYER AND neuron = NEURON",
+        "count(*) FROM (SELECT token, count(*) FROM examples WHERE neuron < NEURON GROUP BY token)",
+        "max(vector_norm(w_in)) FROM neurons WHERE layer = LAYER",
+        "count(*) FROM token_search('NEURON')",
+        "count(*) FROM examples e JOIN neurons n USING (layer, neuron) WHERE n.layer = LAYER AND n.neuron < NEURON",
+    ];
+    let script = (0..n).map(|i| {
+        let (layer, neuron) = ((i % 4).to_string(), (i % 100).to_string());
+        let kind = kinds[i % kinds.len()].replace("LAYER", &layer);
+        format!("SELECT {};\n", kind.replace("NEURON", &neuron))
+    });
+    let mut child = ask(&script.collect::<String>());
+    let process = child.id().to_string();
+    let answers = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    // A heading and a row each.
+    let mut held = vec![];
+    for (line, _) in answers.map(|line| line.expect("text")).enumerate() {
+        if [n / 5, n - 3].contains(&(line / 2)) {
+            held.extend(anonymous_bytes(&process));
+        }
+    }
+    assert!(child.wait().expect("a child").success());
+    let [early, .., late] = held.as_slice() else {
+        panic!("four looks are required, got {held:?}");
+    };
+    println!("{n} questions: {early} bytes after a fifth of them, {late} at the end");
+    assert!(*late < early + (16 << 20), "{held:?}");
+}
