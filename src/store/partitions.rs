@@ -32,19 +32,26 @@ struct Segment {
     layer: i32,
     first: i32,
     last: i32,
-    rows: f64,
+    /// What they cost.
+    work: f64,
 }
+
+/// Rows of a neuron whose pairs cost as much as the rows themselves: a scan costs the one, clustering the other, and both use
+/// the same partitions. Chosen, not tuned.
+const PAIRS_AS_ROWS: f64 = 50.0;
 
 fn segments(run: &Run, table: Table, selection: &Selection) -> Vec<Segment> {
     let mut out = vec![];
     for (layer, file) in selected(run, table, selection) {
         for batch in &file.batches {
             for (first, last) in clipped(&selection.neurons, batch) {
+                let rows = f64::from(batch.rows) * share(batch, first, last);
+                let of_each = rows / width(first, last);
                 out.push(Segment {
                     layer,
                     first,
                     last,
-                    rows: f64::from(batch.rows) * share(batch, first, last),
+                    work: rows * (PAIRS_AS_ROWS + of_each),
                 });
             }
         }
@@ -77,13 +84,16 @@ fn clipped(neurons: &IntSet, batch: &BatchEntry) -> Vec<(i32, i32)> {
 }
 
 fn share(batch: &BatchEntry, first: i32, last: i32) -> f64 {
-    let width = |first: i32, last: i32| f64::from(last) - f64::from(first) + 1.0;
     width(first, last) / width(batch.first, batch.last)
+}
+
+fn width(first: i32, last: i32) -> f64 {
+    f64::from(last) - f64::from(first) + 1.0
 }
 
 /// Where partitions begin, but for the first: `target - 1` strictly ascending points, or none for a single neuron.
 ///
-/// Balanced by rows of `examples`. Points beyond the last neuron fill up to the target, as the optimizer would
+/// Balanced by rows of `examples`, those of neurons of many weighing more. Points beyond the last neuron fill up to the target, as the optimizer would
 /// otherwise hash-partition a scan of fewer partitions than it wants.
 pub(super) fn split_points(run: &Run, selection: &Selection, target: usize) -> Vec<NeuronKey> {
     let segments = [Table::Examples, Table::Neurons]
@@ -98,19 +108,19 @@ pub(super) fn split_points(run: &Run, selection: &Selection, target: usize) -> V
     if start == end {
         return vec![];
     }
-    let total: f64 = segments.iter().map(|s| s.rows).sum();
+    let total: f64 = segments.iter().map(|s| s.work).sum();
     let mut points: Vec<NeuronKey> = vec![];
     let mut before = 0.0;
     let mut at = 0;
     for k in 1..target {
         let wanted = total * k as f64 / target as f64;
-        while at + 1 < segments.len() && before + segments[at].rows <= wanted {
-            before += segments[at].rows;
+        while at + 1 < segments.len() && before + segments[at].work <= wanted {
+            before += segments[at].work;
             at += 1;
         }
         let segment = &segments[at];
-        let width = f64::from(segment.last) - f64::from(segment.first) + 1.0;
-        let offset = ((wanted - before) / segment.rows * width).clamp(0.0, width - 1.0);
+        let width = width(segment.first, segment.last);
+        let offset = ((wanted - before) / segment.work * width).clamp(0.0, width - 1.0);
         let point = (segment.layer, segment.first + offset as i32);
         if point > points.last().copied().unwrap_or(start) {
             points.push(point);
