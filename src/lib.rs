@@ -1,7 +1,7 @@
 //! polysema: SQL for polysemantic neurons. The engine over `polysema-udfs`:
 //!
 //! ```text
-//! files | text < hub | settings < policy | options < store | models | jobs < corpus < classifiers | runs < saes < functions < session < web < serve | explore < shell      imports go down only
+//! files | text < hub | settings < policy | options < store | models | jobs < corpus < classifiers | runs < saes < functions < workers < session < web < serve | explore < shell      imports go down only
 //! ```
 //!
 //! An [`Engine`](session::Engine) is an open store; its sessions share the memory limit and what was read, and each has
@@ -64,3 +64,5 @@ pub mod store;
 pub mod text;
 #[cfg(any(feature = "explore", feature = "serve"))]
 mod web;
+#[cfg(feature = "distributed")]
+pub mod workers;

@@ -8,11 +8,13 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::error::DataFusionError;
 use futures::TryStreamExt;
-use polysema::session::{Session, SessionOptions};
+use polysema::session::Session;
 use sqllogictest::{
     AsyncDB, DBOutput, DefaultColumnType, Runner, default_column_validator, default_normalizer,
     default_validator,
 };
+
+use crate::database::workers;
 
 struct Database {
     session: Session,
@@ -22,12 +24,8 @@ struct Database {
 impl Database {
     async fn open() -> Result<Self, DataFusionError> {
         let store = tempfile::tempdir()?;
-        let options = SessionOptions {
-            store: store.path().join("empty.store"),
-            memory_limit: None,
-        };
         Ok(Self {
-            session: Session::open(options).await?,
+            session: workers::session(&store.path().join("empty.store")).await?,
             _store: store,
         })
     }
@@ -80,7 +78,7 @@ fn text_rows(batch: &RecordBatch) -> Result<Vec<Vec<String>>, DataFusionError> {
             .collect();
         // A script compares line by line, so a plan is one row a line.
         if cells.iter().any(|cell| cell.contains('\n')) {
-            let text = cells.join(" ");
+            let text = workers::done_here(&cells.join(" "));
             rows.extend(text.lines().map(|line| vec![line.to_string()]));
         } else {
             rows.push(cells);

@@ -67,6 +67,7 @@ fn imports_go_down_only() {
         "runs",
         "saes",
         "functions",
+        "workers",
         "session",
         "web",
         "serve",

@@ -1,7 +1,7 @@
 //! What all sessions of a program share: the store, one memory pool, what was loaded from files, the functions.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::catalog::MemTable;
@@ -10,6 +10,7 @@ use datafusion::execution::memory_pool::{
     GreedyMemoryPool, MemoryPool, TrackConsumersPool, UnboundedMemoryPool,
 };
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use polysema_udfs::calls::Function;
 
 use super::memory::SharedPool;
@@ -75,7 +76,12 @@ pub struct Engine {
     functions: Vec<Function>,
     function_table: Arc<MemTable>,
     jobs: Arc<Jobs>,
+    /// Gives parts of its sessions' plans to others, and into how many partitions plans are made for that.
+    last_rule: OnceLock<LastRule>,
 }
+
+/// A rule that comes after all others, and the partitions that it needs.
+type LastRule = (Arc<dyn PhysicalOptimizerRule + Send + Sync>, usize);
 
 impl Engine {
     /// Opens the store.
@@ -109,6 +115,7 @@ impl Engine {
             functions,
             function_table,
             jobs,
+            last_rule: OnceLock::new(),
         }))
     }
 
@@ -130,6 +137,22 @@ impl Engine {
     /// Bytes that the operators of all sessions and what was loaded have reserved.
     pub fn reserved(&self) -> usize {
         self.runtime.memory_pool.reserved()
+    }
+
+    /// Sets the last rule of the sessions that are opened from now on; false where there is one.
+    #[cfg(feature = "distributed")]
+    pub(super) fn set_last_rule(&self, rule: LastRule) -> bool {
+        self.last_rule.set(rule).is_ok()
+    }
+
+    /// The partitions that the last rule needs.
+    #[cfg(feature = "distributed")]
+    pub(super) fn partitions(&self) -> Option<usize> {
+        self.last_rule.get().map(|(_, partitions)| *partitions)
+    }
+
+    pub(super) fn last_rule(&self) -> Option<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+        self.last_rule.get().map(|(rule, _)| Arc::clone(rule))
     }
 
     pub(super) fn implementations(&self) -> &[Function] {

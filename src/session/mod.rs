@@ -33,6 +33,8 @@ mod text_files;
 mod unknown_functions;
 mod views;
 mod whole_files;
+#[cfg(feature = "distributed")]
+mod workers;
 mod yielding_joins;
 
 use std::path::PathBuf;
@@ -46,7 +48,6 @@ use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan, Statement, TableType};
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -66,22 +67,16 @@ use crate::store::{PUBLIC, Run, RunCache, RunLayers, Store, StoreCatalog};
 use crate::text::quoted;
 use blocking::blocking;
 use catalogs::{StatementCatalogs, runs_of};
-use first_rows::FirstRows;
 use guard::GuardedRegistry;
 use keeping::{is_rewritten, with_kept_tables, without_rows};
 use large_stack::on_large_stack;
 use memory::within;
 use missing::ChooseRun;
-use planner::EnginePlanner;
-use planning::{operators, plan};
+use planning::{operators, plan, state};
 use prepared::{Meaning, Prepared};
 use selection::SelectedRun;
-use shared_vectors::SharedVectors;
-use text_files::TextFiles;
 use unknown_functions::UnknownFunctions;
 use views::SqlViews;
-use whole_files::WholeFiles;
-use yielding_joins::YieldingJoins;
 
 /// What a session of an engine of its own is opened with.
 #[derive(Debug, Clone)]
@@ -200,24 +195,9 @@ impl Session {
             memory_pool,
             ..shared.clone()
         };
-        let mut state = SessionStateBuilder::new()
-            .with_config(config)
-            .with_runtime_env(Arc::new(runtime))
-            .with_default_features()
-            .with_query_planner(Arc::new(EnginePlanner))
-            .with_physical_optimizer_rule(Arc::new(SharedVectors))
-            .with_physical_optimizer_rule(Arc::new(YieldingJoins))
-            .with_physical_optimizer_rule(Arc::new(WholeFiles))
-            .with_physical_optimizer_rule(Arc::new(FirstRows))
-            .build();
-        external_tables::register(&mut state);
-        sized_values::register(&mut state)?;
-        for format in ["csv", "json"] {
-            if let Some(usual) = state.get_file_format_factory(format) {
-                state.register_file_format(Arc::new(TextFiles(usual)), true)?;
-            }
-        }
-        let context = SessionContext::new_with_state(state);
+        #[cfg(feature = "distributed")]
+        let config = engine.in_ranges(config);
+        let context = SessionContext::new_with_state(state(config, runtime, &engine)?);
         polysema_udfs::catalog::register(&context, engine.implementations())?;
         let functions = engine.implementations().iter();
         let (tables, values): (Vec<_>, Vec<_>) =

@@ -7,19 +7,55 @@ use datafusion::catalog::CatalogProvider;
 use datafusion::common::{TableReference, plan_err};
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
-use datafusion::execution::session_state::SessionState;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::prelude::{DataFrame, SessionContext};
+use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 
 use super::blocking::blocking;
 use super::bound::bind;
+use super::engine::Engine;
+use super::first_rows::FirstRows;
 use super::missing::missing_table;
-use super::named_files;
 use super::names::{Names, made};
-use super::statement;
+use super::planner::EnginePlanner;
+use super::shared_vectors::SharedVectors;
+use super::text_files::TextFiles;
+use super::whole_files::WholeFiles;
+use super::yielding_joins::YieldingJoins;
+use super::{external_tables, named_files, sized_values, statement};
 use crate::jobs::Left;
 use crate::store::{PUBLIC, StoreCatalog};
+
+/// The state that a session of an engine begins with, without functions and tables.
+pub(super) fn state(
+    config: SessionConfig,
+    runtime: RuntimeEnv,
+    engine: &Engine,
+) -> Result<SessionState> {
+    let mut builder = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(Arc::new(runtime))
+        .with_default_features()
+        .with_query_planner(Arc::new(EnginePlanner))
+        .with_physical_optimizer_rule(Arc::new(SharedVectors))
+        .with_physical_optimizer_rule(Arc::new(YieldingJoins))
+        .with_physical_optimizer_rule(Arc::new(WholeFiles))
+        .with_physical_optimizer_rule(Arc::new(FirstRows));
+    if let Some(last) = engine.last_rule() {
+        builder = builder.with_physical_optimizer_rule(last);
+    }
+    let mut state = builder.build();
+    external_tables::register(&mut state);
+    sized_values::register(&mut state)?;
+    for format in ["csv", "json"] {
+        if let Some(usual) = state.get_file_format_factory(format) {
+            state.register_file_format(Arc::new(TextFiles(usual)), true)?;
+        }
+    }
+    Ok(state)
+}
 
 /// What a statement means in a state made for it.
 pub(super) async fn plan(state: &SessionState, text: &str) -> Result<LogicalPlan> {

@@ -65,6 +65,9 @@ pub struct Arguments {
     /// Most memory the operators of a query may hold, as 512MiB or 2GiB
     #[arg(long, value_name = "SIZE", value_parser = parse_size, global = true)]
     pub memory_limit: Option<usize>,
+    #[cfg(feature = "distributed")]
+    #[command(flatten)]
+    pub workers: super::workers::AskedWorkers,
     /// The name it was called by, as the first word of a command says
     #[arg(skip)]
     pub program: String,
@@ -73,7 +76,7 @@ pub struct Arguments {
     pub action: Option<Action>,
 }
 
-#[cfg(feature = "explore")]
+#[cfg(any(feature = "explore", feature = "distributed"))]
 impl Arguments {
     /// The store and the memory that it names.
     pub fn engine(&self) -> crate::session::EngineOptions {
@@ -135,6 +138,9 @@ pub enum Action {
     /// Write the pages of a run as files, for any host and without one
     #[cfg(feature = "explore")]
     Publish(super::publish::PublishCommand),
+    /// Do ranges of neurons of what is asked elsewhere, over this store
+    #[cfg(feature = "distributed")]
+    Worker(super::workers::WorkerCommand),
     #[command(flatten)]
     Page(Page),
 }
@@ -259,6 +265,11 @@ fn consistent(
         Some(Action::Explore(_)) => true,
         Some(_) => false,
     };
+    #[cfg(feature = "distributed")]
+    parsed.workers.consistent(
+        matches!(parsed.action, None | Some(Action::Report { .. })),
+        matches!(parsed.action, Some(Action::Worker(_))),
+    )?;
     let without_effect = [
         ("-o", parsed.output.is_some() && !gives_results),
         ("--quiet", parsed.quiet && !is_quiet),

@@ -38,6 +38,8 @@ mod serve;
 #[cfg(feature = "serve")]
 mod users;
 mod variables;
+#[cfg(feature = "distributed")]
+mod workers;
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, IsTerminal, Write};
@@ -49,7 +51,9 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 use crate::jobs::State;
-use crate::session::{Session, SessionOptions};
+use crate::session::Session;
+#[cfg(not(feature = "distributed"))]
+use crate::session::SessionOptions;
 use crate::text::{describe, quoted};
 use args::{Action, Arguments, Page, ScriptInput};
 
@@ -124,6 +128,11 @@ pub fn run_command(words: impl IntoIterator<Item = OsString>) -> u8 {
         Some(Action::Publish(command)) => {
             let (engine, quiet) = (arguments.engine(), arguments.quiet);
             publish::run(&runtime, command, engine, quiet, &interrupts)
+        }
+        #[cfg(feature = "distributed")]
+        Some(Action::Worker(command)) => {
+            let engine = arguments.engine();
+            workers::run(&runtime, command, &arguments.workers, &engine, &interrupts)
         }
         _ => start(&runtime, arguments, &inputs, interrupts.clone()),
     };
@@ -329,11 +338,14 @@ fn open(
     arguments: &Arguments,
     interrupts: &Interrupts,
 ) -> Result<Session, Failure> {
-    let options = SessionOptions {
+    #[cfg(feature = "distributed")]
+    let opening = arguments.workers.clone().session(arguments.engine());
+    #[cfg(not(feature = "distributed"))]
+    let opening = Session::open(SessionOptions {
         store: arguments.store.clone(),
         memory_limit: arguments.memory_limit,
-    };
-    let opening = runtime.spawn(Session::open(options));
+    });
+    let opening = runtime.spawn(opening);
     runtime.block_on(async {
         tokio::select! {
             () = interrupts.pressed() => Err(Failure::interrupted()),
@@ -387,6 +399,8 @@ async fn run_action(
         Action::User(_) | Action::Serve(_) => {}
         #[cfg(feature = "explore")]
         Action::Explore(_) | Action::Publish(_) => {}
+        #[cfg(feature = "distributed")]
+        Action::Worker(_) => {}
         Action::Check(_) | Action::Page(_) => {}
     }
     Ok(())

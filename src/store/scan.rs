@@ -1,7 +1,6 @@
 //! The physical scan of a run's table: partitions are ranges of neurons, each in order, decoded batch by batch.
 //! Over 400 lines because the plan, its partitions and its stream share one state.
 
-use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -30,15 +29,17 @@ use datafusion::physical_plan::metrics::{
 use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
-    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
-    ReplaceChildrenOptions,
+    ChildrenPropertiesMode, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
 };
 use futures::stream;
 use polysema_udfs::arrow::key_filter::KeyFilter;
 use polysema_udfs::arrow::vectors::shared_vector_type;
 
+mod recipe;
+
 use super::file::TableFile;
 use super::gather::{TokenColumn, VectorColumn};
+use super::manifest::FileEntry;
 use super::partitions::{self, NeuronKey, Piece};
 use super::pushdown;
 use super::run::Run;
@@ -61,10 +62,13 @@ pub struct RunScan {
     metrics: ExecutionPlanMetricsSet,
 }
 
+/// Files of a table, what each partition reads of them, and where partitions begin.
+type Divided<'a> = (Vec<&'a FileEntry>, Vec<Vec<Piece>>, Option<Vec<NeuronKey>>);
+
 /// What a scan reads, shared by its partitions.
 #[derive(Debug, Clone)]
 struct Read {
-    run: String,
+    run: Arc<Run>,
     table: Table,
     selection: Selection,
     /// Layers of the files.
@@ -80,6 +84,10 @@ struct Read {
     partitions: Vec<Vec<Piece>>,
     /// Where partitions begin, but for the first; none for tables without neurons.
     points: Option<Vec<NeuronKey>>,
+    /// Where it begins and ends, if it is one partition of a scan.
+    part: Option<[Option<NeuronKey>; 2]>,
+    /// The neurons that it was narrowed to.
+    only: Option<recipe::NeuronRanges>,
     /// Record batches of the table that no partition reads.
     pruned: usize,
 }
@@ -87,7 +95,7 @@ struct Read {
 impl RunScan {
     /// Maps the files a selection needs, so that the scan outlives a replacement of its run.
     pub(super) fn try_new(
-        run: &Run,
+        run: &Arc<Run>,
         table: Table,
         schema: &SchemaRef,
         projection: Vec<usize>,
@@ -103,6 +111,25 @@ impl RunScan {
             let partitions = partitions::by_rows(&entries, target);
             (entries, partitions, None)
         };
+        Self::of(
+            run,
+            table,
+            schema,
+            projection,
+            selection,
+            (entries, partitions, points),
+        )
+    }
+
+    /// Of files with what each partition reads of them.
+    fn of(
+        run: &Arc<Run>,
+        table: Table,
+        schema: &SchemaRef,
+        projection: Vec<usize>,
+        selection: Selection,
+        (entries, partitions, points): Divided,
+    ) -> Result<Self> {
         let files = entries
             .iter()
             .map(|entry| run.map(table, entry))
@@ -131,7 +158,7 @@ impl RunScan {
             false => vec![],
         };
         let read = Read {
-            run: run.name().to_string(),
+            run: Arc::clone(run),
             table,
             selection,
             layers: entries.iter().filter_map(|entry| entry.layer).collect(),
@@ -143,8 +170,14 @@ impl RunScan {
             columns,
             partitions,
             points,
+            part: None,
+            only: None,
             pruned: total - batches.len(),
         };
+        Self::reading(read)
+    }
+
+    fn reading(read: Read) -> Result<Self> {
         Ok(Self {
             properties: Arc::new(read.properties()?),
             read: Arc::new(read),
@@ -168,14 +201,8 @@ impl RunScan {
         let field = fields[column].as_ref().clone();
         fields[column] = Arc::new(field.with_data_type(shared_vector_type()));
         read.schema = Arc::new(Schema::new(fields));
-        let properties = read.properties()?;
-        Ok(Some(Self {
-            read: Arc::new(read),
-            keys: self.keys.clone(),
-            limit: self.limit,
-            properties: Arc::new(properties),
-            metrics: ExecutionPlanMetricsSet::new(),
-        }))
+        let scan = Self::reading(read)?.with_keys(self.keys.clone());
+        Ok(Some(scan.with_limit(self.limit)))
     }
 
     /// At most this many rows of each partition.
@@ -248,35 +275,6 @@ impl Read {
         )
         // Said here, so that no plan puts a node between this one and the operator that shares its vectors.
         .with_scheduling_type(SchedulingType::Cooperative))
-    }
-}
-
-impl DisplayAs for RunScan {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let read = &self.read;
-        write!(f, "RunScan: table={}, run={}", read.table, read.run)?;
-        if read.table.by_neuron() {
-            write!(
-                f,
-                ", layers={}, neurons={}",
-                read.selection.layers, read.selection.neurons
-            )?;
-        }
-        let fields = read.schema.fields().iter().zip(&read.columns);
-        let names: Vec<_> = fields
-            .map(|(field, column)| match column {
-                OutputColumn::SharedPreMlp => format!("{} in place", field.name()),
-                _ => field.name().clone(),
-            })
-            .collect();
-        write!(f, ", projection=[{}]", names.join(", "))?;
-        if let Some(keys) = &self.keys {
-            write!(f, ", predicate={keys}")?;
-        }
-        match self.limit {
-            Some(limit) => write!(f, ", limit={limit}"),
-            None => Ok(()),
-        }
     }
 }
 

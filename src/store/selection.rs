@@ -36,6 +36,14 @@ impl IntSet {
         Self(out)
     }
 
+    /// The union of ranges.
+    pub fn of_ranges(ranges: &[(i64, i64)]) -> Self {
+        let ranges = ranges.iter();
+        ranges.fold(Self(vec![]), |set, (first, last)| {
+            set.union(&Self::range(*first, *last))
+        })
+    }
+
     pub fn ranges(&self) -> &[(i64, i64)] {
         &self.0
     }

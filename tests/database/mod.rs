@@ -9,7 +9,10 @@ use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::error::Result;
 use futures::TryStreamExt;
-use polysema::session::{Session, SessionOptions};
+use polysema::session::Session;
+
+#[path = "../workers/mod.rs"]
+pub mod workers;
 
 /// A path within the project.
 pub fn root(path: &str) -> PathBuf {
@@ -40,12 +43,8 @@ impl Db {
 
     /// A session over the store of a folder.
     pub async fn open(store: &Path) -> Self {
-        let options = SessionOptions {
-            store: store.to_path_buf(),
-            memory_limit: None,
-        };
         Self {
-            session: Session::open(options).await.expect("a store"),
+            session: workers::session(store).await.expect("a store"),
             own: None,
         }
     }

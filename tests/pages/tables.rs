@@ -147,6 +147,14 @@ pub const NOT_RUN: &[(&str, &str)] = &[
         "waits for clients; tests/serve.rs and .ci/clients are some",
     ),
     (
+        "polysema worker",
+        "of the feature distributed; tests/distributed.rs starts some",
+    ),
+    (
+        "polysema --workers",
+        "of the feature distributed; tests/distributed.rs asks some",
+    ),
+    (
         "polysema explore",
         "waits for a browser; tests/explore.rs is one",
     ),

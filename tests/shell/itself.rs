@@ -47,8 +47,16 @@ fn the_program_describes_itself_without_a_store() {
     shell
         .run(&["completions", "csh"])
         .fails(2, "[possible values: bash, elvish, fish, powershell, zsh]");
+    let worker = if cfg!(feature = "distributed") {
+        "worker, "
+    } else {
+        ""
+    };
     shell.run(&["man", "inges"]).fails(
         2,
-        "one of demo, report, ingest, jobs, check, user, serve, explore, publish, completions, man, help is required, got 'inges'",
+        &format!(
+            "one of demo, report, ingest, jobs, check, user, serve, explore, publish, {worker}completions, man, help is \
+             required, got 'inges'"
+        ),
     );
 }

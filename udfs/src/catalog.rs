@@ -8,6 +8,8 @@ use datafusion::execution::context::SessionContext;
 use crate::calls::settings::PolysemaOptions;
 use crate::calls::{self, Callable, Function, Implementation};
 use crate::functions::{cluster, examples, neuron, polysemanticity, similarity, vector};
+use crate::per_neuron::{BoundCall, KnownNames, per_neuron};
+use crate::similarity::members::MEMBERS;
 
 /// All functions, chapter by chapter in reading order.
 pub fn functions() -> Vec<Function> {
@@ -48,6 +50,32 @@ pub fn register(ctx: &SessionContext, functions: &[Function]) -> Result<()> {
         }
     }
     calls::register(ctx, calls)
+}
+
+/// The name of a function or a parameter, as these functions have it.
+pub fn known_name(name: &str, functions: &[Function]) -> Option<&'static str> {
+    let names = functions.iter().flat_map(|Function { doc, .. }| {
+        let parameters = doc.arguments.iter().chain(doc.options);
+        parameters.map(|parameter| parameter.name).chain([doc.name])
+    });
+    names.into_iter().find(|known| *known == name)
+}
+
+/// A call that came as [`BoundCall::texts`], of these functions.
+///
+/// Errors: a function or an option that they do not have.
+pub fn call_of_texts(texts: &[(String, String)], functions: &[Function]) -> Result<BoundCall> {
+    let declared = |name: &str| {
+        let per_neuron = functions.iter().filter_map(per_neuron);
+        // What no function of SQL gives as it is.
+        let mut declared = per_neuron.chain([&MEMBERS]);
+        declared.find(|function| function.name == name)
+    };
+    let known = KnownNames {
+        names: &|name| known_name(name, functions),
+        functions: &declared,
+    };
+    BoundCall::of_texts(texts, &known)
 }
 
 /// The functions as a Markdown table: how each is called and what it gives.

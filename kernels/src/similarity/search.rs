@@ -32,6 +32,16 @@ impl Query {
         })
     }
 
+    /// It at length 1, `[d]`.
+    pub fn unit(&self) -> &[f32] {
+        &self.unit
+    }
+
+    /// A direction as [`Query::unit`] gave it.
+    pub fn of_unit(unit: Vec<f32>) -> Self {
+        Self { unit }
+    }
+
     /// Width of the rows it can be compared with.
     pub fn width(&self) -> usize {
         self.unit.len()

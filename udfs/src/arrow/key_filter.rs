@@ -42,10 +42,7 @@ impl KeyFilter {
         filter: Option<&Self>,
         predicates: impl IntoIterator<Item = Arc<dyn PhysicalExpr>>,
     ) -> Result<Self> {
-        let schema = Arc::new(Schema::new(vec![
-            Field::new("layer", DataType::Int32, false),
-            Field::new("neuron", DataType::Int32, false),
-        ]));
+        let schema = Arc::new(keys());
         let known = filter.map(|filter| Arc::clone(&filter.predicate));
         let predicates = known.into_iter().chain(predicates);
         let predicate = reassign_expr_columns(conjunction(predicates), &schema)?;
@@ -69,6 +66,14 @@ impl KeyFilter {
         let [layer, neuron] = [layer, neuron].map(|key| Int32Array::from_value(key, 1));
         Ok(self.keeps(&layer, &neuron)?.value(0))
     }
+}
+
+/// The columns of such a predicate.
+pub fn keys() -> Schema {
+    Schema::new(vec![
+        Field::new("layer", DataType::Int32, false),
+        Field::new("neuron", DataType::Int32, false),
+    ])
 }
 
 impl fmt::Display for KeyFilter {

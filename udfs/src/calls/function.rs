@@ -1,5 +1,6 @@
 //! An entry of the catalogue: a document with what DataFusion runs.
 
+use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use super::arguments::Arguments;
 use super::document::{FunctionDoc, Parameter};
 
 /// A relation made from arguments. A call does no work and reads no setting: what it returns may stand in a view.
-pub trait TableFunction: Debug + Send + Sync {
+pub trait TableFunction: Any + Debug + Send + Sync {
     /// The columns of its rows. Values that are parameters of a prepared statement are missing.
     fn schema(&self, arguments: &Arguments) -> Result<SchemaRef>;
 

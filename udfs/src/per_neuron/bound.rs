@@ -106,6 +106,16 @@ impl BoundOptions {
         matches!(self.own(name), Some(Value::Flag(true)))
     }
 
+    /// The function's own options.
+    pub(super) fn all_own(&self) -> &[(&'static str, Value)] {
+        &self.own
+    }
+
+    /// These options, of which some are the function's own.
+    pub(super) fn of(clustering: ClusterOptions, own: Vec<(&'static str, Value)>) -> Self {
+        Self { clustering, own }
+    }
+
     /// The function's own options, as EXPLAIN shows them.
     pub(super) fn describe_own(&self) -> impl Iterator<Item = String> {
         self.own.iter().map(|(name, value)| match value {

@@ -92,6 +92,24 @@ impl LayerLookup {
         Self { also, ..self }
     }
 
+    /// The choice of a function, and what is meant beside it.
+    pub fn parts(&self) -> (&'static str, &LayerChoice, Option<i32>) {
+        (self.function, &self.choice, self.also)
+    }
+
+    /// The choice over rows of layer, and name or kind.
+    pub fn of(
+        (function, choice, also): (&'static str, LayerChoice, Option<i32>),
+        layers: Arc<dyn ExecutionPlan>,
+    ) -> Self {
+        Self {
+            function,
+            choice,
+            also,
+            layers: SmallTable::of(layers),
+        }
+    }
+
     /// The numbers of the layers that are meant; `None` is all of them.
     async fn read(self, context: Arc<TaskContext>) -> Result<Option<HashSet<i32>>> {
         let rows = self.layers.read(context).await?;
@@ -151,12 +169,32 @@ impl LayerFilterExec {
     /// The rows of `input`, whose first column is the layer, that are meant.
     pub fn new(input: Arc<dyn ExecutionPlan>, lookup: LayerLookup) -> Self {
         let layer: Arc<dyn PhysicalExpr> = Arc::new(Column::new("layer", 0));
+        let filter = Arc::new(DynamicFilterPhysicalExpr::new(vec![layer], lit(true)));
+        Self::with_filter(input, lookup, filter)
+    }
+
+    /// The same, which says what is meant by a filter that scans below have.
+    pub fn with_filter(
+        input: Arc<dyn ExecutionPlan>,
+        lookup: LayerLookup,
+        filter: Arc<DynamicFilterPhysicalExpr>,
+    ) -> Self {
         Self {
             input,
             lookup,
-            filter: Arc::new(DynamicFilterPhysicalExpr::new(vec![layer], lit(true))),
+            filter,
             meant: Arc::default(),
         }
+    }
+
+    /// Which layers are meant.
+    pub fn lookup(&self) -> &LayerLookup {
+        &self.lookup
+    }
+
+    /// What scans below are told of the layers that are meant.
+    pub fn filter(&self) -> &Arc<DynamicFilterPhysicalExpr> {
+        &self.filter
     }
 }
 

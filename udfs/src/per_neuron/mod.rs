@@ -15,6 +15,7 @@ mod operator;
 mod options;
 mod rows;
 mod table;
+mod texts;
 mod turns;
 mod worker;
 
@@ -40,4 +41,5 @@ pub use options::{
     N_TOKENS, STRICT, TREE, by_means, joined, matrix_bytes, require_threshold,
 };
 pub use rows::{Each, NeuronRows, Parents};
-pub use table::table_function;
+pub use table::{per_neuron, table_function};
+pub use texts::KnownNames;

@@ -90,6 +90,31 @@ impl PerNeuronExec {
         Self { check, ..self }
     }
 
+    /// The call whose rows it makes.
+    pub fn call(&self) -> &BoundCall {
+        &self.call
+    }
+
+    /// The columns of the function that it makes; all of them where there is none.
+    pub fn projection(&self) -> Option<&Vec<usize>> {
+        self.projection.as_ref()
+    }
+
+    /// The neurons that are wanted, as far as the inputs do not say it.
+    pub fn keys(&self) -> Option<&KeyFilter> {
+        self.keys.as_ref()
+    }
+
+    /// The same operator for these neurons only.
+    pub fn with_keys(self, keys: Option<KeyFilter>) -> Self {
+        Self { keys, ..self }
+    }
+
+    /// What must be there if no neuron comes.
+    pub fn check(&self) -> Option<&NeuronCheck> {
+        self.check.as_ref()
+    }
+
     /// The same operator over other inputs and for other keys.
     fn with(
         &self,

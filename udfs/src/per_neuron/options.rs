@@ -35,7 +35,7 @@ impl Embedding {
         Self::GateUp,
     ];
 
-    fn parse(name: &str) -> Option<Self> {
+    pub(super) fn parse(name: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
             .find(|embedding| embedding.name() == name)
@@ -92,11 +92,11 @@ pub enum Method {
 impl Method {
     const ALL: [Self; 2] = [Self::Hac, Self::Scc];
 
-    fn parse(name: &str) -> Option<Self> {
+    pub(super) fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|method| method.name() == name)
     }
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Hac => "hac",
             Self::Scc => "scc",

@@ -1,6 +1,7 @@
 //! Per-neuron functions as table functions: arguments are checked when the call is planned, tables and settings are
 //! looked up when the plan is made, work is done when it runs, so views and prepared statements never go stale.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
@@ -25,6 +26,15 @@ pub fn table_function(doc: &'static FunctionDoc, function: &'static PerNeuron) -
         doc,
         implementation: Implementation::Table(Arc::new(PerNeuronFunction(function))),
     }
+}
+
+/// What a catalogue entry is made of, where it is a per-neuron function.
+pub fn per_neuron(function: &Function) -> Option<&'static PerNeuron> {
+    let Implementation::Table(table) = &function.implementation else {
+        return None;
+    };
+    let table = (table.as_ref() as &dyn Any).downcast_ref::<PerNeuronFunction>()?;
+    Some(table.0)
 }
 
 #[derive(Debug)]

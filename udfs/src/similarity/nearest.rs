@@ -173,6 +173,19 @@ impl SimilarityExec {
         })
     }
 
+    /// How the search goes, what for, and whether the vector that is compared is given too.
+    pub fn parts(&self) -> (&Search, &Target, bool) {
+        (&self.search, &self.target, self.vector.1)
+    }
+
+    /// The operator of these parts.
+    pub fn of(
+        (search, target, with_vector): (Search, Target, bool),
+        rows: Arc<dyn ExecutionPlan>,
+    ) -> Result<Self> {
+        Self::try_new(search, target, rows, with_vector)
+    }
+
     /// Where a column of the rows stands; behind the last is the similarity.
     fn place(&self, column: usize) -> usize {
         let (vector, with_vector) = self.vector;

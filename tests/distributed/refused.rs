@@ -1,0 +1,241 @@
+//! What is refused: strangers, other stores, other plans.
+
+use std::sync::Arc;
+
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::{CsvReadOptions, SessionConfig, SessionContext};
+use datafusion_distributed::{
+    DistributedConfig, ExecuteTaskRequest, MaybeEncoded, ProducerHead, SetPlanRequest, TaskKey,
+    grpc,
+};
+use futures::{StreamExt, stream};
+
+use super::*;
+
+fn certificates(ca: &str) -> TlsFiles {
+    let file = |name: &str| root("tests/data/tls").join(name);
+    TlsFiles {
+        ca: file(ca),
+        cert: file("server.pem"),
+        key: file("server.key"),
+    }
+}
+
+fn words(tls: &TlsFiles) -> Vec<String> {
+    let word = |name: &str, path: &Path| [name.to_string(), path.display().to_string()];
+    [
+        word("--worker-ca", &tls.ca),
+        word("--worker-cert", &tls.cert),
+        word("--worker-key", &tls.key),
+    ]
+    .concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_are_refused_by_their_certificates() {
+    let db = demo("max_documents: 4").await;
+    let store = db.session.store().root();
+    let own = certificates("ca.pem");
+    let options = words(&own);
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let worker = [Process::start(store, &options)];
+    let addresses = Process::addresses(&worker);
+    let sql = "SELECT * FROM feature_clusters()";
+    let session = asking(store, &addresses, Some(&own))
+        .await
+        .expect("a known one");
+    assert_eq!(text(&session, sql).await, text(&db.session, sql).await);
+    // One that says nothing of itself, one that believes others, and others at the worker.
+    for (tls, workers) in [
+        (None, &addresses),
+        (Some(certificates("other.pem")), &addresses),
+    ] {
+        let refused = asking(store, workers, tls.as_ref()).await;
+        let said = refused.err().expect("a stranger").strip_backtrace();
+        assert!(said.contains("a worker that answers is required"), "{said}");
+    }
+    let other = words(&certificates("other.pem"));
+    let other: Vec<&str> = other.iter().map(String::as_str).collect();
+    let distrusting = [Process::start(store, &other)];
+    let refused = asking(store, &Process::addresses(&distrusting), Some(&own)).await;
+    let said = refused
+        .err()
+        .expect("a worker that does not know us")
+        .strip_backtrace();
+    assert!(said.contains("a worker that answers is required"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_of_another_store_is_named() {
+    let db = demo("max_documents: 4").await;
+    let other = demo("max_documents: 5").await;
+    let worker = workers::start(other.session.store().root())
+        .await
+        .expect("a worker");
+    let session = asking(
+        db.session.store().root(),
+        std::slice::from_ref(&worker),
+        None,
+    );
+    let session = session.await.expect("a worker");
+    let error = rows(&session, "SELECT * FROM feature_clusters()").await;
+    let said = error.expect_err("another state").strip_backtrace();
+    for part in [
+        worker.as_str(),
+        "run 'demo' is required in the state gen-",
+        "got gen-",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let empty = Db::new().await;
+    let worker = workers::start(empty.session.store().root())
+        .await
+        .expect("a worker");
+    let session = asking(
+        db.session.store().root(),
+        std::slice::from_ref(&worker),
+        None,
+    );
+    let error = rows(
+        &session.await.expect("a worker"),
+        "SELECT * FROM feature_clusters()",
+    )
+    .await;
+    let said = error.expect_err("no run").strip_backtrace();
+    assert!(said.contains(&worker) && said.contains("demo"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_answer_is_named() {
+    let db = Db::new().await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = free.local_addr().expect("an address").to_string();
+    drop(free);
+    let refused = asking(
+        db.session.store().root(),
+        std::slice::from_ref(&address),
+        None,
+    )
+    .await;
+    let said = refused.err().expect("nobody there").strip_backtrace();
+    assert!(
+        said.contains(&address) && said.contains("a worker that answers is required"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_worker_listens_beyond_this_machine_with_certificates_only() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |words: &[&str]| {
+        let done = Command::new(env!("CARGO_BIN_EXE_polysema"))
+            .arg("--store")
+            .arg(folder.path())
+            .args(words)
+            .stdin(Stdio::null())
+            .output()
+            .expect("the program runs");
+        let said = String::from_utf8(done.stderr).expect("text");
+        (done.status.code(), said)
+    };
+    let refused = run(&["worker", "--listen", "0.0.0.0:0"]);
+    assert_eq!(refused.0, Some(1), "{}", refused.1);
+    assert!(
+        refused
+            .1
+            .contains("certificates are required beyond this machine"),
+        "{}",
+        refused.1
+    );
+    let words = ["--workers", "10.0.0.1:7001", "-c", "SELECT 1"];
+    let refused = run(&words);
+    assert_eq!(refused.0, Some(1), "{}", refused.1);
+    assert!(
+        refused
+            .1
+            .contains("certificates are required beyond this machine"),
+        "{}",
+        refused.1
+    );
+    for (words, said) in [
+        (
+            &["worker", "--worker-ca", "ca.pem"][..],
+            "are required together, got 1",
+        ),
+        (
+            &["--worker-ca", "ca.pem", "-c", "SELECT 1"],
+            "and with --workers",
+        ),
+        (
+            &["demo", "--workers", "127.0.0.1:1"],
+            "--workers is for statements and report",
+        ),
+        (
+            &["worker", "--workers", "127.0.0.1:1"],
+            "--workers is for statements and report",
+        ),
+        (&["worker", "--run", "demo"], "--run is for statements"),
+    ] {
+        let refused = run(words);
+        assert_eq!(refused.0, Some(2), "{words:?}: {}", refused.1);
+        assert!(refused.1.contains(said), "{words:?}: {}", refused.1);
+    }
+}
+
+/// A plan that reads a file of the worker's machine: one who reaches the worker is told nothing of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_reads_files_is_not_done() {
+    let db = demo("max_documents: 4").await;
+    let secret = db.folder().join("secret.csv");
+    std::fs::write(&secret, "a\n1\n").expect("a file");
+    let address = workers::start(db.session.store().root())
+        .await
+        .expect("a worker");
+    let context = SessionContext::new();
+    let path = secret.display().to_string();
+    context
+        .register_csv("secret", &path, CsvReadOptions::new())
+        .await
+        .expect("a table");
+    let reading = context.sql("SELECT * FROM secret").await.expect("a plan");
+    let reading: Arc<dyn ExecutionPlan> = reading.create_physical_plan().await.expect("a plan");
+    let config = SessionConfig::new().with_option_extension(DistributedConfig::default());
+    let task = SessionContext::new_with_config(config).task_ctx();
+    let url = url::Url::parse(&format!("http://{address}")).expect("an address");
+    let channel = grpc::DefaultChannelResolver::default()
+        .get_channel(&url)
+        .await;
+    let mut client = grpc::create_worker_client(channel.expect("a connection"));
+    let key = TaskKey {
+        query_id: uuid::Uuid::new_v4(),
+        stage_id: 1,
+        task_number: 0,
+    };
+    let plan = SetPlanRequest {
+        task_key: key,
+        task_count: 1,
+        plan: MaybeEncoded::Decoded(reading),
+        work_unit_feed_declarations: vec![],
+        target_worker_url: url,
+        query_start_time_ns: 0,
+    };
+    let silent = stream::pending().boxed();
+    let metrics = Default::default();
+    let headers = http::HeaderMap::new();
+    let answer = client
+        .coordinator_channel(headers.clone(), plan, silent, metrics, &task)
+        .await;
+    let said = answer.err().expect("refused").strip_backtrace();
+    assert!(said.contains("workers do no DataSourceExec"), "{said}");
+    let request = ExecuteTaskRequest {
+        task_key: key,
+        target_partition_start: 0,
+        target_partition_end: 1,
+        producer_head: ProducerHead::None,
+    };
+    let rows = client
+        .execute_task(headers, request, Default::default(), &task)
+        .await;
+    let first = rows.expect("streams").remove(0).next().await;
+    assert!(!matches!(first, Some(Ok(_))), "no row comes");
+}
