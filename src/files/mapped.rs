@@ -14,7 +14,8 @@ use super::{disk, file_error};
 /// All of a file. Who reads it later asks [`require_uncut`] before.
 pub fn map(path: &Path, file: &File) -> Result<Buffer> {
     // SAFETY: files that are mapped are read only. Those of a committed generation are never written again, only unlinked or
-    // replaced by another file, and an unlinked file stays as it is while mapped. One that others cut is noticed before each
+    // replaced by another file, and an unlinked file stays as it is while mapped; of one that lies elsewhere parts are filled
+    // in, each before it is compared with its checksums and read. One that others cut is noticed before each
     // batch is read; who cuts it in that moment ends this process with SIGBUS, who writes to it changes what is read.
     let map = unsafe { disk::map(file) }.map_err(|e| file_error("map", path, e))?;
     let start = NonNull::new(map.as_ptr().cast_mut())

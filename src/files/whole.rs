@@ -145,6 +145,14 @@ pub fn write_file(place: &Path, text: &[u8]) -> Result<()> {
     write_to(NewFile::create(place)?, place, text)
 }
 
+/// The same, unless that is what it says.
+pub fn write_changed(place: &Path, text: &[u8]) -> Result<()> {
+    match disk::read(place) {
+        Ok(found) if found == text => Ok(()),
+        _ => write_file(place, text),
+    }
+}
+
 /// Writes a small file that nobody else may read, or puts it in place of one.
 #[cfg(feature = "serve")]
 pub fn write_private_file(place: &Path, text: &[u8]) -> Result<()> {

@@ -10,7 +10,7 @@ mod server;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use datafusion::common::{exec_err, plan_err, resources_err};
 use datafusion::error::Result;
@@ -96,20 +96,10 @@ impl Remote {
     /// Reads a file whole to the same path here.
     ///
     /// Errors: there is none.
-    pub fn copy(&self, path: &str) -> Result<()> {
-        let here = self.folder.join(path);
-        let Some(size) = self.server.size(path)? else {
-            return self.changed(path);
-        };
-        let written = sparse::make(&here, size);
-        written.map_err(|e| file_error("create", &here, e))?;
-        let file = RemoteFile {
-            path: path.to_string(),
-            here,
-            size: usize::try_from(size).unwrap_or(usize::MAX),
-        };
+    pub fn copy(self: &Arc<Self>, path: &str) -> Result<()> {
+        let file = Elsewhere::new(self, path.to_string(), self.size(path)?)?;
         let all = 0..file.size;
-        self.fill(&file, std::slice::from_ref(&all))
+        file.fill(std::slice::from_ref(&all))
     }
 
     /// Bytes of a file.
@@ -129,50 +119,20 @@ impl Remote {
         )
     }
 
-    /// Has parts of a file here.
-    fn fill(&self, file: &RemoteFile, parts: &[Range<usize>]) -> Result<()> {
-        let pieces = pieces(parts, file.size);
-        let bytes: usize = pieces.iter().map(ExactSizeIterator::len).sum();
-        let taken = self.taken.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
+    /// Takes room for so many bytes more.
+    ///
+    /// Errors (resources): there is none.
+    fn take(&self, bytes: u64) -> Result<()> {
+        let taken = self.taken.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if taken > self.bound {
-            self.taken.fetch_sub(bytes as u64, Ordering::Relaxed);
+            self.taken.fetch_sub(bytes, Ordering::Relaxed);
             return resources_err!(
                 "room for {taken} bytes of stores that lie elsewhere is required, got POLYSEMA_CACHE_LIMIT of {} (or copy \
                  the store to this machine)",
                 self.bound
             );
         }
-        let ask = |piece: &Range<usize>| -> Result<()> {
-            match self.server.part(&file.path, piece, file.size)? {
-                None => self.changed(&file.path),
-                Some(bytes) => {
-                    let filled = sparse::fill(&file.here, piece.start as u64, &bytes);
-                    filled.map_err(|e| file_error("write", &file.here, e))
-                }
-            }
-        };
-        if let [piece] = pieces.as_slice() {
-            return ask(piece);
-        }
-        let next = AtomicU64::new(0);
-        let work = || -> Result<()> {
-            while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
-                if let Err(error) = ask(piece) {
-                    // The others end after the piece they are at.
-                    next.store(pieces.len() as u64, Ordering::Relaxed);
-                    return Err(error);
-                }
-            }
-            Ok(())
-        };
-        std::thread::scope(|scope| {
-            let threads = (0..AT_ONCE.min(pieces.len())).map(|_| scope.spawn(work));
-            let threads: Vec<_> = threads.collect();
-            let done = threads.into_iter().map(|thread| thread.join());
-            let done = done
-                .map(|done| done.unwrap_or_else(|_| exec_err!("a thread that asks is required")));
-            done.collect::<Vec<_>>().into_iter().collect()
-        })
+        Ok(())
     }
 }
 
@@ -205,41 +165,65 @@ fn pieces(parts: &[Range<usize>], size: usize) -> Vec<Range<usize>> {
 }
 
 /// A file of such a store, of which parts are here.
-#[derive(Debug, Clone)]
-struct RemoteFile {
+#[derive(Debug)]
+pub struct Elsewhere {
+    of: Arc<Remote>,
     /// From the store's folder on.
     path: String,
     here: PathBuf,
     size: usize,
 }
 
-/// A file of such a store that is read in parts.
-#[derive(Debug)]
-pub struct Elsewhere {
-    of: Arc<Remote>,
-    file: RemoteFile,
-}
-
 impl Elsewhere {
     /// The file of a path from the store's folder on, of so many bytes; the folder it lies in is here.
     pub fn new(of: &Arc<Remote>, path: String, size_bytes: u64) -> Result<Self> {
         let here = of.folder.join(&path);
-        let size = usize::try_from(size_bytes).unwrap_or(usize::MAX);
-        let file = RemoteFile { path, here, size };
-        let made = match disk::require_folder(file.here.parent().unwrap_or(Path::new(""))) {
-            Ok(()) => sparse::make(&file.here, size_bytes),
-            Err(error) => return Err(error),
-        };
-        made.map_err(|e| file_error("create", &file.here, e))?;
+        disk::require_folder(here.parent().unwrap_or(Path::new("")))?;
+        sparse::make(&here, size_bytes).map_err(|e| file_error("create", &here, e))?;
         Ok(Self {
             of: Arc::clone(of),
-            file,
+            path,
+            here,
+            size: usize::try_from(size_bytes).unwrap_or(usize::MAX),
         })
+    }
+
+    /// Has a piece of it here.
+    fn ask(&self, piece: &Range<usize>) -> Result<()> {
+        let Some(bytes) = self.of.server.part(&self.path, piece, self.size)? else {
+            return self.of.changed(&self.path);
+        };
+        let filled = sparse::fill(&self.here, piece.start as u64, &bytes);
+        filled.map_err(|e| file_error("write", &self.here, e))
     }
 
     /// Has parts of it here.
     pub fn fill(&self, parts: &[Range<usize>]) -> Result<()> {
-        self.of.fill(&self.file, parts)
+        let pieces = pieces(parts, self.size);
+        let bytes: usize = pieces.iter().map(ExactSizeIterator::len).sum();
+        self.of.take(bytes as u64)?;
+        if let [piece] = pieces.as_slice() {
+            return self.ask(piece);
+        }
+        let next = AtomicUsize::new(0);
+        let work = || -> Result<()> {
+            while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if let Err(error) = self.ask(piece) {
+                    // The others end after the piece they are at.
+                    next.store(pieces.len(), Ordering::Relaxed);
+                    return Err(error);
+                }
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let threads = (0..AT_ONCE.min(pieces.len())).map(|_| scope.spawn(work));
+            let threads: Vec<_> = threads.collect();
+            let done = threads.into_iter().map(|thread| thread.join());
+            let done = done
+                .map(|done| done.unwrap_or_else(|_| exec_err!("a thread that asks is required")));
+            done.collect::<Vec<_>>().into_iter().collect()
+        })
     }
 }
 

@@ -80,7 +80,7 @@ impl<'a> IngestInputs<'a> {
             None => Found::Files(find_corpus(&request.corpus, &mut fetch)?),
         };
         drop(fetch);
-        report.begin("tokenize", None, reading(request))?;
+        begin_reading(request, report)?;
         let model = loaded(store.loaded(), &place)?;
         check_effect(&request.options, model.model.as_ref())?;
         // What cannot be written down is refused before the work.
@@ -106,13 +106,12 @@ impl<'a> IngestInputs<'a> {
         Identity::new(self.settled.recorded.clone(), &self.model.hash, maxima)
     }
 
-    /// Reads the corpus.
+    /// Reads the corpus, in the phase that has begun.
     pub(super) fn read(
         &self,
         target: Target<'_>,
         report: &mut Reporter<'_>,
     ) -> Result<CorpusReader> {
-        report.begin("tokenize", None, reading(self.request))?;
         CorpusReader::read(
             Arc::clone(&self.model),
             self.sources.corpus.place(),
@@ -234,8 +233,10 @@ impl<'a> IngestInputs<'a> {
     }
 }
 
-fn reading(request: &IngestRequest) -> String {
-    format!("reading {}", request.corpus.display())
+/// Begins the phase in which the corpus is read.
+pub(super) fn begin_reading(request: &IngestRequest, report: &mut Reporter<'_>) -> Result<()> {
+    let message = format!("reading {}", request.corpus.display());
+    report.begin("tokenize", None, message)
 }
 
 /// Where the corpus is.

@@ -12,7 +12,7 @@ use datafusion::error::Result;
 
 use super::checkpoint::{Identity, IngestCheckpoints, IngestState};
 use super::forward::Stretch;
-use super::inputs::{AllSeen, IngestInputs, IngestRequest};
+use super::inputs::{AllSeen, IngestInputs, IngestRequest, begin_reading};
 use super::layer::Layer;
 use super::options::{REPLACE, RESUME, SHARDS};
 use super::progress::Reporter;
@@ -107,13 +107,10 @@ impl ShardedIngest<'_> {
         let scratch = Scratch::new()?;
         let mut reader = (self.inputs).read(Target::Scratch(scratch.path()), report)?;
         let (identity, shards) = self.cut(&reader)?;
-        loop {
+        // A commit removes the checkpoints.
+        while !self.is_made() {
             let (mut others, mut done) = (None, 0);
             for work in &shards {
-                // A commit removes the checkpoints.
-                if self.is_made() {
-                    return Ok(identity);
-                }
                 if work.is_done(work.checkpoints.find()?.as_ref()) {
                     done += work.documents.len();
                     continue;
@@ -132,6 +129,7 @@ impl ShardedIngest<'_> {
             }
             std::thread::sleep(PAUSE);
         }
+        Ok(identity)
     }
 
     /// Sends the documents of a shard that is held through the model.
@@ -172,6 +170,7 @@ impl ShardedIngest<'_> {
 
     /// Makes the run of the shards.
     fn merge(self, mut run: RunWriter, report: &mut Reporter<'_>) -> Result<RunManifest> {
+        begin_reading(self.inputs.request, report)?;
         let reader = self.inputs.read(Target::Run(&mut run), report)?;
         let (_, shards) = self.cut(&reader)?;
         let generations = |work: &ShardWork| work.checkpoints.generations().clone();

@@ -20,6 +20,7 @@ use datafusion::physical_plan::{
     PlanProperties,
 };
 use futures::{Stream, StreamExt, stream};
+use polysema_udfs::arrow::inputs::only_input;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Most bytes of rows of one query that wait for their turn: chosen, not tuned.
@@ -73,12 +74,10 @@ impl ExecutionPlan for InOrderExec {
 
     fn with_new_children(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        match (children.pop(), children.pop()) {
-            (Some(input), None) => Ok(Arc::new(Self::new(input))),
-            _ => internal_err!("InOrderExec has one child"),
-        }
+        let input = only_input(self.name(), children)?;
+        Ok(Arc::new(Self::new(input)))
     }
 
     fn execute(

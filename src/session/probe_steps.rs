@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::common::internal_err;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result;
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::{Stream, StreamExt};
+use polysema_udfs::arrow::inputs::only_input;
 
 /// How long a join may work on a batch before others have their turn. Chosen, not tuned.
 const TURN: Duration = Duration::from_millis(5);
@@ -70,12 +70,10 @@ impl ExecutionPlan for ProbeStepsExec {
 
     fn with_new_children(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        match (children.pop(), children.pop()) {
-            (Some(input), None) => Ok(Arc::new(Self::new(input))),
-            _ => internal_err!("ProbeStepsExec has one child"),
-        }
+        let input = only_input(self.name(), children)?;
+        Ok(Arc::new(Self::new(input)))
     }
 
     fn execute(

@@ -7,8 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
+use datafusion::common::plan_err;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
-use datafusion::common::{internal_err, plan_err};
 use datafusion::datasource::sink::DataSinkExec;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::runtime_env::RuntimeEnv;
@@ -20,6 +20,7 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, common,
 };
 use futures::{TryStreamExt, stream};
+use polysema_udfs::arrow::inputs::only_input;
 use tokio::sync::mpsc;
 
 use super::blocking::blocking;
@@ -103,12 +104,10 @@ impl ExecutionPlan for WholeFilesExec {
 
     fn with_new_children(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        match (children.pop(), children.pop()) {
-            (Some(input), None) => Ok(Arc::new(Self { input })),
-            _ => internal_err!("WholeFilesExec has one child"),
-        }
+        let input = only_input(self.name(), children)?;
+        Ok(Arc::new(Self { input }))
     }
 
     fn execute(

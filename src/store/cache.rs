@@ -12,7 +12,6 @@ use std::sync::Arc;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::internal_err;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -27,6 +26,7 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, stream};
 use polysema_udfs::arrow::cache::{CacheEntry, RelationCache};
+use polysema_udfs::arrow::inputs::only_input;
 use polysema_udfs::arrow::layers::{LayerDirectory, LayerEntry};
 
 use crate::policy::{self, Access};
@@ -308,12 +308,10 @@ impl ExecutionPlan for CacheExec {
 
     fn with_new_children(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        match (children.pop(), children.pop()) {
-            (Some(input), None) => Ok(Arc::new(Self::new(self.place.clone(), input))),
-            _ => internal_err!("CacheExec has one child"),
-        }
+        let input = only_input(self.name(), children)?;
+        Ok(Arc::new(Self::new(self.place.clone(), input)))
     }
 
     fn execute(&self, _: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
@@ -414,6 +412,7 @@ mod tests {
 
     use datafusion::arrow::array::Int32Array;
     use datafusion::arrow::datatypes::{DataType, Field};
+    use datafusion::common::internal_err;
 
     use super::*;
     use crate::files::faults::each;

@@ -11,23 +11,19 @@ use super::Store;
 use super::listing::{LISTING, RunListing};
 use super::lock::OF_ELSEWHERE;
 use super::manifest::{MANIFEST, Manifest};
-use super::names::{RUNS, check_name};
+use super::names::{RUNS, STORE, check_name};
 use crate::files::generations::Generations;
-use crate::files::whole::write_file;
+use crate::files::whole::write_changed;
 use crate::files::{disk, file_error, seal};
 use crate::remote::Remote;
-
-const STORE: &str = "store.json";
 
 impl Store {
     /// Opens it as it is now: a run that is made or replaced later is seen when it is opened again.
     pub(super) fn elsewhere(address: Url) -> Result<Self> {
         let remote = Remote::open(address)?;
         let root = remote.folder().to_path_buf();
-        write_file(
-            &root.join(OF_ELSEWHERE),
-            remote.address().as_str().as_bytes(),
-        )?;
+        let address = remote.address().as_str().as_bytes();
+        write_changed(&root.join(OF_ELSEWHERE), address)?;
         let required = |path: &str| match remote.read(path)? {
             Some(text) => Ok(text),
             None => exec_err!(
@@ -36,7 +32,7 @@ impl Store {
                 remote.address()
             ),
         };
-        write_file(&root.join(STORE), &required(STORE)?)?;
+        write_changed(&root.join(STORE), &required(STORE)?)?;
         let text = required(LISTING)?;
         let path = root.join(LISTING);
         seal::is_sealed(&path, &text)?;
@@ -75,8 +71,6 @@ fn keep_run(run: &str, folder: &Path, text: &[u8]) -> Result<()> {
         Err(_) => folder.to_path_buf(),
     };
     disk::create_folders(&made).map_err(|e| file_error("create", &made, e))?;
-    if disk::read(&pointer).ok().as_deref() != Some(text) {
-        write_file(&pointer, text)?;
-    }
+    write_changed(&pointer, text)?;
     of.sweep()
 }

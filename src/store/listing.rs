@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::manifest::MANIFEST;
 use super::names::{RUNS, check_name};
 use crate::files::generations::Generations;
-use crate::files::whole::write_file;
+use crate::files::whole::write_changed;
 use crate::files::{disk, seal};
 
 /// The file's name.
@@ -45,9 +45,8 @@ pub(super) fn keep(root: &Path) -> Result<()> {
     let text = serde_json::to_vec(&RunListing { runs });
     let text = text.map_err(|e| exec_datafusion_err!("write {}: {e}", path.display()))?;
     let text = seal::seal(&text);
-    match disk::read(&path) {
-        Ok(found) if found == text => Ok(()),
-        Err(_) if is_empty => Ok(()),
-        _ => write_file(&path, &text),
+    match is_empty && disk::read(&path).is_err() {
+        true => Ok(()),
+        false => write_changed(&path, &text),
     }
 }

@@ -57,7 +57,7 @@ use crate::files::{disk, file_error, seal};
 use crate::remote::{self, Remote};
 use lock::Name;
 use manifest::{MANIFEST, Manifest};
-use names::{RUNS, UNFINISHED, check_name};
+use names::{RUNS, STORE, UNFINISHED, check_name};
 
 pub use cache::{PassedRows, RunCache, RunLayers};
 pub use catalog::{PUBLIC, Selected, StoreCatalog, Views};
@@ -70,7 +70,7 @@ pub use row_spool::{RowSpool, SpooledRows};
 pub use run::{LayerRow, LayerWeights, Run, StoredToken};
 pub use sae_manifest::SaeManifest;
 pub use saes::{SaeWriter, StoredSae};
-pub use scan::RunScan;
+pub use scan::{LayerNeurons, RunScan};
 pub use snapshot::Snapshot;
 pub use source::{FORMAT, Source, Versions};
 pub use table::Table;
@@ -145,7 +145,7 @@ impl Store {
     }
 
     fn here(root: &Path) -> Result<Self> {
-        let path = root.join("store.json");
+        let path = root.join(STORE);
         match disk::read(&path) {
             Ok(text) => {
                 seal::is_sealed(&path, &text)?;
@@ -408,7 +408,7 @@ impl Store {
         // Another process may have made the store since this one looked at it.
         Self::here(&self.root)?;
         listing::keep(&self.root)?;
-        let path = self.root.join("store.json");
+        let path = self.root.join(STORE);
         if path.exists() {
             return Ok(());
         }

@@ -9,6 +9,9 @@ const RESERVED: [&str; 3] = ["public", "info", "information_schema"];
 /// The one catalog. An older store may have a run of its name.
 const CATALOG: &str = "polysema";
 
+/// The file that says of which version a store is.
+pub(super) const STORE: &str = "store.json";
+
 /// The folder of the runs.
 pub(super) const RUNS: &str = "runs";
 

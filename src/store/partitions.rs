@@ -27,6 +27,17 @@ pub(super) struct Piece {
     pub rows: u64,
 }
 
+impl Piece {
+    /// The neurons that are read of it.
+    pub fn neurons(&self) -> IntSet {
+        let all = IntSet::range(i64::from(self.first), i64::from(self.last));
+        match &self.keep {
+            None => all,
+            Some(keep) => keep.intersect(&all),
+        }
+    }
+}
+
 /// Neurons of a layer that share the rows of a record batch evenly, as far as the manifest can tell.
 struct Segment {
     layer: i32,
@@ -93,8 +104,8 @@ fn width(first: i32, last: i32) -> f64 {
 
 /// Where partitions begin, but for the first: `target - 1` strictly ascending points, or none for a single neuron.
 ///
-/// Balanced by rows of `examples`, those of neurons of many weighing more. Points beyond the last neuron fill up to the target, as the optimizer would
-/// otherwise hash-partition a scan of fewer partitions than it wants.
+/// Balanced by rows of `examples`, those of neurons of many weighing more. Points beyond the last neuron fill up to the
+/// target, as the optimizer would otherwise hash-partition a scan of fewer partitions than it wants.
 pub(super) fn split_points(run: &Run, selection: &Selection, target: usize) -> Vec<NeuronKey> {
     let segments = [Table::Examples, Table::Neurons]
         .map(|table| segments(run, table, selection))

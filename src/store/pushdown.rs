@@ -42,12 +42,8 @@ pub(super) fn narrowed(piece: &Piece, filter: Option<&KeyFilter>) -> Result<Opti
     let Some(filter) = filter else {
         return Ok(Some(piece.clone()));
     };
-    let all = IntSet::range(i64::from(piece.first), i64::from(piece.last));
-    let neurons = match &piece.keep {
-        None => all,
-        Some(keep) => keep.intersect(&all),
-    };
     // Within the piece's bounds, so every neuron is 32 bits wide.
+    let neurons = piece.neurons();
     let neurons = neurons.ranges().iter();
     let neurons = neurons.flat_map(|(first, last)| *first as i32..=*last as i32);
     let neurons: Int32Array = neurons.collect();

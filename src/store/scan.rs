@@ -47,6 +47,7 @@ use super::scan_columns::{OutputColumn, outputs, signs};
 use super::selection::Selection;
 use super::table::Table;
 use super::turns::InTurns;
+pub use recipe::LayerNeurons;
 
 /// Bytes of vectors gathered for one output batch: chosen, not tuned.
 const GATHERED_BYTES: usize = 4 << 20;
@@ -87,7 +88,7 @@ struct Read {
     /// Where it begins and ends, if it is one partition of a scan.
     part: Option<[Option<NeuronKey>; 2]>,
     /// The neurons that it was narrowed to.
-    only: Option<recipe::NeuronRanges>,
+    only: Option<Vec<LayerNeurons>>,
     /// Record batches of the table that no partition reads.
     pruned: usize,
 }

@@ -23,6 +23,7 @@ use datafusion::physical_plan::{
     PlanProperties,
 };
 use futures::{StreamExt, TryStreamExt, stream};
+use polysema_udfs::arrow::inputs::only_input;
 use polysema_udfs::per_neuron::NeuronCheck;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::Sender;
@@ -130,12 +131,10 @@ impl ExecutionPlan for WorkersExec {
 
     fn with_new_children(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        match (children.pop(), children.pop()) {
-            (Some(input), None) => Ok(Arc::new(Self::of(input, self.place.clone()))),
-            _ => internal_err!("WorkersExec has one child"),
-        }
+        let input = only_input(self.name(), children)?;
+        Ok(Arc::new(Self::of(input, self.place.clone())))
     }
 
     fn execute(

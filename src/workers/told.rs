@@ -17,10 +17,7 @@ use polysema_udfs::arrow::key_filter::KeyFilter;
 use polysema_udfs::per_neuron::{LayerFilterExec, PerNeuronExec};
 
 use super::nodes::over_ranges;
-use crate::store::RunScan;
-
-/// Neurons of layers, as ranges.
-type WantedNeurons = [(i32, Vec<(i64, i64)>)];
+use crate::store::{LayerNeurons, RunScan};
 
 /// Whether a part of a plan is told by what is above it.
 pub(super) fn is_told(part: &Arc<dyn ExecutionPlan>) -> Result<bool> {
@@ -86,7 +83,7 @@ pub(super) fn narrowed(
 }
 
 /// A plan over scans of these neurons alone.
-fn only(plan: &Arc<dyn ExecutionPlan>, wanted: &WantedNeurons) -> Result<Arc<dyn ExecutionPlan>> {
+fn only(plan: &Arc<dyn ExecutionPlan>, wanted: &[LayerNeurons]) -> Result<Arc<dyn ExecutionPlan>> {
     match plan.downcast_ref::<RunScan>() {
         Some(scan) => Ok(Arc::new(scan.only(wanted)?)),
         None => over_ranges(plan, &|input| only(input, wanted)),

@@ -65,21 +65,23 @@ async fn strangers_are_refused_by_their_certificates() {
     assert!(said.contains("a worker that answers is required"), "{said}");
 }
 
+/// The address of a worker of one store, and what is said to who asks it about another.
+async fn refused(of: &Db, asked: &Db) -> (String, String) {
+    let worker = workers::start(of.session.store().root());
+    let worker = worker.await.expect("a worker");
+    let store = asked.session.store().root();
+    let session = asking(store, std::slice::from_ref(&worker), None).await;
+    let session = session.expect("a worker");
+    let error = rows(&session, "SELECT * FROM feature_clusters()").await;
+    let said = error.expect_err("another store").strip_backtrace();
+    (worker, said)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_of_another_store_is_named() {
     let db = demo("max_documents: 4").await;
     let other = demo("max_documents: 5").await;
-    let worker = workers::start(other.session.store().root())
-        .await
-        .expect("a worker");
-    let session = asking(
-        db.session.store().root(),
-        std::slice::from_ref(&worker),
-        None,
-    );
-    let session = session.await.expect("a worker");
-    let error = rows(&session, "SELECT * FROM feature_clusters()").await;
-    let said = error.expect_err("another state").strip_backtrace();
+    let (worker, said) = refused(&other, &db).await;
     for part in [
         worker.as_str(),
         "run 'demo' is required in the state gen-",
@@ -88,20 +90,7 @@ async fn a_worker_of_another_store_is_named() {
         assert!(said.contains(part), "{part}: {said}");
     }
     let empty = Db::new().await;
-    let worker = workers::start(empty.session.store().root())
-        .await
-        .expect("a worker");
-    let session = asking(
-        db.session.store().root(),
-        std::slice::from_ref(&worker),
-        None,
-    );
-    let error = rows(
-        &session.await.expect("a worker"),
-        "SELECT * FROM feature_clusters()",
-    )
-    .await;
-    let said = error.expect_err("no run").strip_backtrace();
+    let (worker, said) = refused(&empty, &db).await;
     assert!(said.contains(&worker) && said.contains("demo"), "{said}");
 }
 

@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use super::Store;
 use super::kept::KeptName;
 use super::listing::LISTING;
+use super::names::{STORE, UNFINISHED};
 use crate::files::checkpoint_files::CheckpointSums;
 use crate::files::disk;
 use crate::files::file_sum::FileSum;
@@ -197,7 +198,7 @@ impl Store {
     fn open_others(&self) -> Result<Vec<Opened>> {
         let root = self.root();
         let mut opened = vec![];
-        let named = ["store.json", LISTING].map(|name| root.join(name));
+        let named = [STORE, LISTING].map(|name| root.join(name));
         let sealed = named.into_iter().filter(|path| path.exists());
         let store = sealed.fold(Opened::new("store", ""), Opened::sealed);
         if !store.files.is_empty() {
@@ -234,7 +235,7 @@ impl Store {
             let thing = Opened::new("training", &name);
             opened.extend(thing.sums(&of, false, CheckpointSums::open(&of)));
         }
-        for name in names(&root.join(super::names::UNFINISHED))? {
+        for name in names(&root.join(UNFINISHED))? {
             let Some(of) = self.unfinished_by_name(&name) else {
                 continue;
             };

@@ -31,27 +31,23 @@ pub struct ScanRecipe {
     neurons: Vec<(i64, i64)>,
     partitions: usize,
     part: Option<[Option<NeuronKey>; 2]>,
-    only: Option<NeuronRanges>,
+    only: Option<Vec<LayerNeurons>>,
     limit: Option<usize>,
     in_place: bool,
 }
 
-/// NeuronRanges of layers, as ranges.
-pub type NeuronRanges = Vec<(i32, Vec<(i64, i64)>)>;
+/// A layer and neurons of it, as ranges.
+pub type LayerNeurons = (i32, Vec<(i64, i64)>);
 
 impl RunScan {
     /// The neurons it may read; where there is a filter, those that it keeps as far as is known by now.
-    pub fn kept_by(&self, filter: Option<&KeyFilter>) -> Result<NeuronRanges> {
-        let mut kept: NeuronRanges = vec![];
+    pub fn kept_by(&self, filter: Option<&KeyFilter>) -> Result<Vec<LayerNeurons>> {
+        let mut kept: Vec<LayerNeurons> = vec![];
         for piece in self.read.partitions.iter().flatten() {
             let Some(piece) = pushdown::narrowed(piece, filter)? else {
                 continue;
             };
-            let all = IntSet::range(i64::from(piece.first), i64::from(piece.last));
-            let neurons = match &piece.keep {
-                None => all,
-                Some(keep) => keep.intersect(&all),
-            };
+            let neurons = piece.neurons();
             match kept.last_mut() {
                 Some((layer, ranges)) if *layer == piece.layer => {
                     ranges.extend_from_slice(neurons.ranges());
@@ -63,7 +59,7 @@ impl RunScan {
     }
 
     /// The same scan of these neurons alone, whatever its predicate.
-    pub fn only(&self, neurons: &[(i32, Vec<(i64, i64)>)]) -> Result<Self> {
+    pub fn only(&self, neurons: &[LayerNeurons]) -> Result<Self> {
         let mut read = self.read.as_ref().clone();
         for pieces in &mut read.partitions {
             let all = std::mem::take(pieces);
@@ -186,16 +182,12 @@ impl RunScan {
 }
 
 /// What of a piece is of these neurons; none where nothing is.
-fn narrowed(piece: Piece, neurons: &[(i32, Vec<(i64, i64)>)]) -> Option<Piece> {
-    let all = IntSet::range(i64::from(piece.first), i64::from(piece.last));
+fn narrowed(piece: Piece, neurons: &[LayerNeurons]) -> Option<Piece> {
     let of_layer = neurons.iter().filter(|(layer, _)| *layer == piece.layer);
     let wanted = of_layer.fold(IntSet::of_ranges(&[]), |set, (_, ranges)| {
         set.union(&IntSet::of_ranges(ranges))
     });
-    let keep = match &piece.keep {
-        None => wanted.intersect(&all),
-        Some(keep) => wanted.intersect(&all).intersect(keep),
-    };
+    let keep = wanted.intersect(&piece.neurons());
     let has_neurons = !keep.is_empty();
     has_neurons.then_some(Piece {
         keep: Some(keep),

@@ -3,6 +3,7 @@
 pub mod batches;
 pub mod cache;
 pub mod context;
+pub mod inputs;
 pub mod key_filter;
 pub mod layers;
 pub mod memory;

@@ -12,7 +12,7 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int32Arra
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Result, exec_err, internal_err, project_schema};
+use datafusion::common::{Result, exec_err, project_schema};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
@@ -26,6 +26,7 @@ use datafusion::physical_plan::{
 use futures::StreamExt;
 
 use super::rows::on_blocking_pool;
+use crate::arrow::inputs::only_input;
 use crate::arrow::memory::refused;
 use crate::arrow::tables::in_one_partition;
 use crate::per_neuron::{LayerRef, NeuronCheck};
@@ -143,11 +144,9 @@ impl ExecutionPlan for CoactivationExec {
 
     fn with_new_children(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let (Some(members), None) = (children.pop(), children.pop()) else {
-            return internal_err!("CoactivationExec has one child");
-        };
+        let members = only_input(ExecutionPlan::name(self.as_ref()), children)?;
         let (pairs, check) = (self.pairs.clone(), self.check.clone());
         let projection = self.projection.clone();
         let operator = Self::try_new(self.name, pairs, members, check, projection)?;

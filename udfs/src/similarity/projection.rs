@@ -8,7 +8,7 @@ use datafusion::arrow::array::{ArrayRef, Float64Array};
 use datafusion::arrow::datatypes::{DataType, Field, Float64Type, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Result, exec_err, internal_err};
+use datafusion::common::{Result, exec_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
@@ -22,6 +22,7 @@ use datafusion::physical_plan::{
 use futures::StreamExt;
 
 use super::rows::{on_blocking_pool, row_name};
+use crate::arrow::inputs::only_input;
 use crate::arrow::memory::hold;
 use crate::arrow::tables::in_one_partition;
 use crate::arrow::vectors::VectorColumn;
@@ -121,11 +122,9 @@ impl ExecutionPlan for ProjectExec {
 
     fn with_new_children(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let (Some(rows), None) = (children.pop(), children.pop()) else {
-            return internal_err!("ProjectExec has one child");
-        };
+        let rows = only_input(ExecutionPlan::name(self.as_ref()), children)?;
         Ok(Arc::new(Self::new(self.what.clone(), rows)))
     }
 
