@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Barrier;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use polysema::jobs::JobContext;
 use polysema::options::Options;
 use polysema::runs::{INGEST, IngestRequest, Progress, REPLACE, RESUME, SHARDS, WINDOW, ingest};
 use polysema::store::Store;
+use serde_json::Value;
 
 use crate::random::{given, seeded};
 use crate::resume::{bytes, data, entries, expected, folder, run};
@@ -63,6 +64,13 @@ fn replacing(request: &IngestRequest) -> IngestRequest {
         options: request.options.clone().with(REPLACE, true),
         ..request.clone()
     }
+}
+
+/// Seconds of work that the run says.
+fn seconds(store: &Path) -> f64 {
+    let text = fs::read(store.join("runs/r/manifest.json")).expect("a manifest");
+    let manifest: Value = serde_json::from_slice(&text).expect("JSON");
+    manifest["facts"]["seconds"].as_f64().expect("a number")
 }
 
 /// What each of several processes, here of a store of its own each, said at its end.
@@ -125,7 +133,11 @@ fn shards_make_the_run_of_one_pass() {
         let expected = expected(&replacing(&request));
         for (shards, processes) in [(2, 1), (3, 3)] {
             let shared = in_shards(&replacing(&request), shards);
+            let began = Instant::now();
             let said = together(store.path(), &shared, processes);
+            let elapsed = began.elapsed().as_secs_f64();
+            let worked = seconds(store.path());
+            assert!(0.0 < worked && worked < elapsed * processes as f64);
             let merged = said
                 .iter()
                 .filter(|said| said.contains("candidates in memory"));

@@ -26,6 +26,8 @@ pub(super) struct Stretch<'a> {
     pub(super) said: String,
     /// Documents of other parts that are done.
     pub(super) done: usize,
+    /// Seconds of this process's work that were other parts'.
+    pub(super) others_seconds: f64,
 }
 
 impl Stretch<'_> {
@@ -167,7 +169,7 @@ impl<'a> Forward<'a> {
 
     /// Writes a checkpoint.
     fn save(&mut self, report: &mut Reporter<'_>) -> Result<()> {
-        self.state.seconds = self.before + report.seconds();
+        self.state.seconds = self.before + report.seconds() - self.stretch.others_seconds;
         let state = self.state.clone();
         self.stretch.checkpoints.write(&mut self.layers, state)?;
         self.stretch.say_kept(&self.state, report);

@@ -75,6 +75,7 @@ pub fn ingest_rows(
         checkpoints: &checkpoints,
         said: String::new(),
         done: 0,
+        others_seconds: 0.0,
     };
     let state = (identity, found);
     let forward = inputs.forward(layers, state, &mut reader, stretch, &mut report)?;

@@ -58,7 +58,7 @@ pub(super) struct IngestInputs<'a> {
 /// What all documents have shown.
 pub(super) struct AllSeen {
     pub(super) layers: Vec<Layer>,
-    /// Seconds of work, by whomever.
+    /// Seconds of work, by whomever, beside those that this process has worked.
     pub(super) seconds: f64,
     /// The most candidates that were in memory at once.
     pub(super) most_candidates: usize,

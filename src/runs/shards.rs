@@ -154,6 +154,7 @@ impl ShardedIngest<'_> {
             checkpoints: &work.checkpoints,
             said: format!(", {}", work.shard),
             done,
+            others_seconds: report.seconds(),
         };
         let layers = self.layers(reader, &folder)?;
         let state = (work.identity.clone(), found);
@@ -181,7 +182,8 @@ impl ShardedIngest<'_> {
         layers.iter_mut().try_for_each(Layer::flush)?;
         let mut seen = AllSeen {
             layers,
-            seconds: 0.0,
+            // The shards say what was worked on them, also by this process.
+            seconds: -report.seconds(),
             most_candidates: 0,
         };
         for work in &shards {
