@@ -18,14 +18,17 @@ use crate::database::workers;
 
 struct Database {
     session: Session,
+    _workers: workers::Processes,
     _store: tempfile::TempDir,
 }
 
 impl Database {
     async fn open() -> Result<Self, DataFusionError> {
         let store = tempfile::tempdir()?;
+        let (session, workers) = workers::session(&store.path().join("empty.store")).await?;
         Ok(Self {
-            session: workers::session(&store.path().join("empty.store")).await?,
+            session,
+            _workers: workers,
             _store: store,
         })
     }

@@ -22,6 +22,15 @@ const TRIES: usize = 1000;
 #[serde(try_from = "String", into = "String")]
 pub struct GenerationName(String);
 
+impl GenerationName {
+    /// One that no other machine, process or moment gives.
+    #[cfg(feature = "cloud")]
+    pub fn of_this_moment() -> Self {
+        let nanoseconds = clock::since_1970().as_nanos();
+        Self(format!("gen-{nanoseconds:x}{:08x}", std::process::id()))
+    }
+}
+
 impl TryFrom<String> for GenerationName {
     type Error = String;
 

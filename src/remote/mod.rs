@@ -1,24 +1,32 @@
-//! Files of a store that lies elsewhere, behind an HTTP address: parts of them are asked for when they are first needed,
+//! Files of a store that lies elsewhere, behind an HTTP address or in a bucket: parts of them are asked for when they are first needed,
 //! and kept in a folder of this machine.
 //!
 //! What is asked for is compared with checksums by whoever reads it, so that neither a server nor another process that
 //! fills the same files can change an answer.
 
+mod address;
+#[cfg(feature = "cloud")]
+mod bucket;
 mod cache;
-mod server;
+mod web;
 
+use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use datafusion::common::{exec_err, plan_err, resources_err};
+use datafusion::common::{exec_err, resources_err};
 use datafusion::error::Result;
 use url::Url;
 
 use crate::files::{disk, file_error, sparse};
 use cache::Cache;
-use server::FileServer;
+use web::WebServer;
+
+pub use address::address;
+#[cfg(feature = "cloud")]
+pub use bucket::{Bucket, BucketVersion};
 
 /// Parts are asked for in multiples of so many bytes, since a question costs more than they do. Chosen, not tuned.
 const STEP: usize = 1 << 16;
@@ -30,7 +38,7 @@ const AT_ONCE: usize = 8;
 /// A store that lies elsewhere.
 #[derive(Debug)]
 pub struct Remote {
-    server: FileServer,
+    server: Box<dyn FileServer>,
     folder: PathBuf,
     /// Most bytes that are kept here of all such stores.
     bound: u64,
@@ -38,30 +46,27 @@ pub struct Remote {
     taken: AtomicU64,
 }
 
-/// The address of a store, if a path is one.
-///
-/// Errors (planning): of a kind that is not read.
-pub fn address(store: &Path) -> Result<Option<Url>> {
-    let Some((scheme, _)) = store.to_str().and_then(|text| text.split_once("://")) else {
-        return Ok(None);
-    };
-    match (scheme, store.to_str().map(Url::parse)) {
-        ("http" | "https", Some(Ok(url))) if is_plain(&url) => Ok(Some(url)),
-        ("http" | "https", _) => plan_err!(
-            "an address http(s)://HOST/PATH of a store is required, got {}",
-            store.display()
-        ),
-        _ => plan_err!(
-            "a folder or an http(s) address of a store is required, got {} (a bucket whose objects may be read by anyone \
-             has an https address)",
-            store.display()
-        ),
-    }
+/// Who gives the files of a store.
+trait FileServer: fmt::Debug + Send + Sync {
+    /// Where they are.
+    fn address(&self) -> &Url;
+
+    /// A small file; none if there is none.
+    fn whole(&self, path: &str) -> Result<Option<Vec<u8>>>;
+
+    /// A part of a file of so many bytes; none if there is no such file.
+    fn part(&self, path: &str, part: &Range<usize>, size: usize) -> Result<Option<Vec<u8>>>;
+
+    /// Bytes of a file; none if there is none.
+    fn size(&self, path: &str) -> Result<Option<u64>>;
 }
 
-/// Whether an address is a host and a path. It is shown, so that a password in it is none.
-fn is_plain(url: &Url) -> bool {
-    url.has_host() && url.query().is_none() && url.username().is_empty() && url.password().is_none()
+fn server(address: Url) -> Result<Box<dyn FileServer>> {
+    match address.scheme() {
+        #[cfg(feature = "cloud")]
+        "s3" | "gs" | "az" => Ok(Box::new(Bucket::open(address)?)),
+        _ => Ok(Box::new(WebServer::new(address)?)),
+    }
 }
 
 impl Remote {
@@ -71,7 +76,7 @@ impl Remote {
         let folder = cache.folder_of(&address)?;
         let taken = cache.make_room(&folder)?;
         Ok(Self {
-            server: FileServer::new(address)?,
+            server: server(address)?,
             folder,
             bound: cache.bound,
             taken: AtomicU64::new(taken),
@@ -247,24 +252,5 @@ mod tests {
         assert_eq!(of(&parts, size), [(0, STEP), (2 * STEP, 3 * STEP)]);
         let all = [(0, MOST), (MOST, 2 * MOST), (2 * MOST, 2 * MOST + STEP)];
         assert_eq!(of(&[(0, 2 * MOST + 1)], 5 * MOST), all);
-    }
-
-    #[test]
-    fn addresses_are_those_of_http() {
-        let of = |text: &str| address(Path::new(text));
-        for folder in ["polysema.store", "/a/b", "./http", "C:\\store"] {
-            assert!(of(folder).expect("a folder").is_none(), "{folder}");
-        }
-        let url = of("https://a.example/x/polysema.store").expect("an address");
-        assert_eq!(url.expect("an address").path(), "/x/polysema.store");
-        for (other, said) in [
-            ("https://", "an address http(s)://HOST/PATH"),
-            ("http://a/b?c=d", "an address http(s)://HOST/PATH"),
-            ("http://me:word@a/b", "an address http(s)://HOST/PATH"),
-            ("s3://bucket/store", "a folder or an http(s) address"),
-        ] {
-            let error = of(other).expect_err("refused").strip_backtrace();
-            assert!(error.contains(said) && error.contains(other), "{error}");
-        }
     }
 }

@@ -29,7 +29,7 @@ Ctrl-C, 141 the reader of standard output left before the last statement, 143 en
 #[derive(Debug, Parser)]
 #[command(name = "polysema", version = VERSION.as_str(), after_help = AFTER_HELP)]
 pub struct Arguments {
-    /// Folder of the store, or the http(s) address of one to read
+    /// Folder of the store, or the address of one to read
     #[arg(
         long,
         value_name = "DIR",
@@ -138,6 +138,9 @@ pub enum Action {
     /// Write the pages of a run as files, for any host and without one
     #[cfg(feature = "explore")]
     Publish(super::publish::PublishCommand),
+    /// Write runs into a store in a bucket of S3, Google or Azure
+    #[cfg(feature = "cloud")]
+    Upload(super::upload::UploadCommand),
     /// Do ranges of neurons of what is asked elsewhere, over this store
     #[cfg(feature = "distributed")]
     Worker(super::workers::WorkerCommand),
@@ -255,6 +258,8 @@ fn consistent(
         Some(Action::Demo | Action::Check(_)) => (false, true),
         #[cfg(feature = "explore")]
         Some(Action::Publish(_)) => (false, true),
+        #[cfg(feature = "cloud")]
+        Some(Action::Upload(_)) => (false, true),
         Some(_) => (false, false),
     };
     // What the environment says is for every command.

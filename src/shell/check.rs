@@ -83,11 +83,11 @@ pub fn run(
     }
 }
 
-fn failed(error: &DataFusionError) -> Failure {
+pub(super) fn failed(error: &DataFusionError) -> Failure {
     Failure::Error(format!("error: {}", describe(error)))
 }
 
-fn count(n: u64, what: &str) -> String {
+pub(super) fn count(n: u64, what: &str) -> String {
     match n {
         1 => format!("1 {what}"),
         n => format!("{n} {what}s"),
@@ -95,7 +95,7 @@ fn count(n: u64, what: &str) -> String {
 }
 
 /// Bytes as people read them.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     let units = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
     let unit = units.iter().find(|(unit, _)| bytes as f64 >= *unit);
     match unit {

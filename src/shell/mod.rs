@@ -35,6 +35,8 @@ mod screen;
 mod script;
 #[cfg(feature = "serve")]
 mod serve;
+#[cfg(feature = "cloud")]
+mod upload;
 #[cfg(feature = "serve")]
 mod users;
 mod variables;
@@ -128,6 +130,11 @@ pub fn run_command(words: impl IntoIterator<Item = OsString>) -> u8 {
         Some(Action::Publish(command)) => {
             let (engine, quiet) = (arguments.engine(), arguments.quiet);
             publish::run(&runtime, command, engine, quiet, &interrupts)
+        }
+        #[cfg(feature = "cloud")]
+        Some(Action::Upload(command)) => {
+            let (store, quiet) = (&arguments.store, arguments.quiet);
+            upload::run(&runtime, command, store, quiet, &interrupts)
         }
         #[cfg(feature = "distributed")]
         Some(Action::Worker(command)) => {
@@ -399,6 +406,8 @@ async fn run_action(
         Action::User(_) | Action::Serve(_) => {}
         #[cfg(feature = "explore")]
         Action::Explore(_) | Action::Publish(_) => {}
+        #[cfg(feature = "cloud")]
+        Action::Upload(_) => {}
         #[cfg(feature = "distributed")]
         Action::Worker(_) => {}
         Action::Check(_) | Action::Page(_) => {}

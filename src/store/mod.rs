@@ -9,9 +9,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
+use datafusion::common::plan_err;
 use datafusion::error::Result;
-use serde::{Deserialize, Serialize};
 
 mod arrow_writer;
 mod cache;
@@ -45,15 +44,18 @@ pub mod schema;
 mod selection;
 mod snapshot;
 mod source;
+mod store_file;
 mod table;
 mod turns;
 mod unfinished;
+#[cfg(feature = "cloud")]
+mod upload;
 mod writer;
 
 use crate::files::generations::Generations;
 use crate::files::loaded::Loaded;
 use crate::files::whole::write_file;
-use crate::files::{disk, file_error, seal};
+use crate::files::{disk, file_error};
 use crate::remote::{self, Remote};
 use lock::Name;
 use manifest::{MANIFEST, Manifest};
@@ -75,12 +77,9 @@ pub use snapshot::Snapshot;
 pub use source::{FORMAT, Source, Versions};
 pub use table::Table;
 pub use unfinished::CorpusShard;
+#[cfg(feature = "cloud")]
+pub use upload::Uploaded;
 pub use writer::{RunWriter, TableWriter};
-
-#[derive(Serialize, Deserialize)]
-struct StoreFile {
-    format: u32,
-}
 
 /// The runs of a store that were opened, by name, with the manifest text they were opened from.
 #[derive(Debug, Default)]
@@ -147,19 +146,7 @@ impl Store {
     fn here(root: &Path) -> Result<Self> {
         let path = root.join(STORE);
         match disk::read(&path) {
-            Ok(text) => {
-                seal::is_sealed(&path, &text)?;
-                let found: StoreFile = serde_json::from_slice(&text)
-                    .map_err(|e| exec_datafusion_err!("read {}: {e}", path.display()))?;
-                if found.format != FORMAT {
-                    return exec_err!(
-                        "{} needs store version {FORMAT}, got version {}: choose another store folder and ingest \
-                         into it again, or open this one with the polysema that made it",
-                        root.display(),
-                        found.format
-                    );
-                }
-            }
+            Ok(text) => store_file::check(&path, &text)?,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(file_error("read", &path, e)),
         }
@@ -412,9 +399,7 @@ impl Store {
         if path.exists() {
             return Ok(());
         }
-        let text = serde_json::to_vec(&StoreFile { format: FORMAT })
-            .map_err(|e| exec_datafusion_err!("write {}: {e}", path.display()))?;
-        write_file(&path, &seal::seal(&text))
+        write_file(&path, &store_file::text()?)
     }
 
     /// Removes what killed writers, and readers of what was removed, left in the things of a kind that nobody writes.

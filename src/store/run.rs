@@ -116,6 +116,12 @@ impl Run {
         &self.manifest.facts
     }
 
+    /// All that its manifest says.
+    #[cfg(feature = "cloud")]
+    pub(super) fn whole_manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
     /// Every file of it.
     pub(super) fn entries(&self) -> &[FileEntry] {
         &self.manifest.files

@@ -28,6 +28,7 @@ pub fn shared(path: &str) -> PathBuf {
 pub struct Db {
     pub session: Session,
     own: Option<tempfile::TempDir>,
+    _workers: workers::Processes,
 }
 
 impl Db {
@@ -43,9 +44,11 @@ impl Db {
 
     /// A session over the store of a folder.
     pub async fn open(store: &Path) -> Self {
+        let (session, workers) = workers::session(store).await.expect("a store");
         Self {
-            session: workers::session(store).await.expect("a store"),
+            session,
             own: None,
+            _workers: workers,
         }
     }
 

@@ -147,6 +147,14 @@ pub const NOT_RUN: &[(&str, &str)] = &[
         "waits for clients; tests/serve.rs and .ci/clients are some",
     ),
     (
+        "polysema upload",
+        "of the feature cloud; tests/cloud.rs uploads",
+    ),
+    (
+        "polysema --store s3:",
+        "of the feature cloud; tests/cloud.rs asks buckets",
+    ),
+    (
         "polysema worker",
         "of the feature distributed; tests/distributed.rs starts some",
     ),

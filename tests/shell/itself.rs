@@ -52,10 +52,15 @@ fn the_program_describes_itself_without_a_store() {
     } else {
         ""
     };
+    let upload = if cfg!(feature = "cloud") {
+        "upload, "
+    } else {
+        ""
+    };
     shell.run(&["man", "inges"]).fails(
         2,
         &format!(
-            "one of demo, report, ingest, jobs, check, user, serve, explore, publish, {worker}completions, man, help is \
+            "one of demo, report, ingest, jobs, check, user, serve, explore, publish, {upload}{worker}completions, man, help is \
              required, got 'inges'"
         ),
     );

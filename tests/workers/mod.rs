@@ -1,4 +1,4 @@
-//! Sessions of the tests over workers of this process, which talk to them by sockets as others do.
+//! Sessions of the tests over workers: of this process, which talk to them by sockets as others do, or processes of their own.
 #![allow(dead_code, reason = "no program of tests asks in every way")]
 
 use std::path::Path;
@@ -8,7 +8,17 @@ use datafusion::error::Result;
 use polysema::policy::Policy;
 use polysema::session::{Engine, EngineOptions, Session};
 #[cfg(feature = "distributed")]
-use polysema::workers::{Listener, Workers};
+use polysema::workers::{Listener, TlsFiles, Workers};
+
+#[cfg(feature = "distributed")]
+pub mod process;
+
+/// The workers of a session that are processes; they end with it.
+#[derive(Default)]
+pub struct Processes {
+    #[cfg(feature = "distributed")]
+    _all: Vec<process::Process>,
+}
 
 fn engine(store: &Path) -> Result<Arc<Engine>> {
     Engine::open(&EngineOptions {
@@ -18,11 +28,46 @@ fn engine(store: &Path) -> Result<Arc<Engine>> {
     })
 }
 
-/// A session over a store, and over as many workers as the variable POLYSEMA_WORKERS says.
-pub async fn session(store: &Path) -> Result<Session> {
-    let said = std::env::var("POLYSEMA_WORKERS").ok();
-    let n = said.map_or(0, |said| said.parse().expect("a number of workers"));
-    over(store, n).await
+/// How many workers a variable says.
+fn said(variable: &str) -> usize {
+    let said = std::env::var(variable).ok();
+    said.map_or(0, |said| said.parse().expect("a number of workers"))
+}
+
+/// A session over a store, and over as many workers of this process as the variable POLYSEMA_WORKERS says, or as many
+/// processes as POLYSEMA_WORKER_PROCESSES does.
+pub async fn session(store: &Path) -> Result<(Session, Processes)> {
+    match said("POLYSEMA_WORKER_PROCESSES") {
+        0 => Ok((
+            over(store, said("POLYSEMA_WORKERS")).await?,
+            Processes::default(),
+        )),
+        n => over_processes(store, n).await,
+    }
+}
+
+#[cfg(feature = "distributed")]
+async fn over_processes(store: &Path, n: usize) -> Result<(Session, Processes)> {
+    let all: Vec<_> = (0..n)
+        .map(|_| process::Process::start(store, &[]))
+        .collect();
+    let session = asking(store, &process::Process::addresses(&all), None).await?;
+    Ok((session, Processes { _all: all }))
+}
+
+#[cfg(not(feature = "distributed"))]
+async fn over_processes(_store: &Path, _n: usize) -> Result<(Session, Processes)> {
+    panic!("workers are of the feature distributed")
+}
+
+/// A session over a store and the workers at these addresses, if there are any.
+#[cfg(feature = "distributed")]
+pub async fn asking(store: &Path, addresses: &[String], tls: Option<&TlsFiles>) -> Result<Session> {
+    let engine = engine(store)?;
+    if !addresses.is_empty() {
+        engine.ask(Workers::connect(addresses, tls).await?)?;
+    }
+    engine.session(Policy::everything())
 }
 
 /// A session over a store and so many workers.
@@ -32,11 +77,7 @@ pub async fn over(store: &Path, n: usize) -> Result<Session> {
     for _ in 0..n {
         addresses.push(start(store).await?);
     }
-    let engine = engine(store)?;
-    if n > 0 {
-        engine.ask(Workers::connect(&addresses, None).await?)?;
-    }
-    engine.session(Policy::everything())
+    asking(store, &addresses, None).await
 }
 
 /// A worker of this process over an engine of its own; where it listens.

@@ -1,4 +1,4 @@
-//! The server of a store: what it is asked, and what its answers mean.
+//! A server of HTTP that gives the files of a store: what it is asked, and what its answers mean.
 
 use std::io::Read;
 use std::ops::Range;
@@ -10,6 +10,7 @@ use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body};
 use url::Url;
 
+use super::FileServer;
 use crate::hub::web_agent;
 
 /// Most bytes of a file that is read whole, as manifests are.
@@ -18,7 +19,7 @@ const MOST_WHOLE: u64 = 1 << 30;
 const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
 
 #[derive(Debug)]
-pub(super) struct FileServer {
+pub(super) struct WebServer {
     agent: Agent,
     /// Ends in a slash.
     address: Url,
@@ -31,7 +32,7 @@ enum Failed {
     Always(String),
 }
 
-impl FileServer {
+impl WebServer {
     pub(super) fn new(mut address: Url) -> Result<Self> {
         if !address.path().ends_with('/') {
             address.set_path(&format!("{}/", address.path()));
@@ -40,63 +41,6 @@ impl FileServer {
             agent: web_agent()?,
             address,
         })
-    }
-
-    pub(super) fn address(&self) -> &Url {
-        &self.address
-    }
-
-    /// A small file; none if there is none.
-    pub(super) fn whole(&self, path: &str) -> Result<Option<Vec<u8>>> {
-        self.ask(path, None, &|response| match response.status() {
-            StatusCode::OK => body(response, MOST_WHOLE),
-            other => Err(status(other)),
-        })
-    }
-
-    /// A part of a file of so many bytes; none if there is no such file.
-    pub(super) fn part(
-        &self,
-        path: &str,
-        part: &Range<usize>,
-        size: usize,
-    ) -> Result<Option<Vec<u8>>> {
-        let range = format!("bytes={}-{}", part.start, part.end - 1);
-        self.ask(path, Some(&range), &|response| match response.status() {
-            StatusCode::PARTIAL_CONTENT => {
-                let bytes = body(response, part.len() as u64)?;
-                match bytes.len() == part.len() {
-                    true => Ok(bytes),
-                    false => Err(Failed::Now(format!("{} bytes", bytes.len()))),
-                }
-            }
-            StatusCode::OK if part.len() == size => body(response, size as u64),
-            StatusCode::OK => Err(Failed::Always(
-                "the whole file: a server that gives parts of files is required (Accept-Ranges: bytes)".to_string(),
-            )),
-            other => Err(status(other)),
-        })
-    }
-
-    /// Bytes of a file; none if there is none.
-    pub(super) fn size(&self, path: &str) -> Result<Option<u64>> {
-        let url = self.url(path)?;
-        let response = self
-            .agent
-            .head(url.as_str())
-            .header("accept-encoding", "identity")
-            .call();
-        let response = match response {
-            Ok(response) => response,
-            Err(error) => return exec_err!("{url} is required, got no connection ({error})"),
-        };
-        let length = response.headers().get("content-length");
-        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-        match (response.status(), length) {
-            (StatusCode::OK, Some(length)) => Ok(Some(length)),
-            (StatusCode::NOT_FOUND | StatusCode::GONE, _) => Ok(None),
-            (other, _) => exec_err!("the size of {url} is required, got {other}"),
-        }
     }
 
     fn url(&self, path: &str) -> Result<Url> {
@@ -136,6 +80,57 @@ impl FileServer {
                     return exec_err!("{part}{url} is required, got {why}");
                 }
             }
+        }
+    }
+}
+
+impl FileServer for WebServer {
+    fn address(&self) -> &Url {
+        &self.address
+    }
+
+    fn whole(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        self.ask(path, None, &|response| match response.status() {
+            StatusCode::OK => body(response, MOST_WHOLE),
+            other => Err(status(other)),
+        })
+    }
+
+    fn part(&self, path: &str, part: &Range<usize>, size: usize) -> Result<Option<Vec<u8>>> {
+        let range = format!("bytes={}-{}", part.start, part.end - 1);
+        self.ask(path, Some(&range), &|response| match response.status() {
+            StatusCode::PARTIAL_CONTENT => {
+                let bytes = body(response, part.len() as u64)?;
+                match bytes.len() == part.len() {
+                    true => Ok(bytes),
+                    false => Err(Failed::Now(format!("{} bytes", bytes.len()))),
+                }
+            }
+            StatusCode::OK if part.len() == size => body(response, size as u64),
+            StatusCode::OK => Err(Failed::Always(
+                "the whole file: a server that gives parts of files is required (Accept-Ranges: bytes)".to_string(),
+            )),
+            other => Err(status(other)),
+        })
+    }
+
+    fn size(&self, path: &str) -> Result<Option<u64>> {
+        let url = self.url(path)?;
+        let response = self
+            .agent
+            .head(url.as_str())
+            .header("accept-encoding", "identity")
+            .call();
+        let response = match response {
+            Ok(response) => response,
+            Err(error) => return exec_err!("{url} is required, got no connection ({error})"),
+        };
+        let length = response.headers().get("content-length");
+        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        match (response.status(), length) {
+            (StatusCode::OK, Some(length)) => Ok(Some(length)),
+            (StatusCode::NOT_FOUND | StatusCode::GONE, _) => Ok(None),
+            (other, _) => exec_err!("the size of {url} is required, got {other}"),
         }
     }
 }
