@@ -372,6 +372,40 @@ async fn arrays() {
     desk.refuses(&sql, line).await;
 }
 
+/// A ZIP archive of entries that are not packed, each as long as it is said to be. (APPNOTE.TXT 6.3.3, 4.3 and 4.5.3)
+fn claiming(entries: &[(&str, &[u8], u64)]) -> Vec<u8> {
+    let (mut archive, mut directory) = (vec![], vec![]);
+    for (name, bytes, size) in entries {
+        let at = archive.len() as u32;
+        let words = |words: &[u16]| -> Vec<u8> {
+            words.iter().flat_map(|word| word.to_le_bytes()).collect()
+        };
+        // Version, flags, method, time and day; the checksum; two sizes that stand in the extra field.
+        let mut common = words(&[45, 0, 0, 0, 33]);
+        common.extend(crc32fast::hash(bytes).to_le_bytes());
+        common.extend([255; 8]);
+        common.extend(words(&[name.len() as u16, 20]));
+        let mut extra = words(&[1, 16]);
+        extra.extend([size.to_le_bytes(), size.to_le_bytes()].concat());
+        let parts = [b"PK\x03\x04", &*common, name.as_bytes(), &extra, bytes];
+        archive.extend(parts.concat());
+        let mut places = vec![0; 10];
+        places.extend(at.to_le_bytes());
+        let parts = [
+            b"PK\x01\x02\x2d\x00",
+            &*common,
+            &places,
+            name.as_bytes(),
+            &extra,
+        ];
+        directory.extend(parts.concat());
+    }
+    let n = (entries.len() as u16).to_le_bytes();
+    let sizes = [directory.len(), archive.len()].map(|n| (n as u32).to_le_bytes());
+    let end = [b"PK\x05\x06\0\0\0\0", &n[..], &n, &sizes.concat(), &[0; 2]].concat();
+    [archive, directory, end].concat()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn autoencoders() {
     let desk = Desk::new().await;
@@ -418,6 +452,28 @@ async fn autoencoders() {
     desk.refuses(&import(&folder), "1000000000000").await;
     let torch = desk.sparse("y.pt", b"PK\x03\x04", GIANT);
     desk.refuses(&import(&torch), "torch's zip container is required")
+        .await;
+    // Four billion numbers, by the archive's directory.
+    let n = 1_u64 << 32;
+    let header = npy("<f4", &format!("{}, 4", n / 4));
+    let size = header.len() as u64 + 4 * n;
+    fs::write(
+        desk.path("params.npz"),
+        claiming(&[("W_enc.npy", &header, size)]),
+    )
+    .expect("a file");
+    desk.refuses(&import(&desk.path("params.npz")), "bytes within the file's")
+        .await;
+    let mut pickle =
+        b"\x80\x02}X\x08\x00\x00\x000.weightctorch._utils\n_rebuild_tensor_v2\n((".to_vec();
+    pickle.extend(b"X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuJ\x00\x00\x00\x40tQ");
+    pickle.extend(b"K\x00J\x00\x00\x00\x40\x85K\x01\x85\x89}tRs.");
+    let entries = [
+        ("data.pkl", &*pickle, pickle.len() as u64),
+        ("data/0", &[], n),
+    ];
+    fs::write(desk.path("z.pt"), claiming(&entries)).expect("a file");
+    desk.refuses(&import(&desk.path("z.pt")), "bytes within the file's")
         .await;
     let claims = r#"{"0.weight": {"dtype": "F32", "shape": [100000000, 128], "data_offsets": [0, 51200000000]}}"#;
     let bare = desk.sparse("y.safetensors", &safetensors(claims), 1000);

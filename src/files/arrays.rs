@@ -360,8 +360,17 @@ fn open(path: &Path) -> Result<(File, u64)> {
     Ok((file, size.len()))
 }
 
-fn n_bytes(dims: &[usize], width: usize) -> Option<u64> {
-    let n = dims.iter().try_fold(width, |n, d| n.checked_mul(*d))?;
+/// Elements of a shape. None where a part of it has more than any memory, be it that the whole has none: rows of such a
+/// matrix could not be counted.
+pub(super) fn n_elements(dims: &[usize]) -> Option<usize> {
+    let mut sizes = dims.iter().map(|dim| (*dim).max(1));
+    let n = sizes.try_fold(1_usize, usize::checked_mul)?;
+    isize::try_from(n).ok()?;
+    Some(if dims.contains(&0) { 0 } else { n })
+}
+
+pub(super) fn n_bytes(dims: &[usize], width: usize) -> Option<u64> {
+    let n = n_elements(dims)?.checked_mul(width)?;
     u64::try_from(n).ok()
 }
 
@@ -480,7 +489,10 @@ pub fn safetensors(path: &Path) -> Result<Vec<Array>> {
         let (first, end) = tensor.data_offsets;
         let n = end.checked_sub(first);
         // Of a type that is not read it is not known how many bytes there should be.
-        let needed = kind.map_or(n, |kind| n_bytes(&tensor.shape, kind.width()));
+        let needed = match kind {
+            Some(kind) => n_bytes(&tensor.shape, kind.width()),
+            None => n.filter(|_| n_elements(&tensor.shape).is_some()),
+        };
         let inside = start.checked_add(end).is_some_and(|end| end <= size);
         if n.is_none() || n != needed || !inside {
             return Err(place(format!(

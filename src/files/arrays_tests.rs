@@ -181,6 +181,17 @@ fn damaged_safetensors_are_refused() {
             8,
             "the bytes of shape",
         ),
+        // No numbers, of which each row would have more than memory; and a type whose width is not known.
+        (
+            tensor("F32", "[0, 4294967296, 4294967296]", "[0, 0]"),
+            8,
+            "the bytes of shape",
+        ),
+        (
+            tensor("BOOL", "[4294967296, 4294967296]", "[0, 8]"),
+            8,
+            "the bytes of shape",
+        ),
         ("[1]".to_string(), 0, "a safetensors header is required"),
         (
             r#"{"x": 3}"#.to_string(),

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use candle_core::quantized::GgmlDType;
 use datafusion::error::{DataFusionError, Result};
 
-use super::arrays::{Array, ElementType, require_apart};
+use super::arrays::{Array, ElementType, n_elements, require_apart};
 use super::{file_error, invalid, regular};
 
 /// ggml's types by number; those with an element type are read.
@@ -436,8 +436,7 @@ impl Stored {
             Some((_, stored, kind)) => ((*stored).to_string(), *kind),
             None => (format!("type {kind} of ggml"), None),
         };
-        let n = dims.iter().try_fold(1_usize, |n, dim| n.checked_mul(*dim));
-        let n = n.filter(|n| *n <= isize::MAX as usize);
+        let n = n_elements(&dims);
         let n = n.ok_or_else(|| place(format!("a shape in memory is required, got {dims:?}")))?;
         let start = first.checked_add(offset);
         if let Some(kind) = kind {

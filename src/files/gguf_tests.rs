@@ -190,6 +190,11 @@ fn claims_beyond_the_file_are_refused() {
             tensor(&[1 << 40, 1 << 40], 0, 0),
             "tensor t: a shape in memory is required",
         ),
+        // No numbers, of which each row would have more than memory.
+        (
+            tensor(&[1 << 40, 1 << 40, 0], 0, 0),
+            "tensor t: a shape in memory is required",
+        ),
         (
             tensor(&[64, 2], 0, 0),
             "the bytes of shape [2, 64] within the file's",

@@ -17,6 +17,7 @@ const MOST_ARRAYS: usize = 1 << 12;
 pub fn read(path: &Path) -> Result<Vec<Array>> {
     let refused = |what: String| exec_datafusion_err!("{}: {what}", path.display());
     let file = regular::open(path).map_err(|e| file_error("open", path, e))?;
+    let data = file.metadata().map_err(|e| file_error("read", path, e))?;
     let mut archive = ZipArchive::new(BufReader::new(file))
         .map_err(|e| refused(format!("a whole .npz file is required, got {e}")))?;
     if archive.len() > MOST_ARRAYS {
@@ -43,6 +44,13 @@ pub fn read(path: &Path) -> Result<Vec<Array>> {
             return Err(of("a place in the file is required, got none".to_string()));
         };
         let size = entry.size();
+        // The archive's directory may say anything.
+        if first.checked_add(size).is_none_or(|end| end > data.len()) {
+            return Err(of(format!(
+                "bytes within the file's {} are required, got {size} from {first} on",
+                data.len()
+            )));
+        }
         let (header, start) = npy_header(&mut entry).map_err(of)?;
         arrays.push(npy_in(path, name, &header, start, first, size).map_err(of)?);
     }

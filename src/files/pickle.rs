@@ -6,6 +6,7 @@
 //! a top-k's `k`, a forbidden global) with a line on stderr, indexes tuples unchecked, and copies every memoised
 //! value. Above 400 lines, since the instructions share one stack.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use super::arrays::ElementType;
@@ -27,6 +28,11 @@ const GLOBALS: [(&str, Global); 11] = [
     ("torch.BoolStorage", Global::Storage(ElementType::U8)),
     ("torch.ByteStorage", Global::Storage(ElementType::U8)),
 ];
+
+/// Bytes of all names and words that are taken out, an entry's own included. A text is in the pickle once, however often it is
+/// named; chosen, not tuned.
+const MOST_TAKEN: usize = 1 << 27;
+const ENTRY: usize = 1 << 8;
 
 type Result<T> = std::result::Result<T, String>;
 /// Index of a node.
@@ -102,6 +108,7 @@ pub fn state_dict(pickle: &[u8]) -> Result<StateDict> {
         stack: vec![],
         marks: vec![],
         memo: HashMap::new(),
+        taken: Cell::new(0),
     };
     while !machine.step()? {}
     let top = machine.pop()?;
@@ -110,20 +117,21 @@ pub fn state_dict(pickle: &[u8]) -> Result<StateDict> {
     };
     let mut found = StateDict::default();
     for (name, value) in entries {
-        let name = machine.text(*name)?;
-        if let Some(word) = machine.word(*value) {
-            found.words.push((name.to_string(), word));
+        let name = machine.take_text(*name)?;
+        if let Some(word) = machine.word(*value)? {
+            found.words.push((name, word));
         } else if let Node::Dict(inner) = &machine.nodes[*value] {
             for (key, value) in inner {
-                let name = format!("{name}.{}", machine.text(*key)?);
-                let word = machine.word(*value);
+                machine.count(name.len())?;
+                let name = format!("{name}.{}", machine.take_text(*key)?);
+                let word = machine.word(*value)?;
                 let word = word.ok_or_else(|| format!("entry {name}: a word is required"))?;
                 found.words.push((name, word));
             }
         } else {
             let tensor = machine.stored(*value);
             let tensor = tensor.map_err(|e| format!("entry {name}: {e}"))?;
-            found.tensors.push((name.to_string(), tensor));
+            found.tensors.push((name, tensor));
         }
     }
     Ok(found)
@@ -136,6 +144,8 @@ struct Machine<'a> {
     /// Heights of the stack at the open marks.
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
+    /// Bytes of names and words that were taken out.
+    taken: Cell<usize>,
 }
 
 impl<'a> Machine<'a> {
@@ -346,7 +356,7 @@ impl<'a> Machine<'a> {
         };
         Ok(StoredTensor {
             kind,
-            storage: self.text(key)?.to_string(),
+            storage: self.take_text(key)?,
             storage_len: len,
             offset: tensor.offset,
             dims: tensor.dims.clone(),
@@ -354,11 +364,29 @@ impl<'a> Machine<'a> {
         })
     }
 
-    fn word(&self, id: Id) -> Option<Pickled> {
-        match &self.nodes[id] {
-            Node::Text(text) => Some(Pickled::Text(text.clone())),
+    fn word(&self, id: Id) -> Result<Option<Pickled>> {
+        Ok(match &self.nodes[id] {
+            Node::Text(_) => Some(Pickled::Text(self.take_text(id)?)),
             Node::Int(n) => Some(Pickled::Int(*n)),
             _ => None,
+        })
+    }
+
+    /// A text of its own.
+    fn take_text(&self, id: Id) -> Result<String> {
+        let text = self.text(id)?;
+        self.count(text.len().saturating_add(ENTRY))?;
+        Ok(text.to_string())
+    }
+
+    fn count(&self, bytes: usize) -> Result<()> {
+        let taken = self.taken.get().saturating_add(bytes);
+        self.taken.set(taken);
+        match taken <= MOST_TAKEN {
+            true => Ok(()),
+            false => Err(format!(
+                "names and words of at most {MOST_TAKEN} bytes are required, got more"
+            )),
         }
     }
 

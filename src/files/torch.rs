@@ -7,12 +7,14 @@ use std::path::Path;
 use datafusion::error::{DataFusionError, Result};
 use zip::{CompressionMethod, ZipArchive};
 
-use super::arrays::Array;
+use super::arrays::{Array, n_bytes};
 use super::pickle::{self, Pickled, StateDict, StoredTensor};
 use super::{invalid, regular};
 
 /// A state dict of a hundred tensors takes 20 kB; chosen, not tuned.
 const MAX_PICKLE: u64 = 1 << 24;
+/// How many times the bytes of a file are looked through for numbers that do not lie in order; chosen, not tuned.
+const MOST_LOOKS: u64 = 64;
 
 /// The tensors; nothing of the file is executed. One whose numbers lie uncompressed and in order waits in the file until
 /// somebody asks for it.
@@ -50,25 +52,34 @@ pub fn read_with_words(path: &Path) -> Result<(Vec<Array>, Words)> {
         ));
     }
     let pickle = entry(&mut archive, &format!("{folder}data.pkl"), MAX_PICKLE).map_err(refused)?;
-    let mut total = 0_u64;
+    let (mut total, mut looked_through) = (0_u64, 0_u64);
     let mut tensors = vec![];
     let StateDict {
         tensors: found,
         words,
     } = pickle::state_dict(&pickle).map_err(refused)?;
     for (name, stored) in found {
-        let lying = lying(&mut archive, &folder, &stored);
+        let len = n_bytes(&stored.dims, stored.kind.width());
+        let len = len.ok_or_else(|| refused(format!("tensor {name} is too large")))?;
+        let lying = lying(&mut archive, &folder, &stored, file_len);
         if let Some(start) = lying.map_err(|e| refused(format!("tensor {name}: {e}")))? {
             tensors.push(Array::in_file(path, &name, stored.dims, stored.kind, start));
             continue;
         }
-        let len =
-            bytes_of(&stored).ok_or_else(|| refused(format!("tensor {name} is too large")))?;
         // Each number of a state dict is in the file once; more would be a small file that fills the memory.
         total = total.saturating_add(len);
         if total > file_len {
             return Err(refused(format!(
                 "tensors of at most the file's {file_len} bytes are required, got {total} with {name}"
+            )));
+        }
+        // Many small parts of one large storage would take for ever.
+        let storage = stored.storage_len.saturating_mul(stored.kind.width());
+        looked_through = looked_through.saturating_add(storage as u64);
+        if looked_through > file_len.saturating_mul(MOST_LOOKS) {
+            return Err(refused(format!(
+                "tensors whose numbers lie in order are required, got more than {MOST_LOOKS} of the same that do not, {name} \
+                 among them"
             )));
         }
         let bytes = numbers(&mut archive, &folder, &stored)
@@ -114,19 +125,12 @@ fn entry(
     Ok(bytes)
 }
 
-fn bytes_of(stored: &StoredTensor) -> Option<u64> {
-    let mut len = stored.kind.width();
-    for dim in &stored.dims {
-        len = len.checked_mul(*dim)?;
-    }
-    u64::try_from(len).ok()
-}
-
 /// The byte of the file from which a tensor's numbers lie one after the other, if they do.
 fn lying(
     archive: &mut ZipArchive<BufReader<File>>,
     folder: &str,
     stored: &StoredTensor,
+    file_len: u64,
 ) -> std::result::Result<Option<u64>, String> {
     let mut n = 1_usize;
     for (dim, stride) in stored.dims.iter().zip(&stored.strides).rev() {
@@ -151,8 +155,16 @@ fn lying(
     if !fits || !whole || !plain || stored.strides.len() != stored.dims.len() {
         return Ok(None);
     }
+    // The archive's directory may say anything.
+    let size = entry.size();
+    let start = entry.data_start();
+    if start.is_none_or(|start| start.saturating_add(size) > file_len) {
+        return Err(format!(
+            "bytes within the file's {file_len} are required, got {size} of entry {name}"
+        ));
+    }
     let first = stored.offset * stored.kind.width();
-    Ok(entry.data_start().map(|start| start + first as u64))
+    Ok(start.map(|start| start + first as u64))
 }
 
 /// Gathers a tensor from its storage: a transposed one is stored as it was before.

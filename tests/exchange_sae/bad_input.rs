@@ -235,12 +235,17 @@ fn truncated_files() {
 
 /// A file in torch's container around any pickle.
 fn refuses_pickle(pickle: &[u8], part: &str) {
+    refuses_storage(pickle, &[0; 16], part);
+}
+
+/// The same around the numbers of a storage.
+fn refuses_storage(pickle: &[u8], storage: &[u8], part: &str) {
     let folder = tempdir().expect("a temporary folder");
     let path = folder.path().join("sae.pt");
     let mut zip = zip::ZipWriter::new(fs::File::create(&path).expect("a file"));
     let stored =
         zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
-    for (name, bytes) in [("sae/data.pkl", pickle), ("sae/data/0", &[0; 16])] {
+    for (name, bytes) in [("sae/data.pkl", pickle), ("sae/data/0", storage)] {
         zip.start_file(name, stored).expect("an entry");
         zip.write_all(bytes).expect("written");
     }
@@ -300,6 +305,47 @@ fn pickles() {
     doubling.extend(b"h\x00h\x00\x86q\x00".repeat(30));
     doubling.extend(b"0.");
     refuses_pickle(&doubling, "got opcode 0x30");
+}
+
+/// Found by the fuzz target `tensors`: each is small, and was a hundred times larger in memory or read for hours.
+#[test]
+fn pickles_that_name_a_thing_many_times() {
+    // A dictionary of 3000 words, named by 3000 entries of another.
+    let mut pickle =
+        b"\x80\x02}(X\x01\x00\x00\x00aq\x04}q\x01(X\x01\x00\x00\x00kq\x02X\x01\x00\x00\x00vq\x03"
+            .to_vec();
+    pickle.extend(b"h\x02h\x03".repeat(3000));
+    pickle.push(b'u');
+    pickle.extend(b"h\x04h\x01".repeat(3000));
+    pickle.extend(b"u.");
+    refuses_pickle(&pickle, "names and words of at most 134217728 bytes");
+    // A text of 100 kB, which is each of 3000 words.
+    let text = "x".repeat(100_000);
+    let mut pickle = b"\x80\x02}(".to_vec();
+    pickle.extend(b"X\x01\x00\x00\x00kq\x02X");
+    pickle.extend((text.len() as u32).to_le_bytes());
+    pickle.extend(text.as_bytes());
+    pickle.extend(b"q\x03");
+    pickle.extend(b"h\x02h\x03".repeat(3000));
+    pickle.extend(b"u.");
+    refuses_pickle(&pickle, "names and words of at most 134217728 bytes");
+    // Two numbers of 16384, the one after the next, a thousand times.
+    let mut pickle = b"\x80\x02}(".to_vec();
+    for n in 0..1000_u32 {
+        pickle.extend(b"X\x04\x00\x00\x00");
+        pickle.extend(format!("{n:04}").as_bytes());
+        pickle.extend(
+            b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\n",
+        );
+        pickle.extend(b"X\x01\x00\x00\x000X\x03\x00\x00\x00cpuJ\x00\x40\x00\x00tQ");
+        pickle.extend(b"K\x00K\x02\x85K\x02\x85\x89}tR");
+    }
+    pickle.extend(b"u.");
+    refuses_storage(
+        &pickle,
+        &[0; 65536],
+        "tensors whose numbers lie in order are required, got more than 64",
+    );
 }
 
 #[test]

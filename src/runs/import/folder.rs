@@ -75,9 +75,7 @@ impl Folder {
     pub(super) fn open(path: &Path, computed: bool) -> Result<Self> {
         let (mut arrays, tokens) = found(path)?;
         let mut layers = vec![];
-        while arrays
-            .keys()
-            .any(|name| layer_of(name) == Some(layers.len()))
+        while (OF_LAYER.iter()).any(|part| arrays.contains_key(&format!("{}.{part}", layers.len())))
         {
             layers.push(layer(path, &mut arrays, layers.len(), computed)?);
         }
