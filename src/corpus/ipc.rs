@@ -1,7 +1,6 @@
 //! Record batches of Arrow IPC, the file and the stream, from a mapped file: a message at a time, each held against what
 //! the file has before it is decoded.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use datafusion::arrow::array::RecordBatch;
@@ -14,6 +13,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryReservation;
 use polysema_udfs::arrow::memory::at_least;
 
+use crate::files::guarded::guarded;
 use crate::files::{file_error, mapped, regular};
 
 /// What a file begins and ends with; between them lies a stream and the places of its batches. (Arrow, IPC file format)
@@ -96,10 +96,10 @@ impl IpcBatches {
         let mut found = None;
         while !bytes.is_empty() {
             // Arrow's decoder asserts some of what it reads.
-            match catch_unwind(AssertUnwindSafe(|| decoder.decode(&mut bytes))) {
-                Ok(Ok(batch)) => found = found.or(batch),
-                Ok(Err(e)) => return Err(damaged(&self.path, e)),
-                Err(_) => return Err(damaged(&self.path, "it cannot be decoded")),
+            match guarded(|| decoder.decode(&mut bytes)) {
+                Some(Ok(batch)) => found = found.or(batch),
+                Some(Err(e)) => return Err(damaged(&self.path, e)),
+                None => return Err(damaged(&self.path, "it cannot be decoded")),
             }
         }
         Ok(found)

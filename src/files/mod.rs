@@ -14,6 +14,7 @@ pub(crate) mod faults;
 pub mod file_sum;
 pub mod generations;
 pub mod gguf;
+pub mod guarded;
 pub mod idx;
 pub mod json;
 pub mod loaded;

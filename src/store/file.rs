@@ -2,7 +2,6 @@
 //! messages say is read here alone.
 
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,7 +18,7 @@ use super::arrow_writer::SUMS;
 use super::manifest::FileEntry;
 use super::table::Table;
 use crate::files::checksums::{BlockSums, Tail, damaged};
-use crate::files::{disk, file_error, mapped};
+use crate::files::{disk, file_error, guarded, mapped};
 use crate::remote::Elsewhere;
 
 /// Footer length and magic at a file's end.
@@ -510,8 +509,8 @@ fn extent(block: &Block, limit: usize) -> std::result::Result<(usize, usize, usi
 
 /// Arrow's decoder asserts some of what it reads: on a damaged file that is an error like any other.
 fn guarded<T>(path: &Path, decode: impl FnOnce() -> std::result::Result<T, String>) -> Result<T> {
-    match catch_unwind(AssertUnwindSafe(decode)) {
-        Ok(decoded) => decoded.map_err(|e| damaged(path, e)),
-        Err(_) => Err(damaged(path, "it cannot be decoded")),
+    match guarded::guarded(decode) {
+        Some(decoded) => decoded.map_err(|e| damaged(path, e)),
+        None => Err(damaged(path, "it cannot be decoded")),
     }
 }

@@ -80,6 +80,47 @@ fn broken_files() {
         directory.path(),
         &["tokenizer.json: a tokenizer is required"],
     );
+    // At each the library panics: found by the fuzz target `tokenizers`.
+    let path = directory.path().join("tokenizer.json");
+    let write = |normalizer: &str, decoder: &str| {
+        let tokenizer = format!(
+            r#"{{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": {normalizer},
+                "pre_tokenizer": null, "post_processor": null, "decoder": {decoder},
+                "model": {{"type": "WordLevel", "unk_token": "a", "vocab": {{"a": 0}}}}}}"#
+        );
+        std::fs::write(&path, tokenizer).unwrap();
+    };
+    let fails = "a tokenizer is required, got one that the tokenizers library fails at";
+    write(r#"{"type": "Precompiled"}"#, "null");
+    refuses(directory.path(), &[fails]);
+    write("null", r#"{"type"}"#);
+    refuses(directory.path(), &[fails]);
+    // 3 kB, of which each letter would have become 2^40.
+    let doubles =
+        [r#"{"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}"#; 40].join(",");
+    let times = "times as long is required, got one of replacements that make it 1099511627776";
+    write(
+        &format!(r#"{{"type": "Sequence", "normalizers": [{doubles}]}}"#),
+        "null",
+    );
+    refuses(directory.path(), &["a normalizer that makes", times]);
+    write(
+        "null",
+        &format!(r#"{{"type": "Sequence", "decoders": [{doubles}]}}"#),
+    );
+    refuses(directory.path(), &["a decoder that makes", times]);
+    // This one only when it is asked.
+    write(
+        r#"{"type": "Precompiled", "precompiled_charsmap": "AAAAAA=="}"#,
+        "null",
+    );
+    let loaded = load(directory.path()).unwrap();
+    let error = loaded.required_tokenizer().unwrap().encode("a");
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("got one that the tokenizer fails at"),
+        "{error}"
+    );
 }
 
 #[test]

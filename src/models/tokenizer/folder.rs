@@ -6,7 +6,8 @@ use datafusion::error::Result;
 use serde_json::{Map, Value, json};
 
 use super::special::Settings;
-use super::vocabulary::{SpecialIds, Tokenizer};
+use super::vocabulary::{FAILS, SpecialIds, Tokenizer};
+use crate::files::guarded::guarded;
 use crate::models::error::invalid;
 use crate::models::weights::read_hashed;
 
@@ -106,13 +107,23 @@ pub(in crate::models) fn of_folder(
     d_vocab: usize,
     hasher: &mut blake3::Hasher,
 ) -> Result<OfFolder> {
+    let fails = || Err(invalid(format!("{}: {FAILS}", folder.display())));
+    guarded(|| read(folder, model, d_vocab, hasher)).unwrap_or_else(fails)
+}
+
+fn read(
+    folder: &Path,
+    model: &Value,
+    d_vocab: usize,
+    hasher: &mut blake3::Hasher,
+) -> Result<OfFolder> {
     let has = |name: &str| folder.join(name).exists();
     let files = vocabulary(has);
-    let mut read = |name: &str| read_hashed(&folder.join(name), hasher);
-    let parts = files.iter().map(|name| read(name));
+    let mut hashed = |name: &str| read_hashed(&folder.join(name), hasher);
+    let parts = files.iter().map(|name| hashed(name));
     let parts = parts.collect::<Result<Vec<_>>>()?;
     let mut object = |name: &str| match has(name) {
-        true => object(&folder.join(name), &read(name)?),
+        true => object(&folder.join(name), &hashed(name)?),
         false => Ok(Map::new()),
     };
     let mut settings = Settings {

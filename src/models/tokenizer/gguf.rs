@@ -9,8 +9,9 @@ use std::collections::HashMap;
 use datafusion::error::Result;
 use serde_json::{Value, json};
 
-use super::vocabulary::{SpecialIds, Tokenizer};
+use super::vocabulary::{FAILS, SpecialIds, Tokenizer};
 use crate::files::gguf::Gguf;
+use crate::files::guarded::guarded;
 
 const GPT2_WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)";
 const QWEN2_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -125,6 +126,10 @@ const USER_DEFINED: i64 = 4;
 
 /// The tokenizer of a file, whose model's embedding knows `d_vocab` tokens.
 pub(in crate::models) fn of_gguf(file: &Gguf, d_vocab: usize) -> Result<Tokenizer> {
+    guarded(|| read(file, d_vocab)).unwrap_or_else(|| Err(file.invalid(FAILS)))
+}
+
+fn read(file: &Gguf, d_vocab: usize) -> Result<Tokenizer> {
     let key = |name: &str| format!("tokenizer.ggml.{name}");
     let model = key("model");
     let kind = file.required(&model, file.text(&model))?;

@@ -2,6 +2,7 @@
 
 mod folder;
 mod gguf;
+mod growth;
 mod special;
 mod spelling;
 mod vocabulary;

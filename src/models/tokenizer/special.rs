@@ -1,7 +1,7 @@
 //! Tokens that files beside `tokenizer.json` add to it, and settings there that change ids, in the order in which
 //! transformers 5 applies them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use datafusion::error::Result;
 use serde_json::{Map, Value};
@@ -180,26 +180,27 @@ impl Settings {
         special.extend(own.filter_map(|(_, token)| added_token(token, true)));
         let n_named = special.len();
         special.extend(self.extra());
-        let is_named = |content: &str| special[..n_named].iter().any(|s| s.content == content);
+        // Sets, since a file may have as many tokens as it has room for.
+        let contents = |tokens: &[AddedToken]| -> HashSet<String> {
+            tokens.iter().map(|token| token.content.clone()).collect()
+        };
+        let (names, specials) = (contents(&special[..n_named]), contents(&special));
         let present = tokenizer.get_added_tokens_decoder();
-        let mut declared =
-            self.declared(&|content| special.iter().any(|s| s.content == content))?;
+        let mut declared = self.declared(&|content| specials.contains(content))?;
         if !self.is_whole() {
             declared.retain(|id, _| !present.contains_key(id));
         }
+        let known: HashSet<&AddedToken> = present.values().collect();
         let mut missing: Vec<AddedToken> = declared
             .into_values()
-            .filter(|token| !present.values().any(|known| known == token))
+            .filter(|token| !known.contains(token))
             .collect();
         for token in &mut missing {
-            token.special |= is_named(&token.content);
+            token.special |= names.contains(&token.content);
         }
-        for token in special {
-            let same = |known: &AddedToken| known.content == token.content;
-            if !present.values().any(same) && !missing.iter().any(same) {
-                missing.push(token);
-            }
-        }
+        let mut told = contents(&missing);
+        told.extend(present.values().map(|token| token.content.clone()));
+        missing.extend((special.into_iter()).filter(|token| told.insert(token.content.clone())));
         Ok(missing)
     }
 

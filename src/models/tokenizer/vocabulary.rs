@@ -7,8 +7,14 @@ use datafusion::error::Result;
 use rayon::prelude::*;
 use tokenizers::Model;
 
+use super::growth;
 use super::spelling::Spellings;
+use crate::files::guarded::guarded;
 use crate::models::error::invalid;
+
+/// What is said of a tokenizer in whose making the library panics.
+pub(super) const FAILS: &str =
+    "a tokenizer is required, got one that the tokenizers library fails at";
 
 /// Tokens that a tokenizer's files give a meaning to.
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,6 +51,7 @@ impl Tokenizer {
         d_vocab: usize,
         special: SpecialIds,
     ) -> Result<Self> {
+        growth::check(&inner).map_err(|e| invalid(format!("{place}: {e}")))?;
         // Both would change what a text is without a word.
         inner.with_padding(None);
         inner
@@ -84,10 +91,11 @@ impl Tokenizer {
 
     /// Token ids of a text, without special tokens around it.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self
-            .inner
-            .encode_fast(text, false)
-            .map_err(|e| invalid(format!("an encodable text is required, got {e}")))?;
+        let refused =
+            |what: &dyn Display| invalid(format!("an encodable text is required, got {what}"));
+        let encoded = guarded(|| self.inner.encode_fast(text, false));
+        let encoded = encoded.ok_or_else(|| refused(&"one that the tokenizer fails at"))?;
+        let encoding = encoded.map_err(|e| refused(&e))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -164,7 +172,8 @@ impl Tokenizer {
 
 /// What the tokenizer puts around a text.
 fn around(inner: &tokenizers::Tokenizer) -> Option<[u32; 2]> {
-    let ids = |special: bool| Some(inner.encode_fast("a", special).ok()?.get_ids().to_vec());
+    let encoded = |special: bool| guarded(|| inner.encode_fast("a", special));
+    let ids = |special: bool| Some(encoded(special)?.ok()?.get_ids().to_vec());
     match (ids(true)?.as_slice(), ids(false)?) {
         ([first, own @ .., last], bare) if *own == bare => Some([*first, *last]),
         _ => None,
