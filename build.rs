@@ -18,6 +18,8 @@ pub const PASSES: [&str; 3] = [
 ];
 
 fn main() {
+    // What cargo-fuzz sets: `src/fuzzing.rs` is for it alone.
+    println!("cargo::rustc-check-cfg=cfg(fuzzing)");
     let root = env::var_os("CARGO_MANIFEST_DIR")
         .map(PathBuf::from)
         .unwrap_or_default();

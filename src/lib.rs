@@ -46,6 +46,8 @@ pub mod corpus;
 pub mod explore;
 pub(crate) mod files;
 pub mod functions;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod hub;
 pub mod jobs;
 pub mod models;

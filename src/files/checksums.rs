@@ -33,7 +33,7 @@ pub struct Tail {
 impl Tail {
     /// Whether these are the bytes from its beginning to the end of the file.
     pub fn is(&self, bytes: &[u8]) -> bool {
-        crc32fast::hash(bytes) == self.checksum
+        agrees(crc32fast::hash(bytes) == self.checksum)
     }
 }
 
@@ -144,7 +144,7 @@ impl BlockSums {
 
     fn is(&self, block: usize, bytes: &[u8]) -> bool {
         let digits = &self.text[DIGITS * block..DIGITS * (block + 1)];
-        u32::from_str_radix(digits, 16) == Ok(crc32fast::hash(bytes))
+        agrees(u32::from_str_radix(digits, 16) == Ok(crc32fast::hash(bytes)))
     }
 
     fn extent(&self, block: usize) -> Range<usize> {
@@ -219,6 +219,11 @@ impl BlockSums {
         }
         Ok(Ok(damaged))
     }
+}
+
+/// Whether a checksum is right. For the fuzzer each is, as in what someone made to do harm.
+pub(super) fn agrees(right: bool) -> bool {
+    right || cfg!(fuzzing)
 }
 
 /// What is wrong where a checksum is.

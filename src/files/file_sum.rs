@@ -9,7 +9,7 @@ use datafusion::common::exec_err;
 use datafusion::error::Result;
 use serde::{Deserialize, Serialize};
 
-use super::checksums::{OTHER, PIECE, damaged};
+use super::checksums::{OTHER, PIECE, agrees, damaged};
 use super::{disk, file_error};
 
 /// What a file had, or its beginning if it grows, when it was written down.
@@ -60,7 +60,7 @@ impl FileSum {
                 format_args!("it has {size_bytes} of {expected} bytes"),
             ));
         }
-        match checksum == self.checksum {
+        match agrees(checksum == self.checksum) {
             true => Ok(()),
             false => Err(damaged(&path, OTHER)),
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use datafusion::error::Result;
 
-use super::checksums::{OTHER, damaged};
+use super::checksums::{OTHER, agrees, damaged};
 
 const FIRST: &str = "{\"checked\":\"crc32\"";
 const LAST: &str = ",\"checksum\":\"";
@@ -36,7 +36,7 @@ pub fn is_sealed(path: &Path, text: &[u8]) -> Result<bool> {
         return Ok(false);
     }
     let expected = format!("{LAST}{:08x}\"}}", crc32fast::hash(body));
-    match text.starts_with(FIRST.as_bytes()) && last == expected.as_bytes() {
+    match agrees(text.starts_with(FIRST.as_bytes()) && last == expected.as_bytes()) {
         true => Ok(true),
         false => Err(damaged(path, OTHER)),
     }

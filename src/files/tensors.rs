@@ -142,6 +142,14 @@ impl Tensors {
         self.tensors.len()
     }
 
+    /// Names of the tensors not taken yet, in order.
+    #[cfg(fuzzing)]
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.tensors.keys().cloned().collect();
+        names.sort();
+        names
+    }
+
     /// Whether there is a tensor of this name.
     pub fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name)

@@ -128,6 +128,11 @@ pub const NOT_RUN: &[(&str, &str)] = &[
         "cargo doc",
         "the continuous integration runs it; that it does is checked",
     ),
+    (
+        "cargo +nightly fuzz",
+        "a nightly toolchain and an hour a target",
+    ),
+    ("fuzz/seed", "writes into the project; no test reads it"),
     ("UPDATE_PAGES=1 cargo test", "writes these pages"),
     (
         "SELECT * FROM activations(model, corpus, hook)",
@@ -222,6 +227,11 @@ pub const NOT_COMMANDS: &[(&str, &str, &str)] = &[
         "CONTRIBUTING.md",
         "scripts/archive",
         "a release build, and of a tree without changes",
+    ),
+    (
+        "CONTRIBUTING.md",
+        "cargo install cargo-fuzz",
+        "a nightly toolchain and an hour a target",
     ),
     ("docs/definitions.md", "e = h", "a formula"),
     ("docs/definitions.md", "d(a, b)", "a formula"),

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders of everything that is compiled.
-pub const ALL: [&str; 8] = [
+pub const ALL: [&str; 10] = [
     "src",
     "kernels/src",
     "kernels/tests",
@@ -13,6 +13,8 @@ pub const ALL: [&str; 8] = [
     "udfs/tests",
     "benches",
     "udfs/benches",
+    "fuzz/src",
+    "fuzz/fuzz_targets",
 ];
 
 pub fn root() -> &'static Path {
