@@ -23,11 +23,18 @@ pub fn open(store: &Path) -> Result<Arc<Engine>, String> {
 }
 
 /// Asks and reads all rows.
+///
+/// Panics: a thread of the engine did, of which the error tells.
 pub fn ask(engine: &Arc<Engine>, policy: Policy, sql: &str) -> Result<usize, String> {
-    let session = engine.session(policy).map_err(|e| e.to_string())?;
+    fn told(error: impl ToString) -> String {
+        let error = error.to_string();
+        assert!(!error.contains("panicked"), "{error}");
+        error
+    }
+    let session = engine.session(policy).map_err(told)?;
     RUNTIME.block_on(async {
-        let rows = session.query(sql).await.map_err(|e| e.to_string())?;
-        let batches: Vec<_> = rows.try_collect().await.map_err(|e| e.to_string())?;
+        let rows = session.query(sql).await.map_err(told)?;
+        let batches: Vec<_> = rows.try_collect().await.map_err(told)?;
         Ok(batches.iter().map(|batch| batch.num_rows()).sum())
     })
 }
