@@ -12,12 +12,24 @@ use serde_json::Value;
 /// The columns of rows by their names, in the order they were first seen.
 pub(super) type Kinds = Vec<(String, ValueKind)>;
 
+/// Most columns beside the text: every row has a cell of each, also where a file's rows name others one by one. Chosen, not
+/// tuned.
+pub(super) const MOST_COLUMNS: usize = 1 << 10;
+
 /// Takes a value into account.
-pub(super) fn count(kinds: &mut Kinds, name: String, kind: ValueKind) {
+pub(super) fn count(kinds: &mut Kinds, name: String, kind: ValueKind) -> Result<(), String> {
+    let n = kinds.len();
     match kinds.iter_mut().find(|(known, _)| *known == name) {
         Some((_, known)) => *known = known.join(kind),
-        None => kinds.push((name, kind)),
+        None if n < MOST_COLUMNS => kinds.push((name, kind)),
+        None => return Err(too_many(&name)),
     }
+    Ok(())
+}
+
+/// What is said of a column more than there may be.
+pub(super) fn too_many(name: &str) -> String {
+    format!("at most {MOST_COLUMNS} columns beside the text are required, got '{name}' as well")
 }
 
 /// The columns as they are stored.

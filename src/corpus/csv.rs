@@ -6,12 +6,12 @@ use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::exec_err;
+use datafusion::common::{exec_datafusion_err, exec_err};
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::MemoryReservation;
 use polysema_udfs::arrow::memory::at_least;
 
-use super::cells::{Cell, Kinds, ValueKind, count};
+use super::cells::{Cell, Kinds, MOST_COLUMNS, ValueKind, count, too_many};
 use super::objects::{BATCH_BYTES, BOM, COPIES, MOST_ROW};
 use super::row_batch::{Contents, RowBatch};
 use crate::files::unpacked::Unpacked;
@@ -118,6 +118,10 @@ impl CsvReader {
         }
         rows.rows = 0;
         let names = &rows.names;
+        // The text is one more.
+        if let Some(name) = names.get(MOST_COLUMNS + 1) {
+            return exec_err!("{}: {}", path.display(), too_many(name));
+        }
         match (0..names.len()).find(|i| names[..*i].contains(&names[*i])) {
             Some(i) => exec_err!(
                 "{} requires columns of different names, got '{}' twice",
@@ -248,7 +252,8 @@ pub(super) fn survey(
     }
     let columns = names.into_iter().zip(own).enumerate();
     for (_, (name, kind)) in columns.filter(|(place, _)| *place != text) {
-        count(kinds, name, kind);
+        let counted = count(kinds, name, kind);
+        counted.map_err(|what| exec_datafusion_err!("{}: {what}", path.display()))?;
     }
     Ok(())
 }
@@ -373,6 +378,8 @@ mod tests {
 
     #[test]
     fn bad_rows_are_named() {
+        let columns = (0..=1024).map(|n| format!(",c{n}")).collect::<String>();
+        let columns = format!("text{columns}\n");
         for (content, expected) in [
             (
                 &b"text,x\na,1\nb\n"[..],
@@ -403,6 +410,10 @@ mod tests {
                 "requires the text column 'text', got the columns text;x",
             ),
             (b"", "requires the text column 'text', got the columns"),
+            (
+                columns.as_bytes(),
+                "at most 1024 columns beside the text are required, got 'c1024' as well",
+            ),
         ] {
             let message = open(content).err().expect("refused").strip_backtrace();
             assert!(

@@ -41,7 +41,9 @@ pub(super) fn survey(
             ));
         }
         for (key, value) in row.0 {
-            count(&mut found.kinds, key, ValueKind::of(&value));
+            if let Err(what) = count(&mut found.kinds, key, ValueKind::of(&value)) {
+                return objects.refuse(what);
+            }
         }
         if objects.number % 256 == 0 {
             tick()?;
@@ -85,8 +87,8 @@ impl JsonRows {
                 RowContent::Text(text) => texts.push(text),
                 RowContent::Ids(list) => ids.push(list),
             }
-            // A line's other bytes count too: rows of empty text must not pile up.
-            size_bytes += self.objects.bytes.len();
+            // A line's other bytes count too: rows of empty text must not pile up, nor cells without a value.
+            size_bytes += self.objects.bytes.len() + 8 * self.kinds.len();
             self.rows += 1;
             for ((name, _), values) in self.kinds.iter().zip(&mut values) {
                 let at = row.0.iter().position(|(key, _)| key == name);
@@ -223,6 +225,8 @@ mod tests {
         assert_eq!([n.value(0), n.value(1)], ["[1,{\"x\":\"]\"}]", "7"]);
         assert!(rows.next_batch().unwrap().is_none());
         assert!(open(b"[]").unwrap().next_batch().unwrap().is_none());
+        let columns: String = (0..=1024).map(|n| format!(", \"c{n}\": 1")).collect();
+        let columns = format!("{{\"text\": \"a\"{columns}}}\n");
         for (content, expected) in [
             (
                 &b"[{\"text\": \"a\"}, 5]"[..],
@@ -247,6 +251,10 @@ mod tests {
                 "row 2: nothing is required behind the array",
             ),
             (b"[\"a\"]", "row 1: a JSON object is required, got"),
+            (
+                columns.as_bytes(),
+                "line 1: at most 1024 columns beside the text are required, got 'c1024' as well",
+            ),
             (
                 b"[{\"text\": {\"of\": 1}}]",
                 "row 1: text in column 'text' is required, got an object",
