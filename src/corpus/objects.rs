@@ -1,5 +1,6 @@
 //! JSON objects of a file, one a line or in one array, each with its keys in order and its numbers as they were written.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
@@ -49,8 +50,9 @@ impl<'de> Deserialize<'de> for OrderedObject<Value> {
                 mut map: A,
             ) -> Result<OrderedObject<Value>, A::Error> {
                 let mut pairs: Vec<(String, Value)> = vec![];
+                let mut known = HashSet::new();
                 while let Some((key, value)) = map.next_entry::<String, Value>()? {
-                    if pairs.iter().any(|(known, _)| *known == key) {
+                    if !known.insert(key.clone()) {
                         return Err(A::Error::custom(format_args!("key '{key}' twice")));
                     }
                     pairs.push((key, value));

@@ -307,7 +307,7 @@ fn pickles() {
     refuses_pickle(&doubling, "got opcode 0x30");
 }
 
-/// Found by the fuzz target `tensors`: each is small, and was a hundred times larger in memory or read for hours.
+/// Each is small, and was a hundred times larger in memory or read for hours.
 #[test]
 fn pickles_that_name_a_thing_many_times() {
     // A dictionary of 3000 words, named by 3000 entries of another.
