@@ -28,7 +28,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::runtime::{Builder, Runtime};
 use url::Url;
 
-use super::{FileServer, STEP, address};
+use super::address::address;
+use super::server::FileServer;
 use crate::files::{disk, file_error};
 
 /// Questions are asked again so often, and for so long.
@@ -40,6 +41,8 @@ const PART: usize = 8 << 20;
 const PARTS: u64 = 9_000;
 /// Files written at once.
 const AT_ONCE: usize = 4;
+/// Bytes that are read of a file at a time.
+const READ: usize = 1 << 16;
 /// Parts of a file that are on their way at once.
 const PARTS_AT_ONCE: usize = 2;
 /// Where machines of all three are told their role.
@@ -49,7 +52,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// A folder of a bucket.
 #[derive(Debug, Clone)]
-pub struct Bucket {
+pub struct BucketFolder {
     objects: Arc<dyn ObjectStore>,
     folder: Key,
     address: Url,
@@ -82,7 +85,7 @@ fn wait<T: Send + 'static>(question: impl Future<Output = T> + Send + 'static) -
     answered.recv().map_err(ended)
 }
 
-impl Bucket {
+impl BucketFolder {
     /// The folder of a bucket that a path names.
     ///
     /// Errors (planning): it names another place.
@@ -313,7 +316,7 @@ async fn write(
     let part = usize::try_from(size.len() / PARTS).unwrap_or(PART);
     let to = BufWriter::with_capacity(objects, key, part.max(PART));
     let mut to = to.with_max_concurrency(PARTS_AT_ONCE);
-    let mut bytes = vec![0; STEP];
+    let mut bytes = vec![0; READ];
     loop {
         let n = file.read(&mut bytes);
         let n = n.map_err(|e| file_error("read", from, e))?;
@@ -332,7 +335,7 @@ async fn write(
     }
 }
 
-impl FileServer for Bucket {
+impl FileServer for BucketFolder {
     fn address(&self) -> &Url {
         &self.address
     }

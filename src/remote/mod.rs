@@ -8,9 +8,9 @@ mod address;
 #[cfg(feature = "cloud")]
 mod bucket;
 mod cache;
+mod server;
 mod web;
 
-use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,11 +22,12 @@ use url::Url;
 
 use crate::files::{disk, file_error, sparse};
 use cache::Cache;
+use server::FileServer;
 use web::WebServer;
 
 pub use address::address;
 #[cfg(feature = "cloud")]
-pub use bucket::{Bucket, BucketVersion};
+pub use bucket::{BucketFolder, BucketVersion};
 
 /// Parts are asked for in multiples of so many bytes, since a question costs more than they do. Chosen, not tuned.
 const STEP: usize = 1 << 16;
@@ -46,25 +47,10 @@ pub struct Remote {
     taken: AtomicU64,
 }
 
-/// Who gives the files of a store.
-trait FileServer: fmt::Debug + Send + Sync {
-    /// Where they are.
-    fn address(&self) -> &Url;
-
-    /// A small file; none if there is none.
-    fn whole(&self, path: &str) -> Result<Option<Vec<u8>>>;
-
-    /// A part of a file of so many bytes; none if there is no such file.
-    fn part(&self, path: &str, part: &Range<usize>, size: usize) -> Result<Option<Vec<u8>>>;
-
-    /// Bytes of a file; none if there is none.
-    fn size(&self, path: &str) -> Result<Option<u64>>;
-}
-
 fn server(address: Url) -> Result<Box<dyn FileServer>> {
     match address.scheme() {
         #[cfg(feature = "cloud")]
-        "s3" | "gs" | "az" => Ok(Box::new(Bucket::open(address)?)),
+        "s3" | "gs" | "az" => Ok(Box::new(BucketFolder::open(address)?)),
         _ => Ok(Box::new(WebServer::new(address)?)),
     }
 }

@@ -10,7 +10,7 @@ use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body};
 use url::Url;
 
-use super::FileServer;
+use super::server::FileServer;
 use crate::hub::web_agent;
 
 /// Most bytes of a file that is read whole, as manifests are.

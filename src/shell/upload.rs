@@ -14,7 +14,7 @@ use super::check::{count, failed, size};
 use super::failure::{self, Failure};
 use super::interpreter::note;
 use super::interrupt::Interrupts;
-use crate::remote::Bucket;
+use crate::remote::BucketFolder;
 use crate::store::Store;
 
 /// The arguments of `polysema upload`.
@@ -65,7 +65,7 @@ pub fn run(
                 false => Ok(()),
             }
         };
-        Store::open(&store)?.upload(&runs, &Bucket::at(&to)?, replace, &go_on)
+        Store::open(&store)?.upload(&runs, &BucketFolder::at(&to)?, replace, &go_on)
     });
     let written = runtime.block_on(async {
         tokio::select! {

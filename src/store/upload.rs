@@ -17,7 +17,7 @@ use super::sae_manifest::SaeEntry;
 use super::{Store, sae_training, store_file};
 use crate::files::generations::GenerationName;
 use crate::files::seal;
-use crate::remote::{Bucket, BucketVersion};
+use crate::remote::{BucketFolder, BucketVersion};
 
 /// What a writer that was killed left goes after so many seconds, by the bucket's clock. Chosen: a day, far longer than any
 /// writer is silent.
@@ -57,7 +57,7 @@ impl Store {
     pub fn upload(
         &self,
         runs: &[String],
-        bucket: &Bucket,
+        bucket: &BucketFolder,
         replace: bool,
         go_on: GoOn<'_>,
     ) -> Result<Uploaded> {
@@ -117,7 +117,7 @@ impl Store {
         Ok(())
     }
 
-    fn plan_upload(&self, name: &str, bucket: &Bucket, replace: bool) -> Result<Upload> {
+    fn plan_upload(&self, name: &str, bucket: &BucketFolder, replace: bool) -> Result<Upload> {
         let run = self.run(name)?;
         let folder = format!("{RUNS}/{name}");
         let seen = bucket.look(&format!("{folder}/{MANIFEST}"))?;
@@ -153,7 +153,7 @@ impl Store {
 /// Has a bucket's folder be a store.
 ///
 /// Errors: it is one of another version; there is no bucket.
-fn require_store(bucket: &Bucket) -> Result<()> {
+fn require_store(bucket: &BucketFolder) -> Result<()> {
     let found = match bucket.look(STORE)? {
         Some((text, _)) => Some(text),
         None if bucket.replace(STORE, &store_file::text()?, None)? => return Ok(()),
@@ -189,7 +189,7 @@ impl Upload {
         )
     }
 
-    fn write(self, bucket: &Bucket, go_on: GoOn<'_>) -> Result<()> {
+    fn write(self, bucket: &BucketFolder, go_on: GoOn<'_>) -> Result<()> {
         let written = bucket.upload(self.files.clone(), go_on);
         let committed = match written.and_then(|()| go_on(0)) {
             Ok(()) => self.commit(bucket)?,
@@ -211,13 +211,13 @@ impl Upload {
     }
 
     /// Removes its files, which no manifest names.
-    fn take_back(&self, bucket: &Bucket) {
+    fn take_back(&self, bucket: &BucketFolder) {
         // What cannot be removed goes with a later upload.
         let _ = bucket.remove(&self.generation());
     }
 
     /// Whether its manifest took the place of the one that was seen. An error leaves that unknown, so that its files stay.
-    fn commit(&self, bucket: &Bucket) -> Result<bool> {
+    fn commit(&self, bucket: &BucketFolder) -> Result<bool> {
         let path = format!("{}/{MANIFEST}", self.folder);
         let text = serde_json::to_vec(&self.manifest);
         let text = seal::seal(&text.map_err(|e| exec_datafusion_err!("write {path}: {e}"))?);
@@ -226,7 +226,7 @@ impl Upload {
     }
 
     /// Removes the generation that was replaced, and what killed writers left so many seconds ago.
-    fn sweep(&self, bucket: &Bucket, left_after: i64) -> Result<()> {
+    fn sweep(&self, bucket: &BucketFolder, left_after: i64) -> Result<()> {
         let now = bucket.youngest(&self.generation())?.unwrap_or_default();
         let replaced = self.seen.as_ref().and_then(|(_, name)| name.as_ref());
         for name in bucket.folders(&self.folder)? {
@@ -251,7 +251,7 @@ impl Upload {
 }
 
 /// Has the list of runs name those that are there.
-fn list_runs(bucket: &Bucket) -> Result<()> {
+fn list_runs(bucket: &BucketFolder) -> Result<()> {
     for _ in 0..TRIES {
         let seen = bucket.look(LISTING)?;
         let mut runs = bucket.folders(RUNS)?;

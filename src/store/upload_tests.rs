@@ -151,9 +151,9 @@ fn write_run(store: &Store, layers: usize) {
     written().expect("a run");
 }
 
-fn bucket(objects: Arc<dyn ObjectStore>) -> Bucket {
+fn bucket(objects: Arc<dyn ObjectStore>) -> BucketFolder {
     let address = "s3://bucket/a/s".parse().expect("an address");
-    Bucket::of(objects, address).expect("a bucket")
+    BucketFolder::of(objects, address).expect("a bucket")
 }
 
 /// Every object and its bytes.
