@@ -219,6 +219,11 @@ pub const NOT_COMMANDS: &[(&str, &str, &str)] = &[
         "it computes the page's own tables",
     ),
     (
+        "docs/distributed.md",
+        "python3 scripts/workers.py",
+        "it computes the page's own tables",
+    ),
+    (
         "CONTRIBUTING.md",
         "POLYSEMA_KILLS",
         "the tests themselves, longer",
