@@ -309,8 +309,8 @@ fn a_server_that_fails_is_asked_again_and_one_that_cannot_help_is_named() {
         (nowhere.as_str(), "store.json of"),
         ("http://127.0.0.1:1/s", "got no connection"),
         (
-            "s3://bucket/s",
-            "a folder or an http(s) address of a store is required",
+            "ftp://a.example/s",
+            "a folder, or the address http(s)://HOST/PATH",
         ),
     ] {
         let error = said(server.program(store, &["-c", sql]).output()).expect_err("refused");
