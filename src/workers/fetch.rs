@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::{exec_datafusion_err, internal_err};
+use datafusion::common::{exec_datafusion_err, exec_err, internal_err};
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
@@ -23,6 +23,7 @@ use super::address::is_here;
 use super::codec::PlanCodec;
 use super::headers;
 use super::loss::is_lost;
+use super::payload::MOST_PLAN;
 use super::pool::OneWorker;
 
 /// The rows of a range as they come. The worker ends its work when this is dropped.
@@ -50,8 +51,17 @@ pub(super) fn transport(context: &TaskContext, codec: &PlanCodec) -> Arc<TaskCon
 }
 
 /// A plan as bytes.
+///
+/// Errors: it has more than a worker takes.
 pub(super) fn bytes(plan: Arc<dyn ExecutionPlan>, transport: &Arc<TaskContext>) -> Result<Vec<u8>> {
-    MaybeEncoded::Decoded(plan).encode(transport)
+    let bytes = MaybeEncoded::Decoded(plan).encode(transport)?;
+    match bytes.len() <= MOST_PLAN {
+        true => Ok(bytes),
+        false => exec_err!(
+            "a plan of at most {MOST_PLAN} bytes is required for a worker, got {}",
+            bytes.len()
+        ),
+    }
 }
 
 /// Begins the only partition of a plan on a worker.

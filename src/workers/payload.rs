@@ -11,6 +11,9 @@ const MARK: &[u8; 4] = b"PSMA";
 /// The version of plans as bytes; another one is refused. It changes with every change of what is written.
 pub(super) const VERSION: u8 = 1;
 
+/// Most bytes of a plan, which a worker holds before it knows what it is: a thousand times what plans have. Chosen.
+pub(super) const MOST_PLAN: usize = 16 << 20;
+
 /// A node without its inputs.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct SentNode {

@@ -16,7 +16,11 @@ use tonic::transport::Server;
 
 use super::address::TlsFiles;
 use super::codec::PlanCodec;
+use super::payload::MOST_PLAN;
 use super::{headers, nodes, version};
+
+/// Most bytes of what a message says beside its plan: names, numbers, a worker's address.
+const MOST_BESIDE: usize = 1 << 16;
 
 /// What the sessions of a worker begin with: functions, memory, and what reads plans.
 #[derive(Clone)]
@@ -100,6 +104,7 @@ impl Listener {
     /// Does what it is sent until `stop` is done.
     pub async fn serve(mut self, stop: impl Future<Output = ()>) -> Result<()> {
         let service = self.worker.into_worker_server();
+        let service = service.max_decoding_message_size(MOST_PLAN + MOST_BESIDE);
         let connections = TcpListenerStream::new(self.listener);
         let serving = self.server.add_service(service);
         // Who asks keeps a connection, and would be waited for.

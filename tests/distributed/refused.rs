@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{CsvReadOptions, SessionConfig, SessionContext};
 use datafusion_distributed::{
     DistributedConfig, ExecuteTaskRequest, MaybeEncoded, ProducerHead, SetPlanRequest, TaskKey,
-    grpc,
+    WorkerChannel, grpc,
 };
 use futures::{StreamExt, stream};
 
@@ -171,6 +172,75 @@ fn a_worker_listens_beyond_this_machine_with_certificates_only() {
     }
 }
 
+/// Who speaks the workers' protocol and is no polysema.
+struct Stranger {
+    client: Box<dyn WorkerChannel>,
+    url: url::Url,
+    task: Arc<TaskContext>,
+    key: TaskKey,
+}
+
+impl Stranger {
+    async fn new(address: &str) -> Self {
+        let config = SessionConfig::new().with_option_extension(DistributedConfig::default());
+        let url = url::Url::parse(&format!("http://{address}")).expect("an address");
+        let resolver = grpc::DefaultChannelResolver::default();
+        let channel = resolver.get_channel(&url).await;
+        Self {
+            client: grpc::create_worker_client(channel.expect("a connection")),
+            url,
+            task: SessionContext::new_with_config(config).task_ctx(),
+            key: TaskKey {
+                query_id: uuid::Uuid::new_v4(),
+                stage_id: 1,
+                task_number: 0,
+            },
+        }
+    }
+
+    /// Sends a plan; why it is refused.
+    async fn send(&mut self, plan: MaybeEncoded<Arc<dyn ExecutionPlan>>) -> String {
+        let plan = SetPlanRequest {
+            task_key: self.key,
+            task_count: 1,
+            plan,
+            work_unit_feed_declarations: vec![],
+            target_worker_url: self.url.clone(),
+            query_start_time_ns: 0,
+        };
+        let silent = stream::pending().boxed();
+        let (headers, metrics) = (http::HeaderMap::new(), Default::default());
+        let answer = self
+            .client
+            .coordinator_channel(headers, plan, silent, metrics, &self.task)
+            .await;
+        answer.err().expect("refused").strip_backtrace()
+    }
+}
+
+/// A worker does not hold what no plan is, and answers on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_larger_than_plans_is_refused() {
+    let db = demo("max_documents: 4").await;
+    let store = db.session.store().root();
+    let address = workers::start(store).await.expect("a worker");
+    let mut stranger = Stranger::new(&address).await;
+    let large = vec![0; 17 << 20];
+    let said = stranger.send(MaybeEncoded::Encoded(large)).await;
+    assert!(said.contains("message length too large"), "{said}");
+    let session = asking(store, std::slice::from_ref(&address), None).await;
+    let session = session.expect("a worker");
+    // Such a plan of one's own is done by who asks.
+    let long = "a".repeat(17 << 20);
+    let all = "SELECT * FROM neuron_polysemanticity()";
+    for sql in [
+        all,
+        &format!("{all} WHERE CAST(neuron AS VARCHAR) <> '{long}'"),
+    ] {
+        assert!(text(&session, sql).await == text(&db.session, sql).await);
+    }
+}
+
 /// A plan that reads a file of the worker's machine: one who reaches the worker is told nothing of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_that_reads_files_is_not_done() {
@@ -188,42 +258,19 @@ async fn a_plan_that_reads_files_is_not_done() {
         .expect("a table");
     let reading = context.sql("SELECT * FROM secret").await.expect("a plan");
     let reading: Arc<dyn ExecutionPlan> = reading.create_physical_plan().await.expect("a plan");
-    let config = SessionConfig::new().with_option_extension(DistributedConfig::default());
-    let task = SessionContext::new_with_config(config).task_ctx();
-    let url = url::Url::parse(&format!("http://{address}")).expect("an address");
-    let channel = grpc::DefaultChannelResolver::default()
-        .get_channel(&url)
-        .await;
-    let mut client = grpc::create_worker_client(channel.expect("a connection"));
-    let key = TaskKey {
-        query_id: uuid::Uuid::new_v4(),
-        stage_id: 1,
-        task_number: 0,
-    };
-    let plan = SetPlanRequest {
-        task_key: key,
-        task_count: 1,
-        plan: MaybeEncoded::Decoded(reading),
-        work_unit_feed_declarations: vec![],
-        target_worker_url: url,
-        query_start_time_ns: 0,
-    };
-    let silent = stream::pending().boxed();
-    let metrics = Default::default();
-    let headers = http::HeaderMap::new();
-    let answer = client
-        .coordinator_channel(headers.clone(), plan, silent, metrics, &task)
-        .await;
-    let said = answer.err().expect("refused").strip_backtrace();
+    let mut stranger = Stranger::new(&address).await;
+    let said = stranger.send(MaybeEncoded::Decoded(reading)).await;
     assert!(said.contains("workers do no DataSourceExec"), "{said}");
     let request = ExecuteTaskRequest {
-        task_key: key,
+        task_key: stranger.key,
         target_partition_start: 0,
         target_partition_end: 1,
         producer_head: ProducerHead::None,
     };
-    let rows = client
-        .execute_task(headers, request, Default::default(), &task)
+    let headers = http::HeaderMap::new();
+    let rows = stranger
+        .client
+        .execute_task(headers, request, Default::default(), &stranger.task)
         .await;
     let first = rows.expect("streams").remove(0).next().await;
     assert!(!matches!(first, Some(Ok(_))), "no row comes");
