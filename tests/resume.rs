@@ -268,16 +268,22 @@ fn a_run_is_there_until_the_one_that_replaces_it_is_whole() {
     assert!(bytes(store) == old);
     run(store, &demo(&other), None).expect("a run");
     assert!(bytes(store) == expected(&demo(&other)));
-    // What a process leaves that was killed before it could clean up is no interrupted ingest.
-    interrupted(store, &demo(&other));
+    // What a process leaves that was killed before it could clean up is no interrupted ingest: any call removes it, also one
+    // that is refused.
     let (kept, aside) = (store.join("ingests"), store.join("aside"));
-    fs::rename(&kept, &aside).expect("renamed");
-    std::thread::sleep(Duration::from_secs(1));
-    run(store, &demo(&other), None).expect("a run");
-    fs::remove_dir_all(&kept).expect("a folder");
-    fs::rename(&aside, &kept).expect("renamed");
-    run(store, &demo(&[("replace", "true"), ("window", "2")]), None).expect("a run");
-    assert!(entries(&kept).is_empty());
+    let anew = demo(&[("replace", "true"), ("window", "2")]);
+    let refused = demo(&[FEW.as_slice(), &[("bos", "true")]].concat());
+    for (next, is_refused) in [(refused, true), (anew, false)] {
+        interrupted(store, &demo(&other));
+        fs::rename(&kept, &aside).expect("renamed");
+        std::thread::sleep(Duration::from_secs(1));
+        run(store, &demo(&other), None).expect("a run");
+        fs::remove_dir_all(&kept).expect("a folder");
+        fs::rename(&aside, &kept).expect("renamed");
+        assert_eq!(entries(&kept), ["r"]);
+        assert_eq!(run(store, &next, None).is_err(), is_refused);
+        assert!(entries(&kept).is_empty());
+    }
 }
 
 #[test]

@@ -154,6 +154,30 @@ impl IngestCheckpoints {
         Ok(())
     }
 
+    /// Removes those of which a run was made since they began: who made it was killed before it could.
+    pub(super) fn remove_made(
+        store: &Store,
+        run: &str,
+        maxima: Option<&MaxActivations>,
+    ) -> Result<()> {
+        if !store.has(run) {
+            return Ok(());
+        }
+        let made = store.run(run)?;
+        let made = made.manifest();
+        let whole = store.unfinished_run(run)?;
+        for of in store.unfinished_shards(run)?.into_iter().chain([whole]) {
+            let kept = Self::within(run, of);
+            let is_made = |state: &IngestState| {
+                state.replaces != Some(made.created_at) && state.of.has_made(made, maxima)
+            };
+            if kept.find()?.as_ref().is_some_and(is_made) {
+                kept.remove()?;
+            }
+        }
+        Ok(())
+    }
+
     /// Where they lie.
     pub(super) fn generations(&self) -> &Generations {
         self.of.generations()

@@ -47,6 +47,8 @@ pub fn ingest_rows(
     {
         return plan_err!("the rows of max_activations are required, got '{table}' unread");
     }
+    // Of a run that is there, before that is refused. What cannot be read is an error where it is used.
+    let _ = IngestCheckpoints::remove_made(store, &request.run, request.max_activations.as_ref());
     let mut report = Reporter::new(progress, context);
     if options.get(SHARDS) > 1 {
         return shards::ingest(store, request, rows, context, &mut report);

@@ -218,6 +218,8 @@ impl ShardedIngest<'_> {
                  meanwhile, got another one"
             );
         }
+        // It may have been killed since, and what cannot be removed goes with the next call.
+        let _ = IngestCheckpoints::remove_made(store, name, request.max_activations.as_ref());
         let counts = manifest.counts;
         report.finish(
             &counts,
