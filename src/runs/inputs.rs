@@ -8,9 +8,10 @@ use datafusion::common::{plan_datafusion_err, plan_err};
 use datafusion::error::Result;
 use serde_json::{Map, Value};
 
-use super::checkpoint::{Identity, IngestState};
+use super::checkpoint::IngestState;
 use super::context::Context;
 use super::forward::{Forward, Stretch};
+use super::identity::Identity;
 use super::layer::Layer;
 use super::options::{
     CHECKPOINT_EVERY, INGEST, LAYER_NORM, MAX_ACTIVATIONS, MaxActivations, Pick, SIGN, Sign,

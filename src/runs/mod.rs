@@ -5,6 +5,7 @@ mod checkpoint;
 mod context;
 mod examples;
 mod forward;
+mod identity;
 mod import;
 mod ingest;
 mod inputs;

@@ -10,8 +10,9 @@ use std::time::Duration;
 use datafusion::common::exec_err;
 use datafusion::error::Result;
 
-use super::checkpoint::{Identity, IngestCheckpoints, IngestState};
+use super::checkpoint::{IngestCheckpoints, IngestState};
 use super::forward::Stretch;
+use super::identity::Identity;
 use super::inputs::{AllSeen, IngestInputs, IngestRequest, begin_reading};
 use super::layer::Layer;
 use super::options::{REPLACE, RESUME, SHARDS};
