@@ -216,6 +216,8 @@ impl IngestState {
 mod tests {
     use std::path::Path;
 
+    use serde_json::Map;
+
     use super::*;
     use crate::corpus::ReadBatch;
     use crate::files::faults::each;
