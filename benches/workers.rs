@@ -6,11 +6,11 @@
 
 #[path = "synthetic/gpt2_small.rs"]
 mod gpt2_small;
+#[path = "../tests/workers/process.rs"]
+mod process;
 mod synthetic;
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,6 +21,7 @@ use futures::TryStreamExt;
 use polysema::policy::Policy;
 use polysema::session::{Engine, EngineOptions};
 use polysema::workers::Workers;
+use process::Process;
 
 const QUESTIONS: [&str; 3] = [
     "SELECT * FROM neuron_polysemanticity()",
@@ -30,33 +31,6 @@ const QUESTIONS: [&str; 3] = [
 const WORKERS: [usize; 3] = [1, 3, 7];
 /// Repetitions; odd, so that the median is one of them.
 const RUNS: usize = 5;
-
-struct Process(Child, String);
-
-impl Process {
-    fn start(store: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_polysema"))
-            .args(["worker", "--listen", "127.0.0.1:0", "--store"])
-            .arg(store)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
-        let line = lines.next().expect("a line").expect("text");
-        let (_, address) = line.split_once(" listens at ").expect("an address");
-        let address = address.to_string();
-        std::thread::spawn(move || lines.for_each(drop));
-        Self(child, address)
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// CPU seconds of a process so far.
 fn cpu(process: &str) -> f64 {
@@ -98,7 +72,7 @@ async fn ask(
     processes: &[Process],
     sql: &str,
 ) -> Result<(Seconds, Vec<RecordBatch>)> {
-    let ids: Vec<_> = processes.iter().map(|p| p.0.id().to_string()).collect();
+    let ids: Vec<_> = processes.iter().map(|p| p.id().to_string()).collect();
     let used = || (cpu("self"), ids.iter().map(|id| cpu(id)).sum::<f64>());
     let session = engine.session(Policy::everything())?;
     let (began, before) = (Instant::now(), used());
@@ -123,8 +97,8 @@ async fn main() -> Result<()> {
     let (store, _temporary) = gpt2_small::folder()?;
     gpt2_small::write(&store)?;
     let most = WORKERS[WORKERS.len() - 1];
-    let processes: Vec<_> = (0..most).map(|_| Process::start(&store)).collect();
-    let addresses: Vec<_> = processes.iter().map(|process| process.1.clone()).collect();
+    let processes: Vec<_> = (0..most).map(|_| Process::start(&store, &[])).collect();
+    let addresses = Process::addresses(&processes);
     let alone = engine(&store)?;
     let mut asking = vec![];
     for n in WORKERS {

@@ -2,21 +2,21 @@
 //! nobody reads a part of a run. `.ci/cloud` starts the servers and names their buckets in POLYSEMA_BUCKETS.
 #![cfg(unix)]
 
-#[path = "workers/process.rs"]
-mod process;
+mod database;
 mod random;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use database::workers::process::Process;
+use database::{root, said};
 use futures::TryStreamExt;
 use object_store::ObjectStore;
 use object_store::path::Path as Key;
-use process::Process;
 use random::{given, seeded};
 use tempfile::TempDir;
 
@@ -81,7 +81,7 @@ impl Desk {
 
     /// A store of this machine with the run `demo` of so many documents.
     fn ingest(&self, store: &str, documents: usize) {
-        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/demo");
+        let data = root("tests/data/demo");
         let (model, corpus) = (data.join("model"), data.join("corpus.jsonl"));
         let sql = format!(
             "SELECT * FROM ingest('demo', '{}', '{}', {{max_documents: {documents}, replace: true}})",
@@ -89,6 +89,14 @@ impl Desk {
             corpus.display()
         );
         self.here(store, &sql);
+    }
+
+    /// Two stores of this machine, `a` and `b`; what their runs count.
+    fn two(&self) -> [String; 2] {
+        [("a", 60), ("b", 30)].map(|(store, documents)| {
+            self.ingest(store, documents);
+            self.here(store, COUNTS)
+        })
     }
 
     /// Of the store in the bucket.
@@ -126,15 +134,6 @@ impl Desk {
         let count = |name: &str| manifest[name].as_array().map_or(0, Vec::len);
         // The weights of an autoencoder and the curve of its training.
         count("files") + 2 * count("saes")
-    }
-}
-
-fn said(output: std::io::Result<Output>) -> Result<String, String> {
-    let output = output.expect("the program starts");
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
-    match output.status.success() {
-        true => Ok(text(&output.stdout)),
-        false => Err(text(&output.stderr)),
     }
 }
 
@@ -212,9 +211,7 @@ fn workers_read_a_store_in_a_bucket() {
 #[test]
 fn of_writers_of_one_run_those_that_come_late_are_told() {
     for desk in Desk::all() {
-        desk.ingest("a", 60);
-        desk.ingest("b", 30);
-        let expected = [desk.here("a", COUNTS), desk.here("b", COUNTS)];
+        let expected = desk.two();
         let mut refused = 0;
         for round in 0..given("POLYSEMA_ROUNDS", 4) {
             let words: &[&str] = if round == 0 { &[] } else { &["--replace"] };
@@ -268,9 +265,7 @@ fn runs_written_at_the_same_time_are_all_listed() {
 #[test]
 fn whatever_ends_a_writer_a_whole_run_is_read() {
     for desk in Desk::all() {
-        desk.ingest("a", 60);
-        desk.ingest("b", 30);
-        let expected = [desk.here("a", COUNTS), desk.here("b", COUNTS)];
+        let expected = desk.two();
         let started = Instant::now();
         assert_eq!(desk.uploaded("a", &[]), Ok(String::new()));
         let usual = started.elapsed();

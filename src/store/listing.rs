@@ -37,14 +37,19 @@ pub(super) fn runs(root: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// What it says of these runs.
+pub(super) fn text(runs: Vec<String>) -> Result<Vec<u8>> {
+    let text = serde_json::to_vec(&RunListing { runs });
+    let text = text.map_err(|e| exec_datafusion_err!("write {LISTING}: {e}"))?;
+    Ok(seal::seal(&text))
+}
+
 /// Writes it where it says other names. Under the store's lock.
 pub(super) fn keep(root: &Path) -> Result<()> {
     let path = root.join(LISTING);
     let runs = runs(root)?;
     let is_empty = runs.is_empty();
-    let text = serde_json::to_vec(&RunListing { runs });
-    let text = text.map_err(|e| exec_datafusion_err!("write {}: {e}", path.display()))?;
-    let text = seal::seal(&text);
+    let text = text(runs)?;
     match is_empty && disk::read(&path).is_err() {
         true => Ok(()),
         false => write_changed(&path, &text),

@@ -9,7 +9,7 @@ use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
 use datafusion::error::Result;
 
 use super::check::GoOn;
-use super::listing::{LISTING, RunListing};
+use super::listing::{self, LISTING};
 use super::manifest::{MANIFEST, Manifest};
 use super::names::{RUNS, STORE};
 use super::run::Run;
@@ -262,8 +262,7 @@ fn list_runs(bucket: &BucketFolder) -> Result<()> {
                 listed.push(run);
             }
         }
-        let text = serde_json::to_vec(&RunListing { runs: listed });
-        let text = seal::seal(&text.map_err(|e| exec_datafusion_err!("write {LISTING}: {e}"))?);
+        let text = listing::text(listed)?;
         let version = seen.as_ref().map(|(_, version)| version);
         if seen.as_ref().is_some_and(|(now, _)| *now == text)
             || bucket.replace(LISTING, &text, version)?

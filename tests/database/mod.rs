@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "no test asks in every way")]
 
 use std::path::{Path, PathBuf};
+use std::process::Output;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::compute::cast;
@@ -22,6 +23,16 @@ pub fn root(path: &str) -> PathBuf {
 /// A path among the reference results, which lie beside the project or do not.
 pub fn shared(path: &str) -> PathBuf {
     root("../shared/data").join(path)
+}
+
+/// What the program printed, or why it failed.
+pub fn said(output: std::io::Result<Output>) -> Result<String, String> {
+    let output = output.expect("the program starts");
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
+    match output.status.success() {
+        true => Ok(text(&output.stdout)),
+        false => Err(text(&output.stderr)),
+    }
 }
 
 /// A session over a store.

@@ -40,6 +40,10 @@ impl Process {
         all.iter().map(|worker| worker.address.clone()).collect()
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
