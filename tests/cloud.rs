@@ -328,9 +328,12 @@ fn what_cannot_be_written_is_named_and_nothing_is() {
             said(desk.program(&store, &["upload", "--to", &none]).output()).expect_err("refused");
         assert!(error.contains(&none), "{error}");
         let started = Instant::now();
-        let mut gone = desk.upload("a", &[]);
+        let (mut gone, key) = (desk.upload("a", &[]), desk.path("key.json"));
+        let google = r#"{"gcs_base_url":"http://127.0.0.1:9","disable_oauth":true,"client_email":"","private_key":"","private_key_id":""}"#;
+        fs::write(&key, google).expect("a file");
         gone.env("AWS_ENDPOINT", "http://127.0.0.1:9")
-            .env("AZURITE_BLOB_STORAGE_URL", "http://127.0.0.1:9");
+            .env("AZURITE_BLOB_STORAGE_URL", "http://127.0.0.1:9")
+            .env("GOOGLE_SERVICE_ACCOUNT", key);
         let error = said(gone.output()).expect_err("refused");
         assert!(error.contains(&desk.address), "{error}");
         assert!(started.elapsed() < Duration::from_secs(60));

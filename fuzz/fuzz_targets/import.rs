@@ -10,20 +10,17 @@ use polysema::jobs::JobContext;
 use polysema::options::Options;
 use polysema::runs::{IMPORT_RUN, ImportRequest, import_run};
 use polysema::store::Store;
-use polysema_fuzz::{Folders, named, panics, scratch, test_data};
+use polysema_fuzz::{Folders, panics, scratch, test_data};
 
 static FOLDERS: LazyLock<Folders> =
     LazyLock::new(|| Folders::new("import", &[("import".to_string(), test_data("import"))]));
 static STORE: LazyLock<PathBuf> = LazyLock::new(|| scratch("imported"));
 
 fuzz_target!(init: panics::watch(), |input: &[u8]| {
-    let Some((name, content)) = named(input) else {
-        return;
-    };
     let Ok(options) = Options::of_words(&IMPORT_RUN, [("activation_function", "relu")]) else {
         return;
     };
-    FOLDERS.with(name, content, |folder: &Path| {
+    FOLDERS.with_input(input, |folder: &Path| {
         let store = Store::open(&STORE).expect("a store");
         let request = ImportRequest {
             run: "r".to_string(),

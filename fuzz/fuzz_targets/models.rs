@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use polysema::models::{Input, LayerNorm, Unwatched, load};
-use polysema_fuzz::{Folders, all_of, named, panics, test_data};
+use polysema_fuzz::{Folders, all_of, panics, test_data};
 
 static MODELS: LazyLock<Folders> = LazyLock::new(|| {
     let mut all = all_of("architectures");
@@ -22,10 +22,7 @@ static MODELS: LazyLock<Folders> = LazyLock::new(|| {
 });
 
 fuzz_target!(init: panics::watch(), |input: &[u8]| {
-    let Some((name, content)) = named(input) else {
-        return;
-    };
-    MODELS.with(name, content, |folder: &Path| {
+    MODELS.with_input(input, |folder: &Path| {
         let Ok(loaded) = load(folder) else {
             return;
         };

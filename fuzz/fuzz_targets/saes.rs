@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use polysema::jobs::JobContext;
 use polysema::saes::Foreign;
-use polysema_fuzz::{Folders, all_of, named, panics};
+use polysema_fuzz::{Folders, all_of, panics};
 
 static SAES: LazyLock<Folders> = LazyLock::new(|| {
     let mut all = all_of("sae");
@@ -21,10 +21,7 @@ static SAES: LazyLock<Folders> = LazyLock::new(|| {
 });
 
 fuzz_target!(init: panics::watch(), |input: &[u8]| {
-    let Some((name, content)) = named(input) else {
-        return;
-    };
-    SAES.with(name, content, |path: &Path| {
+    SAES.with_input(input, |path: &Path| {
         let _ = Foreign::read(path, None, &JobContext::default());
     });
 });

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use polysema::models::load;
-use polysema_fuzz::{Folders, all_of, named, panics, seeds, test_data};
+use polysema_fuzz::{Folders, all_of, panics, seeds, test_data};
 
 /// Texts of letters of one byte and of more, spaces, digits and a token of its own.
 const TEXTS: [&str; 6] = [
@@ -30,10 +30,7 @@ static MODELS: LazyLock<Folders> = LazyLock::new(|| {
 });
 
 fuzz_target!(init: panics::watch(), |input: &[u8]| {
-    let Some((name, content)) = named(input) else {
-        return;
-    };
-    MODELS.with(name, content, |folder: &Path| {
+    MODELS.with_input(input, |folder: &Path| {
         let Ok(loaded) = load(folder) else {
             return;
         };

@@ -5,6 +5,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use crate::named;
+
 /// A path of the project's test data.
 pub fn test_data(path: &str) -> PathBuf {
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
@@ -68,6 +70,13 @@ impl Folders {
         assert!(!files.is_empty(), "test data is required");
         files.sort_by(|a, b| a.name.cmp(&b.name));
         Self { files }
+    }
+
+    /// Takes an input for the name of a file, a line, then its content.
+    pub fn with_input(&self, input: &[u8], f: impl FnOnce(&Path)) {
+        if let Some((name, content)) = named(input) {
+            self.with(name, content, f);
+        }
     }
 
     /// Puts the content in place of the file of this name, or of any if there is none, while `f` looks at the folder.

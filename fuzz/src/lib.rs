@@ -15,7 +15,10 @@ use tokio::runtime::{Builder, Runtime};
 
 /// Where questions are asked.
 pub static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
-    let runtime = Builder::new_multi_thread().worker_threads(2).build();
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
     runtime.expect("a runtime")
 });
 

@@ -12,14 +12,18 @@ use crate::{RUNTIME, test_data};
 /// Memory of an engine.
 const MEMORY: usize = 256 << 20;
 
-/// The store of a folder.
-pub fn open(store: &Path) -> Result<Arc<Engine>, String> {
-    let options = EngineOptions {
+/// What the store of a folder is opened with.
+pub fn options(store: &Path) -> EngineOptions {
+    EngineOptions {
         store: store.to_path_buf(),
         memory_limit: Some(MEMORY),
         loaded_limit: None,
-    };
-    Engine::open(&options).map_err(|e| e.to_string())
+    }
+}
+
+/// The store of a folder.
+pub fn open(store: &Path) -> Result<Arc<Engine>, String> {
+    Engine::open(&options(store)).map_err(|e| e.to_string())
 }
 
 /// Asks and reads all rows.

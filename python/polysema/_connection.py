@@ -33,7 +33,7 @@ def connect(
 ) -> Connection:
     """Opens a store, which is made where there is none; without one, a store that is gone with the connection.
 
-    store: its folder, or the http(s) address of one to read.
+    store: its folder, or the address of one to read: http(s)://, s3://, gs:// or az://.
     run: the run that table names mean, as `Connection.use` selects it.
     memory_limit: most bytes that queries and loaded models may hold together.
     read_only: whether ingest, training, imports, drops and COPY are refused.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array};
 use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
-use datafusion::common::exec_err;
+use datafusion::common::{exec_datafusion_err, exec_err};
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::parquet::arrow::arrow_reader::{
@@ -15,6 +15,7 @@ use datafusion::parquet::arrow::arrow_reader::{
 use polysema_udfs::arrow::memory::at_least;
 
 use super::row_batch::{Contents, RowBatch};
+use crate::files::guarded::guarded;
 use crate::files::{file_error, regular};
 
 /// Rows that are read at once: books may be rows.
@@ -81,7 +82,8 @@ pub(super) fn parquet(
 ) -> Result<(SchemaRef, impl Iterator<Item = Result<RecordBatch>> + use<>)> {
     let failed = |e| file_error("read", path, e);
     let file = regular::open(path).map_err(|e| file_error("open", path, e))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(failed)?;
+    let builder = decoded(path, || ParquetRecordBatchReaderBuilder::try_new(file))?;
+    let builder = builder.map_err(failed)?;
     let groups = builder.metadata().row_groups().iter();
     let averages = groups.map(|group| {
         let rows = group.num_rows().max(1);
@@ -89,7 +91,7 @@ pub(super) fn parquet(
     });
     let average = averages.max().map_or(0, |bytes| bytes.max(0) as usize);
     let schema = Arc::clone(builder.schema());
-    let reader = builder.with_batch_size(ROWS).build().map_err(failed)?;
+    let reader = decoded(path, || builder.with_batch_size(ROWS).build())?.map_err(failed)?;
     let of = path.display().to_string();
     let batches = ParquetBatches {
         reader,
@@ -107,9 +109,20 @@ impl Iterator for ParquetBatches {
         if let Err(refused) = hold(&self.memory, self.average, &self.of) {
             return Some(Err(refused));
         }
-        let batch = self.reader.next()?;
-        Some(batch.map_err(|e| file_error("read", Path::new(&self.of), e)))
+        let path = Path::new(&self.of);
+        match decoded(path, || self.reader.next()) {
+            Ok(batch) => Some(batch?.map_err(|e| file_error("read", path, e))),
+            Err(error) => Some(Err(error)),
+        }
     }
+}
+
+/// What Parquet's reader gives, which asserts some of what it reads.
+fn decoded<T>(path: &Path, decode: impl FnOnce() -> T) -> Result<T> {
+    guarded(decode).ok_or_else(|| {
+        let path = path.display();
+        exec_datafusion_err!("a whole Parquet file is required, got {path}: it cannot be decoded")
+    })
 }
 
 /// Reserves what rows take that are so many bytes: as they are read, and twice as texts and columns.

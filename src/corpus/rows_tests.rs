@@ -328,3 +328,29 @@ fn parquet_without_usable_text_is_refused() {
     let null = corpus.next_batch().unwrap_err().strip_backtrace();
     assert!(null.contains("requires text in column 'body', got NULL in row 2"));
 }
+
+#[test]
+fn damaged_parquet_is_an_error_whatever_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    parquet(&path, vec![Some("the cat"), Some("a hat")]);
+    let whole = fs::read(&path).unwrap();
+    let mut undecoded = 0;
+    // Its schema as Arrow has it stands in base64.
+    for at in 4..whole.len() - 8 {
+        for byte in [0, 0xff, b'A', b'/', whole[at] ^ 1] {
+            let mut bytes = whole.clone();
+            bytes[at] = byte;
+            fs::write(&path, bytes).unwrap();
+            let read = open(&path, "text").and_then(|mut corpus| {
+                while corpus.next_batch()?.is_some() {}
+                Ok(())
+            });
+            if let Err(error) = read {
+                let said = error.strip_backtrace();
+                undecoded += usize::from(said.contains("it cannot be decoded"));
+            }
+        }
+    }
+    assert!(undecoded > 0);
+}

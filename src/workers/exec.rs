@@ -25,12 +25,11 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, TryStreamExt, stream};
 use polysema_udfs::arrow::inputs::only_input;
 use polysema_udfs::per_neuron::NeuronCheck;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::Sender;
 
 use super::codec::PlanCodec;
 use super::loss::{cause, is_lost};
-use super::pool::Workers;
+use super::pool::{WorkerPlace, Workers};
 use super::{fetch, nodes, told};
 
 /// Most bytes of a range that wait for its end. Chosen, not tuned.
@@ -165,6 +164,7 @@ impl ExecutionPlan for WorkersExec {
             let mut builder = RecordBatchReceiverStream::builder(plan.schema(), 2);
             let transport = fetch::transport(&context, &codec);
             let range = Range {
+                range: partition,
                 plan: fetch::bytes(plan, &transport)?,
                 workers,
                 checks,
@@ -205,6 +205,8 @@ impl RowsOut {
 
 /// A range on its way.
 struct Range {
+    /// Its number.
+    range: usize,
     plan: Vec<u8>,
     workers: Arc<Workers>,
     /// Asked where no row comes: they read tables that are here.
@@ -226,9 +228,10 @@ impl Range {
     async fn run(&self, out: &RowsOut) -> Result<()> {
         let (mut tried, mut reasons) = (vec![], vec![]);
         loop {
-            let (i, place) = self.workers.free(&tried).await?;
+            let place = self.workers.place(self.range, &tried).await?;
+            let i = place.worker;
             let worker = self.workers.worker(i);
-            let (why, handed_on) = match self.ask(i, place, out).await? {
+            let (why, handed_on) = match self.ask(place, out).await? {
                 Ended::Well => return Ok(()),
                 Ended::Lost(why, handed_on) => (why, handed_on),
             };
@@ -251,13 +254,8 @@ impl Range {
         }
     }
 
-    async fn ask(
-        &self,
-        worker: usize,
-        place: OwnedSemaphorePermit,
-        out: &RowsOut,
-    ) -> Result<Ended> {
-        let worker = self.workers.worker(worker);
+    async fn ask(&self, place: WorkerPlace, out: &RowsOut) -> Result<Ended> {
+        let worker = self.workers.worker(place.worker);
         let settings = self.context.session_config();
         let begun = fetch::begin(worker, self.plan.clone(), settings, &self.transport);
         let mut fetched = match begun.await {
