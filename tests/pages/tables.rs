@@ -128,11 +128,6 @@ pub const NOT_RUN: &[(&str, &str)] = &[
         "cargo doc",
         "the continuous integration runs it; that it does is checked",
     ),
-    (
-        "cargo +nightly fuzz",
-        "a nightly toolchain and an hour a target",
-    ),
-    ("fuzz/seed", "writes into the project; no test reads it"),
     ("UPDATE_PAGES=1 cargo test", "writes these pages"),
     (
         "SELECT * FROM activations(model, corpus, hook)",
@@ -236,6 +231,11 @@ pub const NOT_COMMANDS: &[(&str, &str, &str)] = &[
     (
         "CONTRIBUTING.md",
         "cargo install cargo-fuzz",
+        "a nightly toolchain and an hour a target",
+    ),
+    (
+        "CONTRIBUTING.md",
+        ".ci/fuzz",
         "a nightly toolchain and an hour a target",
     ),
     ("docs/definitions.md", "e = h", "a formula"),
