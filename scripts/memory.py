@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What long work holds under memory limits: the most anonymous memory of its process, or the error that refuses it.
 
-    python3 scripts/memory.py PROGRAM STORE MODEL CORPUS [--limits 256MiB,1GiB,4GiB] [--max-tokens N] [--only WORD]
+    python3 scripts/memory.py PROGRAM STORE MODEL CORPUS [--limits 256MiB,1GiB,4GiB] [--max-tokens N] [--only 'WORD;WORD']
 
 The model is ingested under each limit, and what follows reads the run of the largest; what takes vectors, those of three layers in
 the runs of the largest two. With GPT-2-small's shape and 250,000 tokens these are 1.8 million of 3 KB. PROGRAM is a built `polysema`.
@@ -29,12 +29,12 @@ QUESTIONS = {
     "{{d_sae: 1024, epochs: 1, batch_size: 1024, buffer: 1000000, resume: false, replace: true}}) WHERE phase = 'done'",
     "train_sae of a place": "SELECT * FROM train_sae('place', 'blocks.2.mlp.out', {{run: 'small', d_sae: 512, epochs: 1, batch_size: 512, "
     "max_tokens: 20000, resume: false, replace: true}}) WHERE phase = 'done'",
-    "train_mlp": "SELECT * FROM train_mlp('mlp', '{images}', {{epochs: 1, replace: true}}) WHERE phase = 'done'",
+    "train_mlp": "SELECT * FROM train_mlp('mlp', '{images}', {{epochs: 1, replace: true}})",
     "sae_metrics": f"SELECT * FROM sae_metrics('sae', (SELECT pre_mlp FROM {EVERY}))",
     "sae_metrics of a place": "SELECT * FROM sae_metrics('place', {{max_documents: 100}})",
     "sae_encode": "SELECT sum(cardinality(sae_encode('sae', pre_mlp))) FROM base.examples WHERE layer = 0",
     "sae_decode": "SELECT max(vector_norm(sae_decode('sae', sae_encode('sae', pre_mlp)))) FROM base.examples WHERE layer = 0",
-    "sae_matches": "SELECT count(*) FROM sae_matches('sae', 'big')",
+    "sae_matches": "SELECT count(*) FROM sae_matches('sae', 'low')",
     "feature_density": "SELECT * FROM feature_density('sae')",
     "feature_clusters": "SELECT count(*) FROM base.feature_clusters()",
     "neuron_profile": "SELECT count(*) FROM base.neuron_profile()",
@@ -92,7 +92,7 @@ def main():
     arguments.add_argument("--limits", default="256MiB,1GiB,4GiB")
     arguments.add_argument("--max-tokens", type=int, default=250_000)
     arguments.add_argument("--images", default="tests/data/mnist-tiny")
-    arguments.add_argument("--only", default="", help="beginnings of what is measured")
+    arguments.add_argument("--only", default="", help="beginnings of what is measured, by semicolons")
     said = arguments.parse_args()
     limits = said.limits.split(",")
     runs = {limit: f"under_{limit}" for limit in limits[:-1]} | {limits[-1]: "base"}
@@ -103,7 +103,7 @@ def main():
     asked.append(("ingest of few", limits[-1], INGEST.format(run="small", tokens=20_000, **names)))
     asked += [(name, limit, sql.format(**names)) for name, sql in QUESTIONS.items() for limit in limits]
     for name, limit, sql in asked:
-        if said.only and not name.startswith(tuple(said.only.split(","))):
+        if said.only and not name.startswith(tuple(said.only.split(";"))):
             continue
         most, seconds, end, words = measured(said.program, said.store, limit, sql)
         print(f"{name:24} {limit:7} {most >> 20:6} MiB {seconds:7.1f} s  {end}: {words}", flush=True)
