@@ -117,6 +117,20 @@ async fn a_batch_that_does_not_fit_is_halved() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn logits_that_do_not_fit_are_made_of_fewer_documents() -> Result<()> {
+    let (model, corpus) = (data("demo/model"), data("demo/corpus.jsonl"));
+    let sql = format!(
+        "SELECT count(*) AS n, round(sum(loss), 3)::text AS losses FROM token_losses('{model}', '{corpus}')"
+    );
+    // Those of 16 documents of 128 positions and 4,096 tokens take 32 MiB alone.
+    let (whole, _) = within(256 << 20, &sql).await?;
+    let (parts, _) = within(model_bytes() + (20 << 20), &sql).await?;
+    assert_eq!(last(&parts, "n"), 42_279 - 540);
+    assert_eq!(parts, whole);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn train_mlp() -> Result<()> {
     let images = data("mnist-tiny");
     let call = |hidden: usize| {

@@ -41,11 +41,8 @@ impl CorpusReader {
             let rows = batch.documents.len() * batch.seq;
             let d = values.len() / rows;
             let copy = rows * (d + 2) * size_of::<f32>();
-            at_least(
-                &memory,
-                copy,
-                "the vectors of a batch (a smaller batch_size needs fewer)",
-            )?;
+            let n = batch.documents.len();
+            at_least(&memory, copy, format_args!("the vectors of {n} documents"))?;
             doc_ids.clear();
             pos.clear();
             gathered.clear();

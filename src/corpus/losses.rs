@@ -2,12 +2,10 @@
 
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
-use datafusion::execution::memory_pool::MemoryReservation;
-use polysema_udfs::arrow::memory::at_least;
 use rayon::prelude::*;
 
 use super::reader::{CorpusReader, ReadBatch};
-use crate::models::{Input, Model, Unwatched};
+use crate::models::{Input, Unwatched};
 
 /// The predictions of a batch of documents.
 #[derive(Debug, Clone, Default)]
@@ -48,29 +46,11 @@ impl LossBatch {
     }
 }
 
-/// Reserves the logits of a batch.
-pub(crate) fn hold_logits(
-    memory: &MemoryReservation,
-    model: &dyn Model,
-    batch: &ReadBatch,
-) -> Result<()> {
-    let bytes = model.logits_bytes(batch.documents.len(), batch.seq);
-    at_least(
-        memory,
-        bytes,
-        "the logits of a batch (a smaller batch_size needs fewer)",
-    )
-}
-
 impl CorpusReader {
-    /// Calls `f` with the predictions of every batch, whose logits are reserved in `memory` first.
+    /// Calls `f` with the predictions of every batch.
     ///
     /// Errors: the model predicts no next token.
-    pub fn losses(
-        &mut self,
-        memory: &MemoryReservation,
-        f: &mut dyn FnMut(LossBatch) -> Result<()>,
-    ) -> Result<()> {
+    pub fn losses(&mut self, f: &mut dyn FnMut(LossBatch) -> Result<()>) -> Result<()> {
         let (model, skip) = (self.model(), usize::from(self.has_bos()));
         if model.d_vocab() == 0 || !model.causal() {
             return plan_err!(
@@ -78,11 +58,11 @@ impl CorpusReader {
                 model.architecture()
             );
         }
+        self.hold_logits();
         self.for_each_batch(&mut |model, batch, input| {
             let Input::Tokens { ids, .. } = input else {
                 return Ok(());
             };
-            hold_logits(memory, model, batch)?;
             let logits = model.logits(input, &mut Unwatched)?;
             let found = LossBatch::of(&logits, batch, ids, skip);
             if let Some(at) = found.losses.iter().position(|loss| !loss.is_finite()) {

@@ -32,7 +32,6 @@ pub(crate) use documents::{Documents, Target};
 pub use images::BLACK_AND_WHITE;
 pub(crate) use images::Images;
 pub use losses::LossBatch;
-pub(crate) use losses::hold_logits;
 pub use of_hub::{FoundCorpus, find_corpus};
 pub(crate) use options::has_special;
 pub use options::{

@@ -76,6 +76,8 @@ pub struct CorpusReader {
     _memory: MemoryReservation,
     /// Of a block and a pass over a batch of it.
     pub(super) pass: MemoryReservation,
+    /// Whether the logits of a pass are held, too.
+    logits: bool,
     /// Goes after the files in it are closed.
     _scratch: Option<Scratch>,
 }
@@ -181,6 +183,7 @@ impl CorpusReader {
             content: Content::Tokens(ids),
             _memory: memory,
             pass: context.memory("forward pass"),
+            logits: false,
             _scratch: Some(scratch),
         })
     }
@@ -241,6 +244,7 @@ impl CorpusReader {
             content,
             _memory: memory,
             pass: context.memory("forward pass"),
+            logits: false,
             _scratch: None,
         })
     }
@@ -248,6 +252,11 @@ impl CorpusReader {
     /// The model.
     pub fn model(&self) -> &dyn Model {
         self.loaded.model.as_ref()
+    }
+
+    /// Reserves the logits of a pass from now on as what else it takes, for who asks for them, one pass after the other.
+    pub(crate) fn hold_logits(&mut self) {
+        self.logits = true;
     }
 
     /// Before a document that begins a block.
@@ -423,9 +432,13 @@ impl CorpusReader {
         let mut n = most.min(documents.len());
         loop {
             let input = n * width * size_of::<f32>();
-            let bytes = block + input + model.pass_bytes(n, seq);
+            let logits = match self.logits {
+                true => model.logits_bytes(n, seq),
+                false => 0,
+            };
+            let bytes = block + input + model.pass_bytes(n, seq).saturating_add(logits);
             let of = format_args!(
-                "a pass over {n} documents of {seq} positions (a smaller context or batch_size needs fewer)"
+                "a pass over {n} documents of {seq} positions (a smaller context needs fewer)"
             );
             match at_least(&self.pass, bytes, of) {
                 // A batch changes no result, only the time.

@@ -13,7 +13,7 @@ use polysema_kernels::sae::evaluation::Evaluation;
 use polysema_udfs::arrow::memory::refused;
 
 use super::metric::{Effect, Metric, finish};
-use crate::corpus::{CorpusReader, LossBatch, Pair, ReadBatch, VectorSource, hold_logits};
+use crate::corpus::{CorpusReader, LossBatch, Pair, ReadBatch, VectorSource};
 use crate::jobs::JobContext;
 use crate::models::{HookPoint, Hooks, Input};
 use crate::runs::require_width;
@@ -94,18 +94,17 @@ pub fn evaluate_model(
     let mut evaluation = Evaluation::new(sae, BATCH, MOST);
     let mut effect = Effect::default();
     let mut memory = context.memory("sae_metrics");
-    let of_logits = context.memory("logits");
     let skip = usize::from(reader.has_bos());
     let (mut rows, mut scaled) = (Reconstructed::default(), vec![]);
     let (mut done, of) = (0, reader.n_documents());
+    if runs {
+        reader.hold_logits();
+    }
     reader.for_each_batch(&mut |model, batch, input| {
         context.tick()?;
         let mut given = Pair::new(hook, target, !runs);
         let own = match runs {
-            true => {
-                hold_logits(&of_logits, model, batch)?;
-                Some(model.logits(input, &mut given)?)
-            }
+            true => Some(model.logits(input, &mut given)?),
             false => {
                 model.forward(input, &mut given)?;
                 None

@@ -82,8 +82,7 @@ impl TableFunction for TokenLosses {
             schema(),
             String::new(),
             |reader, context| {
-                let memory = context.memory("logits");
-                reader.losses(&memory, &mut |batch| {
+                reader.losses(&mut |batch| {
                     context.send(rows(batch));
                     context.tick()
                 })
