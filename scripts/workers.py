@@ -32,11 +32,11 @@ class Question:
         return work, max(each, 0.0), max(taken, 0.0), max(called, 0.0)
 
 
-# `cargo bench --profile dev --workspace --features polysema/distributed --bench workers`: 36,864 neurons of 100 examples.
+# `cargo bench --workspace --features polysema/distributed --bench workers`: 36,864 neurons of 100 examples.
 QUESTIONS = [
-    Question("metrics of every neuron", 5.38, {1: 0.03, 3: 0.05, 7: 0.10}, {1: 5.39, 3: 5.63, 7: 5.79}, 3e6),
-    Question("the same, grouped by layer", 3.84, {1: 0.05, 3: 0.06, 7: 0.13}, {1: 3.84, 3: 4.18, 7: 4.44}, 1e4),
-    Question("3.7 million rows of clusters", 4.40, {1: 0.24, 3: 0.22, 7: 0.19}, {1: 4.60, 3: 4.87, 7: 5.12}, 6e7),
+    Question("metrics of every neuron", 4.26, {1: 0.01, 3: 0.02, 7: 0.03}, {1: 4.27, 3: 4.44, 7: 4.51}, 3e6),
+    Question("the same, grouped by layer", 3.22, {1: 0.01, 3: 0.02, 7: 0.03}, {1: 3.24, 3: 3.33, 7: 3.47}, 1e4),
+    Question("3.7 million rows of clusters", 3.33, {1: 0.07, 3: 0.07, 7: 0.08}, {1: 3.40, 3: 3.47, 7: 3.64}, 6e7),
 ]
 
 
