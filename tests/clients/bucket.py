@@ -8,7 +8,7 @@ from pathlib import Path
 import polysema
 
 QUESTIONS = (
-    "SELECT layer, neuron, example, cluster FROM demo.feature_clusters() ORDER BY ALL",
+    "SELECT layer, neuron, example, cluster FROM demo.feature_clusters() ORDER BY layer, neuron, example",
     "SELECT count(*), sum(pos), max(activation) FROM demo.examples",
     "SELECT * FROM demo.similar_features(0, 1, 0)",
 )
