@@ -16,7 +16,7 @@ QUESTIONS = (
 
 def answers(store):
     with polysema.connect(store, run="demo") as db:
-        return [db.sql(question).fetchall() for question in QUESTIONS]
+        return [db.sql(question).rows() for question in QUESTIONS]
 
 
 program, *buckets = sys.argv[1:]
@@ -31,7 +31,7 @@ with tempfile.TemporaryDirectory() as folder:
         subprocess.run([program, "--store", store, "upload", "--to", address], check=True)
         assert answers(address) == here, bucket
         try:
-            polysema.connect(address).sql("CREATE TABLE notes.t AS SELECT 1 AS n")
+            polysema.connect(address).sql("CREATE TABLE notes.t AS SELECT 1 AS n").rows()
         except polysema.Error as error:
             print(f"{address}: {len(here[0])} rows of clusters equal; a change is refused: {error}")
         else:
