@@ -18,15 +18,26 @@ EVERY = (
     "(SELECT pre_mlp, activation FROM base.examples WHERE layer < 3 "
     'UNION ALL SELECT pre_mlp, activation FROM "{other}".examples WHERE layer < 3)'
 )
-TRAIN = "{{d_sae: 1024, epochs: 1, batch_size: 1024, resume: false, replace: true}}"
+FEW = "base.examples WHERE layer < 2"
 MODEL = "'{model}', '{corpus}'"
 SOME = "{{max_tokens: 20000}}"
+
+
+def trained(name, source, buffer=""):
+    """An autoencoder of the vectors of a source."""
+    options = f"{{{{d_sae: 1024, epochs: 1, batch_size: 1024, {buffer}resume: false, replace: true}}}}"
+    return f"SELECT * FROM train_sae('{name}', (SELECT pre_mlp FROM {source}), {options}) WHERE phase = 'done'"
+
+
+def in_order(key):
+    """A sort of whole rows, which no limit can take the place of."""
+    return f"SELECT max(vector_norm(pre_mlp)) FROM (SELECT * FROM {EVERY} ORDER BY {key} OFFSET 1)"
+
+
 QUESTIONS = {
-    "train_sae": f"SELECT * FROM train_sae('sae', (SELECT pre_mlp FROM {EVERY}), {TRAIN}) WHERE phase = 'done'",
-    "train_sae, small buffer": "SELECT * FROM train_sae('low', (SELECT pre_mlp FROM base.examples WHERE layer < 2), "
-    "{{d_sae: 1024, epochs: 1, batch_size: 1024, buffer: 8192, resume: false, replace: true}}) WHERE phase = 'done'",
-    "train_sae, large buffer": "SELECT * FROM train_sae('big', (SELECT pre_mlp FROM base.examples WHERE layer < 2), "
-    "{{d_sae: 1024, epochs: 1, batch_size: 1024, buffer: 1000000, resume: false, replace: true}}) WHERE phase = 'done'",
+    "train_sae": trained("sae", EVERY),
+    "train_sae, small buffer": trained("low", FEW, "buffer: 8192, "),
+    "train_sae, large buffer": trained("big", FEW, "buffer: 1000000, "),
     "train_sae of a place": "SELECT * FROM train_sae('place', 'blocks.2.mlp.out', {{run: 'small', d_sae: 512, epochs: 1, batch_size: 512, "
     "max_tokens: 20000, resume: false, replace: true}}) WHERE phase = 'done'",
     "train_mlp": "SELECT * FROM train_mlp('mlp', '{images}', {{epochs: 1, replace: true}})",
@@ -53,9 +64,8 @@ QUESTIONS = {
     "activations, sorted": f"SELECT max(vector_norm(vector)) FROM (SELECT vector FROM activations({MODEL}, 'blocks.2.mlp.pre', {SOME}) "
     "ORDER BY vector[1] OFFSET 1)",
     "token_losses": f"SELECT avg(loss) FROM token_losses({MODEL}, {SOME})",
-    "a sort": f"SELECT max(vector_norm(pre_mlp)) FROM (SELECT * FROM {EVERY} ORDER BY activation OFFSET 1)",
-    "two sorts": f"SELECT max(vector_norm(pre_mlp)) FROM (SELECT * FROM {EVERY} ORDER BY activation OFFSET 1) UNION ALL "
-    f"SELECT max(vector_norm(pre_mlp)) FROM (SELECT * FROM {EVERY} ORDER BY pre_mlp[1] OFFSET 1)",
+    "a sort": in_order("activation"),
+    "two sorts": f"{in_order('activation')} UNION ALL {in_order('pre_mlp[1]')}",
     "groups": f"SELECT count(*) FROM (SELECT round(activation, 4) AS a, vector_mean(pre_mlp) FROM {EVERY} GROUP BY a)",
     "copy": f"COPY (SELECT * FROM {EVERY} ORDER BY activation) TO '{{store}}/copy.parquet'",
     "create table": "CREATE OR REPLACE TABLE notes.rows AS SELECT * FROM base.examples WHERE layer < 3",
@@ -95,11 +105,11 @@ def main():
     arguments.add_argument("--only", default="", help="beginnings of what is measured, by semicolons")
     said = arguments.parse_args()
     limits = said.limits.split(",")
+    if len(limits) < 2:
+        arguments.error(f"two limits at least are required, got {said.limits}")
     runs = {limit: f"under_{limit}" for limit in limits[:-1]} | {limits[-1]: "base"}
     names = dict(model=said.model, corpus=said.corpus, store=said.store, images=said.images, other=runs[limits[-2]])
-    asked = []
-    for limit, run in runs.items():
-        asked.append(("ingest", limit, INGEST.format(run=run, tokens=said.max_tokens, **names)))
+    asked = [("ingest", limit, INGEST.format(run=run, tokens=said.max_tokens, **names)) for limit, run in runs.items()]
     asked.append(("ingest of few", limits[-1], INGEST.format(run="small", tokens=20_000, **names)))
     asked += [(name, limit, sql.format(**names)) for name, sql in QUESTIONS.items() for limit in limits]
     for name, limit, sql in asked:
