@@ -248,63 +248,69 @@ fn what_cannot_be_shared_is_refused() {
         ),
         "{error}"
     );
-    // Interrupted in the second shard.
     let shards = store.join("ingests");
-    let error = loop {
-        let ended = interrupted(&store, &sharded(3));
-        match (entries(&shards).len(), ended) {
-            (2, Err(error)) => break error,
-            (0 | 1, Err(error)) => assert!(error.contains("cancelled in phase"), "{error}"),
-            // Too late.
-            _ => fs::remove_dir_all(&store).expect("a store"),
-        }
-    };
-    assert!(
-        error.contains("documents is kept, from which the same call goes on"),
-        "{error}"
-    );
-    let mut kept = entries(&shards);
-    kept.sort();
-    assert_eq!(kept, ["r.1-of-3", "r.2-of-3"]);
-    for other in [sharded(2), base.clone()] {
-        let error = refused(&other);
+    let (opened, told) = loop {
+        // Interrupted in the second shard.
+        let error = loop {
+            let ended = interrupted(&store, &sharded(3));
+            match (entries(&shards).len(), ended) {
+                (2, Err(error)) => break error,
+                (0 | 1, Err(error)) => assert!(error.contains("cancelled in phase"), "{error}"),
+                // Too late.
+                _ => fs::remove_dir_all(&store).expect("a store"),
+            }
+        };
         assert!(
-            error.ends_with("got other ones (shards): pass resume: false to begin anew"),
+            error.contains("documents is kept, from which the same call goes on"),
             "{error}"
         );
-    }
-    let error = refused(&IngestRequest {
-        options: sharded(3).options.with(WINDOW, 2),
-        ..base.clone()
-    });
-    assert!(
-        error.ends_with("got other ones (window): pass resume: false to begin anew"),
-        "{error}"
-    );
-    // A finished shard that is damaged is named, by its use and by a check.
-    let opened = Store::open(&store).expect("a store");
-    let generation = entries(&shards.join("r.1-of-3"));
-    let generation = generation.iter().find(|name| name.starts_with("gen-"));
-    let sums = shards
-        .join("r.1-of-3")
-        .join(generation.expect("a generation"))
-        .join("sums-1");
-    let whole = fs::read(&sums).expect("a file");
-    let mut changed = whole.clone();
-    changed[100] ^= 4;
-    fs::write(&sums, &changed).expect("a file");
-    let mut told = vec![];
-    let mut tell = |row: Progress| told.push(row.message);
-    let damaged = ingest(&opened, &sharded(3), &JobContext::default(), &mut tell);
-    let error = damaged.expect_err("damaged").strip_backtrace();
-    assert!(
-        error.contains("sums-1") && error.contains("pass resume: false"),
-        "{error}"
-    );
-    // What had been done of the second is not done again, and nothing where it had come to its end.
-    let mut second = told.iter().filter(|said| said.contains("shard 2 of 3"));
-    assert!(second.all(|said| said.contains(", resumed at")), "{told:?}");
-    fs::write(&sums, &whole).expect("a file");
+        let mut kept = entries(&shards);
+        kept.sort();
+        assert_eq!(kept, ["r.1-of-3", "r.2-of-3"]);
+        for other in [sharded(2), base.clone()] {
+            let error = refused(&other);
+            assert!(
+                error.ends_with("got other ones (shards): pass resume: false to begin anew"),
+                "{error}"
+            );
+        }
+        let error = refused(&IngestRequest {
+            options: sharded(3).options.with(WINDOW, 2),
+            ..base.clone()
+        });
+        assert!(
+            error.ends_with("got other ones (window): pass resume: false to begin anew"),
+            "{error}"
+        );
+        // A finished shard that is damaged is named, by its use and by a check.
+        let opened = Store::open(&store).expect("a store");
+        let generation = entries(&shards.join("r.1-of-3"));
+        let generation = generation.iter().find(|name| name.starts_with("gen-"));
+        let sums = shards
+            .join("r.1-of-3")
+            .join(generation.expect("a generation"))
+            .join("sums-1");
+        let whole = fs::read(&sums).expect("a file");
+        let mut changed = whole.clone();
+        changed[100] ^= 4;
+        fs::write(&sums, &changed).expect("a file");
+        let mut told = vec![];
+        let mut tell = |row: Progress| told.push(row.message);
+        let damaged = ingest(&opened, &sharded(3), &JobContext::default(), &mut tell);
+        let error = damaged.expect_err("damaged").strip_backtrace();
+        assert!(
+            error.contains("sums-1") && error.contains("pass resume: false"),
+            "{error}"
+        );
+        fs::write(&sums, &whole).expect("a file");
+        if told.iter().any(|said| said.contains("shard 2 of 3")) {
+            break (opened, told);
+        }
+        // It had come to its end when it was interrupted.
+        fs::remove_dir_all(&store).expect("a store");
+    };
+    let resumed = |said: &String| said.contains("shard 2 of 3, resumed at");
+    assert!(told.iter().any(resumed), "{told:?}");
     // Who begins anew takes nothing from those who work on it.
     let held = opened
         .hold_shard("r", polysema::store::CorpusShard { number: 2, of: 3 })
