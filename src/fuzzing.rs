@@ -1,4 +1,5 @@
-//! Doors for the fuzzer to readers that no other crate sees; `fuzz/` calls them, and no other build has them.
+//! Doors for the fuzzer to readers that no other crate sees; `fuzz/` calls them. The library's tests have them too, so that
+//! they are compiled whenever what they call is changed.
 
 use std::path::Path;
 

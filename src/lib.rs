@@ -46,7 +46,7 @@ pub mod corpus;
 pub mod explore;
 pub(crate) mod files;
 pub mod functions;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod hub;
 pub mod jobs;

@@ -143,7 +143,7 @@ impl Tensors {
     }
 
     /// Names of the tensors not taken yet, in order.
-    #[cfg(fuzzing)]
+    #[cfg(any(test, fuzzing))]
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<_> = self.tensors.keys().cloned().collect();
         names.sort();
