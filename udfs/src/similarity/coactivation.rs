@@ -308,10 +308,12 @@ impl PairCounting {
             if self.cancelled.load(Ordering::Relaxed) {
                 return exec_err!("{}: an uncancelled query is required, got none", self.name);
             }
-            if pairs.capacity() - pairs.len() < occurrences.n_clusters() {
-                let more = pairs.len().max(occurrences.n_clusters());
-                self.grow(more * size_of::<Pair>())?;
-                pairs.reserve_exact(more);
+            let room = pairs.capacity() - pairs.len();
+            if room < occurrences.n_clusters() {
+                // For more than one cluster can need, so that it is seldom made.
+                let wanted = pairs.len().max(2 * occurrences.n_clusters());
+                self.grow((wanted - room) * size_of::<Pair>())?;
+                pairs.reserve_exact(wanted);
             }
             occurrences.partners(cluster, first, &mut counts, |partner, count| {
                 let (first, second) = match turned {
@@ -391,5 +393,42 @@ impl Found {
             Arc::new(Float64Array::from_iter_values(lifts)),
         ];
         Ok(RecordBatch::try_new(schema(), columns)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool};
+
+    use super::*;
+
+    /// Neurons of one cluster each, of which every two share two tokens.
+    #[test]
+    fn what_is_reserved_is_what_few_pairs_of_many_clusters_take() -> Result<()> {
+        const NEURONS: i32 = 20_000;
+        let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(4 << 20));
+        let members = (0..NEURONS)
+            .flat_map(|neuron| [0, 1].map(|pos| ((neuron / 2, pos), Some((0, neuron, 0)))));
+        let counting = PairCounting {
+            name: "coactivation",
+            pairs: Pairs {
+                layer: LayerRef::Number(0),
+                with_layer: None,
+                min_count: 2,
+                min_lift: 1.0,
+            },
+            reservation: MemoryConsumer::new("coactivation").register(&pool),
+            members: members.collect(),
+            layers: BTreeSet::from([0]),
+            cancelled: Arc::default(),
+        };
+        let found = counting.run()?;
+        let pairs = found
+            .pairs
+            .iter()
+            .map(|pair| (pair.first, pair.second, pair.count));
+        let expected = (0..NEURONS as u32 / 2).map(|pair| (2 * pair, 2 * pair + 1, 2));
+        assert!(pairs.eq(expected));
+        Ok(())
     }
 }
