@@ -29,9 +29,14 @@ def trained(name, source, buffer=""):
     return f"SELECT * FROM train_sae('{name}', (SELECT pre_mlp FROM {source}), {options}) WHERE phase = 'done'"
 
 
-def in_order(key):
+def in_order(source):
     """A sort of whole rows, which no limit can take the place of."""
-    return f"SELECT max(vector_norm(pre_mlp)) FROM (SELECT * FROM {EVERY} ORDER BY {key} OFFSET 1)"
+    return f"SELECT max(vector_norm(pre_mlp)) FROM (SELECT pre_mlp, activation FROM {source} ORDER BY activation OFFSET 1)"
+
+
+# Two sorters side by side take each other's memory before they spill, and the merges of both do not fit.
+ONE_SORTER = "SET datafusion.execution.target_partitions = 1; "
+MANY = "base.examples WHERE layer < 6"
 
 
 QUESTIONS = {
@@ -64,10 +69,11 @@ QUESTIONS = {
     "activations, sorted": f"SELECT max(vector_norm(vector)) FROM (SELECT vector FROM activations({MODEL}, 'blocks.2.mlp.pre', {SOME}) "
     "ORDER BY vector[1] OFFSET 1)",
     "token_losses": f"SELECT avg(loss) FROM token_losses({MODEL}, {SOME})",
-    "a sort": in_order("activation"),
-    "two sorts": f"{in_order('activation')} UNION ALL {in_order('pre_mlp[1]')}",
+    "a sort": ONE_SORTER + in_order(MANY),
+    "a sort, a sorter a core": in_order(MANY),
+    "two sorts": ONE_SORTER + in_order(EVERY),
     "groups": f"SELECT count(*) FROM (SELECT round(activation, 4) AS a, vector_mean(pre_mlp) FROM {EVERY} GROUP BY a)",
-    "copy": f"COPY (SELECT * FROM {EVERY} ORDER BY activation) TO '{{store}}/copy.parquet'",
+    "copy": f"{ONE_SORTER}COPY (SELECT pre_mlp, activation FROM {MANY} ORDER BY activation) TO '{{store}}/copy.parquet'",
     "create table": "CREATE OR REPLACE TABLE notes.rows AS SELECT * FROM base.examples WHERE layer < 3",
 }
 
