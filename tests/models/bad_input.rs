@@ -109,6 +109,18 @@ fn broken_files() {
         &format!(r#"{{"type": "Sequence", "decoders": [{doubles}]}}"#),
     );
     refuses(directory.path(), &["a decoder that makes", times]);
+    // A table that says it has 1 GiB, for which the library makes room for 2 GiB.
+    let huge = r#"{"type": "Precompiled", "precompiled_charsmap": "AAAAQA=="}"#;
+    let most = "a precompiled_charsmap of 1073741824 bytes of entries, as it says, is required, got at most 6";
+    write(huge, "null");
+    refuses(directory.path(), &["tokenizer.json", most]);
+    write(
+        &format!(r#"{{"type": "Sequence", "normalizers": [{huge}]}}"#),
+        "null",
+    );
+    refuses(directory.path(), &["tokenizer.json", most]);
+    write(&format!(r#"{huge}, "normalizer": null"#), "null");
+    refuses(directory.path(), &["duplicate field `normalizer`"]);
     // This one only when it is asked.
     write(
         r#"{"type": "Precompiled", "precompiled_charsmap": "AAAAAA=="}"#,

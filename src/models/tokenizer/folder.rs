@@ -5,6 +5,7 @@ use std::path::Path;
 use datafusion::error::Result;
 use serde_json::{Map, Value, json};
 
+use super::charsmap;
 use super::special::Settings;
 use super::vocabulary::{FAILS, SpecialIds, Tokenizer};
 use crate::files::guarded::guarded;
@@ -133,8 +134,10 @@ fn read(
     };
     let class = class(model, &settings);
     let built = match (files, parts.as_slice()) {
-        ([WHOLE], [whole]) => tokenizers::Tokenizer::from_bytes(whole)
-            .map_err(|e| format!("a tokenizer is required, got {e}")),
+        ([WHOLE], [whole]) => charsmap::check(whole).and_then(|()| {
+            tokenizers::Tokenizer::from_bytes(whole)
+                .map_err(|e| format!("a tokenizer is required, got {e}"))
+        }),
         ([WORDS], [words]) if class == BERT => word_piece(words, &mut settings),
         (_, [vocabulary, merges]) => byte_level(vocabulary, merges, &class, &mut settings),
         _ => {

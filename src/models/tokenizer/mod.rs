@@ -1,5 +1,6 @@
 //! Text to token ids, and ids back to the bytes that they stand for.
 
+mod charsmap;
 mod folder;
 mod gguf;
 mod growth;
