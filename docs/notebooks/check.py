@@ -1,8 +1,8 @@
 """Executes the notebooks beside it and compares what they give with what is stored; UPDATE_PAGES=1 stores it.
 
 Text is compared: numbers with a fraction to two hundredths, since processors add in different orders, everything else exactly. A training
-carries such differences on, so that even which latents are closest differs: in cells of the tag "trained" only the number of lines
-and, to a tenth, numbers with a fraction are compared. Pictures are stored and not compared.
+carries such differences on, so that even which latents are closest differs: in cells of the tag "trained" the number of lines is
+compared, the first of them, which names the columns, and to a tenth numbers with a fraction. Pictures are stored and not compared.
 """
 
 import os
@@ -47,10 +47,10 @@ def same(stored: str, came: str, trained: bool) -> bool:
     numbers, others = (list(map(float, FRACTION.findall(text))) for text in (stored, came))
     if len(numbers) != len(others) or any(abs(a - b) > tolerance * max(1.0, abs(a)) for a, b in zip(numbers, others)):
         return False
+    lines = [[FRACTION.sub("#", line).split() for line in text.splitlines()] for text in (stored, came)]
     if trained:
-        return len(stored.splitlines()) == len(came.splitlines())
-    words, others = (" ".join(FRACTION.sub("#", text).split()) for text in (stored, came))
-    return words == others
+        return len(lines[0]) == len(lines[1]) and lines[0][:1] == lines[1][:1]
+    return sum(lines[0], []) == sum(lines[1], [])
 
 
 def main() -> int:
