@@ -124,6 +124,12 @@ impl XlsxWriter {
     ///
     /// Errors: more rows than a worksheet has, a longer text than a cell has.
     pub fn rows(&mut self, batch: &RecordBatch) -> Result<Vec<u8>> {
+        if self.rows + batch.num_rows() > MOST_ROWS {
+            return exec_err!(
+                "xlsx: at most {} rows are required, got more: write .parquet or .csv",
+                MOST_ROWS - 1
+            );
+        }
         let schema = batch.schema();
         let fields = schema.fields().iter();
         let columns = fields.zip(batch.columns()).map(|(f, c)| cells(f, c));
@@ -146,12 +152,6 @@ impl XlsxWriter {
     }
 
     fn row(&mut self, cells: Vec<Option<SheetCell>>, style: usize) -> Result<()> {
-        if self.rows == MOST_ROWS {
-            return exec_err!(
-                "xlsx: at most {} rows are required, got more: write .parquet or .csv",
-                MOST_ROWS - 1
-            );
-        }
         self.rows += 1;
         let row = self.rows;
         let mut xml = format!("<row r=\"{row}\">");

@@ -7,6 +7,7 @@ use datafusion::logical_expr::LogicalPlan;
 use pgwire::api::Type;
 use pgwire::api::results::Tag;
 
+use super::opaque::Opaque;
 use super::statements::ClientCommand;
 
 /// What a statement means.
@@ -15,7 +16,7 @@ pub(super) enum Statement {
     /// One about the connection.
     Command(ClientCommand),
     /// A question for the session.
-    Planned(Arc<Planned>),
+    Planned(Arc<Opaque<Planned>>),
 }
 
 /// A question for the session: the text that was planned, and the plan.

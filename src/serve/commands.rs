@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan, Statement as PlanStatement};
-use futures::{Sink, SinkExt, StreamExt, TryStreamExt, stream};
+use futures::future::BoxFuture;
+use futures::{FutureExt, Sink, SinkExt, StreamExt, TryStreamExt, stream};
 use pgwire::api::portal::{Format, Portal};
 use pgwire::api::results::{DataRowEncoder, FieldInfo, QueryResponse, Response, Tag};
 use pgwire::api::stmt::StoredStatement;
@@ -21,8 +22,10 @@ use pgwire::messages::response::{NoticeResponse, TransactionStatus};
 use pgwire::messages::startup::ParameterStatus;
 
 use super::asked::{Given, Planned, Statement};
-use super::connection::{Connection, OpenCursor};
+use super::connection::{Connection, OpenedSession};
+use super::cursors::no_cursor;
 use super::errors::{of_engine, refused, state};
+use super::opaque::Opaque;
 use super::rewritten::{asks_the_catalogue, rewritten};
 use super::settings::{is_told, schemas, written};
 use super::statements::{ClientCommand, command};
@@ -43,7 +46,14 @@ impl Connection {
         }
     }
 
-    pub(super) async fn planned(&self, text: &str) -> PgWireResult<Arc<Planned>> {
+    pub(super) fn planned<'a>(
+        &'a self,
+        text: &'a str,
+    ) -> BoxFuture<'a, PgWireResult<Arc<Opaque<Planned>>>> {
+        self.plan_of(text).boxed()
+    }
+
+    async fn plan_of(&self, text: &str) -> PgWireResult<Arc<Opaque<Planned>>> {
         let session = &self.opened()?.session;
         let asks = asks_the_catalogue(text);
         let mut refusal = None;
@@ -56,7 +66,10 @@ impl Connection {
                 },
             };
             match session.plan(&text).await {
-                Ok(plan) => return Ok(Arc::new(Planned { text, plan, types })),
+                Ok(plan) => {
+                    let planned = Planned { text, plan, types };
+                    return Ok(Arc::new(Opaque::new(planned)));
+                }
                 Err(error) => {
                     refusal.get_or_insert_with(|| of_engine(&error, &text));
                 }
@@ -66,11 +79,15 @@ impl Connection {
     }
 
     /// The rows of a question, and what stands for it when it has ended; no rows of a statement that changes something.
-    pub(super) async fn answer(
-        &self,
-        planned: &Planned,
+    pub(super) fn answer<'a>(
+        &'a self,
+        planned: &'a Planned,
         parameters: ParamValues,
-    ) -> PgWireResult<Given> {
+    ) -> BoxFuture<'a, PgWireResult<Given>> {
+        self.answer_of(planned, parameters).boxed()
+    }
+
+    async fn answer_of(&self, planned: &Planned, parameters: ParamValues) -> PgWireResult<Given> {
         let Planned { text, plan, .. } = planned;
         let session = &self.opened()?.session;
         let executed = session.executed(plan);
@@ -346,16 +363,22 @@ impl Connection {
     }
 
     /// Forgets what PREPARE has prepared of these names; whether there was any.
-    async fn deallocate(&self, of: impl Fn(&str) -> bool) -> PgWireResult<bool> {
-        let session = &self.opened()?.session;
-        let mut names = session.prepared();
-        names.retain(|name| of(name));
-        for name in &names {
-            let statement = format!("DEALLOCATE {}", quoted(name, '"'));
-            let done = session.query(&statement).await;
-            done.map_err(|error| of_engine(&error, &statement))?;
-        }
-        Ok(!names.is_empty())
+    fn deallocate(&self, of: impl Fn(&str) -> bool) -> BoxFuture<'_, PgWireResult<bool>> {
+        let found = self.opened().map(|OpenedSession { session, .. }| {
+            let mut names = session.prepared();
+            names.retain(|name| of(name));
+            (session, names)
+        });
+        let deallocated = async move {
+            let (session, names) = found?;
+            for name in &names {
+                let statement = format!("DEALLOCATE {}", quoted(name, '"'));
+                let done = session.query(&statement).await;
+                done.map_err(|error| of_engine(&error, &statement))?;
+            }
+            Ok(!names.is_empty())
+        };
+        deallocated.boxed()
     }
 
     /// Changes a setting, and what follows from it.
@@ -402,76 +425,18 @@ impl Connection {
     }
 
     /// What a search path means: the first schema that it names is the run of unqualified names.
-    pub(super) async fn select_run(&self, path: &str) -> PgWireResult<()> {
-        let session = &self.opened()?.session;
-        let selected = match schemas(path).first() {
-            Some(run) => session.select_run(run).await,
-            None => session.query("RESET polysema.run").await.map(drop),
-        };
-        selected.map_err(|error| of_engine(&error, ""))?;
-        self.changed.store(true, Ordering::Relaxed);
-        Ok(())
-    }
-
-    async fn declare(&self, name: &str, query: &str, hold: bool) -> PgWireResult<()> {
-        let planned = self.planned(query).await?;
-        let mut cursors = self.cursors.lock().await;
-        if cursors.contains_key(name) {
-            return Err(refused(
-                state::DUPLICATE_CURSOR,
-                format!("DECLARE: the name of a new cursor is required, got '{name}'"),
-            ));
-        }
-        match self.answer(&planned, ParamValues::List(vec![])).await? {
-            Given::Rows(rows) => {
-                let cursor = OpenCursor {
-                    rows,
-                    left: None,
-                    hold,
-                };
-                cursors.insert(name.to_string(), cursor);
-                Ok(())
-            }
-            Given::Done(_) => Err(refused(
-                state::RULE_VIOLATION,
-                "DECLARE: a query is required, got a statement without rows",
-            )),
-        }
-    }
-
-    /// The next rows of a cursor.
-    async fn fetch(
-        &self,
-        name: &str,
-        count: Option<usize>,
-        format: &Format,
-    ) -> PgWireResult<Response> {
-        let mut cursors = self.cursors.lock().await;
-        let cursor = cursors.get_mut(name).ok_or_else(|| no_cursor(name))?;
-        let columns = Columns::new(&cursor.rows.schema(), format)?;
-        let mut wanted = count.unwrap_or(usize::MAX);
-        let mut rows = vec![];
-        while wanted > 0 {
-            let next = match cursor.left.take() {
-                Some(left) => Some(left),
-                None => {
-                    let next = cursor.rows.try_next().await;
-                    next.map_err(|error| of_engine(&error, ""))?
-                }
+    pub(super) fn select_run<'a>(&'a self, path: &'a str) -> BoxFuture<'a, PgWireResult<()>> {
+        let selected = async move {
+            let session = &self.opened()?.session;
+            let selected = match schemas(path).first() {
+                Some(run) => session.select_run(run).await,
+                None => session.query("RESET polysema.run").await.map(drop),
             };
-            let Some(batch) = next else { break };
-            let taken = wanted.min(batch.num_rows());
-            if taken < batch.num_rows() {
-                cursor.left = Some(batch.slice(taken, batch.num_rows() - taken));
-            }
-            wanted -= taken;
-            let encoded = columns.rows(batch.slice(0, taken));
-            rows.extend(encoded.map_err(|error| of_engine(&error, ""))?);
-        }
-        let fields = Arc::clone(&columns.fields);
-        let mut response = QueryResponse::new(fields, stream::iter(rows));
-        response.set_command_tag("FETCH");
-        Ok(Response::Query(response))
+            selected.map_err(|error| of_engine(&error, ""))?;
+            self.changed.store(true, Ordering::Relaxed);
+            Ok(())
+        };
+        selected.boxed()
     }
 
     /// The columns of a statement's rows; none where it has none.
@@ -514,13 +479,6 @@ where
     C::PortalStore: PortalStore,
 {
     client.portal_store().as_any().downcast_ref()
-}
-
-fn no_cursor(name: &str) -> PgWireError {
-    refused(
-        state::UNDEFINED_CURSOR,
-        format!("a cursor that was declared is required, got '{name}'"),
-    )
 }
 
 /// What PostgreSQL calls a statement of definition.

@@ -13,6 +13,7 @@ use pgwire::error::PgWireError;
 use super::errors::{fatal, state};
 use super::interrupt::Interrupt;
 use super::metrics::Ending;
+use super::opaque::Opaque;
 use super::server::{Member, Server};
 use super::settings::PostgresSettings;
 use super::users::LoginExchange;
@@ -48,12 +49,12 @@ pub(super) struct OpenedSession {
 
 /// What the handlers of one connection share.
 pub(super) struct Connection {
-    pub(super) server: Arc<Server>,
+    pub(super) server: Opaque<Arc<Server>>,
     pub(super) id: i32,
     pub(super) interrupt: Arc<Interrupt>,
     pub(super) settings: Arc<Mutex<PostgresSettings>>,
     pub(super) proof: Mutex<Proof>,
-    pub(super) opened: OnceLock<OpenedSession>,
+    pub(super) opened: OnceLock<Opaque<OpenedSession>>,
     pub(super) cursors: tokio::sync::Mutex<HashMap<String, OpenCursor>>,
     /// Whether the transaction has changed something.
     pub(super) changed: AtomicBool,
@@ -67,7 +68,7 @@ impl Connection {
     /// One whose client has said nothing yet.
     pub(super) fn new(server: Arc<Server>, id: i32, peer: IpAddr) -> Self {
         Self {
-            server,
+            server: Opaque::new(server),
             id,
             interrupt: Arc::default(),
             settings: Arc::default(),
@@ -82,7 +83,8 @@ impl Connection {
 
     /// The session, once the client is known.
     pub(super) fn opened(&self) -> Result<&OpenedSession, PgWireError> {
-        self.opened.get().ok_or_else(|| {
+        let opened = self.opened.get().map(|opened| &**opened);
+        opened.ok_or_else(|| {
             fatal(
                 state::PROTOCOL_VIOLATION,
                 "a user is required first, got a statement",

@@ -7,7 +7,7 @@ use std::sync::PoisonError;
 
 use async_trait::async_trait;
 use bytes::BytesMut;
-use futures::{Sink, SinkExt};
+use futures::{FutureExt, Sink, SinkExt};
 use pgwire::api::auth::{
     ServerParameterProvider, StartupHandler, finish_authentication, protocol_negotiation,
     save_startup_parameters_to_metadata,
@@ -30,6 +30,7 @@ use super::errors::{fatal, of_engine, refused, state};
 use super::frames::first_proof;
 use super::guesses::too_many;
 use super::object_names::name;
+use super::opaque::Opaque;
 use super::queries::Queries;
 use super::settings::PostgresSettings;
 use super::users::Role;
@@ -175,10 +176,10 @@ impl Connection {
         };
         let catalogue = server.catalogue.add_to(&session, &self.settings, asks);
         catalogue.map_err(|error| of_engine(&error, ""))?;
-        let _ = self.opened.set(OpenedSession { session, member });
-        self.begin_with(client.metadata(), user)
-            .await
-            .map_err(as_fatal)?;
+        let opened = OpenedSession { session, member };
+        let _ = self.opened.set(Opaque::new(opened));
+        let begun = self.begin_with(client.metadata(), user).boxed();
+        begun.await.map_err(as_fatal)?;
 
         let (_, secret) = RandomPidSecretKeyGenerator::default().generate(client);
         client.set_pid_and_secret_key(self.id, secret.clone());

@@ -86,7 +86,10 @@ pub struct Published {
 ///
 /// Errors: the store cannot be opened; it has no such run, or another one before the end; the condition is none, or no neuron is
 /// so; something else is in the folder's place; the disk refuses.
-pub async fn publish(options: &PublishOptions, told: impl Fn(PublishStep)) -> Result<Published> {
+pub async fn publish(
+    options: &PublishOptions,
+    told: impl Fn(PublishStep) + Sync,
+) -> Result<Published> {
     let began = Instant::now();
     replaceable(&options.out, options.replace)?;
     let engine = Engine::open(&options.engine)?;
@@ -116,7 +119,7 @@ pub async fn publish(options: &PublishOptions, told: impl Fn(PublishStep)) -> Re
         bytes: AtomicU64::new(0),
         largest: AtomicU64::new(0),
     });
-    let documents = publisher.write(&neurons, told).await?;
+    let documents = publisher.write(&neurons, &told).await?;
     let now = publisher.explorer.engine.store().run(&options.run)?;
     if !Arc::ptr_eq(&now, &publisher.run) {
         return exec_err!(
@@ -215,7 +218,7 @@ impl Publisher {
     async fn write(
         self: &Arc<Self>,
         neurons: &[(i32, i32)],
-        told: impl Fn(PublishStep),
+        told: &(dyn Fn(PublishStep) + Sync),
     ) -> Result<usize> {
         let layers: Vec<LayerRow> = self.run.layers()?;
         let with_pages: BTreeSet<i32> = neurons.iter().map(|(layer, _)| *layer).collect();

@@ -1,13 +1,20 @@
 //! The table of a `Precompiled` normalizer. Its reader makes room for as many entries as the table says that it has, eight bytes
 //! each, and a small file may say a thousand million.
 
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Digits of base64 in the order of their values.
-const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-/// Of the table's first number, its bytes of entries.
+/// The digits of base64 with the table's first number, its bytes of entries; they do not end where it does.
 const LENGTH_DIGITS: usize = 6;
+const LENGTH: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone),
+);
 
 /// The part of a tokenizer that has such tables.
 #[derive(Deserialize)]
@@ -41,17 +48,13 @@ fn check_normalizer(normalizer: &Value) -> Result<(), String> {
 }
 
 fn check_table(table: &str) -> Result<(), String> {
-    let digits = table.bytes().take(LENGTH_DIGITS);
-    let values: Option<Vec<u64>> = digits
-        .map(|digit| DIGITS.iter().position(|&of| of == digit).map(|i| i as u64))
-        .collect();
+    let digits = table.as_bytes().get(..LENGTH_DIGITS);
+    let number = digits.and_then(|digits| LENGTH.decode(digits).ok());
     // What is no base64 is refused by the reader before it makes room.
-    let Some(values) = values.filter(|values| values.len() == LENGTH_DIGITS) else {
+    let Some(Ok(number)) = number.map(<[u8; 4]>::try_from) else {
         return Ok(());
     };
-    // 36 bits, of which the first 32 are the number, its lowest byte first.
-    let bits = values.iter().fold(0, |bits, value| bits << 6 | value) >> 4;
-    let (said, most) = ((bits as u32).swap_bytes() as usize, table.len() / 4 * 3);
+    let (said, most) = (u32::from_le_bytes(number) as usize, table.len() / 4 * 3);
     match said <= most {
         true => Ok(()),
         false => Err(format!(
