@@ -22,6 +22,7 @@ use polysema::options;
 use polysema::runs::INGEST;
 use polysema::store::Store;
 use polysema_udfs::calls::Function;
+use rayon::prelude::*;
 
 use markdown::{Command, Typed};
 use tables::{FILES, IMAGES, INSTEAD, NOT_RUN};
@@ -199,7 +200,8 @@ fn every_command_does_what_its_page_says() {
     let functions = all_functions();
     let names: Vec<&str> = functions.iter().map(|function| function.doc.name).collect();
     let pages = pages();
-    let wrong: Vec<String> = pages.iter().flat_map(|page| wrong(page, &names)).collect();
+    let wrong = pages.par_iter().flat_map_iter(|page| wrong(page, &names));
+    let wrong: Vec<String> = wrong.collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
