@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 /// A value that may be sent and shared, which is asked where it is wrapped and nowhere else. The handlers of pgwire are generic,
 /// and for each the compiler would walk anew through all that a connection holds, an engine with its plans, expressions and
-/// syntax: 2 to 4 seconds each, three times. What they await is boxed for the same reason.
+/// syntax: 2 to 4 seconds each, three times.
 #[derive(Debug)]
 pub(super) struct Opaque<T>(T);
 
