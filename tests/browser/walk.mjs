@@ -14,6 +14,8 @@ const SCHEMES = ["light", "dark"];
 const EACH = 2;
 /** Pages that are opened at most: what is behind them is alike. */
 const MOST = 150;
+/** Links that are followed at the same time. */
+const SIDE_BY_SIDE = 8;
 
 /** An address with what differs from page to page of one kind left out. */
 function kind(url) {
@@ -79,6 +81,30 @@ async function sameRows(page, where) {
     return panels.length;
 }
 
+/** A page at a width in a scheme, with its picture where those are asked for. */
+async function narrowed(url, of, width, colorScheme) {
+    const narrow = await open({ viewport: { width, height: 800 }, colorScheme });
+    await visit(narrow.page, url);
+    const wide = await narrow.page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    assert.ok(wide <= 0, `${url} at ${width} px: no sideways scrolling is required, got ${wide} px`);
+    if (colorScheme === "dark") await accessible(narrow.page, `${url}, dark, ${width} px`);
+    if (pictures && width > 320) {
+        const name = of.replace(/[^A-Za-z]+/g, "-").replace(/^-|-$/g, "") || "start";
+        await narrow.page.screenshot({ path: `${pictures}/${name}-${width}-${colorScheme}.png`, fullPage: true });
+    }
+    assert.deepEqual(narrow.said, [], `${url} at ${width} px`);
+    await narrow.close();
+}
+
+/** A page without scripts says something. */
+async function withoutScripts(url) {
+    const still = await open({ javaScriptEnabled: false });
+    await visit(still.page, url);
+    const text = await still.page.locator("main").innerText();
+    assert.ok(text.length > 40, `${url} without scripts: text is required, got '${text}'`);
+    await still.close();
+}
+
 const { page, said, close } = await open();
 // The link to logit effects is gone when they have come; what a form asks for, no link leads to.
 const unlinked = [
@@ -91,17 +117,15 @@ const unlinked = [
 const waiting = [address, ...unlinked.map((page) => `${origin}/runs/${page}`)];
 const seen = new Map(waiting.map((url) => [url, url]));
 const kinds = new Map();
-let [opened, panels, followed] = [0, 0, 0];
+const followed = [];
+let [opened, panels] = [0, 0];
 while (waiting.length > 0 && opened < MOST) {
     const url = waiting.shift();
     const of = kind(url);
     const before = kinds.get(of) ?? 0;
     const isData = /\.(json|arrow|svg)$/.test(new URL(url).pathname);
     if (isData || before >= EACH) {
-        // It leads somewhere; it is not looked at.
-        const answer = await page.request.get(url, { maxRedirects: 5 });
-        assert.ok(answer.ok(), `${url}, linked from ${seen.get(url)}: ${answer.status()}`);
-        followed++;
+        followed.push(url);
         continue;
     }
     kinds.set(of, before + 1);
@@ -122,26 +146,16 @@ while (waiting.length > 0 && opened < MOST) {
     assert.ok(weight < 300_000, `${url}: less than 300 KB are required, got ${weight}`);
     if (before > 0) continue;
     // The first of its kind: every width and scheme, and without scripts.
-    for (const width of [320, ...WIDTHS]) {
-        for (const colorScheme of SCHEMES) {
-            const narrow = await open({ viewport: { width, height: 800 }, colorScheme });
-            await visit(narrow.page, url);
-            const wide = await narrow.page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-            assert.ok(wide <= 0, `${url} at ${width} px: no sideways scrolling is required, got ${wide} px`);
-            if (colorScheme === "dark") await accessible(narrow.page, `${url}, dark, ${width} px`);
-            if (pictures && width > 320) {
-                const name = of.replace(/[^A-Za-z]+/g, "-").replace(/^-|-$/g, "") || "start";
-                await narrow.page.screenshot({ path: `${pictures}/${name}-${width}-${colorScheme}.png`, fullPage: true });
-            }
-            assert.deepEqual(narrow.said, [], `${url} at ${width} px`);
-            await narrow.close();
-        }
-    }
-    const still = await open({ javaScriptEnabled: false });
-    await visit(still.page, url);
-    const text = await still.page.locator("main").innerText();
-    assert.ok(text.length > 40, `${url} without scripts: text is required, got '${text}'`);
-    await still.close();
+    const sights = [320, ...WIDTHS].flatMap((width) => SCHEMES.map((scheme) => narrowed(url, of, width, scheme)));
+    await Promise.all([...sights, withoutScripts(url)]);
+}
+// They lead somewhere; they are not looked at.
+for (let first = 0; first < followed.length; first += SIDE_BY_SIDE) {
+    const some = followed.slice(first, first + SIDE_BY_SIDE).map(async (url) => {
+        const answer = await page.request.get(url, { maxRedirects: 5 });
+        assert.ok(answer.ok(), `${url}, linked from ${seen.get(url)}: ${answer.status()}`);
+    });
+    await Promise.all(some);
 }
 // What is no longer linked would not be looked at.
 const neuron = "/layers/N/neurons/N";
@@ -152,5 +166,5 @@ const required = [
 for (const place of required) assert.ok(kinds.has(`/runs/IMAGES${place}`), `a page of the kind /runs/IMAGES${place} is required`);
 await close();
 await browser.close();
-console.log(`ok ${kinds.size} kinds of pages, ${opened} opened, ${followed} links followed, ${panels} panels with the rows of their SQL`);
+console.log(`ok ${kinds.size} kinds of pages, ${opened} opened, ${followed.length} links followed, ${panels} panels with the rows of their SQL`);
 for (const of of kinds.keys()) console.log(`   ${of}`);
