@@ -39,6 +39,7 @@ ONE_SORTER = "SET datafusion.execution.target_partitions = 1; "
 MANY = "base.examples WHERE layer < 6"
 
 
+# Columns that are computed, since a count of rows may leave them out.
 QUESTIONS = {
     "train_sae": trained("sae", EVERY),
     "train_sae, small buffer": trained("low", FEW, "buffer: 8192, "),
@@ -50,21 +51,21 @@ QUESTIONS = {
     "sae_metrics of a place": "SELECT * FROM sae_metrics('place', {{max_documents: 100}})",
     "sae_encode": "SELECT sum(cardinality(sae_encode('sae', pre_mlp))) FROM base.examples WHERE layer = 0",
     "sae_decode": "SELECT max(vector_norm(sae_decode('sae', sae_encode('sae', pre_mlp)))) FROM base.examples WHERE layer = 0",
-    "sae_matches": "SELECT count(*) FROM sae_matches('sae', 'low')",
+    "sae_matches": "SELECT max(decoder_cosine), max(encoder_cosine) FROM sae_matches('sae', 'low')",
     "feature_density": "SELECT * FROM feature_density('sae')",
-    "feature_clusters": "SELECT count(*) FROM base.feature_clusters()",
-    "neuron_profile": "SELECT count(*) FROM base.neuron_profile()",
+    "feature_clusters": "SELECT sum(cluster), max(length(context)) FROM base.feature_clusters()",
+    "neuron_profile": "SELECT max(mean_distance), max(cardinality(merges)) FROM base.neuron_profile()",
     "neuron_polysemanticity": "SELECT avg(n_clusters) FROM base.neuron_polysemanticity()",
     "pairwise_distances": "SELECT avg(distance) FROM base.pairwise_distances(0)",
     "neuron_embeddings": "SELECT max(vector_norm(embedding)) FROM base.neuron_embeddings()",
     "similar_features": "SELECT * FROM base.similar_features(0, 0, 0)",
-    "coactivation": "SELECT count(*) FROM base.coactivation(0)",
-    "project": "SELECT count(*) FROM project(base.examples, 'pre_mlp')",
-    "nearest": "SELECT count(*) FROM nearest(base.examples, 'pre_mlp', (SELECT pre_mlp FROM base.examples LIMIT 1), 1000)",
-    "logit_effects": "SELECT count(*) FROM base.logit_effects(0)",
-    "explain_text": "SELECT count(*) FROM base.explain_text('The Senate met in the old house of stone.')",
-    "token_activations": "SELECT count(*) FROM base.token_activations(0, 0, 0)",
-    "token_importance": "SELECT count(*) FROM base.token_importance(0, 0, 0)",
+    "coactivation": "SELECT max(lift) FROM base.coactivation(0)",
+    "project": "SELECT max(pc1) FROM project(base.examples, 'pre_mlp')",
+    "nearest": "SELECT max(similarity) FROM nearest(base.examples, 'pre_mlp', (SELECT pre_mlp FROM base.examples LIMIT 1), 1000)",
+    "logit_effects": "SELECT max(effect) FROM base.logit_effects(0)",
+    "explain_text": "SELECT max(distance) FROM base.explain_text('The Senate met in the old house of stone.')",
+    "token_activations": "SELECT max(activation) FROM base.token_activations(0, 0, 0)",
+    "token_importance": "SELECT max(importance) FROM base.token_importance(0, 0, 0)",
     "activations": f"SELECT max(vector_norm(vector)) FROM activations({MODEL}, 'blocks.2.mlp.pre', {SOME})",
     "activations, sorted": f"SELECT max(vector_norm(vector)) FROM (SELECT vector FROM activations({MODEL}, 'blocks.2.mlp.pre', {SOME}) "
     "ORDER BY vector[1] OFFSET 1)",
@@ -72,7 +73,7 @@ QUESTIONS = {
     "a sort": ONE_SORTER + in_order(MANY),
     "a sort, a sorter a core": in_order(MANY),
     "two sorts": ONE_SORTER + in_order(EVERY),
-    "groups": f"SELECT count(*) FROM (SELECT round(activation, 4) AS a, vector_mean(pre_mlp) FROM {EVERY} GROUP BY a)",
+    "groups": f"SELECT max(vector_norm(mean)) FROM (SELECT round(activation, 4) AS a, vector_mean(pre_mlp) AS mean FROM {EVERY} GROUP BY a)",
     "copy": f"{ONE_SORTER}COPY (SELECT pre_mlp, activation FROM {MANY} ORDER BY activation) TO '{{store}}/copy.parquet'",
     "create table": "CREATE OR REPLACE TABLE notes.rows AS SELECT * FROM base.examples WHERE layer < 3",
 }

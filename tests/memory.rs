@@ -6,6 +6,7 @@
 mod anonymous;
 
 use std::path::Path;
+use std::time::Duration;
 
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::Int64Type;
@@ -35,6 +36,30 @@ async fn within(limit: usize, sql: &str) -> Result<(Vec<RecordBatch>, usize)> {
     let rows = session.query(sql).await?.try_collect().await?;
     let pool = &session.context().runtime_env().memory_pool;
     Ok((rows, pool.reserved()))
+}
+
+/// Two tasks that hand rows out to the same partitions, and spill, would wait for each other for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_that_spill_come_to_an_end() -> Result<()> {
+    let store = tempfile::tempdir()?;
+    let session = session(store.path(), 2 << 20).await?;
+    for (setting, value) in [("target_partitions", 2), ("batch_size", 64)] {
+        let set = format!("SET datafusion.execution.{setting} = {value}");
+        session.query(&set).await?.try_collect::<Vec<_>>().await?;
+    }
+    // Without what it tests, every second try never ended.
+    for _ in 0..12 {
+        let sql =
+            "SELECT sum(n) AS n FROM (SELECT count(DISTINCT md5(CAST(value % 337 AS varchar))) AS n
+            FROM generate_series(1, 40000) GROUP BY value % 13)";
+        let answer = session.query(sql).await?.try_collect::<Vec<_>>();
+        let rows = tokio::time::timeout(Duration::from_secs(60), answer).await;
+        assert_eq!(
+            last(&rows.expect("an answer within a minute")?, "n"),
+            13 * 337
+        );
+    }
+    Ok(())
 }
 
 /// The message of a limit that is too small.
@@ -304,7 +329,7 @@ fn the_program_holds_little_more_than_its_limit() {
             if let Some(ended) = child.try_wait().expect("a child") {
                 break ended;
             }
-            std::thread::sleep(std::time::Duration::from_millis(2));
+            std::thread::sleep(Duration::from_millis(2));
         };
         assert!(ended.success(), "{sql}");
         // What is on its way between operators is not counted.

@@ -23,9 +23,9 @@ const LIMIT_OF_ROW: usize = 128 << 10;
 const ROWS: usize = 8192;
 const FEWEST_ROWS: usize = 256;
 
-/// Under this limit a row group of Parquet is bounded, by a part of it. Chosen, not tuned.
-const SMALL: usize = 2 << 30;
+/// A row group of Parquet that is written has at most this part of the limit, and no more than is good to read. Chosen, not tuned.
 const PART_OF_ROW_GROUP: usize = 8;
+const LARGEST_ROW_GROUP: usize = 512 << 20;
 
 /// Settings for work under a memory limit: what DataFusion counts in rows is measured for rows of some hundred bytes, and
 /// those of vectors have thousands.
@@ -34,12 +34,11 @@ pub(super) fn within(config: SessionConfig, limit: MemoryLimit) -> SessionConfig
         return config;
     };
     let mut config = config.with_batch_size((bytes / LIMIT_OF_ROW).clamp(FEWEST_ROWS, ROWS));
-    if bytes < SMALL {
-        let parquet = &mut config.options_mut().execution.parquet;
-        parquet.max_row_group_bytes = MaxRowGroupBytes::try_new(bytes / PART_OF_ROW_GROUP).ok();
-        // Columns that are written side by side know no bound in bytes.
-        parquet.allow_single_file_parallelism = false;
-    }
+    let parquet = &mut config.options_mut().execution.parquet;
+    let row_group = (bytes / PART_OF_ROW_GROUP).min(LARGEST_ROW_GROUP);
+    parquet.max_row_group_bytes = MaxRowGroupBytes::try_new(row_group).ok();
+    // Columns that are written side by side know no bound in bytes.
+    parquet.allow_single_file_parallelism = false;
     config
 }
 

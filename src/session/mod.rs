@@ -14,6 +14,7 @@ mod guard;
 mod in_order;
 mod keeping;
 mod large_stack;
+mod lone_spillers;
 mod memory;
 mod missing;
 mod named_files;

@@ -7,6 +7,7 @@ use datafusion::catalog::CatalogProvider;
 use datafusion::common::{TableReference, plan_err};
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
@@ -17,6 +18,7 @@ use super::blocking::blocking;
 use super::bound::bind;
 use super::engine::Engine;
 use super::first_rows::FirstRows;
+use super::lone_spillers::LoneSpillers;
 use super::missing::missing_table;
 use super::names::{Names, made};
 use super::planner::EnginePlanner;
@@ -34,6 +36,7 @@ pub(super) fn state(
     runtime: RuntimeEnv,
     engine: &Engine,
 ) -> Result<SessionState> {
+    let limited = matches!(runtime.memory_pool.memory_limit(), MemoryLimit::Finite(_));
     let mut builder = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(Arc::new(runtime))
@@ -45,6 +48,9 @@ pub(super) fn state(
         .with_physical_optimizer_rule(Arc::new(FirstRows));
     if let Some(last) = engine.last_rule() {
         builder = builder.with_physical_optimizer_rule(last);
+    }
+    if limited {
+        builder = builder.with_physical_optimizer_rule(Arc::new(LoneSpillers));
     }
     let mut state = builder.build();
     external_tables::register(&mut state);
