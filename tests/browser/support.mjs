@@ -18,10 +18,20 @@ export function sql(run, statement) {
     return JSON.parse(execFileSync(program, words, { maxBuffer: 1 << 28, encoding: "utf8" }));
 }
 
-export const browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"],
-});
+/** Chromium, which now and then dies as it starts, before it has seen a page: it is started again, twice at most. */
+async function launch(again = 2) {
+    try {
+        return await chromium.launch({
+            executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+            args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"],
+        });
+    } catch (error) {
+        if (again === 0) throw error;
+        console.error(`Chromium did not start and is started again: ${error.message}`);
+        return launch(again - 1);
+    }
+}
+export const browser = await launch();
 
 /** A page of the browser that fails the test where it complains or asks somebody else. */
 export async function open(options = {}) {
