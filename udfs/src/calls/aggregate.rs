@@ -7,12 +7,16 @@ use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, Signature, Volatility,
+    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, GroupsAccumulator, Signature,
+    Volatility,
 };
 
 use super::document::FunctionDoc;
 use super::function::{Function, Implementation};
 use crate::arrow::vectors::require_vectors;
+
+/// A fresh accumulator of many groups.
+pub type GroupsOf = fn(&AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>>;
 
 /// What an aggregate is made of.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +29,8 @@ pub struct Aggregate {
     pub returns: fn() -> DataType,
     /// A fresh accumulator.
     pub accumulator: fn(&AccumulatorArgs) -> Result<Box<dyn Accumulator>>,
+    /// One of all groups, where their states lie better together than each in an accumulator of its own.
+    pub groups: Option<GroupsOf>,
     /// What it passes on between partitions.
     pub state: fn(&StateFieldsArgs) -> Vec<FieldRef>,
 }
@@ -115,6 +121,23 @@ impl AggregateUDFImpl for Udaf {
             );
         }
         (self.aggregate.accumulator)(&args)
+    }
+
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
+        self.aggregate.groups.is_some() && !args.is_distinct
+    }
+
+    fn create_groups_accumulator(
+        &self,
+        args: AccumulatorArgs,
+    ) -> Result<Box<dyn GroupsAccumulator>> {
+        match self.aggregate.groups {
+            Some(groups) => groups(&args),
+            None => plan_err!(
+                "{}: one accumulator for each group is required",
+                self.aggregate.doc.name
+            ),
+        }
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {

@@ -48,6 +48,7 @@ pub fn function() -> Function {
         takes: |_, types| Ok(types.to_vec()),
         returns: || DataType::Float64,
         accumulator: |_: &AccumulatorArgs| Ok(Box::new(Contingency::default())),
+        groups: None,
         state: state_fields,
     })
 }

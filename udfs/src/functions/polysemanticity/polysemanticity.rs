@@ -57,6 +57,7 @@ pub fn function() -> Function {
         takes: a_vector_then_numbers,
         returns,
         accumulator,
+        groups: None,
         state: state_fields,
     })
 }
