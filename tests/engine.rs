@@ -359,6 +359,19 @@ async fn deep_statements_need_no_large_stack() -> Result<()> {
     Ok(())
 }
 
+/// What the parser tries one way and then another has large frames, and is refused or not on the stack of any thread.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_read_often_needs_no_large_stack() -> Result<()> {
+    let folder = store(&["a"]);
+    let engine = engine(folder.path(), None);
+    for (what, n) in [("INTERVAL (f(", 12), ("INTERVAL ", 5000), ("a.b.", 5000)] {
+        let (session, sql) = (session(&engine), format!("SELECT {}1", what.repeat(n)));
+        let task = tokio::spawn(async move { rows(&session, &sql).await });
+        assert!(task.await.expect("no panic").is_err());
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prepared_statement_reads_one_state() -> Result<()> {
     let folder = store(&["a", "b"]);

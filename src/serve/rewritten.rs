@@ -8,11 +8,14 @@ use datafusion::sql::sqlparser::ast::{
     Array, ArrayElemTypeDef, CastKind, DataType, Expr, FunctionArguments, Query, SetExpr,
     Statement, TableFactor, Value, visit_expressions_mut,
 };
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::tokenizer::Tokenizer;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use pgwire::api::Type;
 
 use super::readable::{is_array, readable, with_functions};
 use super::statements::words;
+use crate::session::require_few_readings;
 
 /// Made once: it reads all that it knows of clients' statements.
 static PARSER: LazyLock<PostgresCompatibilityParser> =
@@ -73,7 +76,11 @@ pub(super) fn rewritten(text: &str) -> Option<Rewritten> {
     }
     let text = text.replace(OPTIONS_OF_PSQL, "''");
     let text = text.replace(TYPES_OF_ADBC[0], TYPES_OF_ADBC[1]);
-    let mut statements = PARSER.parse(&with_functions(&text)).ok()?;
+    let text = with_functions(&text);
+    let dialect = PostgreSqlDialect {};
+    let tokens = Tokenizer::new(&dialect, &text).tokenize_with_location();
+    require_few_readings(&dialect, |_| false, &tokens.ok()?).ok()?;
+    let mut statements = PARSER.parse(&text).ok()?;
     match statements.as_mut_slice() {
         [statement] => {
             without_empty_tables(statement);

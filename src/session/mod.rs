@@ -7,6 +7,7 @@ mod bound;
 mod catalogs;
 mod copy_target;
 mod depth;
+mod doubling;
 mod engine;
 mod external_tables;
 mod first_rows;
@@ -57,6 +58,8 @@ use polysema_udfs::arrow::layers::SessionLayers;
 use polysema_udfs::arrow::tables::SessionAdvice;
 
 pub use catalogs::CATALOG;
+#[cfg(feature = "serve")]
+pub(crate) use doubling::require_few_readings;
 pub use engine::{Engine, EngineOptions, FunctionEntry};
 pub use keeping::CreatedTable;
 pub use memory::Account;

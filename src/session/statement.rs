@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use super::copy_target::{file_without_quotes, with_format};
 use super::depth::{DEEP, depth, require_shallow};
+use super::doubling::{is_read_often, require_few_readings};
 use super::setting::whole_name;
 
 /// Parses one statement.
@@ -31,6 +32,11 @@ pub(super) fn parse(state: &SessionState, sql: &str) -> Result<Statement> {
         Err(_) => return state.sql_to_statement(sql, &options.dialect),
     };
     require_shallow(&tokens)?;
+    require_few_readings(
+        dialect.as_ref(),
+        |name| is_planned_twice(state, name),
+        &tokens,
+    )?;
     let limit = options.recursion_limit.get();
     let tokens = cluster_as_name(tokens);
     let parsed = statements(dialect.as_ref(), limit, tokens.clone());
@@ -46,6 +52,17 @@ pub(super) fn parse(state: &SessionState, sql: &str) -> Result<Statement> {
     }
 }
 
+/// Whether DataFusion finds the type of a function's arguments twice: by another name of it the call is renamed, and a renamed
+/// expression asks what is in it for its type and once more for its metadata; `coalesce` and `map` do likewise.
+fn is_planned_twice(state: &SessionState, name: &str) -> bool {
+    let scalar = state.scalar_functions().get(name).map(|f| f.name());
+    let higher_order = state.higher_order_functions().get(name).map(|f| f.name());
+    let aggregate = state.aggregate_functions().get(name).map(|f| f.name());
+    let window = state.window_functions().get(name).map(|f| f.name());
+    let own = scalar.or(higher_order).or(aggregate).or(window);
+    matches!(name, "coalesce" | "map") || own.is_some_and(|own| own != name)
+}
+
 /// Whether it is so deep that it is planned on a stack of its own.
 pub(super) fn is_deep(sql: &str) -> bool {
     // Every level takes two letters at least.
@@ -53,7 +70,7 @@ pub(super) fn is_deep(sql: &str) -> bool {
     sql.len() > 2 * DEEP
         && Tokenizer::new(&dialect, sql)
             .tokenize_with_location()
-            .is_ok_and(|tokens| depth(&tokens) > DEEP)
+            .is_ok_and(|tokens| depth(&tokens) > DEEP || is_read_often(&dialect, &tokens))
 }
 
 fn statements(

@@ -1,4 +1,5 @@
-//! Clients of HTTP who are slow on purpose, and of PostgreSQL's protocol in the midst of a message.
+//! Clients of HTTP who are slow on purpose, and of PostgreSQL's protocol in the midst of a message; and short statements that
+//! would take years to parse.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-use super::server::{conversation, options};
+use super::server::{conversation, options, texts};
 use super::wire::{METRICS, frame, startup};
 
 const HEAD: &str = "POST /sql HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
@@ -147,6 +148,48 @@ fn a_body_of_any_size_is_refused_before_it_is_held() {
         }
         let (status, _) = server.post("", "SELECT 1").await;
         assert_eq!(status, 200);
+        server.stop().await;
+    });
+}
+
+/// Parsers and planners go through what is nested in these twice at each level: where one were not refused, this would not end.
+#[test]
+fn statements_that_would_be_read_for_years_are_refused() {
+    let nested = |open: &str, close: &str| {
+        let (open, close) = (open.repeat(40), close.repeat(40));
+        [format!("SELECT {open}1{close}"), format!("SELECT {open}#")]
+    };
+    let refused = [
+        nested("a.b.c[", "]"),
+        nested("a.", ""),
+        nested("CAST(", " AS INT)"),
+        nested("POSITION(", " IN 1)"),
+        nested("INTERVAL ", ""),
+        nested("(SELECT ", ")"),
+        nested("char_length(", ")"),
+        nested("coalesce(1, ", ")"),
+        nested("pg_typeof(CAST(", " AS INT))"),
+    ];
+    conversation(options(), |server| async move {
+        let client = server.connect().await;
+        let required = "inside each other are required, got ";
+        for statement in refused.as_flattened() {
+            let error = client.simple_query(statement).await.expect_err(statement);
+            let told = error.as_db_error().expect("what the server says");
+            assert!(told.message().contains(required), "{statement}: {told}");
+            let (status, body) = server.post("", statement).await;
+            assert!(
+                status == 400 && body.contains(required),
+                "{statement}: {body}"
+            );
+        }
+        // One parser takes it at once. What the engine does not know is asked of PostgreSQL's, which would not.
+        let unknown = format!("SELECT {}nosuch{}", "abs(".repeat(30), ")".repeat(30));
+        let error = client.simple_query(&unknown).await.expect_err("no column");
+        let told = error.as_db_error().expect("what the server says");
+        assert!(told.message().contains("nosuch"), "{told}");
+        let answer = client.simple_query("SELECT 7").await.expect("rows");
+        assert_eq!(texts(answer), [["7"]]);
         server.stop().await;
     });
 }
