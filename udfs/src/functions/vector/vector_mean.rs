@@ -296,19 +296,24 @@ mod tests {
     #[test]
     fn rows_passed_on_one_by_one_and_groups_taken_in_parts_have_the_same_means() -> Result<()> {
         // Group 0 has no vector before group 1 has; row 3 is filtered out.
-        let v = column([None, Some([1.0, 5.0]), Some([3.0, 4.0]), Some([9.0, 9.0])]);
+        let v = [column([
+            None,
+            Some([1.0, 5.0]),
+            Some([3.0, 4.0]),
+            Some([9.0, 9.0]),
+        ])];
         let filter = BooleanArray::from(vec![true, true, true, false]);
         let groups = [0, 1, 0, 1];
         let mut at_once = Means::default();
-        GroupsAccumulator::update_batch(&mut at_once, &[v.clone()], &groups, Some(&filter), 3)?;
-        let rows = at_once.convert_to_state(&[v.clone()], Some(&filter))?;
+        GroupsAccumulator::update_batch(&mut at_once, &v, &groups, Some(&filter), 3)?;
+        let rows = at_once.convert_to_state(&v, Some(&filter))?;
         let mut merged = Means::default();
         GroupsAccumulator::merge_batch(&mut merged, &rows, &groups, 3)?;
         for mut means in [at_once, merged] {
             let first = GroupsAccumulator::evaluate(&mut means, EmitTo::First(1))?;
             assert_eq!(mean(&first, 0), Some(vec![3.0, 4.0]));
             // What was group 1 is group 0 now, and goes on.
-            GroupsAccumulator::update_batch(&mut means, &[v.clone()], &[1, 0, 1, 1], None, 2)?;
+            GroupsAccumulator::update_batch(&mut means, &v, &[1, 0, 1, 1], None, 2)?;
             let rest = GroupsAccumulator::evaluate(&mut means, EmitTo::All)?;
             assert_eq!(mean(&rest, 0), Some(vec![1.0, 5.0]));
             assert_eq!(mean(&rest, 1), Some(vec![6.0, 6.5]));
