@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::TryStreamExt;
 use polysema::policy::Policy;
-use polysema::session::{Engine, EngineOptions};
+use polysema::session::{Engine, EngineOptions, Session};
 
 use crate::{RUNTIME, test_data};
 
@@ -26,16 +26,21 @@ pub fn open(store: &Path) -> Result<Arc<Engine>, String> {
     Engine::open(&options(store)).map_err(|e| e.to_string())
 }
 
-/// Asks and reads all rows.
+/// Asks in a new session and reads all rows.
 ///
 /// Panics: a thread of the engine did, of which the error tells.
 pub fn ask(engine: &Arc<Engine>, policy: Policy, sql: &str) -> Result<usize, String> {
+    let session = engine.session(policy).map_err(|e| e.to_string())?;
+    ask_in(&session, sql)
+}
+
+/// The same in a session.
+pub fn ask_in(session: &Session, sql: &str) -> Result<usize, String> {
     fn told(error: impl ToString) -> String {
         let error = error.to_string();
         assert!(!error.contains("panicked"), "{error}");
         error
     }
-    let session = engine.session(policy).map_err(told)?;
     RUNTIME.block_on(async {
         let rows = session.query(sql).await.map_err(told)?;
         let batches: Vec<_> = rows.try_collect().await.map_err(told)?;
