@@ -25,6 +25,7 @@ mod planning;
 mod prepared;
 mod probe_steps;
 mod read_only;
+mod reads;
 mod redirected;
 mod selection;
 mod setting;

@@ -26,16 +26,25 @@ impl Names {
     /// Those of a statement, of its subqueries and of the statement that it prepares or explains.
     pub(super) fn of(statement: &Statement) -> Self {
         let mut names = Self::default();
-        let _ = match statement {
-            Statement::Statement(inner) => inner.visit(&mut names),
-            Statement::CopyTo(copy) => match &copy.source {
-                CopyToSource::Query(query) => query.visit(&mut names),
-                CopyToSource::Relation(_) => ControlFlow::Continue(()),
-            },
-            Statement::Explain(explain) => return Self::of(&explain.statement),
-            _ => ControlFlow::Continue(()),
-        };
+        visit(statement, &mut names);
         names
+    }
+}
+
+/// Walks through a statement, its subqueries and the statement that it prepares or explains.
+pub(super) fn visit(statement: &Statement, visitor: &mut impl Visitor) {
+    match statement {
+        Statement::Statement(inner) => {
+            let _ = inner.visit(visitor);
+        }
+        Statement::CopyTo(copy) => match &copy.source {
+            CopyToSource::Query(query) => {
+                let _ = query.visit(visitor);
+            }
+            CopyToSource::Relation(_) => {}
+        },
+        Statement::Explain(explain) => visit(&explain.statement, visitor),
+        _ => {}
     }
 }
 
@@ -66,7 +75,8 @@ impl Names {
     }
 }
 
-fn reference(name: &ObjectName) -> Option<TableReference> {
+/// The table of a name, in small letters where it has no quotes.
+pub(super) fn reference(name: &ObjectName) -> Option<TableReference> {
     object_name_to_table_reference(name.clone(), true).ok()
 }
 

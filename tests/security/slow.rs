@@ -1,5 +1,5 @@
 //! Clients of HTTP who are slow on purpose, and of PostgreSQL's protocol in the midst of a message; and short statements that
-//! would take years to parse.
+//! would take years to parse or to plan.
 
 use std::time::Duration;
 
@@ -190,6 +190,85 @@ fn statements_that_would_be_read_for_years_are_refused() {
         assert!(told.message().contains("nosuch"), "{told}");
         let answer = client.simple_query("SELECT 7").await.expect("rows");
         assert_eq!(texts(answer), [["7"]]);
+        server.stop().await;
+    });
+}
+
+#[test]
+fn statements_that_would_be_planned_for_years_are_refused() {
+    let named = |n: usize, twice: &str| {
+        let names = (0..n).map(|i| {
+            let twice = twice.replace('#', &format!("t{i}"));
+            format!(", t{} AS (SELECT x.a FROM {twice})", i + 1)
+        });
+        let names: String = names.collect();
+        format!("WITH t0 AS (SELECT 1 AS a){names} SELECT (SELECT max(a) FROM t{n})")
+    };
+    let chained = |n: usize, made: &str| {
+        let made = |i: usize| made.replace('#', &format!("t{i}"));
+        let names: String = (0..n)
+            .map(|i| format!(", t{} AS ({})", i + 1, made(i)))
+            .collect();
+        format!("WITH t0 AS (SELECT 1 AS a){names} SELECT count(a) FROM t{n}")
+    };
+    conversation(options(), |server| async move {
+        let client = server.connect().await;
+        let refused = async |statement: &str, required: &str| {
+            let error = client.simple_query(statement).await.expect_err(statement);
+            let told = error.as_db_error().expect("what the server says");
+            assert!(told.message().contains(required), "{statement}: {told}");
+        };
+        let reads = "at most 1000 tables read are required";
+        for twice in [
+            "# x, # y",
+            "# x UNION ALL SELECT a FROM #",
+            "# x WHERE a IN (SELECT a FROM #)",
+        ] {
+            let statement = named(40, twice);
+            refused(&statement, reads).await;
+            refused(&format!("EXPLAIN {statement}"), reads).await;
+            refused(&format!("PREPARE p AS {statement}"), reads).await;
+            assert_eq!(server.post("", &statement).await.0, 400);
+            let answer = client.simple_query(&named(4, twice)).await;
+            assert_eq!(texts(answer.expect("few reads")), [["1"]]);
+        }
+        let deep = "SELECT DISTINCT a FROM (SELECT max(a) AS a, sum(a) OVER () FROM # WHERE a > 0 GROUP BY a HAVING max(a) > 0) \
+                    WHERE a > 0 ORDER BY a LIMIT 9";
+        refused(
+            &chained(2000, deep),
+            "at most 100 queries inside each other are required",
+        )
+        .await;
+        let answer = client.simple_query(&chained(49, deep)).await;
+        assert_eq!(texts(answer.expect("not too deep")), [["1"]]);
+        let added = |times: usize| format!("SELECT a{} AS a FROM #", " + 1".repeat(times));
+        refused(
+            &chained(30, &added(250)),
+            "at most 1000 operators inside each other are required",
+        )
+        .await;
+        let answer = client.simple_query(&chained(95, &added(9))).await;
+        assert_eq!(texts(answer.expect("not too deep")), [["1"]]);
+        client
+            .simple_query("CREATE TEMP VIEW v0 AS SELECT 1 AS a")
+            .await
+            .expect("a view");
+        for i in 0..9 {
+            let view = format!(
+                "CREATE TEMP VIEW v{} AS SELECT x.a FROM v{i} x, v{i} y",
+                i + 1
+            );
+            client.simple_query(&view).await.expect("a view");
+        }
+        let view = "CREATE TEMP VIEW v10 AS SELECT x.a FROM v9 x, v9 y";
+        refused(view, reads).await;
+        refused(
+            "WITH w AS (SELECT * FROM v9) SELECT x.a FROM w x, w y",
+            reads,
+        )
+        .await;
+        let answer = client.simple_query("SELECT a FROM v5").await;
+        assert_eq!(texts(answer.expect("few reads")), [["1"]]);
         server.stop().await;
     });
 }
