@@ -22,7 +22,7 @@ use super::lone_spillers::LoneSpillers;
 use super::missing::missing_table;
 use super::names::{Names, made};
 use super::planner::EnginePlanner;
-use super::reads::{require_few_reads, sizes_of_views};
+use super::reads::{extents_of_views, require_few_reads};
 use super::shared_vectors::SharedVectors;
 use super::text_files::TextFiles;
 use super::whole_files::WholeFiles;
@@ -73,7 +73,7 @@ pub(super) async fn plan(state: &SessionState, text: &str) -> Result<LogicalPlan
     read_ahead(state, &references).await;
     let names = Names::of(&parsed);
     add_files(state, &references, &names.tables).await?;
-    require_few_reads(&parsed, &sizes_of_views(state, &names.tables).await?)?;
+    require_few_reads(&parsed, &extents_of_views(state, &names.tables).await?)?;
     let plan = match state.statement_to_plan(parsed).await {
         Ok(plan) => plan,
         Err(error) => {

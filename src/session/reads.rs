@@ -26,7 +26,7 @@ const OPERATORS: usize = 1000;
 
 /// How much a query is with all that its names stand for.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
-pub(super) struct Size {
+pub(super) struct Extent {
     /// Tables that are read.
     reads: usize,
     /// Queries inside each other.
@@ -35,7 +35,7 @@ pub(super) struct Size {
     operators: usize,
 }
 
-impl Size {
+impl Extent {
     const TABLE: Self = Self {
         reads: 1,
         depth: 0,
@@ -53,13 +53,13 @@ impl Size {
 /// Refuses a statement that would read too many tables or be too deep, before it is planned.
 pub(super) fn require_few_reads(
     statement: &Statement,
-    views: &HashMap<TableReference, Size>,
+    views: &HashMap<TableReference, Extent>,
 ) -> Result<()> {
-    let Size {
+    let Extent {
         reads,
         depth,
         operators,
-    } = size(statement, views);
+    } = extent(statement, views);
     if reads > MOST {
         return plan_err!(
             "session: at most {MOST} tables read are required, with the queries of WITH and of views in the places of their names, \
@@ -82,12 +82,12 @@ pub(super) fn require_few_reads(
 }
 
 /// What each view among these is.
-pub(super) async fn sizes_of_views(
+pub(super) async fn extents_of_views(
     state: &SessionState,
     tables: &HashSet<TableReference>,
-) -> Result<HashMap<TableReference, Size>> {
+) -> Result<HashMap<TableReference, Extent>> {
     let options = &state.config_options().catalog;
-    let mut sizes = HashMap::new();
+    let mut extents = HashMap::new();
     for table in tables {
         let full = (table.clone()).resolve(&options.default_catalog, &options.default_schema);
         // What is not there says so when it is planned.
@@ -97,34 +97,34 @@ pub(super) async fn sizes_of_views(
         if let Ok(Some(found)) = schema.table(&full.table).await
             && let Some(plan) = found.get_logical_plan()
         {
-            sizes.insert(table.clone(), size_of(&plan)?);
+            extents.insert(table.clone(), extent_of(&plan)?);
         }
     }
-    Ok(sizes)
+    Ok(extents)
 }
 
-/// The size of a plan, of which every query has one projection.
-fn size_of(plan: &LogicalPlan) -> Result<Size> {
+/// The extent of a plan, of which every query has one projection.
+fn extent_of(plan: &LogicalPlan) -> Result<Extent> {
     let inputs = plan.inputs();
-    let mut size = match inputs.is_empty() {
-        true => Size::TABLE,
-        false => Size::default(),
+    let mut extent = match inputs.is_empty() {
+        true => Extent::TABLE,
+        false => Extent::default(),
     };
     for input in inputs {
-        size.add(size_of(input)?);
+        extent.add(extent_of(input)?);
     }
     plan.apply_subqueries(|query| {
-        size.add(size_of(query)?);
+        extent.add(extent_of(query)?);
         Ok(TreeNodeRecursion::Continue)
     })?;
-    size.depth += usize::from(matches!(plan, LogicalPlan::Projection(_)));
+    extent.depth += usize::from(matches!(plan, LogicalPlan::Projection(_)));
     let mut operators = 0;
     plan.apply_expressions(|expression| {
         operators = operators.max(levels(expression)?);
         Ok(TreeNodeRecursion::Continue)
     })?;
-    size.operators += operators;
-    Ok(size)
+    extent.operators += operators;
+    Ok(extent)
 }
 
 fn levels(expression: &Expr) -> Result<usize> {
@@ -136,56 +136,56 @@ fn levels(expression: &Expr) -> Result<usize> {
     Ok(inside + 1)
 }
 
-fn size(statement: &Statement, views: &HashMap<TableReference, Size>) -> Size {
-    let mut sizes = Sizes {
+fn extent(statement: &Statement, views: &HashMap<TableReference, Extent>) -> Extent {
+    let mut extents = Extents {
         views,
         queries: vec![Counted::default()],
-        most: Size::default(),
+        most: Extent::default(),
     };
-    visit(statement, &mut sizes);
-    sizes.most
+    visit(statement, &mut extents);
+    extents.most
 }
 
 /// What is known of a query while it is walked through.
 #[derive(Debug, Default)]
 struct Counted {
     /// Of what stands in it.
-    size: Size,
+    extent: Extent,
     /// Expressions that are open, and the most that were.
     open: usize,
     operators: usize,
     /// Names of its WITH, the next one last; their queries are walked through before all others in it.
     to_come: Vec<TableReference>,
     /// Those that have come.
-    named: HashMap<TableReference, Size>,
+    named: HashMap<TableReference, Extent>,
 }
 
-struct Sizes<'a> {
-    views: &'a HashMap<TableReference, Size>,
+struct Extents<'a> {
+    views: &'a HashMap<TableReference, Extent>,
     /// What stands inside what, the statement first.
     queries: Vec<Counted>,
     /// Of the largest query, which may be one of WITH that nothing names: it is planned, too.
-    most: Size,
+    most: Extent,
 }
 
-impl Sizes<'_> {
-    fn add(&mut self, size: Size) {
+impl Extents<'_> {
+    fn add(&mut self, extent: Extent) {
         if let Some(query) = self.queries.last_mut() {
-            query.size.add(size);
-            self.most.reads = self.most.reads.max(query.size.reads);
+            query.extent.add(extent);
+            self.most.reads = self.most.reads.max(query.extent.reads);
         }
     }
 
-    fn of(&self, table: &TableReference) -> Size {
+    fn of(&self, table: &TableReference) -> Extent {
         let mut named = self.queries.iter().rev().map(|query| &query.named);
         let named = named.find_map(|named| named.get(table));
         *named
             .or_else(|| self.views.get(table))
-            .unwrap_or(&Size::TABLE)
+            .unwrap_or(&Extent::TABLE)
     }
 }
 
-impl Visitor for Sizes<'_> {
+impl Visitor for Extents<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
@@ -204,18 +204,18 @@ impl Visitor for Sizes<'_> {
 
     fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
         let query = self.queries.pop().unwrap_or_default();
-        let mut size = query.size;
-        size.depth += 1;
-        size.operators += query.operators;
-        self.most.depth = self.most.depth.max(size.depth);
-        self.most.operators = self.most.operators.max(size.operators);
+        let mut extent = query.extent;
+        extent.depth += 1;
+        extent.operators += query.operators;
+        self.most.depth = self.most.depth.max(extent.depth);
+        self.most.operators = self.most.operators.max(extent.operators);
         match self.queries.last_mut() {
             Some(outer) if !outer.to_come.is_empty() => {
-                size.reads = size.reads.max(1);
+                extent.reads = extent.reads.max(1);
                 let name = outer.to_come.pop();
-                outer.named.extend(name.map(|name| (name, size)));
+                outer.named.extend(name.map(|name| (name, extent)));
             }
-            _ => self.add(size),
+            _ => self.add(extent),
         }
         ControlFlow::Continue(())
     }
@@ -260,11 +260,11 @@ mod tests {
 
     /// How many tables it reads with a view `v` of 400.
     fn reads(sql: &str) -> usize {
-        let view = Size {
+        let view = Extent {
             reads: 400,
-            ..Size::TABLE
+            ..Extent::TABLE
         };
-        size(
+        extent(
             &parsed(sql),
             &HashMap::from([(TableReference::bare("v"), view)]),
         )
@@ -329,7 +329,7 @@ mod tests {
 
     #[test]
     fn depth_is_counted_through_names() {
-        let depth = |sql: &str| size(&parsed(sql), &HashMap::new()).depth;
+        let depth = |sql: &str| extent(&parsed(sql), &HashMap::new()).depth;
         assert_eq!(depth("SELECT * FROM t"), 1);
         assert_eq!(depth("SELECT * FROM (SELECT (SELECT 1)), (SELECT 1)"), 3);
         let names =
@@ -345,7 +345,7 @@ mod tests {
 
     #[test]
     fn operators_are_counted_through_names() {
-        let operators = |sql: &str| size(&parsed(sql), &HashMap::new()).operators;
+        let operators = |sql: &str| extent(&parsed(sql), &HashMap::new()).operators;
         assert_eq!(operators("SELECT * FROM t"), 0);
         assert_eq!(operators("SELECT a + 1 * b, c FROM t WHERE NOT a"), 3);
         assert_eq!(
